@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -59,17 +59,18 @@ class Port:
 
 @dataclass(frozen=True)
 class Program:
-    """Inputs are read-only buffers of the caller, outputs are buffers of the caller; the rest lives in the arena."""
+    """Every buffer lives in the arena, except those named in `constants`, which are read from flash."""
 
     name: str  # a C identifier
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     buffers: dict[str, Buffer]
     calls: tuple[Call, ...]
+    constants: dict[str, Array] = field(default_factory=dict)  # buffer name: its contents
 
     def run(self, arrays: dict[str, Array]) -> dict[str, Array]:
         """The reference interpretation, by each kernel's `reference`: {input name: array} to {output name: array}."""
-        values = {port.buffer: np.ascontiguousarray(arrays[port.name]) for port in self.inputs}
+        values = self.constants | {port.buffer: np.ascontiguousarray(arrays[port.name]) for port in self.inputs}
         for call in self.calls:
             operands = call.kernel.roles(Role.INPUT)
             given = [
