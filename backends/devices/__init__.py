@@ -1,0 +1,1 @@
+"""Where an artifact runs: boards, simulators, this machine. Outputs are compared before anything is counted."""

@@ -1,0 +1,79 @@
+"""What a device is, and what it may say about a model: nothing about speed unless every output element was right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from bevel.backends.artifact import Artifact
+from bevel.backends.kernel import Array
+
+DeviceKind = Literal["board", "simulator", "host"]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Test inputs and what integer.onnx gives for them in onnxruntime: {port name: array [N, *port shape]}."""
+
+    inputs: dict[str, Array]
+    expected: dict[str, Array]
+
+    def __post_init__(self) -> None:
+        counts = {len(array) for array in (*self.inputs.values(), *self.expected.values())}
+        if len(counts) != 1:
+            raise ValueError(f"inputs and expected outputs hold different numbers of samples: {sorted(counts)}")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+@dataclass(frozen=True)
+class CallCost:
+    """The cost of one kernel call: `call` indexes Program.calls."""
+
+    call: int
+    instructions: int | None = None
+    latency_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a device computed and, only where all of it was right, how fast.
+
+    `instructions` and `latency_s` are of one inference, the median over the inputs. An instruction count is not a
+    time: a simulator fills in one, a board or host the other.
+    """
+
+    device: str
+    kind: DeviceKind
+    tool: str  # name and version
+    inputs: int
+    mismatches: int  # output elements that differ from integer.onnx
+    first_mismatch: str | None = None
+    instructions: int | None = None
+    latency_s: float | None = None
+    per_call: tuple[CallCost, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.mismatches and (self.instructions is not None or self.latency_s is not None or self.per_call):
+            raise ValueError(f"{self.device}: {self.mismatches} wrong output elements must not come with a cost")
+
+
+class Device(Protocol):
+    """A place to run an artifact."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> DeviceKind: ...
+
+    def missing(self) -> str | None:
+        """Why it cannot run here, in one line with what would enable it; None where it can."""
+        ...
+
+    def tool(self) -> str:
+        """What runs the model: name and version."""
+        ...
+
+    def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement: ...

@@ -1,0 +1,107 @@
+"""What we build for: one TOML file in `backends/targets/` each. Code asks what a target can do, not its name."""
+
+from __future__ import annotations
+
+import platform
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from typing import Any, Literal
+
+from bevel.calib.errors import UserError
+
+Kind = Literal["microcontroller", "cpu"]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A region of the address space: `flash` and `ram` are the limits a model must fit; `vectors` exists only on
+    simulators and test boards, and holds test inputs; `boot` is where a core that does not start in flash starts."""
+
+    name: str
+    origin: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """How to compile C for the target: the first of `commands` that is installed (zig needs none), and its flags."""
+
+    kind: Literal["gcc", "zig"]
+    flags: tuple[str, ...]
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Target:
+    """One machine. `llvm` is TVM's target for CPUs and None where kernels become C. `devices` are tried in order."""
+
+    name: str
+    summary: str
+    kind: Kind
+    triple: str
+    cpu: str
+    compilers: tuple[Compiler, ...]  # in order of preference
+    devices: tuple[str, ...]
+    memories: tuple[Memory, ...] = ()
+    abilities: frozenset[str] = frozenset()
+    llvm: Mapping[str, Any] | None = field(default=None, hash=False)
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)  # device name -> its options
+
+    def memory(self, name: str) -> Memory | None:
+        return next((memory for memory in self.memories if memory.name == name), None)
+
+    def setting(self, device: str, key: str) -> str | None:
+        """What the target says to a device, such as the core model that a simulator shall use."""
+        return self.settings.get(device, {}).get(key)
+
+    def with_memory(self, flash: int | None = None, ram: int | None = None) -> Target:
+        """The same target with other limits, in bytes. Raises UserError where the target has no such limit."""
+        wanted = {name: size for name, size in (("flash", flash), ("ram", ram)) if size is not None}
+        for name, size in wanted.items():
+            if self.memory(name) is None:
+                raise UserError(f"target {self.name} has no {name} limit to change")
+            if size <= 0:
+                raise UserError(f"{name} of {size} bytes: give a positive number of bytes")
+        return replace(self, memories=tuple(replace(m, bytes=wanted.get(m.name, m.bytes)) for m in self.memories))
+
+
+def names() -> list[str]:
+    """Every known target."""
+    folder = files("bevel.backends.targets")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load(name: str) -> Target:
+    """The target called `name`. Raises UserError that lists what exists."""
+    if name not in names():
+        raise UserError(f"no target '{name}'; known targets: {', '.join(names())}")
+    text = files("bevel.backends.targets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    return parse(name, tomllib.loads(text), platform.machine())
+
+
+def parse(name: str, data: dict[str, Any], machine: str) -> Target:
+    """The target that a TOML file describes; a file with [machine.*] tables takes the rest from `machine`'s."""
+    machines = data.pop("machine", None)
+    if machines is not None:
+        if machine not in machines:
+            raise UserError(f"target {name} runs on {', '.join(sorted(machines))}; this machine is {machine}")
+        data |= machines[machine]
+    return Target(
+        name=name,
+        summary=data["summary"],
+        kind=data["kind"],
+        triple=data["triple"],
+        cpu=data["cpu"],
+        compilers=tuple(compiler(table) for table in data["compiler"]),
+        devices=tuple(data["devices"]),
+        memories=tuple(Memory(key, table["origin"], table["bytes"]) for key, table in data.get("memory", {}).items()),
+        abilities=frozenset(data.get("abilities", ())),
+        llvm=data.get("llvm"),
+        settings=data.get("device", {}),
+    )
+
+
+def compiler(table: dict[str, Any]) -> Compiler:
+    return Compiler(table["kind"], tuple(table["flags"]), tuple(table.get("commands", ())))

@@ -1,0 +1,170 @@
+"""C compilers: found on the system or taken from the ziglang wheel, and called so that equal input gives equal bytes.
+
+Every command runs inside the folder it works on with relative names, so that no path of this machine gets into an
+object; no debug information, build ids or timestamps are written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from bevel.backends.target import Compiler, Target
+from bevel.calib.errors import UserError
+
+Preference = Literal["auto", "gcc", "zig"]
+
+# Generated kernels reuse one arena for values of different types: hence no strict aliasing.
+C_FLAGS = (
+    "-std=gnu11",
+    "-O3",
+    "-g0",
+    "-fno-ident",
+    "-fno-strict-aliasing",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-ffp-contract=off",
+)
+BARE_FLAGS = ("-ffreestanding",)
+ZIG = (sys.executable, "-m", "ziglang")
+# zig cc means a debug build with undefined-behaviour traps and debug information unless told otherwise.
+ZIG_FLAGS = ("-fno-sanitize=all", "-Wno-unused-command-line-argument")
+
+
+class ToolError(RuntimeError):
+    """A tool rejected what we generated: our bug. Holds the command and all that it printed."""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A compiler for one target. `flags` choose the machine and go into every command."""
+
+    kind: Literal["gcc", "zig"]
+    command: tuple[str, ...]
+    archiver: tuple[str, ...]
+    version: str
+    flags: tuple[str, ...]
+
+    def compile(self, source: str, folder: Path, extra: Sequence[str] = ()) -> str:
+        """Compile `folder`/`source` (C or assembly) and return the object's name, beside it.
+
+        Raises ToolError with the compiler's words, UserError when the disk is full.
+        """
+        name = str(Path(source).with_suffix(".o"))
+        run((*self.command, *self.flags, *C_FLAGS, *extra, "-c", source, "-o", name), folder)
+        return name
+
+    def archive(self, objects: Sequence[str], name: str, folder: Path) -> Path:
+        """A static library without timestamps, owners or modes."""
+        (folder / name).unlink(missing_ok=True)
+        run((*self.archiver, "rcsD", name, *objects), folder)
+        return folder / name
+
+    def link(self, objects: Sequence[str], name: str, folder: Path, extra: Sequence[str] = ()) -> Path:
+        """Link objects and archives (names relative to `folder`); `extra` goes last, where libraries belong."""
+        run((*self.command, *self.flags, "-g0", "-Wl,--build-id=none", *objects, "-o", name, *extra), folder)
+        return folder / name
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Something that Bevel can use when it is there. `found` is its version."""
+
+    name: str
+    found: str | None
+    enables: str
+
+
+def run(command: Sequence[str], folder: Path) -> str:
+    """The standard output of a command run in `folder`."""
+    environment = os.environ | {"LC_ALL": "C", "ZERO_AR_DATE": "1", "SOURCE_DATE_EPOCH": "0"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace")
+    if done.returncode == 0:
+        return done.stdout
+    if "No space left on device" in done.stderr:
+        raise UserError(f"the disk is full: {Path(command[0]).name} could not write to {folder}")
+    raise ToolError(f"{' '.join(command)} (in {folder}) exited with {done.returncode}\n{done.stdout}{done.stderr}")
+
+
+def for_target(target: Target, prefer: Preference = "auto") -> Toolchain:
+    """The first compiler of the target that is installed. Raises UserError when none is."""
+    wanted = [compiler for compiler in target.compilers if prefer in ("auto", compiler.kind)]
+    for compiler in wanted:
+        found = find(compiler, bare=target.kind == "microcontroller")
+        if found is not None:
+            return found
+    tried = ", ".join(name for compiler in wanted for name in (*compiler.commands, compiler.kind))
+    raise UserError(f"no C compiler for {target.name}: tried {tried}; `pip install ziglang` gives one for every target")
+
+
+def find(compiler: Compiler, bare: bool) -> Toolchain | None:
+    extra = BARE_FLAGS if bare else ("-fPIC",)
+    if compiler.kind == "zig":
+        return zig((*compiler.flags, *ZIG_FLAGS, *extra))
+    return next((tools for name in compiler.commands if (tools := gcc(name, (*compiler.flags, *extra)))), None)
+
+
+def gcc(command: str, flags: tuple[str, ...]) -> Toolchain | None:
+    if shutil.which(command) is None:
+        return None
+    archiver = ask(command, "-print-prog-name=ar") or "ar"
+    return Toolchain("gcc", (command,), (archiver,), f"{command} {gcc_version(command)}", flags)
+
+
+def zig(flags: tuple[str, ...]) -> Toolchain | None:
+    version = zig_version()
+    return Toolchain("zig", (*ZIG, "cc"), (*ZIG, "ar"), f"zig {version}", flags) if version else None
+
+
+@cache
+def ask(*command: str) -> str | None:
+    """What a tool says about itself; None where it is not installed or does not work."""
+    if shutil.which(command[0]) is None:
+        return None
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def gcc_version(command: str) -> str | None:
+    return ask(command, "-dumpfullversion") or ask(command, "-dumpversion")
+
+
+def zig_version() -> str | None:
+    return ask(*ZIG, "version")
+
+
+def printed_version(command: str) -> str | None:
+    """The version in the first line that `command --version` prints."""
+    answer = ask(command, "--version")
+    found = re.search(r"\d+(\.\d+)+", answer.splitlines()[0]) if answer else None
+    return found.group() if found else None
+
+
+def wheel_version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def tools() -> list[Tool]:
+    """Everything that Bevel looks for on this machine, found or not."""
+    return [
+        Tool("tvm", wheel_version("apache-tvm"), "kernels, for every target"),
+        Tool("zig", zig_version(), "C compiler for every target, from pip"),
+        Tool("gcc", gcc_version("gcc"), "preferred C compiler for the host"),
+        Tool("arm-none-eabi-gcc", gcc_version("arm-none-eabi-gcc"), "preferred C compiler for Cortex-M"),
+        Tool("aarch64-linux-gnu-gcc", gcc_version("aarch64-linux-gnu-gcc"), "preferred C compiler for 64-bit Arm"),
+        Tool("unicorn", wheel_version("unicorn"), "Cortex-M0+, M4, M7 and M33 in simulation: instruction counts"),
+        Tool("qemu-system-arm", printed_version("qemu-system-arm"), "Cortex-M4, M7 and M55 boards in simulation"),
+        Tool("qemu-aarch64", printed_version("qemu-aarch64"), "64-bit Arm programs on other hosts: outputs, no times"),
+    ]
