@@ -1,0 +1,49 @@
+"""Sums that do not depend on the order of their terms.
+
+Floating-point addition is not associative, so a mean taken over batches of 8 differs in its last bits from one taken
+over batches of 32. Here every term is rounded once to a multiple of 2**-64, split into signed 32-bit digits, and the
+digits are added as int64: integer addition is associative, and an int64 digit holds 2**31 terms without overflow.
+A reproducible accumulator in the manner of Kulisch 1981; the span of 2**-64 to 2**160 covers sums of float32 values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+DIGIT_BITS = 32
+DIGITS = 7
+UNIT = -64  # the lowest digit counts multiples of 2**UNIT
+
+
+@dataclass(frozen=True, eq=False)
+class ExactSum:
+    """Independent sums, one a column: `digits` is [DIGITS, columns], lowest first."""
+
+    digits: NDArray[np.int64]
+
+    @staticmethod
+    def of(terms: NDArray[np.float64]) -> ExactSum:
+        """The column sums of `terms` [count, columns], finite and below 2**159 in magnitude."""
+        digits = np.zeros((DIGITS, terms.shape[1]), np.int64)
+        rest = terms
+        highest = int(np.frexp(np.abs(terms).max(initial=0.0))[1])
+        for place in reversed(range(min(DIGITS, max(0, highest - UNIT) // DIGIT_BITS + 1))):
+            # Truncation towards zero makes the digits of a term unique: its leading digits are 0 wherever we start.
+            scaled = np.ldexp(rest, -(UNIT + DIGIT_BITS * place))
+            digit = np.trunc(scaled) if place else np.rint(scaled)
+            digits[place] = digit.astype(np.int64).sum(axis=0)
+            rest = rest - np.ldexp(digit, UNIT + DIGIT_BITS * place)
+        return ExactSum(digits)
+
+    def merge(self, other: ExactSum) -> ExactSum:
+        return ExactSum(self.digits + other.digits)
+
+    def divided(self, count: int) -> NDArray[np.float64]:
+        """Each sum divided by `count`, rounded once: [columns]."""
+        columns = self.digits.T.tolist()
+        totals = [sum(digit << DIGIT_BITS * place for place, digit in enumerate(digits)) for digits in columns]
+        return np.array([float(Fraction(total, count << -UNIT)) for total in totals], np.float64)

@@ -1,0 +1,100 @@
+"""A histogram whose bins depend on the data's extremes only, so that merging is exact in any order.
+
+Bin k counts values in [k * 2**exponent, (k + 1) * 2**exponent). The exponent is the smallest that covers zero and all
+values with at most `MAX_BINS` bins. It can only grow when values are added, and then each bin becomes one part of a
+wider one: floor(floor(x / a) / b) == floor(x / (a * b)). Any split of the data therefore merges to the same object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor, frexp, ldexp
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_BINS = 2048
+MIN_EXPONENT = -120  # float32 can still multiply by 2**120; all narrower tensors share this bin width
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """low and high: the extremes of all values (inf and -inf of none). zeros: values equal to 0, in no bin.
+
+    counts[i] belongs to bin `first` + i; the bins run from that of min(low, 0) to that of max(high, 0): [<= MAX_BINS].
+    """
+
+    low: float
+    high: float
+    zeros: int
+    exponent: int
+    first: int
+    counts: NDArray[np.int64]
+
+    @staticmethod
+    def of(values: NDArray[np.float32], low: float, high: float) -> Histogram:
+        """Of finite float32 `values`, of any shape, whose extremes are `low` and `high`."""
+        exponent, first, length = layout(low, high)
+        # Scaling up by a power of two is exact in float32; scaling down could flush small negatives to zero.
+        wide = values if exponent <= 0 else values.astype(np.float64)
+        bins = np.floor(wide * wide.dtype.type(ldexp(1.0, -exponent))).astype(np.intp)
+        bins -= first
+        counts = np.bincount(bins.ravel(), minlength=length).astype(np.int64, copy=False)
+        zeros = int(values.size - np.count_nonzero(values))
+        counts[-first] -= zeros
+        return Histogram(low, high, zeros, exponent, first, counts)
+
+    @staticmethod
+    def empty() -> Histogram:
+        return Histogram(np.inf, -np.inf, 0, MIN_EXPONENT, 0, np.zeros(1, np.int64))
+
+    def merge(self, other: Histogram) -> Histogram:
+        """The histogram of both data sets together."""
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        exponent, first, length = layout(low, high)
+        counts = np.zeros(length, np.int64)
+        for part in (self, other):
+            start, coarse = part.coarsened(exponent)
+            counts[start - first : start - first + len(coarse)] += coarse
+        return Histogram(low, high, self.zeros + other.zeros, exponent, first, counts)
+
+    @property
+    def count(self) -> int:
+        """Values counted, zeros included."""
+        return int(self.counts.sum()) + self.zeros
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """Where the bins end: [len(counts) + 1], ascending, the outermost drawn in to the data's own extremes.
+
+        The last bin has no width where `high` is a multiple of the bin width: it counts that value alone.
+        """
+        edges = np.ldexp(np.arange(self.first, self.first + len(self.counts) + 1, dtype=np.float64), self.exponent)
+        return np.clip(edges, min(self.low, 0.0), max(self.high, 0.0))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Histogram)
+            and (self.low, self.high, self.zeros) == (other.low, other.high, other.zeros)
+            and np.array_equal(self.counts, other.counts)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def coarsened(self, exponent: int) -> tuple[int, NDArray[np.int64]]:
+        """(first bin, counts) at bins of width 2**exponent, which are not narrower than these."""
+        if exponent == self.exponent:
+            return self.first, self.counts
+        bins = np.arange(self.first, self.first + len(self.counts)) >> min(exponent - self.exponent, 62)
+        starts = np.flatnonzero(np.diff(bins, prepend=bins[0] - 1))
+        return int(bins[0]), np.add.reduceat(self.counts, starts)
+
+
+def layout(low: float, high: float) -> tuple[int, int, int]:
+    """(exponent, first bin, number of bins) of the histogram that covers [min(low, 0), max(high, 0)]."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    # A span of 2**(e - 1) or more in bins of 2**(e - 12) is more than MAX_BINS: start there and widen until it fits.
+    exponent = max(frexp(high - low)[1] - MAX_BINS.bit_length(), MIN_EXPONENT)
+    while (bins := floor(ldexp(high, -exponent)) - floor(ldexp(low, -exponent)) + 1) > MAX_BINS:
+        exponent += 1
+    return exponent, floor(ldexp(low, -exponent)), bins

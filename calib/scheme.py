@@ -1,0 +1,167 @@
+"""How a tensor is quantized: a format, how many scales there are, and where zero lies.
+
+real = scale * (code - zero_point), computed exactly as ONNX QuantizeLinear and DequantizeLinear compute it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevel.calib.format import INT8, Codes, IntFormat
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PerTensor:
+    """One scale; scale shape ()."""
+
+
+@dataclass(frozen=True)
+class PerChannel:
+    """One scale for each index along `axis`; scale shape [C]."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class PerBlock:
+    """One scale for every `size` consecutive elements along `axis`; the last block may be shorter.
+
+    The scale has the tensor's shape with ceil(n / size) along `axis`, as ONNX blocked quantization has it (opset 21).
+    """
+
+    axis: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"a block has at least one element, not {self.size}")
+
+
+Granularity = PerTensor | PerChannel | PerBlock
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A format and what shares a scale.
+
+    symmetric: the zero point is 0. restricted: codes stay in [-high, high], so that negating a code cannot overflow;
+    weights use it. QuantizeLinear saturates to the whole format and cannot restrict, so activations do not use it.
+    Raises ValueError for a restricted scheme that is not symmetric and signed.
+    """
+
+    format: IntFormat
+    granularity: Granularity = PerTensor()
+    symmetric: bool = False
+    restricted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.restricted and not (self.symmetric and self.format.signed):
+            raise ValueError(f"a restricted scheme is symmetric and signed, which {self} is not")
+
+    @property
+    def low(self) -> int:
+        return -self.format.high if self.restricted else self.format.low
+
+    @property
+    def high(self) -> int:
+        return self.format.high
+
+
+INT8_ACTIVATIONS = Scheme(INT8)
+INT8_WEIGHTS = Scheme(INT8, PerChannel(0), symmetric=True, restricted=True)
+
+
+@dataclass(frozen=True, eq=False)
+class TensorQuant:
+    """One tensor's scheme and its numbers.
+
+    scale: float32, finite and above 0, shaped as its granularity says. zero_point: the scale's shape, in the format's
+    dtype. Raises ValueError for numbers that break this.
+    """
+
+    scheme: Scheme
+    scale: Floats
+    zero_point: Codes
+
+    def __post_init__(self) -> None:
+        if self.scale.dtype != np.float32 or not (np.isfinite(self.scale) & (self.scale > 0)).all():
+            raise ValueError(f"scales are finite float32 above 0, not {self.scale}")
+        if self.zero_point.shape != self.scale.shape or self.zero_point.dtype != self.scheme.format.dtype:
+            raise ValueError(
+                f"a zero point for scales {self.scale.shape} of {self.scheme.format.name} cannot be "
+                f"{self.zero_point.dtype} {self.zero_point.shape}"
+            )
+        if np.any(self.zero_point < self.scheme.low) or np.any(self.zero_point > self.scheme.high):
+            raise ValueError(f"zero points {self.zero_point} lie outside {self.scheme.format.name}")
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, TensorQuant)
+            and self.scheme == other.scheme
+            and np.array_equal(self.scale, other.scale)
+            and np.array_equal(self.zero_point, other.zero_point)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.scheme, self.scale.tobytes(), self.zero_point.tobytes()))
+
+    def quantize(self, x: NDArray[Any]) -> Codes:
+        """Codes of the float tensor `x`, as QuantizeLinear: float32 division, half to even, zero point, saturation."""
+        scale, zero_point = self._spread(x.shape)
+        with np.errstate(over="ignore"):  # an overflowing quotient saturates like any other
+            quotient = np.rint(x.astype(np.float32, copy=False) / scale)
+        # Saturating before the zero point is added keeps every number exact in float32.
+        saturated = np.clip(quotient, self.scheme.low - zero_point, self.scheme.high - zero_point)
+        codes: Codes = (saturated.astype(np.int32) + zero_point).astype(self.scheme.format.dtype)
+        return codes
+
+    def dequantize(self, codes: Codes) -> Floats:
+        """The reals of `codes`, as DequantizeLinear: one float32 multiplication."""
+        scale, zero_point = self._spread(codes.shape)
+        reals: Floats = (codes.astype(np.int32) - zero_point).astype(np.float32) * scale
+        return reals
+
+    def fake(self, x: NDArray[Any]) -> Floats:
+        """What remains of `x` after quantizing and dequantizing it."""
+        return self.dequantize(self.quantize(x))
+
+    def _spread(self, shape: tuple[int, ...]) -> tuple[Floats, NDArray[np.int32]]:
+        """Scale and int32 zero point, broadcastable against a tensor of `shape`."""
+        granularity = self.scheme.granularity
+        zero_point = self.zero_point.astype(np.int32)
+        return spread(self.scale, shape, granularity), spread(zero_point, shape, granularity)
+
+
+def spread(parameter: NDArray[Any], shape: tuple[int, ...], granularity: Granularity) -> NDArray[Any]:
+    """`parameter`, shaped as `granularity` says, made broadcastable against a tensor of `shape`.
+
+    Raises ValueError where its shape is not the one that such a tensor needs.
+    """
+    if parameter.shape != (expected := parameter_shape(shape, granularity)):
+        raise ValueError(f"{granularity} of a tensor {shape} has parameters {expected}, not {parameter.shape}")
+    match granularity:
+        case PerTensor():
+            return parameter
+        case PerChannel(axis):
+            return parameter.reshape([-1 if place == axis % len(shape) else 1 for place in range(len(shape))])
+        case PerBlock(axis, size):
+            repeated = np.repeat(parameter, size, axis)
+            return repeated.take(np.arange(shape[axis]), axis)
+
+
+def parameter_shape(shape: tuple[int, ...], granularity: Granularity) -> tuple[int, ...]:
+    """The shape of scales and zero points for a tensor of `shape`. Raises ValueError for an axis it does not have."""
+    if isinstance(granularity, PerTensor):
+        return ()
+    if not -len(shape) <= granularity.axis < len(shape):
+        raise ValueError(f"a tensor {shape} has no axis {granularity.axis}")
+    axis = granularity.axis % len(shape)
+    if isinstance(granularity, PerChannel):
+        return (shape[axis],)
+    return (*shape[:axis], -(-shape[axis] // granularity.size), *shape[axis + 1 :])
