@@ -1,0 +1,40 @@
+"""Seeded operands for `Kernel.example`: plausible numbers with the extremes among them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bevel.calib.arithmetic import Int8, Int32, fixed_points
+
+
+def activations(rng: np.random.Generator, shape: tuple[int, ...]) -> Int8:
+    """int8 of any value, -128 and 127 included where there is room."""
+    values = rng.integers(-128, 128, shape, dtype=np.int8)
+    values.flat[0] = -128
+    values.flat[-1] = 127 if values.size > 1 else values.flat[0]
+    return values
+
+
+def weights(rng: np.random.Generator, shape: tuple[int, ...]) -> Int8:
+    """Symmetric int8, the first channel all -127: the largest accumulators that a quantizer can cause."""
+    values = rng.integers(-127, 128, shape, dtype=np.int8)
+    if shape[0] > 1:
+        values[0] = -127
+    return values
+
+
+def biases(rng: np.random.Generator, channels: int) -> Int32:
+    return rng.integers(-(2**15), 2**15, channels, dtype=np.int32)
+
+
+def rescaling(
+    rng: np.random.Generator, shape: tuple[int, ...], taps: int, deviation: float = 74.0 * 74.0
+) -> tuple[Int32, Int8]:
+    """Multipliers and shifts that spread sums of `taps` terms of the given standard deviation over int8.
+
+    Where there is room, one ratio above 1, one in [1/4, 1), and one too small for any accumulator to survive.
+    """
+    ratios = rng.uniform(20, 120, shape) / (deviation * np.sqrt(taps))
+    if ratios.size >= 4:
+        ratios.flat[1:4] = 1.37, 0.61, 2.0**-40
+    return fixed_points(ratios)
