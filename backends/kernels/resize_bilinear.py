@@ -1,0 +1,116 @@
+"""Resize by linear interpolation along both axes, with fixed-point weights:
+
+    y[n, i, j, c] = store(rounding_shift_right(sum over a, b of
+        x[n, rows[i, a], columns[j, b], c] * row_weights[i, a] * column_weights[j, b], 2 * bits))
+
+The two weights of a row, and those of a column, sum to 2**bits, so zero point and scale pass through unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm.script import tirx as T
+
+from bevel.backends import arithmetic as tir
+from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
+from bevel.backends.kernels.copy import random_values
+from bevel.calib.arithmetic import Output, rounding_shift_right
+
+MAX_BITS = 11  # 2**7 * 2**(2 * 11) leaves an int32 room for the rounding constant
+
+
+@dataclass(frozen=True)
+class ResizeBilinear(Kernel):
+    """x: int8 [batch, height, width, channels]; y: int8 [batch, out_height, out_width, channels].
+
+    rows, row_weights: int32 [out_height, 2]; columns, column_weights: int32 [out_width, 2]; weights in steps of
+    2**-bits, not negative.
+    """
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+    out_height: int
+    out_width: int
+    bits: int
+    output: Output
+
+    def __post_init__(self) -> None:
+        if not 0 < self.bits <= MAX_BITS:
+            raise ValueError(f"weights of {self.bits} bits: int32 accumulators hold 1 to {MAX_BITS}")
+
+    def operands(self) -> tuple[Operand, ...]:
+        return (
+            activation("x", (self.batch, self.height, self.width, self.channels)),
+            constant("rows", (self.out_height, 2), "int32"),
+            constant("row_weights", (self.out_height, 2), "int32"),
+            constant("columns", (self.out_width, 2), "int32"),
+            constant("column_weights", (self.out_width, 2), "int32"),
+            output("y", (self.batch, self.out_height, self.out_width, self.channels)),
+        )
+
+    def reference(self, *arrays: Array) -> Array:
+        x, rows, row_weights, columns, column_weights = arrays
+        accumulator = np.zeros((self.batch, self.out_height, self.out_width, self.channels), np.int32)
+        for a in range(2):
+            for b in range(2):
+                weights = row_weights[:, a, None, None] * column_weights[:, b, None]
+                accumulator += x.take(rows[:, a], axis=1).take(columns[:, b], axis=2) * weights
+        return self.output.store(rounding_shift_right(accumulator, 2 * self.bits))
+
+    def build(self, name: str) -> Any:
+        batch, out_height, out_width, channels = self.batch, self.out_height, self.out_width, self.channels
+        bits, output = self.bits, self.output
+
+        @T.prim_func(s_tir=True)
+        def resize_bilinear(
+            X: T.Buffer((batch, self.height, self.width, channels), "int8"),
+            R: T.Buffer((out_height, 2), "int32"),
+            RW: T.Buffer((out_height, 2), "int32"),
+            C: T.Buffer((out_width, 2), "int32"),
+            CW: T.Buffer((out_width, 2), "int32"),
+            Y: T.Buffer((batch, out_height, out_width, channels), "int8"),
+        ):
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            W = T.sblock_alloc_buffer((4,), "int32")  # the weights of a pixel's four taps, shared by its channels
+            A = T.sblock_alloc_buffer((1,), "int32")
+            for n, i, j in T.grid(batch, out_height, out_width):
+                W[0] = RW[i, 0] * CW[j, 0]
+                W[1] = RW[i, 0] * CW[j, 1]
+                W[2] = RW[i, 1] * CW[j, 0]
+                W[3] = RW[i, 1] * CW[j, 1]
+                for c in T.serial(channels):
+                    A[0] = T.cast(X[n, R[i, 0], C[j, 0], c], "int32") * W[0]
+                    A[0] = A[0] + T.cast(X[n, R[i, 0], C[j, 1], c], "int32") * W[1]
+                    A[0] = A[0] + T.cast(X[n, R[i, 1], C[j, 0], c], "int32") * W[2]
+                    A[0] = A[0] + T.cast(X[n, R[i, 1], C[j, 1], c], "int32") * W[3]
+                    # The accumulator is below 2**29, so its rounding needs no int64.
+                    Y[n, i, j, c] = tir.store((A[0] + (1 << (2 * bits - 1))) >> (2 * bits), output)
+
+        return resize_bilinear
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        x = random_values(rng, (self.batch, self.height, self.width, self.channels), "int8")
+        rows, row_weights = self.example_axis(rng, self.height, self.out_height)
+        columns, column_weights = self.example_axis(rng, self.width, self.out_width)
+        return x, rows, row_weights, columns, column_weights
+
+    def example_axis(self, rng: np.random.Generator, length: int, out_length: int) -> tuple[Array, Array]:
+        sources = rng.integers(0, length, (out_length, 2), dtype=np.int32)
+        first = rng.integers(0, 2**self.bits, out_length, dtype=np.int32, endpoint=True)
+        sources[0], first[-1] = length - 1, 2**self.bits
+        return sources, np.stack([first, 2**self.bits - first], axis=1)
+
+
+def cases() -> Iterable[ResizeBilinear]:
+    yield ResizeBilinear(batch=1, height=1, width=1, channels=1, out_height=1, out_width=1, bits=11, output=Output())
+    yield ResizeBilinear(batch=2, height=3, width=5, channels=3, out_height=6, out_width=11, bits=11, output=Output())
+    yield ResizeBilinear(batch=1, height=7, width=6, channels=1, out_height=3, out_width=4, bits=1, output=Output())
+    yield ResizeBilinear(
+        batch=1, height=2, width=4, channels=17, out_height=5, out_width=3, bits=7, output=Output(0, low=-5, high=90)
+    )

@@ -1,0 +1,51 @@
+"""Any function of one int8 value, looked up: y = table[x + 128]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm import te
+
+from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
+
+ENTRIES = 256
+
+
+@dataclass(frozen=True)
+class Table(Kernel):
+    """x: int8 [size]; table: int8 [256], entry q + 128 is the answer for q; y: int8 [size]."""
+
+    size: int
+
+    def operands(self) -> tuple[Operand, ...]:
+        shape = (self.size,)
+        return activation("x", shape), constant("table", (ENTRIES,), "int8"), output("y", shape)
+
+    @property
+    def in_place(self) -> bool:
+        return True
+
+    def reference(self, *arrays: Array) -> Array:
+        x, table = arrays
+        result: Array = table[x.astype(np.int32) + 128]
+        return result
+
+    def build(self, name: str) -> Any:
+        x = te.placeholder((self.size,), "int8", "x")
+        table = te.placeholder((ENTRIES,), "int8", "table")
+        y = te.compute((self.size,), lambda i: table[x[i].astype("int32") + 128], "y")
+        return te.create_prim_func([x, table, y]).with_attr("global_symbol", name)
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        x = rng.integers(-128, 128, self.size, dtype=np.int8)
+        x[0], x[-1] = -128, 127
+        return x, rng.permutation(np.arange(-128, 128).astype(np.int8))
+
+
+def cases() -> Iterable[Table]:
+    yield Table(1)
+    yield Table(2)
+    yield Table(263)
