@@ -1,0 +1,70 @@
+"""`bevel`: the group of all commands. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from bevel.tools import optimize
+from bevel.tools.entry import run
+
+_BUNDLE = click.Path(path_type=Path)
+
+
+@click.group("bevel", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="bevel", message="%(package)s %(version)s")
+def group() -> None:
+    """Shape a float ONNX model for an edge device."""
+
+
+group.add_command(optimize.command)
+
+
+@group.command()
+@click.argument("bundle", type=_BUNDLE)
+@click.option("--device", metavar="NAME", help="Where; default: the target's first device that works here.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="FILE", help="Other inputs than the bundle's vectors.")
+@click.option("--vectors", type=click.IntRange(1), default=8, show_default=True, help="How many samples of --data.")
+@click.option("--json", "as_json", is_flag=True, help="Print device and measurement as report.json has them.")
+def measure(bundle: Path, device: str | None, data: Path | None, vectors: int, as_json: bool) -> None:
+    """Run BUNDLE (the folder that optimize wrote) on a device again, and compare before counting."""
+    from bevel.tools.measure import show_measurement
+
+    show_measurement(bundle, device, data, vectors, as_json)
+
+
+@group.command()
+@click.argument("bundle", type=_BUNDLE)
+def inspect(bundle: Path) -> None:
+    """Check the files of BUNDLE, then draw its arena, its kernels and the notes."""
+    from bevel.tools.inspect import show_bundle
+
+    show_bundle(bundle)
+
+
+@group.command()
+def targets() -> None:
+    """List the targets, their memories and devices."""
+    from bevel.tools.doctor import show_targets
+
+    show_targets()
+
+
+@group.command()
+def doctor() -> None:
+    """List every tool that Bevel looks for, found or not, and what it enables."""
+    from bevel.tools.doctor import show_tools
+
+    show_tools()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `bevel`: the exit code."""
+    return run(group, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

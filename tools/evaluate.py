@@ -1,0 +1,203 @@
+"""What quantization cost: the float, the quantized and the integer model on the same samples in onnxruntime."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from bevel.backends.program import Port
+from bevel.tools.report import Accuracy
+from bevel.tools.stages import Advance
+
+Array = NDArray[Any]
+Sample = Mapping[str, Array]
+
+NODE_SAMPLES = 32  # per-node error is an average over elements already; more samples do not change its order
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A model in onnxruntime. Where a port is quantized, `run` takes and gives the real values all the same."""
+
+    session: ort.InferenceSession
+    ports: Mapping[str, Port] = field(default_factory=dict)
+
+    def run(self, sample: Sample) -> dict[str, Array]:
+        outputs = self.run_raw(encode(sample, self.ports))
+        return {name: decode(value, self.ports.get(name)) for name, value in outputs.items()}
+
+    def run_raw(self, sample: Sample) -> dict[str, Array]:
+        names = [output.name for output in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, dict(sample)), strict=True))
+
+
+def runner(model: onnx.ModelProto, ports: Sequence[Port] = (), optimized: bool = False) -> Runner:
+    """`optimized`: onnxruntime's default settings; otherwise every node runs as it is written."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return Runner(session, {port.name: port for port in ports if port.scale is not None})
+
+
+def encode(sample: Sample, ports: Mapping[str, Port]) -> dict[str, Array]:
+    """The sample as the ports take it: ONNX QuantizeLinear where a port is quantized."""
+    return {name: _quantize(value, ports[name]) if name in ports else value for name, value in sample.items()}
+
+
+def _quantize(value: Array, port: Port) -> Array:
+    bounds = np.iinfo(port.dtype)
+    codes = np.rint(value / np.float32(_known(port.scale))) + int(_known(port.zero_point))
+    return np.asarray(np.clip(codes, bounds.min, bounds.max), port.dtype)
+
+
+def decode(value: Array, port: Port | None) -> Array:
+    if port is None:
+        return value
+    return (value.astype(np.int32) - int(_known(port.zero_point))).astype(np.float32) * np.float32(_known(port.scale))
+
+
+def _known(value: float | None) -> float:
+    if value is None:
+        raise ValueError("a quantized port without scale or zero point")
+    return value
+
+
+def sqnr_db(signal: float, noise: float) -> float | None:
+    """10 log10(sum ref^2 / sum err^2); None where there is no error to speak of or no signal."""
+    return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
+
+
+@dataclass
+class _Totals:
+    """Running sums over the samples of one evaluation, in float64."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    runs: int = 0
+    samples: int = 0
+    same: int = 0
+    right: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+    def add(self, outputs: Sequence[Mapping[str, Array]], labels: Array | None) -> None:
+        reference, integer = outputs[0], outputs[-1]
+        for name, values in reference.items():
+            wide = values.astype(np.float64)
+            self.signal += float(np.sum(np.square(wide)))
+            self.noise += float(np.sum(np.square(wide - integer[name])))
+        first = next(iter(reference))
+        if not is_classification(reference[first]):
+            return
+        answers = [np.argmax(found[first], axis=-1) for found in outputs]
+        self.same += int(np.sum(answers[0] == answers[-1]))
+        self.samples += len(answers[0])
+        if labels is not None:
+            self.right = [n + int(np.sum(answer == labels)) for n, answer in zip(self.right, answers, strict=True)]
+
+
+def is_classification(output: Array) -> bool:
+    """Whether an output is [batch, classes]: only there an argmax is an answer."""
+    return output.ndim == 2 and output.shape[1] > 1
+
+
+def class_labels(labels: Array | None, classes: int) -> Array | None:
+    """`labels` [samples] if they are class indices below `classes`, else None."""
+    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0:
+        return None
+    return labels if labels.min() >= 0 and labels.max() < classes else None
+
+
+def accuracy(
+    runners: Sequence[Runner], samples: Iterable[Sample], labels: Array | None, runs: int, advance: Advance
+) -> Accuracy:
+    """The float, quantized and integer `runners` on each of `runs` model runs; `labels` belong to the samples in order."""
+    totals = _Totals()
+    seen = 0
+    for sample in samples:
+        outputs = [one.run(sample) for one in runners]
+        first = next(iter(outputs[0].values()))
+        batch = first.shape[0] if first.ndim else 1
+        known = class_labels(labels, first.shape[-1]) if is_classification(first) else None
+        totals.add(outputs, None if known is None else known[seen : seen + batch])
+        seen += batch
+        totals.runs += 1
+        advance(totals.runs, runs)
+    return _accuracy(totals, seen, known is not None)
+
+
+def _accuracy(totals: _Totals, seen: int, labelled: bool) -> Accuracy:
+    exact, quantized, integer = [count / totals.samples if labelled else None for count in totals.right]
+    agreement = totals.same / totals.samples if totals.samples else None
+    return Accuracy(seen, exact, quantized, integer, sqnr_db(totals.signal, totals.noise), agreement)
+
+
+def node_errors(
+    reference: onnx.ModelProto, quantized: onnx.ModelProto, samples: Iterable[Sample], advance: Advance
+) -> dict[str, float | None]:
+    """{node of the float graph: SQNR in dB of what it passes on, quantized against float}, on up to 32 samples."""
+    points = quantized_points(quantized, {name for node in reference.graph.node for name in node.output})
+    if not points:
+        return {}
+    first = runner(_exposing(reference, [before for before, _ in points.values()]))
+    second = runner(_exposing(quantized, [after for _, after in points.values()]))
+    signal, noise = dict.fromkeys(points, 0.0), dict.fromkeys(points, 0.0)
+    for index, sample in enumerate(islice(samples, NODE_SAMPLES)):
+        exact, rounded = first.run_raw(sample), second.run_raw(sample)
+        for node, (before, after) in points.items():
+            wide = exact[before].astype(np.float64)
+            signal[node] += float(np.sum(np.square(wide)))
+            noise[node] += float(np.sum(np.square(wide - rounded[after])))
+        advance(index + 1, NODE_SAMPLES)
+    return {node: sqnr_db(signal[node], noise[node]) for node in points}
+
+
+def quantized_points(quantized: onnx.ModelProto, known: set[str]) -> dict[str, tuple[str, str]]:
+    """{node: (float tensor, the same tensor after its quantizers)} of each node whose result is quantized.
+
+    A Relu or Clip between a node and its quantizer is part of the node. `known` are the tensors of the float graph.
+    """
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in quantized.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found = {}
+    for node in quantized.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        point = _point(node.output[0], readers)
+        if point is None:
+            continue
+        before = next((name for name in point if name in known), None)
+        if before is not None:
+            found[node.name] = (before, point[1])
+    return found
+
+
+def _point(tensor: str, readers: Mapping[str, list[onnx.NodeProto]]) -> tuple[str, str] | None:
+    """`tensor`, or the activation function's result behind it, and its dequantized value."""
+    behind = readers.get(tensor, [])
+    for node in behind:
+        if node.op_type == "QuantizeLinear":
+            dequantize = [reader for reader in readers.get(node.output[0], []) if reader.op_type == "DequantizeLinear"]
+            return (tensor, dequantize[0].output[0]) if dequantize else None
+    if len(behind) == 1 and behind[0].op_type in ("Relu", "Clip"):
+        return _point(behind[0].output[0], readers)
+    return None
+
+
+def _exposing(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+    """A copy of `model` whose outputs are also `tensors`."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    present = {output.name for output in copy.graph.output}
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(tensors) if name not in present)
+    return copy

@@ -1,0 +1,84 @@
+"""manifest.json: what a bundle holds (sha256 of every file but this one) and what made it. No times, no host names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bevel.calib.errors import UserError
+
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`arena` is the memory plan as `bevel inspect` draws it; `settings` are what a new build needs to be the same."""
+
+    bevel: str
+    command: str
+    tools: dict[str, str]
+    files: dict[str, str]
+    settings: dict[str, Any]
+    arena: dict[str, Any]
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """{path below `folder`, with slashes: sha256} of every file but the manifest itself, sorted."""
+    paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name: sha256(path) for name, path in names.items() if name != NAME}
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    (folder / NAME).write_text(json.dumps(vars(manifest), indent=2) + "\n")
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of a bundle; UserError where there is none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; give the folder that `optimize -o` wrote")
+    try:
+        fields = json.loads((folder / NAME).read_text())
+        return Manifest(**fields)
+    except FileNotFoundError:
+        raise UserError(f"{folder} has no {NAME}; give the folder that `optimize -o` wrote") from None
+    except (ValueError, TypeError):
+        raise UserError(f"{folder / NAME} is not a manifest of this version of Bevel; run optimize again") from None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A file of a bundle that is not as its manifest says."""
+
+    name: str
+    kind: Literal["missing", "changed", "added"]
+
+    def __str__(self) -> str:
+        return f"{self.name} was not written by Bevel" if self.kind == "added" else f"{self.name} is {self.kind}"
+
+
+def differences(folder: Path, manifest: Manifest) -> list[Difference]:
+    found = hashes(folder)
+    missing = [Difference(name, "missing") for name in manifest.files if name not in found]
+    changed = [
+        Difference(name, "changed") for name, digest in manifest.files.items() if found.get(name, digest) != digest
+    ]
+    added = [Difference(name, "added") for name in found if name not in manifest.files]
+    return missing + changed + added
+
+
+def foreign(folder: Path) -> str | None:
+    """Why `folder` may not be replaced, or None when every file in it is as a run of ours left it."""
+    try:
+        kept = [difference for difference in differences(folder, read(folder)) if difference.kind != "missing"]
+    except UserError:
+        return f"holds no {NAME} of ours"
+    return str(kept[0]) if kept else None

@@ -1,0 +1,101 @@
+"""`optimize MODEL --target T --calib FILE -o OUT`: the main job. Parsing only; the work is in `compile.py`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from bevel.tools.entry import run
+from bevel.tools.options import RANGE_METHODS, RECIPES, EdgeFormat, Options, parse_dims, parse_size
+
+_PATH = click.Path(path_type=Path)
+_EDGES = click.Choice(["float", "quantized"])
+
+
+@click.command("optimize", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.argument("model", type=_PATH)
+@click.option("--target", required=True, metavar="NAME", help="What the model shall run on; see `bevel targets`.")
+@click.option("--calib", metavar="FILE|random", help="Calibration samples: .npz, .npy or a folder; `random` guesses.")
+@click.option(
+    "--eval", "evaluation", type=_PATH, metavar="FILE", help="Samples to measure accuracy on, `y` if labelled."
+)
+@click.option("-o", "--output", type=_PATH, required=True, metavar="OUT", help="Folder to write; whole or not at all.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Size of a dynamic batch dimension."
+)
+@click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Size of another dynamic dimension.")
+@click.option("--recipe", type=click.Choice(RECIPES), default="int8", show_default=True, help="How to quantize.")
+@click.option("--range", "range_method", type=click.Choice(RANGE_METHODS), default="mse", show_default=True)
+@click.option("--no-bias-correction", is_flag=True, help="Leave the mean error of quantized weights in.")
+@click.option("--inputs", type=_EDGES, default="float", show_default=True, help="Element type of the inputs.")
+@click.option("--outputs", type=_EDGES, default="float", show_default=True, help="Element type of the outputs.")
+@click.option("--device", metavar="NAME|none", help="Where to measure; default: the target's first that works here.")
+@click.option("--vectors", type=click.IntRange(1), default=8, show_default=True, help="Inputs compared on the device.")
+@click.option("--flash", metavar="SIZE", help="Flash of your part (512k, 2M) in place of the target's.")
+@click.option("--ram", metavar="SIZE", help="RAM of your part in place of the target's.")
+@click.option("--name", metavar="IDENTIFIER", help="C name of the model; default: from the file name.")
+@click.option("--seed", type=int, default=0, show_default=True, help="For everything drawn at random.")
+@click.option("--json", "as_json", is_flag=True, help="Print report.json instead of the table.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the notes: each decision and its reason.")
+def command(
+    model: Path,
+    target: str,
+    calib: str | None,
+    evaluation: Path | None,
+    output: Path,
+    batch: int,
+    dims: tuple[str, ...],
+    recipe: str,
+    range_method: str,
+    no_bias_correction: bool,
+    inputs: EdgeFormat,
+    outputs: EdgeFormat,
+    device: str | None,
+    vectors: int,
+    flash: str | None,
+    ram: str | None,
+    name: str | None,
+    seed: int,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Quantize MODEL to int8, build it for a target, run it there, and report what it costs.
+
+    OUT receives quantized.onnx, integer.onnx, the library with its header, the firmware, manifest.json and report.json.
+    """
+    options = Options(
+        model=model,
+        target=target,
+        output=output,
+        calib="random" if calib == "random" else Path(calib) if calib else None,
+        eval=evaluation,
+        batch=batch,
+        dims=parse_dims(dims),
+        range=range_method,
+        bias_correction=not no_bias_correction,
+        inputs=inputs,
+        outputs=outputs,
+        device=device,
+        vectors=vectors,
+        flash=parse_size(flash) if flash else None,
+        ram=parse_size(ram) if ram else None,
+        name=name,
+        seed=seed,
+        recipe=recipe,
+        command=click.get_current_context().find_object(str) or "",
+    )
+    from bevel.tools.show import run_and_show
+
+    run_and_show(options, as_json=as_json, verbose=verbose)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `optimize`: the exit code."""
+    return run(command, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""What the command line asks for, in types; importing this costs nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bevel.calib.errors import UserError
+
+RANGE_METHODS = ("mse", "minmax", "percentile", "entropy")
+RECIPES = ("int8",)
+
+EdgeFormat = Literal["float", "quantized"]
+
+_SIZE = re.compile(r"(\d+)\s*([kKmM]?)(?:i?[bB])?")
+_FACTOR = {"": 1, "k": 1024, "m": 1024 * 1024}
+
+
+@dataclass(frozen=True)
+class Options:
+    """One run of `optimize`. Paths are as the user gave them."""
+
+    model: Path
+    target: str
+    output: Path
+    calib: Path | Literal["random"] | None = None
+    eval: Path | None = None
+    batch: int = 1
+    dims: tuple[tuple[str, int], ...] = ()
+    range: str = "mse"
+    bias_correction: bool = True
+    inputs: EdgeFormat = "float"
+    outputs: EdgeFormat = "float"
+    device: str | None = None  # None: the first that works; "none": do not measure
+    vectors: int = 8
+    flash: int | None = None
+    ram: int | None = None
+    name: str | None = None
+    seed: int = 0
+    recipe: str = "int8"
+    command: str = ""  # as typed, for the manifest
+
+
+def parse_size(text: str) -> int:
+    """'64k' or '1M' or '65536' in bytes; UserError for anything else."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or int(match[1]) == 0:
+        raise UserError(f"'{text}' is not a memory size; write bytes, or 64k, or 1M")
+    return int(match[1]) * _FACTOR[match[2].lower()]
+
+
+def parse_dims(texts: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    """('seq=256',) as (('seq', 256),); UserError for anything that is not NAME=N with N at least 1."""
+    pairs = []
+    for text in texts:
+        name, separator, number = text.rpartition("=")
+        if not (separator and name and number.isdigit() and int(number) > 0):
+            raise UserError(f"--dim {text}: write NAME=N, the name of a dynamic dimension and its size")
+        pairs.append((name, int(number)))
+    return tuple(pairs)

@@ -1,0 +1,157 @@
+"""report.json: the contract that other programs read. Its keys are the fields below; nothing else is in it.
+
+A value that was not measured is null. Instructions of a simulator and seconds of a board or host never share a field.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bevel.calib.errors import UserError
+
+NAME = "report.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    file: str  # without its folder
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Over all `samples` of the --eval file. The top-1 fractions are None where the data has no class index `y`."""
+
+    samples: int
+    top1_float: float | None
+    top1_quantized: float | None
+    top1_integer: float | None
+    sqnr_db: float | None  # integer against float, all output elements; None where not one differs
+    agreement: float | None  # fraction of samples with the same argmax, integer and float; None without a class axis
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes. flash: code and constants of the product; ram: arena, static data and deepest stack."""
+
+    float_bytes: int
+    quantized_bytes: int
+    flash_bytes: int
+    weights_bytes: int
+    arena_bytes: int
+    ram_bytes: int
+
+
+@dataclass(frozen=True)
+class Device:
+    name: str
+    kind: str  # board, simulator or host
+    tool: str
+
+
+@dataclass(frozen=True)
+class KernelCost:
+    node: str
+    kernel: str
+    macs: int
+    instructions: int | None
+    latency_s: float | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Of one inference, the median over `inputs`. With mismatches above 0 there is no cost."""
+
+    inputs: int
+    mismatches: int
+    instructions: int | None
+    latency_s: float | None
+    per_kernel: tuple[KernelCost, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator of the float graph: what became of it, and what it lost. format and kernel are None if it is gone."""
+
+    name: str
+    op: str
+    format: str | None
+    kernel: str | None
+    sqnr_db: float | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    bevel: str
+    model: Model
+    target: str
+    recipe: str
+    accuracy: Accuracy | None
+    size: Size
+    device: Device | None
+    measurement: Measurement | None
+    nodes: tuple[Node, ...]
+    stages: tuple[Stage, ...]
+    files: dict[str, str]  # name: sha256 of every file of the bundle but report.json and manifest.json
+
+
+_TOP1 = {"top1_float": "float", "top1_quantized": "quantized", "top1_integer": "integer"}  # `float` is a type in Python
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    fields = asdict(report)
+    if fields["accuracy"] is not None:
+        fields["accuracy"] = {_TOP1.get(key, key): value for key, value in fields["accuracy"].items()}
+    return fields
+
+
+def from_json(fields: dict[str, Any]) -> Report:
+    """The inverse of `to_json`. Raises KeyError or TypeError where keys are not those of this version."""
+    accuracy, device, measurement = fields["accuracy"], fields["device"], fields["measurement"]
+    names = {key: name for name, key in _TOP1.items()}
+    return Report(
+        bevel=fields["bevel"],
+        model=Model(**fields["model"]),
+        target=fields["target"],
+        recipe=fields["recipe"],
+        accuracy=None if accuracy is None else Accuracy(**{names.get(k, k): v for k, v in accuracy.items()}),
+        size=Size(**fields["size"]),
+        device=None if device is None else Device(**device),
+        measurement=None if measurement is None else _measurement(measurement),
+        nodes=tuple(Node(**node | {"notes": tuple(node["notes"])}) for node in fields["nodes"]),
+        stages=tuple(Stage(**stage) for stage in fields["stages"]),
+        files=fields["files"],
+    )
+
+
+def _measurement(fields: dict[str, Any]) -> Measurement:
+    kernels = tuple(KernelCost(**cost) for cost in fields["per_kernel"])
+    return Measurement(**fields | {"per_kernel": kernels})
+
+
+def text(report: Report) -> str:
+    return json.dumps(to_json(report), indent=2, allow_nan=False) + "\n"
+
+
+def write(folder: Path, report: Report) -> None:
+    (folder / NAME).write_text(text(report))
+
+
+def read(folder: Path) -> Report:
+    """The report of a bundle; UserError where there is none that this version can read."""
+    try:
+        return from_json(json.loads((folder / NAME).read_text()))
+    except FileNotFoundError:
+        raise UserError(f"{folder} has no {NAME}; give the folder that `optimize -o` wrote") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{folder / NAME} is not a report of this version of Bevel; run optimize again") from None

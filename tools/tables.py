@@ -1,0 +1,161 @@
+"""The report as a person reads it in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bevel.tools.report import Accuracy, KernelCost, Measurement, Node, Report
+
+SHORT_LIST = 5
+KIND = {
+    "simulator": "simulator (instructions, not cycles)",
+    "host": "this machine",
+    "board": "board",
+}
+
+
+def show_report(console: Console, report: Report, warnings: Sequence[str] = ()) -> None:
+    """The tables at the end of a run."""
+    console.print(_facts(report))
+    if worst := worst_nodes(report.nodes):
+        console.print(_worst(worst))
+    if report.measurement and (costly := most_expensive(report.measurement)):
+        console.print(kernel_table("Most expensive nodes", costly, report.measurement))
+    console.print(_stage_table(report))
+    for warning in warnings:
+        console.print(f"[bold red]{escape(warning)}[/]")
+
+
+def show_notes(console: Console, nodes: Iterable[Node]) -> None:
+    for node in nodes:
+        for note in node.notes:
+            console.print(f"[bold]{escape(node.name)}[/] ({node.op}): {escape(note)}", highlight=False)
+
+
+def worst_nodes(nodes: Iterable[Node]) -> list[Node]:
+    """The five nodes that lost most, worst first; those that lost nothing are not among them."""
+    lossy = [node for node in nodes if node.sqnr_db is not None]
+    return sorted(lossy, key=lambda node: (node.sqnr_db or 0.0, node.name))[:SHORT_LIST]
+
+
+def most_expensive(measurement: Measurement) -> list[KernelCost]:
+    """The five kernel calls that cost most, in what the device counts."""
+    return sorted(measurement.per_kernel, key=_cost, reverse=True)[:SHORT_LIST]
+
+
+def _cost(kernel: KernelCost) -> float:
+    return float(kernel.instructions if kernel.instructions is not None else kernel.latency_s or 0.0)
+
+
+def _facts(report: Report) -> Table:
+    table = Table(title=f"{escape(report.model.file)} on {report.target}", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column()
+    for name, text in (*_accuracy_rows(report.accuracy), *_size_rows(report), *_device_rows(report)):
+        table.add_row(name, escape(text))
+    return table
+
+
+def _accuracy_rows(accuracy: Accuracy | None) -> list[tuple[str, str]]:
+    if accuracy is None:
+        return [("accuracy", "not measured: give samples with --eval")]
+    rows = [("samples", f"{accuracy.samples}")]
+    if accuracy.top1_float is not None:
+        names = ("top-1 float", "top-1 quantized", "top-1 integer")
+        values = (accuracy.top1_float, accuracy.top1_quantized, accuracy.top1_integer)
+        rows += [(name, percent(value)) for name, value in zip(names, values, strict=True)]
+    rows.append(("SQNR, integer to float", decibels(accuracy.sqnr_db)))
+    if accuracy.agreement is not None:
+        rows.append(("same answer as float", percent(accuracy.agreement)))
+    return rows
+
+
+def _size_rows(report: Report) -> list[tuple[str, str]]:
+    size = report.size
+    return [
+        ("float model", in_bytes(size.float_bytes)),
+        ("quantized model", in_bytes(size.quantized_bytes)),
+        ("flash", f"{in_bytes(size.flash_bytes)}, of it weights {in_bytes(size.weights_bytes)}"),
+        ("RAM", f"{in_bytes(size.ram_bytes)}, of it arena {in_bytes(size.arena_bytes)}"),
+    ]
+
+
+def _device_rows(report: Report) -> list[tuple[str, str]]:
+    device, measurement = report.device, report.measurement
+    if device is None or measurement is None:
+        return [("device", "not measured")]
+    rows = [
+        ("device", f"{device.name}: {KIND[device.kind]}, {device.tool}"),
+        ("outputs", f"{measurement.inputs} inputs, {measurement.mismatches} elements differ from integer.onnx"),
+    ]
+    if measurement.instructions is not None:
+        rows.append(("instructions", f"{measurement.instructions:,} for one inference"))
+    if measurement.latency_s is not None:
+        rows.append(("latency", seconds(measurement.latency_s)))
+    return rows
+
+
+def _worst(nodes: Sequence[Node]) -> Table:
+    table = Table(title="Worst nodes by SQNR", title_justify="left")
+    for name in ("node", "op", "format"):
+        table.add_column(name)
+    table.add_column("SQNR", justify="right")
+    for node in nodes:
+        table.add_row(escape(node.name), node.op, node.format or "", decibels(node.sqnr_db))
+    return table
+
+
+def kernel_table(title: str, kernels: Sequence[KernelCost], measurement: Measurement) -> Table:
+    """One row a kernel call; instructions or seconds, whichever the device counts, and its share of the sum."""
+    counted = any(kernel.instructions is not None for kernel in measurement.per_kernel)
+    total = sum(_cost(kernel) for kernel in measurement.per_kernel) or 1.0
+    table = Table(title=title, title_justify="left")
+    table.add_column("node")
+    table.add_column("kernel")
+    for name in ("MACs", "instructions" if counted else "seconds", "share", "per MAC" if counted else "GMAC/s"):
+        table.add_column(name, justify="right")
+    for kernel in kernels:
+        amount = f"{kernel.instructions:,}" if kernel.instructions is not None else seconds(kernel.latency_s)
+        share = percent(_cost(kernel) / total)
+        table.add_row(escape(kernel.node), escape(kernel.kernel), f"{kernel.macs:,}", amount, share, _rate(kernel))
+    return table
+
+
+def _rate(kernel: KernelCost) -> str:
+    if not kernel.macs:
+        return ""
+    if kernel.instructions is not None:
+        return f"{kernel.instructions / kernel.macs:.2f}"
+    return f"{kernel.macs / kernel.latency_s / 1e9:.2f}" if kernel.latency_s else ""
+
+
+def _stage_table(report: Report) -> Table:
+    total = sum(stage.seconds for stage in report.stages)
+    table = Table(title=f"Where the time went: {total:.1f} s", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for stage in report.stages:
+        table.add_row(stage.name, f"{stage.seconds:.2f} s")
+    return table
+
+
+def percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f} %"
+
+
+def decibels(value: float | None) -> str:
+    return "no error" if value is None else f"{value:.2f} dB"
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value * 1e3:.3f} ms" if value >= 1e-3 else f"{value * 1e6:.2f} us"
+
+
+def in_bytes(count: int) -> str:
+    return f"{count:,} bytes"
