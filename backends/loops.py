@@ -1,9 +1,13 @@
-"""Sizes and strides that the kernels' loops are made of: arithmetic on plain ints, no TIR."""
+"""Sizes, strides and conditions that the kernels' loops are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from math import prod
+from typing import Any
+
+from tvm.script import tirx as T
 
 REGISTER_TILE = 4  # accumulators that stay in registers on a core with thirteen of them, beside pointers and counters
 
@@ -16,6 +20,17 @@ def register_tile(channels: int) -> int:
 def window_positions(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
     """Where a window of `kernel` taps fits along one axis: ONNX Conv's output size, rounded down."""
     return (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def inside_image(row: Any, column: Any, height: int, width: int, pads: tuple[int, int, int, int]) -> Any:
+    """Whether a window's tap is inside the image, as far as `pads` (top, left, bottom, right) leave that open.
+
+    A TIR condition on the tap's coordinates, or the Python True where no tap can be outside.
+    """
+    top, left, bottom, right = pads
+    edges = ((top, row >= 0), (bottom, row < height), (left, column >= 0), (right, column < width))
+    conditions = [inside for padded, inside in edges if padded]
+    return reduce(T.And, conditions) if conditions else True
 
 
 def broadcast_strides(shape: Sequence[int], operand: Sequence[int]) -> tuple[int, ...]:
@@ -32,8 +47,7 @@ def broadcast_strides(shape: Sequence[int], operand: Sequence[int]) -> tuple[int
 def broadcast_axes(shape: Sequence[int], *operands: Sequence[int]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
     """The fewest loops over `shape` in which every operand has one stride a loop: (extents, strides per operand).
 
-    Axes of size 1 vanish, and neighbours merge where each operand is contiguous, or repeated, along both. The output
-    itself, contiguous in `shape`, is not among `operands`: its strides follow from the extents.
+    Axes of size 1 vanish, and neighbours merge where each operand is contiguous, or repeated, along both.
     Raises ValueError when an operand does not broadcast to `shape`.
     """
     strides = [broadcast_strides(shape, operand) for operand in operands]
@@ -49,3 +63,9 @@ def broadcast_axes(shape: Sequence[int], *operands: Sequence[int]) -> tuple[tupl
     merged = merged or [(1, (0,) * len(operands))]
     columns = [tuple(inner[which] for _, inner in merged) for which in range(len(operands))]
     return tuple(extent for extent, _ in merged), columns
+
+
+def offset_of(indices: Any, strides: tuple[int, ...]) -> Any:
+    """The element that loop variables (one, or a sequence) reach with these strides."""
+    several = indices if isinstance(indices, Sequence) else [indices]
+    return sum(index * stride for index, stride in zip(several, strides, strict=True))
