@@ -1,0 +1,162 @@
+"""From a program to files: C, objects, libraries, firmware, and what they cost in flash and RAM."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bevel.backends import memory
+from bevel.backends.artifact import Artifact, BuiltCall, Slot
+from bevel.backends.codegen.bundle import Bundle, bundle
+from bevel.backends.codegen.raw_abi import c_source, llvm_object
+from bevel.backends.devices.base import Vectors
+from bevel.backends.firmware import build_firmware
+from bevel.backends.memory import Plan
+from bevel.backends.program import Port, Program
+from bevel.backends.sizes import Sizes, check_fits, file_sizes, object_sizes, overflow
+from bevel.backends.target import Target
+from bevel.backends.toolchain import Preference, Toolchain, ToolError, for_target
+from bevel.calib.errors import UserError
+
+# A model's shared library names the libraries it really needs, and asks for no executable stack.
+SHARED_FLAGS = ("-shared", "-Wl,-z,noexecstack", "-Wl,--as-needed", "-lm")
+OVERFLOW = ("overflowed by", "will not fit in region")  # what GNU ld and LLD say of a region that is too small
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """`compiler`: which kind of C compiler to take, `auto` for the target's order. `in_place`: let outputs overwrite
+    inputs that are read for the last time."""
+
+    compiler: Preference = "auto"
+    in_place: bool = True
+
+
+def build(
+    program: Program, target: Target, folder: Path, vectors: Vectors | None = None, options: BuildOptions | None = None
+) -> Artifact:
+    """Build `program` for `target` into `folder`, an existing empty folder that the caller moves into place.
+
+    A microcontroller gets C sources, lib<model>.a and, with `vectors`, firmware.elf; a CPU lib<model>.a and
+    lib<model>.so. Raises UserError when the model does not fit the target's flash or RAM, when no compiler is found,
+    and when the disk is full; ToolError when a compiler rejects generated code, which is our bug.
+    """
+    chosen = options or BuildOptions()
+    toolchain = for_target(target, chosen.compiler)
+    plan = memory.plan(program, chosen.in_place)
+    with full_disk_named(folder):
+        return build_files(program, target, folder, vectors, toolchain, plan)
+
+
+def build_files(
+    program: Program, target: Target, folder: Path, vectors: Vectors | None, toolchain: Toolchain, plan: Plan
+) -> Artifact:
+    generated = bundle(program, plan)
+    objects = compile_all(program, target, folder, toolchain, generated)
+    sizes = object_sizes(folder, program.name, objects, plan)
+    check_fits(sizes, target, program, plan, generated.constants)
+    archive = toolchain.archive(objects, f"lib{program.name}.a", folder)
+    library, firmware = None, None
+    if target.kind == "cpu":
+        library = toolchain.link(objects, f"lib{program.name}.so", folder, SHARED_FLAGS).name
+        sizes = file_sizes(folder / library, target, sizes)
+    elif vectors is not None:
+        measured = [*objects, toolchain.compile(f"{program.name}_profile.c", folder)]
+        firmware = link_firmware(program, plan, target, toolchain, folder, measured, vectors, sizes)
+        sizes = file_sizes(folder / firmware, target, sizes)
+        check_fits(sizes, target, program, plan, generated.constants)
+    remove_leftovers(folder)
+    return Artifact(
+        model=program.name,
+        target=target.name,
+        folder=folder,
+        files=checksums(folder),
+        header=f"{program.name}.h",
+        library=library,
+        archive=archive.name,
+        firmware=firmware,
+        entry=f"{program.name}_run",
+        inputs=slots(program.inputs, plan),
+        outputs=slots(program.outputs, plan),
+        plan=plan,
+        calls=built_calls(program, generated),
+        toolchain=toolchain.version,
+        flash_bytes=sizes.flash,
+        weights_bytes=generated.constants.bytes,
+        arena_bytes=plan.arena_bytes,
+        ram_bytes=sizes.ram,
+    )
+
+
+def compile_all(program: Program, target: Target, folder: Path, toolchain: Toolchain, generated: Bundle) -> list[str]:
+    """Write and compile the sources; return the objects' names. Kernels become C unless TVM has an LLVM target."""
+    name = program.name
+    for file, text in generated.texts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    functions = {symbol: kernel.build(symbol) for symbol, kernel in generated.kernels.items()}
+    own = [f"{name}.c", f"{name}_weights.c"]
+    if target.llvm is None:
+        text = c_source(functions, generated.aliasing)
+        (folder / f"{name}_kernels.c").write_text(text, encoding="utf-8")
+        own.append(f"{name}_kernels.c")
+    objects = [toolchain.compile(source, folder, ("-fstack-usage",)) for source in own]
+    if target.llvm is not None:
+        (folder / f"{name}_kernels.o").write_bytes(llvm_object(functions, dict(target.llvm), generated.aliasing))
+        objects.append(f"{name}_kernels.o")
+    return objects
+
+
+def link_firmware(
+    program: Program,
+    plan: Plan,
+    target: Target,
+    toolchain: Toolchain,
+    folder: Path,
+    objects: Sequence[str],
+    vectors: Vectors,
+    sizes: Sizes,
+) -> str:
+    """firmware.elf. Raises UserError where the model alone fits, but not together with the program around it."""
+    try:
+        return build_firmware(program, plan, target, toolchain, folder, objects, vectors).elf
+    except ToolError as error:
+        if any(words in str(error) for words in OVERFLOW):
+            raise overflow(sizes, target, str(error)) from error
+        raise
+
+
+def built_calls(program: Program, generated: Bundle) -> tuple[BuiltCall, ...]:
+    return tuple(
+        BuiltCall(call.node, symbol, type(call.kernel).__name__, call.kernel.macs)
+        for call, symbol in zip(program.calls, generated.calls, strict=True)
+    )
+
+
+def slots(ports: tuple[Port, ...], plan: Plan) -> tuple[Slot, ...]:
+    return tuple(Slot(port, plan.offsets[port.buffer]) for port in ports)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Objects and compiler reports are no part of the product."""
+    for path in (*folder.glob("*.o"), *folder.glob("*.su")):
+        path.unlink()
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """{path relative to `folder`: sha256} of every file below it, sorted."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"the disk is full: could not write to {folder}") from error
+        raise

@@ -1,0 +1,238 @@
+"""A program and its memory plan as C: one header for the application, and the calls in order. No TVM here.
+
+<model>.h           what an application needs: arena size, inputs, outputs, run
+<model>.c           run: the kernel calls in order
+<model>_profile.c   the same calls with a hook after each, for measuring only
+<model>_kernels.h   the kernels' prototypes; their bodies come from TVM
+<model>_weights.*   constant arrays
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from bevel.backends.codegen.constants import Constants, c_type, collect, weights_header, weights_source
+from bevel.backends.codegen.names import comment, identifier, snake_case, unique_identifiers
+from bevel.backends.kernel import Kernel, Operand, Role
+from bevel.backends.memory import ALIGNMENT, Plan
+from bevel.backends.program import Call, Port, Program
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Generated files, {name: text}, and the kernels that they call, {symbol: kernel}.
+
+    Kernels in `aliasing` are called with an output that lies on their first input.
+    """
+
+    texts: dict[str, str]
+    kernels: dict[str, Kernel]
+    aliasing: frozenset[str]
+    calls: tuple[str, ...]  # each call's kernel symbol
+    constants: Constants
+
+
+def bundle(program: Program, plan: Plan) -> Bundle:
+    """The C files of `program`. Raises ValueError for a program that does not fit its own kernels: our bug."""
+    check(program)
+    constants = collect(program)
+    kernels, calls = share_kernels(program, plan)
+    statements = [statement(program, plan, constants, index, symbol) for index, symbol in enumerate(calls)]
+    name = program.name
+    texts = {
+        f"{name}.h": header(program, plan),
+        f"{name}.c": run_source(program, statements),
+        f"{name}_profile.c": profile_source(program, statements),
+        f"{name}_kernels.h": kernels_header(program, kernels),
+        f"{name}_weights.h": weights_header(program, constants),
+        f"{name}_weights.c": weights_source(program, constants),
+    }
+    aliasing = frozenset(calls[merge.call] for merge in plan.merged)
+    return Bundle(texts, kernels, aliasing, calls, constants)
+
+
+def check(program: Program) -> None:
+    if program.name != identifier(program.name):
+        raise ValueError(f"{program.name!r} is no C identifier; bevel.backends.codegen.names.identifier makes one")
+    for call in program.calls:
+        operands = (*call.kernel.roles(Role.INPUT), *call.kernel.roles(Role.OUTPUT))
+        for buffer, operand in zip((*call.inputs, call.output), operands, strict=True):
+            if program.buffers[buffer].bytes < operand.bytes:
+                raise ValueError(f"{call.node}: buffer {buffer} is smaller than operand {operand} of {call.kernel}")
+    for port in (*program.inputs, *program.outputs):
+        if program.buffers[port.buffer].bytes < port_bytes(port):
+            raise ValueError(f"port {port} is larger than its buffer {program.buffers[port.buffer]}")
+    for port in program.outputs:
+        if port.buffer in program.constants:
+            raise ValueError(f"output {port.name} is a constant: copy it into a buffer of its own")
+
+
+def share_kernels(program: Program, plan: Plan) -> tuple[dict[str, Kernel], tuple[str, ...]]:
+    """{symbol: kernel} and each call's symbol: <model>_<operator>_<the first call that uses it>."""
+    symbols: dict[tuple[Kernel, bool], str] = {}
+    calls = []
+    for index, call in enumerate(program.calls):
+        merged = index in plan.in_place_calls
+        name = f"{program.name}_{snake_case(type(call.kernel).__name__)}_{index}" + ("_in_place" if merged else "")
+        calls.append(symbols.setdefault((call.kernel, merged), name))
+    return {symbol: kernel for (kernel, _), symbol in symbols.items()}, tuple(calls)
+
+
+def statement(program: Program, plan: Plan, constants: Constants, index: int, symbol: str) -> str:
+    """The C call of call `index`."""
+    call = program.calls[index]
+    places = iter(input_places(plan, constants, call))
+    arrays = iter(constants.operands[index])
+    scratch = iter(plan.scratch[index])
+    arguments = []
+    for operand in call.kernel.operands():
+        match operand.role:
+            case Role.INPUT:
+                arguments.append(pointer(next(places), operand))
+            case Role.CONSTANT:
+                arguments.append(next(arrays))
+            case Role.OUTPUT:
+                arguments.append(pointer(plan.offsets[call.output], operand))
+            case Role.SCRATCH:
+                arguments.append(pointer(next(scratch), operand))
+    return f"  /* {index}: {comment(call.node)} */\n  {symbol}({', '.join(arguments)});"
+
+
+def input_places(plan: Plan, constants: Constants, call: Call) -> Iterator[int | str]:
+    """Where each input is: an offset in the arena, or the symbol of a constant buffer."""
+    for name in call.inputs:
+        yield constants.buffers[name] if name in constants.buffers else plan.offsets[name]
+
+
+def pointer(place: int | str, operand: Operand) -> str:
+    """A C expression of the operand's pointer type."""
+    if isinstance(place, str):
+        return f"({c_pointer(operand)}){place}"
+    return f"({c_pointer(operand)})(base + {place})"
+
+
+def c_pointer(operand: Operand) -> str:
+    written = operand.role in (Role.OUTPUT, Role.SCRATCH)
+    return f"{'' if written else 'const '}{c_type(operand.dtype)} *"
+
+
+def run_source(program: Program, statements: Iterable[str]) -> str:
+    return f"""{includes(program)}
+void {program.name}_run(void *arena) {{
+  uint8_t *const base = arena;
+{body(statements)}
+}}
+"""
+
+
+def profile_source(program: Program, statements: Iterable[str]) -> str:
+    hooked = [f"{text}\n  after({index});" for index, text in enumerate(statements)]
+    name = program.name
+    return f"""/* For measuring only: {name}_run with a call of `after` behind each kernel call. */
+{includes(program)}
+void {name}_run_profiled(void *arena, void (*after)(int call));
+
+void {name}_run_profiled(void *arena, void (*after)(int call)) {{
+  uint8_t *const base = arena;
+{body(hooked)}
+}}
+"""
+
+
+def includes(program: Program) -> str:
+    return "".join(f'#include "{program.name}{suffix}.h"\n' for suffix in ("", "_kernels", "_weights"))
+
+
+def body(statements: Iterable[str]) -> str:
+    """The statements; `base` is used even where there are none."""
+    return "\n".join([*statements, "  (void)base;"])
+
+
+def kernels_header(program: Program, kernels: dict[str, Kernel]) -> str:
+    guard = f"{program.name.upper()}_KERNELS_H"
+    prototypes = [prototype(symbol, kernel) for symbol, kernel in kernels.items()]
+    return "\n".join([f"#ifndef {guard}", f"#define {guard}", "#include <stdint.h>", "", *prototypes, "", "#endif", ""])
+
+
+def prototype(symbol: str, kernel: Kernel) -> str:
+    parameters = (f"{c_pointer(operand)}{operand.name.lower()}" for operand in kernel.operands())
+    return f"void {symbol}({', '.join(parameters)});"
+
+
+def header(program: Program, plan: Plan) -> str:
+    name, upper = program.name, program.name.upper()
+    sections = [
+        *ports(program, plan, "input", program.inputs),
+        *ports(program, plan, "output", program.outputs),
+    ]
+    return f"""/* {name}: an integer neural network, generated by Bevel.
+ *
+ *   static uint8_t arena[{upper}_ARENA_BYTES] __attribute__((aligned({upper}_ARENA_ALIGN)));
+ *   fill the inputs (below), call {name}_run(arena), read the outputs.
+ *
+ * All working memory is the arena; nothing is allocated, and two arenas may run at the same time. Inputs are consumed:
+ * write all of them again before every run. Outputs stay until the next run or the next write to an input.
+ */
+#ifndef {upper}_H
+#define {upper}_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define {upper}_ARENA_BYTES {max(plan.arena_bytes, ALIGNMENT)}
+#define {upper}_ARENA_ALIGN {ALIGNMENT}
+
+/* One inference. `arena` must be {upper}_ARENA_BYTES long and aligned to {upper}_ARENA_ALIGN bytes. */
+void {name}_run(void *arena);
+
+{chr(10).join(sections)}
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+
+def ports(program: Program, plan: Plan, role: str, found: tuple[Port, ...]) -> Iterator[str]:
+    for port, plain in zip(found, unique_identifiers(port.name for port in found), strict=True):
+        yield port_section(program.name, role, port, plain, plan.offsets[port.buffer])
+
+
+def port_section(model: str, role: str, port: Port, plain: str, offset: int) -> str:
+    upper = f"{model}_{role}_{plain}".upper()
+    kind = c_type(port.dtype)
+    shape = " x ".join(map(str, port.shape)) or "scalar"
+    macros = [f"#define {upper}_ELEMENTS {prod(port.shape)}"]
+    meaning = ""
+    if port.scale is not None:
+        zero_point = port.zero_point or 0
+        meaning = f"; real = {float_text(port.scale)} * (value - {zero_point})"
+        macros += [f"#define {upper}_SCALE {float_text(port.scale)}f", f"#define {upper}_ZERO_POINT ({zero_point})"]
+    return "\n".join(
+        [
+            f"/* {role.capitalize()} '{comment(port.name)}': {port.dtype} [{shape}], row-major{meaning}. */",
+            *macros,
+            f"static inline {kind} *{model}_{role}_{plain}(void *arena) {{",
+            f"  return ({kind} *)((uint8_t *)arena + {offset});",
+            "}",
+            "",
+        ]
+    )
+
+
+def float_text(value: float) -> str:
+    """Enough digits to give the same float32 back, with a decimal point."""
+    text = f"{np.float32(value):.9g}"
+    return text if any(mark in text for mark in ".e") else f"{text}.0"
+
+
+def port_bytes(port: Port) -> int:
+    return prod(port.shape) * np.dtype(port.dtype).itemsize

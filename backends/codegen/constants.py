@@ -1,0 +1,149 @@
+"""Weights and parameters as C arrays: each different array once, aligned like the arena."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import isnan
+
+import numpy as np
+
+from bevel.backends.codegen.names import comment
+from bevel.backends.kernel import Array, Role
+from bevel.backends.memory import ALIGNMENT
+from bevel.backends.program import Program
+
+C_TYPES = {
+    "int8": "int8_t",
+    "uint8": "uint8_t",
+    "bool": "uint8_t",
+    "int16": "int16_t",
+    "uint16": "uint16_t",
+    "int32": "int32_t",
+    "uint32": "uint32_t",
+    "int64": "int64_t",
+    "uint64": "uint64_t",
+    "float32": "float",
+    "float64": "double",
+}
+LINE = 100  # characters of numbers
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An array in flash. `use` says whose it is: 'node: operand'."""
+
+    symbol: str
+    use: str
+    array: Array
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Every different array, and the symbols that calls use: of their constant operands, and of constant buffers."""
+
+    arrays: tuple[Constant, ...]
+    operands: tuple[tuple[str, ...], ...]
+    buffers: dict[str, str]
+
+    @property
+    def bytes(self) -> int:
+        return sum(constant.array.nbytes for constant in self.arrays)
+
+    def largest(self, count: int) -> list[Constant]:
+        return sorted(self.arrays, key=lambda constant: (-constant.array.nbytes, constant.symbol))[:count]
+
+
+def c_type(dtype: str) -> str:
+    """The C element type of a numpy dtype. Raises ValueError for those that generated code does not hold."""
+    if dtype not in C_TYPES:
+        raise ValueError(f"no C type for elements of {dtype}")
+    return C_TYPES[dtype]
+
+
+def collect(program: Program) -> Constants:
+    """The constants of `program`; arrays of equal bytes and element type share one symbol."""
+    found: dict[tuple[str, bytes], Constant] = {}
+
+    def symbol(name: str, use: str, array: Array) -> str:
+        key = (str(array.dtype), array.tobytes())
+        return found.setdefault(key, Constant(f"{program.name}_{name}", use, array)).symbol
+
+    operands = tuple(
+        tuple(
+            symbol(f"call_{index}_{operand.name.lower()}", f"{call.node}: {operand.name}", array)
+            for operand, array in zip(call.kernel.roles(Role.CONSTANT), call.constants, strict=True)
+        )
+        for index, call in enumerate(program.calls)
+    )
+    buffers = {
+        name: symbol(f"buffer_{number}", name, array) for number, (name, array) in enumerate(program.constants.items())
+    }
+    return Constants(tuple(found.values()), operands, buffers)
+
+
+def declaration(constant: Constant) -> str:
+    return f"const {c_type(str(constant.array.dtype))} {constant.symbol}[{max(constant.array.size, 1)}]"
+
+
+def weights_header(program: Program, constants: Constants) -> str:
+    guard = f"{program.name.upper()}_WEIGHTS_H"
+    lines = [f"extern {declaration(constant)};" for constant in constants.arrays]
+    return "\n".join([f"#ifndef {guard}", f"#define {guard}", "#include <stdint.h>", "", *lines, "", "#endif", ""])
+
+
+def weights_source(program: Program, constants: Constants) -> str:
+    """The C file that defines the arrays: {constants.bytes} bytes of flash."""
+    parts = [f'/* Weights and parameters: {constants.bytes} bytes. */\n#include "{program.name}_weights.h"\n']
+    parts += [definition(constant) for constant in constants.arrays]
+    return "\n".join(parts)
+
+
+def definition(constant: Constant) -> str:
+    shape = "x".join(map(str, constant.array.shape)) or "scalar"
+    body = "\n".join(lines(literals(constant.array)))
+    return (
+        f"/* {comment(constant.use)} [{shape}] */\n"
+        f"__attribute__((aligned({ALIGNMENT}))) {declaration(constant)} = {{\n{body}\n}};\n"
+    )
+
+
+def literals(array: Array) -> Iterable[str]:
+    """Each element as a C literal that means exactly its value."""
+    values = array.ravel()
+    if values.size == 0:
+        return ["0"]
+    if np.issubdtype(values.dtype, np.floating):
+        suffix = "f" if values.dtype == np.float32 else ""
+        return (float_literal(float(value), suffix) for value in values.tolist())
+    if values.dtype.itemsize == 8:
+        return (wide_literal(int(value)) for value in values.tolist())
+    return map(str, values.astype(np.int64).tolist())
+
+
+def float_literal(value: float, suffix: str) -> str:
+    if isnan(value):
+        return f'__builtin_nan{suffix}("")'
+    if value in (float("inf"), float("-inf")):
+        return f"{'-' if value < 0 else ''}__builtin_inf{suffix}()"
+    return value.hex() + suffix
+
+
+def wide_literal(value: int) -> str:
+    if value > np.iinfo(np.int64).max:
+        return f"{value}ULL"
+    return "-9223372036854775807LL - 1" if value == np.iinfo(np.int64).min else f"{value}LL"
+
+
+def lines(words: Iterable[str]) -> Iterator[str]:
+    """The words, comma-separated, in lines of about LINE characters."""
+    line: list[str] = []
+    length = 0
+    for word in words:
+        line.append(word)
+        length += len(word) + 1
+        if length >= LINE:
+            yield ",".join(line) + ","
+            line, length = [], 0
+    if line:
+        yield ",".join(line)

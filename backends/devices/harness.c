@@ -1,0 +1,145 @@
+/* Runs a model on a file of vectors, writes what came out, and then, if asked to, times it.
+ *
+ *   harness VECTORS OUTPUTS            outputs of every vector, in order
+ *   harness VECTORS TIMES SECONDS      nanoseconds: of whole runs, then of each call in profiled runs
+ *
+ * VECTORS holds uint64 numbers: vectors, inputs, outputs, then (offset, bytes) of each input and output; behind them
+ * the inputs of every vector. TIMES holds uint64 numbers: runs, profiled runs, calls; behind them the nanoseconds of
+ * each run, then of each call of each profiled run. Built with -DMODEL_HEADER="\"m.h\"" -DRUN=m_run
+ * -DRUN_PROFILED=m_run_profiled -DARENA_BYTES=M_ARENA_BYTES -DCALLS=3.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include MODEL_HEADER
+
+#define ALIGN 64
+#define WARM_UP 3
+#define MOST_RUNS 20000
+#define FEWEST_RUNS 5
+
+void RUN_PROFILED(void *arena, void (*after)(int call));
+
+struct slot {
+  uint64_t offset, bytes;
+};
+
+struct vectors {
+  uint64_t count, inputs, outputs;
+  const struct slot *slots; /* inputs, then outputs */
+  const uint8_t *data;
+  uint64_t stride; /* bytes of one vector's inputs */
+};
+
+static uint64_t call_times[CALLS + 1];
+static uint64_t last_call;
+
+static uint64_t now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static void fail(const char *what, const char *name) {
+  fprintf(stderr, "%s %s\n", what, name);
+  exit(3);
+}
+
+static uint8_t *read_file(const char *name) {
+  FILE *file = fopen(name, "rb");
+  if (!file || fseek(file, 0, SEEK_END)) fail("cannot read", name);
+  const long size = ftell(file);
+  uint8_t *bytes = malloc((size_t)size + 1);
+  rewind(file);
+  if (!bytes || fread(bytes, 1, (size_t)size, file) != (size_t)size) fail("cannot read", name);
+  fclose(file);
+  return bytes;
+}
+
+static void write_or_fail(const void *bytes, size_t size, FILE *file) {
+  if (fwrite(bytes, 1, size, file) != size) fail("cannot write", "the results");
+}
+
+static struct vectors open_vectors(const char *name) {
+  const uint8_t *bytes = read_file(name);
+  const uint64_t *head = (const uint64_t *)bytes;
+  struct vectors v = {head[0], head[1], head[2], (const struct slot *)(head + 3), NULL, 0};
+  v.data = (const uint8_t *)(v.slots + v.inputs + v.outputs);
+  for (uint64_t i = 0; i < v.inputs; i++) v.stride += v.slots[i].bytes;
+  return v;
+}
+
+static void load_inputs(const struct vectors *v, uint64_t vector, uint8_t *arena) {
+  const uint8_t *from = v->data + vector * v->stride;
+  for (uint64_t i = 0; i < v->inputs; i++) {
+    memcpy(arena + v->slots[i].offset, from, v->slots[i].bytes);
+    from += v->slots[i].bytes;
+  }
+}
+
+static void write_outputs(const struct vectors *v, uint8_t *arena, FILE *file) {
+  for (uint64_t vector = 0; vector < v->count; vector++) {
+    load_inputs(v, vector, arena);
+    RUN(arena);
+    for (uint64_t i = v->inputs; i < v->inputs + v->outputs; i++) {
+      write_or_fail(arena + v->slots[i].offset, v->slots[i].bytes, file);
+    }
+  }
+}
+
+static void after_call(int call) {
+  call_times[call] = now() - last_call;
+  last_call = now();
+}
+
+static uint64_t time_run(const struct vectors *v, uint64_t vector, uint8_t *arena) {
+  load_inputs(v, vector, arena);
+  const uint64_t before = now();
+  RUN(arena);
+  return now() - before;
+}
+
+static void profile_run(const struct vectors *v, uint64_t vector, uint8_t *arena) {
+  load_inputs(v, vector, arena);
+  last_call = now();
+  RUN_PROFILED(arena, after_call);
+}
+
+static void write_times(const struct vectors *v, uint8_t *arena, double seconds, FILE *file) {
+  const uint64_t budget = (uint64_t)(seconds * 1e9);
+  uint64_t *times = calloc(MOST_RUNS, sizeof *times);
+  uint64_t *profiles = calloc((size_t)MOST_RUNS * (CALLS + 1), sizeof *profiles);
+  uint64_t head[3] = {0, 0, CALLS};
+  if (!times || !profiles) fail("no memory for", "the results");
+  for (int i = 0; i < WARM_UP; i++) time_run(v, 0, arena);
+  for (uint64_t start = now(); head[0] < MOST_RUNS && (head[0] < FEWEST_RUNS || now() - start < budget); head[0]++) {
+    times[head[0]] = time_run(v, head[0] % v->count, arena);
+  }
+  for (uint64_t start = now(); head[1] < MOST_RUNS && (head[1] < FEWEST_RUNS || now() - start < budget); head[1]++) {
+    profile_run(v, head[1] % v->count, arena);
+    memcpy(profiles + head[1] * CALLS, call_times, CALLS * sizeof *profiles);
+  }
+  write_or_fail(head, sizeof head, file);
+  write_or_fail(times, head[0] * sizeof *times, file);
+  write_or_fail(profiles, head[1] * CALLS * sizeof *profiles, file);
+}
+
+int main(int count, char **words) {
+  if (count < 3) fail("usage:", "harness VECTORS RESULTS [SECONDS]");
+  const struct vectors v = open_vectors(words[1]);
+  uint8_t *arena = NULL;
+  if (posix_memalign((void **)&arena, ALIGN, ARENA_BYTES)) fail("no memory for", "the arena");
+  FILE *file = fopen(words[2], "wb");
+  if (!file) fail("cannot write", words[2]);
+  if (count == 3) {
+    write_outputs(&v, arena, file);
+  } else {
+    write_times(&v, arena, atof(words[3]), file);
+  }
+  if (fclose(file)) fail("cannot write", words[2]);
+  return 0;
+}

@@ -1,0 +1,58 @@
+"""This machine: the shared library, in a process of its own, one thread."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bevel.backends.artifact import Artifact
+from bevel.backends.devices.base import DeviceKind, Measurement, Vectors
+from bevel.backends.devices.native import build_harness, outputs, times
+from bevel.backends.devices.outputs import compare
+from bevel.backends.target import Target
+from bevel.backends.toolchain import for_target
+
+
+@dataclass(frozen=True)
+class Host:
+    """Runs CPU targets of this machine's architecture, `seconds` long for whole and again for profiled runs."""
+
+    target: Target
+    seconds: float = 0.5
+    name: str = "host"
+    kind: DeviceKind = "host"
+
+    def missing(self) -> str | None:
+        if not sys.platform.startswith("linux"):
+            return f"the host device needs Linux; this is {sys.platform}"
+        if self.target.kind != "cpu" or self.target.triple.split("-")[0] != platform.machine():
+            return f"this machine is {platform.machine()}; {self.target.name} needs {self.target.triple}"
+        return None
+
+    def tool(self) -> str:
+        return f"{processor()}, one thread"
+
+    def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
+        """Compare every output element, then time. Raises HarnessError when the model's process crashes."""
+        with TemporaryDirectory(prefix="bevel-") as name:
+            folder = Path(name)
+            build_harness(artifact, for_target(self.target), folder, static=False)
+            comparison = compare(outputs(artifact, vectors, folder), vectors.expected)
+            result = (self.name, self.kind, self.tool(), len(vectors), comparison.mismatches, comparison.first)
+            if comparison.mismatches:
+                return Measurement(*result)
+            measured = times(folder, self.seconds)
+            return Measurement(*result, latency_s=measured.run, per_call=measured.calls)
+
+
+@cache
+def processor() -> str:
+    """The processor's name, as Linux knows it."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())

@@ -1,0 +1,118 @@
+"""Running a library in a process of its own through a small C harness (harness.c), so that a crash stays there.
+
+The harness holds the vectors, so that no call into Python falls into what is timed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from bevel.backends.artifact import Artifact, Slot
+from bevel.backends.devices.base import CallCost, Vectors
+from bevel.backends.kernel import Array
+from bevel.backends.toolchain import Toolchain
+
+HARNESS = "harness"
+COMPARE_LIMIT_S = 600
+
+
+class HarnessError(RuntimeError):
+    """The model's process did not end well: our bug, unless the machine lacks what the target asks for."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds: the median of one inference, and of each call in profiled runs."""
+
+    run: float
+    calls: tuple[CallCost, ...]
+
+
+def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path, static: bool) -> None:
+    """folder/harness, linked with the artifact's static or shared library, which is copied beside it."""
+    product = artifact.archive if static or artifact.library is None else artifact.library
+    model = artifact.model
+    for name in (product, artifact.header, f"{model}_kernels.h", f"{model}_weights.h", f"{model}_profile.c"):
+        shutil.copyfile(artifact.folder / name, folder / name)
+    (folder / "harness.c").write_bytes(files(__package__).joinpath("harness.c").read_bytes())
+    defines = (
+        f'-DMODEL_HEADER="{artifact.header}"',
+        f"-DRUN={artifact.entry}",
+        f"-DRUN_PROFILED={model}_run_profiled",
+        f"-DARENA_BYTES={model.upper()}_ARENA_BYTES",
+        f"-DCALLS={len(artifact.calls)}",
+    )
+    objects = [toolchain.compile("harness.c", folder, defines), toolchain.compile(f"{model}_profile.c", folder)]
+    extra = ("-static", "-lm") if static else ("-Wl,-rpath,$ORIGIN", "-lm")
+    toolchain.link([*objects, product], HARNESS, folder, extra)
+
+
+def outputs(artifact: Artifact, vectors: Vectors, folder: Path, prefix: Sequence[str] = ()) -> dict[str, Array]:
+    """What the harness in `folder` computes for every vector: {port name: array [N, *shape]}."""
+    (folder / "vectors.bin").write_bytes(pack(artifact, vectors))
+    run_harness(folder, prefix, ("vectors.bin", "outputs.bin"), COMPARE_LIMIT_S)
+    return unpack((folder / "outputs.bin").read_bytes(), artifact.outputs, len(vectors))
+
+
+def times(folder: Path, seconds: float) -> Times:
+    """Medians over as many runs as fit into `seconds`, twice: whole runs, then profiled ones. After `outputs`."""
+    run_harness(folder, (), ("vectors.bin", "times.bin", str(seconds)), COMPARE_LIMIT_S + 2 * seconds)
+    numbers = np.fromfile(folder / "times.bin", np.uint64)
+    runs, profiles, calls = (int(number) for number in numbers[:3])
+    whole = numbers[3 : 3 + runs]
+    profiled = numbers[3 + runs :].reshape(profiles, calls)
+    per_call = np.median(profiled, axis=0) * 1e-9
+    return Times(
+        float(np.median(whole)) * 1e-9,
+        tuple(CallCost(index, latency_s=float(latency)) for index, latency in enumerate(per_call)),
+    )
+
+
+def run_harness(folder: Path, prefix: Sequence[str], words: Sequence[str], limit_s: float) -> None:
+    command = (*prefix, f"./{HARNESS}", *words)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=limit_s)
+    if done.returncode == 0:
+        return
+    how = f"exited with {done.returncode}"
+    if done.returncode < 0:
+        how = f"was ended by {signal.Signals(-done.returncode).name}"
+    raise HarnessError(f"{' '.join(command)} {how}: {done.stderr.strip() or 'no message'}")
+
+
+def pack(artifact: Artifact, vectors: Vectors) -> bytes:
+    """The file that harness.c reads."""
+    slots = (*artifact.inputs, *artifact.outputs)
+    places = [number for slot in slots for number in (slot.offset, slot_bytes(slot))]
+    head = np.array([len(vectors), len(artifact.inputs), len(artifact.outputs), *places], np.uint64)
+    columns = [typed(vectors.inputs[slot.port.name], slot) for slot in artifact.inputs]
+    rows = [column[index].tobytes() for index in range(len(vectors)) for column in columns]
+    return head.tobytes() + b"".join(rows)
+
+
+def typed(array: Array, slot: Slot) -> Array:
+    """`array` made contiguous. Raises ValueError where it is not what the port says."""
+    if array.dtype != np.dtype(slot.port.dtype) or array.shape[1:] != slot.port.shape:
+        raise ValueError(f"{array.dtype} {array.shape} given to {slot.port}")
+    return np.ascontiguousarray(array)
+
+
+def slot_bytes(slot: Slot) -> int:
+    return int(np.prod(slot.port.shape, dtype=np.int64)) * np.dtype(slot.port.dtype).itemsize
+
+
+def unpack(data: bytes, slots: Sequence[Slot], count: int) -> dict[str, Array]:
+    sizes = [slot_bytes(slot) for slot in slots]
+    rows = np.frombuffer(data, np.uint8).reshape(count, sum(sizes))
+    columns = np.split(rows, np.cumsum(sizes)[:-1], axis=1)
+    return {
+        slot.port.name: np.ascontiguousarray(column).view(slot.port.dtype).reshape(count, *slot.port.shape)
+        for slot, column in zip(slots, columns, strict=True)
+    }

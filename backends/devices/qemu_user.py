@@ -1,0 +1,65 @@
+"""64-bit Arm Linux programs under QEMU's user-mode emulation.
+
+An emulator's time says nothing about the machine it emulates, so none is reported: only that every output is right.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bevel.backends.artifact import Artifact
+from bevel.backends.devices.base import DeviceKind, Measurement, Vectors
+from bevel.backends.devices.native import build_harness, outputs
+from bevel.backends.devices.outputs import compare
+from bevel.backends.target import Target
+from bevel.backends.toolchain import Toolchain, for_target, printed_version
+
+COMMANDS = ("qemu-aarch64", "qemu-aarch64-static")
+
+
+@dataclass(frozen=True)
+class QemuUser:
+    """Runs a static program for `target` on the core model that the target's file names."""
+
+    target: Target
+    name: str = "qemu-user"
+    kind: DeviceKind = "simulator"
+
+    @property
+    def command(self) -> str | None:
+        return next((name for name in COMMANDS if shutil.which(name)), None)
+
+    def missing(self) -> str | None:
+        if self.target.triple.split("-")[0] != "aarch64" or self.target.kind != "cpu":
+            return f"{self.name} runs 64-bit Arm Linux programs; {self.target.name} is {self.target.triple}"
+        if self.command is None:
+            return (
+                "qemu-aarch64 is not installed (Debian: qemu-user); it would check the outputs of 64-bit Arm programs"
+            )
+        return None
+
+    def tool(self) -> str:
+        version = printed_version(self.command) if self.command else None
+        return f"qemu-aarch64 {version}, {self.core}: outputs only, an emulator's time means nothing"
+
+    @property
+    def core(self) -> str:
+        return self.target.setting("qemu-user", "cpu") or "max"
+
+    def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
+        """Compare every output element. Raises HarnessError when the program crashes."""
+        with TemporaryDirectory(prefix="bevel-") as name:
+            folder = Path(name)
+            build_harness(artifact, static_toolchain(self.target), folder, static=True)
+            got = outputs(artifact, vectors, folder, (self.command or COMMANDS[0], "-cpu", self.core))
+        found = compare(got, vectors.expected)
+        return Measurement(self.name, self.kind, self.tool(), len(vectors), found.mismatches, found.first)
+
+
+def static_toolchain(target: Target) -> Toolchain:
+    """The target's compiler, set to link static programs: zig does so against musl only."""
+    found = for_target(target)
+    return replace(found, flags=tuple(flag.replace("-linux-gnu", "-linux-musl") for flag in found.flags))

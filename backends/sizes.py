@@ -1,0 +1,117 @@
+"""What a built model takes of a device's flash and RAM, read from its object files, and whether that fits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bevel.backends import elf
+from bevel.backends.codegen.constants import Constants
+from bevel.backends.elf import Section
+from bevel.backends.memory import Plan
+from bevel.backends.program import Program
+from bevel.backends.target import Target
+from bevel.calib.errors import UserError
+
+# What an interrupt pushes with floating-point registers (104 bytes), and the frames of compiler helpers that kernels
+# call, such as 64-bit multiplication on a Cortex-M0+; the compiler's stack report does not include them.
+STACK_MARGIN = 256
+LARGEST = 3  # tensors that a message names
+ARENA_SECTION = ".arena"
+STACK_SECTION = ".stack"  # reserved generously by the firmware; what is needed is `Sizes.stack`
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes. `static` is data that is neither arena nor stack; `stack` is the deepest path of one inference, from the
+    compiler's report (gcc's and clang's -fstack-usage): `run`, its largest kernel, and a margin."""
+
+    flash: int
+    arena: int
+    static: int
+    stack: int
+
+    @property
+    def ram(self) -> int:
+        return self.arena + self.static + self.stack
+
+
+def object_sizes(folder: Path, model: str, objects: Sequence[str], plan: Plan) -> Sizes:
+    """The model alone: before linking, without the program around it."""
+    sections = [section for name in objects for section in allocated(elf.read(folder / name).sections)]
+    return Sizes(
+        flash=sum(section.size for section in sections if section.has_bytes),
+        arena=plan.arena_bytes,
+        static=sum(section.size for section in sections if section.writable),
+        stack=stack_bytes(folder, model),
+    )
+
+
+def file_sizes(path: Path, target: Target, model: Sizes) -> Sizes:
+    """The linked product: firmware without its test vectors, or a shared library. Stack and arena are the model's."""
+    sections = [section for section in allocated(elf.read(path).sections) if not in_vectors(section, target)]
+    own = [section for section in sections if section.name not in (ARENA_SECTION, STACK_SECTION)]
+    return Sizes(
+        flash=sum(section.size for section in own if section.has_bytes),
+        arena=model.arena,
+        static=sum(section.size for section in own if section.writable),
+        stack=model.stack,
+    )
+
+
+def allocated(sections: Iterable[Section]) -> list[Section]:
+    return [section for section in sections if section.allocated]
+
+
+def in_vectors(section: Section, target: Target) -> bool:
+    region = target.memory("vectors")
+    return region is not None and region.origin <= section.address < region.origin + region.bytes
+
+
+def stack_bytes(folder: Path, model: str) -> int:
+    run = max(frames(folder / f"{model}.su"), default=0)
+    return run + max(frames(folder / f"{model}_kernels.su"), default=0) + STACK_MARGIN
+
+
+def frames(report: Path) -> list[int]:
+    """The frame of each function in a compiler's stack report: 'file:line:column:function<TAB>bytes<TAB>static'."""
+    if not report.exists():  # kernels that TVM compiled have none
+        return []
+    return [int(line.split("\t")[1]) for line in report.read_text(encoding="utf-8").splitlines() if "\t" in line]
+
+
+def check_fits(sizes: Sizes, target: Target, program: Program, plan: Plan, constants: Constants) -> None:
+    """Raises UserError that says by how much flash or RAM is exceeded, and which tensors are the largest."""
+    flash, ram = target.memory("flash"), target.memory("ram")
+    if flash is not None and sizes.flash > flash.bytes:
+        largest = ", ".join(f"{c.use} {c.array.nbytes:,}" for c in constants.largest(LARGEST))
+        raise too_large(program.name, target.name, "flash", sizes.flash, flash.bytes, f"largest weights: {largest}")
+    if ram is not None and sizes.ram > ram.bytes:
+        raise too_large(program.name, target.name, "RAM", sizes.ram, ram.bytes, ram_reason(sizes, program, plan))
+
+
+def too_large(model: str, target: str, kind: str, needed: int, limit: int, reason: str) -> UserError:
+    return UserError(
+        f"{model} needs {needed:,} bytes of {kind}, {needed - limit:,} more than {target}'s {limit:,} ({reason}); "
+        f"take a larger target or give --{kind.lower()} if your part has more"
+    )
+
+
+def ram_reason(sizes: Sizes, program: Program, plan: Plan) -> str:
+    """The parts of RAM, and the largest buffers at the call where most is live."""
+    peak = max(range(len(program.calls)), key=lambda call: sum(plan.sizes[name] for name in plan.live_at(call)))
+    largest = ", ".join(f"{name} {plan.sizes[name]:,}" for name in plan.live_at(peak)[:LARGEST])
+    parts = f"arena {sizes.arena:,}, stack about {sizes.stack:,}, static {sizes.static:,}"
+    return f"{parts}; most is live at {program.calls[peak].node}: {largest}"
+
+
+def overflow(sizes: Sizes, target: Target, output: str) -> UserError:
+    """For a model that fits alone, but not with the start-up code, the stack and the report around it."""
+    regions = sorted(set(re.findall(r"region [`']?(\w+)'? overflowed|in region '(\w+)'", output)))
+    names = ", ".join(sorted({first or second for first, second in regions})) or "memory"
+    return UserError(
+        f"the model takes {sizes.flash:,} bytes of flash and {sizes.ram:,} of RAM, which leaves too little of "
+        f"{target.name}'s {names} for the program around it; take a larger target or a smaller model"
+    )
