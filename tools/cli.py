@@ -14,7 +14,9 @@ from bevel.tools.entry import run
 _BUNDLE = click.Path(path_type=Path)
 
 
-@click.group("bevel", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    "bevel", no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="bevel", message="%(package)s %(version)s")
 def group() -> None:
     """Shape a float ONNX model for an edge device."""
@@ -23,7 +25,7 @@ def group() -> None:
 group.add_command(optimize.command)
 
 
-@group.command()
+@group.command(short_help="Run a bundle on a device again.")
 @click.argument("bundle", type=_BUNDLE)
 @click.option("--device", metavar="NAME", help="Where; default: the target's first device that works here.")
 @click.option("--data", type=click.Path(path_type=Path), metavar="FILE", help="Other inputs than the bundle's vectors.")
@@ -36,7 +38,7 @@ def measure(bundle: Path, device: str | None, data: Path | None, vectors: int, a
     show_measurement(bundle, device, data, vectors, as_json)
 
 
-@group.command()
+@group.command(short_help="Check a bundle; draw its arena and its kernels.")
 @click.argument("bundle", type=_BUNDLE)
 def inspect(bundle: Path) -> None:
     """Check the files of BUNDLE, then draw its arena, its kernels and the notes."""
@@ -53,7 +55,7 @@ def targets() -> None:
     show_targets()
 
 
-@group.command()
+@group.command(short_help="List every tool, found or not.")
 def doctor() -> None:
     """List every tool that Bevel looks for, found or not, and what it enables."""
     from bevel.tools.doctor import show_tools

@@ -23,14 +23,17 @@ def run(command: click.Command, arguments: Sequence[str] | None = None) -> int:
     typed = shlex.join([command.name or "bevel", *given])
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        outcome = command.main(args=given, prog_name=command.name, standalone_mode=False, obj=typed)
+        with command.make_context(command.name, given, obj=typed) as context:
+            command.invoke(context)
+        return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except (UserError, click.ClickException, OSError) as error:
         return _fail(_line(error))
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; nothing was written")
     finally:
         signal.signal(signal.SIGTERM, previous)
-    return outcome if isinstance(outcome, int) else 0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

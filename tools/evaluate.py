@@ -119,7 +119,7 @@ def class_labels(labels: Array | None, classes: int) -> Array | None:
 def accuracy(
     runners: Sequence[Runner], samples: Iterable[Sample], labels: Array | None, runs: int, advance: Advance
 ) -> Accuracy:
-    """The float, quantized and integer `runners` on each of `runs` model runs; `labels` belong to the samples in order."""
+    """The float, quantized and integer `runners` on each of `runs` model runs, with the samples' `labels`."""
     totals = _Totals()
     seen = 0
     for sample in samples:

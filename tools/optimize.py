@@ -15,7 +15,11 @@ _PATH = click.Path(path_type=Path)
 _EDGES = click.Choice(["float", "quantized"])
 
 
-@click.command("optimize", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    "optimize",
+    short_help="Quantize, build, measure, report.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.argument("model", type=_PATH)
 @click.option("--target", required=True, metavar="NAME", help="What the model shall run on; see `bevel targets`.")
 @click.option("--calib", metavar="FILE|random", help="Calibration samples: .npz, .npy or a folder; `random` guesses.")

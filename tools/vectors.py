@@ -1,0 +1,66 @@
+"""Test vectors: real inputs, and what integer.onnx answers to them in stock onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from bevel.backends.devices.base import Vectors
+from bevel.backends.program import Program
+from bevel.calib.errors import UserError
+from bevel.tools.evaluate import encode, runner
+
+NAME = "vectors.npz"
+INPUT, EXPECTED = "input:", "expected:"  # what the array names in the file begin with
+
+
+def make_vectors(
+    integer: onnx.ModelProto, program: Program, samples: Iterable[Mapping[str, NDArray[Any]]], count: int
+) -> Vectors:
+    """Up to `count` vectors from float samples. onnxruntime must answer alike with and without its optimizations."""
+    ports = {port.name: port for port in program.inputs if port.scale is not None}
+    inputs = [encode(sample, ports) for sample in islice(samples, count)]
+    plain, stock = runner(integer), runner(integer, optimized=True)
+    expected = [plain.run_raw(one) for one in inputs]
+    check_same(expected, [stock.run_raw(one) for one in inputs])
+    return Vectors(_stacked(inputs), _stacked(expected))
+
+
+def check_same(plain: Sequence[Mapping[str, NDArray[Any]]], stock: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+    """The integer model means one thing only: AssertionError where onnxruntime's optimizations change a bit of it."""
+    for number, (left, right) in enumerate(zip(plain, stock, strict=True)):
+        for name, values in left.items():
+            assert values.tobytes() == right[name].tobytes(), (
+                f"integer.onnx: output {name} of vector {number} depends on onnxruntime's optimization level"
+            )
+
+
+def save(folder: Path, vectors: Vectors) -> None:
+    arrays = {INPUT + name: array for name, array in vectors.inputs.items()}
+    arrays |= {EXPECTED + name: array for name, array in vectors.expected.items()}
+    with (folder / NAME).open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+def load(folder: Path) -> Vectors:
+    """The vectors of a bundle; UserError where there are none."""
+    try:
+        with np.load(folder / NAME) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError):
+        raise UserError(f"{folder / NAME} cannot be read; run optimize again") from None
+    return Vectors(_under(INPUT, found), _under(EXPECTED, found))
+
+
+def _stacked(rows: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
