@@ -1,0 +1,127 @@
+"""Canonicalization: one spelling for each thing, whichever exporter wrote the model, proven by running both.
+
+What later stages may rely on:
+
+- Opset 21 or newer, no model-local functions, no Constant nodes, no subgraphs. Weights are `gs.Constant`; in a model
+  that was quantized before, a parameter may also be a DequantizeLinear of constants, and its QuantizeLinear and
+  DequantizeLinear stand where they stood.
+- Every tensor has a static shape and a type; every node and tensor a unique, readable name. Graph inputs and outputs
+  keep names, order, shapes and types. No arithmetic on shapes is left.
+- Conv, ConvTranspose: kernel_shape, strides, dilations, pads and group are there, auto_pad is not; three inputs. A bias
+  missing before is a float constant of zeros, in quantized models too. Conv-1D has rank 3.
+- A product by constant weights is `Gemm(x [M, K], w [K, N], b [N])` without attributes; inputs of higher rank pass
+  through a Reshape before and after, and the second Reshape stands behind the elementwise operators that follow.
+  MatMul multiplies two activations (or has a note that says why not Gemm).
+- BatchNormalization is gone: folded, or a depthwise 1x1 Conv (rank 4), or Mul and Add. Mul, Div, Add, Sub by constants
+  per channel behind a linear node are folded into it.
+- MaxPool, AveragePool: explicit pads, no auto_pad, no ceil_mode (or a note). AveragePool of one window without padding
+  and ReduceMean over all spatial axes (rank 4, 5) are GlobalAveragePool, which keeps the dimensions; other ReduceMean
+  have constant axes.
+- A clamp is Relu, or Clip with two scalar constants (infinite where open). Chains of clamps are one. Activations are
+  not fused into other nodes; that is for the quantizer.
+- A change of shape is Reshape with a static constant shape; a Transpose moves at least one dimension larger than 1.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import onnx
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from bevel.passes.base import Note, Pass, PassResult, run_passes
+from bevel.passes.canonicalize.absorb_pad import AbsorbPad
+from bevel.passes.canonicalize.absorb_transposes import AbsorbTransposes
+from bevel.passes.canonicalize.convert_opset import convert_opset
+from bevel.passes.canonicalize.evaluate import check_equivalence, random_inputs
+from bevel.passes.canonicalize.fold_affine import FoldAffine
+from bevel.passes.canonicalize.fold_batchnorm import FoldBatchNorm
+from bevel.passes.canonicalize.fold_constants import FoldConstants
+from bevel.passes.canonicalize.infer_shapes import InferShapes
+from bevel.passes.canonicalize.lower_batchnorm import LowerBatchNorm
+from bevel.passes.canonicalize.merge_duplicates import MergeDuplicates
+from bevel.passes.canonicalize.merge_transposes import MergeTransposes
+from bevel.passes.canonicalize.name_nodes import NameNodes
+from bevel.passes.canonicalize.remove_identity import RemoveIdentity
+from bevel.passes.canonicalize.sink_reshape import SinkReshape
+from bevel.passes.canonicalize.unify_clip import UnifyClip
+from bevel.passes.canonicalize.unify_conv import UnifyConv
+from bevel.passes.canonicalize.unify_gemm import UnifyGemm
+from bevel.passes.canonicalize.unify_pool import UnifyPool
+from bevel.passes.canonicalize.unify_reshape import UnifyReshape
+
+MAX_ROUNDS = 20  # each round removes or renames something for good; real models settle in three or four
+SAMPLES = 2
+
+__all__ = ["canonicalize", "check_equivalence", "random_inputs"]
+
+
+def prepare() -> list[Pass]:
+    """Make shapes and constants known; everything after relies on them."""
+    return [NameNodes(), InferShapes(), FoldConstants()]
+
+
+def rewrite() -> list[Pass]:
+    """To be repeated until nothing changes: each may open the way for another."""
+    return [
+        # fewer nodes, one spelling each
+        RemoveIdentity(),
+        MergeDuplicates(),
+        UnifyReshape(),
+        UnifyClip(),
+        UnifyConv(),
+        UnifyPool(),
+        UnifyGemm(),
+        # layout: Reshapes and Transposes meet and vanish
+        SinkReshape(),
+        MergeTransposes(),
+        AbsorbTransposes(),
+        # into the linear nodes
+        AbsorbPad(),
+        FoldAffine(),
+        FoldBatchNorm(),
+        # what became constant, and the shapes of what is new
+        FoldConstants(),
+        InferShapes(),
+    ]
+
+
+def finish() -> list[Pass]:
+    """What must not happen before the rewrites have settled."""
+    return [LowerBatchNorm(), UnifyReshape(transposes=True), RemoveIdentity(), InferShapes(), NameNodes()]
+
+
+def canonicalize(
+    model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]] | None = None
+) -> tuple[gs.Graph, list[Note]]:
+    """The canonical graph of a model whose inputs have static shapes, and the notes made on the way.
+
+    The result is run against `model` in onnxruntime on `samples` ({input name: array}; if none are given, on two seeded
+    random ones).
+    Raises UserError for what cannot be made static, AssertionError where the outputs differ (a bug of ours).
+    """
+    logging.getLogger("onnx_graphsurgeon").setLevel(logging.ERROR)
+    graph = gs.import_onnx(convert_opset(model))
+    results = [run_passes(prepare(), graph), settle(graph), run_passes(finish(), graph)]
+    feeds = samples if samples is not None else [random_inputs(model, seed) for seed in range(SAMPLES)]
+    check_equivalence(model, gs.export_onnx(graph), feeds)
+    return graph, [note for result in results for note in result.notes]
+
+
+def settle(graph: gs.Graph) -> PassResult:
+    """The rewrites until nothing changes.
+
+    A note that something stays counts only from the last round: what stayed in an earlier one may have gone since.
+    """
+    notes: list[Note] = []
+    modified = False
+    for _ in range(MAX_ROUNDS):
+        result = run_passes(rewrite(), graph)
+        notes = [note for note in notes if "stays" not in note.text] + result.notes
+        if not result.modified:
+            return PassResult(graph, modified, notes)
+        modified = True
+    raise AssertionError(f"canonicalization did not settle in {MAX_ROUNDS} rounds")

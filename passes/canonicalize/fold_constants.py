@@ -1,0 +1,107 @@
+"""Evaluate once, here, what depends on constants only.
+
+Shapes are static, so Shape and Size are constants too, and the arithmetic that exporters build on them disappears.
+A node is evaluated by onnxruntime itself, so the folded values are the bits the model would have computed.
+
+A DequantizeLinear of constants stays: it is how a quantized model stores its weights. Random operators stay.
+A node that would blow its inputs up (an Expand, a Tile) beyond `max_bytes` stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.canonicalize.edit import alive, detach, is_output, static_shape
+from bevel.passes.canonicalize.evaluate import open_session
+
+RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+NEVER = RANDOM | {"DequantizeLinear"}
+
+
+@dataclass(frozen=True)
+class FoldConstants(Pass):
+    """Requires static shapes. Ensures: no node reads constants only, but for those named in the module's docstring."""
+
+    name: ClassVar[str] = "fold-constants"
+    max_bytes: int = 4 << 20
+
+    def call(self, graph: gs.Graph) -> PassResult:
+        shapes = fold_shapes(graph)
+        foldable, notes = find(graph, self.max_bytes)
+        if foldable:
+            evaluate(graph, foldable)
+        return PassResult(graph, bool(shapes or foldable), notes)
+
+
+def fold_shapes(graph: gs.Graph) -> int:
+    """Turn Shape and Size of statically shaped tensors into constants; how many."""
+    folded = 0
+    for node in alive(graph):
+        if node.op not in ("Shape", "Size") or is_output(graph, node.outputs[0]):
+            continue
+        shape = static_shape(node.inputs[0])
+        if shape is None:
+            continue
+        sizes = np.array(shape[node.attrs.get("start", 0) : node.attrs.get("end")], np.int64)
+        become_constant(node.outputs[0], sizes if node.op == "Shape" else np.array(prod(shape), np.int64))
+        folded += 1
+    return folded
+
+
+def find(graph: gs.Graph, max_bytes: int) -> tuple[list[gs.Node], list[Note]]:
+    """The nodes to evaluate, in topological order, and why others that read constants only stay."""
+    folded: set[int] = set()
+    found, notes = [], []
+    for node in graph.toposort().nodes:
+        known = all(isinstance(t, gs.Constant) or t.is_empty() or id(t) in folded for t in node.inputs)
+        if not known or node.op in NEVER or not node.outputs:
+            continue
+        if reason := obstacle(graph, node, max_bytes):
+            notes.append(Note(node.name, f"stays, though it reads constants only: {reason}"))
+            continue
+        found.append(node)
+        folded |= {id(tensor) for tensor in node.outputs}
+    return found, notes
+
+
+def obstacle(graph: gs.Graph, node: gs.Node, max_bytes: int) -> str | None:
+    if any(is_output(graph, tensor) for tensor in node.outputs):
+        return "it gives a graph output"
+    if any(isinstance(value, gs.Graph) for value in node.attrs.values()):
+        return "it contains a graph"
+    before = sum(size_in_bytes(tensor) for tensor in node.inputs)
+    after = sum(size_in_bytes(tensor) for tensor in node.outputs)
+    if after > max(max_bytes, before):
+        return f"it would store {after} bytes in place of {before}"
+    return None
+
+
+def size_in_bytes(tensor: gs.Tensor) -> int:
+    shape = static_shape(tensor) if not tensor.is_empty() else None
+    return prod(shape) * int(np.dtype(tensor.dtype).itemsize) if shape is not None else 0
+
+
+def evaluate(graph: gs.Graph, nodes: list[gs.Node]) -> None:
+    """Replace the outputs of `nodes` that others read by their values."""
+    inside = {id(node) for node in nodes}
+    wanted = [t for node in nodes for t in node.outputs if any(id(reader) not in inside for reader in t.outputs)]
+    if wanted:
+        part = gs.Graph(nodes, [], wanted, graph.name, opset=graph.opset, import_domains=graph.import_domains)
+        part.ir_version = graph.ir_version
+        session = open_session(gs.export_onnx(part, do_type_check=False))
+        for tensor, values in zip(wanted, session.run([t.name for t in wanted], {}), strict=True):
+            become_constant(tensor, values)
+    for node in nodes:
+        detach(node)
+
+
+def become_constant(tensor: gs.Variable, values: np.ndarray) -> None:
+    for node in list(tensor.inputs):
+        detach(node)
+    tensor.to_constant(values)

@@ -1,0 +1,101 @@
+"""Give every tensor its static shape and type.
+
+onnx's own inference answers for most operators. What it leaves open (arithmetic on shapes that it does not follow,
+operators of other domains) is read off two runs in onnxruntime on different random inputs: a shape that
+differs between them depends on the data, and no static program can hold it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from bevel.calib.errors import UserError
+from bevel.passes.base import Pass, PassResult
+from bevel.passes.canonicalize.edit import static_shape
+from bevel.passes.canonicalize.evaluate import random_inputs, run_tensors
+
+
+class Type(NamedTuple):
+    dtype: Any
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class InferShapes(Pass):
+    """Requires static shapes on the graph inputs. Raises UserError for a node whose output shape depends on data."""
+
+    name: ClassVar[str] = "infer-shapes"
+
+    def call(self, graph: gs.Graph) -> PassResult:
+        tensors = computed_tensors(graph)
+        types = infer(untyped_model(graph), [tensor.name for tensor in tensors], graph)
+        modified = False
+        for tensor in tensors:
+            found = types[tensor.name]
+            if tensor.dtype != found.dtype or static_shape(tensor) != found.shape:
+                tensor.dtype, tensor.shape = found.dtype, found.shape
+                modified = True
+        return PassResult(graph, modified)
+
+
+def computed_tensors(graph: gs.Graph) -> list[gs.Variable]:
+    return [tensor for node in graph.nodes for tensor in node.outputs if not tensor.is_empty()]
+
+
+def untyped_model(graph: gs.Graph) -> onnx.ModelProto:
+    """The graph as a model without what it claims about its tensors: those claims may predate a fixed batch."""
+    model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return model
+
+
+def infer(model: onnx.ModelProto, names: list[str], graph: gs.Graph) -> dict[str, Type]:
+    """Type and shape of each named tensor: by inference where it answers, else by running."""
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True).graph
+    types = {}
+    for value in (*inferred.value_info, *inferred.output):
+        if (found := read_type(value)) is not None:
+            types[value.name] = found
+    holes = [name for name in names if name not in types]
+    return types | observe(model, holes, graph) if holes else types
+
+
+def read_type(value: onnx.ValueInfoProto) -> Type | None:
+    tensor = value.type.tensor_type
+    if not tensor.elem_type or not tensor.HasField("shape"):
+        return None
+    if not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+        return None
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    return Type(dtype, tuple(dim.dim_value for dim in tensor.shape.dim))
+
+
+def observe(model: onnx.ModelProto, names: list[str], graph: gs.Graph) -> dict[str, Type]:
+    """What the named tensors look like when the model runs."""
+    try:
+        one, other = (run_tensors(model, names, random_inputs(model, seed)) for seed in (0, 1))
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"the shape of {names[0]} is unknown, and the model does not run on random input: {reason}"
+        ) from error
+    for name in names:
+        if not isinstance(one[name], np.ndarray):
+            raise UserError(f"node {maker(graph, name)} gives {name}, a {type(one[name]).__name__}; only tensors work")
+        if one[name].shape != other[name].shape:
+            raise UserError(
+                f"node {maker(graph, name)}: the shape of {name} depends on the input's values"
+                f" ({list(one[name].shape)} or {list(other[name].shape)}); cut the model before it"
+            )
+    return {name: Type(array.dtype, array.shape) for name, array in one.items()}
+
+
+def maker(graph: gs.Graph, name: str) -> str:
+    return next(f"{node.name} ({node.op})" for node in graph.nodes for tensor in node.outputs if tensor.name == name)

@@ -1,0 +1,186 @@
+"""Spell every product with constant weights as Gemm(x [M, K], w [K, N], b [N]), without attributes.
+
+    alpha * x' @ w' + beta * c   becomes   Gemm(x, alpha * w, beta * c)
+    x [..., K] @ w [K, N] + b    becomes   Reshape, Gemm, Reshape
+
+MatMul and the Add behind it are one Gemm; a missing bias is zero. A product of two activations, a batch of weights and
+a constant on the left stay MatMul. In a quantized model a parameter may be a DequantizeLinear of constants.
+Exact but for the order of one addition, and for alpha and beta, which round each weight once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.canonicalize.edit import alive, append, constant, detach, given, read_once, static_shape, variable
+from bevel.passes.canonicalize.parameters import is_parameter, is_transposable, transposed
+
+
+class Product(NamedTuple):
+    """A MatMul by constant weights and the Add of a bias behind it, if there is one."""
+
+    matmul: gs.Node
+    add: gs.Node | None
+    bias: gs.Tensor | None
+
+
+@dataclass(frozen=True)
+class UnifyGemm(Pass):
+    """Requires static shapes."""
+
+    name: ClassVar[str] = "unify-gemm"
+
+    def call(self, graph: gs.Graph) -> PassResult:
+        notes = []
+        modified = False
+        for node in alive(graph):
+            if node.op == "Gemm" and not is_unified(node):
+                reason = gemm_obstacle(node)
+                if reason is None:
+                    unify(graph, node)
+            elif node.op == "MatMul":
+                found = find(graph, node)
+                if found is None:
+                    continue
+                reason = found if isinstance(found, str) else None
+                if isinstance(found, Product):
+                    rewrite(graph, found)
+            else:
+                continue
+            if reason:
+                notes.append(Note(node.name, f"stays {node.op}: {reason}"))
+            modified |= reason is None
+        return PassResult(graph, modified, notes)
+
+
+def is_unified(gemm: gs.Node) -> bool:
+    weight, bias = gemm.inputs[1], given(gemm, 2)
+    return not gemm.attrs and is_parameter(weight) and bias is not None and static_shape(bias) == (columns(weight),)
+
+
+def columns(weight: gs.Tensor) -> int:
+    return (static_shape(weight) or (0,))[-1]
+
+
+def gemm_obstacle(gemm: gs.Node) -> str | None:
+    weight, bias = gemm.inputs[1], given(gemm, 2)
+    if not is_parameter(weight):
+        return "its weights are not constant"
+    if gemm.attrs.get("transB", 0) and not is_transposable(weight):
+        return "its weights are quantized in blocks"
+    if not isinstance(weight, gs.Constant) and gemm.attrs.get("alpha", 1.0) != 1:
+        return "alpha cannot enter quantized weights"
+    if gemm.attrs.get("transA", 0) and static_shape(gemm.inputs[0]) is None:
+        return "the shape of its input is unknown"
+    if bias is None:
+        return None
+    size = columns(weight) if not gemm.attrs.get("transB", 0) else (static_shape(weight) or (0,))[0]
+    if not is_parameter(bias) or as_bias_shape(static_shape(bias), size) is None:
+        return "its third input is no bias per column"
+    if not isinstance(bias, gs.Constant) and (gemm.attrs.get("beta", 1.0) != 1 or static_shape(bias) != (size,)):
+        return "its quantized bias would have to be scaled or reshaped"
+    return None
+
+
+def as_bias_shape(shape: tuple[int, ...] | None, size: int) -> tuple[int, ...] | None:
+    """(size,) where a constant of this shape adds one number to each of `size` columns, else None."""
+    if shape is None or any(extent != 1 for extent in shape[:-1]):
+        return None
+    return (size,) if not shape or shape[-1] in (1, size) else None
+
+
+def unify(graph: gs.Graph, gemm: gs.Node) -> None:
+    """Bring the attributes of a Gemm into its constants."""
+    x, weight, bias = gemm.inputs[0], gemm.inputs[1], given(gemm, 2)
+    attrs: dict[str, Any] = gemm.attrs
+    if attrs.get("transA", 0):
+        source = x
+        x = variable(graph, f"{gemm.name}.transposed", source.dtype, (static_shape(source) or ())[::-1])
+        append(graph, "Transpose", x.name, [source], x, {"perm": [1, 0]})
+    if attrs.get("transB", 0):
+        weight = transposed(graph, weight, f"{gemm.name}.weight")
+    if attrs.get("alpha", 1.0) != 1:
+        weight = constant(graph, f"{gemm.name}.weight", (weight.values * attrs["alpha"]).astype(weight.dtype))
+    gemm.inputs = [x, weight, bias_of(graph, gemm.name, bias, weight, attrs.get("beta", 1.0))]
+    gemm.attrs = {}
+
+
+def bias_of(graph: gs.Graph, name: str, bias: gs.Tensor | None, weight: gs.Tensor, factor: float = 1.0) -> gs.Tensor:
+    """A bias of shape [N] for weights [K, N]: the given one brought to it, or zeros."""
+    size = columns(weight)
+    if bias is None:
+        return constant(graph, f"{name}.bias", np.zeros(size, weight.dtype))
+    if static_shape(bias) == (size,) and factor == 1:
+        return bias
+    row = np.broadcast_to(bias.values.reshape(-1) * factor, (size,))
+    return constant(graph, f"{name}.bias", row.astype(bias.dtype))
+
+
+def find(graph: gs.Graph, matmul: gs.Node) -> Product | str | None:
+    """The MatMul and its bias, or why it stays; None for a product of two activations."""
+    x, weight = matmul.inputs
+    shape, result = static_shape(x), static_shape(matmul.outputs[0])
+    if not is_parameter(weight):
+        return "its constant is on the left" if is_parameter(x) else None
+    if shape is None or result is None or len(shape) < 2:
+        return f"its input has rank {len(shape or ())}"
+    if len(static_shape(weight) or ()) != 2:
+        return "its weights are a batch of matrices"
+    if len(shape) > 2 and not isinstance(weight, gs.Constant):
+        return "a Reshape would come between its input and the quantization of it"
+    add, bias = find_bias(graph, matmul)
+    return Product(matmul, add, bias)
+
+
+def find_bias(graph: gs.Graph, matmul: gs.Node) -> tuple[gs.Node | None, gs.Tensor | None]:
+    """The Add of a constant per column behind the product, or nothing."""
+    result = matmul.outputs[0]
+    if not read_once(graph, result) or result.outputs[0].op != "Add":
+        return None, None
+    add = result.outputs[0]
+    bias = next(tensor for tensor in add.inputs if tensor is not result)
+    size = columns(matmul.inputs[1])
+    if not is_parameter(bias) or static_shape(add.outputs[0]) != static_shape(result):
+        return None, None
+    if as_bias_shape(static_shape(bias), size) is None:
+        return None, None
+    if not isinstance(bias, gs.Constant) and static_shape(bias) != (size,):
+        return None, None
+    return add, bias
+
+
+def rewrite(graph: gs.Graph, product: Product) -> None:
+    """Replace the pair by a Gemm, between Reshapes where the rank is not 2."""
+    matmul, add, bias = product
+    (x, weight), name = matmul.inputs, matmul.name
+    result = (add or matmul).outputs[0]
+    detach(matmul)
+    if add is not None:
+        detach(add)
+    bias = bias_of(graph, name, bias, weight)
+    shape = static_shape(x) or ()
+    if len(shape) == 2:
+        append(graph, "Gemm", name, [x, weight, bias], result)
+        return
+    flat = as_rows(graph, x, f"{name}.rows")
+    rows, dtype = (static_shape(flat) or (0,))[0], result.dtype
+    product_rows = variable(graph, f"{name}.product", dtype, (rows, columns(weight)))
+    append(graph, "Gemm", name, [flat, weight, bias], product_rows)
+    target = constant(graph, f"{name}.shape", np.array(static_shape(result), np.int64))
+    append(graph, "Reshape", f"{name}.reshape", [product_rows, target], result)
+
+
+def as_rows(graph: gs.Graph, tensor: gs.Tensor, name: str) -> gs.Variable:
+    """`tensor` [..., K] as a matrix [M, K]."""
+    *leading, last = static_shape(tensor) or (1,)
+    shape = (prod(leading), last)
+    result = variable(graph, name, tensor.dtype, shape)
+    target = constant(graph, f"{name}.shape", np.array(shape, np.int64))
+    append(graph, "Reshape", result.name, [tensor, target], result)
+    return result

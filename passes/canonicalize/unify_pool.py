@@ -1,0 +1,113 @@
+"""Spell pooling out: explicit pads, no auto_pad, no ceil_mode, and one name for the mean over all positions.
+
+MaxPool: padding never wins, so the windows that ceil_mode adds are windows over more padding at the end. AveragePool
+that does not count padding: the same. The mean over every position (AveragePool of one window, ReduceMean over
+all spatial axes of a rank-4 or rank-5 tensor) is GlobalAveragePool, with a Reshape behind it where the
+axes were dropped. Exact, but for the order of a sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.canonicalize.edit import alive, append, constant, given, integers, static_shape, variable
+from bevel.passes.canonicalize.window import Axis, auto_padding, axes, explicit
+
+
+@dataclass(frozen=True)
+class UnifyPool(Pass):
+    """Requires static shapes."""
+
+    name: ClassVar[str] = "unify-pool"
+
+    def call(self, graph: gs.Graph) -> PassResult:
+        notes = []
+        modified = False
+        for node in alive(graph):
+            match node.op:
+                case "MaxPool" | "AveragePool":
+                    reason, changed = unify_window(node)
+                case "ReduceMean":
+                    reason, changed = unify_mean(graph, node)
+                case _:
+                    continue
+            if reason:
+                notes.append(Note(node.name, f"stays as it is: {reason}"))
+            modified |= changed
+        return PassResult(graph, modified, notes)
+
+
+def unify_window(node: gs.Node) -> tuple[str | None, bool]:
+    """Spell out the attributes of a pool; (why not, whether something changed)."""
+    attrs = pool_attributes(node)
+    if isinstance(attrs, str):
+        return attrs, False
+    if node.op == "AveragePool" and is_global(node, attrs):
+        node.op, node.attrs = "GlobalAveragePool", {}
+        return None, True
+    changed = attrs != node.attrs
+    node.attrs = attrs
+    return None, changed
+
+
+def pool_attributes(node: gs.Node) -> dict[str, Any] | str:
+    spatial = axes(node, tuple(node.attrs["kernel_shape"]))
+    padded = [replace(axis, begin=begin, end=end) for axis in spatial for begin, end in [auto_padding(node, axis)]]
+    outputs = (static_shape(node.outputs[0]) or ())[2:]
+    counts = bool(node.attrs.get("count_include_pad", 0))
+    if any(len(tensor.outputs) for tensor in node.outputs[1:]):
+        return "its indices are used, and they depend on the padding"
+    grown = [grow(axis, windows) for axis, windows in zip(padded, outputs, strict=True)]
+    if [axis.windows for axis in grown] != list(outputs):
+        return "its padding gives no output of the inferred size"
+    if any(max(axis.begin, axis.end) >= axis.kernel for axis in grown):
+        return "its padding is as wide as its window"
+    if node.op == "AveragePool" and counts and grown != padded:
+        return "ceil_mode and count_include_pad together have no spelling by pads"
+    pads = [(axis.begin, axis.end) for axis in grown]
+    attrs = explicit(grown, pads)
+    if node.op == "AveragePool":
+        attrs["count_include_pad"] = int(counts and any(map(any, pads)))
+    return attrs
+
+
+def grow(axis: Axis, windows: int) -> Axis:
+    """The axis with as much more padding at its end as `windows` windows need."""
+    needed = (windows - 1) * axis.stride + axis.extent - axis.size - axis.begin
+    return replace(axis, end=max(axis.end, needed))
+
+
+def is_global(node: gs.Node, attrs: dict[str, Any]) -> bool:
+    """Whether one window covers the whole input, without padding."""
+    sizes = (static_shape(node.inputs[0]) or ())[2:]
+    return tuple(attrs["kernel_shape"]) == sizes and not any(attrs["pads"]) and set(attrs["dilations"]) <= {1}
+
+
+def unify_mean(graph: gs.Graph, node: gs.Node) -> tuple[str | None, bool]:
+    """Turn a mean over all spatial axes into GlobalAveragePool; (why not, whether something changed)."""
+    shape = static_shape(node.inputs[0])
+    reduced = mean_axes(node)
+    if shape is None or reduced is None or len(shape) not in (4, 5) or len(node.inputs) < 2:
+        return None, False
+    if sorted(reduced) != list(range(2, len(shape))):
+        return None, False
+    result, keep = node.outputs[0], node.attrs.get("keepdims", 1)
+    node.op, node.attrs, node.inputs = "GlobalAveragePool", {}, node.inputs[:1]
+    if not keep:
+        pooled = variable(graph, f"{node.name}.pooled", result.dtype, shape[:2] + (1,) * (len(shape) - 2))
+        node.outputs = [pooled]
+        target = constant(graph, f"{node.name}.shape", np.array(static_shape(result), np.int64))
+        append(graph, "Reshape", f"{node.name}.reshape", [pooled, target], result)
+    return None, True
+
+
+def mean_axes(node: gs.Node) -> list[int] | None:
+    """The reduced axes, counted from the front; None where they are computed or empty."""
+    rank = len(static_shape(node.inputs[0]) or ())
+    found = integers(given(node, 1))
+    return [axis % rank for axis in found] if found and rank else None
