@@ -93,6 +93,8 @@ class Histogram:
 def layout(low: float, high: float) -> tuple[int, int, int]:
     """(exponent, first bin, number of bins) of the histogram that covers [min(low, 0), max(high, 0)]."""
     low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:
+        return MIN_EXPONENT, 0, 1
     # A span of 2**(e - 1) or more in bins of 2**(e - 12) is more than MAX_BINS: start there and widen until it fits.
     exponent = max(frexp(high - low)[1] - MAX_BINS.bit_length(), MIN_EXPONENT)
     while (bins := floor(ldexp(high, -exponent)) - floor(ldexp(low, -exponent)) + 1) > MAX_BINS:
