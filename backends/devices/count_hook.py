@@ -1,0 +1,157 @@
+"""The instruction counter that unicorn calls: compiled once from count_hook.c, then kept in the user's cache.
+
+A hook in Python costs microseconds a block, which is minutes an inference; in C it costs nanoseconds.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevel.backends import toolchain
+from bevel.backends.toolchain import Toolchain
+
+SOURCE = "count_hook.c"
+FLAGS = ("-O2", "-fPIC", "-shared", "-g0")
+
+
+class CounterFields(ctypes.Structure):
+    """The first fields of `struct counter` in count_hook.c, in its order."""
+
+    _fields_ = (
+        ("read_memory", ctypes.c_void_p),
+        ("read_register", ctypes.c_void_p),
+        ("kernels", ctypes.c_void_p),
+        ("calls", ctypes.c_void_p),
+        ("marks", ctypes.c_void_p),
+        ("instructions", ctypes.c_uint64),
+        ("link_register", ctypes.c_int32),
+        ("run_entry", ctypes.c_uint32),
+        ("kernel_count", ctypes.c_uint32),
+        ("call_count", ctypes.c_uint32),
+        ("run_capacity", ctypes.c_uint32),
+        ("runs", ctypes.c_uint32),
+        ("failures", ctypes.c_uint32),
+    )
+
+
+@dataclass
+class Counter:
+    """One emulation's counts. The arrays are referenced here because the C side keeps only their addresses."""
+
+    hook: Any  # the loaded library
+    storage: Any
+    marks: NDArray[np.uint64]
+    addresses: tuple[NDArray[np.uint32], ...]
+
+    @property
+    def fields(self) -> CounterFields:
+        return CounterFields.from_buffer(self.storage)
+
+    @property
+    def callback(self) -> int:
+        """The address of the C function to hand to uc_hook_add, with `data` as its user data."""
+        return address_of(self.hook.on_block)
+
+    @property
+    def data(self) -> int:
+        return ctypes.addressof(self.storage)
+
+    def runs(self) -> NDArray[np.uint64]:
+        """Counts [inference, calls + 2]: at the entry of run, at the entry of each call, and at its return.
+
+        Raises RuntimeError when an inference did not make exactly the calls it should.
+        """
+        fields = self.fields
+        if fields.failures:
+            raise RuntimeError(
+                f"{fields.failures} of {fields.runs} inferences did not call the {fields.call_count} kernels in order"
+            )
+        return self.marks[: fields.runs]
+
+
+def create(library: Any, run: int, calls: list[int], runs: int, link_register: int) -> Counter:
+    """A counter for code whose inference starts at address `run` and calls kernels at addresses `calls`, in order.
+
+    `library` is unicorn's; `runs` is how many inferences there is room for.
+    """
+    hook = load(host_compiler())
+    storage = ctypes.create_string_buffer(hook.counter_bytes())
+    kernels, order = np.unique(np.array(calls, np.uint32)), np.array(calls, np.uint32)
+    marks = np.zeros((runs, len(calls) + 2), np.uint64)
+    counter = Counter(hook, storage, marks, (kernels, order))
+    fields = counter.fields
+    fields.read_memory, fields.read_register = address_of(library.uc_mem_read), address_of(library.uc_reg_read)
+    fields.kernels, fields.calls, fields.marks = kernels.ctypes.data, order.ctypes.data, marks.ctypes.data
+    fields.kernel_count, fields.call_count, fields.run_capacity = len(kernels), len(order), runs
+    fields.link_register, fields.run_entry = link_register, run
+    hook.counter_start(storage)
+    return counter
+
+
+def address_of(function: Any) -> int:
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    assert address is not None
+    return address
+
+
+def host_compiler() -> Toolchain | None:
+    """What compiles for the machine we run on: cc or gcc where installed, else zig from its wheel."""
+    return toolchain.gcc("cc", ()) or toolchain.gcc("gcc", ()) or toolchain.zig(toolchain.ZIG_FLAGS)
+
+
+@cache
+def load(compiler: Toolchain | None) -> Any:
+    if compiler is None:
+        raise RuntimeError("no C compiler for this machine; `pip install ziglang` gives one")
+    library = ctypes.CDLL(str(compiled(compiler)))
+    library.counter_bytes.restype = ctypes.c_uint64
+    return library
+
+
+def compiled(compiler: Toolchain) -> Path:
+    """The shared library, from the cache if it is there for this source, compiler and machine."""
+    source = files(__package__).joinpath(SOURCE).read_bytes()
+    key = hashlib.sha256(source + repr((compiler.version, FLAGS, platform.machine())).encode()).hexdigest()[:24]
+    folder = cache_folder()
+    library = folder / f"count_hook-{key}.so"
+    if not library.exists():
+        build(compiler, source, library)
+    return library
+
+
+def build(compiler: Toolchain, source: bytes, library: Path) -> None:
+    """Compile beside the final place and move there in one step: of two processes, either one's file is right."""
+    with tempfile.TemporaryDirectory(dir=library.parent) as name:
+        folder = Path(name)
+        (folder / SOURCE).write_bytes(source)
+        toolchain.run((*compiler.command, *compiler.flags, *FLAGS, SOURCE, "-o", library.name), folder)
+        os.replace(folder / library.name, library)
+
+
+@cache
+def cache_folder() -> Path:
+    """~/.cache/bevel (XDG base directory specification), or a folder for this process where that is not writable."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(base, "bevel")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        private = tempfile.mkdtemp(prefix="bevel-")
+        atexit.register(shutil.rmtree, private, ignore_errors=True)
+        return Path(private)

@@ -1,0 +1,176 @@
+"""Cortex-M cores in the unicorn emulator, from pip: exact counts of executed instructions, which are not cycles.
+
+The firmware runs from its reset vector on nothing but memory, a UART, and a system control space that remembers what
+is written to it. There are no interrupts, so SysTick stands still; the counts come from count_hook.c.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from statistics import median_low
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevel.backends import firmware, toolchain
+from bevel.backends.artifact import Artifact
+from bevel.backends.devices import count_hook, image, report
+from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
+from bevel.backends.devices.count_hook import Counter
+from bevel.backends.devices.image import Image
+from bevel.backends.devices.report import FirmwareError
+from bevel.backends.target import Target
+
+PAGE = 4096
+SYSTEM_CONTROL_SPACE = 0xE000E000
+RAM_AT_RESET = 0xA5  # real RAM is not zero at reset; nothing may rely on it
+TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Unicorn:
+    """The target's core in unicorn. Raises FirmwareError from `measure` when the firmware faults or does not end."""
+
+    target: Target
+    timeout_s: float = TIMEOUT_S
+
+    @property
+    def name(self) -> str:
+        return "unicorn"
+
+    @property
+    def kind(self) -> DeviceKind:
+        return "simulator"
+
+    @property
+    def core(self) -> str | None:
+        return self.target.setting("unicorn", "cpu")
+
+    def missing(self) -> str | None:
+        if self.core is None:
+            return f"unicorn has no core for {self.target.name}"
+        if find_spec("unicorn") is None:
+            return f"unicorn is not installed: `pip install unicorn` would run and count {self.target.name} firmware"
+        if count_hook.host_compiler() is None:
+            return "no C compiler for this machine: `pip install ziglang` would let unicorn count instructions"
+        return None
+
+    def tool(self) -> str:
+        return f"unicorn {toolchain.wheel_version('unicorn')}, {self.core}"
+
+    def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
+        loaded = image.load(artifact, vectors)
+        text, counts = Emulation(self.target, loaded, artifact, len(vectors)).run(self.timeout_s)
+        found = report.parse(text)
+        report.check(found, artifact, vectors)
+        if len(counts) != len(vectors):
+            raise FirmwareError(f"{artifact.entry} was entered {len(counts)} times for {len(vectors)} vectors")
+        right = found.mismatches == 0
+        return Measurement(
+            device=self.name,
+            kind=self.kind,
+            tool=self.tool(),
+            inputs=found.vectors,
+            mismatches=found.mismatches,
+            first_mismatch=report.describe_mismatch(found, artifact),
+            instructions=median_low((counts[:, -1] - counts[:, 0]).tolist()) if right else None,
+            per_call=call_costs(counts) if right else (),
+        )
+
+
+def call_costs(counts: NDArray[np.uint64]) -> tuple[CallCost, ...]:
+    """Median instructions of each call, from its kernel's entry to the next kernel's entry or the end."""
+    spent = np.diff(counts[:, 1:].astype(np.int64), axis=1)
+    return tuple(CallCost(call, instructions=median_low(column.tolist())) for call, column in enumerate(spent.T))
+
+
+class Emulation:
+    """One run of a firmware image. Holds what unicorn's callbacks need to outlive."""
+
+    def __init__(self, target: Target, loaded: Image, artifact: Artifact, runs: int) -> None:
+        self.engine: Any = import_module("unicorn")  # not typed, and not needed before here
+        registers: Any = import_module("unicorn.arm_const")
+        self.image = loaded
+        self.output = bytearray()
+        self.refused: tuple[int, int] | None = None  # the address and size of an access that no memory answered
+        self.uc = self.engine.Uc(self.engine.UC_ARCH_ARM, self.engine.UC_MODE_THUMB | self.engine.UC_MODE_MCLASS)
+        core = (target.setting("unicorn", "cpu") or "").upper().replace("-", "_")
+        self.uc.ctl_set_cpu_model(getattr(registers, f"UC_CPU_ARM_{core}"))
+        self.program_counter, self.stack_pointer = registers.UC_ARM_REG_PC, registers.UC_ARM_REG_SP
+        self.map_memories(target)
+        self.map_devices(firmware.uart(target))
+        self.load()
+        self.counter = self.add_counter(artifact, runs, registers.UC_ARM_REG_LR)
+
+    def map_memories(self, target: Target) -> None:
+        engine = self.engine
+        for memory in target.memories:
+            access = engine.UC_PROT_READ | (engine.UC_PROT_WRITE if memory.name == "ram" else engine.UC_PROT_EXEC)
+            size = -(-memory.bytes // PAGE) * PAGE
+            self.uc.mem_map(memory.origin, size, access)
+            if memory.name == "ram":
+                self.uc.mem_write(memory.origin, bytes([RAM_AT_RESET]) * size)
+
+    def map_devices(self, uart: int) -> None:
+        self.uc.mem_map(SYSTEM_CONTROL_SPACE, PAGE)
+        self.uc.mmio_map(uart, PAGE, read_uart, None, self.write_uart, None)
+
+    def write_uart(self, uc: Any, offset: int, size: int, value: int, data: Any) -> None:
+        if offset == 0:  # the data register; the others set up a line that is not there
+            self.output.append(value & 0xFF)
+
+    def load(self) -> None:
+        for segment in self.image.elf.segments:
+            if segment.data:
+                self.uc.mem_write(segment.physical, segment.data)
+
+    def add_counter(self, artifact: Artifact, runs: int, link_register: int) -> Counter:
+        library: Any = import_module("unicorn.unicorn_py3.unicorn").uclib
+        entries = [self.image.address(symbol) for symbol in artifact.call_symbols]
+        counter = count_hook.create(library, self.image.address(artifact.entry), entries, runs, link_register)
+        handle = ctypes.c_size_t()
+        everywhere = ctypes.c_uint64(1), ctypes.c_uint64(0)
+        library.uc_hook_add(
+            self.uc._uch,
+            ctypes.byref(handle),
+            self.engine.UC_HOOK_BLOCK,
+            ctypes.cast(counter.callback, ctypes.c_void_p),
+            ctypes.cast(counter.data, ctypes.c_void_p),
+            *everywhere,
+        )
+        self.uc.hook_add(self.engine.UC_HOOK_MEM_INVALID, self.refuse)
+        return counter
+
+    def refuse(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> bool:
+        self.refused = (address, size)
+        return False
+
+    def run(self, timeout_s: float) -> tuple[str, NDArray[np.uint64]]:
+        """The UART's text, and Counter.runs. Raises FirmwareError where the firmware does not reach its end."""
+        table = next(section for section in self.image.elf.sections if section.name == ".vector_table")
+        words = np.frombuffer(self.image.elf.bytes_of(table)[:8], "<u4")
+        self.uc.reg_write(self.stack_pointer, int(words[0]))
+        done = self.image.address("bevel_done")
+        try:
+            self.uc.emu_start(int(words[1]) | image.THUMB, done, timeout=int(timeout_s * 1e6))
+        except self.engine.UcError as error:
+            raise FirmwareError(self.describe_fault(str(error))) from error
+        if self.uc.reg_read(self.program_counter) != done:
+            raise FirmwareError(f"the firmware did not end in {timeout_s:.0f} s; it was at {self.place()}")
+        return self.output.decode("ascii"), self.counter.runs()
+
+    def place(self) -> str:
+        address = int(self.uc.reg_read(self.program_counter))
+        return f"pc {address:#010x} in {self.image.symbol_at(address)}"
+
+    def describe_fault(self, error: str) -> str:
+        access = f", {self.refused[1]} bytes at {self.refused[0]:#010x}" if self.refused else ""
+        return f"the firmware faulted at {self.place()}: {error}{access}"
+
+
+def read_uart(uc: Any, offset: int, size: int, data: Any) -> int:
+    return 0  # never full
