@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from bevel.backends.memory import Plan
+from bevel.backends.memory import Lifetime, Merge, Plan
 from bevel.backends.program import Port
 
 
@@ -58,3 +60,51 @@ class Artifact:
     def call_symbols(self) -> tuple[str, ...]:
         """The kernel symbol of each call, in order; equal kernels share a symbol."""
         return tuple(call.symbol for call in self.calls)
+
+    def changed_files(self) -> list[str]:
+        """The files that are missing, or hold something else than when they were built."""
+        return [name for name, digest in self.files.items() if checksum(self.folder / name) != digest]
+
+
+def checksum(path: Path) -> str | None:
+    """The file's sha256; None where there is no file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """{path relative to `folder`: sha256} of every file below it, sorted."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def to_json(artifact: Artifact) -> dict[str, Any]:
+    """All of an artifact but its folder, for a manifest; `from_json` reads it back."""
+    data = asdict(artifact)
+    del data["folder"]
+    return data
+
+
+def from_json(data: dict[str, Any], folder: Path) -> Artifact:
+    """The artifact that `to_json` described, now in `folder`. Raises KeyError where something is missing."""
+    plain = {field.name: data[field.name] for field in fields(Artifact) if field.name != "folder"}
+    nested = {
+        "inputs": tuple(slot(item) for item in data["inputs"]),
+        "outputs": tuple(slot(item) for item in data["outputs"]),
+        "plan": plan(data["plan"]),
+        "calls": tuple(BuiltCall(**item) for item in data["calls"]),
+    }
+    return Artifact(folder=folder, **(plain | nested))
+
+
+def slot(data: dict[str, Any]) -> Slot:
+    port = data["port"]
+    return Slot(Port(**(port | {"shape": tuple(port["shape"])})), data["offset"])
+
+
+def plan(data: dict[str, Any]) -> Plan:
+    nested = {
+        "lifetimes": {name: Lifetime(**lifetime) for name, lifetime in data["lifetimes"].items()},
+        "scratch": tuple(tuple(offsets) for offsets in data["scratch"]),
+        "merged": tuple(Merge(**merge) for merge in data["merged"]),
+    }
+    return Plan(**(data | nested))

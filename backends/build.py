@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bevel.backends import memory
-from bevel.backends.artifact import Artifact, BuiltCall, Slot
+from bevel.backends.artifact import Artifact, BuiltCall, Slot, checksums
 from bevel.backends.codegen.bundle import Bundle, bundle
 from bevel.backends.codegen.raw_abi import c_source, llvm_object
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
 from bevel.backends.memory import Plan
 from bevel.backends.program import Port, Program
-from bevel.backends.sizes import Sizes, check_fits, file_sizes, object_sizes, overflow
+from bevel.backends.sizes import Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
 from bevel.backends.target import Target
 from bevel.backends.toolchain import Preference, Toolchain, ToolError, for_target
 from bevel.calib.errors import UserError
@@ -56,6 +55,7 @@ def build_files(
     program: Program, target: Target, folder: Path, vectors: Vectors | None, toolchain: Toolchain, plan: Plan
 ) -> Artifact:
     generated = bundle(program, plan)
+    check_fits(least_sizes(plan, generated.constants), target, program, plan, generated.constants)
     objects = compile_all(program, target, folder, toolchain, generated)
     sizes = object_sizes(folder, program.name, objects, plan)
     check_fits(sizes, target, program, plan, generated.constants)
@@ -63,11 +63,11 @@ def build_files(
     library, firmware = None, None
     if target.kind == "cpu":
         library = toolchain.link(objects, f"lib{program.name}.so", folder, SHARED_FLAGS).name
-        sizes = file_sizes(folder / library, target, sizes)
+        sizes = file_sizes(folder / library, sizes)
     elif vectors is not None:
         measured = [*objects, toolchain.compile(f"{program.name}_profile.c", folder)]
         firmware = link_firmware(program, plan, target, toolchain, folder, measured, vectors, sizes)
-        sizes = file_sizes(folder / firmware, target, sizes)
+        sizes = file_sizes(folder / firmware, sizes)
         check_fits(sizes, target, program, plan, generated.constants)
     remove_leftovers(folder)
     return Artifact(
@@ -144,12 +144,6 @@ def remove_leftovers(folder: Path) -> None:
     """Objects and compiler reports are no part of the product."""
     for path in (*folder.glob("*.o"), *folder.glob("*.su")):
         path.unlink()
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """{path relative to `folder`: sha256} of every file below it, sorted."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from bevel.calib.errors import UserError
 STACK_MARGIN = 256
 LARGEST = 3  # tensors that a message names
 ARENA_SECTION = ".arena"
+VECTORS_SECTION = ".vectors"
 STACK_SECTION = ".stack"  # reserved generously by the firmware; what is needed is `Sizes.stack`
 
 
@@ -38,6 +39,11 @@ class Sizes:
         return self.arena + self.static + self.stack
 
 
+def least_sizes(plan: Plan, constants: Constants) -> Sizes:
+    """What is known before anything is compiled: weights and arena."""
+    return Sizes(flash=constants.bytes, arena=plan.arena_bytes, static=0, stack=0)
+
+
 def object_sizes(folder: Path, model: str, objects: Sequence[str], plan: Plan) -> Sizes:
     """The model alone: before linking, without the program around it."""
     sections = [section for name in objects for section in allocated(elf.read(folder / name).sections)]
@@ -49,10 +55,10 @@ def object_sizes(folder: Path, model: str, objects: Sequence[str], plan: Plan) -
     )
 
 
-def file_sizes(path: Path, target: Target, model: Sizes) -> Sizes:
+def file_sizes(path: Path, model: Sizes) -> Sizes:
     """The linked product: firmware without its test vectors, or a shared library. Stack and arena are the model's."""
-    sections = [section for section in allocated(elf.read(path).sections) if not in_vectors(section, target)]
-    own = [section for section in sections if section.name not in (ARENA_SECTION, STACK_SECTION)]
+    sections = allocated(elf.read(path).sections)
+    own = [section for section in sections if section.name not in (VECTORS_SECTION, ARENA_SECTION, STACK_SECTION)]
     return Sizes(
         flash=sum(section.size for section in own if section.has_bytes),
         arena=model.arena,
@@ -63,11 +69,6 @@ def file_sizes(path: Path, target: Target, model: Sizes) -> Sizes:
 
 def allocated(sections: Iterable[Section]) -> list[Section]:
     return [section for section in sections if section.allocated]
-
-
-def in_vectors(section: Section, target: Target) -> bool:
-    region = target.memory("vectors")
-    return region is not None and region.origin <= section.address < region.origin + region.bytes
 
 
 def stack_bytes(folder: Path, model: str) -> int:

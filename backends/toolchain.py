@@ -40,6 +40,9 @@ ZIG = (sys.executable, "-m", "ziglang")
 ZIG_FLAGS = ("-fno-sanitize=all", "-Wno-unused-command-line-argument")
 
 
+FULL_DISK = ("No space left on device", "NoSpaceLeft", "Disk quota exceeded")  # gcc and binutils; zig
+
+
 class ToolError(RuntimeError):
     """A tool rejected what we generated: our bug. Holds the command and all that it printed."""
 
@@ -90,7 +93,7 @@ def run(command: Sequence[str], folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace")
     if done.returncode == 0:
         return done.stdout
-    if "No space left on device" in done.stderr:
+    if any(words in done.stderr for words in FULL_DISK):
         raise UserError(f"the disk is full: {Path(command[0]).name} could not write to {folder}")
     raise ToolError(f"{' '.join(command)} (in {folder}) exited with {done.returncode}\n{done.stdout}{done.stderr}")
 

@@ -19,13 +19,14 @@ from bevel.backends.artifact import Artifact, Slot
 from bevel.backends.devices.base import CallCost, Vectors
 from bevel.backends.kernel import Array
 from bevel.backends.toolchain import Toolchain
+from bevel.calib.errors import UserError
 
 HARNESS = "harness"
 COMPARE_LIMIT_S = 600
 
 
 class HarnessError(RuntimeError):
-    """The model's process did not end well: our bug, unless the machine lacks what the target asks for."""
+    """The model's process did not end well: our bug."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def run_harness(folder: Path, prefix: Sequence[str], words: Sequence[str], limit
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=limit_s)
     if done.returncode == 0:
         return
+    if done.returncode == -signal.SIGILL:
+        raise UserError("this machine lacks instructions that the target asks for: take a target that it can run")
     how = f"exited with {done.returncode}"
     if done.returncode < 0:
         how = f"was ended by {signal.Signals(-done.returncode).name}"
