@@ -14,6 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from bevel.backends.program import Port
+from bevel.calib.dataset import Dataset
 from bevel.tools.report import Accuracy
 from bevel.tools.stages import Advance
 
@@ -78,30 +79,42 @@ def sqnr_db(signal: float, noise: float) -> float | None:
 
 
 @dataclass
-class _Totals:
+class Totals:
     """Running sums over the samples of one evaluation, in float64."""
 
     signal: float = 0.0
     noise: float = 0.0
-    runs: int = 0
     samples: int = 0
+    answered: int = 0  # samples with an argmax
     same: int = 0
-    right: list[int] = field(default_factory=lambda: [0, 0, 0])
+    labelled: int = 0
+    right: tuple[int, int, int] = (0, 0, 0)
 
     def add(self, outputs: Sequence[Mapping[str, Array]], labels: Array | None) -> None:
+        """Outputs of the float, quantized and integer model for the next samples; `labels` are those of all samples."""
         reference, integer = outputs[0], outputs[-1]
         for name, values in reference.items():
             wide = values.astype(np.float64)
             self.signal += float(np.sum(np.square(wide)))
             self.noise += float(np.sum(np.square(wide - integer[name])))
-        first = next(iter(reference))
-        if not is_classification(reference[first]):
-            return
-        answers = [np.argmax(found[first], axis=-1) for found in outputs]
-        self.same += int(np.sum(answers[0] == answers[-1]))
-        self.samples += len(answers[0])
-        if labels is not None:
-            self.right = [n + int(np.sum(answer == labels)) for n, answer in zip(self.right, answers, strict=True)]
+        name, first = next(iter(reference.items()))
+        batch = len(first) if first.ndim else 1
+        if is_classification(first):
+            answers = [np.argmax(found[name], axis=-1) for found in outputs]
+            self.answered += batch
+            self.same += int(np.sum(answers[0] == answers[-1]))
+            if (known := class_labels(labels, first.shape[1])) is not None:
+                exact, quantized, integers = (
+                    count + int(np.sum(answer == known[self.samples : self.samples + batch]))
+                    for count, answer in zip(self.right, answers, strict=True)
+                )
+                self.labelled, self.right = self.labelled + batch, (exact, quantized, integers)
+        self.samples += batch
+
+    def accuracy(self) -> Accuracy:
+        exact, quantized, integer = (count / self.labelled if self.labelled else None for count in self.right)
+        agreement = self.same / self.answered if self.answered else None
+        return Accuracy(self.samples, exact, quantized, integer, sqnr_db(self.signal, self.noise), agreement)
 
 
 def is_classification(output: Array) -> bool:
@@ -116,28 +129,30 @@ def class_labels(labels: Array | None, classes: int) -> Array | None:
     return labels if labels.min() >= 0 and labels.max() < classes else None
 
 
-def accuracy(
-    runners: Sequence[Runner], samples: Iterable[Sample], labels: Array | None, runs: int, advance: Advance
-) -> Accuracy:
-    """The float, quantized and integer `runners` on each of `runs` model runs, with the samples' `labels`."""
-    totals = _Totals()
-    seen = 0
-    for sample in samples:
-        outputs = [one.run(sample) for one in runners]
-        first = next(iter(outputs[0].values()))
-        batch = first.shape[0] if first.ndim else 1
-        known = class_labels(labels, first.shape[-1]) if is_classification(first) else None
-        totals.add(outputs, None if known is None else known[seen : seen + batch])
-        seen += batch
-        totals.runs += 1
-        advance(totals.runs, runs)
-    return _accuracy(totals, seen, known is not None)
+@dataclass(frozen=True)
+class Models:
+    """One network three times. `ports` are those of the integer one, whose edges may be quantized."""
+
+    exact: onnx.ModelProto
+    quantized: onnx.ModelProto
+    integer: onnx.ModelProto
+    ports: tuple[Port, ...]
+
+    def runners(self) -> tuple[Runner, Runner, Runner]:
+        return runner(self.exact), runner(self.quantized), runner(self.integer, self.ports, optimized=True)
 
 
-def _accuracy(totals: _Totals, seen: int, labelled: bool) -> Accuracy:
-    exact, quantized, integer = [count / totals.samples if labelled else None for count in totals.right]
-    agreement = totals.same / totals.samples if totals.samples else None
-    return Accuracy(seen, exact, quantized, integer, sqnr_db(totals.signal, totals.noise), agreement)
+def accuracy(models: Models, dataset: Dataset, advance: Advance) -> Accuracy:
+    """The three models on every sample: top-1 where `y` is a class index, and integer against float.
+
+    The integer model runs at onnxruntime's default settings, where it answers the same (see `vectors.make_vectors`).
+    """
+    runners = models.runners()
+    totals = Totals()
+    for done, sample in enumerate(dataset):
+        totals.add([one.run(sample) for one in runners], dataset.labels)
+        advance(done + 1, len(dataset))
+    return totals.accuracy()
 
 
 def node_errors(

@@ -15,13 +15,15 @@ NAME = "manifest.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """`arena` is the memory plan as `bevel inspect` draws it; `settings` are what a new build needs to be the same."""
+    """`settings` are what a new build needs to be the same, `artifact` what a device must know to run this one, `arena`
+    the memory plan as `bevel inspect` draws it."""
 
     bevel: str
     command: str
     tools: dict[str, str]
     files: dict[str, str]
     settings: dict[str, Any]
+    artifact: dict[str, Any]
     arena: dict[str, Any]
 
 

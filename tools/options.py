@@ -42,6 +42,12 @@ class Options:
     recipe: str = "int8"
     command: str = ""  # as typed, for the manifest
 
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The user's files that a run reads."""
+        given = (self.model, self.calib, self.eval)
+        return tuple(path for path in given if isinstance(path, Path))
+
 
 def parse_size(text: str) -> int:
     """'64k' or '1M' or '65536' in bytes; UserError for anything else."""

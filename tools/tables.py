@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bevel.tools.report import Accuracy, KernelCost, Measurement, Node, Report
+from bevel.tools.report import Accuracy, Device, KernelCost, Measurement, Node, Report
 
 SHORT_LIST = 5
 KIND = {
@@ -51,13 +51,28 @@ def _cost(kernel: KernelCost) -> float:
     return float(kernel.instructions if kernel.instructions is not None else kernel.latency_s or 0.0)
 
 
-def _facts(report: Report) -> Table:
-    table = Table(title=f"{escape(report.model.file)} on {report.target}", show_header=False, title_justify="left")
+def _pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+    table = Table(title=escape(title), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column()
-    for name, text in (*_accuracy_rows(report.accuracy), *_size_rows(report), *_device_rows(report)):
+    for name, text in rows:
         table.add_row(name, escape(text))
     return table
+
+
+def _facts(report: Report) -> Table:
+    rows = [*_accuracy_rows(report.accuracy), *_size_rows(report), *_measured_rows(report)]
+    return _pairs(f"{report.model.file} on {report.target}", rows)
+
+
+def measurement_table(device: Device, measurement: Measurement) -> Table:
+    return _pairs("Measurement", _device_rows(device, measurement))
+
+
+def _measured_rows(report: Report) -> list[tuple[str, str]]:
+    if report.device is None or report.measurement is None:
+        return [("device", "not measured")]
+    return _device_rows(report.device, report.measurement)
 
 
 def _accuracy_rows(accuracy: Accuracy | None) -> list[tuple[str, str]]:
@@ -84,10 +99,7 @@ def _size_rows(report: Report) -> list[tuple[str, str]]:
     ]
 
 
-def _device_rows(report: Report) -> list[tuple[str, str]]:
-    device, measurement = report.device, report.measurement
-    if device is None or measurement is None:
-        return [("device", "not measured")]
+def _device_rows(device: Device, measurement: Measurement) -> list[tuple[str, str]]:
     rows = [
         ("device", f"{device.name}: {KIND[device.kind]}, {device.tool}"),
         ("outputs", f"{measurement.inputs} inputs, {measurement.mismatches} elements differ from integer.onnx"),

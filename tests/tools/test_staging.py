@@ -18,7 +18,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 def bundle(output: Path, text: str) -> None:
     with staged(output, ()) as folder:
         (folder / "model.h").write_text(text)
-        manifest.write(folder, manifest.Manifest("1", "optimize", {}, manifest.hashes(folder), {}, {}))
+        manifest.write(folder, manifest.Manifest("1", "optimize", {}, manifest.hashes(folder), {}, {}, {}))
 
 
 def test_a_body_that_ends_well_becomes_the_output(tmp_path: Path) -> None:

@@ -1,0 +1,38 @@
+"""The files of a bundle that are not the backend's: models, test vectors, manifest and report."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import onnx
+
+from bevel.backends.artifact import Artifact, to_json
+from bevel.backends.program import Program
+from bevel.tools import arena_map, manifest, report
+from bevel.tools.manifest import Manifest
+from bevel.tools.options import Options
+
+QUANTIZED, INTEGER = "quantized.onnx", "integer.onnx"
+WHEELS = ("apache-tvm", "numpy", "onnx", "onnx-graphsurgeon", "onnxruntime")
+
+
+def version() -> str:
+    return metadata.version("bevel")
+
+
+def save_model(folder: Path, name: str, model: onnx.ModelProto) -> None:
+    """Equal models become equal bytes."""
+    (folder / name).write_bytes(model.SerializeToString(deterministic=True))
+
+
+def finish(folder: Path, options: Options, program: Program, artifact: Artifact, told: report.Report) -> None:
+    """Write report.json, then manifest.json over all files."""
+    report.write(folder, told)
+    tools = {"python": platform.python_version(), "compiler": artifact.toolchain}
+    tools |= {name: metadata.version(name) for name in WHEELS}
+    arena = arena_map.to_json(arena_map.arena_map(program, artifact))
+    settings = {"target": options.target, "flash": options.flash, "ram": options.ram, "name": program.name}
+    files = manifest.hashes(folder)
+    manifest.write(folder, Manifest(version(), options.command, tools, files, settings, to_json(artifact), arena))

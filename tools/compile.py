@@ -1,0 +1,83 @@
+"""The data flow of `optimize`: from a float ONNX file to a measured bundle, one named stage after the other."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import onnx_graphsurgeon as gs
+
+from bevel.backends import target as targets
+from bevel.backends.build import build
+from bevel.calib.observe import observe
+from bevel.passes.canonicalize import canonicalize
+from bevel.passes.integerize import integerize
+from bevel.passes.load import fix_batch, load_model
+from bevel.passes.partition import partition
+from bevel.passes.quantize import QuantizeOptions, export, quantize
+from bevel.tools import bundle, devices, evaluate, vectors
+from bevel.tools.data import open_data
+from bevel.tools.names import model_name
+from bevel.tools.options import Options
+from bevel.tools.report import Report
+from bevel.tools.stages import Stages
+from bevel.tools.staging import staged
+from bevel.tools.summary import Findings, summarize
+
+EQUIVALENCE_SAMPLES = 2
+
+
+def compile_model(options: Options, stages: Stages) -> Report:
+    """Do all of `optimize` and leave its bundle at `options.output`.
+
+    Raises UserError for what the user can put right; `options.output` is then as it was before.
+    """
+    target = targets.load(options.target).with_memory(flash=options.flash, ram=options.ram)
+    device = devices.choose(target, options.device)
+    name = model_name(options.name, options.model)
+    with staged(options.output, options.sources) as folder:
+        with stages("load"):
+            model = fix_batch(load_model(options.model), options.batch, dict(options.dims))
+            data = open_data(options, model)
+
+        with stages("canonicalize"):
+            graph, notes = canonicalize(model, islice(data.vectors, EQUIVALENCE_SAMPLES))
+            canonical = gs.export_onnx(graph)
+
+        if data.calib is not None:  # a model that came quantized keeps its scales
+            with stages("observe") as advance:
+                statistics = observe(canonical, data.calib, progress=advance)
+            with stages("quantize"):
+                result = quantize(graph, statistics, QuantizeOptions(options.range, options.bias_correction))
+                graph, notes = result.graph, notes + result.notes
+        quantized = export(graph)
+        bundle.save_model(folder, bundle.QUANTIZED, quantized)
+
+        with stages("integerize"):
+            integer, more = integerize(graph, inputs=options.inputs, outputs=options.outputs)
+            notes += more
+            bundle.save_model(folder, bundle.INTEGER, integer)
+
+        with stages("partition"):
+            program, more = partition(integer, name, islands=target.kind == "cpu")
+            notes += more
+
+        with stages("build"):
+            tests = vectors.make_vectors(integer, program, data.vectors, options.vectors)
+            vectors.save(folder, tests)
+            artifact = build(program, target, folder, tests)
+
+        measurement = None
+        if device is not None:
+            with stages("measure"):
+                measurement = device.measure(artifact, tests)
+
+        with stages("evaluate") as advance:
+            models = evaluate.Models(model, quantized, integer, (*program.inputs, *program.outputs))
+            accuracy = evaluate.accuracy(models, data.evaluation, advance) if data.evaluation else None
+            errors = evaluate.node_errors(canonical, quantized, data.vectors, advance)
+
+        with stages("report"):
+            findings = Findings(model, canonical, integer, artifact, measurement, accuracy, errors, tuple(notes))
+            report = summarize(options, folder, findings, stages.seconds)
+            bundle.finish(folder, options, program, artifact, report)
+    return report

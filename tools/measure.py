@@ -1,0 +1,77 @@
+"""`bevel measure`: the code of a bundle on a device again, with the bundle's vectors or with other inputs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from rich.console import Console
+
+from bevel.backends import target as targets
+from bevel.backends.artifact import Artifact, from_json
+from bevel.backends.build import build
+from bevel.backends.devices.base import Vectors
+from bevel.backends.target import Target
+from bevel.calib.dataset import open_dataset
+from bevel.calib.errors import UserError
+from bevel.calib.observe import model_inputs
+from bevel.passes.load import load_model
+from bevel.passes.partition import partition
+from bevel.tools import bundle, devices, manifest, report, summary, tables, vectors
+from bevel.tools.manifest import Manifest
+
+
+def show_measurement(folder: Path, wanted: str | None, data: Path | None, count: int, as_json: bool) -> None:
+    """Measure and print. Exits with 1 where outputs differ from integer.onnx."""
+    device, measured = measure_bundle(folder, wanted, data, count)
+    if as_json:
+        click.echo(json.dumps({"device": asdict(device), "measurement": asdict(measured)}, indent=2))
+    else:
+        Console().print(tables.measurement_table(device, measured))
+        Console().print(tables.kernel_table(f"Kernels on {device.name}", measured.per_kernel, measured))
+    if measured.mismatches:
+        raise click.exceptions.Exit(1)
+
+
+def measure_bundle(
+    folder: Path, wanted: str | None, data: Path | None, count: int
+) -> tuple[report.Device, report.Measurement]:
+    """Run the bundle as it is; with `data`, the same code with other inputs.
+
+    Raises UserError for a folder that is no bundle and for files that are not as they were written.
+    """
+    made = manifest.read(folder)
+    if differences := manifest.differences(folder, made):
+        raise UserError(f"{folder}: {', '.join(map(str, differences))}; run optimize again")
+    target = targets.load(made.settings["target"])
+    target = target.with_memory(flash=made.settings["flash"], ram=made.settings["ram"])
+    device = devices.choose(target, wanted)
+    if device is None:
+        raise UserError("--device none measures nothing; name a device, or leave it out")
+    built, tests = from_json(made.artifact, folder), vectors.load(folder)
+    with TemporaryDirectory(prefix="bevel-") as name:
+        if data is not None:
+            built, tests = rebuild(folder, made, target, Path(name), data, count)
+        measured = device.measure(built, tests)
+    return summary.device(measured), summary.measurement(measured, built)
+
+
+def rebuild(
+    folder: Path, made: Manifest, target: Target, scratch: Path, data: Path, count: int
+) -> tuple[Artifact, Vectors]:
+    """The bundle's integer.onnx built again in `scratch`, with vectors from `data`: firmware holds its inputs.
+
+    Raises UserError where the library is not the bundle's byte for byte, because a tool is another.
+    """
+    integer = load_model(folder / bundle.INTEGER)
+    program, _ = partition(integer, made.settings["name"], islands=target.kind == "cpu")
+    inputs = model_inputs(load_model(folder / bundle.QUANTIZED))  # the real values, whatever the edges' format
+    tests = vectors.make_vectors(integer, program, open_dataset(data, inputs), count)
+    artifact = build(program, target, scratch, tests)
+    if artifact.files[artifact.archive] != made.files[artifact.archive]:
+        was = made.tools["compiler"]
+        raise UserError(f"{folder} was built with {was}, here is {artifact.toolchain}: run optimize again")
+    return artifact, tests

@@ -1,0 +1,20 @@
+"""What a model is called in C."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bevel.backends.codegen.names import identifier
+from bevel.calib.errors import UserError
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def model_name(wanted: str | None, model: Path) -> str:
+    """`wanted` if it is an identifier of C (UserError if not), or one made of the model's file name."""
+    if wanted is None:
+        return identifier(model.stem)
+    if not _IDENTIFIER.fullmatch(wanted):
+        raise UserError(f"--name {wanted}: write a C identifier, letters, digits and _, beginning with a letter")
+    return wanted

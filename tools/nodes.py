@@ -1,0 +1,62 @@
+"""One line of the report for each operator: its format, its kernel, its error, and every note on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import onnx
+
+from bevel.backends.artifact import BuiltCall
+from bevel.passes.base import Note
+from bevel.tools.data import QUANTIZERS
+from bevel.tools.report import Node
+
+
+def describe_nodes(
+    graphs: Sequence[onnx.ModelProto],
+    integer: onnx.ModelProto,
+    calls: Sequence[BuiltCall],
+    errors: Mapping[str, float | None],
+    notes: Iterable[Note],
+) -> tuple[Node, ...]:
+    """The nodes of integer.onnx and every other node there are notes on.
+
+    `graphs` are the float graphs, earliest first: a node that is gone is described as the latest of them has it.
+    """
+    formats = node_formats(integer)
+    kernels = joined((call.node, call.kernel) for call in calls)
+    texts = joined((note.node, note.text) for note in notes)
+    ops = {node.name: node.op_type for graph in (integer, *graphs) for node in graph.graph.node if node.name}
+    latest = [node.name for node in graphs[-1].graph.node if node.op_type not in QUANTIZERS]
+    order = dict.fromkeys([*latest, *formats, *texts])
+    return tuple(
+        Node(
+            name=name,
+            op=ops.get(name, ""),
+            format=formats.get(name),
+            kernel=" + ".join(dict.fromkeys(kernels.get(name, ()))) or None,
+            sqnr_db=errors.get(name),
+            notes=tuple(dict.fromkeys(texts.get(name, ()))),
+        )
+        for name in order
+        if name in formats or name in texts or name in errors
+    )
+
+
+def joined(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, text in pairs:
+        found.setdefault(name, []).append(text)
+    return found
+
+
+def node_formats(integer: onnx.ModelProto) -> dict[str, str]:
+    """{node: element type of its result} of the integer graph's nodes."""
+    inferred = onnx.shape_inference.infer_shapes(integer).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.output)}
+    return {node.name: format_name(types.get(node.output[0], 0)) for node in integer.graph.node if node.name}
+
+
+def format_name(elem_type: int) -> str:
+    """'int8' or 'float32', as numpy spells it; an unknown type is int8, the only one that our functions return."""
+    return str(onnx.helper.tensor_dtype_to_np_dtype(elem_type)) if elem_type else "int8"

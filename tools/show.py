@@ -1,0 +1,44 @@
+"""`optimize` on a terminal: progress on stderr while it runs, tables or JSON on stdout when it is done."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+
+import click
+import onnxruntime
+from rich.console import Console
+
+from bevel.tools import report, tables
+from bevel.tools.compile import compile_model
+from bevel.tools.data import GUESS
+from bevel.tools.options import Options
+from bevel.tools.stages import Bars, Silent, Stages
+
+ERRORS_ONLY = 3
+WRONG_OUTPUTS = 1
+
+
+def run_and_show(options: Options, as_json: bool, verbose: bool) -> None:
+    """Run and print. Exits with 1 where the device computed something else than integer.onnx: a bug of ours."""
+    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    with Bars() if sys.stderr.isatty() else nullcontext(Silent()) as display:
+        told = compile_model(options, Stages(display))
+    console = Console()
+    if as_json:
+        click.echo(report.text(told), nl=False)
+    else:
+        tables.show_report(console, told, warnings(options, told))
+    if verbose:
+        tables.show_notes(Console(stderr=True) if as_json else console, told.nodes)
+    if told.measurement and told.measurement.mismatches:
+        raise click.exceptions.Exit(WRONG_OUTPUTS)
+
+
+def warnings(options: Options, told: report.Report) -> list[str]:
+    found = []
+    if options.calib == "random":
+        found.append(f"{GUESS}; give real samples with --calib FILE")
+    if told.measurement and told.measurement.mismatches:
+        found.append(f"{told.measurement.mismatches} output elements differ from integer.onnx: no cost is reported")
+    return found

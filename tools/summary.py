@@ -1,0 +1,77 @@
+"""The report of a run, put together from what its stages found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from bevel.backends.artifact import Artifact
+from bevel.backends.devices.base import Measurement
+from bevel.passes.base import Note
+from bevel.tools import bundle, manifest, report
+from bevel.tools.data import GUESS
+from bevel.tools.nodes import describe_nodes
+from bevel.tools.options import Options
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`model` as loaded and `canonical` are float; `errors` are in dB by node."""
+
+    model: onnx.ModelProto
+    canonical: onnx.ModelProto
+    integer: onnx.ModelProto
+    artifact: Artifact
+    measurement: Measurement | None
+    accuracy: report.Accuracy | None
+    errors: Mapping[str, float | None]
+    notes: tuple[Note, ...]
+
+
+def summarize(options: Options, folder: Path, found: Findings, seconds: Mapping[str, float]) -> report.Report:
+    notes = [*found.notes, *(guesses(found.integer) if options.calib == "random" else ())]
+    graphs = (found.model, found.canonical)
+    return report.Report(
+        bevel=bundle.version(),
+        model=report.Model(options.model.name, manifest.sha256(options.model)),
+        target=options.target,
+        recipe=options.recipe,
+        accuracy=found.accuracy,
+        size=sizes(options.model, folder, found.artifact),
+        device=None if found.measurement is None else device(found.measurement),
+        measurement=None if found.measurement is None else measurement(found.measurement, found.artifact),
+        nodes=describe_nodes(graphs, found.integer, found.artifact.calls, found.errors, notes),
+        stages=tuple(report.Stage(name, round(spent, 3)) for name, spent in seconds.items()),
+        files=manifest.hashes(folder),
+    )
+
+
+def guesses(integer: onnx.ModelProto) -> list[Note]:
+    return [Note(node.name, GUESS) for node in integer.graph.node]
+
+
+def sizes(model: Path, folder: Path, artifact: Artifact) -> report.Size:
+    return report.Size(
+        float_bytes=model.stat().st_size,
+        quantized_bytes=(folder / bundle.QUANTIZED).stat().st_size,
+        flash_bytes=artifact.flash_bytes,
+        weights_bytes=artifact.weights_bytes,
+        arena_bytes=artifact.arena_bytes,
+        ram_bytes=artifact.ram_bytes,
+    )
+
+
+def device(measured: Measurement) -> report.Device:
+    return report.Device(measured.device, measured.kind, measured.tool)
+
+
+def measurement(measured: Measurement, artifact: Artifact) -> report.Measurement:
+    kernels = tuple(
+        report.KernelCost(call.node, call.kernel, call.macs, cost.instructions, cost.latency_s)
+        for cost in measured.per_call
+        for call in [artifact.calls[cost.call]]
+    )
+    return report.Measurement(measured.inputs, measured.mismatches, measured.instructions, measured.latency_s, kernels)
