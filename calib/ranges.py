@@ -70,8 +70,9 @@ class Percentile(RangeMethod):
 class Mse(RangeMethod):
     """The interval with the least expected squared error over the histogram, both ends searched.
 
-    The ends are searched on a coarse grid of fractions of the extremes, then on finer grids around the best. Each
-    candidate is judged by the scale and zero point it would get, and the extremes themselves are one of them.
+    The criterion of Choukroun et al. 2019, "Low-bit Quantization of Neural Networks for Efficient Inference",
+    section 3. The ends are searched on a coarse grid of fractions of the extremes, then on finer grids around the best.
+    Each candidate is judged by the scale and zero point it would get, and the extremes themselves are one of them.
     """
 
     name: ClassVar[str] = "mse"

@@ -21,7 +21,7 @@ class NotFiniteError(ValueError):
         self.row, self.value = row, value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Statistics:
     """The values one tensor took: their histogram and, for each channel, their sum.
 
@@ -100,7 +100,7 @@ class Statistics:
 def sample_sums(values: NDArray[np.float32], channel_axis: int) -> NDArray[np.float64]:
     """The sum of each sample (axis 0) in each channel, in float64: [samples, channels].
 
-    Samples are summed one by one: numpy orders a sum by the array's whole shape, which must not reach the result.
+    Samples are summed one by one: numpy does not promise that the order of a sum is free of the axes that remain.
     """
     if values.ndim < 2:
         return values.reshape(-1, 1).astype(np.float64)

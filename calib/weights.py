@@ -18,8 +18,8 @@ def weight_quant(weights: NDArray[Any], scheme: Scheme, method: Literal["minmax"
     """Symmetric scales for `weights`, one for each tensor, channel or block as `scheme` says; zero points 0.
 
     Signed schemes use codes in [-high, high]. minmax takes absmax / high. mse tries 27 scales from 0.4 to 1.05 of that
-    (and that itself) in every slice and keeps the one with the least squared error, the search of Banner et al. 2019,
-    "Post training 4-bit quantization of convolutional networks for rapid-deployment", section 2, done by evaluation.
+    (and that itself) in every slice and keeps the one with the least squared error, as Choukroun et al. 2019,
+    "Low-bit Quantization of Neural Networks for Efficient Inference", section 3, do by golden-section search.
     A slice of zeros gets scale 1. Raises ValueError for a scheme that is not symmetric and for NaN or infinity.
     """
     if not scheme.symmetric:

@@ -59,6 +59,12 @@ def test_codes_and_reals_are_those_of_onnxruntime(format: IntFormat, granularity
     np.testing.assert_array_equal(quant.fake(x), reals)
 
 
+def test_the_quotient_is_rounded_to_float32_before_it_is_rounded_to_a_code() -> None:
+    x = (np.arange(-100, 100, dtype=np.float32) * np.float32(0.1) + np.float32(0.05)).astype(np.float32)
+    quant = TensorQuant(Scheme(INT8), np.array(0.1, np.float32), np.array(3, np.int8))
+    np.testing.assert_array_equal(quant.quantize(x), onnxruntime_results(x, quant)[0])
+
+
 def test_a_last_block_may_be_short() -> None:
     scheme = Scheme(INT8, PerBlock(0, 2), symmetric=True)
     quant = TensorQuant(scheme, np.array([1, 10], np.float32), np.zeros(2, np.int8))
