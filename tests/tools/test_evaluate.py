@@ -1,0 +1,129 @@
+"""What quantization costs, on numbers small enough to check by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+
+from bevel.backends.program import Port
+from bevel.tools.evaluate import (
+    Totals,
+    class_labels,
+    decode,
+    encode,
+    node_errors,
+    quantized_points,
+    runner,
+    sqnr_db,
+)
+
+QDQ = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[1,4] x) => (float[1,4] z)
+<float step = {0.5}, int8 zero = {0}>
+{
+    a = Neg (x)
+    y = Relu (a)
+    q = QuantizeLinear (y, step, zero)
+    d = DequantizeLinear (q, step, zero)
+    z = Abs (d)
+}
+"""
+FLOAT = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[1,4] x) => (float[1,4] z)
+{
+    a = Neg (x)
+    y = Relu (a)
+    z = Abs (y)
+}
+"""
+
+
+def named(text: str) -> onnx.ModelProto:
+    model = onnx.parser.parse_model(text)
+    for node in model.graph.node:
+        node.name = f"{node.output[0]}_node"
+    return model
+
+
+def test_sqnr_is_the_power_ratio_in_decibels() -> None:
+    assert sqnr_db(1000.0, 1.0) == pytest.approx(30.0)
+    assert sqnr_db(1.0, 0.0) is None and sqnr_db(0.0, 1.0) is None
+
+
+def test_totals_count_answers_labels_and_errors() -> None:
+    totals = Totals()
+    exact = {"p": np.array([[3.0, 0.0], [0.0, 4.0]], np.float32)}
+    rounded = {"p": np.array([[3.0, 0.0], [4.0, 0.0]], np.float32)}
+    totals.add([exact, exact, rounded], np.array([0, 1]))
+    found = totals.accuracy()
+    assert (found.samples, found.top1_float, found.top1_quantized, found.top1_integer) == (2, 1.0, 1.0, 0.5)
+    assert found.agreement == 0.5
+    assert found.sqnr_db == pytest.approx(10 * np.log10(25 / 32))
+
+
+def test_labels_belong_to_their_samples_over_several_runs() -> None:
+    totals = Totals()
+    labels = np.array([1, 0])
+    for answer in (1, 0):
+        output = {"p": np.eye(2, dtype=np.float32)[[answer]]}
+        totals.add([output] * 3, labels)
+    assert totals.accuracy().top1_float == 1.0
+
+
+def test_an_output_without_classes_has_no_top1_and_no_agreement() -> None:
+    totals = Totals()
+    totals.add([{"image": np.ones((1, 2, 2), np.float32)}] * 3, np.array([0]))
+    found = totals.accuracy()
+    assert found.top1_float is None and found.agreement is None and found.samples == 1
+
+
+@pytest.mark.parametrize(
+    "labels", [None, np.array([0, 7]), np.array([0.5, 1]), np.array([[0], [1]]), np.array([-1, 0])]
+)
+def test_labels_that_are_no_class_index_are_not_used(labels: np.ndarray | None) -> None:
+    assert class_labels(labels, classes=3) is None
+
+
+def test_encode_rounds_half_to_even_and_saturates_as_onnx_does() -> None:
+    port = Port("x", "x", (1, 5), "int8", scale=0.5, zero_point=3)
+    values = np.array([[-1000.0, -0.25, 0.25, 0.75, 1000.0]], np.float32)
+    codes = encode({"x": values}, {"x": port})["x"]
+    assert codes.dtype == np.int8 and codes.tolist() == [[-128, 3, 3, 5, 127]]
+    assert decode(codes, port).tolist() == [[-65.5, 0.0, 0.0, 1.0, 62.0]]
+
+
+def test_a_relu_before_the_quantizer_belongs_to_its_node() -> None:
+    points = quantized_points(named(QDQ), {"a", "y", "z"})
+    assert points == {"a_node": ("y", "d"), "y_node": ("y", "d")}
+
+
+def test_node_errors_compare_what_a_node_passes_on() -> None:
+    calls: list[tuple[int, int]] = []
+    sample = {"x": np.array([[-0.6, -1.0, 2.0, -2.0]], np.float32)}
+    errors = node_errors(named(FLOAT), named(QDQ), [sample], lambda done, total: calls.append((done, total)))
+    signal, noise = 0.6**2 + 1 + 4, 0.1**2
+    assert errors["a_node"] == pytest.approx(10 * np.log10(signal / noise), abs=1e-3)
+    assert calls
+
+
+def test_a_runner_takes_and_gives_real_values_where_the_model_holds_codes() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (int8[1,2] x) => (int8[1,2] y)
+    { y = Identity (x) }
+    """
+    ports = (Port("x", "x", (1, 2), "int8", 0.5, 0), Port("y", "y", (1, 2), "int8", 0.25, 1))
+    found = runner(onnx.parser.parse_model(text), ports).run({"x": np.array([[1.0, 2.0]], np.float32)})
+    assert found["y"].tolist() == [[0.25, 0.75]]
+
+
+def test_the_tiny_network_of_these_tests_runs(
+    make_model: Callable[[], onnx.ModelProto], make_samples: Callable[[int], dict[str, np.ndarray]]
+) -> None:
+    outputs = runner(make_model()).run({"image": make_samples(1)["image"]})
+    assert outputs["scores"].shape == (1, 3)
