@@ -20,7 +20,7 @@ from bevel.backends.program import Program
 
 ALIGNMENT = 16
 START = -1  # the moment before the first call, when the caller fills the inputs
-SEARCH_ROUNDS = 200
+SEARCH_ROUNDS = 1000
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def place(groups: list[Group], bound: int) -> Layout:
     for _ in range(SEARCH_ROUNDS if len(groups) > 2 else 0):
         if best.end <= bound:
             break
-        order = moved(best_order, random)
+        order = earlier(best_order, highest(groups, best), random)
         layout = place_in_order(groups, neighbours, order)
         if layout.end <= best.end:
             best_order, best = order, layout
@@ -240,10 +240,20 @@ def orders(groups: list[Group]) -> Iterator[list[int]]:
     yield sorted(indices, key=lambda i: (start(i), -size(i), i))
 
 
-def moved(order: list[int], random: Random) -> list[int]:
-    """`order` with one element taken out and put back elsewhere."""
+def highest(groups: list[Group], layout: Layout) -> list[int]:
+    """The groups that reach the end of the arena: those that make it as large as it is."""
+    tops = {index: offset + max(piece.size for piece in groups[index]) for index, offset in layout.offsets.items()}
+    return [index for index, top in tops.items() if top == layout.end]
+
+
+def earlier(order: list[int], candidates: list[int], random: Random) -> list[int]:
+    """`order` with one of the candidates placed sooner, or, one time in two, any group anywhere else."""
     result = list(order)
-    result.insert(random.randrange(len(order)), result.pop(random.randrange(len(order))))
+    if random.random() < 0.5:
+        position = result.index(random.choice(candidates))
+        result.insert(random.randrange(position + 1), result.pop(position))
+    else:
+        result.insert(random.randrange(len(order)), result.pop(random.randrange(len(order))))
     return result
 
 

@@ -41,6 +41,7 @@ ZIG_FLAGS = ("-fno-sanitize=all", "-Wno-unused-command-line-argument")
 
 
 FULL_DISK = ("No space left on device", "NoSpaceLeft", "Disk quota exceeded")  # gcc and binutils; zig
+FULL_DISK_BYTES = 1 << 20  # no build ends with less free than this
 
 
 class ToolError(RuntimeError):
@@ -93,9 +94,14 @@ def run(command: Sequence[str], folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace")
     if done.returncode == 0:
         return done.stdout
-    if any(words in done.stderr for words in FULL_DISK):
+    if disk_is_full(done.stderr, folder):
         raise UserError(f"the disk is full: {Path(command[0]).name} could not write to {folder}")
     raise ToolError(f"{' '.join(command)} (in {folder}) exited with {done.returncode}\n{done.stdout}{done.stderr}")
+
+
+def disk_is_full(message: str, folder: Path) -> bool:
+    """Whether that is why a tool failed. zig aborts and takes its unfinished files away, so the disk is asked too."""
+    return any(words in message for words in FULL_DISK) or shutil.disk_usage(folder).free < FULL_DISK_BYTES
 
 
 def for_target(target: Target, prefer: Preference = "auto") -> Toolchain:

@@ -1,0 +1,84 @@
+"""Targets are data: every file loads, and mistakes are named."""
+
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from bevel.backends import target
+from bevel.backends.devices.find import device, devices
+from bevel.calib.errors import UserError
+
+NAMES = target.names()
+MICROCONTROLLERS = [name for name in NAMES if target.load(name).kind == "microcontroller"]
+
+EVERYWHERE = """
+summary = "x"
+kind = "cpu"
+devices = ["host"]
+[machine.aarch64]
+triple = "aarch64-linux-gnu"
+cpu = "generic"
+[[machine.aarch64.compiler]]
+kind = "zig"
+flags = []
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_is_a_complete_target(name: str) -> None:
+    loaded = target.load(name)
+    assert loaded.name == name and loaded.summary and loaded.triple and loaded.cpu
+    assert {compiler.kind for compiler in loaded.compilers} == {"gcc", "zig"}
+    assert [one.name for one in devices(loaded)] == list(loaded.devices)
+    assert (loaded.llvm is None) == (loaded.kind == "microcontroller")
+
+
+@pytest.mark.parametrize("name", MICROCONTROLLERS)
+def test_the_memories_of_a_microcontroller_do_not_overlap(name: str) -> None:
+    regions = sorted(target.load(name).memories, key=lambda memory: memory.origin)
+    assert {"flash", "ram"} <= {region.name for region in regions}
+    for region, following in pairwise(regions):
+        assert region.origin + region.bytes <= following.origin
+
+
+def test_the_targets_of_the_readme_exist() -> None:
+    cortex_m = {"cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"}
+    assert cortex_m | {"host", "aarch64-linux", "cortex-a72", "cortex-a76"} == set(NAMES)
+
+
+def test_an_unknown_target_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"no target 'm4'; known targets: .*cortex-m4, .*host"):
+        target.load("m4")
+
+
+def test_a_path_is_no_target(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(EVERYWHERE)
+    with pytest.raises(UserError, match="no target"):
+        target.load(str(tmp_path / "x"))
+
+
+def test_a_file_with_machines_takes_the_one_it_runs_on() -> None:
+    assert target.parse("t", tomllib.loads(EVERYWHERE), "aarch64").triple == "aarch64-linux-gnu"
+    with pytest.raises(UserError, match="runs on aarch64; this machine is riscv64"):
+        target.parse("t", tomllib.loads(EVERYWHERE), "riscv64")
+
+
+def test_limits_can_be_changed() -> None:
+    m4 = target.load("cortex-m4").with_memory(flash=1000)
+    flash, ram = m4.memory("flash"), m4.memory("ram")
+    assert flash is not None and flash.bytes == 1000
+    assert ram == target.load("cortex-m4").memory("ram")
+    with pytest.raises(UserError, match="positive"):
+        m4.with_memory(ram=0)
+
+
+def test_a_cpu_has_no_limits_to_change() -> None:
+    with pytest.raises(UserError, match="target cortex-a76 has no ram limit"):
+        target.load("cortex-a76").with_memory(ram=1)
+
+
+def test_a_device_that_no_module_answers_to_is_our_mistake() -> None:
+    with pytest.raises(ValueError, match="unknown device 'toaster'"):
+        device("toaster", target.load("host"))
