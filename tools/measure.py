@@ -22,10 +22,12 @@ from bevel.passes.load import load_model
 from bevel.passes.partition import partition
 from bevel.tools import bundle, devices, manifest, report, summary, tables, vectors
 from bevel.tools.manifest import Manifest
+from bevel.tools.quiet import quiet_libraries
 
 
 def show_measurement(folder: Path, wanted: str | None, data: Path | None, count: int, as_json: bool) -> None:
     """Measure and print. Exits with 1 where outputs differ from integer.onnx."""
+    quiet_libraries()
     device, measured = measure_bundle(folder, wanted, data, count)
     if as_json:
         click.echo(json.dumps({"device": asdict(device), "measurement": asdict(measured)}, indent=2))

@@ -6,22 +6,21 @@ import sys
 from contextlib import nullcontext
 
 import click
-import onnxruntime
 from rich.console import Console
 
 from bevel.tools import report, tables
 from bevel.tools.compile import compile_model
 from bevel.tools.data import GUESS
 from bevel.tools.options import Options
+from bevel.tools.quiet import quiet_libraries
 from bevel.tools.stages import Bars, Silent, Stages
 
-ERRORS_ONLY = 3
 WRONG_OUTPUTS = 1
 
 
 def run_and_show(options: Options, as_json: bool, verbose: bool) -> None:
     """Run and print. Exits with 1 where the device computed something else than integer.onnx: a bug of ours."""
-    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    quiet_libraries()
     with Bars() if sys.stderr.isatty() else nullcontext(Silent()) as display:
         told = compile_model(options, Stages(display))
     console = Console()

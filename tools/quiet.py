@@ -1,0 +1,14 @@
+"""Libraries that print on their own are told not to: standard output is for the report, standard error for one line."""
+
+from __future__ import annotations
+
+import onnxruntime
+from onnx_graphsurgeon.logger import G_LOGGER
+
+ONNXRUNTIME_ERROR = 3
+
+
+def quiet_libraries() -> None:
+    onnxruntime.set_default_logger_severity(ONNXRUNTIME_ERROR)
+    G_LOGGER.colors = False  # or it advertises a package, on standard output
+    G_LOGGER.severity = G_LOGGER.ERROR
