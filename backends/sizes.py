@@ -104,8 +104,9 @@ def ram_reason(sizes: Sizes, program: Program, plan: Plan) -> str:
     """The parts of RAM, and the largest buffers at the call where most is live."""
     peak = max(range(len(program.calls)), key=lambda call: sum(plan.sizes[name] for name in plan.live_at(call)))
     largest = ", ".join(f"{name} {plan.sizes[name]:,}" for name in plan.live_at(peak)[:LARGEST])
-    parts = f"arena {sizes.arena:,}, stack about {sizes.stack:,}, static {sizes.static:,}"
-    return f"{parts}; most is live at {program.calls[peak].node}: {largest}"
+    parts = (("arena", sizes.arena), ("stack about", sizes.stack), ("static data", sizes.static))
+    known = ", ".join(f"{name} {size:,}" for name, size in parts if size)
+    return f"{known}; most is live at {program.calls[peak].node}: {largest}"
 
 
 def overflow(sizes: Sizes, target: Target, output: str) -> UserError:
