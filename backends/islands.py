@@ -36,9 +36,9 @@ from bevel.calib.errors import UserError
 class Float(Kernel):
     """One legalised relax operator. `function` takes its buffers in operand order and `order` says what each is.
 
-    Kernels are equal when their functions are, structurally: relax numbers the names it gives. `reference` runs the same function, compiled for this
-    machine: it checks how a program is put together, not the arithmetic, and may differ in the last bits from code
-    that was generated for another processor.
+    Kernels are equal when their functions are, structurally, whatever number relax appended to the name. `reference`
+    runs the same function, compiled for this machine: it checks how a program is put together, not the arithmetic, and
+    may differ in the last bits from code that was generated for another processor.
     """
 
     operation: str

@@ -159,6 +159,17 @@ def test_equal_operators_are_equal_kernels_and_different_shapes_are_not() -> Non
     assert first != other
 
 
+def test_the_number_relax_appends_to_a_name_does_not_part_equal_kernels() -> None:
+    (alone,) = import_island(parsed("agraph (float[4] a) => (float[4] b) { b = Exp(a) }"), "p_").calls
+    both = import_island(
+        parsed("agraph (float[3] a, float[4] c) => (float[3] b, float[4] d) { b = Exp(a) d = Exp(c) }"), "q_"
+    )
+    assert isinstance(alone.kernel, Float)
+    assert isinstance(both.calls[1].kernel, Float)
+    assert alone.kernel.operation != both.calls[1].kernel.operation
+    assert alone.kernel == both.calls[1].kernel
+
+
 def test_outputs_that_no_operator_makes_are_copied() -> None:
     model = parsed("""agraph (float[2] x) => (float[2] y, float[2] z, float[2] k)
         <float[2] c = {3.0, 4.0}> { y = Identity(x) z = Identity(y) k = Identity(c) }""")
