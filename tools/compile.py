@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import onnx_graphsurgeon as gs
@@ -78,6 +79,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
 
         with stages("report"):
             findings = Findings(model, canonical, integer, artifact, measurement, accuracy, errors, tuple(notes))
-            report = summarize(options, folder, findings, stages.seconds)
-            bundle.finish(folder, options, program, artifact, report)
+            report = summarize(options, folder, findings)
+        report = replace(report, stages=stages.listed())
+        bundle.finish(folder, options, program, artifact, report)
     return report

@@ -17,12 +17,16 @@ def show_bundle(folder: Path) -> None:
         raise UserError(f"{folder}: {', '.join(map(str, differences))}; run optimize again")
     told = report.read(folder)
     console = Console()
-    console.print(
-        f"{len(found.files)} files, each as the manifest says ({found.command})", highlight=False, markup=False
-    )
-    console.print("Arena: ", *arena_map.draw(arena_map.from_json(found.arena)), sep="\n", highlight=False, markup=False)
-    if told.measurement and told.measurement.per_kernel:
-        title = f"Kernels on {told.device.name}" if told.device else "Kernels"
-        console.print(tables.kernel_table(title, told.measurement.per_kernel, told.measurement))
-    tables.show_report(console, told)
+    plain(console, [f"{len(found.files)} files, each as the manifest says.", f"Made by: {found.command}"])
+    tables.show_facts(console, told)
+    plain(console, ["", "Arena", *arena_map.draw(arena_map.from_json(found.arena))])
+    if told.device and told.measurement:
+        title = f"Kernels on {told.device.name}"
+        tables.show_kernels(console, title, told.measurement.per_kernel, told.measurement)
+    tables.show_worst(console, told)
+    plain(console, ["", "Notes"])
     tables.show_notes(console, told.nodes)
+
+
+def plain(console: Console, lines: list[str]) -> None:
+    console.print(*lines, sep="\n", highlight=False, markup=False, soft_wrap=True)

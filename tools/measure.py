@@ -32,8 +32,7 @@ def show_measurement(folder: Path, wanted: str | None, data: Path | None, count:
     if as_json:
         click.echo(json.dumps({"device": asdict(device), "measurement": asdict(measured)}, indent=2))
     else:
-        Console().print(tables.measurement_table(device, measured))
-        Console().print(tables.kernel_table(f"Kernels on {device.name}", measured.per_kernel, measured))
+        tables.show_measurement(Console(), device, measured)
     if measured.mismatches:
         raise click.exceptions.Exit(1)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
+from bevel.tools.report import Stage
+
 Advance = Callable[[int, int], None]  # (done, total)
 
 
@@ -75,6 +77,9 @@ class Stages:
 
     display: Display = field(default_factory=Silent)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def listed(self) -> tuple[Stage, ...]:
+        return tuple(Stage(name, round(spent, 3)) for name, spent in self.seconds.items())
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[Advance]:

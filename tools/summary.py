@@ -31,7 +31,8 @@ class Findings:
     notes: tuple[Note, ...]
 
 
-def summarize(options: Options, folder: Path, found: Findings, seconds: Mapping[str, float]) -> report.Report:
+def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
+    """All of the report but its stages, which are not over yet."""
     notes = [*found.notes, *(guesses(found.integer) if options.calib == "random" else ())]
     graphs = (found.model, found.canonical)
     return report.Report(
@@ -44,7 +45,7 @@ def summarize(options: Options, folder: Path, found: Findings, seconds: Mapping[
         device=None if found.measurement is None else device(found.measurement),
         measurement=None if found.measurement is None else measurement(found.measurement, found.artifact),
         nodes=describe_nodes(graphs, found.integer, found.artifact.calls, found.errors, notes),
-        stages=tuple(report.Stage(name, round(spent, 3)) for name, spent in seconds.items()),
+        stages=(),
         files=manifest.hashes(folder),
     )
 

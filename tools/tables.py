@@ -20,12 +20,11 @@ KIND = {
 
 def show_report(console: Console, report: Report, warnings: Sequence[str] = ()) -> None:
     """The tables at the end of a run."""
-    console.print(_facts(report))
-    if worst := worst_nodes(report.nodes):
-        console.print(_worst(worst))
+    show_facts(console, report)
+    show_worst(console, report)
     if report.measurement and (costly := most_expensive(report.measurement)):
-        console.print(kernel_table("Most expensive nodes", costly, report.measurement))
-    console.print(_stage_table(report))
+        show_kernels(console, "Most expensive nodes", costly, report.measurement)
+    show_stages(console, report)
     for warning in warnings:
         console.print(f"[bold red]{escape(warning)}[/]")
 
@@ -51,22 +50,57 @@ def _cost(kernel: KernelCost) -> float:
     return float(kernel.instructions if kernel.instructions is not None else kernel.latency_s or 0.0)
 
 
-def _pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:
-    table = Table(title=escape(title), show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column()
+def show_facts(console: Console, report: Report) -> None:
+    rows = [*_accuracy_rows(report.accuracy), *_size_rows(report), *_measured_rows(report)]
+    _show_pairs(console, f"{report.model.file} on {report.target}", rows)
+
+
+def show_measurement(console: Console, device: Device, measurement: Measurement) -> None:
+    _show_pairs(console, "Measurement", _device_rows(device, measurement))
+    show_kernels(console, f"Kernels on {device.name}", measurement.per_kernel, measurement)
+
+
+def show_worst(console: Console, report: Report) -> None:
+    table = Table("node", "op", "format")
+    table.add_column("SQNR", justify="right")
+    for node in worst_nodes(report.nodes):
+        table.add_row(escape(node.name), node.op, node.format or "", decibels(node.sqnr_db))
+    if table.row_count:
+        _show(console, "Worst nodes by SQNR", table)
+
+
+def show_kernels(console: Console, title: str, kernels: Sequence[KernelCost], measurement: Measurement) -> None:
+    """One row a kernel call; instructions or seconds, whichever the device counts, and its share of the sum."""
+    if not kernels:
+        return
+    counted = any(kernel.instructions is not None for kernel in measurement.per_kernel)
+    total = sum(_cost(kernel) for kernel in measurement.per_kernel) or 1.0
+    table = Table("node", "kernel")
+    for name in ("MACs", "instructions" if counted else "seconds", "share", "per MAC" if counted else "GMAC/s"):
+        table.add_column(name, justify="right")
+    for kernel in kernels:
+        amount = f"{kernel.instructions:,}" if kernel.instructions is not None else seconds(kernel.latency_s)
+        share = percent(_cost(kernel) / total)
+        table.add_row(escape(kernel.node), escape(kernel.kernel), f"{kernel.macs:,}", amount, share, _rate(kernel))
+    _show(console, title, table)
+
+
+def show_stages(console: Console, report: Report) -> None:
+    total = sum(stage.seconds for stage in report.stages)
+    rows = [(stage.name, f"{stage.seconds:.2f} s") for stage in report.stages]
+    _show_pairs(console, f"Where the time went: {total:.1f} s", rows)
+
+
+def _show(console: Console, title: str, table: Table) -> None:
+    console.print(f"\n[bold]{escape(title)}[/]", highlight=False, soft_wrap=True)
+    console.print(table)
+
+
+def _show_pairs(console: Console, title: str, rows: Iterable[tuple[str, str]]) -> None:
+    table = Table(show_header=False)
     for name, text in rows:
         table.add_row(name, escape(text))
-    return table
-
-
-def _facts(report: Report) -> Table:
-    rows = [*_accuracy_rows(report.accuracy), *_size_rows(report), *_measured_rows(report)]
-    return _pairs(f"{report.model.file} on {report.target}", rows)
-
-
-def measurement_table(device: Device, measurement: Measurement) -> Table:
-    return _pairs("Measurement", _device_rows(device, measurement))
+    _show(console, title, table)
 
 
 def _measured_rows(report: Report) -> list[tuple[str, str]]:
@@ -111,48 +145,12 @@ def _device_rows(device: Device, measurement: Measurement) -> list[tuple[str, st
     return rows
 
 
-def _worst(nodes: Sequence[Node]) -> Table:
-    table = Table(title="Worst nodes by SQNR", title_justify="left")
-    for name in ("node", "op", "format"):
-        table.add_column(name)
-    table.add_column("SQNR", justify="right")
-    for node in nodes:
-        table.add_row(escape(node.name), node.op, node.format or "", decibels(node.sqnr_db))
-    return table
-
-
-def kernel_table(title: str, kernels: Sequence[KernelCost], measurement: Measurement) -> Table:
-    """One row a kernel call; instructions or seconds, whichever the device counts, and its share of the sum."""
-    counted = any(kernel.instructions is not None for kernel in measurement.per_kernel)
-    total = sum(_cost(kernel) for kernel in measurement.per_kernel) or 1.0
-    table = Table(title=title, title_justify="left")
-    table.add_column("node")
-    table.add_column("kernel")
-    for name in ("MACs", "instructions" if counted else "seconds", "share", "per MAC" if counted else "GMAC/s"):
-        table.add_column(name, justify="right")
-    for kernel in kernels:
-        amount = f"{kernel.instructions:,}" if kernel.instructions is not None else seconds(kernel.latency_s)
-        share = percent(_cost(kernel) / total)
-        table.add_row(escape(kernel.node), escape(kernel.kernel), f"{kernel.macs:,}", amount, share, _rate(kernel))
-    return table
-
-
 def _rate(kernel: KernelCost) -> str:
     if not kernel.macs:
         return ""
     if kernel.instructions is not None:
         return f"{kernel.instructions / kernel.macs:.2f}"
     return f"{kernel.macs / kernel.latency_s / 1e9:.2f}" if kernel.latency_s else ""
-
-
-def _stage_table(report: Report) -> Table:
-    total = sum(stage.seconds for stage in report.stages)
-    table = Table(title=f"Where the time went: {total:.1f} s", title_justify="left", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for stage in report.stages:
-        table.add_row(stage.name, f"{stage.seconds:.2f} s")
-    return table
 
 
 def percent(value: float | None) -> str:
