@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,11 +71,16 @@ def times(folder: Path, seconds: float) -> Times:
     runs, profiles, calls = (int(number) for number in numbers[:3])
     whole = numbers[3 : 3 + runs]
     profiled = numbers[3 + runs :].reshape(profiles, calls)
-    per_call = np.median(profiled, axis=0) * 1e-9
+    per_call = np.median(profiled, axis=0)
     return Times(
-        float(np.median(whole)) * 1e-9,
-        tuple(CallCost(index, latency_s=float(latency)) for index, latency in enumerate(per_call)),
+        seconds_of(np.median(whole)),
+        tuple(CallCost(index, latency_s=seconds_of(latency)) for index, latency in enumerate(per_call)),
     )
+
+
+def seconds_of(nanoseconds: np.floating[Any]) -> float:
+    """Rounded to a tenth of a nanosecond: more digits would be noise of the multiplication."""
+    return round(float(nanoseconds) * 1e-9, 10)
 
 
 def run_harness(folder: Path, prefix: Sequence[str], words: Sequence[str], limit_s: float) -> None:
