@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -61,15 +62,6 @@ class Counter:
     def fields(self) -> CounterFields:
         return CounterFields.from_buffer(self.storage)
 
-    @property
-    def callback(self) -> int:
-        """The address of the C function to hand to uc_hook_add, with `data` as its user data."""
-        return address_of(self.hook.on_block)
-
-    @property
-    def data(self) -> int:
-        return ctypes.addressof(self.storage)
-
     def runs(self) -> NDArray[np.uint64]:
         """Counts [inference, calls + 2]: at the entry of run, at the entry of each call, and at its return.
 
@@ -82,22 +74,44 @@ class Counter:
             )
         return self.marks[: fields.runs]
 
+    @property
+    def instructions(self) -> int:
+        """Everything executed so far."""
+        return int(self.fields.instructions)
 
-def create(library: Any, run: int, calls: list[int], runs: int, link_register: int) -> Counter:
-    """A counter for code whose inference starts at address `run` and calls kernels at addresses `calls`, in order.
 
-    `library` is unicorn's; `runs` is how many inferences there is room for.
+def attach(uc: Any, run: int, calls: list[int], runs: int) -> Counter:
+    """Count what `uc`, a unicorn.Uc, executes from now on, as long as the counter that is returned is kept.
+
+    An inference starts at address `run` and calls kernels at addresses `calls`, in order; there is room for `runs`.
     """
+    counter = create(calls, runs)
+    engine: Any = import_module("unicorn")
+    library: Any = import_module("unicorn.unicorn_py3.unicorn").uclib
+    fields = counter.fields
+    fields.read_memory, fields.read_register = address_of(library.uc_mem_read), address_of(library.uc_reg_read)
+    fields.link_register, fields.run_entry = import_module("unicorn.arm_const").UC_ARM_REG_LR, run
+    function, data = ctypes.cast(counter.hook.on_block, ctypes.c_void_p), ctypes.addressof(counter.storage)
+    everywhere = ctypes.c_uint64(1), ctypes.c_uint64(0)  # a first address beyond the last means all
+    handle = ctypes.c_size_t()
+    # unicorn's Python interface takes Python callbacks only.
+    status = library.uc_hook_add(
+        uc._uch, ctypes.byref(handle), engine.UC_HOOK_BLOCK, function, ctypes.c_void_p(data), *everywhere
+    )
+    if status != engine.UC_ERR_OK:
+        raise engine.UcError(status)
+    return counter
+
+
+def create(calls: list[int], runs: int) -> Counter:
     hook = load(host_compiler())
     storage = ctypes.create_string_buffer(hook.counter_bytes())
     kernels, order = np.unique(np.array(calls, np.uint32)), np.array(calls, np.uint32)
     marks = np.zeros((runs, len(calls) + 2), np.uint64)
     counter = Counter(hook, storage, marks, (kernels, order))
     fields = counter.fields
-    fields.read_memory, fields.read_register = address_of(library.uc_mem_read), address_of(library.uc_reg_read)
     fields.kernels, fields.calls, fields.marks = kernels.ctypes.data, order.ctypes.data, marks.ctypes.data
     fields.kernel_count, fields.call_count, fields.run_capacity = len(kernels), len(order), runs
-    fields.link_register, fields.run_entry = link_register, run
     hook.counter_start(storage)
     return counter
 

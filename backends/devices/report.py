@@ -28,7 +28,8 @@ class Report:
     mismatches: int  # elements
     first_mismatch: dict[str, int] | None
     crc: int
-    stack_bytes: int
+    stack_bytes: int  # used
+    stack_reserved: int
     ticks: tuple[int, ...]
     call_ticks: tuple[int, ...]
 
@@ -55,6 +56,7 @@ def parse(text: str) -> Report:
         first_mismatch=first_mismatch(lines),
         crc=number(end["crc"]),
         stack_bytes=number(end["stack"]),
+        stack_reserved=number(end["reserved"]),
         ticks=column(lines, "vector"),
         call_ticks=column(lines, "call"),
     )
@@ -98,6 +100,8 @@ def check(report: Report, artifact: Artifact, vectors: Vectors) -> None:
         raise FirmwareError(
             f"the firmware ran {report.vectors} vectors of {report.model}, not those of {artifact.model}"
         )
+    if report.stack_bytes >= report.stack_reserved:
+        raise FirmwareError(f"{artifact.model} needs more stack than the {report.stack_reserved} bytes reserved for it")
     expected = expected_crc(vectors, [slot.port for slot in artifact.outputs])
     if (report.crc == expected) != (report.mismatches == 0):
         raise FirmwareError(

@@ -6,7 +6,6 @@ is written to it. There are no interrupts, so SysTick stands still; the counts c
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -63,8 +62,7 @@ class Unicorn:
         return f"unicorn {toolchain.wheel_version('unicorn')}, {self.core}"
 
     def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
-        loaded = image.load(artifact, vectors)
-        text, counts = Emulation(self.target, loaded, artifact, len(vectors)).run(self.timeout_s)
+        text, counts = self.emulate(artifact, vectors)
         found = report.parse(text)
         report.check(found, artifact, vectors)
         if len(counts) != len(vectors):
@@ -80,6 +78,11 @@ class Unicorn:
             instructions=median_low((counts[:, -1] - counts[:, 0]).tolist()) if right else None,
             per_call=call_costs(counts) if right else (),
         )
+
+    def emulate(self, artifact: Artifact, vectors: Vectors) -> tuple[str, NDArray[np.uint64]]:
+        """The firmware's report as text, and instruction counts as of Counter.runs."""
+        emulation = Emulation(self.target, image.load(artifact, vectors), artifact, len(vectors))
+        return emulation.run(self.timeout_s)
 
 
 def call_costs(counts: NDArray[np.uint64]) -> tuple[CallCost, ...]:
@@ -104,7 +107,7 @@ class Emulation:
         self.map_memories(target)
         self.map_devices(firmware.uart(target))
         self.load()
-        self.counter = self.add_counter(artifact, runs, registers.UC_ARM_REG_LR)
+        self.counter = self.add_counter(artifact, runs)
 
     def map_memories(self, target: Target) -> None:
         engine = self.engine
@@ -128,20 +131,9 @@ class Emulation:
             if segment.data:
                 self.uc.mem_write(segment.physical, segment.data)
 
-    def add_counter(self, artifact: Artifact, runs: int, link_register: int) -> Counter:
-        library: Any = import_module("unicorn.unicorn_py3.unicorn").uclib
+    def add_counter(self, artifact: Artifact, runs: int) -> Counter:
         entries = [self.image.address(symbol) for symbol in artifact.call_symbols]
-        counter = count_hook.create(library, self.image.address(artifact.entry), entries, runs, link_register)
-        handle = ctypes.c_size_t()
-        everywhere = ctypes.c_uint64(1), ctypes.c_uint64(0)
-        library.uc_hook_add(
-            self.uc._uch,
-            ctypes.byref(handle),
-            self.engine.UC_HOOK_BLOCK,
-            ctypes.cast(counter.callback, ctypes.c_void_p),
-            ctypes.cast(counter.data, ctypes.c_void_p),
-            *everywhere,
-        )
+        counter = count_hook.attach(self.uc, self.image.address(artifact.entry), entries, runs)
         self.uc.hook_add(self.engine.UC_HOOK_MEM_INVALID, self.refuse)
         return counter
 

@@ -192,6 +192,7 @@ static void put_end(void) {
   put_hex_key("crc", bevel_report.crc, 4);
   put_key("ticks", bevel_report.ticks);
   put_key("stack", bevel_report.stack);
+  put_key("reserved", bevel_report.reserved);
   board_put('\n');
 }
 
@@ -207,6 +208,7 @@ void bevel_main(void) {
   for (uint32_t i = 0; i < bevel_vectors.count; i++) data = run_vector(i, data);
   if (bevel_vectors.count && bevel_model.calls) profile(bevel_vectors.data);
   bevel_report.stack = stack_used();
+  bevel_report.reserved = (uint32_t)((uintptr_t)_stack_top - (uintptr_t)_stack_bottom);
   put_end();
   bevel_report.magic = BEVEL_MAGIC;
 }

@@ -6,14 +6,15 @@
  *   vector 0 mismatches=0 ticks=1234               one line a vector; mismatches are elements
  *   mismatch vector=0 output=0 element=7 got=0x03 expected=0x04      the first one only
  *   call 0 ticks=400                               one line a kernel call, from one more run of vector 0
- *   end mismatches=0 crc=0x1b2c3d4e ticks=9872 stack=512
+ *   end mismatches=0 crc=0x1b2c3d4e ticks=9872 stack=512 reserved=16384
  *
  * or, instead of the rest, after a fault:
  *
  *   fault exception=3 pc=0x00001234 lr=0x00001111
  *
  * `ticks` has the cost of reading the clock taken off (a call of an empty function measures it). `crc` is the CRC-32
- * (IEEE 802.3) of every output byte of every vector. `stack` is the deepest use of the stack in bytes. The same
+ * (IEEE 802.3) of every output byte of every vector. `stack` is the deepest use of the stack in bytes,
+ * of those `reserved`; where they are equal it ran over its end, and nothing in the report can be trusted. The same
  * numbers stay in `bevel_report` for a debugger, and the processor ends up in `bevel_done`.
  */
 #ifndef BEVEL_REPORT_H
@@ -27,7 +28,7 @@
 
 struct bevel_report {
   uint32_t magic; /* written last: the report is complete when this reads BEVEL_MAGIC */
-  uint32_t protocol, vectors, calls, mismatches, crc, stack;
+  uint32_t protocol, vectors, calls, mismatches, crc, stack, reserved;
   uint64_t ticks;
 };
 

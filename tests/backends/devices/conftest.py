@@ -1,0 +1,150 @@
+"""A program of three kernel calls with hand-written kernels, built as firmware for whatever target a test asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bevel.backends import memory, toolchain
+from bevel.backends.artifact import Artifact, BuiltCall, Slot
+from bevel.backends.codegen.bundle import bundle
+from bevel.backends.devices.base import Vectors
+from bevel.backends.firmware import build_firmware
+from bevel.backends.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.target import Target, load
+from bevel.backends.toolchain import Preference
+
+SIZE = 24
+
+
+@dataclass(frozen=True)
+class Wave(Kernel):
+    """y[i] = 3 x[i] + step, modulo 256: long enough for wide and narrow instructions, loops and IT blocks."""
+
+    step: int
+
+    def operands(self) -> tuple[Operand, ...]:
+        return activation("x", (SIZE,)), output("y", (SIZE,))
+
+    def reference(self, *arrays: Array) -> Array:
+        return (arrays[0].astype(np.int32) * 3 + self.step).astype(np.int8)
+
+    def build(self, name: str) -> Any:
+        raise NotImplementedError("compiled from C_SOURCES")
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        return (rng.integers(-128, 128, SIZE, dtype=np.int8),)
+
+
+RIGHT = "y[i] = (int8_t)(3 * x[i] + {step});"
+# What the second kernel may do besides: things a simulator must refuse, and things it must stand.
+EXTRAS = {
+    "none": "",
+    "bad address": "*(volatile int *)0xF0000000 = 1;",
+    "bad instruction": '__asm volatile("udf #7");',
+    "write to flash": "*(volatile int *)0x100 = 1;",
+    "deep stack": "volatile char deep[40000]; for (int i = 39999; i >= 0; i--) deep[i] = 1;",
+    "endless": 'for (;;) __asm volatile("nop");',
+    "long": "for (volatile int i = 0; i < 600000; i++) {}",
+    "600 KB of constants": "y[0] += ((const volatile int8_t *)table)[(x[0] & 1) * 599999] - 7;",
+}
+
+
+def kernel_source(symbol: str, kernel: Wave, extra: str) -> str:
+    return f"""
+static const int8_t table[600000] __attribute__((aligned(4))) = {{[0] = 7, [599999] = 7}};
+void {symbol}(const int8_t *restrict x, int8_t *restrict y) {{
+  for (int i = 0; i < {SIZE}; i++) {RIGHT.format(step=kernel.step)}
+  {EXTRAS[extra]}
+  (void)table;
+}}
+"""
+
+
+def tiny_program(name: str = "tiny") -> Program:
+    """in -> Wave(1) -> Wave(2) -> Wave(1) -> out: the first and the last call share a kernel."""
+    names = ("in", "a", "b", "out")
+    calls = tuple(Call(f"node_{i}", Wave(step), (names[i],), (), names[i + 1]) for i, step in enumerate((1, 2, 1)))
+    return Program(
+        name=name,
+        inputs=(Port("input:0", "in", (1, SIZE), "int8", 0.5, 3),),
+        outputs=(Port("output/y", "out", (1, SIZE), "int8", 0.25, 0),),
+        buffers={buffer: Buffer(buffer, (SIZE,), "int8") for buffer in names},
+        calls=calls,
+    )
+
+
+def tiny_vectors(program: Program, count: int, seed: int = 0) -> Vectors:
+    rng = np.random.default_rng(seed)
+    inputs = rng.integers(-128, 128, (count, 1, SIZE), dtype=np.int8)
+    outputs = [program.run({"input:0": sample})["output/y"] for sample in inputs]
+    return Vectors({"input:0": inputs}, {"output/y": np.stack(outputs)})
+
+
+@dataclass(frozen=True)
+class Tiny:
+    target: Target
+    artifact: Artifact
+    vectors: Vectors
+
+
+def build_tiny(folder: Path, target: Target, prefer: Preference, extra: str) -> Tiny:
+    program = tiny_program()
+    plan = memory.plan(program)
+    built = bundle(program, plan)
+    vectors = tiny_vectors(program, count=4)
+    compiler = toolchain.for_target(target, prefer)
+    for name, text in built.texts.items():
+        (folder / name).write_text(text)
+    for index, (symbol, kernel) in enumerate(built.kernels.items()):
+        assert isinstance(kernel, Wave)
+        own = extra if index == 1 else "none"
+        (folder / f"{symbol}.c").write_text(f"#include <stdint.h>\n{kernel_source(symbol, kernel, own)}")
+    objects = [compiler.compile(path.name, folder) for path in sorted(folder.glob("*.c"))]
+    info = build_firmware(program, plan, target, compiler, folder, objects, vectors)
+    artifact = Artifact(
+        model=program.name,
+        target=target.name,
+        folder=folder,
+        files={},
+        header="tiny.h",
+        library=None,
+        archive="",
+        firmware=info.elf,
+        entry="tiny_run",
+        inputs=tuple(Slot(port, plan.offsets[port.buffer]) for port in program.inputs),
+        outputs=tuple(Slot(port, plan.offsets[port.buffer]) for port in program.outputs),
+        plan=plan,
+        calls=tuple(
+            BuiltCall(call.node, symbol, "Wave", 0) for call, symbol in zip(program.calls, built.calls, strict=True)
+        ),
+        toolchain=compiler.version,
+        flash_bytes=0,
+        weights_bytes=0,
+        arena_bytes=plan.arena_bytes,
+        ram_bytes=0,
+    )
+    return Tiny(target, artifact, vectors)
+
+
+@pytest.fixture(scope="session")
+def tiny_firmware(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tiny]:
+    """tiny_firmware(target name, prefer=, extra=, copy=) builds once for equal arguments; skips without a compiler."""
+    built: dict[tuple[Any, ...], Tiny] = {}
+
+    def build(name: str, prefer: Preference = "auto", extra: str = "none", copy: int = 0) -> Tiny:
+        key = (name, prefer, extra, copy)
+        if key not in built:
+            target = load(name)
+            if prefer == "gcc" and all(toolchain.gcc(c, ()) is None for x in target.compilers for c in x.commands):
+                pytest.skip("arm-none-eabi-gcc is not installed")
+            built[key] = build_tiny(tmp_path_factory.mktemp("tiny"), target, prefer, extra)
+        return built[key]
+
+    return build

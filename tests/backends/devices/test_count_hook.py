@@ -1,0 +1,128 @@
+"""The block counter against unicorn's own instruction hook, on hand-assembled Thumb code."""
+
+from __future__ import annotations
+
+import ctypes
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bevel.backends.devices import count_hook
+
+unicorn = pytest.importorskip("unicorn")
+if count_hook.host_compiler() is None:
+    pytest.skip("no C compiler for this machine", allow_module_level=True)
+
+CODE, RAM, SIZE = 0x0, 0x20000000, 1 << 20
+NOP, WIDE_NOP = bytes.fromhex("00bf"), bytes.fromhex("aff30080")
+MOVS_R0_5, SUBS_R0_1, BNE_BACK_6 = bytes.fromhex("0520"), bytes.fromhex("0138"), bytes.fromhex("fdd1")
+PUSH_LR, POP_PC, BX_LR = bytes.fromhex("00b5"), bytes.fromhex("00bd"), bytes.fromhex("7047")
+IT_EQ = bytes.fromhex("08bf")
+
+
+def bl(at: int, to: int) -> bytes:
+    """The branch with link at address `at` (encoding T1, forward, below 4 MB)."""
+    offset = to - (at + 4)
+    return (0xF000 | offset >> 12 & 0x3FF).to_bytes(2, "little") + (0xF800 | offset >> 1 & 0x7FF).to_bytes(2, "little")
+
+
+def machine(pieces: dict[int, bytes]) -> Any:
+    from unicorn import arm_const
+
+    uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+    uc.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_M4)
+    uc.mem_map(CODE, SIZE)
+    uc.mem_map(RAM, SIZE)
+    for address, code in pieces.items():
+        uc.mem_write(address, code)
+    uc.reg_write(arm_const.UC_ARM_REG_SP, RAM + SIZE)
+    return uc
+
+
+def counted_both_ways(pieces: dict[int, bytes], until: int) -> tuple[int, int]:
+    """Instructions from address 0, by the block hook and by unicorn's hook on every instruction."""
+    uc = machine(pieces)
+    counter = count_hook.attach(uc, run=SIZE - 2, calls=[], runs=0)
+    executed: list[int] = []
+    uc.hook_add(unicorn.UC_HOOK_CODE, lambda engine, address, size, data: executed.append(address))
+    uc.emu_start(CODE | 1, until)
+    return counter.instructions, len(executed)
+
+
+def test_blocks_longer_than_the_buffer_with_wide_instructions_across_its_end() -> None:
+    code = NOP + WIDE_NOP * 700 + NOP
+    counted, executed = counted_both_ways({0: code}, until=len(code))
+    assert counted == executed == 702
+
+
+def test_conditional_instructions_count_whether_or_not_they_are_skipped() -> None:
+    code = MOVS_R0_5 + IT_EQ + WIDE_NOP + SUBS_R0_1 + IT_EQ + SUBS_R0_1 + NOP
+    counted, _ = counted_both_ways({0: code}, until=len(code))
+    assert counted == 7
+
+
+def test_blocks_that_share_a_place_in_the_table_are_told_apart() -> None:
+    far = 0x20000  # 65536 halfwords on
+    pieces = {0: bl(0, far) + bl(4, far) + NOP, far: NOP * 3 + BX_LR}
+    counted, executed = counted_both_ways(pieces, until=10)
+    assert counted == executed == 11
+
+
+def test_a_loop_counts_each_time_round() -> None:
+    counted, executed = counted_both_ways({0: MOVS_R0_5 + SUBS_R0_1 + BNE_BACK_6 + NOP}, until=8)
+    assert counted == executed == 12
+
+
+RUN, FIRST, SECOND = 0x100, 0x200, 0x300
+LOOP = SUBS_R0_1 + BNE_BACK_6 + BX_LR  # its branch goes to its first instruction
+TWICE = {
+    0: MOVS_R0_5 + NOP + bl(4, RUN) + MOVS_R0_5 + NOP + bl(12, RUN) + NOP,
+    RUN: PUSH_LR + bl(RUN + 2, FIRST) + MOVS_R0_5 + bl(RUN + 8, SECOND) + POP_PC,
+    FIRST: LOOP,
+    SECOND: NOP + BX_LR,
+}
+
+
+def marks(pieces: dict[int, bytes], calls: list[int]) -> list[list[int]]:
+    uc = machine(pieces)
+    counter = count_hook.attach(uc, RUN, calls, runs=2)
+    uc.emu_start(CODE | 1, 18)
+    return [[int(count) - int(row[0]) for count in row] for row in counter.runs()]
+
+
+def test_marks_stand_at_the_entry_of_each_call_and_at_the_return() -> None:
+    # push, bl | 5 x (subs, bne), bx, movs, bl | nop, bx, pop
+    assert marks(TWICE, [FIRST, SECOND]) == [[0, 2, 15, 18]] * 2
+
+
+def test_two_calls_of_one_kernel_are_two_calls() -> None:
+    pieces = TWICE | {RUN: PUSH_LR + bl(RUN + 2, FIRST) + MOVS_R0_5 + bl(RUN + 8, FIRST) + POP_PC}
+    assert marks(pieces, [FIRST, FIRST]) == [[0, 2, 15, 27]] * 2
+
+
+@pytest.mark.parametrize("calls", [[SECOND, FIRST], [FIRST, SECOND, SECOND], [FIRST, FIRST]])
+def test_calls_in_another_order_or_number_are_refused(calls: list[int]) -> None:
+    with pytest.raises(RuntimeError, match=r"did not call the [23] kernels in order"):
+        marks({**TWICE, 0x400: LOOP}, calls)
+
+
+def test_builds_at_the_same_time_leave_one_good_library(tmp_path: Path) -> None:
+    compiler = count_hook.host_compiler()
+    assert compiler is not None
+    source = (Path(count_hook.__file__).parent / count_hook.SOURCE).read_bytes()
+    library = tmp_path / "count_hook.so"
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: count_hook.build(compiler, source, library), range(2)))
+    assert [path.name for path in tmp_path.iterdir()] == ["count_hook.so"]
+    assert ctypes.CDLL(str(library)).counter_bytes() > 0
+
+
+def test_a_cache_that_cannot_be_written_gives_way_to_a_folder_of_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    folder = count_hook.cache_folder.__wrapped__()
+    assert folder.is_dir() and tmp_path not in folder.parents

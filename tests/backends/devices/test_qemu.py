@@ -1,0 +1,99 @@
+"""Firmware on QEMU's boards: right outputs, counts that equal unicorn's, and faults that say where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bevel.backends.devices import qemu
+from bevel.backends.devices.base import Vectors
+from bevel.backends.devices.qemu import Qemu
+from bevel.backends.devices.report import FirmwareError
+from bevel.backends.devices.unicorn import Unicorn
+from bevel.backends.firmware import UARTS
+from bevel.backends.target import load
+
+Build = Callable[..., Any]
+
+if why := Qemu(load("cortex-m4")).missing():
+    pytest.skip(why, allow_module_level=True)
+
+
+@pytest.mark.parametrize("prefer", ["gcc", "zig"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7", "cortex-m55"])
+def test_outputs_are_right_and_counts_are_the_same_every_time(tiny_firmware: Build, core: str, prefer: str) -> None:
+    tiny = tiny_firmware(core, prefer)
+    first, second = (Qemu(tiny.target).measure(tiny.artifact, tiny.vectors) for _ in range(2))
+    assert first == second
+    assert (first.inputs, first.mismatches, first.kind) == (4, 0, "simulator")
+    assert first.instructions is not None and first.latency_s is None
+
+
+@pytest.mark.parametrize("extra", ["none", "long"])  # "long" lasts for more than one wrap of SysTick
+@pytest.mark.parametrize("prefer", ["gcc", "zig"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7"])
+def test_count_is_unicorns(tiny_firmware: Build, core: str, prefer: str, extra: str) -> None:
+    tiny = tiny_firmware(core, prefer, extra)
+    if why := Unicorn(tiny.target).missing():
+        pytest.skip(why)
+    counts = [device(tiny.target).measure(tiny.artifact, tiny.vectors) for device in (Qemu, Unicorn)]
+    if extra == "long":
+        assert counts[0].instructions > 2**qemu.SYSTICK_BITS * 10**9 / (qemu.CLOCKS["mps2-an386"] << qemu.ICOUNT_SHIFT)
+    # Where a wrap falls just before or after the interval, one handler too many or too few is taken off.
+    assert abs(counts[0].instructions - counts[1].instructions) <= qemu.SYSTICK_HANDLER_INSTRUCTIONS * (extra == "long")
+    for ours, theirs in zip(counts[0].per_call, counts[1].per_call, strict=True):
+        assert abs(ours.instructions - theirs.instructions) < 25  # setting up the arguments and the hook's call
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7", "cortex-m55"])
+def test_large_constants_are_where_the_linker_put_them(tiny_firmware: Build, core: str) -> None:
+    tiny = tiny_firmware(core, extra="600 KB of constants")
+    assert Qemu(tiny.target).measure(tiny.artifact, tiny.vectors).mismatches == 0
+
+
+def test_an_expected_byte_that_is_wrong_is_found_and_nothing_is_counted(tiny_firmware: Build) -> None:
+    tiny = tiny_firmware("cortex-m4")
+    expected = tiny.vectors.expected["output/y"].copy()
+    expected[3, 0, 0] ^= -128
+    found = Qemu(tiny.target).measure(tiny.artifact, Vectors(tiny.vectors.inputs, {"output/y": expected}))
+    assert (found.mismatches, found.instructions, found.per_call) == (1, None, ())
+    assert found.first_mismatch is not None and found.first_mismatch.startswith("input 3, output output/y[0, 0]: ")
+
+
+@pytest.mark.parametrize("extra", ["bad address", "bad instruction"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7", "cortex-m55"])
+def test_a_fault_names_the_function_it_happened_in(tiny_firmware: Build, core: str, extra: str) -> None:
+    tiny = tiny_firmware(core, extra=extra)
+    with pytest.raises(FirmwareError, match=r"faulted at pc 0x[0-9a-f]{8} in tiny_wave_1\+0x"):
+        Qemu(tiny.target).measure(tiny.artifact, tiny.vectors)
+
+
+def test_a_stack_that_overflows_is_an_error_where_the_board_swallows_what_lies_below_it(tiny_firmware: Build) -> None:
+    tiny = tiny_firmware("cortex-m4", extra="deep stack")
+    with pytest.raises(FirmwareError, match="tiny needs more stack than the 16384 bytes reserved for it"):
+        Qemu(tiny.target).measure(tiny.artifact, tiny.vectors)
+
+
+def test_firmware_that_does_not_end_is_stopped(tiny_firmware: Build) -> None:
+    tiny = tiny_firmware("cortex-m4", extra="endless")
+    with pytest.raises(FirmwareError, match=r"did not end in 1 s; it had said 'bevel 1 model=tiny"):
+        Qemu(tiny.target, timeout_s=1.0).measure(tiny.artifact, tiny.vectors)
+
+
+def test_what_is_missing_is_named_with_what_it_would_enable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Qemu(load("cortex-m33")).missing() == "no board of QEMU's has a cortex-m33"
+    monkeypatch.setattr(qemu, "COMMAND", "qemu-that-is-not-there")
+    why = Qemu(load("cortex-m55")).missing()
+    assert why == "qemu-that-is-not-there is not installed: it would run and count cortex-m55 firmware"
+
+
+def test_every_board_has_a_clock_and_a_uart() -> None:
+    assert qemu.CLOCKS.keys() == UARTS.keys()
+
+
+def test_ticks_become_instructions() -> None:
+    assert qemu.instructions(0, 25_000_000) == 1
+    assert qemu.instructions(6400, 25_000_000) == 1001
+    assert qemu.instructions(1 << 24, 32_000_000) == 2**21 * 1000 // 1024 + 1 - 5  # 8.192 ticks each, one wrap
