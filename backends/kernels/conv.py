@@ -85,7 +85,8 @@ class Conv(Kernel):
             taken = padded[:, down :: self.strides[0], right_of :: self.strides[1]][:, :rows, :columns]
             by_group = taken.reshape(pixels, groups, -1).transpose(1, 0, 2)
             accumulator += by_group @ w[:, i, j].reshape(groups, -1, w.shape[3]).transpose(0, 2, 1).astype(np.float64)
-        total = accumulator.transpose(1, 0, 2).reshape(self.batch, rows, columns, -1).astype(np.int64) + bias
+        by_pixel = np.ascontiguousarray(accumulator.transpose(1, 0, 2), np.int64)
+        total = by_pixel.reshape(self.batch, rows, columns, -1) + bias
         return requantize(total, multiplier, shift, self.output)
 
     def build(self, name: str) -> Any:
