@@ -35,11 +35,11 @@ def describe_nodes(
             op=ops.get(name, ""),
             format=formats.get(name),
             kernel=" + ".join(dict.fromkeys(kernels.get(name, ()))) or None,
-            sqnr_db=errors.get(name),
+            sqnr_db=errors.get(name) if name in formats else None,  # what was fused counts with its node
             notes=tuple(dict.fromkeys(texts.get(name, ()))),
         )
         for name in order
-        if name in formats or name in texts or name in errors
+        if name in formats or name in texts
     )
 
 
