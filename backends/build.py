@@ -16,7 +16,7 @@ from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
 from bevel.backends.memory import Plan
 from bevel.backends.program import Port, Program
-from bevel.backends.sizes import Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
+from bevel.backends.sizes import STACK_FLAGS, Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
 from bevel.backends.target import Target
 from bevel.backends.toolchain import Preference, Toolchain, ToolError, for_target
 from bevel.calib.errors import UserError
@@ -103,7 +103,7 @@ def compile_all(program: Program, target: Target, folder: Path, toolchain: Toolc
         text = c_source(functions, generated.aliasing)
         (folder / f"{name}_kernels.c").write_text(text, encoding="utf-8")
         own.append(f"{name}_kernels.c")
-    objects = [toolchain.compile(source, folder, ("-fstack-usage",)) for source in own]
+    objects = [toolchain.compile(source, folder, (STACK_FLAGS[toolchain.kind],)) for source in own]
     if target.llvm is not None:
         (folder / f"{name}_kernels.o").write_bytes(llvm_object(functions, dict(target.llvm), generated.aliasing))
         objects.append(f"{name}_kernels.o")

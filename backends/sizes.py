@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bevel.backends import elf
 from bevel.backends.codegen.constants import Constants
-from bevel.backends.elf import Section
+from bevel.backends.elf import Elf, Section
 from bevel.backends.memory import Plan
 from bevel.backends.program import Program
 from bevel.backends.target import Target
@@ -18,6 +18,7 @@ from bevel.calib.errors import UserError
 # What an interrupt pushes with floating-point registers (104 bytes), and the frames of compiler helpers that kernels
 # call, such as 64-bit multiplication on a Cortex-M0+; the compiler's stack report does not include them.
 STACK_MARGIN = 256
+STACK_FLAGS = {"gcc": "-fstack-usage", "zig": "-fstack-size-section"}  # how a compiler is asked for frame sizes
 LARGEST = 3  # tensors that a message names
 ARENA_SECTION = ".arena"
 VECTORS_SECTION = ".vectors"
@@ -27,7 +28,7 @@ STACK_SECTION = ".stack"  # reserved generously by the firmware; what is needed 
 @dataclass(frozen=True)
 class Sizes:
     """Bytes. `static` is data that is neither arena nor stack; `stack` is the deepest path of one inference, from the
-    compiler's report (gcc's and clang's -fstack-usage): `run`, its largest kernel, and a margin."""
+    compiler's report: the frames of `run` and of its largest kernel, and a margin."""
 
     flash: int
     arena: int
@@ -72,15 +73,34 @@ def allocated(sections: Iterable[Section]) -> list[Section]:
 
 
 def stack_bytes(folder: Path, model: str) -> int:
-    run = max(frames(folder / f"{model}.su"), default=0)
-    return run + max(frames(folder / f"{model}_kernels.su"), default=0) + STACK_MARGIN
+    """From the reports that STACK_FLAGS asked for, beside the objects."""
+    run = max(frames(folder / f"{model}.o"), default=0)
+    return run + max(frames(folder / f"{model}_kernels.o"), default=0) + STACK_MARGIN
 
 
-def frames(report: Path) -> list[int]:
-    """The frame of each function in a compiler's stack report: 'file:line:column:function<TAB>bytes<TAB>static'."""
-    if not report.exists():  # kernels that TVM compiled have none
-        return []
+def frames(object_file: Path) -> list[int]:
+    """The stack frame of each function, in bytes; nothing where the compiler was not asked (TVM's own objects)."""
+    report = object_file.with_suffix(".su")
+    return gcc_frames(report) if report.exists() else clang_frames(elf.read(object_file))
+
+
+def gcc_frames(report: Path) -> list[int]:
+    """Lines of 'file:line:column:function<TAB>bytes<TAB>static'."""
     return [int(line.split("\t")[1]) for line in report.read_text(encoding="utf-8").splitlines() if "\t" in line]
+
+
+def clang_frames(read: Elf) -> list[int]:
+    """Entries of a function's address and its frame as an unsigned LEB128 number."""
+    sections = [read.bytes_of(section) for section in read.sections if section.name == ".stack_sizes"]
+    return [frame for data in sections for frame in stack_entries(data, address_bytes=8 if read.wide else 4)]
+
+
+def stack_entries(data: bytes, address_bytes: int) -> Iterator[int]:
+    at = 0
+    while at < len(data):
+        start = at + address_bytes
+        at = next(place for place in range(start, len(data)) if data[place] < 128) + 1
+        yield sum((byte & 127) << 7 * index for index, byte in enumerate(data[start:at]))
 
 
 def check_fits(sizes: Sizes, target: Target, program: Program, plan: Plan, constants: Constants) -> None:

@@ -22,6 +22,7 @@ from bevel.backends.kernel import Array, Kernel
 from bevel.backends.kernels.clip import Clip
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.sizes import STACK_FLAGS, frames
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 from bevel.calib.errors import UserError
@@ -71,6 +72,11 @@ def built(folder: Path, target: str, compiler: toolchain.Preference = "auto") ->
     folder.mkdir(parents=True)
     program = small_program()
     return build(program, load(target), folder, vectors(program), BuildOptions(compiler))
+
+
+def skip_without(compiler: toolchain.Preference) -> None:
+    if compiler == "gcc" and toolchain.gcc_version("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
 
 
 @pytest.mark.parametrize(
@@ -246,12 +252,21 @@ def test_a_model_too_large_for_ram_says_by_how_much_and_why(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
 def test_a_model_that_fits_only_without_its_firmware_is_refused(compiler: toolchain.Preference, tmp_path: Path) -> None:
-    if compiler == "gcc" and toolchain.gcc_version("arm-none-eabi-gcc") is None:
-        pytest.skip("arm-none-eabi-gcc is not installed")
+    skip_without(compiler)
     target = load("cortex-m4").with_memory(ram=4096)
     program = small_program()
     with pytest.raises(UserError, match="leaves too little of cortex-m4's ram"):
         build(program, target, tmp_path, vectors(program), BuildOptions(compiler))
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "zig"])
+def test_frame_sizes_are_read_from_either_compiler(compiler: toolchain.Preference, tmp_path: Path) -> None:
+    skip_without(compiler)
+    tools = toolchain.for_target(load("cortex-m4"), compiler)
+    deep = 'char deep[5000]; __asm volatile("" : : "r"(deep) : "memory");'
+    (tmp_path / "d.c").write_text(f"void deep(void) {{ {deep} }} void flat(void) {{}}")
+    found = frames(tmp_path / tools.compile("d.c", tmp_path, (STACK_FLAGS[compiler],)))
+    assert len(found) == 2 and 5000 <= max(found) <= 5100 and min(found) < 32
 
 
 @pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m7"])
