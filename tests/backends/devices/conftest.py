@@ -19,6 +19,7 @@ from bevel.backends.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.program import Buffer, Call, Port, Program
 from bevel.backends.target import Target, load
 from bevel.backends.toolchain import Preference
+from bevel.calib.errors import UserError
 
 SIZE = 24
 
@@ -139,12 +140,14 @@ def tiny_firmware(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tin
     built: dict[tuple[Any, ...], Tiny] = {}
 
     def build(name: str, prefer: Preference = "auto", extra: str = "none", copy: int = 0) -> Tiny:
-        key = (name, prefer, extra, copy)
+        target = load(name)
+        try:
+            kind = toolchain.for_target(target, prefer).kind
+        except UserError as error:
+            pytest.skip(str(error))
+        key = (name, kind, extra, copy)
         if key not in built:
-            target = load(name)
-            if prefer == "gcc" and all(toolchain.gcc(c, ()) is None for x in target.compilers for c in x.commands):
-                pytest.skip("arm-none-eabi-gcc is not installed")
-            built[key] = build_tiny(tmp_path_factory.mktemp("tiny"), target, prefer, extra)
+            built[key] = build_tiny(tmp_path_factory.mktemp("tiny"), target, kind, extra)
         return built[key]
 
     return build

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from bevel.backends import toolchain
 from bevel.backends.devices import count_hook
+from bevel.backends.toolchain import Toolchain
 
 unicorn = pytest.importorskip("unicorn")
 if count_hook.host_compiler() is None:
@@ -108,9 +110,10 @@ def test_calls_in_another_order_or_number_are_refused(calls: list[int]) -> None:
         marks({**TWICE, 0x400: LOOP}, calls)
 
 
-def test_builds_at_the_same_time_leave_one_good_library(tmp_path: Path) -> None:
-    compiler = count_hook.host_compiler()
-    assert compiler is not None
+@pytest.mark.parametrize("compiler", [toolchain.gcc("gcc", ()), toolchain.zig(toolchain.ZIG_FLAGS)], ids=["gcc", "zig"])
+def test_builds_at_the_same_time_leave_one_good_library(tmp_path: Path, compiler: Toolchain | None) -> None:
+    if compiler is None:
+        pytest.skip("this compiler is not installed")
     source = (Path(count_hook.__file__).parent / count_hook.SOURCE).read_bytes()
     library = tmp_path / "count_hook.so"
     with ThreadPoolExecutor(2) as pool:

