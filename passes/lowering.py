@@ -1,0 +1,130 @@
+"""Integer graph values as buffers with a layout, so that transposes and reshapes cost nothing where nothing moves.
+
+A value is a buffer and the order in which its ONNX axes lie in it: `order[i]` is the ONNX axis of storage axis i. A
+Transpose only renames axes; bytes move when an operator asks for another order, and then only if an axis longer than
+one changes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.backends.kernel import Array, Kernel, Role
+from bevel.backends.kernels.copy import Copy
+from bevel.backends.kernels.transpose import Transpose
+from bevel.backends.program import Buffer, Call
+
+Order = tuple[int, ...]
+
+
+def onnx_order(rank: int) -> Order:
+    return tuple(range(rank))
+
+
+def channels_last(rank: int) -> Order:
+    """[N, C, spatial...] stored as [N, spatial..., C]."""
+    return (0, *range(2, rank), 1) if rank > 2 else onnx_order(rank)
+
+
+@dataclass(frozen=True)
+class Value:
+    buffer: str
+    shape: tuple[int, ...]  # ONNX shape
+    order: Order
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """The shape in memory."""
+        return tuple(self.shape[axis] for axis in self.order)
+
+    def lies_like(self, order: Order) -> bool:
+        """Whether the bytes are the same in `order`: only axes of length one differ in place."""
+        long = [axis for axis in self.order if self.shape[axis] != 1]
+        return long == [axis for axis in order if self.shape[axis] != 1]
+
+
+@dataclass
+class Lowering:
+    """The program under construction. Operators read values, and emit calls that make new ones."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+    constants: dict[str, Array] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+
+    def constant(self, tensor: gs.Tensor) -> Array:
+        if not isinstance(tensor, gs.Constant):
+            raise TypeError(f"{tensor.name} is not a constant")
+        return np.asarray(tensor.values)
+
+    def value(self, tensor: gs.Tensor) -> Value:
+        """Where `tensor` is; a constant becomes a buffer in flash."""
+        if tensor.name not in self.values and isinstance(tensor, gs.Constant):
+            array = np.ascontiguousarray(tensor.values)
+            name = self.new_buffer(tensor.name, array.shape, str(array.dtype))
+            self.constants[name] = array
+            self.values[tensor.name] = Value(name, array.shape, onnx_order(array.ndim))
+        return self.values[tensor.name]
+
+    def read(self, tensor: gs.Tensor, order: Order) -> str:
+        """The buffer that holds `tensor` in `order`, transposed if it has to be."""
+        return self.reorder(self.value(tensor), order, tensor.name).buffer
+
+    def reorder(self, value: Value, order: Order, name: str) -> Value:
+        if value.lies_like(order):
+            return Value(value.buffer, value.shape, order)
+        if value.buffer in self.constants:
+            moved = self.constants[value.buffer].reshape(value.stored)
+            moved = np.ascontiguousarray(moved.transpose([value.order.index(axis) for axis in order]))
+            new = self.new_buffer(f"{name}/reordered", moved.shape, str(moved.dtype))
+            self.constants[new] = moved
+            return Value(new, value.shape, order)
+        dtype = self.buffers[value.buffer].dtype
+        permutation = tuple(value.order.index(axis) for axis in order)
+        kernel = Transpose(shape=value.stored, perm=permutation, dtype=dtype)
+        new = self.new_buffer(f"{name}/reordered", tuple(value.shape[axis] for axis in order), dtype)
+        self.calls.append(Call(f"{name}/reorder", kernel, (value.buffer,), (), new))
+        return Value(new, value.shape, order)
+
+    def emit(
+        self,
+        node: gs.Node,
+        kernel: Kernel,
+        inputs: Sequence[str],
+        constants: Sequence[Array],
+        output: gs.Tensor,
+        order: Order,
+    ) -> None:
+        """Call `kernel` for `node`; `output` is written in `order`."""
+        shape = tuple(output.shape)
+        (written,) = kernel.roles(Role.OUTPUT)
+        if written.size != prod(shape):
+            raise ValueError(f"{node.name}: {kernel} writes {written.size} elements, not {shape}")
+        buffer = self.new_buffer(output.name, tuple(shape[axis] for axis in order), written.dtype)
+        packed = tuple(np.ascontiguousarray(array) for array in constants)
+        self.calls.append(Call(node.name, kernel, tuple(inputs), packed, buffer))
+        self.values[output.name] = Value(buffer, shape, order)
+
+    def alias(self, output: gs.Tensor, value: Value, order: Order) -> None:
+        """`output` is `value`'s bytes under its own shape and `order`."""
+        self.values[output.name] = Value(value.buffer, tuple(output.shape), order)
+
+    def copy(self, value: Value, name: str) -> Value:
+        buffer = self.buffers[value.buffer]
+        new = self.new_buffer(f"{name}/copy", value.stored, buffer.dtype)
+        self.calls.append(
+            Call(f"{name}/copy", Copy(size=prod(value.shape), dtype=buffer.dtype), (value.buffer,), (), new)
+        )
+        return Value(new, value.shape, value.order)
+
+    def new_buffer(self, name: str, shape: tuple[int, ...], dtype: str) -> str:
+        unique = name
+        while unique in self.buffers:
+            unique += "'"
+        self.buffers[unique] = Buffer(unique, tuple(int(size) for size in shape), dtype)
+        return unique

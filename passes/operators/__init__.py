@@ -1,0 +1,67 @@
+"""The operators that run in integers, one file each; `OPERATORS` is the order in which they are asked."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from bevel.passes.operators.add import Add
+from bevel.passes.operators.average_pool import AveragePool
+from bevel.passes.operators.base import Match, Operator, Reason
+from bevel.passes.operators.clip import Clip
+from bevel.passes.operators.concat import Concat
+from bevel.passes.operators.conv import Conv
+from bevel.passes.operators.conv_transpose import ConvTranspose
+from bevel.passes.operators.flip_sign import FlipSign
+from bevel.passes.operators.gemm import Gemm
+from bevel.passes.operators.max_pool import MaxPool
+from bevel.passes.operators.mul import Mul
+from bevel.passes.operators.pad import Pad
+from bevel.passes.operators.reduce_mean import ReduceMean
+from bevel.passes.operators.reshape import Reshape
+from bevel.passes.operators.resize import Resize
+from bevel.passes.operators.slice import Slice
+from bevel.passes.operators.softmax import Softmax
+from bevel.passes.operators.table import Table
+from bevel.passes.operators.transpose import Transpose
+
+OPERATORS: tuple[Operator, ...] = (
+    # Products with constant weights; Gemm comes before Add because it takes MatMul + Add.
+    Conv(),
+    ConvTranspose(),
+    Gemm(),
+    # Arithmetic on activations
+    Add(),
+    Mul(),
+    AveragePool(),
+    ReduceMean(),
+    Softmax(),
+    MaxPool(),
+    # Integers only moved
+    Concat(),
+    Pad(),
+    Reshape(),
+    Resize(),
+    Slice(),
+    Transpose(),
+    # Made by the integerizer, not matched to a float node
+    Clip(),
+    FlipSign(),
+    Table(),
+)
+
+
+def find_operator(node: gs.Node) -> tuple[Operator, Match] | Reason:
+    """The operator that takes a float node, or the reason none does."""
+    for operator in OPERATORS:
+        found = operator.match(node)
+        if isinstance(found, Match):
+            return operator, found
+        if found is not None:
+            return found
+    return Reason(f"{node.op} has no integer kernel")
+
+
+def lowering_operator(node: gs.Node) -> Operator | None:
+    """The operator that lowers an integer node to a kernel call."""
+    lowers = (one for one in OPERATORS if node.op == one.integer_op or node.op in one.also_lowers)
+    return next(lowers, None)

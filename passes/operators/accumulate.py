@@ -1,0 +1,83 @@
+"""Sums of products with constant weights: the integers behind Conv, ConvTranspose and Gemm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.calib.arithmetic import fixed_points
+from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
+
+# Kernels accumulate in int32, and one bit is kept free so that `functions.ROUNDING_SHIFT` cannot overflow an int64.
+ACCUMULATOR_LIMIT = 2**30
+
+
+@dataclass(frozen=True)
+class Accumulation:
+    """int8 weights, int32 bias at the scale of the sums, and the fixed-point ratio of each output channel."""
+
+    weights: Array
+    bias: Array  # [channels]
+    multiplier: Array  # [channels]
+    shift: Array  # [channels]
+
+    def constants(self, site: Site, trailing: int) -> list[gs.Constant]:
+        """w, b, multiplier, shift as graph constants; per-channel ones with `trailing` unit axes behind."""
+        per_channel = (-1, *[1] * trailing)
+        return [
+            site.constant("weight", self.weights),
+            site.constant("bias", self.bias.reshape(per_channel)),
+            site.constant("multiplier", self.multiplier.reshape(per_channel)),
+            site.constant("shift", self.shift.reshape(per_channel)),
+        ]
+
+    def stored(self, site: Site) -> dict[str, int]:
+        return {"zero_point": site.result.zero_point, "low": site.result.low, "high": site.result.high}
+
+
+def accumulation(site: Site, x: Activation, channel_axis: int, groups: int = 1) -> Accumulation | Reason:
+    """The integers of a site whose inputs are x, weights and an optional bias.
+
+    `channel_axis` is the weights' output-channel axis; with `groups` > 1 the channels of one group stand along it and
+    repeat (ConvTranspose).
+    """
+    weights = site.inputs[1]
+    if not isinstance(weights, Weight):
+        return Reason("its weights are not constant integers")
+    if weights.codes.min() < -128 or weights.codes.max() > 127:
+        return Reason("its weights, less their zero point, do not fit int8")
+    if weights.scale.ndim and weights.axis != channel_axis:
+        return Reason(f"its weights are scaled along axis {weights.axis}, not along the output channels")
+    channels = weights.codes.shape[channel_axis] * groups
+    per_channel = np.resize(weights.scale.astype(np.float64), channels)
+    sum_scale = x.scale * per_channel
+    bias = integer_bias(site.inputs[2] if len(site.inputs) > 2 else np.zeros(channels), sum_scale)
+
+    others = tuple(axis for axis in range(weights.codes.ndim) if axis != channel_axis)
+    largest = np.tile(np.abs(weights.codes.astype(np.int64)).sum(axis=others), groups) * widest(x) + np.abs(bias)
+    if largest.max() >= ACCUMULATOR_LIMIT:
+        channel = int(largest.argmax())
+        return Reason(
+            f"the sums of channel {channel} may reach {int(largest[channel])}, which int32 cannot hold safely"
+        )
+    multiplier, shift = fixed_points(sum_scale / site.scale)
+    return Accumulation(weights.codes.astype(np.int8), bias.astype(np.int32), multiplier, shift)
+
+
+def widest(x: Activation) -> int:
+    """The largest |q - zero_point| of an int8 activation."""
+    return max(127 - x.zero_point, x.zero_point + 128)
+
+
+def integer_bias(bias: Activation | Weight | Array, sum_scale: Array) -> Array:
+    """The bias in units of the sums, int64 [channels]; integers already at that scale are kept as they are."""
+    if isinstance(bias, Activation):
+        raise TypeError("a bias is constant")
+    if isinstance(bias, Weight):
+        if np.allclose(bias.scale, sum_scale, rtol=1e-5, atol=0):
+            return np.broadcast_to(bias.codes.ravel().astype(np.int64), sum_scale.shape)
+        bias = bias.codes.ravel() * bias.scale.astype(np.float64)
+    units = np.clip(np.rint(np.ravel(bias) / sum_scale), -ACCUMULATOR_LIMIT, ACCUMULATOR_LIMIT)
+    return np.broadcast_to(units, sum_scale.shape).astype(np.int64)

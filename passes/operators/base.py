@@ -1,0 +1,136 @@
+"""What an operator is to Bevel: how a float ONNX operator between quantizers becomes integers, and then a kernel call.
+
+One file of this folder is one operator. It says which float nodes it takes, which ties and fixed ranges it puts on
+their quantization, how a site (the node with its quantizers) becomes integer ONNX, the body of the model-local
+function that defines those integers in standard operators, and the kernel that computes the same on a device.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from bevel.calib.arithmetic import Output
+
+if TYPE_CHECKING:
+    from bevel.passes.lowering import Lowering
+
+Array = NDArray[Any]
+
+DOMAIN = "bevel"
+INT8 = (-128, 127)
+
+
+class Reason(str):
+    """Why something does not apply, in words for the report."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An int8 tensor of the integer graph: real = scale * (q - zero_point)."""
+
+    tensor: gs.Tensor
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Constant integers with one scale, or one for each index along `axis`; the zero point is already subtracted."""
+
+    codes: Array
+    scale: Array  # shape () or [channels]
+    axis: int
+
+
+class Match(NamedTuple):
+    """A float operator and the tensors that its sum, product or selection reads."""
+
+    node: gs.Node
+    inputs: tuple[gs.Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A matched operator with its quantizers: what it reads, and what its result must be."""
+
+    node: gs.Node
+    inputs: tuple[Activation | Weight | Array, ...]
+    output: gs.Variable
+    scale: float
+    result: Output
+    index: int = 0  # which of the node's outputs
+
+    @property
+    def name(self) -> str:
+        return f"{self.node.name}/{self.index}" if len(self.node.outputs) > 1 else str(self.node.name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.output.shape)
+
+    def constant(self, role: str, values: Array) -> gs.Constant:
+        return gs.Constant(f"{self.name}/{role}", np.ascontiguousarray(values))
+
+    def call(self, op: str, inputs: Sequence[gs.Tensor], attrs: Mapping[str, Any]) -> list[gs.Node]:
+        """A call of the model-local function `op`, under the float operator's name."""
+        return [gs.Node(op, self.name, dict(attrs), list(inputs), [self.output], domain=DOMAIN)]
+
+    def standard(self, inputs: Sequence[gs.Tensor], attrs: Mapping[str, Any] | None = None) -> list[gs.Node]:
+        """The same standard operator, on integers."""
+        given = dict(self.node.attrs) if attrs is None else dict(attrs)
+        return [gs.Node(self.node.op, self.name, given, list(inputs), [self.output])]
+
+    def keeps_quantization(self) -> bool:
+        """Whether the first input's integers mean the same as the output's, with nothing clamped."""
+        x = self.inputs[0]
+        return isinstance(x, Activation) and (x.scale, x.zero_point) == (self.scale, self.result.zero_point)
+
+
+class Operator(ABC):
+    """One operator, from float ONNX to a kernel. Subclasses hold no state."""
+
+    float_ops: ClassVar[frozenset[str]]
+    integer_op: ClassVar[str]  # what `lower` takes: a function of the domain "bevel", or a standard operator
+    also_lowers: ClassVar[frozenset[str]] = frozenset()  # further standard operators that `lower` takes
+    clamps: ClassVar[bool] = False  # a Relu or Clip behind it costs nothing: the result is clamped anyway
+    ties: ClassVar[bool] = False  # input and output share one quantization
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        """The operator at `node`, a reason why it cannot be integer, or None if it is another operator's."""
+        return Match(node, tuple(node.inputs)) if node.op in self.float_ops else None
+
+    def weight_axis(self, match: Match, index: int) -> int | None:
+        """The output-channel axis of input `index` if it holds weights to be quantized per channel."""
+        return None
+
+    def bias_index(self, match: Match) -> int | None:
+        """Which input is the bias, stored as int32 at the accumulator's scale."""
+        return None
+
+    def tied(self, match: Match) -> tuple[gs.Tensor, ...]:
+        """The inputs whose quantization must equal the output's."""
+        return match.inputs[:1] if self.ties else ()
+
+    def fixed_output(self, match: Match) -> tuple[float, int] | None:
+        """Scale and zero point of the output where the operator's definition fixes them."""
+        return None
+
+    @abstractmethod
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        """Integer nodes that write `site.output`, or the reason there are none."""
+
+    def function(self, opset: int) -> onnx.FunctionProto | None:
+        """The definition of `integer_op` in standard operators; None where it is a standard operator."""
+        return None
+
+    @abstractmethod
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        """Emit the kernel call that computes the integer node."""

@@ -1,0 +1,132 @@
+"""Convolution with constant weights, 1-D and 2-D, any group: ConvInteger, bias, requantize per output channel.
+
+    y = requantize(sum((x - zx) * w) + b)
+
+The zero point of x is folded into the bias for the kernel: sum((x - zx) * w) + b == sum(x * w) + (b - zx * sum(w)),
+with padding equal to zx (Jacob et al. 2018, section 2.3).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from bevel.backends.kernels.conv import Conv as ConvKernel
+from bevel.calib.arithmetic import Output
+from bevel.passes.lowering import Lowering, channels_last
+from bevel.passes.operators.accumulate import accumulation
+from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
+from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+
+GEOMETRY = ("kernel_shape", "strides", "dilations", "pads")
+GIVEN = ", ".join(f"{name}: ints = @{name}" for name in GEOMETRY)
+BODY = f"""
+{constants("x_zero_point")}
+  x_zero_point8 = Cast <to = 3> (x_zero_point)
+  sums = ConvInteger <{GIVEN}, group: int = @group> (x, w, x_zero_point8)
+  accumulator = Add (sums, b)
+{REQUANTIZE}
+"""
+
+
+def geometry(node: gs.Node, spatial: int) -> dict[str, list[int]]:
+    """Strides, dilations and pads of a convolution or pooling node, ONNX defaults filled in."""
+    return {
+        "strides": [int(v) for v in node.attrs.get("strides", [1] * spatial)],
+        "dilations": [int(v) for v in node.attrs.get("dilations", [1] * spatial)],
+        "pads": [int(v) for v in node.attrs.get("pads", [0] * 2 * spatial)],
+    }
+
+
+def two_dimensional(values: list[int], fill: int) -> tuple[int, int]:
+    """One value a spatial axis, with the missing height of a 1-D operator filled in."""
+    height, width = values if len(values) == 2 else [fill, *values]
+    return int(height), int(width)
+
+
+def edges(pads: list[int]) -> tuple[int, int, int, int]:
+    """ONNX pads (all begins, then all ends) as top, left, bottom, right."""
+    begin, end = pads[: len(pads) // 2], pads[len(pads) // 2 :]
+    top, left = two_dimensional(begin, 0)
+    bottom, right = two_dimensional(end, 0)
+    return top, left, bottom, right
+
+
+def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """[N, C, L] or [N, C, H, W] as batch, channels, height, width."""
+    batch, channels, *image = shape
+    height, width = two_dimensional(image, 1)
+    return batch, channels, height, width
+
+
+class Conv(Operator):
+    float_ops: ClassVar = frozenset({"Conv"})
+    integer_op: ClassVar = "Conv"
+    clamps: ClassVar = True
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        if node.op != "Conv":
+            return None
+        if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+            return Reason("auto_pad was not resolved into pads")
+        if len(node.inputs[0].shape) not in (3, 4):
+            return Reason("only 1-D and 2-D convolutions have an integer kernel")
+        return Match(node, tuple(node.inputs))
+
+    def weight_axis(self, match: Match, index: int) -> int | None:
+        return 0 if index == 1 else None
+
+    def bias_index(self, match: Match) -> int | None:
+        return 2
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        match site.inputs:
+            case [Activation() as x, *_]:
+                pass
+            case _:
+                return Reason("its input is not quantized")
+        sums = accumulation(site, x, channel_axis=0)
+        if isinstance(sums, Reason):
+            return sums
+        spatial = len(site.shape) - 2
+        attrs = geometry(site.node, spatial) | {
+            "kernel_shape": list(sums.weights.shape[2:]),
+            "group": int(site.node.attrs.get("group", 1)),
+            "x_zero_point": x.zero_point,
+        }
+        return site.call(
+            self.integer_op, [x.tensor, *sums.constants(site, trailing=spatial)], attrs | sums.stored(site)
+        )
+
+    def function(self, opset: int) -> onnx.FunctionProto:
+        attributes = (*GEOMETRY, "group", "x_zero_point", *OUTPUT_ATTRIBUTES)
+        return function(self.integer_op, attributes, ("x", "w", "b", "multiplier", "shift"), BODY, opset)
+
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        x, y = node.inputs[0], node.outputs[0]
+        weights, bias, multiplier, shift = (lowering.constant(tensor) for tensor in node.inputs[1:5])
+        batch, channels_in, height, width = image_shape(tuple(x.shape))
+        zero_point = int(node.attrs["x_zero_point"])
+        # [out, in / groups, kh, kw] to [out, kh, kw, in / groups]
+        packed = np.moveaxis(weights.reshape(*weights.shape[:2], *two_dimensional(list(weights.shape[2:]), 1)), 1, -1)
+        folded = bias.ravel().astype(np.int64) - zero_point * packed.astype(np.int64).sum(axis=(1, 2, 3))
+        kernel = ConvKernel(
+            batch=batch,
+            height=height,
+            width=width,
+            channels_in=channels_in,
+            channels_out=weights.shape[0],
+            kernel=(packed.shape[1], packed.shape[2]),
+            strides=two_dimensional(node.attrs["strides"], 1),
+            dilations=two_dimensional(node.attrs["dilations"], 1),
+            pads=edges(node.attrs["pads"]),
+            groups=int(node.attrs["group"]),
+            x_zero_point=zero_point,
+            output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
+        )
+        layout = channels_last(len(y.shape))
+        constants = (packed, folded.astype(np.int32), multiplier.ravel(), shift.ravel())
+        lowering.emit(node, kernel, [lowering.read(x, layout)], constants, y, layout)

@@ -1,0 +1,163 @@
+"""ConvTranspose with constant weights: a convolution of the input with zeros put between its pixels.
+
+ONNX has no integer ConvTranspose. Putting stride - 1 pixels of value zx between the pixels, padding by dilation *
+(kernel - 1) - pad, and convolving with the kernel turned by 180 degrees is the same sum (Dumoulin and Visin 2016, "A
+guide to convolution arithmetic for deep learning", section 4.6), and each of these steps is a standard operator on
+int8.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from bevel.backends.kernels.conv_transpose import ConvTranspose as ConvTransposeKernel
+from bevel.calib.arithmetic import Output
+from bevel.passes.lowering import Lowering, channels_last
+from bevel.passes.operators.accumulate import accumulation
+from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
+from bevel.passes.operators.conv import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+
+INPUTS = (
+    "x",
+    "w",
+    "b",
+    "multiplier",
+    "shift",
+    "apart_shape",
+    "gaps",
+    "spread_shape",
+    "zero",
+    "border",
+)
+ATTRIBUTES = ("strides", "dilations", "pads", "output_padding", "group", "x_zero_point")
+BODY = f"""
+{constants("x_zero_point")}
+  x_zero_point8 = Cast <to = 3> (x_zero_point)
+  apart = Reshape (x, apart_shape)
+  gapped = Pad (apart, gaps, zero)
+  spread = Reshape (gapped, spread_shape)
+  image = Pad (spread, border, zero)
+  sums = ConvInteger <dilations: ints = @dilations, group: int = @group> (image, w, x_zero_point8)
+  accumulator = Add (sums, b)
+{REQUANTIZE}
+"""
+
+
+class ConvTranspose(Operator):
+    float_ops: ClassVar = frozenset({"ConvTranspose"})
+    integer_op: ClassVar = "ConvTranspose"
+    clamps: ClassVar = True
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        if node.op != "ConvTranspose":
+            return None
+        if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or "output_shape" in node.attrs:
+            return Reason("auto_pad or output_shape was not resolved into pads")
+        if len(node.inputs[0].shape) not in (3, 4):
+            return Reason("only 1-D and 2-D transposed convolutions have an integer kernel")
+        return Match(node, tuple(node.inputs))
+
+    def weight_axis(self, match: Match, index: int) -> int | None:
+        return 1 if index == 1 else None
+
+    def bias_index(self, match: Match) -> int | None:
+        return 2
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        x = site.inputs[0]
+        if not isinstance(x, Activation):
+            return Reason("its input is not quantized")
+        groups = int(site.node.attrs.get("group", 1))
+        sums = accumulation(site, x, channel_axis=1, groups=groups)
+        if isinstance(sums, Reason):
+            return sums
+        shape, window = tuple(x.tensor.shape), sums.weights.shape[2:]
+        steps = geometry(site.node, len(window))
+        extra = [int(v) for v in site.node.attrs.get("output_padding", [0] * len(window))]
+        border = borders(window, steps["dilations"], steps["pads"], extra, steps["strides"])
+        if min(border) < 0:
+            return Reason("it cuts off more than its kernel reaches")
+        weight, *per_channel = sums.constants(site, trailing=len(window))
+        weight.values = np.ascontiguousarray(turned(sums.weights, groups))
+        inputs = [
+            x.tensor,
+            weight,
+            *per_channel,
+            *spread_constants(site, shape, steps["strides"], border, x.zero_point),
+        ]
+        attrs = steps | {"output_padding": extra, "group": groups, "x_zero_point": x.zero_point}
+        return site.call(self.integer_op, inputs, attrs | sums.stored(site))
+
+    def function(self, opset: int) -> onnx.FunctionProto:
+        return function(self.integer_op, (*ATTRIBUTES, *OUTPUT_ATTRIBUTES), INPUTS, BODY, opset)
+
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        x, y = node.inputs[0], node.outputs[0]
+        weights, bias, multiplier, shift = (lowering.constant(tensor) for tensor in node.inputs[1:5])
+        batch, channels_in, height, width = image_shape(tuple(x.shape))
+        spatial = weights.ndim - 2
+        # Turned back to ONNX orientation, [out, in / groups, kh, kw] to [out, kh, kw, in / groups]
+        upright = np.flip(weights, axis=tuple(range(2, weights.ndim)))
+        packed = np.moveaxis(upright.reshape(*weights.shape[:2], *two_dimensional(list(weights.shape[2:]), 1)), 1, -1)
+        kernel = ConvTransposeKernel(
+            batch=batch,
+            height=height,
+            width=width,
+            channels_in=channels_in,
+            channels_out=weights.shape[0],
+            kernel=(packed.shape[1], packed.shape[2]),
+            strides=two_dimensional(node.attrs["strides"], 1),
+            dilations=two_dimensional(node.attrs["dilations"], 1),
+            pads=edges(node.attrs["pads"]),
+            output_padding=two_dimensional(node.attrs["output_padding"], 0),
+            groups=int(node.attrs["group"]),
+            x_zero_point=int(node.attrs["x_zero_point"]),
+            output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
+        )
+        layout = channels_last(spatial + 2)
+        constants = (packed, bias.ravel(), multiplier.ravel(), shift.ravel())
+        lowering.emit(node, kernel, [lowering.read(x, layout)], constants, y, layout)
+
+
+def turned(weights: Array, groups: int) -> Array:
+    """[in, out / groups, kernel...] to a convolution's [out, in / groups, kernel...], turned by 180 degrees."""
+    channels_in, per_group, *window = weights.shape
+    grouped = weights.reshape(groups, channels_in // groups, per_group, *window).swapaxes(1, 2)
+    flat = grouped.reshape(groups * per_group, channels_in // groups, *window)
+    return np.flip(flat, axis=tuple(range(2, flat.ndim)))
+
+
+def borders(
+    window: tuple[int, ...], dilations: list[int], pads: list[int], extra: list[int], strides: list[int]
+) -> list[int]:
+    """Pads around the spread image, all begins then all ends; the gap behind the last pixel counts towards the end."""
+    axes = range(len(window))
+    reach = [dilations[axis] * (window[axis] - 1) for axis in axes]
+    begin = [reach[axis] - pads[axis] for axis in axes]
+    end = [reach[axis] - pads[axis + len(window)] + extra[axis] - (strides[axis] - 1) for axis in axes]
+    return [*begin, *end]
+
+
+def spread_constants(
+    site: Site, shape: tuple[int, ...], strides: list[int], border: list[int], zero_point: int
+) -> list[gs.Constant]:
+    """The shapes and pads that put gaps of zx behind every pixel, and a border around them."""
+    batch, channels, *image = shape
+    axes = range(len(image))
+    apart = [batch, channels, *(size for axis in axes for size in (image[axis], 1))]
+    gaps = [0] * (2 * len(apart))
+    for axis in axes:
+        gaps[len(apart) + 2 + 2 * axis + 1] = strides[axis] - 1
+    spread = [batch, channels, *(image[axis] * strides[axis] for axis in axes)]
+    border_pads = [0, 0, *border[: len(image)], 0, 0, *border[len(image) :]]
+    roles = {"apart_shape": apart, "gaps": gaps, "spread_shape": spread}
+    return [
+        *(site.constant(role, np.array(values, np.int64)) for role, values in roles.items()),
+        site.constant("zero", np.array(zero_point, np.int8)),
+        site.constant("border", np.array(border_pads, np.int64)),
+    ]

@@ -1,0 +1,50 @@
+"""What Add and Mul share: two operands, broadcast, in one layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.backends.kernel import Kernel
+from bevel.passes.lowering import Lowering, Order, Value
+from bevel.passes.operators.base import Activation, Reason, Site, Weight
+
+Shape = tuple[int, ...]
+
+
+def operand(site: Site, index: int) -> Activation | Reason:
+    """Input `index` as an int8 tensor. Constants are quantized here: symmetric, to their own largest magnitude."""
+    match site.inputs[index]:
+        case Activation() as activation:
+            return activation
+        case Weight(codes, scale, _) if scale.ndim == 0 and codes.min() >= -128 and codes.max() <= 127:
+            return Activation(site.constant(f"operand{index}", codes.astype(np.int8)), float(scale), 0)
+        case Weight():
+            return Reason(f"its constant operand {index} has a scale for each channel, or does not fit int8")
+        case values:
+            largest = float(np.abs(values).max(initial=0.0))
+            step = np.float32(largest / 127 if largest else 1.0)
+            codes = np.clip(np.rint(values / step), -127, 127).astype(np.int8)
+            return Activation(site.constant(f"operand{index}", codes), float(step), 0)
+
+
+def emit_elementwise(node: gs.Node, lowering: Lowering, kernel: Callable[[Shape, Shape, Shape], Kernel]) -> None:
+    """Emit a two-operand kernel in the layout of its larger operand; `kernel` takes the three shapes in memory."""
+    rank = len(node.outputs[0].shape)
+    operands = [extended(lowering.value(tensor), rank) for tensor in node.inputs[:2]]
+    leader = max(operands, key=lambda value: (np.prod(value.shape), value.buffer not in lowering.constants))
+    order = leader.order
+    names = (tensor.name for tensor in node.inputs[:2])
+    placed = [lowering.reorder(value, order, name) for value, name in zip(operands, names, strict=True)]
+    stored = tuple(node.outputs[0].shape[axis] for axis in order)
+    made = kernel(stored, placed[0].stored, placed[1].stored)
+    lowering.emit(node, made, [value.buffer for value in placed], (), node.outputs[0], order)
+
+
+def extended(value: Value, rank: int) -> Value:
+    """`value` with unit axes in front up to `rank`, as numpy broadcasting sees it."""
+    missing = rank - len(value.shape)
+    order: Order = (*range(missing), *(axis + missing for axis in value.order))
+    return Value(value.buffer, (1,) * missing + value.shape, order)

@@ -1,0 +1,77 @@
+"""Bodies of model-local functions: integer arithmetic in operators that stock onnxruntime runs exactly.
+
+ONNX has no arithmetic shift of signed integers, and its integer Div truncates toward zero. So a value is raised by
+2**62 (a multiple of every divisor used), divided, and lowered by the quotient of 2**62: a floor for every value in
+[-2**62, 2**62).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import onnx
+
+from bevel.calib.arithmetic import MAX_SHIFT
+from bevel.passes.operators.base import DOMAIN
+
+POWERS = ", ".join(str(2**shift) for shift in range(MAX_SHIFT + 1))
+
+
+def constants(*attributes: str) -> str:
+    """An int64 scalar for each function attribute, of the same name."""
+    return "\n".join(f"  {name} = Constant <value_int: int = @{name}> ()" for name in attributes)
+
+
+# `shift` of any integer type -> `divisor` int64 = 2**shift
+DIVISOR = f"""
+  powers = Constant <value = int64[{MAX_SHIFT + 1}] {{{POWERS}}}> ()
+  shift64 = Cast <to = 7> (shift)
+  divisor = Gather (powers, shift64)
+"""
+
+# `sum` int64, `divisor` -> `shifted` int64 = floor(sum / divisor)
+FLOOR = f"""
+  raise = Constant <value_int = {2**MAX_SHIFT}> ()
+  raised = Add (sum, raise)
+  quotient = Div (raised, divisor)
+  floor_of_raise = Div (raise, divisor)
+  shifted = Sub (quotient, floor_of_raise)
+"""
+
+# `product` int64, `shift` -> `shifted` int64: bevel.calib.arithmetic.rounding_shift_right
+ROUNDING_SHIFT = f"""
+{DIVISOR}
+  two = Constant <value_int = 2> ()
+  half = Div (divisor, two)
+  sum = Add (product, half)
+{FLOOR}
+"""
+
+# `shifted` int64 -> `y` int8, moved by the zero point and clamped
+STORE = f"""
+{constants("zero_point", "low", "high")}
+  placed = Add (shifted, zero_point)
+  clamped = Clip (placed, low, high)
+  y = Cast <to = 3> (clamped)
+"""
+
+# `accumulator` of any integer type, `multiplier`, `shift` -> `y`: bevel.calib.arithmetic.requantize
+REQUANTIZE = f"""
+  accumulator64 = Cast <to = 7> (accumulator)
+  multiplier64 = Cast <to = 7> (multiplier)
+  product = Mul (accumulator64, multiplier64)
+{ROUNDING_SHIFT}
+{STORE}
+"""
+
+OUTPUT_ATTRIBUTES = ("zero_point", "low", "high")
+
+
+@cache
+def function(
+    name: str, attributes: tuple[str, ...], inputs: tuple[str, ...], body: str, opset: int
+) -> onnx.FunctionProto:
+    """A model-local function with one output `y`."""
+    names = f"<{', '.join(attributes)}>" if attributes else ""
+    head = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n{name} {names} ({", ".join(inputs)}) => (y)'
+    return onnx.parser.parse_function(f"{head}\n{{\n{body}\n}}")

@@ -1,0 +1,51 @@
+"""Reshape, Flatten, Squeeze, Unsqueeze: the same integers under another shape, so no kernel at all.
+
+The bytes must lie in ONNX order for that. Where only axes of length one come or go, any layout will do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.passes.lowering import Lowering, Order, Value, onnx_order
+from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
+
+
+class Reshape(Operator):
+    float_ops: ClassVar = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+    integer_op: ClassVar = "Reshape"
+    also_lowers: ClassVar = frozenset({"Flatten", "Squeeze", "Unsqueeze"})
+    ties: ClassVar = True
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        return Match(node, tuple(node.inputs[:1])) if node.op in self.float_ops else None
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        x = site.inputs[0]
+        if not isinstance(x, Activation):
+            return Reason("its input is not quantized")
+        shape = site.constant("shape", np.array(site.shape, np.int64))
+        return [gs.Node("Reshape", site.name, {}, [x.tensor, shape], [site.output])]
+
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        x, y = node.inputs[0], node.outputs[0]
+        value, shape = lowering.value(x), tuple(y.shape)
+        order = order_with_unit_axes_moved(value, shape)
+        if order is None:
+            order = onnx_order(len(shape))
+            value = lowering.reorder(value, onnx_order(len(value.shape)), x.name)
+        lowering.alias(y, value, order)
+
+
+def order_with_unit_axes_moved(value: Value, shape: tuple[int, ...]) -> Order | None:
+    """The order of the same bytes under `shape`, if it differs from the value's only by axes of length one."""
+    old = [axis for axis, size in enumerate(value.shape) if size != 1]
+    new = [axis for axis, size in enumerate(shape) if size != 1]
+    if [value.shape[axis] for axis in old] != [shape[axis] for axis in new]:
+        return None
+    moved = dict(zip(old, new, strict=True))
+    long = [moved[axis] for axis in value.order if axis in moved]
+    return (*(axis for axis, size in enumerate(shape) if size == 1), *long)

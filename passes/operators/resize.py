@@ -1,0 +1,149 @@
+"""Resize of images, nearest and bilinear; input and output share their quantization.
+
+Nearest copies integers, so ONNX's own Resize on int8 is the definition. Bilinear is separable: y = R x C with one row
+of weights for each output line, kept as integers in 2**-11 that sum to 2**11, and one rounding at the end. Where each
+output line reads, and with which weights, is asked of onnxruntime's Resize itself (on indices, and on unit impulses),
+so every coordinate transformation mode means what it means there.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+import onnxruntime as ort
+
+from bevel.backends.kernels.resize_bilinear import ResizeBilinear
+from bevel.backends.kernels.resize_nearest import ResizeNearest
+from bevel.calib.arithmetic import Output
+from bevel.passes.lowering import Lowering, channels_last
+from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
+from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, ROUNDING_SHIFT, STORE, function
+
+WEIGHT_BITS = 11  # two axes of 2**11 and an int8 stay below 2**30
+BODY = f"""
+  x32 = Cast <to = 6> (x)
+  lines = MatMul (rows, x32)
+  sums = MatMul (lines, columns)
+  product = Cast <to = 7> (sums)
+  shift = Constant <value_int = {2 * WEIGHT_BITS}> ()
+{ROUNDING_SHIFT}
+{STORE}
+"""
+
+
+class Resize(Operator):
+    float_ops: ClassVar = frozenset({"Resize"})
+    integer_op: ClassVar = "Resize"
+    also_lowers: ClassVar = frozenset({"ResizeBilinear"})
+    ties: ClassVar = True
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        if node.op != "Resize":
+            return None
+        x, y = node.inputs[0].shape, node.outputs[0].shape
+        if len(x) != 4 or list(x[:2]) != list(y[:2]):
+            return Reason("only the height and width of images are resized in integers")
+        if node.attrs.get("mode", "nearest") not in ("nearest", "linear") or node.attrs.get("antialias", 0):
+            return Reason("only nearest and bilinear resizing without antialias have an integer kernel")
+        if not all(isinstance(tensor, gs.Constant) or tensor.is_empty() for tensor in node.inputs[1:]):
+            return Reason("its size is computed")
+        return Match(node, tuple(node.inputs[:1]))
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        x = site.inputs[0]
+        if not isinstance(x, Activation):
+            return Reason("its input is not quantized")
+        if not site.keeps_quantization():
+            return Reason("its input and output are quantized differently")
+        if site.node.attrs.get("mode", "nearest") == "nearest":
+            return site.standard([x.tensor, *site.node.inputs[1:]])
+        rows, columns = (integer_weights(axis_weights(site.node, axis)) for axis in (2, 3))
+        if rows is None or columns is None:
+            return Reason("it reads more than two pixels along an axis")
+        inputs = [x.tensor, site.constant("rows", rows), site.constant("columns", columns.T)]
+        attrs = {"zero_point": 0, "low": site.result.low, "high": site.result.high}
+        return site.call("ResizeBilinear", inputs, attrs)
+
+    def function(self, opset: int) -> onnx.FunctionProto:
+        return function("ResizeBilinear", OUTPUT_ATTRIBUTES, ("x", "rows", "columns"), BODY, opset)
+
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        x, y = node.inputs[0], node.outputs[0]
+        layout = channels_last(4)
+        source = lowering.read(x, layout)
+        (batch, channels, height, width), (out_height, out_width) = x.shape, y.shape[2:]
+        if node.op == "Resize":
+            near = ResizeNearest(batch, height, width, channels, out_height, out_width)
+            constants = [nearest_index(node, axis).astype(np.int32) for axis in (2, 3)]
+            lowering.emit(node, near, [source], constants, y, layout)
+            return
+        kernel = ResizeBilinear(
+            batch,
+            height,
+            width,
+            channels,
+            out_height,
+            out_width,
+            bits=WEIGHT_BITS,
+            output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
+        )
+        rows, row_weights = taps(lowering.constant(node.inputs[1]))
+        columns, column_weights = taps(lowering.constant(node.inputs[2]).T)
+        lowering.emit(node, kernel, [source], (rows, row_weights, columns, column_weights), y, layout)
+
+
+def resized(node: gs.Node, image: Array) -> Array:
+    """onnxruntime's Resize of `image` ([1, 1, H, W] as the node's input, other batch and channels), float32."""
+    x = gs.Variable("x", image.dtype, [*node.inputs[0].shape])
+    y = gs.Variable("y", image.dtype)
+    graph = gs.Graph(
+        [gs.Node("Resize", "resize", dict(node.attrs), [x, *node.inputs[1:]], [y])], [x], [y], opset=19, ir_version=10
+    )
+    session = ort.InferenceSession(gs.export_onnx(graph).SerializeToString(), providers=["CPUExecutionProvider"])
+    result: Array = session.run(None, {"x": np.ascontiguousarray(np.broadcast_to(image, x.shape))})[0][0, 0]
+    return result
+
+
+def nearest_index(node: gs.Node, axis: int) -> Array:
+    """Which input line each output line copies."""
+    size = node.inputs[0].shape[axis]
+    ramp = np.arange(size, dtype=np.int32)
+    image = ramp[:, None] if axis == 2 else ramp[None, :]
+    shape = (1, 1, *np.broadcast_shapes(image.shape, tuple(node.inputs[0].shape[2:])))
+    lines = resized(node, np.broadcast_to(image, shape))
+    return lines[:, 0] if axis == 2 else lines[0, :]
+
+
+def axis_weights(node: gs.Node, axis: int) -> Array:
+    """[out, in]: how much each input line counts in each output line."""
+    size = node.inputs[0].shape[axis]
+    columns = []
+    for line in range(size):
+        impulse = np.zeros((1, 1, *node.inputs[0].shape[2:]), np.float32)
+        impulse[(..., line, slice(None)) if axis == 2 else (..., line)] = 1
+        image = resized(node, impulse)
+        columns.append(image[:, 0] if axis == 2 else image[0, :])
+    return np.stack(columns, axis=1)
+
+
+def integer_weights(weights: Array) -> Array | None:
+    """The weights in 2**-11, each row summing to 2**11 exactly; None if a row has more than two."""
+    if (np.count_nonzero(weights, axis=1) > 2).any() or not np.allclose(weights.sum(axis=1), 1, atol=1e-4):
+        return None
+    codes: Array = np.rint(weights * 2**WEIGHT_BITS).astype(np.int32)
+    rows = np.arange(len(codes))
+    codes[rows, codes.argmax(axis=1)] += 2**WEIGHT_BITS - codes.sum(axis=1)
+    return codes
+
+
+def taps(codes: Array) -> tuple[Array, Array]:
+    """[out, in] with at most two weights a row, as two indices and two weights a row."""
+    order = np.argsort(codes == 0, axis=1, kind="stable")[:, :2]
+    if order.shape[1] == 1:
+        order = np.repeat(order, 2, axis=1)
+        weights = np.concatenate([codes, np.zeros_like(codes)], axis=1)
+        return order.astype(np.int32), weights.astype(np.int32)
+    return order.astype(np.int32), np.take_along_axis(codes, order, axis=1).astype(np.int32)

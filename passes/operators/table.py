@@ -1,0 +1,73 @@
+"""Any function of one 8-bit tensor as a table of its 256 results.
+
+The function may be one float operator or a chain or diamond of them (x * sigmoid(x)), as long as one quantized tensor
+goes in and each element depends on one element. The table is the float operators run on all 256 dequantized inputs,
+then quantized, so the result is the best any 8-bit kernel can give.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from bevel.backends.kernels.table import Table as TableKernel
+from bevel.calib.arithmetic import Output
+from bevel.passes.lowering import Lowering
+from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
+from bevel.passes.operators.functions import function
+from bevel.passes.regions import Region, evaluate_region
+
+# Gather counts negative indices from the end, so the stored table starts with q = 0 and ends with q = -1.
+BODY = """
+  index = Cast <to = 6> (x)
+  y = Gather (table, index)
+"""
+
+
+class Table(Operator):
+    float_ops: ClassVar[frozenset[str]] = frozenset()  # sites are regions, found by `bevel.passes.regions`
+    integer_op: ClassVar = "Table"
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        return None
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        return Reason("tables are made of regions, not of single nodes")
+
+    def function(self, opset: int) -> onnx.FunctionProto:
+        return function(self.integer_op, (), ("x", "table"), BODY, opset)
+
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        value = lowering.value(node.inputs[0])
+        table = np.roll(lowering.constant(node.inputs[1]), 128)  # entry q + 128 belongs to q
+        kernel = TableKernel(size=int(np.prod(value.shape)))
+        lowering.emit(node, kernel, [value.buffer], (table,), node.outputs[0], value.order)
+
+
+def tabulate(
+    name: str, region: Region, x: Activation, output: gs.Variable, scale: float, result: Output, opset: int
+) -> list[gs.Node]:
+    """The region between x and `output` as one table look-up."""
+    steps = np.arange(-128, 128)
+    reals = ((steps - x.zero_point) * np.float32(x.scale)).astype(np.float32)
+    return look_up(name, x.tensor, quantized(evaluate_region(region, reals, opset), scale, result), output)
+
+
+def rescale(name: str, x: Activation, output: gs.Variable, scale: float, result: Output) -> list[gs.Node]:
+    """The same reals on another scale, as a table."""
+    reals = (np.arange(-128, 128) - x.zero_point) * np.float64(x.scale)
+    return look_up(name, x.tensor, quantized(reals, scale, result), output)
+
+
+def quantized(reals: Array, scale: float, result: Output) -> Array:
+    steps = np.clip(np.rint(np.nan_to_num(reals.astype(np.float64) / scale)), -(2**30), 2**30)
+    return result.store(steps.astype(np.int64))
+
+
+def look_up(name: str, x: gs.Tensor, entries: Array, output: gs.Variable) -> list[gs.Node]:
+    """`entries` in the order of q = -128 .. 127."""
+    table = gs.Constant(f"{name}/table", np.roll(entries, -128))
+    return [gs.Node("Table", name, {}, [x, table], [output], domain="bevel")]

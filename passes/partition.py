@@ -1,0 +1,150 @@
+"""Integer graph in, program out: a kernel call for every node, in execution order, and where each value lies.
+
+On a CPU, nodes that stayed float become kernels through TVM's importer; a microcontroller refuses them by name.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from math import prod
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from bevel.backends.islands import import_island
+from bevel.backends.kernels.dequantize import Dequantize
+from bevel.backends.kernels.quantize import Quantize
+from bevel.backends.program import Port, Program
+from bevel.calib.errors import UserError
+from bevel.passes.base import Note
+from bevel.passes.integerize import PORTS
+from bevel.passes.lowering import Lowering, Value, onnx_order
+from bevel.passes.operators import lowering_operator
+from bevel.passes.quantizers import is_dequantize, is_quantize
+
+
+def partition(model: onnx.ModelProto, name: str, islands: bool) -> tuple[Program, list[Note]]:
+    """The program `name` (a C identifier) that computes `model`, the integer model, bit for bit.
+
+    Raises UserError naming the nodes that have no kernel; with `islands`, float nodes get one through TVM's importer.
+    """
+    graph = gs.import_onnx(model)
+    meanings = {port: (scale, zero) for port, (scale, zero) in json.loads(metadata(model).get(PORTS, "{}")).items()}
+    lowering = Lowering()
+    for tensor in graph.inputs:
+        buffer = lowering.new_buffer(tensor.name, tuple(tensor.shape), str(np.dtype(tensor.dtype)))
+        lowering.values[tensor.name] = Value(buffer, tuple(tensor.shape), onnx_order(len(tensor.shape)))
+    inputs = tuple(port(lowering, tensor, lowering.values[tensor.name].buffer, meanings) for tensor in graph.inputs)
+    notes = lower_nodes(graph, lowering, islands)
+    taken = {one.buffer for one in inputs}
+    outputs = []
+    for tensor in graph.outputs:
+        outputs.append(port(lowering, tensor, output_buffer(lowering, tensor, taken), meanings))
+        taken.add(outputs[-1].buffer)
+    program = Program(name, inputs, tuple(outputs), lowering.buffers, tuple(lowering.calls), lowering.constants)
+    return program, notes
+
+
+def metadata(model: onnx.ModelProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def lower_nodes(graph: gs.Graph, lowering: Lowering, islands: bool) -> list[Note]:
+    floats = [node for node in graph.nodes if not runs_in_integers(node)]
+    if floats and not islands:
+        names = ", ".join(f"{node.name} ({node.op})" for node in floats[:8])
+        more = f" and {len(floats) - 8} more" if len(floats) > 8 else ""
+        raise UserError(
+            f"this target runs integers only, and these nodes have no integer kernel: {names}{more}; "
+            "replace them in the model, or choose a CPU target, which runs them in float"
+        )
+    notes = []
+    for integers, run in groupby(graph.nodes, key=runs_in_integers):
+        nodes = list(run)
+        if integers:
+            for node in nodes:
+                lower_integer(node, lowering)
+        else:
+            lower_island(graph, nodes, lowering)
+            notes += [Note(node.name, "runs in float, compiled by TVM's importer") for node in nodes]
+    return notes
+
+
+def lower_integer(node: gs.Node, lowering: Lowering) -> None:
+    operator = lowering_operator(node)
+    if is_quantize(node) or is_dequantize(node):
+        lower_quantizer(node, lowering)
+    elif operator is not None:
+        operator.lower(node, lowering)
+
+
+def lower_island(graph: gs.Graph, nodes: list[gs.Node], lowering: Lowering) -> None:
+    """Neighbouring float nodes as one sub-model, whose inputs are named for the buffers they are in."""
+    made = {tensor.name for node in nodes for tensor in node.outputs}
+    ports = {tensor.name for tensor in graph.outputs}
+    local: dict[str, gs.Tensor] = {}
+    inputs: list[gs.Variable] = []
+
+    def inside(tensor: gs.Tensor) -> gs.Tensor:
+        if isinstance(tensor, gs.Constant) or tensor.is_empty():
+            return tensor
+        if tensor.name not in local:
+            name = tensor.name
+            if name not in made:
+                name = lowering.read(tensor, onnx_order(len(tensor.shape)))
+            local[tensor.name] = gs.Variable(name, tensor.dtype, tensor.shape)
+            if tensor.name not in made:
+                inputs.append(local[tensor.name])
+        return local[tensor.name]
+
+    copies = [
+        gs.Node(node.op, node.name, dict(node.attrs), [*map(inside, node.inputs)], [*map(inside, node.outputs)])
+        for node in nodes
+    ]
+    read_outside = [
+        tensor
+        for node in nodes
+        for tensor in node.outputs
+        if tensor.name in ports or any(reader not in nodes for reader in tensor.outputs)
+    ]
+    outputs = [local[tensor.name] for tensor in read_outside]
+    model = gs.export_onnx(gs.Graph(copies, inputs, outputs, opset=graph.opset), do_type_check=False)
+    island = import_island(model, f"{nodes[0].name}/")
+    lowering.buffers |= {buffer.name: buffer for buffer in island.buffers}
+    lowering.constants |= island.constants
+    lowering.calls += island.calls
+    for tensor in read_outside:
+        shape = tuple(tensor.shape)
+        lowering.values[tensor.name] = Value(tensor.name, shape, onnx_order(len(shape)))
+
+
+def runs_in_integers(node: gs.Node) -> bool:
+    if is_quantize(node) or is_dequantize(node):
+        return True
+    tensors = [tensor for tensor in node.inputs if isinstance(tensor, gs.Variable) and not tensor.is_empty()]
+    return lowering_operator(node) is not None and all(one.dtype in (np.int8, np.uint8) for one in tensors)
+
+
+def lower_quantizer(node: gs.Node, lowering: Lowering) -> None:
+    """QuantizeLinear and DequantizeLinear, in whatever layout the value has."""
+    value = lowering.value(node.inputs[0])
+    scale, zero_point = (lowering.constant(tensor) for tensor in node.inputs[1:3])
+    make = Quantize if is_quantize(node) else Dequantize
+    kernel = make(size=prod(value.shape), scale=float(scale), zero_point=int(zero_point), dtype=str(zero_point.dtype))
+    lowering.emit(node, kernel, [value.buffer], (), node.outputs[0], value.order)
+
+
+def output_buffer(lowering: Lowering, tensor: gs.Variable, taken: set[str]) -> str:
+    """A buffer of the output's own, in ONNX order."""
+    value = lowering.reorder(lowering.value(tensor), onnx_order(len(tensor.shape)), tensor.name)
+    if value.buffer in taken or value.buffer in lowering.constants:
+        value = lowering.copy(value, tensor.name)
+    return value.buffer
+
+
+def port(lowering: Lowering, tensor: gs.Variable, buffer: str, meanings: dict[str, tuple[float, int]]) -> Port:
+    scale, zero_point = meanings.get(tensor.name, (None, None))
+    shape = tuple(int(size) for size in tensor.shape)
+    return Port(tensor.name, buffer, shape, lowering.buffers[buffer].dtype, scale, zero_point)

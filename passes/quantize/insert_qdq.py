@@ -1,0 +1,181 @@
+"""Put QuantizeLinear and DequantizeLinear around the planned tensors, and store weights and biases as integers.
+
+A bias has the scale of its sums, sx * sw, and must fit int32 with room for the sums: where a channel's weights are so
+small that it would not (depthwise channels with tiny scales, channels of zeros), the channel's weight scale is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from bevel.calib.format import INT8
+from bevel.calib.scheme import PerChannel, Scheme, TensorQuant
+from bevel.calib.statistics import Statistics
+from bevel.calib.weights import weight_quant
+from bevel.passes.base import Note
+from bevel.passes.operators.base import Match, Operator
+from bevel.passes.quantize.choose_scales import Scales
+from bevel.passes.quantize.correct_bias import mean_error
+from bevel.passes.quantize.plan import QuantizationPlan
+
+BIAS_LIMIT = 2**28  # leaves the sums of products three times as much room below `ACCUMULATOR_LIMIT`
+ZERO_CHANNEL_BIAS = 2**23  # a channel of zeros keeps its bias to 23 bits
+
+Floats = NDArray[np.float64]
+
+
+def insert_qdq(graph: gs.Graph, plan: QuantizationPlan, scales: Scales, means: Mapping[str, Statistics]) -> list[Note]:
+    """Edit `graph`. `means` holds the statistics used for bias correction; it is empty where none is wanted."""
+    notes: list[Note] = []
+    stored: dict[tuple[str, bytes], gs.Variable] = {}
+    for operator, match in plan.taken.values():
+        notes += store_constants(graph, operator, match, scales, means, stored)
+    outputs = {tensor.name for tensor in graph.outputs}
+    for name, tensor in plan.points.items():
+        if name in outputs:
+            quantize_output(graph, tensor, scales.quants[name])
+        else:
+            quantize_tensor(graph, tensor, scales.quants[name])
+    return notes
+
+
+def quantize_tensor(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant) -> None:
+    """Every reader of `tensor` reads it quantized and dequantized."""
+    readers = list(tensor.outputs)
+    through = gs.Variable(f"{tensor.name}/dequantized", np.float32, tensor.shape)
+    for reader in readers:
+        reader.inputs = [through if one is tensor else one for one in reader.inputs]
+    pair(graph, tensor.name, tensor, through, quant)
+
+
+def quantize_output(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant) -> None:
+    """A graph output keeps its name on the dequantized side."""
+    producer = tensor.inputs[0]
+    raw = gs.Variable(f"{tensor.name}/float", np.float32, tensor.shape)
+    producer.outputs = [raw if one is tensor else one for one in producer.outputs]
+    pair(graph, tensor.name, raw, tensor, quant)
+
+
+def pair(graph: gs.Graph, name: str, source: gs.Variable, target: gs.Variable, quant: TensorQuant) -> None:
+    scale = gs.Constant(f"{name}/scale", np.asarray(quant.scale))
+    zero_point = gs.Constant(f"{name}/zero_point", np.asarray(quant.zero_point))
+    codes = gs.Variable(f"{name}/quantized", quant.scheme.format.dtype, source.shape)
+    graph.nodes.append(gs.Node("QuantizeLinear", f"{name}/quantize", {}, [source, scale, zero_point], [codes]))
+    graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", {}, [codes, scale, zero_point], [target]))
+
+
+def store_constants(
+    graph: gs.Graph,
+    operator: Operator,
+    match: Match,
+    scales: Scales,
+    means: Mapping[str, Statistics],
+    stored: dict[tuple[str, bytes], gs.Variable],
+) -> list[Note]:
+    """Weights, bias and constant operands of one operator as integers behind a DequantizeLinear."""
+    notes: list[Note] = []
+    bias_index = operator.bias_index(match)
+    for index, tensor in enumerate(match.inputs):
+        axis = operator.weight_axis(match, index)
+        if not isinstance(tensor, gs.Constant) or tensor.values.dtype != np.float32 or index == bias_index:
+            continue
+        if axis is None:
+            replace_input(match, tensor, dequantized(graph, tensor, per_tensor(tensor.values), stored))
+            continue
+        values = tensor.values.astype(np.float64)
+        bias = match.inputs[bias_index] if bias_index is not None and bias_index < len(match.inputs) else None
+        x = match.inputs[0]
+        quant = weight_quant(tensor.values, scheme_along(axis))
+        if bias is not None and isinstance(bias, gs.Constant):
+            quant, raised = roomy(quant, values, bias.values, float(scales.quants[x.name].scale), axis)
+            notes += [Note(match.node.name, text) for text in raised]
+            corrected = bias.values.astype(np.float64)
+            if x.name in means:
+                rounded = quant.dequantize(quant.quantize(tensor.values)).astype(np.float64)
+                groups = int(match.node.attrs.get("group", 1))
+                corrected = corrected + mean_error(values - rounded, means[x.name].channel_mean, axis, groups)
+            bias_scale = scales.quants[x.name].scale * channel_scales(quant.scale, bias.values.size)
+            replace_input(match, bias, integer_bias(graph, bias.name, match.node.name, corrected, bias_scale))
+        replace_input(match, tensor, dequantized(graph, tensor, quant, stored))
+    return notes
+
+
+def scheme_along(axis: int) -> Scheme:
+    return Scheme(INT8, PerChannel(axis), symmetric=True, restricted=True)
+
+
+def per_tensor(values: NDArray[np.float32]) -> TensorQuant:
+    """A constant operand on one symmetric scale."""
+    smallest = float(np.finfo(np.float32).tiny)
+    scale = np.float32(max(float(np.abs(values).max(initial=0.0)) / 127, smallest))
+    scheme = Scheme(INT8, symmetric=True, restricted=True)
+    return TensorQuant(scheme, np.asarray(scale), np.zeros((), np.int8))
+
+
+def channel_scales(scale: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    """One scale a channel, where several groups of channels share the weights' axis."""
+    return np.resize(scale, channels)
+
+
+def roomy(
+    quant: TensorQuant, weights: Floats, bias: NDArray[np.float32], x_scale: float, axis: int
+) -> tuple[TensorQuant, list[str]]:
+    """`quant` with the scales raised (or, for channels of zeros, set) so that every bias fits."""
+    channels = len(quant.scale)
+    others = tuple(place for place in range(weights.ndim) if place != axis)
+    zero = np.abs(weights).max(axis=others) == 0
+    # ConvTranspose: several groups share a channel's scale; the largest bias among them counts.
+    largest = np.abs(bias.astype(np.float64)).reshape(-1, channels).max(axis=0)
+    floor = np.where(zero, largest / (x_scale * ZERO_CHANNEL_BIAS), largest / (x_scale * BIAS_LIMIT))
+    smallest = np.finfo(np.float32).tiny
+    wanted = np.where(zero, np.where(largest > 0, floor, quant.scale), np.maximum(quant.scale, floor))
+    scale = np.maximum(wanted, smallest).astype(np.float32)
+    raised = np.flatnonzero(~zero & (scale > quant.scale))
+    texts = [f"weight scale of channel {channel} raised so that its bias fits int32" for channel in raised]
+    if zero.any():
+        texts.append(f"{int(zero.sum())} output channels have only zero weights")
+    return TensorQuant(quant.scheme, scale, quant.zero_point), texts
+
+
+def integer_bias(graph: gs.Graph, bias: str, node: str, values: Floats, scale: NDArray[np.float32]) -> gs.Variable:
+    limit = 2**31 - 1
+    codes = np.clip(np.rint(values.ravel() / scale.astype(np.float64)), -limit, limit).astype(np.int32)
+    name = f"{node}/bias"
+    constants = [
+        gs.Constant(f"{name}/quantized", codes),
+        gs.Constant(f"{name}/scale", scale),
+        gs.Constant(f"{name}/zero_point", np.zeros(scale.shape, np.int32)),
+    ]
+    target = gs.Variable(f"{name}/dequantized", np.float32, [codes.size])
+    graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", {"axis": 0}, constants, [target]))
+    return target
+
+
+def dequantized(
+    graph: gs.Graph, tensor: gs.Constant, quant: TensorQuant, stored: dict[tuple[str, bytes], gs.Variable]
+) -> gs.Variable:
+    """`tensor` as integers behind a DequantizeLinear; tensors that share values and scales share the integers."""
+    key = (tensor.name, quant.scale.tobytes())
+    if key not in stored:
+        name = tensor.name if all(known != tensor.name for known, _ in stored) else f"{tensor.name}/{len(stored)}"
+        axis = {"axis": quant.scheme.granularity.axis} if isinstance(quant.scheme.granularity, PerChannel) else {}
+        constants = [
+            gs.Constant(f"{name}/quantized", quant.quantize(tensor.values)),
+            gs.Constant(f"{name}/scale", np.asarray(quant.scale)),
+            gs.Constant(f"{name}/zero_point", np.asarray(quant.zero_point)),
+        ]
+        target = gs.Variable(f"{name}/dequantized", np.float32, list(tensor.values.shape))
+        graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", axis, constants, [target]))
+        stored[key] = target
+    return stored[key]
+
+
+def replace_input(match: Match, old: gs.Tensor, new: gs.Tensor) -> None:
+    """Wherever the match reads `old`: its node, or the MatMul before it."""
+    nodes = [match.node, *(node for tensor in match.node.inputs for node in tensor.inputs if node.op == "MatMul")]
+    for node in nodes:
+        node.inputs = [new if one is old else one for one in node.inputs]

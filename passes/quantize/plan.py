@@ -1,0 +1,206 @@
+"""What is quantized: which nodes run in integers, where quantizers stand, and which tensors share a scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.passes.base import Note
+from bevel.passes.operators import find_operator
+from bevel.passes.operators.base import Match, Operator, Reason
+from bevel.passes.regions import is_elementwise, tensor_roots
+
+Taken = tuple[Operator, Match]
+
+
+@dataclass
+class QuantizationPlan:
+    """taken: operators by node name. points: tensors to quantize, in graph order. ties: groups of points."""
+
+    taken: dict[str, Taken] = field(default_factory=dict)
+    points: dict[str, gs.Tensor] = field(default_factory=dict)
+    ties: list[list[str]] = field(default_factory=list)
+    fixed: dict[str, tuple[float, int]] = field(default_factory=dict)  # by point
+    notes: list[Note] = field(default_factory=list)
+
+
+def make_plan(graph: gs.Graph) -> QuantizationPlan:
+    plan = QuantizationPlan()
+    outputs = {tensor.name for tensor in graph.outputs}
+    found = {node.name: find_operator(node) for node in graph.nodes}
+    fused = dict(fused_activations(graph, found, outputs))
+    roots = region_roots(graph, frozenset(fused), outputs)
+    plan.taken = {name: one for name, one in found.items() if not isinstance(one, Reason)}
+    for node in graph.nodes:  # regions and fused activations are not operators of their own
+        if node.name in fused or node.outputs[0].name in roots:
+            plan.taken.pop(node.name, None)
+    for name in covered(plan.taken.values()):
+        plan.taken.pop(name, None)
+    stay_float(graph, plan, found, fused, roots)
+
+    ends = region_ends(graph, roots, outputs)
+    wanted: set[str] = set()
+    for node in graph.nodes:
+        if node.name in plan.taken:
+            _, match = plan.taken[node.name]
+            wanted |= {tensor.name for tensor in match.inputs if is_activation(tensor)}
+            wanted |= {result_of(output, fused).name for output in node.outputs}
+    wanted |= ends | {roots[end].name for end in ends}
+    plan.points = {tensor.name: tensor for tensor in float_tensors(graph) if tensor.name in wanted}
+    plan.ties = tie_groups(plan, fused)
+    plan.fixed = dict(fixed_outputs(plan))
+    plan.notes += [Note(name, f"fused into {producer}") for name, producer in fused.items()]
+    return plan
+
+
+def is_activation(tensor: gs.Tensor) -> bool:
+    return isinstance(tensor, gs.Variable) and not tensor.is_empty() and tensor.dtype == np.float32
+
+
+def float_tensors(graph: gs.Graph) -> Iterator[gs.Tensor]:
+    yield from (tensor for tensor in graph.inputs if is_activation(tensor))
+    yield from (tensor for node in graph.nodes for tensor in node.outputs if is_activation(tensor))
+
+
+def fused_activations(
+    graph: gs.Graph, found: dict[str, Taken | Reason], outputs: set[str]
+) -> Iterator[tuple[str, str]]:
+    """(Relu or Clip, the operator that clamps for it) where nothing else reads what lies between."""
+    functions_of_one = tensor_roots(graph.nodes, frozenset(), frozenset())
+    for node in graph.nodes:
+        if node.op not in ("Relu", "Clip") or not is_elementwise(node):
+            continue
+        between = node.inputs[0]
+        if len(between.inputs) != 1 or len(between.outputs) != 1 or between.name in outputs:
+            continue
+        producer = between.inputs[0]
+        match found[producer.name]:
+            # A product or sum of one tensor and scalars is a table, which takes the activation in as well.
+            case (operator, _) if operator.clamps and between.name not in functions_of_one:
+                yield node.name, producer.name
+
+
+def result_of(tensor: gs.Tensor, fused: dict[str, str]) -> gs.Tensor:
+    """Where the result of a node that makes `tensor` is quantized: behind its fused activation, if it has one."""
+    if len(tensor.outputs) == 1 and tensor.outputs[0].name in fused:
+        result: gs.Tensor = tensor.outputs[0].outputs[0]
+        return result
+    return tensor
+
+
+def region_roots(graph: gs.Graph, barriers: frozenset[str], outputs: set[str]) -> dict[str, gs.Tensor]:
+    """The root of each tensor inside or at the end of a table's region; tensors read outside become roots."""
+    kept: frozenset[str] = frozenset()
+    while True:
+        roots = tensor_roots(graph.nodes, kept, barriers)
+        split = {
+            tensor.name
+            for node in graph.nodes
+            for tensor in node.outputs
+            if tensor.name in roots and tensor.name not in kept and read_inside_and_outside(tensor, roots, outputs)
+        }
+        if not split:
+            return roots
+        kept |= split
+
+
+def inside(tensor: gs.Tensor, roots: dict[str, gs.Tensor]) -> list[bool]:
+    """For each reader of `tensor`, whether it belongs to the same region."""
+    root = roots[tensor.name]
+    return [bool(node.outputs) and roots.get(node.outputs[0].name) is root for node in tensor.outputs]
+
+
+def read_inside_and_outside(tensor: gs.Tensor, roots: dict[str, gs.Tensor], outputs: set[str]) -> bool:
+    readers = inside(tensor, roots)
+    return any(readers) and (not all(readers) or tensor.name in outputs)
+
+
+def region_ends(graph: gs.Graph, roots: dict[str, gs.Tensor], outputs: set[str]) -> set[str]:
+    return {
+        tensor.name
+        for node in graph.nodes
+        for tensor in node.outputs
+        if tensor.name in roots and (not any(inside(tensor, roots)) or tensor.name in outputs)
+    }
+
+
+def covered(taken: Iterable[Taken]) -> set[str]:
+    """Nodes that are part of another node's match: the MatMul of a MatMul + Add."""
+    return {
+        tensor.inputs[0].name
+        for _, match in taken
+        for tensor in match.node.inputs
+        if match.node.op == "Add" and len(match.inputs) == 3 and tensor.inputs and tensor.inputs[0].op == "MatMul"
+    }
+
+
+def stay_float(
+    graph: gs.Graph,
+    plan: QuantizationPlan,
+    found: dict[str, Taken | Reason],
+    fused: dict[str, str],
+    roots: dict[str, gs.Tensor],
+) -> None:
+    """Drop what stands between float operators only: quantizing there would cost accuracy and buy nothing."""
+    outputs = {tensor.name for tensor in graph.outputs}
+
+    def floating(node: gs.Node) -> bool:
+        return node.name not in plan.taken and node.name not in fused and node.outputs[0].name not in roots
+
+    for node in graph.nodes:
+        reason = found[node.name]
+        if floating(node) and isinstance(reason, Reason) and is_activation(node.outputs[0]):
+            plan.notes.append(Note(node.name, f"stays float: {reason}"))
+    changed = True
+    while changed:
+        changed = False
+        for node in graph.nodes:
+            if floating(node) or node.name in fused or has_weights(node, plan):
+                continue
+            sources = [tensor.inputs for tensor in node.inputs if is_activation(tensor)]
+            readers = [reader for tensor in node.outputs for reader in tensor.outputs]
+            between = sources and readers and all(len(one) == 1 and floating(one[0]) for one in sources)
+            if between and all(map(floating, readers)) and not outputs & {tensor.name for tensor in node.outputs}:
+                plan.taken.pop(node.name, None)
+                for tensor in node.outputs:
+                    roots.pop(tensor.name, None)
+                plan.notes.append(Note(node.name, "stays float: it stands between float operators"))
+                changed = True
+
+
+def has_weights(node: gs.Node, plan: QuantizationPlan) -> bool:
+    if node.name not in plan.taken:
+        return False
+    operator, match = plan.taken[node.name]
+    return any(operator.weight_axis(match, index) is not None for index in range(len(match.inputs)))
+
+
+def tie_groups(plan: QuantizationPlan, fused: dict[str, str]) -> list[list[str]]:
+    """The points in groups that must share a scale, by union of each operator's ties; lone points are groups of one."""
+    leader = {name: name for name in plan.points}
+
+    def find(name: str) -> str:
+        while leader[name] != name:
+            name = leader[name]
+        return name
+
+    for operator, match in plan.taken.values():
+        tied = [tensor.name for tensor in operator.tied(match) if is_activation(tensor)]
+        if tied:
+            tied += [result_of(tensor, fused).name for tensor in match.node.outputs]
+            for name in tied[1:]:
+                leader[find(name)] = find(tied[0])
+    groups: dict[str, list[str]] = {}
+    for name in plan.points:
+        groups.setdefault(find(name), []).append(name)
+    return list(groups.values())
+
+
+def fixed_outputs(plan: QuantizationPlan) -> Iterator[tuple[str, tuple[float, int]]]:
+    for operator, match in plan.taken.values():
+        fixed = operator.fixed_output(match)
+        if fixed is not None:
+            yield match.node.outputs[0].name, fixed

@@ -1,0 +1,128 @@
+"""Float subgraphs that are functions of one tensor, element by element: what one 256-entry table can replace."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+ONE_INPUT = words(
+    "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish LeakyRelu "
+    "Log Mish Neg Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh "
+    "ThresholdedRelu Identity"
+)
+WITH_CONSTANTS = words("Add Sub Mul Div Pow Max Min Sum Mean Clip PRelu")
+
+
+@dataclass(frozen=True)
+class Region:
+    """`output` as a function of `root`: nodes in execution order."""
+
+    root: gs.Tensor
+    output: gs.Tensor
+    nodes: tuple[gs.Node, ...]
+
+
+def tensor_roots(nodes: Iterable[gs.Node], kept: frozenset[str], barriers: frozenset[str]) -> dict[str, gs.Tensor]:
+    """The root of each tensor that is a function of one other: name to root. `nodes` in execution order.
+
+    Tensors named in `kept` are roots of their own (somebody needs their value), and nodes named in `barriers` are not
+    looked through.
+    """
+    roots: dict[str, gs.Tensor] = {}
+    for node in nodes:
+        if node.name in barriers or not is_elementwise(node):
+            continue
+        found = [through(tensor, roots, kept) for tensor in node.inputs if isinstance(tensor, gs.Variable)]
+        present = {root.name: root for root in found if root.name}
+        if len(present) == 1:
+            (roots[node.outputs[0].name],) = present.values()
+    return roots
+
+
+def through(tensor: gs.Tensor, roots: dict[str, gs.Tensor], kept: frozenset[str]) -> gs.Tensor:
+    return tensor if tensor.name in kept else roots.get(tensor.name, tensor)
+
+
+def is_elementwise(node: gs.Node) -> bool:
+    """One result an element, with no constant that differs between elements and no broadcasting of computed tensors."""
+    if node.op not in ONE_INPUT | WITH_CONSTANTS or len(node.outputs) != 1:
+        return False
+    if any(isinstance(tensor, gs.Constant) and np.size(tensor.values) != 1 for tensor in node.inputs):
+        return False
+    variables = [tensor for tensor in node.inputs if isinstance(tensor, gs.Variable) and not tensor.is_empty()]
+    return bool(variables) and all(
+        tensor.dtype == np.float32 and list(tensor.shape) == list(node.outputs[0].shape) for tensor in variables
+    )
+
+
+def find_region(output: gs.Tensor, roots: Container[str]) -> Region | None:
+    """The elementwise nodes that make `output` from one tensor named in `roots`, or None."""
+    nodes: list[gs.Node] = []
+    reached: dict[str, gs.Tensor] = {}
+    pending, seen = [output], set()
+    while pending:
+        tensor = pending.pop()
+        if isinstance(tensor, gs.Constant) or tensor.is_empty() or tensor.name in seen:
+            continue
+        seen.add(tensor.name)
+        if tensor.name in roots:
+            reached[tensor.name] = tensor
+            continue
+        if len(tensor.inputs) != 1 or not is_elementwise(tensor.inputs[0]):
+            return None
+        nodes.append(tensor.inputs[0])
+        pending += tensor.inputs[0].inputs
+    if len(reached) != 1 or not nodes:
+        return None
+    (root,) = reached.values()
+    return Region(root, output, tuple(in_order(nodes, root)))
+
+
+def in_order(nodes: list[gs.Node], root: gs.Tensor) -> list[gs.Node]:
+    ready, waiting, ordered = {root.name}, list(nodes), []
+    while waiting:
+        step = [
+            n
+            for n in waiting
+            if all(not isinstance(t, gs.Variable) or t.is_empty() or t.name in ready for t in n.inputs)
+        ]
+        ready |= {output.name for node in step for output in node.outputs}
+        ordered += step
+        waiting = [node for node in waiting if node not in step]
+    return ordered
+
+
+def evaluate_region(region: Region, x: NDArray[np.float32], opset: int) -> NDArray[np.float32]:
+    """The region's function of each element of `x` (one axis), by onnxruntime in float32."""
+    tensors: dict[str, gs.Tensor] = {region.root.name: gs.Variable("x", np.float32, [len(x)])}
+
+    def renamed(tensor: gs.Tensor) -> gs.Tensor:
+        if isinstance(tensor, gs.Constant):
+            return gs.Constant(tensor.name, np.asarray(tensor.values).reshape(()))
+        if tensor.is_empty():
+            return gs.Variable.empty()
+        return tensors.setdefault(tensor.name, gs.Variable(tensor.name, np.float32, [len(x)]))
+
+    nodes = [
+        gs.Node(node.op, node.name, dict(node.attrs), [renamed(t) for t in node.inputs], [renamed(node.outputs[0])])
+        for node in region.nodes
+    ]
+    graph = gs.Graph(nodes, [tensors[region.root.name]], [tensors[region.output.name]], opset=opset, ir_version=10)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = ort.InferenceSession(
+        gs.export_onnx(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    result: NDArray[np.float32] = session.run(None, {"x": x})[0]
+    return result
