@@ -13,6 +13,7 @@ from bevel.tools.evaluate import (
     Totals,
     class_labels,
     decode,
+    dequantize_weights,
     encode,
     node_errors,
     quantized_points,
@@ -127,3 +128,20 @@ def test_the_tiny_network_of_these_tests_runs(
 ) -> None:
     outputs = runner(make_model()).run({"image": make_samples(1)["image"]})
     assert outputs["scores"].shape == (1, 3)
+
+
+def test_dequantizing_weights_once_changes_outputs_by_no_more_than_a_sum_s_rounding() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[1,2] x) => (float[1,2] y)
+    <int8[2,2] codes = {1, -2, 3, 127}, float[2] scale = {0.1, 0.3}, int8[2] zero = {0, 0}>
+    {
+        w = DequantizeLinear <axis = 1> (codes, scale, zero)
+        y = MatMul (x, w)
+    }
+    """
+    model, sample = onnx.parser.parse_model(text), {"x": np.array([[0.7, -1.3]], np.float32)}
+    folded = dequantize_weights(model)
+    assert [node.op_type for node in folded.graph.node] == ["MatMul"]
+    np.testing.assert_allclose(runner(folded).run(sample)["y"], runner(model).run(sample)["y"], rtol=1e-6)
+    assert dequantize_weights(folded) is folded
