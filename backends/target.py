@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any, Literal
 
 from bevel.calib.errors import UserError
@@ -57,14 +58,22 @@ class Target:
         return self.settings.get(device, {}).get(key)
 
     def with_memory(self, flash: int | None = None, ram: int | None = None) -> Target:
-        """The same target with other limits, in bytes. Raises UserError where the target has no such limit."""
+        """The same target with other limits, in bytes.
+
+        Raises UserError where the target has no such limit, and where the memory would reach into the next one.
+        """
         wanted = {name: size for name, size in (("flash", flash), ("ram", ram)) if size is not None}
         for name, size in wanted.items():
             if self.memory(name) is None:
                 raise UserError(f"target {self.name} has no {name} limit to change")
             if size <= 0:
                 raise UserError(f"{name} of {size} bytes: give a positive number of bytes")
-        return replace(self, memories=tuple(replace(m, bytes=wanted.get(m.name, m.bytes)) for m in self.memories))
+        changed = tuple(replace(memory, bytes=wanted.get(memory.name, memory.bytes)) for memory in self.memories)
+        for memory, following in pairwise(sorted(changed, key=lambda memory: memory.origin)):
+            room = following.origin - memory.origin
+            if memory.bytes > room:
+                raise UserError(f"{memory.bytes:,} bytes of {memory.name}: {self.name}'s map has room for {room:,}")
+        return replace(self, memories=changed)
 
 
 def names() -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,12 +41,20 @@ class Host:
         with TemporaryDirectory(prefix="bevel-") as name:
             folder = Path(name)
             build_harness(artifact, for_target(self.target), folder, static=False)
-            comparison = compare(outputs(artifact, vectors, folder), vectors.expected)
-            result = (self.name, self.kind, self.tool(), len(vectors), comparison.mismatches, comparison.first)
-            if comparison.mismatches:
-                return Measurement(*result)
+            found = compare(outputs(artifact, vectors, folder), vectors.expected, vectors.tolerance)
+            result = Measurement(
+                self.name,
+                self.kind,
+                self.tool(),
+                len(vectors),
+                found.mismatches,
+                found.first,
+                tolerance=vectors.tolerance,
+            )
+            if result.mismatches:
+                return result
             measured = times(folder, self.seconds)
-            return Measurement(*result, latency_s=measured.run, per_call=measured.calls)
+            return replace(result, latency_s=measured.run, per_call=measured.calls)
 
 
 @cache

@@ -55,8 +55,16 @@ class QemuUser:
             folder = Path(name)
             build_harness(artifact, static_toolchain(self.target), folder, static=True)
             got = outputs(artifact, vectors, folder, (self.command or COMMANDS[0], "-cpu", self.core))
-        found = compare(got, vectors.expected)
-        return Measurement(self.name, self.kind, self.tool(), len(vectors), found.mismatches, found.first)
+        found = compare(got, vectors.expected, vectors.tolerance)
+        return Measurement(
+            self.name,
+            self.kind,
+            self.tool(),
+            len(vectors),
+            found.mismatches,
+            found.first,
+            tolerance=vectors.tolerance,
+        )
 
 
 def static_toolchain(target: Target) -> Toolchain:

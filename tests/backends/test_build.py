@@ -193,9 +193,9 @@ def test_a_program_that_contradicts_itself_is_refused(unfit: Unfit) -> None:
         bundle(program, memory.plan(small_program()))
 
 
-@pytest.mark.parametrize("target", ["host", "cortex-m4"])
-def test_two_builds_give_the_same_bytes(target: str, tmp_path: Path) -> None:
-    one, other = built(tmp_path / "one", target), built(tmp_path / "some" / "other", target)
+@pytest.mark.parametrize(("target", "compiler"), [("host", "auto"), ("cortex-m4", "auto"), ("cortex-m4", "zig")])
+def test_two_builds_give_the_same_bytes(target: str, compiler: toolchain.Preference, tmp_path: Path) -> None:
+    one, other = built(tmp_path / "one", target, compiler), built(tmp_path / "some" / "other", target, compiler)
     assert one.files == other.files and one.files
     assert not any(path.suffix in (".o", ".su") for path in one.folder.rglob("*"))
     assert not any(str(tmp_path).encode() in (one.folder / name).read_bytes() for name in one.files)

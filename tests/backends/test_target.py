@@ -72,6 +72,8 @@ def test_limits_can_be_changed() -> None:
     assert ram == target.load("cortex-m4").memory("ram")
     with pytest.raises(UserError, match="positive"):
         m4.with_memory(ram=0)
+    with pytest.raises(UserError, match="ram: cortex-m4's map has room for 16,777,216"):
+        m4.with_memory(ram=2**25)
 
 
 def test_a_cpu_has_no_limits_to_change() -> None:
