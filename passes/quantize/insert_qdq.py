@@ -135,7 +135,7 @@ def roomy(
     wanted = np.where(zero, np.where(largest > 0, floor, quant.scale), np.maximum(quant.scale, floor))
     scale = np.maximum(wanted, smallest).astype(np.float32)
     raised = np.flatnonzero(~zero & (scale > quant.scale))
-    texts = [f"weight scale of channel {channel} raised so that its bias fits int32" for channel in raised]
+    texts = [f"weight scales of {len(raised)} channels raised so that their biases fit int32"] if len(raised) else []
     if zero.any():
         texts.append(f"{int(zero.sum())} output channels have only zero weights")
     return TensorQuant(quant.scheme, scale, quant.zero_point), texts
