@@ -100,7 +100,8 @@ class Emulation:
         self.image = loaded
         self.output = bytearray()
         self.refused: tuple[int, int] | None = None  # the address and size of an access that no memory answered
-        self.uc = self.engine.Uc(self.engine.UC_ARCH_ARM, self.engine.UC_MODE_THUMB | self.engine.UC_MODE_MCLASS)
+        # Not UC_MODE_MCLASS, which means a Cortex-M33 whatever core is asked for (unicorn, cpu_arm_init).
+        self.uc = self.engine.Uc(self.engine.UC_ARCH_ARM, self.engine.UC_MODE_THUMB)
         core = (target.setting("unicorn", "cpu") or "").upper().replace("-", "_")
         self.uc.ctl_set_cpu_model(getattr(registers, f"UC_CPU_ARM_{core}"))
         self.program_counter, self.stack_pointer = registers.UC_ARM_REG_PC, registers.UC_ARM_REG_SP

@@ -51,6 +51,8 @@ EXTRAS = {
     "bad instruction": '__asm volatile("udf #7");',
     "write to flash": "*(volatile int *)0x100 = 1;",
     "deep stack": "volatile char deep[40000]; for (int i = 39999; i >= 0; i--) deep[i] = 1;",
+    "divide": "if (x[0] != 99) __asm volatile(\".arch armv7-m\\n sdiv r0, r0, r0\" ::: \"r0\");",
+    "double": "if (x[0] != 99) __asm volatile(\".fpu fpv5-d16\\n vadd.f64 d0, d0, d0\" ::: \"d0\");",
     "endless": 'for (;;) __asm volatile("nop");',
     "long": "for (volatile int i = 0; i < 600000; i++) {}",
     "600 KB of constants": "y[0] += ((const volatile int8_t *)table)[(x[0] & 1) * 599999] - 7;",

@@ -33,7 +33,7 @@ def bl(at: int, to: int) -> bytes:
 def machine(pieces: dict[int, bytes]) -> Any:
     from unicorn import arm_const
 
-    uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+    uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
     uc.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_M4)
     uc.mem_map(CODE, SIZE)
     uc.mem_map(RAM, SIZE)

@@ -85,6 +85,24 @@ def test_a_fault_names_the_function_it_happened_in(tiny_firmware: Build, extra: 
         Unicorn(tiny.target).measure(tiny.artifact, tiny.vectors)
 
 
+@pytest.mark.parametrize(
+    ("core", "extra", "has_it"),
+    [
+        ("cortex-m0plus", "divide", False),
+        ("cortex-m4", "divide", True),
+        ("cortex-m4", "double", False),
+        ("cortex-m7", "double", True),
+    ],
+)
+def test_a_core_executes_what_it_has_and_no_more(tiny_firmware: Build, core: str, extra: str, has_it: bool) -> None:
+    tiny = tiny_firmware(core, "zig", extra)
+    if has_it:
+        assert Unicorn(tiny.target).measure(tiny.artifact, tiny.vectors).mismatches == 0
+    else:
+        with pytest.raises(FirmwareError, match=r"in tiny_wave_1\+0x.*Invalid instruction"):
+            Unicorn(tiny.target).measure(tiny.artifact, tiny.vectors)
+
+
 def test_firmware_that_does_not_end_is_stopped(tiny_firmware: Build) -> None:
     tiny = tiny_firmware("cortex-m4", extra="endless")
     with pytest.raises(FirmwareError, match="did not end in 0 s; it was at pc 0x"):
