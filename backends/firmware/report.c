@@ -70,7 +70,8 @@ static uint32_t differing_bytes(const uint8_t *got, const uint8_t *expected, uin
   return count;
 }
 
-static void put_mismatch(uint32_t vector, uint32_t output, uint32_t element, const uint8_t *got, const uint8_t *expected) {
+static void put_mismatch(uint32_t vector, uint32_t output, uint32_t element, const uint8_t *got,
+                         const uint8_t *expected) {
   const uint32_t bytes = bevel_model.outputs[output].element_bytes;
   put_text("mismatch");
   put_key("vector", vector);
