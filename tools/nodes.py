@@ -19,7 +19,7 @@ def describe_nodes(
     errors: Mapping[str, float | None],
     notes: Iterable[Note],
 ) -> tuple[Node, ...]:
-    """The nodes of integer.onnx and every other node there are notes on.
+    """The nodes of integer.onnx, what kernel calls come on top, and every other node there are notes on.
 
     `graphs` are the float graphs, earliest first: a node that is gone is described as the latest of them has it.
     """
@@ -28,18 +28,18 @@ def describe_nodes(
     texts = joined((note.node, note.text) for note in notes)
     ops = {node.name: node.op_type for graph in (integer, *graphs) for node in graph.graph.node if node.name}
     latest = [node.name for node in graphs[-1].graph.node if node.op_type not in QUANTIZERS]
-    order = dict.fromkeys([*latest, *formats, *texts])
+    order = dict.fromkeys([*latest, *formats, *kernels, *texts])
     return tuple(
         Node(
             name=name,
-            op=ops.get(name, ""),
+            op=ops.get(name) or next(iter(kernels.get(name, [""]))),  # a reordering has no node of its own
             format=formats.get(name),
             kernel=" + ".join(dict.fromkeys(kernels.get(name, ()))) or None,
             sqnr_db=errors.get(name) if name in formats else None,  # what was fused counts with its node
             notes=tuple(dict.fromkeys(texts.get(name, ()))),
         )
         for name in order
-        if name in formats or name in texts
+        if name in formats or name in kernels or name in texts
     )
 
 

@@ -55,11 +55,11 @@ def inputs(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make_model() -> Callable[[str], onnx.ModelProto]:
     return tiny_model
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make_samples() -> Callable[[int], dict[str, np.ndarray]]:
     return samples
