@@ -78,7 +78,9 @@ def compile_model(options: Options, stages: Stages) -> Report:
             errors = evaluate.node_errors(canonical, quantized, data.vectors, advance)
 
         with stages("report"):
-            findings = Findings(model, canonical, integer, artifact, measurement, accuracy, errors, tuple(notes))
+            findings = Findings(
+                model, canonical, integer, program, artifact, measurement, accuracy, errors, tuple(notes)
+            )
             report = summarize(options, folder, findings)
         report = replace(report, stages=stages.listed())
         bundle.finish(folder, options, program, artifact, report)

@@ -8,14 +8,19 @@ from contextlib import nullcontext
 import click
 from rich.console import Console
 
+from bevel.backends.islands import Float
 from bevel.tools import report, tables
 from bevel.tools.compile import compile_model
 from bevel.tools.data import GUESS
 from bevel.tools.options import Options
 from bevel.tools.quiet import quiet_libraries
 from bevel.tools.stages import Bars, Silent, Stages
+from bevel.tools.vectors import ISLAND_TOLERANCE
 
 WRONG_OUTPUTS = 1
+ISLANDS = (
+    f"some nodes run in float: outputs were compared within {ISLAND_TOLERANCE:.0%} of the largest (-v: which nodes)"
+)
 
 
 def run_and_show(options: Options, as_json: bool, verbose: bool) -> None:
@@ -38,6 +43,8 @@ def warnings(options: Options, told: report.Report) -> list[str]:
     found = []
     if options.calib == "random":
         found.append(f"{GUESS}; give real samples with --calib FILE")
+    if told.measurement and any(kernel.kernel == Float.__name__ for kernel in told.measurement.per_kernel):
+        found.append(ISLANDS)
     if told.measurement and told.measurement.mismatches:
         found.append(f"{told.measurement.mismatches} output elements differ from integer.onnx: no cost is reported")
     return found

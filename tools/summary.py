@@ -10,8 +10,10 @@ import onnx
 
 from bevel.backends.artifact import Artifact
 from bevel.backends.devices.base import Measurement
+from bevel.backends.islands import Float
+from bevel.backends.program import Program
 from bevel.passes.base import Note
-from bevel.tools import bundle, manifest, report
+from bevel.tools import bundle, manifest, report, vectors
 from bevel.tools.data import GUESS
 from bevel.tools.nodes import describe_nodes
 from bevel.tools.options import Options
@@ -24,6 +26,7 @@ class Findings:
     model: onnx.ModelProto
     canonical: onnx.ModelProto
     integer: onnx.ModelProto
+    program: Program
     artifact: Artifact
     measurement: Measurement | None
     accuracy: report.Accuracy | None
@@ -33,7 +36,7 @@ class Findings:
 
 def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
     """All of the report but its stages, which are not over yet."""
-    notes = [*found.notes, *(guesses(found.integer) if options.calib == "random" else ())]
+    notes = [*found.notes, *islands(found.program), *(guesses(found.integer) if options.calib == "random" else ())]
     graphs = (found.model, found.canonical)
     return report.Report(
         bevel=bundle.version(),
@@ -48,6 +51,12 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
         stages=(),
         files=manifest.hashes(folder),
     )
+
+
+def islands(program: Program) -> list[Note]:
+    """What float kernels mean for the comparison of outputs."""
+    text = f"float kernel: outputs are compared within {vectors.ISLAND_TOLERANCE:.0%} of the largest, not bit for bit"
+    return [Note(call.node, text) for call in program.calls if isinstance(call.kernel, Float)]
 
 
 def guesses(integer: onnx.ModelProto) -> list[Note]:

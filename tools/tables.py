@@ -32,7 +32,8 @@ def show_report(console: Console, report: Report, warnings: Sequence[str] = ()) 
 def show_notes(console: Console, nodes: Iterable[Node]) -> None:
     for node in nodes:
         for note in node.notes:
-            console.print(f"[bold]{escape(node.name)}[/] ({node.op}): {escape(note)}", highlight=False, soft_wrap=True)
+            op = f" ({node.op})" if node.op else ""
+            console.print(f"[bold]{escape(node.name)}[/]{op}: {escape(note)}", highlight=False, soft_wrap=True)
 
 
 def worst_nodes(nodes: Iterable[Node]) -> list[Node]:
