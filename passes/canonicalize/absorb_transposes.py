@@ -4,7 +4,7 @@
 
 A converter from a channels-last framework wraps each convolution in two Transposes. Between them lie regions of
 layout-free operators (`layout.py`). A region moves to the layout of the Transposes around it when that leaves fewer
-Transposes than before; a Transpose on a graph input may stay. Exact.
+Transposes than before, or no more and the region meets a convolution; a Transpose on a graph input may stay. Exact.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import onnx_graphsurgeon as gs
 from bevel.passes.base import Note, Pass, PassResult
 from bevel.passes.canonicalize.edit import alive, append, fresh, is_output, producer, static_shape, variable
 from bevel.passes.canonicalize.layout import data_inputs, is_layout_free, move
-from bevel.passes.canonicalize.merge_transposes import compose, inverse, permutation
+from bevel.passes.canonicalize.linear import LINEAR
+from bevel.passes.canonicalize.merge_transposes import compose, inverse, permutation, reduced_axes
 
 
 class Region(NamedTuple):
@@ -31,7 +32,7 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True)
 class AbsorbTransposes(Pass):
-    """Requires static shapes. Leaves no more Transposes than it found, and fewer exactly when it says `modified`."""
+    """Requires static shapes. Leaves no more Transposes than it found."""
 
     name: ClassVar[str] = "absorb-transposes"
 
@@ -40,17 +41,39 @@ class AbsorbTransposes(Pass):
         while (found := next(profitable(graph), None)) is not None:
             region, perm, gain = found
             relayout(graph, region, perm)
-            notes.append(Note(region.nodes[0].name, f"changed layout with its neighbours: {gain} Transposes less"))
+            effect = f"{gain} Transposes less" if gain else "they meet the linear nodes before them"
+            notes.append(Note(region.nodes[0].name, f"changed layout with its neighbours: {effect}"))
             graph.cleanup().toposort()
         return PassResult(graph, bool(notes), notes)
 
 
 def profitable(graph: gs.Graph) -> Iterator[tuple[Region, list[int], int]]:
-    """The regions that some layout suits better, with that layout and the Transposes it saves."""
+    """The regions that some layout suits better, with that layout and the Transposes it saves.
+
+    Where nothing is saved or lost, a region right behind linear nodes moves too: scales and activations then meet them.
+    """
     for region in find_regions(graph):
         perm, gain = best_layout(graph, region)
-        if gain > 0:
+        if gain > 0 or (perm and gain == 0 and follows_linear(graph, region, perm)):
             yield region, perm, gain
+
+
+def follows_linear(graph: gs.Graph, region: Region, perm: list[int]) -> bool:
+    """Whether all that enters comes from linear nodes through Transposes by `perm`, which then vanish from there.
+
+    So nothing is put before the region, and no later step can move it back.
+    """
+    inside = {id(node) for node in region.nodes}
+    makers = [producer(tensor) for tensor in region.entries]
+    for tensor, maker in zip(region.entries, makers, strict=True):
+        if maker is None or maker.op != "Transpose" or permutation(maker) != perm:
+            return False
+        source = producer(maker.inputs[0])
+        if source is None or source.op not in LINEAR or is_output(graph, tensor):
+            return False
+        if any(id(reader) not in inside for reader in tensor.outputs):
+            return False
+    return bool(makers)
 
 
 def find_regions(graph: gs.Graph) -> list[Region]:
@@ -100,11 +123,12 @@ def best_layout(graph: gs.Graph, region: Region) -> tuple[list[int], int]:
     """The layout that removes most Transposes, and how many; ([], 0) where there are none around."""
     before = [permutation(t.inputs[0]) for t in region.entries if t.inputs and t.inputs[0].op == "Transpose"]
     behind = [inverse(permutation(node)) for t in region.exits for node in t.outputs if node.op == "Transpose"]
-    candidates = {tuple(perm) for perm in (*before, *behind)}
+    # A Transpose that has become an identity waits for RemoveIdentity and is nothing to gain.
+    candidates = {tuple(perm) for perm in (*before, *behind) if perm != sorted(perm)}
     gains = {perm: saving(graph, region, list(perm)) for perm in sorted(candidates)}
     if not gains:
         return [], 0
-    best = max(gains, key=lambda perm: gains[perm])
+    best = max(gains, key=lambda perm: (gains[perm], perm in {tuple(one) for one in before}))
     return list(best), gains[best]
 
 
@@ -121,7 +145,8 @@ def saving(graph: gs.Graph, region: Region, perm: list[int]) -> int:
     for tensor in region.exits:
         outside = [reader for reader in tensor.outputs if id(reader) not in inside]
         transposes = [reader for reader in outside if reader.op == "Transpose"]
-        total -= int(is_output(graph, tensor) or len(transposes) < len(outside))
+        absorbing = [reader for reader in outside if reduced_axes(reader, perm) is not None]
+        total -= int(is_output(graph, tensor) or len(transposes) + len(absorbing) < len(outside))
         total += sum(permutation(reader) == inverse(perm) for reader in transposes)
     return total
 

@@ -11,6 +11,8 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from bevel.calib.errors import UserError
+
 Array = NDArray[Any]
 ERROR_ONLY = 3  # onnxruntime's log level: its warnings about shapes and unused initializers are not for the user
 
@@ -82,7 +84,8 @@ def check_equivalence(
     """Run both models on each sample ({input name: array}) and compare every output.
 
     The default tolerance is `FLOAT_TOLERANCE`, or `QUANTIZED_TOLERANCE` where `before` quantizes.
-    Raises AssertionError naming the worst output: a rewrite is wrong, which is a bug of ours.
+    Raises AssertionError naming the worst output: a rewrite is wrong, which is a bug of ours. Raises UserError where
+    onnxruntime cannot run `before` itself.
     """
     bound = tolerance or (QUANTIZED_TOLERANCE if quantizes(before) else FLOAT_TOLERANCE)
     expected_session, found_session = open_session(before), open_session(after)
@@ -90,13 +93,23 @@ def check_equivalence(
     if names != [output.name for output in found_session.get_outputs()]:
         raise AssertionError(f"canonicalization changed the outputs {names}")
     for sample in samples:
-        expected, found = expected_session.run(names, dict(sample)), found_session.run(names, dict(sample))
+        expected, found = run_given(expected_session, names, sample), found_session.run(names, dict(sample))
         excesses = {name: excess(one, other, bound) for name, one, other in zip(names, expected, found, strict=True)}
         worst = max(excesses, key=lambda name: excesses[name])
         if excesses[worst] > 1:
             raise AssertionError(
                 f"canonicalization changed output {worst}: {excesses[worst]:.3g} times the allowed {bound}"
             )
+
+
+def run_given(session: ort.InferenceSession, names: list[str], sample: Mapping[str, Array]) -> list[Array]:
+    """The outputs of the model as it was given to us."""
+    try:
+        results: list[Array] = session.run(names, dict(sample))
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"onnxruntime cannot run the model as it was given: {reason}") from error
+    return results
 
 
 def excess(expected: Array, found: Array, tolerance: Tolerance) -> float:

@@ -1,0 +1,182 @@
+"""Each way a file can be wrong ends in one line that names it."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from bevel.calib.errors import UserError
+from bevel.passes.load import fix_batch, load_model
+
+HEADER = '<ir_version: 8, opset_import: ["" : 17]>\n'
+GOOD = HEADER + "g (float[N,3] x) => (float[N,3] y) { y = Relu(x) }"
+
+
+def written(folder: Path, model: onnx.ModelProto) -> Path:
+    file = folder / "model.onnx"
+    file.write_bytes(model.SerializeToString())
+    return file
+
+
+def with_weights() -> onnx.ModelProto:
+    model = onnx.parser.parse_model(HEADER + "g (float[1,4] x, float[4,4] w) => (float[1,4] y) { y = MatMul(x, w) }")
+    model.graph.initializer.append(numpy_helper.from_array(np.eye(4, dtype=np.float32), "w"))
+    return model
+
+
+def external(location: str, offset: int = 0, length: int = 64) -> onnx.ModelProto:
+    model = with_weights()
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": location, "offset": str(offset), "length": str(length)}.items():
+        tensor.external_data.add(key=key, value=value)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "is empty"),
+        (b"PK\x03\x04 a zip file of some kind", "not an ONNX file"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr': '<f4'}", "not an ONNX file"),
+        (onnx.parser.parse_model(GOOD).SerializeToString()[:-9], "cut short or damaged"),
+        (onnx.parser.parse_model(GOOD).SerializeToString()[:2], "cut short or damaged"),
+    ],
+)
+def test_a_file_that_is_no_whole_model_is_refused(tmp_path, data, reason) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=reason) as caught:
+        load_model(file)
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        load_model(tmp_path / "none.onnx")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_model(tmp_path)
+
+
+def test_a_file_beyond_two_gigabytes_is_refused_unread(tmp_path) -> None:
+    file = tmp_path / "model.onnx"
+    with file.open("wb") as stream:
+        stream.truncate(2**31)  # sparse: no disk is used
+    with pytest.raises(UserError, match="2 GB"):
+        load_model(file)
+
+
+def test_external_data_beside_the_model_is_brought_in(tmp_path) -> None:
+    (tmp_path / "w.bin").write_bytes(np.eye(4, dtype=np.float32).tobytes())
+    model = load_model(written(tmp_path, external("w.bin")))
+    assert np.array_equal(numpy_helper.to_array(model.graph.initializer[0]), np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("/etc/hostname", "outside the model's folder"),
+        ("../w.bin", "outside the model's folder"),
+        ("a/../../w.bin", "outside the model's folder"),
+        ("link.bin", "outside the model's folder"),
+        ("none.bin", "is missing"),
+        ("", "is missing"),
+        ("short.bin", "is cut short"),
+    ],
+)
+def test_external_data_elsewhere_missing_or_short_is_refused(tmp_path, location, reason) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "w.bin").write_bytes(bytes(64))
+    (folder / "link.bin").symlink_to(tmp_path / "w.bin")
+    (folder / "short.bin").write_bytes(bytes(60))
+    with pytest.raises(UserError, match=reason):
+        load_model(written(folder, external(location)))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("g (float[1,3] x) => () { y = Relu(x) }", "has no outputs"),
+        ("g (float[1,3] x) => (float[1,3] y) { y = NoSuchOperator(x) }", "onnxruntime cannot load it"),
+        ("g (float[1,3] x) => (float[1,3] y) { y = Relu(z) }", "onnxruntime cannot load it"),
+        (
+            "g (bool c) => (float[1] y) { [choice] y = If(c) <"
+            "then_branch = t () => (float[1] a) { a = Constant <value_floats = [1.0]> () },"
+            "else_branch = e () => (float[1] b) { b = Constant <value_floats = [2.0]> () }> }",
+            "node choice is a If",
+        ),
+        ("g (string[1] x) => (string[1] y) { y = Identity(x) }", "no tensor of numbers"),
+        ("g (seq(float[1]) x) => (float[1] y) { i = Constant <value_int = 0> ()\n y = SequenceAt(x, i) }", "no tensor"),
+    ],
+)
+def test_a_graph_that_cannot_be_compiled_is_refused(tmp_path, text, reason) -> None:
+    with pytest.raises(UserError, match=reason) as caught:
+        load_model(written(tmp_path, onnx.parser.parse_model(HEADER + text)))
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_listed_among_the_inputs_are_no_inputs(tmp_path) -> None:
+    model = with_weights()
+    model.ir_version = 3
+    loaded = load_model(written(tmp_path, model))
+    assert [value.name for value in loaded.graph.input] == ["x"]
+
+
+def test_the_file_stays_as_it_is(tmp_path) -> None:
+    file = written(tmp_path, with_weights())
+    before = file.read_bytes()
+    load_model(file)
+    assert file.read_bytes() == before
+
+
+def sizes(model: onnx.ModelProto) -> list[list[int]]:
+    return [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.input]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "dims", "expected"),
+    [
+        ("float[N,3] x", {}, [[2, 3]]),
+        ("float[?,3] x", {}, [[2, 3]]),
+        ("float[4,3] x", {}, [[4, 3]]),
+        ("float x", {}, [[]]),
+        ("float[N,3] x, float[1,N,8] h", {}, [[2, 3], [1, 2, 8]]),
+        ("float[N,T] x, float[N,T,4] z", {"T": 7}, [[2, 7], [2, 7, 4]]),
+        ("float[N,3] x", {"N": 5}, [[5, 3]]),
+        ("float[N,?] x", {"x:1": 9}, [[2, 9]]),
+    ],
+)
+def test_dynamic_dimensions_get_their_size(inputs, dims, expected) -> None:
+    model = onnx.parser.parse_model(f"{HEADER}g ({inputs}) => (float y) {{ y = Relu(x) }}")
+    before = model.SerializeToString()
+    assert sizes(fix_batch(model, 2, dims)) == expected
+    assert model.SerializeToString() == before
+
+
+@pytest.mark.parametrize(
+    ("inputs", "batch", "dims", "reason"),
+    [
+        ("float[N,T] x", 1, {}, "dimension 1 .T. is dynamic"),
+        ("float[N,?] x", 1, {}, "x:1=N"),
+        ("float[N,3] x", 1, {"T": 3}, "no dynamic dimension T; the model has: N"),
+        ("float[1,3] x", 1, {"T": 3}, "the model has: none"),
+        ("float[N,3] x", 0, {}, "must be 1 or more, not 0"),
+        ("float[N,T] x", 1, {"T": -4}, "must be 1 or more, not -4"),
+        ("float[] x", 1, {}, "its rank is unknown"),
+    ],
+)
+def test_dimensions_that_cannot_be_fixed_are_named(inputs, batch, dims, reason) -> None:
+    model = onnx.parser.parse_model(f"{HEADER}g ({inputs}) => (float y) {{ y = Relu(x) }}")
+    if "rank" in reason:
+        model.graph.input[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(UserError, match=reason):
+        fix_batch(model, batch, dims)
+
+
+def test_shapes_of_another_batch_are_forgotten() -> None:
+    model = onnx.parser.parse_model(HEADER + "g (float[N,3] x) => (float[9,3] y) { y = Relu(x) }")
+    assert not fix_batch(model, 2).graph.output[0].type.tensor_type.HasField("shape")
