@@ -17,6 +17,7 @@ from bevel.backends.firmware import build_firmware
 from bevel.backends.memory import Plan
 from bevel.backends.program import Port, Program
 from bevel.backends.sizes import STACK_FLAGS, Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
+from bevel.backends.specialize import helper_text, specialize
 from bevel.backends.target import Target
 from bevel.backends.toolchain import Preference, Toolchain, ToolError, for_target
 from bevel.calib.errors import UserError
@@ -46,6 +47,7 @@ def build(
     """
     chosen = options or BuildOptions()
     toolchain = for_target(target, chosen.compiler)
+    program = specialize(program, target)
     plan = memory.plan(program, chosen.in_place)
     with full_disk_named(folder):
         return build_files(program, target, folder, vectors, toolchain, plan)
@@ -100,7 +102,10 @@ def compile_all(program: Program, target: Target, folder: Path, toolchain: Toolc
     functions = {symbol: kernel.build(symbol) for symbol, kernel in generated.kernels.items()}
     own = [f"{name}.c", f"{name}_weights.c"]
     if target.llvm is None:
-        text = c_source(functions, generated.aliasing)
+        headers = {kernel.header for kernel in generated.kernels.values() if kernel.header is not None}
+        for header in headers:
+            (folder / header).write_text(helper_text(header), encoding="utf-8")
+        text = c_source(functions, generated.aliasing, headers)
         (folder / f"{name}_kernels.c").write_text(text, encoding="utf-8")
         own.append(f"{name}_kernels.c")
     objects = [toolchain.compile(source, folder, (STACK_FLAGS[toolchain.kind],)) for source in own]

@@ -72,6 +72,11 @@ class Kernel(ABC):
         """Whether the output may overwrite the first input: each element is read before its place is written."""
         return False
 
+    @property
+    def header(self) -> str | None:
+        """The C header in `backends/kernels/c/` whose functions the PrimFunc calls; such a kernel has no LLVM route."""
+        return None
+
     def roles(self, *roles: Role) -> tuple[Operand, ...]:
         return tuple(operand for operand in self.operands() if operand.role in roles)
 

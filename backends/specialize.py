@@ -1,0 +1,48 @@
+"""Choose, for each call, the kernel that uses what the target can do; the plain kernel is what remains.
+
+A specialised kernel is a kernel like any other, in a file of its own beside the plain one (`conv_dsp.py` beside
+`conv.py`): other loops, constants packed for them, perhaps scratch, and the same results bit for bit. Its rule looks
+at a call and answers with the kernel and its constants, or with the reason why it does not apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.resources import files
+from typing import NamedTuple
+
+from bevel.backends.kernel import Array, Kernel
+from bevel.backends.program import Call, Program
+from bevel.backends.target import Target
+
+
+class Special(NamedTuple):
+    """A kernel that computes the same as the plain one, and its constants in operand order."""
+
+    kernel: Kernel
+    constants: tuple[Array, ...]
+
+
+Rule = Callable[[Call, Target], Special | str]
+
+# Asked in order; the first that applies wins.
+RULES: tuple[Rule, ...] = ()
+
+
+def specialize(program: Program, target: Target) -> Program:
+    """`program` with the fastest kernel that applies to each call on `target`."""
+    return replace(program, calls=tuple(specialized(call, target) for call in program.calls))
+
+
+def specialized(call: Call, target: Target) -> Call:
+    for rule in RULES:
+        found = rule(call, target)
+        if isinstance(found, Special):
+            return replace(call, kernel=found.kernel, constants=found.constants)
+    return call
+
+
+def helper_text(header: str) -> str:
+    """The text of a C header of `backends/kernels/c/`."""
+    return files("bevel.backends.kernels").joinpath("c", header).read_text(encoding="utf-8")
