@@ -65,7 +65,7 @@ class Lowering:
     def value(self, tensor: gs.Tensor) -> Value:
         """Where `tensor` is; a constant becomes a buffer in flash."""
         if tensor.name not in self.values and isinstance(tensor, gs.Constant):
-            array = np.ascontiguousarray(tensor.values)
+            array = np.asarray(tensor.values, order="C")  # 0-d stays 0-d
             name = self.new_buffer(tensor.name, array.shape, str(array.dtype))
             self.constants[name] = array
             self.values[tensor.name] = Value(name, array.shape, onnx_order(array.ndim))
@@ -106,7 +106,7 @@ class Lowering:
         if written.size != prod(shape):
             raise ValueError(f"{node.name}: {kernel} writes {written.size} elements, not {shape}")
         buffer = self.new_buffer(output.name, tuple(shape[axis] for axis in order), written.dtype)
-        packed = tuple(np.ascontiguousarray(array) for array in constants)
+        packed = tuple(np.asarray(array, order="C") for array in constants)
         self.calls.append(Call(node.name, kernel, tuple(inputs), packed, buffer))
         self.values[output.name] = Value(buffer, shape, order)
 

@@ -49,6 +49,14 @@ class Weight:
     scale: Array  # shape () or [channels]
     axis: int
 
+    @property
+    def reals(self) -> Array:
+        """The float64 values that the integers stand for."""
+        others = [place for place in range(self.codes.ndim) if place != self.axis]
+        scale = np.expand_dims(self.scale, others) if self.scale.ndim else self.scale
+        result: Array = self.codes * scale.astype(np.float64)
+        return result
+
 
 class Match(NamedTuple):
     """A float operator and the tensors that its sum, product or selection reads."""
@@ -77,7 +85,7 @@ class Site:
         return tuple(self.output.shape)
 
     def constant(self, role: str, values: Array) -> gs.Constant:
-        return gs.Constant(f"{self.name}/{role}", np.ascontiguousarray(values))
+        return gs.Constant(f"{self.name}/{role}", np.asarray(values, order="C"))  # 0-d stays 0-d
 
     def call(self, op: str, inputs: Sequence[gs.Tensor], attrs: Mapping[str, Any]) -> list[gs.Node]:
         """A call of the model-local function `op`, under the float operator's name."""

@@ -35,8 +35,8 @@ class Concat(Operator):
                     moved = gs.Variable(f"{site.name}/part{index}", np.int8, list(part.tensor.shape))
                     nodes += rescale(f"{site.name}/rescale{index}", part, moved, site.scale, site.result)
                     parts.append(moved)
-                case Weight():
-                    return Reason("a quantized constant among its inputs has no integer spelling yet")
+                case Weight() as constant:
+                    parts.append(site.constant(f"part{index}", stored(constant.reals, site.scale, site.result)))
                 case values:
                     parts.append(site.constant(f"part{index}", stored(values, site.scale, site.result)))
         return [*nodes, *site.standard(parts)]

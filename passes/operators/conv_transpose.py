@@ -80,8 +80,6 @@ class ConvTranspose(Operator):
         steps = geometry(site.node, len(window))
         extra = [int(v) for v in site.node.attrs.get("output_padding", [0] * len(window))]
         border = borders(window, steps["dilations"], steps["pads"], extra, steps["strides"])
-        if min(border) < 0:
-            return Reason("it cuts off more than its kernel reaches")
         weight, *per_channel = sums.constants(site, trailing=len(window))
         weight.values = np.ascontiguousarray(turned(sums.weights, groups))
         inputs = [
@@ -135,7 +133,10 @@ def turned(weights: Array, groups: int) -> Array:
 def borders(
     window: tuple[int, ...], dilations: list[int], pads: list[int], extra: list[int], strides: list[int]
 ) -> list[int]:
-    """Pads around the spread image, all begins then all ends; the gap behind the last pixel counts towards the end."""
+    """Pads around the spread image, all begins then all ends; the gap behind the last pixel counts towards the end.
+
+    Negative where more is cut off than the kernel reaches; ONNX's Pad crops then.
+    """
     axes = range(len(window))
     reach = [dilations[axis] * (window[axis] - 1) for axis in axes]
     begin = [reach[axis] - pads[axis] for axis in axes]

@@ -14,12 +14,12 @@ from bevel.passes.operators.conv import edges, geometry, image_shape, two_dimens
 
 
 class MaxPool(Operator):
-    float_ops: ClassVar = frozenset({"MaxPool"})
+    float_ops: ClassVar = frozenset({"MaxPool", "GlobalMaxPool"})
     integer_op: ClassVar = "MaxPool"
     ties: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
-        if node.op != "MaxPool":
+        if node.op not in self.float_ops:
             return None
         if len(node.outputs) > 1:
             return Reason("its second output, the indices, has no integer kernel")
@@ -33,7 +33,8 @@ class MaxPool(Operator):
         x = site.inputs[0]
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
-        return site.standard([x.tensor])
+        whole_image = {"kernel_shape": list(x.tensor.shape[2:])} if site.node.op == "GlobalMaxPool" else site.node.attrs
+        return [gs.Node("MaxPool", site.name, dict(whole_image), [x.tensor], [site.output])]
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]

@@ -84,7 +84,8 @@ def store_constants(
         if not isinstance(tensor, gs.Constant) or tensor.values.dtype != np.float32 or index == bias_index:
             continue
         if axis is None:
-            replace_input(match, tensor, dequantized(graph, tensor, per_tensor(tensor.values), stored))
+            quant = tied_quant(operator, match, tensor, scales) or per_tensor(tensor.values)
+            replace_input(match, tensor, dequantized(graph, tensor, quant, stored))
             continue
         values = tensor.values.astype(np.float64)
         bias = match.inputs[bias_index] if bias_index is not None and bias_index < len(match.inputs) else None
@@ -102,6 +103,14 @@ def store_constants(
             replace_input(match, bias, integer_bias(graph, bias.name, match.node.name, corrected, bias_scale))
         replace_input(match, tensor, dequantized(graph, tensor, quant, stored))
     return notes
+
+
+def tied_quant(operator: Operator, match: Match, tensor: gs.Constant, scales: Scales) -> TensorQuant | None:
+    """The quantization that a constant must share with the operator's other inputs (Concat), if it must."""
+    tied = operator.tied(match)
+    if all(one is not tensor for one in tied):
+        return None
+    return next((scales.quants[one.name] for one in tied if one.name in scales.quants), None)
 
 
 def scheme_along(axis: int) -> Scheme:
@@ -159,7 +168,7 @@ def dequantized(
     graph: gs.Graph, tensor: gs.Constant, quant: TensorQuant, stored: dict[tuple[str, bytes], gs.Variable]
 ) -> gs.Variable:
     """`tensor` as integers behind a DequantizeLinear; tensors that share values and scales share the integers."""
-    key = (tensor.name, quant.scale.tobytes())
+    key = (tensor.name, quant.scale.tobytes() + quant.zero_point.tobytes())
     if key not in stored:
         name = tensor.name if all(known != tensor.name for known, _ in stored) else f"{tensor.name}/{len(stored)}"
         axis = {"axis": quant.scheme.granularity.axis} if isinstance(quant.scheme.granularity, PerChannel) else {}
