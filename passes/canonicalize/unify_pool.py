@@ -62,6 +62,8 @@ def pool_attributes(node: gs.Node) -> dict[str, Any] | str:
     counts = bool(node.attrs.get("count_include_pad", 0))
     if any(len(tensor.outputs) for tensor in node.outputs[1:]):
         return "its indices are used, and they depend on the padding"
+    if node.attrs.get("auto_pad", "NOTSET").startswith("SAME") and any(map(skips_ends, spatial)):
+        return "auto_pad SAME with strides wider than its windows: runtimes disagree on where the windows lie"
     grown = [grow(axis, windows) for axis, windows in zip(padded, outputs, strict=True)]
     if [axis.windows for axis in grown] != list(outputs):
         return "its padding gives no output of the inferred size"
@@ -74,6 +76,11 @@ def pool_attributes(node: gs.Node) -> dict[str, Any] | str:
     if node.op == "AveragePool":
         attrs["count_include_pad"] = int(counts and any(map(any, pads)))
     return attrs
+
+
+def skips_ends(axis: Axis) -> bool:
+    """Whether the windows of auto_pad SAME cover less than the input: onnxruntime then crops where others do not."""
+    return (-(-axis.size // axis.stride) - 1) * axis.stride + axis.extent < axis.size
 
 
 def grow(axis: Axis, windows: int) -> Axis:
