@@ -1,0 +1,108 @@
+"""Which of several equal kernels to take, and how to compile it: a choice that was measured, never guessed twice.
+
+A kernel whose speed depends on numbers that its results do not depend on (tile sizes, unrolling, an order of loops)
+keeps them as fields, and says which other values are worth a try:
+
+    @dataclass(frozen=True)
+    class ConvDsp(Kernel):
+        ...
+        pixels: int = 2
+
+        def variants(self) -> Iterable[Kernel]:
+            return (replace(self, pixels=pixels) for pixels in (1, 4))
+
+Every kernel can moreover be compiled with each set of flags in FLAGS; on small cores that matters as much as the tiles.
+`search.py` measures candidates, `tuned.py` remembers what it found, and `choose` here puts it into a program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Literal, Protocol, runtime_checkable
+
+from bevel.backends.kernel import Array, Kernel, Role
+from bevel.backends.program import Call, Program
+
+Flags = tuple[str, ...]
+
+# Beyond toolchain.C_FLAGS, which these follow and override. gcc's scheduler before register allocation costs spills
+# where a kernel uses all registers.
+FLAGS: Mapping[Literal["gcc", "zig"], tuple[Flags, ...]] = {
+    "gcc": (
+        (),
+        ("-fno-schedule-insns",),
+        ("-O2", "-fno-schedule-insns"),
+        ("-O2",),
+        ("-O2", "-fno-tree-pre", "-fno-schedule-insns"),
+        ("-O2", "-fno-ivopts", "-fno-schedule-insns"),
+    ),
+    "zig": ((), ("-O2",), ("-Os",)),
+}
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """A kernel with variants."""
+
+    def variants(self) -> Iterable[Kernel]:
+        """Other kernels worth a try, likeliest first: the same inputs, outputs and results bit for bit.
+
+        They take the same constants too, unless the kernel is also `Repacking`. Scratch may differ.
+        """
+        ...
+
+
+@runtime_checkable
+class Repacking(Tunable, Protocol):
+    """A tunable kernel whose variants want their constants in another order."""
+
+    def repack(self, constants: tuple[Array, ...], variant: Kernel) -> tuple[Array, ...]:
+        """This kernel's `constants` as `variant`, one of `variants`, takes them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How one kernel is to be built."""
+
+    kernel: Kernel
+    flags: Flags = ()
+
+
+Choices = Mapping[Kernel, Choice]  # by the kernel that `specialize` had chosen
+
+
+def candidates(kernel: Kernel, compiler: Literal["gcc", "zig"]) -> list[Choice]:
+    """Every choice there is for `kernel`: itself, then those with few things changed, then the others."""
+    kernels = (kernel, *variants(kernel))
+    pairs = product(enumerate(kernels), enumerate(FLAGS[compiler]))
+    ordered = sorted(pairs, key=lambda pair: (pair[0][0] + pair[1][0], pair[0][0]))
+    return [Choice(variant, flags) for (_, variant), (_, flags) in ordered]
+
+
+def variants(kernel: Kernel) -> Iterator[Kernel]:
+    """The variants of a tunable kernel, without repeats and without itself; none of any other."""
+    if isinstance(kernel, Tunable):
+        yield from (found for found in dict.fromkeys(kernel.variants()) if found != kernel)
+
+
+def choose(program: Program, choices: Choices) -> tuple[Program, dict[Kernel, Flags]]:
+    """`program` with its kernels as chosen, and the flags of those that have any; other kernels stay as they are."""
+    calls = tuple(chosen(call, choices) for call in program.calls)
+    flags = {choice.kernel: choice.flags for choice in choices.values() if choice.flags}
+    return replace(program, calls=calls), flags
+
+
+def chosen(call: Call, choices: Choices) -> Call:
+    """Raises ValueError for a variant that is not a drop-in for the call's kernel: our bug."""
+    kernel, choice = call.kernel, choices.get(call.kernel)
+    if choice is None or choice.kernel == kernel:
+        return call
+    edges = (Role.INPUT, Role.OUTPUT)
+    if choice.kernel.roles(*edges) != kernel.roles(*edges):
+        raise ValueError(f"{choice.kernel} has other inputs or outputs than {kernel}")
+    if isinstance(kernel, Repacking):
+        return replace(call, kernel=choice.kernel, constants=kernel.repack(call.constants, choice.kernel))
+    return replace(call, kernel=choice.kernel)
