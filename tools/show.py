@@ -26,7 +26,7 @@ ISLANDS = (
 def run_and_show(options: Options, as_json: bool, verbose: bool) -> None:
     """Run and print. Exits with 1 where the device computed something else than integer.onnx: a bug of ours."""
     quiet_libraries()
-    with Bars() if sys.stderr.isatty() else nullcontext(Silent()) as display:
+    with Bars(Console(stderr=True)) if sys.stderr.isatty() else nullcontext(Silent()) as display:
         told = compile_model(options, Stages(display))
     console = Console()
     if as_json:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+
 from bevel.tools.report import Stage
 
 Advance = Callable[[int, int], None]  # (done, total)
@@ -18,8 +21,6 @@ class Display(Protocol):
     def begin(self, stage: str) -> None: ...
 
     def advance(self, done: int, total: int) -> None: ...
-
-    def end(self, stage: str, seconds: float) -> None: ...
 
 
 class Silent:
@@ -31,26 +32,24 @@ class Silent:
     def advance(self, done: int, total: int) -> None:
         pass
 
-    def end(self, stage: str, seconds: float) -> None:
-        pass
-
 
 class Bars:
     """One progress bar on stderr that names the stage and the time it has left, and is gone at the end."""
 
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    def __init__(self, console: Console) -> None:
         self._progress = Progress(
             TextColumn("{task.description:<13}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
         )
         self._task = self._progress.add_task("", total=None)
+
+    @property
+    def tasks(self) -> list[Task]:
+        return self._progress.tasks
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -62,13 +61,11 @@ class Bars:
         self._progress.stop()
 
     def begin(self, stage: str) -> None:
-        self._progress.reset(self._task, description=stage, total=None, completed=0)
+        self._progress.remove_task(self._task)  # a task keeps its total for good
+        self._task = self._progress.add_task(stage, total=None)
 
     def advance(self, done: int, total: int) -> None:
         self._progress.update(self._task, completed=done, total=total)
-
-    def end(self, stage: str, seconds: float) -> None:
-        self._progress.console.print(f"{stage:<13} {seconds:7.2f} s")
 
 
 @dataclass
@@ -88,4 +85,3 @@ class Stages:
         start = time.perf_counter()
         yield self.display.advance
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-        self.display.end(name, self.seconds[name])
