@@ -21,6 +21,7 @@ from bevel.calib.observe import model_inputs
 from bevel.passes.load import load_model
 from bevel.passes.partition import partition
 from bevel.tools import bundle, devices, manifest, report, summary, tables, vectors
+from bevel.tools.interruption import heeded
 from bevel.tools.manifest import Manifest
 from bevel.tools.quiet import quiet_libraries
 
@@ -56,7 +57,8 @@ def measure_bundle(
     with TemporaryDirectory(prefix="bevel-") as name:
         if data is not None:
             built, tests = rebuild(folder, made, target, Path(name), data, count)
-        measured = device.measure(built, tests)
+        with heeded():
+            measured = device.measure(built, tests)
     return summary.device(measured), summary.measurement(measured, built)
 
 

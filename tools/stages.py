@@ -12,6 +12,7 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 
+from bevel.tools.interruption import heeded
 from bevel.tools.report import Stage
 
 Advance = Callable[[int, int], None]  # (done, total)
@@ -83,5 +84,6 @@ class Stages:
         """Time the body as stage `name`; yields what the body calls with (done, total)."""
         self.display.begin(name)
         start = time.perf_counter()
-        yield self.display.advance
+        with heeded():
+            yield self.display.advance
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

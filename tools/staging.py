@@ -7,6 +7,7 @@ is replaced.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -35,6 +36,10 @@ def staged(output: Path, sources: tuple[Path, ...]) -> Iterator[Path]:
         yield folder
         output.parent.mkdir(parents=True, exist_ok=True)
         _swap(folder, output)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"the disk is full: {output} could not be written") from error
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

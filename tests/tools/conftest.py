@@ -51,7 +51,7 @@ def inputs(tmp_path: Path) -> Path:
     folder = tmp_path / "mine"
     folder.mkdir()
     onnx.save(tiny_model(), folder / "model.onnx")
-    np.savez(folder / "calib.npz", **samples())
+    np.savez(folder / "calib.npz", allow_pickle=False, **samples())
     return folder
 
 

@@ -44,7 +44,7 @@ def built(
     """A bundle, measured on the simulated core."""
     folder = tmp_path_factory.mktemp("built")
     onnx.save(make_model(), folder / "model.onnx")
-    np.savez(folder / "calib.npz", **make_samples())
+    np.savez(folder / "calib.npz", allow_pickle=False, **make_samples())
     assert main(command(folder, folder / "out")) == 0
     return folder / "out"
 

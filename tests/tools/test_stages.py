@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import io
 
 import pytest
@@ -39,12 +40,21 @@ def test_a_stage_that_fails_is_not_listed() -> None:
 
 
 def test_a_bar_starts_again_with_each_stage_and_is_gone_at_the_end() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=80)
     with Bars(console) as bars:
         stages = Stages(bars)
         with stages("observe") as advance:
             advance(256, 256)
         with stages("build"):
             assert [(task.description, task.total) for task in bars.tasks] == [("build", None)]
-    text = console.file.getvalue()
+    text = written.getvalue()
     assert text.endswith("\x1b[2K") and "error" not in text
+
+
+def test_an_interruption_that_a_callback_lost_ends_its_stage() -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Stages()("measure"):
+        ctypes.CFUNCTYPE(None)(interrupted)()
