@@ -1,9 +1,14 @@
-"""An integer graph as the backends see it: buffers, and kernel calls in execution order. No ONNX here."""
+"""An integer graph as the backends see it: buffers, and kernel calls in execution order. No ONNX here.
+
+A call reads and writes buffers from their first byte on, or from a byte offset that it states: rows of an image are
+bytes in a row, so that a call on a band of rows is an ordinary call of a kernel for a lower image.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,23 +28,51 @@ class Buffer:
         return prod(self.shape) * int(np.dtype(self.dtype).itemsize)
 
 
+class Span(NamedTuple):
+    """Bytes [first, end) of a buffer."""
+
+    buffer: str
+    first: int
+    end: int
+
+
 @dataclass(frozen=True)
 class Call:
-    """One kernel call: `node` names the integer graph's node it computes."""
+    """One kernel call: `node` names the integer graph's node it computes.
+
+    Operands may be parts of buffers: `input_starts` and `output_start` are the bytes of the buffers that come before
+    them. Without `input_starts` every input starts its buffer.
+    """
 
     node: str
     kernel: Kernel
     inputs: tuple[str, ...]  # buffer names, in operand order
     constants: tuple[Array, ...]
     output: str
+    input_starts: tuple[int, ...] = ()
+    output_start: int = 0
 
     def __post_init__(self) -> None:
+        if not self.input_starts:
+            object.__setattr__(self, "input_starts", (0,) * len(self.inputs))
         declared = self.kernel.roles(Role.CONSTANT)
         found = [(array.shape, str(array.dtype)) for array in self.constants]
         if found != [(operand.shape, operand.dtype) for operand in declared]:
             raise ValueError(f"{self.node}: constants {found} are not those of {self.kernel}")
         if len(self.inputs) != len(self.kernel.roles(Role.INPUT)):
             raise ValueError(f"{self.node}: {len(self.inputs)} inputs given to {self.kernel}")
+        if len(self.input_starts) != len(self.inputs):
+            raise ValueError(f"{self.node}: {len(self.input_starts)} starts given for {len(self.inputs)} inputs")
+
+    def reads(self) -> list[Span]:
+        """What is read of each input."""
+        operands = self.kernel.roles(Role.INPUT)
+        given = zip(self.inputs, self.input_starts, operands, strict=True)
+        return [Span(name, start, start + operand.bytes) for name, start, operand in given]
+
+    def writes(self) -> Span:
+        (operand,) = self.kernel.roles(Role.OUTPUT)
+        return Span(self.output, self.output_start, self.output_start + operand.bytes)
 
 
 @dataclass(frozen=True)
@@ -70,11 +103,25 @@ class Program:
 
     def run(self, arrays: dict[str, Array]) -> dict[str, Array]:
         """The reference interpretation, by each kernel's `reference`: {input name: array} to {output name: array}."""
-        values = self.constants | {port.buffer: np.ascontiguousarray(arrays[port.name]) for port in self.inputs}
+        held = {port.buffer: arrays[port.name] for port in self.inputs} | self.constants
+        memory = {name: np.zeros(buffer.bytes, np.uint8) for name, buffer in self.buffers.items()}
+        for name, array in held.items():
+            memory[name][: array.nbytes] = as_bytes(array)
         for call in self.calls:
-            operands = call.kernel.roles(Role.INPUT)
             given = [
-                values[name].reshape(operand.shape) for name, operand in zip(call.inputs, operands, strict=True)
+                memory[name][first:end].view(operand.dtype).reshape(operand.shape)
+                for (name, first, end), operand in zip(call.reads(), call.kernel.roles(Role.INPUT), strict=True)
             ]
-            values[call.output] = call.kernel.reference(*given, *call.constants)
-        return {port.name: values[port.buffer].reshape(port.shape) for port in self.outputs}
+            name, first, end = call.writes()
+            memory[name][first:end] = as_bytes(call.kernel.reference(*given, *call.constants))
+        return {port.name: as_array(memory[port.buffer], port) for port in self.outputs}
+
+
+def as_bytes(array: Array) -> Array:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def as_array(memory: Array, port: Port) -> Array:
+    size = prod(port.shape) * int(np.dtype(port.dtype).itemsize)
+    result: Array = memory[:size].view(port.dtype).reshape(port.shape)
+    return result
