@@ -19,6 +19,7 @@ import onnx_graphsurgeon as gs
 from bevel.calib.arithmetic import Output
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
+from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.operators import OPERATORS, find_operator
 from bevel.passes.operators.base import DOMAIN, Activation, Array, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.clip import Clip
@@ -29,6 +30,7 @@ from bevel.passes.regions import find_region, is_elementwise
 
 Format = Literal["float", "quantized"]
 
+SHARED_BYTES = 256
 PORTS = "bevel.ports"  # model metadata: {port: [scale, zero_point]} of ports that carry integers
 MOVES = frozenset(["Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Concat", "MaxPool", "Identity"])
 
@@ -70,7 +72,9 @@ def integerize(
         emit(made, node, results, needed)
     new = gs.Graph(made.nodes, new_inputs, new_outputs, name=graph.name or "model", opset=graph.opset)
     new.import_domains = [onnx.helper.make_opsetid("", graph.opset), onnx.helper.make_opsetid(DOMAIN, 1)]
+    NameNodes()(new)  # a result with two quantizers became two nodes of one name
     new.cleanup().toposort()
+    share_constants(new)
     return export(new, made.ports), made.notes
 
 
@@ -327,8 +331,25 @@ def emit_move(made: Integerizer, node: gs.Node) -> None:
     """An operator that some other tool put between integers."""
     if node.op not in MOVES:
         raise UserError(f"node {node.name}: {node.op} of integers cannot be compiled; {', '.join(sorted(MOVES))} can")
-    inputs = [made.codes.get(tensor.name, tensor) for tensor in node.inputs]
+    inputs = [made.codes.get(tensor.name) or signed_constant(tensor) for tensor in node.inputs]
     made.nodes.append(gs.Node(node.op, node.name, dict(node.attrs), inputs, [made.codes[node.outputs[0].name]]))
+
+
+def signed_constant(tensor: gs.Tensor) -> gs.Tensor:
+    """A uint8 constant as the int8 codes of the same reals; anything else as it is."""
+    if not isinstance(tensor, gs.Constant) or tensor.dtype != np.uint8:
+        return tensor
+    return gs.Constant(f"{tensor.name}/signed", (tensor.values.astype(np.int16) - 128).astype(np.int8))
+
+
+def share_constants(graph: gs.Graph) -> None:
+    """Weights that several nodes read stand in the file once. Short constants keep a name for each node."""
+    first: dict[tuple[str, tuple[int, ...], bytes], gs.Constant] = {}
+    for node in graph.nodes:
+        for place, tensor in enumerate(node.inputs):
+            if isinstance(tensor, gs.Constant) and tensor.values.nbytes >= SHARED_BYTES:
+                key = (str(tensor.values.dtype), tensor.values.shape, tensor.values.tobytes())
+                node.inputs[place] = first.setdefault(key, tensor)
 
 
 def export(graph: gs.Graph, ports: dict[str, tuple[float, int]]) -> onnx.ModelProto:

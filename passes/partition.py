@@ -22,7 +22,7 @@ from bevel.passes.base import Note
 from bevel.passes.integerize import PORTS
 from bevel.passes.lowering import Lowering, Value, onnx_order
 from bevel.passes.operators import lowering_operator
-from bevel.passes.quantizers import is_dequantize, is_quantize
+from bevel.passes.quantizers import is_dequantize, is_quantize, parameters
 
 
 def partition(model: onnx.ModelProto, name: str, islands: bool) -> tuple[Program, list[Note]]:
@@ -31,6 +31,7 @@ def partition(model: onnx.ModelProto, name: str, islands: bool) -> tuple[Program
     Raises UserError naming the nodes that have no kernel; with `islands`, float nodes get one through TVM's importer.
     """
     graph = gs.import_onnx(model)
+    dequantize_constants(graph)
     meanings = {port: (scale, zero) for port, (scale, zero) in json.loads(metadata(model).get(PORTS, "{}")).items()}
     lowering = Lowering()
     for tensor in graph.inputs:
@@ -49,6 +50,25 @@ def partition(model: onnx.ModelProto, name: str, islands: bool) -> tuple[Program
 
 def metadata(model: onnx.ModelProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def dequantize_constants(graph: gs.Graph) -> None:
+    """Stored weights of nodes that stayed float become float constants, as DequantizeLinear would compute them."""
+    for node in graph.nodes:
+        found = parameters(node) if is_dequantize(node) and isinstance(node.inputs[0], gs.Constant) else None
+        if found is None:
+            continue
+        output, codes = node.outputs[0], np.asarray(node.inputs[0].values)
+        quant = [np.expand_dims(one, others(codes.ndim, found.axis)) if one.ndim else one for one in found[:2]]
+        reals = (codes.astype(np.int32) - quant[1].astype(np.int32)).astype(np.float32) * quant[0]
+        constant = gs.Constant(output.name, reals)
+        for reader in list(output.outputs):
+            reader.inputs = [constant if one is output else one for one in reader.inputs]
+    graph.cleanup()
+
+
+def others(rank: int, axis: int) -> list[int]:
+    return [place for place in range(rank) if place != axis % rank]
 
 
 def lower_nodes(graph: gs.Graph, lowering: Lowering, islands: bool) -> list[Note]:

@@ -19,10 +19,13 @@ def operand(site: Site, index: int) -> Activation | Reason:
     match site.inputs[index]:
         case Activation() as activation:
             return activation
-        case Weight(codes, scale, _) if scale.ndim == 0 and codes.min() >= -128 and codes.max() <= 127:
-            return Activation(site.constant(f"operand{index}", codes.astype(np.int8)), float(scale), 0)
+        case Weight(codes, scale, _) if scale.ndim == 0 and codes.max() - codes.min() <= 255:
+            # Any zero point that brings the codes into int8 will do; the one nearest to 0 is itself an int8.
+            zero_point = int(np.clip(0, -128 - codes.min(), 127 - codes.max()))
+            stored = site.constant(f"operand{index}", (codes + zero_point).astype(np.int8))
+            return Activation(stored, float(scale), zero_point)
         case Weight():
-            return Reason(f"its constant operand {index} has a scale for each channel, or does not fit int8")
+            return Reason(f"its constant operand {index} has a scale for each channel, or more than 8 bits")
         case values:
             largest = float(np.abs(values).max(initial=0.0))
             step = np.float32(largest / 127 if largest else 1.0)

@@ -28,16 +28,27 @@ def choose_scales(plan: QuantizationPlan, statistics: Mapping[str, Statistics], 
     """Raises KeyError for a point that was not observed."""
     scales = Scales()
     for group in plan.ties:
-        fixed = {plan.fixed[name] for name in group if name in plan.fixed}
-        if len(fixed) == 1:
-            scale, zero_point = fixed.pop()
-            quant = TensorQuant(INT8_ACTIVATIONS, np.asarray(np.float32(scale)), np.array(zero_point, np.int8))
+        quant = fixed_quant(group, plan, statistics)
+        if quant is not None:
             scales.notes += [Note(name, "scale fixed by its operator") for name in group if name in plan.fixed]
         else:
             quant = activation_quant(together([statistics[name] for name in group]), INT8_ACTIVATIONS, method)
         scales.quants |= dict.fromkeys(group, quant)
         scales.notes += tie_notes(group, statistics)
     return scales
+
+
+def fixed_quant(group: list[str], plan: QuantizationPlan, statistics: Mapping[str, Statistics]) -> TensorQuant | None:
+    """What an operator of the group fixes (Softmax: 1/256), if every other member's values fit into it."""
+    fixed = {plan.fixed[name] for name in group if name in plan.fixed}
+    if len(fixed) != 1:
+        return None
+    ((scale, zero_point),) = fixed
+    low, high = ((code - zero_point) * scale for code in (INT8_ACTIVATIONS.low - 0.5, INT8_ACTIVATIONS.high + 1.5))
+    others = [statistics[name] for name in group if name not in plan.fixed]
+    if any(one.low < low or one.high > high for one in others):
+        return None
+    return TensorQuant(INT8_ACTIVATIONS, np.asarray(np.float32(scale)), np.array(zero_point, np.int8))
 
 
 def together(members: list[Statistics]) -> Statistics:

@@ -196,10 +196,15 @@ def float_tensors(model: onnx.ModelProto) -> set[str]:
 def calibration(model: onnx.ModelProto, shift: float = 0.0, spread: float = 1.0) -> tuple[Sample, ...]:
     """Seeded normal floats around `shift`, of standard deviation `spread`."""
     rng = np.random.default_rng(1)
-    shapes = {one.name: [dim.dim_value for dim in one.type.tensor_type.shape.dim] for one in model.graph.input}
+    types = {one.name: one.type.tensor_type for one in model.graph.input}
+    shapes = {
+        name: [dim.dim_value for dim in one.shape.dim]
+        for name, one in types.items()
+        if one.elem_type == onnx.TensorProto.FLOAT
+    }
     return tuple(
         {name: (shift + spread * rng.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
-        for _ in range(CALIBRATION_RUNS)
+        for _ in range(CALIBRATION_RUNS if shapes else 0)
     )
 
 

@@ -1,0 +1,68 @@
+"""Bias correction takes the mean error of rounded weights out of the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from bevel.passes.quantize import QuantizeOptions
+from bevel.passes.quantize.correct_bias import mean_error
+
+RNG = np.random.default_rng(11)
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "groups", "axis"),
+    [
+        ("Conv", (4, 3, 1, 1), 1, 0),
+        ("Conv", (6, 2, 1, 1), 3, 0),
+        ("Conv", (4, 1, 1, 1), 4, 0),
+        ("ConvTranspose", (3, 4, 1, 1), 1, 1),
+        ("ConvTranspose", (6, 2, 1, 1), 3, 1),
+    ],
+)
+def test_mean_error_is_the_mean_of_the_operator_on_what_was_lost(
+    text: Any, op: str, shape: tuple[int, ...], groups: int, axis: int
+) -> None:
+    lost = RNG.standard_normal(shape)
+    channels = shape[1] * groups if axis == 0 else shape[0]
+    x = RNG.standard_normal((1, channels, 5, 5)) + RNG.standard_normal((1, channels, 1, 1))
+    body = f"y = {op} <group = {groups}> (x, w)"
+    model = text(
+        body, f"float[1,{channels},5,5] x", weights=f"float[{','.join(map(str, shape))}] w", values={"w": lost}
+    )
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (result,) = session.run(None, {"x": x.astype(np.float32)})
+    found = mean_error(lost, x.mean(axis=(0, 2, 3)), axis, groups)
+    np.testing.assert_allclose(found, result.mean(axis=(0, 2, 3)), rtol=1e-4, atol=1e-5)  # float32 sums of 3 products
+
+
+def test_mean_error_of_a_matrix_product_is_the_product_with_the_mean() -> None:
+    lost, mean = RNG.standard_normal((7, 3)), RNG.standard_normal(7)
+    np.testing.assert_allclose(mean_error(lost, mean, 1, 1), mean @ lost, rtol=1e-12)
+
+
+def mean_errors(model: onnx.ModelProto, stages: Any, samples: Any, correct: bool) -> Any:
+    """The mean error of each output channel of the QDQ model's weights and biases, in float arithmetic."""
+    made = stages(model, samples, QuantizeOptions(range="minmax", bias_correction=correct))
+    stored = {one.name: onnx.numpy_helper.to_array(one) for one in made.quantized.graph.initializer}
+    given = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
+    weights = stored["w/quantized"] * stored["w/scale"].astype(np.float64)
+    bias = stored["y/bias/quantized"] * stored["y/bias/scale"].astype(np.float64)
+    x = np.concatenate([sample["x"] for sample in samples]).astype(np.float64)
+    return (x @ weights + bias - (x @ given["w"].astype(np.float64) + given["b"])).mean(axis=0), stored["y/bias/scale"]
+
+
+def test_correction_is_exact_on_a_linear_layer_but_for_the_rounding_of_the_bias(
+    text: Any, stages: Any, around: Any
+) -> None:
+    model = text("y = Gemm (x, w, b)", "float[4,30] x", weights="float[30,6] w, float[6] b")
+    samples = around(model, 2.0)
+    plain, _ = mean_errors(model, stages, samples, correct=False)
+    corrected, step = mean_errors(model, stages, samples, correct=True)
+    assert (np.abs(corrected) <= 0.51 * step).all()  # half a step, and the float32 of the channel means
+    assert np.abs(plain).mean() > 10 * np.abs(corrected).mean()

@@ -1,0 +1,129 @@
+"""What is quantized, what stays float and why, and which tensors share a scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_graphsurgeon as gs
+import pytest
+
+from bevel.passes.canonicalize import canonicalize
+from bevel.passes.quantize.plan import QuantizationPlan, make_plan
+
+CONV = "float[4,3,3,3] w, float[4] b"
+
+
+@pytest.fixture
+def plan(text: Any) -> Any:
+    def planned(*arguments: Any, **rest: Any) -> QuantizationPlan:
+        graph: gs.Graph = canonicalize(text(*arguments, **rest))[0]
+        return make_plan(graph)
+
+    return planned
+
+
+def ties(plan: QuantizationPlan) -> list[list[str]]:
+    return [group for group in plan.ties if len(group) > 1]
+
+
+def notes(plan: QuantizationPlan, node: str) -> str:
+    return "; ".join(note.text for note in plan.notes if note.node == node)
+
+
+def test_inputs_and_results_of_operators_are_quantized(plan: Any) -> None:
+    found = plan("c = Conv (x, w, b)\n y = Conv (c, v)", weights=f"{CONV}, float[2,4,1,1] v")
+    assert list(found.points) == ["x", "c", "y"]
+    assert ties(found) == []
+
+
+def test_no_quantizer_stands_between_a_conv_and_its_relu(plan: Any) -> None:
+    found = plan("c = Conv (x, w, b)\n r = Relu (c)\n y = Conv (r, v)", weights=f"{CONV}, float[2,4,1,1] v")
+    assert list(found.points) == ["x", "r", "y"]
+    assert notes(found, "r") == "fused into c"
+
+
+def test_relu_is_not_fused_where_another_node_reads_the_conv(plan: Any) -> None:
+    found = plan(
+        "c = Conv (x, w, b)\n r = Relu (c)\n y = Conv (c, v)",
+        "float[1,3,8,8] x",
+        "float[] y, float[] r",
+        f"{CONV}, float[2,4,1,1] v",
+    )
+    assert list(found.points) == ["x", "c", "r", "y"]
+    assert notes(found, "r") == ""
+
+
+def test_relu_is_not_fused_where_the_conv_is_an_output(plan: Any) -> None:
+    found = plan("c = Conv (x, w, b)\n y = Relu (c)", outputs="float[] c, float[] y", weights=CONV)
+    assert list(found.points) == ["x", "c", "y"]
+
+
+@pytest.mark.parametrize(
+    ("body", "weights"),
+    [
+        ("y = MaxPool <kernel_shape = [2,2]> (x)", ""),
+        ("y = Flatten (x)", ""),
+        ("y = Transpose <perm = [0,2,3,1]> (x)", ""),
+        ("y = Pad (x, p)", "int64[8] p"),
+        ('y = Resize <mode = "linear"> (x, , f)', "float[4] f"),
+        ("y = Slice (x, s, e)", "int64[1] s, int64[1] e"),
+    ],
+)
+def test_moved_integers_keep_their_scale(plan: Any, body: str, weights: str) -> None:
+    values = {"p": [0, 0, 1, 1, 0, 0, 1, 1], "f": [1, 1, 2, 2], "s": 0, "e": 1}
+    found = plan(body, "float[2,3,6,6] x", weights=weights, values=values)
+    assert ties(found) == [["x", "y"]]
+
+
+def test_ties_reach_through_chains_of_operators(plan: Any) -> None:
+    body = "m = MaxPool <kernel_shape = [2,2]> (x)\n s = Sigmoid (m)\n c = Concat <axis = 1> (m, s)\n y = Flatten (c)"
+    assert ties(plan(body)) == [["x", "m", "s", "c", "y"]]
+
+
+def test_concat_ties_what_stands_behind_fused_activations(plan: Any) -> None:
+    body = "c = Conv (x, w, b)\n r = Relu (c)\n d = Conv (x, v)\n y = Concat <axis = 1> (r, d)"
+    assert ties(plan(body, weights=f"{CONV}, float[2,3,3,3] v")) == [["d", "r", "y"]]
+
+
+def test_outputs_of_a_split_share_its_scale(plan: Any) -> None:
+    found = plan("y, z = Split <num_outputs = 2> (x)", "float[4,3] x", "float[] y, float[] z")
+    assert ties(found) == [["x", "y", "z"]]
+
+
+def test_chain_of_functions_of_one_tensor_has_quantizers_at_its_ends_only(plan: Any) -> None:
+    found = plan("s = Sigmoid (x)\n m = Mul (x, s)\n y = Tanh (m)")
+    assert list(found.points) == ["x", "y"]
+    assert found.taken == {}
+
+
+def test_function_that_is_read_outside_its_chain_ends_there(plan: Any) -> None:
+    found = plan("s = Sigmoid (x)\n t = Tanh (s)\n y = Conv (s, w, b)", outputs="float[] y, float[] t", weights=CONV)
+    assert list(found.points) == ["x", "s", "t", "y"]
+
+
+def test_softmax_fixes_its_scale(plan: Any) -> None:
+    assert plan("y = Softmax (x)").fixed == {"y": (1 / 256, -128)}
+
+
+def test_operator_without_integers_stays_float_and_says_why(plan: Any) -> None:
+    found = plan("l = LpNormalization (x)\n y = Conv (l, w, b)", weights=CONV)
+    assert notes(found, "l") == "stays float: LpNormalization has no integer kernel"
+    assert "x" not in found.points and "l" in found.points
+
+
+def test_sum_between_float_operators_is_not_quantized(plan: Any) -> None:
+    found = plan(
+        "a = LpNormalization (x)\n b = LpNormalization <axis = 1> (x)\n s = Add (a, b)\n y = LpNormalization (s)"
+    )
+    assert list(found.points) == []
+    assert "stands between float operators" in notes(found, "s")
+
+
+def test_conv_between_float_operators_is_quantized_for_its_weights(plan: Any) -> None:
+    found = plan("a = LpNormalization (x)\n c = Conv (a, w, b)\n y = LpNormalization (c)", weights=CONV)
+    assert list(found.points) == ["a", "c"]
+
+
+def test_product_of_two_activations_stays_float(plan: Any) -> None:
+    found = plan("t = Transpose (x)\n y = MatMul (x, t)", "float[3,4] x")
+    assert "only products with constant weights" in notes(found, "y")
