@@ -1,0 +1,114 @@
+/* The SIMD instructions of Arm's DSP extension, which work on a word as two halfwords or four bytes.
+ *
+ * Each function is one instruction on a core with the extension (Cortex-M4, M7, M33, M55) and the same arithmetic in
+ * plain C elsewhere, so that kernels written with them compute the same everywhere. Words are uint32_t as loaded; sums
+ * are int32_t and wrap around. In comments, x.b0 is the lowest byte of x, and x.h1 is its upper halfword.
+ */
+#ifndef BEVEL_DSP_H
+#define BEVEL_DSP_H
+
+#include <stdint.h>
+
+/* Four bytes from any address. Cores with the DSP extension load unaligned words as they are. */
+static inline uint32_t bevel_load_word(const void *place) {
+  uint32_t word;
+  __builtin_memcpy(&word, place, sizeof word);
+  return word;
+}
+
+/* Four bytes to any address. */
+static inline void bevel_store_word(void *place, uint32_t word) { __builtin_memcpy(place, &word, sizeof word); }
+
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+
+#include <arm_acle.h>
+
+/* h0 = x.b0, h1 = x.b2, both sign-extended. */
+static inline uint32_t bevel_sxtb16(uint32_t x) { return (uint32_t)__sxtb16((int8x4_t)x); }
+
+/* h0 = x.b1, h1 = x.b3, both sign-extended. The compilers do not use the instruction's rotation by themselves. */
+static inline uint32_t bevel_sxtb16_odd(uint32_t x) {
+  uint32_t result;
+  __asm__("sxtb16 %0, %1, ror #8" : "=r"(result) : "r"(x));
+  return result;
+}
+
+/* sum + x.h0 * y.h0 + x.h1 * y.h1. Not the intrinsic, which sets a flag that would order these among each other. */
+static inline int32_t bevel_smlad(uint32_t x, uint32_t y, int32_t sum) {
+  __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(y));
+  return sum;
+}
+
+/* x.h0 * y.h0 + x.h1 * y.h1 */
+static inline int32_t bevel_smuad(uint32_t x, uint32_t y) {
+  int32_t sum;
+  __asm__("smuad %0, %1, %2" : "=r"(sum) : "r"(x), "r"(y));
+  return sum;
+}
+
+/* h0 = x.h0, h1 = y.h0 */
+static inline uint32_t bevel_pkhbt(uint32_t x, uint32_t y) {
+  uint32_t result;
+  __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(x), "r"(y));
+  return result;
+}
+
+/* h0 = x.h1, h1 = y.h1 */
+static inline uint32_t bevel_pkhtb(uint32_t x, uint32_t y) {
+  uint32_t result;
+  __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(y), "r"(x));
+  return result;
+}
+
+/* high + the upper word of x * y */
+static inline int32_t bevel_smmla(int32_t x, int32_t y, int32_t high) {
+  int32_t result;
+  __asm__("smmla %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(high));
+  return result;
+}
+
+/* x, at least -128 and at most 127. */
+static inline int32_t bevel_ssat8(int32_t x) {
+  int32_t result;
+  __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(x));
+  return result;
+}
+
+#else
+
+static inline uint32_t bevel_pair(int32_t low, int32_t high) { return (uint16_t)low | (uint32_t)high << 16; }
+
+static inline uint32_t bevel_sxtb16(uint32_t x) { return bevel_pair((int8_t)x, (int8_t)(x >> 16)); }
+
+static inline uint32_t bevel_sxtb16_odd(uint32_t x) { return bevel_pair((int8_t)(x >> 8), (int8_t)(x >> 24)); }
+
+static inline int32_t bevel_smlad(uint32_t x, uint32_t y, int32_t sum) {
+  const int64_t low = (int64_t)(int16_t)x * (int16_t)y;
+  return (int32_t)(uint32_t)(sum + low + (int64_t)(int16_t)(x >> 16) * (int16_t)(y >> 16));
+}
+
+static inline int32_t bevel_smuad(uint32_t x, uint32_t y) { return bevel_smlad(x, y, 0); }
+
+static inline uint32_t bevel_pkhbt(uint32_t x, uint32_t y) { return bevel_pair((int16_t)x, (int16_t)y); }
+
+static inline uint32_t bevel_pkhtb(uint32_t x, uint32_t y) { return bevel_pair((int16_t)(x >> 16), (int16_t)(y >> 16)); }
+
+static inline int32_t bevel_smmla(int32_t x, int32_t y, int32_t high) {
+  return (int32_t)((uint32_t)high + (uint32_t)((int64_t)x * y >> 32));
+}
+
+static inline int32_t bevel_ssat8(int32_t x) { return x < -128 ? -128 : x > 127 ? 127 : x; }
+
+#endif
+
+/* (sum * multiplier + 2**(shift - 1)) >> shift, moved by the zero point and held to int8, for shifts from 33 on:
+ *
+ *     rounding = (2 * zero_point + 1) << (shift - 33),   beyond = shift - 32
+ *
+ * where rounding must leave room for the upper word of the product, 2**30 at most.
+ */
+static inline int32_t bevel_requantize(int32_t sum, int32_t multiplier, int32_t rounding, int32_t beyond) {
+  return bevel_ssat8(bevel_smmla(sum, multiplier, rounding) >> beyond);
+}
+
+#endif
