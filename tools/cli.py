@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from bevel.tools import optimize
+from bevel.tools.bench import cli as bench
 from bevel.tools.entry import run
 
 _BUNDLE = click.Path(path_type=Path)
@@ -23,6 +24,7 @@ def group() -> None:
 
 
 group.add_command(optimize.command)
+group.add_command(bench.group)
 
 
 @group.command(short_help="Run a bundle on a device again.")

@@ -35,7 +35,7 @@ def open_data(options: Options, model: onnx.ModelProto) -> Data:
         given = open_dataset(options.calib, inputs)
     elif not quantized:
         raise UserError(f"{options.model} is a float model: give samples with --calib FILE, or ask for --calib random")
-    evaluation = open_dataset(options.eval, inputs) if options.eval else None
+    evaluation = open_dataset(options.eval, inputs, options.eval_samples) if options.eval else None
     vectors = evaluation or given or random_dataset(inputs, options.vectors, options.seed)
     return Data(None if quantized else given, evaluation, vectors)
 

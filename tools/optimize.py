@@ -26,6 +26,7 @@ _EDGES = click.Choice(["float", "quantized"])
 @click.option(
     "--eval", "evaluation", type=_PATH, metavar="FILE", help="Samples to measure accuracy on, `y` if labelled."
 )
+@click.option("--eval-samples", type=click.IntRange(1), metavar="N", help="At most so many of --eval; default: all.")
 @click.option("-o", "--output", type=_PATH, required=True, metavar="OUT", help="Folder to write; whole or not at all.")
 @click.option(
     "--batch", type=click.IntRange(1), default=1, show_default=True, help="Size of a dynamic batch dimension."
@@ -49,6 +50,7 @@ def command(
     target: str,
     calib: str | None,
     evaluation: Path | None,
+    eval_samples: int | None,
     output: Path,
     batch: int,
     dims: tuple[str, ...],
@@ -76,6 +78,7 @@ def command(
         output=output,
         calib="random" if calib == "random" else Path(calib) if calib else None,
         eval=evaluation,
+        eval_samples=eval_samples,
         batch=batch,
         dims=parse_dims(dims),
         range=range_method,

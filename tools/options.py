@@ -27,6 +27,7 @@ class Options:
     output: Path
     calib: Path | Literal["random"] | None = None
     eval: Path | None = None
+    eval_samples: int | None = None  # None: all of them
     batch: int = 1
     dims: tuple[tuple[str, int], ...] = ()
     range: str = "mse"

@@ -1,0 +1,80 @@
+"""One network on one core: the whole of `optimize` at its defaults, with int8 inputs and outputs, and what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bevel.calib.errors import UserError
+from bevel.tools import manifest
+from bevel.tools.bench.subjects import Subject
+from bevel.tools.compile import compile_model
+from bevel.tools.options import Options
+from bevel.tools.report import Report
+from bevel.tools.stages import Stages
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one inference costs. `instructions` is None where nothing counted them, or where an output was wrong."""
+
+    model: str
+    core: str
+    instructions: int | None
+    macs: int
+    flash_bytes: int
+    weights_bytes: int
+    arena_bytes: int
+    ram_bytes: int
+    sqnr_db: float | None  # integer against float over the evaluation's samples
+    inputs: int
+    mismatches: int
+    device: str  # what counted, with its version
+    compiler: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A network that Bevel does not build for a core, and why."""
+
+    model: str
+    core: str
+    reason: str
+
+
+def run_cell(subject: Subject, core: str, folder: Path, samples: int, stages: Stages) -> Cell | Refusal:
+    """Build and measure in `folder`, which must not exist yet; at most `samples` samples tell the accuracy."""
+    options = Options(
+        model=subject.model,
+        target=core,
+        output=folder,
+        calib=subject.calib,
+        eval=subject.evaluation,
+        eval_samples=samples,
+        inputs="quantized",
+        outputs="quantized",
+    )
+    try:
+        told = compile_model(options, stages)
+    except UserError as error:
+        return Refusal(subject.name, core, str(error))
+    return cell(subject.name, core, told, folder)
+
+
+def cell(model: str, core: str, told: Report, folder: Path) -> Cell:
+    assert told.measurement is not None and told.device is not None
+    return Cell(
+        model=model,
+        core=core,
+        instructions=told.measurement.instructions,
+        macs=sum(kernel.macs for kernel in told.measurement.per_kernel),
+        flash_bytes=told.size.flash_bytes,
+        weights_bytes=told.size.weights_bytes,
+        arena_bytes=told.size.arena_bytes,
+        ram_bytes=told.size.ram_bytes,
+        sqnr_db=told.accuracy.sqnr_db if told.accuracy else None,
+        inputs=told.measurement.inputs,
+        mismatches=told.measurement.mismatches,
+        device=told.device.tool,
+        compiler=manifest.read(folder).tools["compiler"],
+    )

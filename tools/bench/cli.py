@@ -1,0 +1,39 @@
+"""`bevel bench`: parsing only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group("bench", short_help="Measure many networks at once.")
+def group() -> None:
+    """Measure many networks at once."""
+
+
+@group.command(short_help="Networks on Cortex-M cores.")
+@click.option("--models", type=_PATH, metavar="DIR", help="Folders of model.onnx, calib.npz, eval.npz; default: ours.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only this network; may be repeated.")
+@click.option("--cores", metavar="A,B", help="Targets; default: cortex-m4, -m7 and -m55 as far as they run here.")
+@click.option("--reference", "compared", type=_PATH, metavar="FILE", help="Another system's numbers, to compare with.")
+@click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="For the accuracy of each.")
+@click.option("-o", "--output", type=_PATH, metavar="FILE", help="Write all numbers as JSON.")
+def mcu(
+    models: Path | None,
+    only: tuple[str, ...],
+    cores: str | None,
+    compared: Path | None,
+    samples: int,
+    output: Path | None,
+) -> None:
+    """Build networks for Cortex-M cores, run them in simulation, and print what one inference costs.
+
+    FILE of --reference is JSON: {network: {"macs": N, core: {"instructions": N, "flash_bytes": N, "arena_bytes": N}}}.
+    """
+    from bevel.tools.bench.mcu import show_bench
+
+    wanted = tuple(name.strip() for name in cores.split(",")) if cores else ()
+    show_bench(models, only, wanted, compared, samples, output)

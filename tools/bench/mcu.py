@@ -1,0 +1,96 @@
+"""`bevel bench mcu`: every network on every core, in one table, and beside another system's numbers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+from rich.console import Console
+
+from bevel.backends import target as targets
+from bevel.calib.errors import UserError
+from bevel.tools import bundle, devices
+from bevel.tools.bench import reference, tables
+from bevel.tools.bench.cells import Cell, Refusal, run_cell
+from bevel.tools.bench.reference import Network
+from bevel.tools.bench.subjects import Subject, subjects
+from bevel.tools.quiet import quiet_libraries
+from bevel.tools.stages import Bars, Display, Silent, Stages
+
+DEFAULT_CORES = ("cortex-m4", "cortex-m7", "cortex-m55")
+WRONG_OUTPUTS = 1
+PLAIN_WIDTH = 140  # of a table that goes to a file
+
+
+def show_bench(
+    folder: Path | None,
+    only: Sequence[str],
+    cores: Sequence[str],
+    compared: Path | None,
+    samples: int,
+    output: Path | None,
+) -> None:
+    """Run and print. Exits with 1 where a device computed something else than integer.onnx: a bug of ours."""
+    quiet_libraries()
+    networks = reference.read(compared) if compared else ()
+    found = subjects(folder, only)
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    wanted = runnable(cores or DEFAULT_CORES, named=bool(cores), console=console)
+    with Bars(Console(stderr=True)) if sys.stderr.isatty() else nullcontext(Silent()) as display:
+        results = run_all(found, wanted, samples, display)
+    cells = [one for one in results if isinstance(one, Cell)]
+    tables.show_cells(console, cells)
+    tables.show_refusals(console, [one for one in results if isinstance(one, Refusal)])
+    ratios = reference.ratios(cells, networks)
+    if compared:
+        title = f"As a fraction of {compared.name}: below 1 is less"
+        tables.show_ratios(console, ratios, reference.means(ratios), title)
+    if output:
+        output.write_text(json.dumps(to_json(results, networks), indent=2, allow_nan=False) + "\n")
+    if any(cell.mismatches for cell in cells):
+        raise click.exceptions.Exit(WRONG_OUTPUTS)
+
+
+def runnable(cores: Sequence[str], named: bool, console: Console) -> list[str]:
+    """The cores that something here runs. Raises UserError for the first that nothing does, where it was asked for."""
+    found = []
+    for core in cores:
+        try:
+            devices.choose(targets.load(core), None)
+            found.append(core)
+        except UserError as error:
+            if named:
+                raise
+            console.print(f"{core} is left out: {error}", highlight=False, markup=False, soft_wrap=True)
+    return found
+
+
+def run_all(found: Sequence[Subject], cores: Sequence[str], samples: int, display: Display) -> list[Cell | Refusal]:
+    pairs = list(product(found, cores))
+    results = []
+    with TemporaryDirectory(prefix="bevel-bench-") as scratch, Stages(display)("bench") as advance:
+        for index, (subject, core) in enumerate(pairs):
+            advance(index, len(pairs))
+            results.append(run_cell(subject, core, Path(scratch) / f"{index}", samples, Stages()))
+    return results
+
+
+def to_json(results: Sequence[Cell | Refusal], networks: Sequence[Network]) -> dict[str, Any]:
+    """The same for the same tools: no times and no paths."""
+    cells = [one for one in results if isinstance(one, Cell)]
+    ratios = reference.ratios(cells, networks)
+    return {
+        "bevel": bundle.version(),
+        "cells": [asdict(one) for one in cells],
+        "refused": [asdict(one) for one in results if isinstance(one, Refusal)],
+        "ratios": [asdict(one) for one in ratios],
+        "geometric_means": [asdict(one) for one in reference.means(ratios)],
+    }

@@ -1,0 +1,62 @@
+"""A benchmark as a person reads it in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bevel.tools.bench.cells import Cell, Refusal
+from bevel.tools.bench.reference import Means, Ratio
+from bevel.tools.tables import decibels
+
+MEAN = "geometric mean"
+
+
+def show_cells(console: Console, cells: Sequence[Cell]) -> None:
+    """One row a network and core: instructions are executed instructions of a simulator, not cycles."""
+    table = numbers("network", "core", right=("instructions", "MAC/instr.", "flash", "arena", "SQNR", "wrong"))
+    for cell in cells:
+        per = f"{cell.macs / cell.instructions:.2f}" if cell.instructions else ""
+        counted = f"{cell.instructions:,}" if cell.instructions else "-"
+        sizes = (f"{cell.flash_bytes:,}", f"{cell.arena_bytes:,}")
+        quality = "" if cell.sqnr_db is None else decibels(cell.sqnr_db)
+        table.add_row(escape(cell.model), cell.core, counted, per, *sizes, quality, f"{cell.mismatches}")
+    show(console, "Executed instructions of one inference (not cycles); flash and arena in bytes", table)
+
+
+def show_refusals(console: Console, refusals: Sequence[Refusal]) -> None:
+    for one in refusals:
+        text = f"[bold]{escape(one.model)}[/] on {one.core}: {escape(one.reason)}"
+        console.print(text, highlight=False, soft_wrap=True)
+
+
+def show_ratios(console: Console, ratios: Sequence[Ratio], means: Sequence[Means], title: str) -> None:
+    """Ours as a fraction of the reference: below 1 we need less."""
+    table = numbers("network", "core", right=("instructions", "flash", "arena"))
+    for one in ratios:
+        table.add_row(escape(one.model), one.core, *map(times, (one.instructions, one.flash, one.arena)))
+    table.add_section()
+    for mean in means:
+        table.add_row(MEAN, mean.core, *map(times, (mean.instructions, mean.flash, mean.arena)))
+    show(console, title, table)
+
+
+def numbers(*left: str, right: Sequence[str]) -> Table:
+    table = Table()
+    for name in left:
+        table.add_column(name, no_wrap=True)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def times(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}x"
+
+
+def show(console: Console, title: str, table: Table) -> None:
+    console.print(f"\n[bold]{escape(title)}[/]", highlight=False, soft_wrap=True)
+    console.print(table)
