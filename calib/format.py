@@ -1,4 +1,4 @@
-"""What a tensor element can hold, and how it is stored.
+"""What a tensor element can hold, and how it is stored: integers here, and every format by its name.
 
 A format has a finite set of real values, each with one code. `round` moves reals to the nearest value, `encode` gives
 codes, `decode` gives the values back, `pack` stores codes at their true width. Scales and zero points are not part of
@@ -14,15 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bevel.calib.float_format import NAMED, FloatFormat, parse_float
+from bevel.calib.level_format import BINARY, TERNARY, LevelFormat, log_format, power_sum_format
+from bevel.calib.packing import pack_bits, unpack_bits
+
 Reals = NDArray[Any]
 Codes = NDArray[Any]
 
-MIN_BITS, MAX_BITS = 2, 16
+MAX_BITS = 16
 
 
 @dataclass(frozen=True)
 class IntFormat:
-    """Integers of `bits` bits (2 to 16), two's complement where `signed`. The code of an integer is that integer.
+    """Integers of `bits` bits (2 to 16, unsigned from 1), two's complement where `signed`; each is its own code.
 
     Raises ValueError for other widths.
     """
@@ -31,8 +35,8 @@ class IntFormat:
     signed: bool
 
     def __post_init__(self) -> None:
-        if not MIN_BITS <= self.bits <= MAX_BITS:
-            raise ValueError(f"an integer format has {MIN_BITS} to {MAX_BITS} bits, not {self.bits}")
+        if not (2 if self.signed else 1) <= self.bits <= MAX_BITS:
+            raise ValueError(f"an integer format has 2 (unsigned: 1) to {MAX_BITS} bits, not {self.bits}")
 
     @property
     def name(self) -> str:
@@ -69,26 +73,13 @@ class IntFormat:
         return codes.astype(np.float32)
 
     def pack(self, codes: Codes) -> NDArray[np.uint8]:
-        """Codes at `bits` bits each, flattened, lowest bit first: [ceil(size * bits / 8)] bytes, zeros at the end.
-
-        At 4 bits this is ONNX's layout for INT4 and UINT4 (first element in the low nibble), at 8 and 16 bits the
-        array's own little-endian bytes. Raises ValueError for codes the format has not.
-        """
+        """Codes at `bits` bits each (`bevel.calib.packing`). Raises ValueError for codes the format has not."""
         self._check(codes)
-        places = np.arange(self.bits, dtype=np.uint16)
-        words = codes.ravel().astype(np.uint16)  # modulo 2**16: the low bits of two's complement are unchanged
-        bits = (words[:, np.newaxis] >> places & 1).astype(np.uint8)
-        return np.packbits(bits, bitorder="little")
+        return pack_bits(codes, self.bits)
 
     def unpack(self, packed: NDArray[np.uint8], count: int) -> Codes:
         """The first `count` codes of `pack`'s bytes: [count] of `dtype`. Raises ValueError where bytes are missing."""
-        if packed.size * 8 < count * self.bits:
-            raise ValueError(f"{count} {self.name} codes need {-(-count * self.bits // 8)} bytes, not {packed.size}")
-        bits = np.unpackbits(packed.ravel(), count=count * self.bits, bitorder="little").reshape(count, self.bits)
-        weights = 1 << np.arange(self.bits, dtype=np.int32)
-        if self.signed:
-            weights[-1] = -weights[-1]
-        return (bits @ weights).astype(self.dtype)
+        return unpack_bits(packed, count, self.bits, self.signed).astype(self.dtype)
 
     def _check(self, codes: Codes) -> None:
         if codes.dtype.kind not in "iu":
@@ -97,12 +88,26 @@ class IntFormat:
             raise ValueError(f"codes from {codes.min()} to {codes.max()} lie outside {self.name}")
 
 
-def parse(name: str) -> IntFormat:
-    """The format of a name such as "int8" or "uint4". Raises ValueError for anything else."""
-    match = re.fullmatch(r"(u?)int([1-9]\d?)", name)
-    if match is None or not MIN_BITS <= int(match[2]) <= MAX_BITS:
-        raise ValueError(f"no format {name!r}; known: int and uint of {MIN_BITS} to {MAX_BITS} bits, such as uint4")
-    return IntFormat(int(match[2]), not match[1])
+Format = IntFormat | FloatFormat | LevelFormat
+
+EXAMPLES = "int4, uint8, ternary, binary, e2m1, e4m3, e3m4ieee, bfloat16, log4, log4s0.5, apot5k2"
+
+
+def parse(name: str) -> Format:
+    """The format of a name: int and uint of 1 to 16 bits; minifloats by a standard's name or their split; binary,
+    ternary; logN and logNsSTEP; apotNkTERMBITS. Raises ValueError for anything else."""
+    if match := re.fullmatch(r"(?:uint([1-9]|1[0-6])|int([2-9]|1[0-6]))", name):
+        return IntFormat(int(match[1] or match[2]), match[1] is None)
+    if match := re.fullmatch(r"log(\d)(?:s(\d+(?:\.\d+)?))?", name):
+        return log_format(int(match[1]), float(match[2] or 1))
+    if match := re.fullmatch(r"apot(\d)k(\d)", name):
+        return power_sum_format(int(match[1]), int(match[2]))
+    levels = {one.name: one for one in (BINARY, TERNARY)}
+    if name in levels:
+        return levels[name]
+    if name in NAMED or re.match(r"e\d+m", name):
+        return parse_float(name)
+    raise ValueError(f"no format {name!r}; known are such as {EXAMPLES}")
 
 
 INT2, UINT2 = IntFormat(2, True), IntFormat(2, False)
