@@ -2,9 +2,9 @@
 
     value = (-1)**sign * 2**(e - bias) * (1 + m / 2**mantissa),    or 2**(1 - bias) * m / 2**mantissa where e = 0
 
-Rounding is to nearest, ties to the even mantissa (up where there is none), and saturates at the largest finite value, as the conversions of the
-OCP Microscaling Formats (MX) Specification v1.0 and the OCP 8-bit Floating Point Specification v1.0 (saturating mode)
-do. Codes are sign, exponent, mantissa from the highest bit down.
+Rounding is to nearest, ties to the even mantissa (up where there is none), and saturates at the largest finite value,
+as the conversions of the OCP Microscaling Formats (MX) Specification v1.0 and the OCP 8-bit Floating Point
+Specification v1.0 (saturating mode) do. Codes are sign, exponent, mantissa from the highest bit down.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ NAMED: dict[str, FloatFormat] = {
 
 
 def parse_float(name: str) -> FloatFormat:
-    """The format of a standard's name, or of a split: "e3m4" (all codes finite), "e4m3ieee", "e4m3all", "e2m5b4" (bias 4).
+    """The format of a standard's name, or of a split: "e3m4" (all codes finite), "e4m3ieee", "e4m3all", "e2m5b4" (bias).
 
     Raises ValueError for anything else.
     """
