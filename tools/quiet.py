@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import onnxruntime
 from onnx_graphsurgeon.logger import G_LOGGER
 
@@ -12,3 +14,4 @@ def quiet_libraries() -> None:
     onnxruntime.set_default_logger_severity(ONNXRUNTIME_ERROR)
     G_LOGGER.colors = False  # or it advertises a package, on standard output
     G_LOGGER.severity = G_LOGGER.ERROR
+    warnings.filterwarnings("ignore", category=UserWarning, module="tvm")  # its importer tells of each name it changes

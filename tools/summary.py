@@ -13,7 +13,7 @@ from bevel.backends.devices.base import Measurement
 from bevel.backends.islands import Float
 from bevel.backends.program import Program
 from bevel.passes.base import Note
-from bevel.tools import bundle, manifest, report, vectors
+from bevel.tools import bundle, manifest, report
 from bevel.tools.data import GUESS
 from bevel.tools.nodes import describe_nodes
 from bevel.tools.options import Options
@@ -54,8 +54,8 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
 
 
 def islands(program: Program) -> list[Note]:
-    """What float kernels mean for the comparison of outputs."""
-    text = f"float kernel: outputs are compared within {vectors.ISLAND_TOLERANCE:.0%} of the largest, not bit for bit"
+    """What float kernels mean for the promise."""
+    text = "float kernel: its last bits depend on the machine, and outputs that differ for it get no cost"
     return [Note(call.node, text) for call in program.calls if isinstance(call.kernel, Float)]
 
 

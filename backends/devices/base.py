@@ -13,19 +13,12 @@ DeviceKind = Literal["board", "simulator", "host"]
 
 @dataclass(frozen=True)
 class Vectors:
-    """Test inputs and what integer.onnx gives for them in onnxruntime: {port name: array [N, *port shape]}.
-
-    `tolerance` is 0, every bit counts, for everything but programs with float islands: there it is the largest
-    difference that is no mismatch, as a fraction of the largest magnitude of the same output.
-    """
+    """Test inputs and what integer.onnx gives for them in onnxruntime: {port name: array [N, *port shape]}."""
 
     inputs: dict[str, Array]
     expected: dict[str, Array]
-    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.tolerance < 0:
-            raise ValueError(f"a tolerance of {self.tolerance}")
         counts = {len(array) for array in (*self.inputs.values(), *self.expected.values())}
         if len(counts) != 1:
             raise ValueError(f"inputs and expected outputs hold different numbers of samples: {sorted(counts)}")
@@ -60,7 +53,6 @@ class Measurement:
     instructions: int | None = None
     latency_s: float | None = None
     per_call: tuple[CallCost, ...] = ()
-    tolerance: float = 0.0  # that of the vectors: to be told wherever `mismatches` is
 
     def __post_init__(self) -> None:
         if self.mismatches and (self.instructions is not None or self.latency_s is not None or self.per_call):

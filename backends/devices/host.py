@@ -41,7 +41,7 @@ class Host:
         with TemporaryDirectory(prefix="bevel-") as name:
             folder = Path(name)
             build_harness(artifact, for_target(self.target), folder, static=False)
-            found = compare(outputs(artifact, vectors, folder), vectors.expected, vectors.tolerance)
+            found = compare(outputs(artifact, vectors, folder), vectors.expected)
             result = Measurement(
                 self.name,
                 self.kind,
@@ -49,7 +49,6 @@ class Host:
                 len(vectors),
                 found.mismatches,
                 found.first,
-                tolerance=vectors.tolerance,
             )
             if result.mismatches:
                 return result

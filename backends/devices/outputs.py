@@ -17,11 +17,11 @@ class Comparison:
     first: str | None
 
 
-def compare(got: dict[str, Array], expected: dict[str, Array], tolerance: float = 0.0) -> Comparison:
-    """Both {port name: array [N, *shape]} of equal shapes and element types; `tolerance` as in `Vectors`."""
+def compare(got: dict[str, Array], expected: dict[str, Array]) -> Comparison:
+    """Both {port name: array [N, *shape]} of equal shapes and element types."""
     mismatches, first = 0, None
     for name, want in expected.items():
-        wrong = np.argwhere(different(got[name], want, tolerance))
+        wrong = np.argwhere(different(got[name], want))
         mismatches += len(wrong)
         if first is None and len(wrong):
             place = tuple(int(index) for index in wrong[0])
@@ -29,8 +29,8 @@ def compare(got: dict[str, Array], expected: dict[str, Array], tolerance: float 
     return Comparison(mismatches, first)
 
 
-def different(got: Array, expected: Array, tolerance: float) -> Array:
-    """Where two arrays differ: in any bit, or, with a tolerance, by more than that. Equal bits never differ.
+def different(got: Array, expected: Array) -> Array:
+    """Where two arrays differ in any bit.
 
     Raises ValueError for arrays that cannot be compared: our bug.
     """
@@ -38,13 +38,4 @@ def different(got: Array, expected: Array, tolerance: float) -> Array:
         raise ValueError(f"{got.dtype} {got.shape} cannot be compared with {expected.dtype} {expected.shape}")
     bits = np.dtype(f"u{got.dtype.itemsize}")
     result: Array = np.ascontiguousarray(got).view(bits) != np.ascontiguousarray(expected).view(bits)
-    return result & ~close(got, expected, tolerance) if tolerance else result
-
-
-def close(got: Array, expected: Array, tolerance: float) -> Array:
-    """A NaN is close to nothing, and nothing finite is close to an infinity."""
-    wide, want = got.astype(np.float64), expected.astype(np.float64)
-    magnitude = np.max(np.abs(want), initial=0.0, where=np.isfinite(want))
-    with np.errstate(invalid="ignore"):
-        result: Array = np.abs(wide - want) <= tolerance * magnitude
     return result

@@ -55,7 +55,7 @@ class QemuUser:
             folder = Path(name)
             build_harness(artifact, static_toolchain(self.target), folder, static=True)
             got = outputs(artifact, vectors, folder, (self.command or COMMANDS[0], "-cpu", self.core))
-        found = compare(got, vectors.expected, vectors.tolerance)
+        found = compare(got, vectors.expected)
         return Measurement(
             self.name,
             self.kind,
@@ -63,7 +63,6 @@ class QemuUser:
             len(vectors),
             found.mismatches,
             found.first,
-            tolerance=vectors.tolerance,
         )
 
 
