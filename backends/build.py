@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevel.backends import memory
+from bevel.backends import memory, tune, tuned
 from bevel.backends.artifact import Artifact, BuiltCall, Slot, checksums
 from bevel.backends.codegen.bundle import Bundle, bundle
 from bevel.backends.codegen.raw_abi import c_source, llvm_object
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
+from bevel.backends.kernel import Kernel
 from bevel.backends.memory import Plan
 from bevel.backends.program import Port, Program
 from bevel.backends.sizes import STACK_FLAGS, Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
 from bevel.backends.specialize import helper_text, specialize
 from bevel.backends.target import Target
 from bevel.backends.toolchain import Preference, Toolchain, ToolError, for_target
+from bevel.backends.tune import Flags, Selections
 from bevel.calib.errors import UserError
 
 # A model's shared library names the libraries it really needs, and asks for no executable stack.
 SHARED_FLAGS = ("-shared", "-Wl,-z,noexecstack", "-Wl,--as-needed", "-lm")
+KernelFlags = Mapping[Kernel, Flags]
 OVERFLOW = ("overflowed by", "will not fit in region")  # what GNU ld and LLD say of a region that is too small
 
 
 @dataclass(frozen=True)
 class BuildOptions:
     """`compiler`: which kind of C compiler to take, `auto` for the target's order. `in_place`: let outputs overwrite
-    inputs that are read for the last time."""
+    inputs that are read for the last time. `selections`: what tuning found for the kernels; None for what ships."""
 
     compiler: Preference = "auto"
     in_place: bool = True
+    selections: Selections | None = None
 
 
 def build(
@@ -47,18 +51,34 @@ def build(
     """
     chosen = options or BuildOptions()
     toolchain = for_target(target, chosen.compiler)
-    program = specialize(program, target)
+    program, flags = tuned_program(specialize(program, target), target, toolchain, chosen.selections)
     plan = memory.plan(program, chosen.in_place)
     with full_disk_named(folder):
-        return build_files(program, target, folder, vectors, toolchain, plan)
+        return build_files(program, target, folder, vectors, toolchain, plan, flags)
+
+
+def tuned_program(
+    program: Program, target: Target, toolchain: Toolchain, wanted: Selections | None
+) -> tuple[Program, KernelFlags]:
+    """The program with its kernels as tuning would have them, and flags for some. TVM's own objects take no flags."""
+    if target.llvm is not None:
+        return program, {}
+    known = tuned.shipped(target.cpu, toolchain.version) if wanted is None else wanted
+    return tune.choose(program, tune.resolve(program, known))
 
 
 def build_files(
-    program: Program, target: Target, folder: Path, vectors: Vectors | None, toolchain: Toolchain, plan: Plan
+    program: Program,
+    target: Target,
+    folder: Path,
+    vectors: Vectors | None,
+    toolchain: Toolchain,
+    plan: Plan,
+    flags: KernelFlags,
 ) -> Artifact:
     generated = bundle(program, plan)
     check_fits(least_sizes(plan, generated.constants), target, program, plan, generated.constants)
-    objects = compile_all(program, target, folder, toolchain, generated)
+    objects = compile_all(program, target, folder, toolchain, generated, flags)
     sizes = object_sizes(folder, program.name, objects, plan)
     check_fits(sizes, target, program, plan, generated.constants)
     archive = toolchain.archive(objects, f"lib{program.name}.a", folder)
@@ -94,25 +114,40 @@ def build_files(
     )
 
 
-def compile_all(program: Program, target: Target, folder: Path, toolchain: Toolchain, generated: Bundle) -> list[str]:
+def compile_all(
+    program: Program, target: Target, folder: Path, toolchain: Toolchain, generated: Bundle, flags: KernelFlags
+) -> list[str]:
     """Write and compile the sources; return the objects' names. Kernels become C unless TVM has an LLVM target."""
     name = program.name
     for file, text in generated.texts.items():
         (folder / file).write_text(text, encoding="utf-8")
-    functions = {symbol: kernel.build(symbol) for symbol, kernel in generated.kernels.items()}
-    own = [f"{name}.c", f"{name}_weights.c"]
+    own: dict[str, Flags] = {f"{name}.c": (), f"{name}_weights.c": ()}
     if target.llvm is None:
-        headers = {kernel.header for kernel in generated.kernels.values() if kernel.header is not None}
-        for header in headers:
-            (folder / header).write_text(helper_text(header), encoding="utf-8")
-        text = c_source(functions, generated.aliasing, headers)
-        (folder / f"{name}_kernels.c").write_text(text, encoding="utf-8")
-        own.append(f"{name}_kernels.c")
-    objects = [toolchain.compile(source, folder, (STACK_FLAGS[toolchain.kind],)) for source in own]
+        own |= write_kernels(name, folder, generated, flags)
+    objects = [toolchain.compile(source, folder, (STACK_FLAGS[toolchain.kind], *own[source])) for source in own]
     if target.llvm is not None:
+        functions = {symbol: kernel.build(symbol) for symbol, kernel in generated.kernels.items()}
         (folder / f"{name}_kernels.o").write_bytes(llvm_object(functions, dict(target.llvm), generated.aliasing))
         objects.append(f"{name}_kernels.o")
     return objects
+
+
+def write_kernels(name: str, folder: Path, generated: Bundle, flags: KernelFlags) -> dict[str, Flags]:
+    """Write one C file for all kernels that share their flags, and the helpers they include: {file: flags}."""
+    groups: dict[Flags, dict[str, Kernel]] = {(): {}}
+    for symbol, kernel in generated.kernels.items():
+        groups.setdefault(flags.get(kernel, ()), {})[symbol] = kernel
+    written = {}
+    for index, (chosen, kernels) in enumerate(groups.items()):
+        headers = {kernel.header for kernel in kernels.values() if kernel.header is not None}
+        for header in headers:
+            (folder / header).write_text(helper_text(header), encoding="utf-8")
+        functions = {symbol: kernel.build(symbol) for symbol, kernel in kernels.items()}
+        file = f"{name}_kernels{f'_{index}' if index else ''}.c"
+        comment = f"/* Measured best with {' '.join(chosen)} */\n" if chosen else ""
+        (folder / file).write_text(comment + c_source(functions, generated.aliasing, headers), encoding="utf-8")
+        written[file] = chosen
+    return written
 
 
 def link_firmware(

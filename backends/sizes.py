@@ -75,7 +75,8 @@ def allocated(sections: Iterable[Section]) -> list[Section]:
 def stack_bytes(folder: Path, model: str) -> int:
     """From the reports that STACK_FLAGS asked for, beside the objects."""
     run = max(frames(folder / f"{model}.o"), default=0)
-    return run + max(frames(folder / f"{model}_kernels.o"), default=0) + STACK_MARGIN
+    kernels = [frame for path in sorted(folder.glob(f"{model}_kernels*.o")) for frame in frames(path)]
+    return run + max(kernels, default=0) + STACK_MARGIN
 
 
 def frames(object_file: Path) -> list[int]:

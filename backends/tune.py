@@ -12,7 +12,7 @@ keeps them as fields, and says which other values are worth a try:
             return (replace(self, pixels=pixels) for pixels in (1, 4))
 
 Every kernel can moreover be compiled with each set of flags in FLAGS; on small cores that matters as much as the tiles.
-`search.py` measures candidates, `tuned.py` remembers what it found, and `choose` here puts it into a program.
+`search.py` measures candidates, `tuned.py` remembers what was found, and `choose` here puts it into a program.
 """
 
 from __future__ import annotations
@@ -70,8 +70,20 @@ class Choice:
     kernel: Kernel
     flags: Flags = ()
 
+    def describe(self) -> Selection:
+        return Selection(repr(self.kernel), self.flags)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A choice as it can be written down: `variant` is the kernel's repr."""
+
+    variant: str
+    flags: Flags = ()
+
 
 Choices = Mapping[Kernel, Choice]  # by the kernel that `specialize` had chosen
+Selections = Mapping[str, Selection]  # by the repr of that kernel
 
 
 def candidates(kernel: Kernel, compiler: Literal["gcc", "zig"]) -> list[Choice]:
@@ -86,6 +98,17 @@ def variants(kernel: Kernel) -> Iterator[Kernel]:
     """The variants of a tunable kernel, without repeats and without itself; none of any other."""
     if isinstance(kernel, Tunable):
         yield from (found for found in dict.fromkeys(kernel.variants()) if found != kernel)
+
+
+def resolve(program: Program, selections: Selections) -> dict[Kernel, Choice]:
+    """The choices for the kernels of `program`. A selection of a variant that no longer exists is none."""
+    found = {}
+    for kernel in dict.fromkeys(call.kernel for call in program.calls):
+        selection = selections.get(repr(kernel))
+        named = {repr(variant): variant for variant in (kernel, *variants(kernel))} if selection else {}
+        if selection and selection.variant in named:
+            found[kernel] = Choice(named[selection.variant], selection.flags)
+    return found
 
 
 def choose(program: Program, choices: Choices) -> tuple[Program, dict[Kernel, Flags]]:

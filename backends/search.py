@@ -1,0 +1,100 @@
+"""`--tune`: measure candidates for every kernel of a program, all kernels at once, and keep the best of each.
+
+Trial i builds the whole firmware with candidate i of each kernel, runs it on the device with real inputs, compares
+every output with integer.onnx, and reads how many instructions each call took. A count does not depend on what other
+kernels do, so a network of any size takes as many trials as its kernels have candidates, at most N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bevel.backends.build import BuildOptions, build
+from bevel.backends.devices.base import Device, Measurement, Vectors
+from bevel.backends.kernel import Array, Kernel
+from bevel.backends.program import Program
+from bevel.backends.specialize import specialize
+from bevel.backends.target import Target
+from bevel.backends.toolchain import Preference, for_target
+from bevel.backends.tune import Choice, candidates
+from bevel.backends.tuned import Found, Table
+
+Advance = Callable[[int, int], None]  # (done, total)
+VECTORS = 2  # an instruction count hardly depends on the input; wrong results show soon
+
+
+def search(
+    program: Program,
+    target: Target,
+    device: Device,
+    vectors: Vectors,
+    trials: int,
+    known: Table,
+    advance: Advance,
+    compiler: Preference = "auto",
+) -> dict[str, Found]:
+    """The best of up to `trials` candidates for each kernel that `known` has not seen so many for.
+
+    Raises RuntimeError where a candidate computes something else: our bug. UserError where one does not fit the target.
+    """
+    kernels = [call.kernel for call in specialize(program, target).calls]
+    kind = for_target(target, compiler).kind
+    lists = {kernel: candidates(kernel, kind)[:trials] for kernel in dict.fromkeys(kernels)}
+    pending = {kernel: some for kernel, some in lists.items() if not settled(known.get(repr(kernel)), len(some))}
+    total = max(map(len, pending.values()), default=0)
+    few = first(vectors, VECTORS)
+    costs: dict[Kernel, list[int]] = {kernel: [] for kernel in pending}
+    for index in range(total):
+        advance(index, total)
+        trial = {kernel: some[index] for kernel, some in pending.items() if index < len(some)}
+        measured = measure(program, target, device, few, trial, compiler)
+        for kernel, instructions in by_kernel(measured, kernels).items():
+            if kernel in trial:
+                costs[kernel].append(instructions)
+    return {repr(kernel): best(pending[kernel], costs[kernel]) for kernel in pending}
+
+
+def settled(found: Found | None, wanted: int) -> bool:
+    return found is not None and found.tried >= wanted
+
+
+def first(vectors: Vectors, count: int) -> Vectors:
+    def some(arrays: dict[str, Array]) -> dict[str, Array]:
+        return {name: array[:count] for name, array in arrays.items()}
+
+    return replace(vectors, inputs=some(vectors.inputs), expected=some(vectors.expected))
+
+
+def measure(
+    program: Program,
+    target: Target,
+    device: Device,
+    vectors: Vectors,
+    trial: Mapping[Kernel, Choice],
+    compiler: Preference,
+) -> Measurement:
+    selections = {repr(kernel): choice.describe() for kernel, choice in trial.items()}
+    with TemporaryDirectory(prefix="bevel-tune-") as folder:
+        artifact = build(program, target, Path(folder), vectors, BuildOptions(compiler, selections=selections))
+        measured = device.measure(artifact, vectors)
+    if measured.mismatches:
+        raise RuntimeError(f"a candidate changed the result ({measured.first_mismatch}): {list(trial.values())}")
+    return measured
+
+
+def by_kernel(measured: Measurement, kernels: Sequence[Kernel]) -> dict[Kernel, int]:
+    """Instructions of all calls of each kernel."""
+    spent: dict[Kernel, int] = {}
+    for cost, kernel in zip(measured.per_call, kernels, strict=True):
+        assert cost.instructions is not None
+        spent[kernel] = spent.get(kernel, 0) + cost.instructions
+    return spent
+
+
+def best(some: Sequence[Choice], costs: Sequence[int]) -> Found:
+    """The cheapest, and of equally cheap ones the first."""
+    index = min(range(len(costs)), key=lambda place: (costs[place], place))
+    return Found(some[index].describe(), costs[index], costs[0], len(costs))

@@ -1,0 +1,108 @@
+"""What tuning found, in JSON: {core: {compiler and version: {kernel as it was: what to take for it}}}.
+
+`tuned.json` beside this file ships with Bevel and holds common shapes; every build starts from it. A user's own file
+holds what `--tune` measured on this machine, and is read only by runs that ask for tuning, so that any other run
+gives the same bytes wherever it runs. Nothing in these files can change a result: they name variants that the kernels
+themselves offer, and flags.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from bevel.backends.tune import Selection, Selections
+from bevel.calib.errors import UserError
+
+SHIPPED = "tuned.json"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best of `tried` candidates for one kernel: instructions of all its calls in the network it was tuned in."""
+
+    selection: Selection
+    instructions: int
+    before: int  # of the kernel as it was
+    tried: int
+
+
+Table = Mapping[str, Found]  # by the kernel's repr
+Database = Mapping[str, Mapping[str, Table]]  # by core and compiler
+
+
+def selections(table: Table) -> Selections:
+    return {kernel: found.selection for kernel, found in table.items()}
+
+
+def lookup(database: Database, core: str, compiler: str) -> Table:
+    """What is known for a core and exactly this compiler."""
+    return database.get(core, {}).get(compiler, {})
+
+
+def shipped(core: str, compiler: str) -> Selections:
+    """What ships for a core and a compiler ("arm-none-eabi-gcc 12.2.1"), or for the latest version of that compiler.
+
+    Another version's choices are a good guess: they cannot be wrong, only slow.
+    """
+    known = shipped_database().get(core, {})
+    name = compiler.split()[0]
+    alike = sorted(version for version in known if version.split()[0] == name)
+    nearest = compiler if compiler in known else alike[-1] if alike else ""
+    return selections(known.get(nearest, {}))
+
+
+@cache
+def shipped_database() -> Database:
+    return parse(json.loads(files(__package__).joinpath(SHIPPED).read_text(encoding="utf-8")))
+
+
+def read(path: Path) -> Database:
+    """The database in a file, empty where there is none. Raises UserError for a file that is something else."""
+    try:
+        return parse(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{path} is not a tuning database of this version of Bevel; delete it or name another"
+        ) from None
+
+
+def parse(data: Mapping[str, Any]) -> Database:
+    return {
+        core: {
+            compiler: {kernel: found(entry) for kernel, entry in table.items()} for compiler, table in compilers.items()
+        }
+        for core, compilers in data.items()
+    }
+
+
+def found(entry: Mapping[str, Any]) -> Found:
+    selection = Selection(entry["selection"]["variant"], tuple(entry["selection"]["flags"]))
+    return Found(selection, entry["instructions"], entry["before"], entry["tried"])
+
+
+def merged(database: Database, core: str, compiler: str, table: Table) -> Database:
+    """`database` with the entries of `table` in place of those for the same kernels."""
+    compilers = database.get(core, {})
+    return {**database, core: {**compilers, compiler: {**compilers.get(compiler, {}), **table}}}
+
+
+def write(path: Path, database: Database) -> None:
+    """Replaces the file in one step, so that two runs at a time leave one whole file."""
+    data = {
+        core: {compiler: {kernel: asdict(table[kernel]) for kernel in sorted(table)} for compiler, table in tables}
+        for core, tables in sorted((core, sorted(compilers.items())) for core, compilers in database.items())
+    }
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
+        json.dump(data, stream, indent=1)
+        stream.write("\n")
+    os.replace(stream.name, path)
