@@ -45,6 +45,7 @@ class Integerizer:
     reals: dict[str, Activation] = field(default_factory=dict)  # dequantized tensor of the source: its codes here
     floats: dict[str, gs.Variable] = field(default_factory=dict)  # any other tensor of the source: the same here
     ports: dict[str, tuple[float, int]] = field(default_factory=dict)
+    arriving: set[str] = field(default_factory=set)  # integer tensors of the source that are graph inputs here
     notes: list[Note] = field(default_factory=list)
 
     def other(self, tensor: gs.Tensor) -> gs.Tensor:
@@ -93,6 +94,7 @@ def start_input(made: Integerizer, tensor: gs.Variable, form: Format) -> gs.Vari
             (made.ports[tensor.name],) = given
             port = gs.Variable(tensor.name, np.int8, tensor.shape)
             made.codes |= {node.outputs[0].name: port for node in tensor.outputs}
+            made.arriving |= {node.outputs[0].name for node in tensor.outputs}
             return port
         made.notes.append(Note(tensor.name, "this input stays float: not one quantizer alone reads it"))
     port = made.other(tensor)
@@ -262,7 +264,7 @@ def needed_floats(made: Integerizer, results: dict[str, list[gs.Node] | Reason |
     pending += [
         node.inputs[0]
         for node in made.source.nodes
-        if is_quantize(node) and not isinstance(results[node.name], list) and not is_port(made, node.outputs[0])
+        if is_quantize(node) and not isinstance(results[node.name], list) and node.outputs[0].name not in made.arriving
     ]
     needed: set[str] = set()
     while pending:
@@ -274,11 +276,6 @@ def needed_floats(made: Integerizer, results: dict[str, list[gs.Node] | Reason |
         if node is not None and not is_dequantize(node):
             pending += node.inputs
     return needed
-
-
-def is_port(made: Integerizer, tensor: gs.Tensor) -> bool:
-    """Whether codes arrive as a graph input."""
-    return made.codes[tensor.name].name in made.ports and not tensor.inputs[0].inputs[0].inputs
 
 
 def emit(made: Integerizer, node: gs.Node, results: dict[str, list[gs.Node] | Reason | None], needed: set[str]) -> None:
@@ -294,7 +291,7 @@ def emit_quantize(made: Integerizer, node: gs.Node, result: list[gs.Node] | Reas
     if isinstance(result, list):
         made.nodes += result
         return
-    if is_port(made, node.outputs[0]):
+    if node.outputs[0].name in made.arriving:
         return
     if isinstance(result, Reason):
         made.notes.append(Note(node.inputs[0].inputs[0].name, f"stays float: {result}"))

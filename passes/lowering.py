@@ -56,6 +56,7 @@ class Lowering:
     buffers: dict[str, Buffer] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
+    moved: dict[tuple[Value, Order], Value] = field(default_factory=dict)  # what was reordered before
 
     def constant(self, tensor: gs.Tensor) -> Array:
         if not isinstance(tensor, gs.Constant):
@@ -78,6 +79,12 @@ class Lowering:
     def reorder(self, value: Value, order: Order, name: str) -> Value:
         if value.lies_like(order):
             return Value(value.buffer, value.shape, order)
+        if (value, order) not in self.moved:
+            self.moved[value, order] = self.move(value, order, name)
+        return self.moved[value, order]
+
+    def move(self, value: Value, order: Order, name: str) -> Value:
+        """`value` in a buffer of its own, in `order`."""
         if value.buffer in self.constants:
             moved = self.constants[value.buffer].reshape(value.stored)
             moved = np.ascontiguousarray(moved.transpose([value.order.index(axis) for axis in order]))
@@ -121,6 +128,12 @@ class Lowering:
             Call(f"{name}/copy", Copy(size=prod(value.shape), dtype=buffer.dtype), (value.buffer,), (), new)
         )
         return Value(new, value.shape, value.order)
+
+    def drop_unread_constants(self) -> None:
+        """Forget constants of which only a reordered copy is read."""
+        read = {name for call in self.calls for name in call.inputs}
+        for name in self.constants.keys() - read:
+            del self.constants[name], self.buffers[name]
 
     def new_buffer(self, name: str, shape: tuple[int, ...], dtype: str) -> str:
         unique = name

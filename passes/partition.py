@@ -44,6 +44,7 @@ def partition(model: onnx.ModelProto, name: str, islands: bool) -> tuple[Program
     for tensor in graph.outputs:
         outputs.append(port(lowering, tensor, output_buffer(lowering, tensor, taken), meanings))
         taken.add(outputs[-1].buffer)
+    lowering.drop_unread_constants()
     program = Program(name, inputs, tuple(outputs), lowering.buffers, tuple(lowering.calls), lowering.constants)
     return program, notes
 

@@ -46,7 +46,7 @@ def parse(
     arguments = ", ".join(filter(None, (inputs, weights)))
     header = f'<ir_version: 10, opset_import: ["" : {opset}]>'
     model = onnx.parser.parse_model(f"{header}\ng ({arguments}) => ({outputs}) {{\n{body}\n}}")
-    count = inputs.count("] ")
+    count = inputs.count(", ") + 1
     rng = np.random.default_rng(0)
     for value in list(model.graph.input)[count:]:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)

@@ -1,0 +1,143 @@
+"""Integer graphs as programs: what costs a kernel and what does not, and where floats are allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from bevel.backends.kernel import Role
+from bevel.calib.dataset import open_dataset
+from bevel.calib.errors import UserError
+from bevel.calib.observe import model_inputs
+from bevel.models import data, names, path
+from bevel.passes.load import fix_batch, load_model
+
+CONV = "float[4,3,3,3] w, float[4] b"
+LAST = "t = Transpose <perm = [0,3,1,2]> (x)\n"
+FIRST = "y = Transpose <perm = [0,2,3,1]>"
+
+
+IMAGE, LAST_IMAGE = "float[1,3,4,4] x", "float[1,6,6,3] x"
+MOVED = {
+    "images channels last": (f"{LAST}y = Conv (t, w, b)", LAST_IMAGE, CONV, "Conv Transpose"),
+    "images channels last at both ends": (f"{LAST}c = Conv (t, w, b)\n{FIRST} (c)", LAST_IMAGE, CONV, "Conv"),
+    "mean of an image": (
+        f"{LAST}c = Conv (t, w, b)\n g = GlobalAveragePool (c)\n y = Flatten (g)",
+        LAST_IMAGE,
+        CONV,
+        "Conv ReduceMean",
+    ),
+    "one pixel flattened": ("c = Conv (x, w, b)\n y = Flatten (c)", "float[1,3,3,3] x", CONV, "Transpose Conv"),
+    "pixels flattened": (
+        "c = Conv (x, w, b)\n f = Flatten (c)\n y = Gemm (f, m)",
+        IMAGE,
+        f"{CONV}, float[16,5] m",
+        "Transpose Conv Transpose Gemm",
+    ),
+    "one channel": ("y = Conv (x, w)", "float[1,1,6,6] x", "float[1,1,3,3] w", "Conv"),
+    "one row transposed": ("y = Transpose <perm = [0,3,1,2]> (x)", "float[1,1,6,1] x", "", "Copy"),
+    "an input reshaped": ("y = Flatten (x)", "float[2,3,4] x", "", "Copy"),
+    "pooled and joined": (
+        f"{LAST}p = MaxPool <kernel_shape = [2,2]> (t)\n c = Concat <axis = 1> (p, p)\n{FIRST} (c)",
+        LAST_IMAGE,
+        "",
+        "MaxPool Concat",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "inputs", "weights", "calls"), MOVED.values(), ids=MOVED)
+def test_bytes_move_only_where_they_have_to(
+    text: Any, stages: Any, body: str, inputs: str, weights: str, calls: str
+) -> None:
+    made = stages(text(body, inputs, weights=weights))
+    assert made.calls == calls.split()
+    for sample in made.extremes():
+        made.run(sample)
+
+
+def test_constants_are_reordered_when_compiling_and_lie_in_flash(text: Any, stages: Any) -> None:
+    body = f"{LAST}c = Conv (t, w, b)\n s = Sub (v, c)\n y = Transpose <perm = [0,2,3,1]> (s)"
+    made = stages(text(body, "float[1,6,6,3] x", weights=f"{CONV}, float[1,4,4,4] v"))
+    assert made.calls == ["Conv", "Add"]
+    (stored,) = made.program.constants.values()
+    assert stored.shape == (1, 4, 4, 4) and not np.array_equal(stored, stored.transpose(0, 3, 1, 2))
+    for sample in made.extremes():
+        made.run(sample)
+
+
+def test_outputs_have_buffers_of_their_own(text: Any, stages: Any) -> None:
+    made = stages(
+        text("y = Flatten (x)\n z = Reshape (x, s)", "float[2,3,4] x", "float[] y, float[] z", "int64[1] s", {"s": -1})
+    )
+    ports = (*made.program.inputs, *made.program.outputs)
+    assert len({port.buffer for port in ports}) == 3
+    assert not {port.buffer for port in made.program.outputs} & set(made.program.constants)
+
+
+def test_every_buffer_is_written_once_before_it_is_read(text: Any, stages: Any) -> None:
+    body = "c = Conv <pads = [1,1,1,1]> (x, w, b)\n r = Relu (c)\n s = Conv <pads = [1,1,1,1]> (r, v)\n y = Add (r, s)"
+    program = stages(text(body, weights=f"{CONV}, float[4,4,3,3] v")).program
+    written = {port.buffer for port in program.inputs} | set(program.constants)
+    for call in program.calls:
+        assert set(call.inputs) <= written and call.output not in written
+        written.add(call.output)
+        (result,) = call.kernel.roles(Role.OUTPUT)
+        assert program.buffers[call.output].bytes == result.bytes
+    assert written == set(program.buffers)
+
+
+def test_microcontroller_is_refused_the_float_nodes_by_name(text: Any, stages: Any) -> None:
+    body = "t = Transpose <perm = [1,0]> (x)\n m = MatMul (x, t)\n y = LpNormalization (m)"
+    with pytest.raises(UserError, match=r"runs integers only.*: m \(MatMul\), y \(LpNormalization\); replace them"):
+        stages(text(body, "float[3,4] x"))
+
+
+def test_long_lists_of_refused_nodes_are_cut(text: Any, stages: Any) -> None:
+    body = "\n".join(f"a{i + 1} = LpNormalization (a{i})" for i in range(11))
+    with pytest.raises(UserError, match=r"a8 \(LpNormalization\) and 3 more; replace"):
+        stages(text(body, "float[3,4] a0", "float[] a11"))
+
+
+ISLANDS = {
+    "in the middle": (
+        "g = Gemm (x, w)\n t = Transpose (g)\n m = MatMul (g, t)\n y = Gemm (m, v)",
+        "float[5,6] w, float[3,2] v",
+    ),
+    "first": ("t = Transpose (x)\n m = MatMul (x, t)\n y = Gemm (m, v)", "float[3,2] v"),
+    "last": ("g = Gemm (x, w)\n t = Transpose (g)\n y = MatMul (g, t)", "float[5,6] w"),
+    "after an image": (
+        "i = Reshape (x, n)\n c = Conv (i, k)\n f = Reshape (c, o)\n t = Transpose (f)\n y = MatMul (t, f)",
+        "int64[4] n, float[2,1,2,2] k, int64[2] o",
+    ),
+    "with stored weights": ("t = Transpose (x)\n m = MatMul (x, t)\n y = MatMul (v, m)", "float[2,3] v"),
+}
+
+
+@pytest.mark.parametrize(("body", "weights"), ISLANDS.values(), ids=ISLANDS)
+def test_float_island_on_a_cpu_computes_what_onnxruntime_computes(
+    text: Any, stages: Any, body: str, weights: str
+) -> None:
+    model = text(body, "float[3,5] x", weights=weights, values={"n": [1, 1, 3, 5], "o": [2, 8]})
+    made = stages(model, islands=True)
+    assert any("runs in float, compiled by TVM's importer" in note.text for note in made.notes)
+    for sample in list(made.extremes())[2:]:
+        found, expected = made.program.run(sample)["y"], made.sessions[1].run(None, sample)[0]
+        if found.dtype == np.int8:  # a sum in another order may tip one rounding of the last quantizer
+            assert np.abs(found.astype(int) - expected).max() <= 1
+        else:
+            peak = float(np.abs(expected).max())
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * peak)
+
+
+@pytest.mark.parametrize("name", names())
+def test_reference_network_is_the_same_on_the_device_as_in_onnxruntime(stages: Any, floats: Any, name: str) -> None:
+    model = fix_batch(load_model(path(name)))
+    inputs = model_inputs(onnx.shape_inference.infer_shapes(model))
+    made = stages(model, list(open_dataset(data("calib"), inputs, 32)), inputs="float", outputs="float")
+    assert floats(made.integer) == set()
+    for sample in open_dataset(data("eval"), inputs, 4):
+        made.run(sample)
