@@ -60,9 +60,9 @@ def check(program: Program) -> None:
         raise ValueError(f"{program.name!r} is no C identifier; bevel.backends.codegen.names.identifier makes one")
     for call in program.calls:
         operands = (*call.kernel.roles(Role.INPUT), *call.kernel.roles(Role.OUTPUT))
-        for buffer, operand in zip((*call.inputs, call.output), operands, strict=True):
-            if program.buffers[buffer].bytes < operand.bytes:
-                raise ValueError(f"{call.node}: buffer {buffer} is smaller than operand {operand} of {call.kernel}")
+        for span, operand in zip((*call.reads(), call.writes()), operands, strict=True):
+            if program.buffers[span.buffer].bytes < span.end:
+                raise ValueError(f"{call.node}: buffer {span.buffer} is smaller than operand {operand} of {call.kernel}")
     for port in (*program.inputs, *program.outputs):
         if program.buffers[port.buffer].bytes < port_bytes(port):
             raise ValueError(f"port {port} is larger than its buffer {program.buffers[port.buffer]}")
@@ -96,16 +96,20 @@ def statement(program: Program, plan: Plan, constants: Constants, index: int, sy
             case Role.CONSTANT:
                 arguments.append(next(arrays))
             case Role.OUTPUT:
-                arguments.append(pointer(plan.offsets[call.output], operand))
+                arguments.append(pointer(plan.offsets[call.output] + call.output_start, operand))
             case Role.SCRATCH:
                 arguments.append(pointer(next(scratch), operand))
     return f"  /* {index}: {comment(call.node)} */\n  {symbol}({', '.join(arguments)});"
 
 
 def input_places(plan: Plan, constants: Constants, call: Call) -> Iterator[int | str]:
-    """Where each input is: an offset in the arena, or the symbol of a constant buffer."""
-    for name in call.inputs:
-        yield constants.buffers[name] if name in constants.buffers else plan.offsets[name]
+    """Where each input is: an offset in the arena, or an address in a constant buffer."""
+    for name, start in zip(call.inputs, call.input_starts, strict=True):
+        if name in constants.buffers:
+            symbol = constants.buffers[name]
+            yield f"((const uint8_t *){symbol} + {start})" if start else symbol
+        else:
+            yield plan.offsets[name] + start
 
 
 def pointer(place: int | str, operand: Operand) -> str:
