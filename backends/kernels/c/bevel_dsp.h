@@ -39,6 +39,27 @@ static inline int32_t bevel_smlad(uint32_t x, uint32_t y, int32_t sum) {
   return sum;
 }
 
+/* sum + x.h0 * y.h0 */
+static inline int32_t bevel_smlabb(uint32_t x, uint32_t y, int32_t sum) {
+  int32_t result;
+  __asm__("smlabb %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(sum));
+  return result;
+}
+
+/* sum + x.h0 * y.h1 */
+static inline int32_t bevel_smlabt(uint32_t x, uint32_t y, int32_t sum) {
+  int32_t result;
+  __asm__("smlabt %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(sum));
+  return result;
+}
+
+/* sum + x.h1 * y.h0 */
+static inline int32_t bevel_smlatb(uint32_t x, uint32_t y, int32_t sum) {
+  int32_t result;
+  __asm__("smlatb %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(sum));
+  return result;
+}
+
 /* x.h0 * y.h0 + x.h1 * y.h1 */
 static inline int32_t bevel_smuad(uint32_t x, uint32_t y) {
   int32_t sum;
@@ -87,6 +108,14 @@ static inline int32_t bevel_smlad(uint32_t x, uint32_t y, int32_t sum) {
   return (int32_t)(uint32_t)(sum + low + (int64_t)(int16_t)(x >> 16) * (int16_t)(y >> 16));
 }
 
+static inline int32_t bevel_smlabb(uint32_t x, uint32_t y, int32_t sum) {
+  return (int32_t)((uint32_t)sum + (uint32_t)((int16_t)x * (int16_t)y));
+}
+
+static inline int32_t bevel_smlabt(uint32_t x, uint32_t y, int32_t sum) { return bevel_smlabb(x, y >> 16, sum); }
+
+static inline int32_t bevel_smlatb(uint32_t x, uint32_t y, int32_t sum) { return bevel_smlabb(x >> 16, y, sum); }
+
 static inline int32_t bevel_smuad(uint32_t x, uint32_t y) { return bevel_smlad(x, y, 0); }
 
 static inline uint32_t bevel_pkhbt(uint32_t x, uint32_t y) { return bevel_pair((int16_t)x, (int16_t)y); }
@@ -100,6 +129,13 @@ static inline int32_t bevel_smmla(int32_t x, int32_t y, int32_t high) {
 static inline int32_t bevel_ssat8(int32_t x) { return x < -128 ? -128 : x > 127 ? 127 : x; }
 
 #endif
+
+/* The bytes of lane 0 to 3, a constant, of two words: h0 = x.b<lane>, h1 = y.b<lane>, sign-extended. */
+static inline uint32_t bevel_lane_pair(uint32_t x, uint32_t y, int32_t lane) {
+  const uint32_t first = lane & 1 ? bevel_sxtb16_odd(x) : bevel_sxtb16(x);
+  const uint32_t second = lane & 1 ? bevel_sxtb16_odd(y) : bevel_sxtb16(y);
+  return lane & 2 ? bevel_pkhtb(first, second) : bevel_pkhbt(first, second);
+}
 
 /* (sum * multiplier + 2**(shift - 1)) >> shift, moved by the zero point and held to int8, for shifts from 33 on:
  *
