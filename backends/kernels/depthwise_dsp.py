@@ -1,0 +1,427 @@
+"""Depthwise Conv for cores with the DSP extension: two taps a multiply-accumulate, on a channel's pixels side by side.
+
+SMLAD multiplies two halfwords by two others and adds both products to a sum. In a channels-last image the neighbours of
+a byte belong to other channels, so four channels at a time are first unfolded into scratch, each into rows of
+halfwords, padding included:
+
+      two pixels of x, a word each             scratch, int16, a row for each channel
+      a: a0 a1 a2 a3                           c0 |  z a0 | b0 .. |       z: the padding's zero point
+      b: b0 b1 b2 b3     SXTB16, PKH           c1 |  z a1 | b1 .. |
+                         ------------->        c2 |  z a2 | b2 .. |
+                                               c3 |  z a3 | b3 .. |
+
+There any two taps of one row are one word, the weights of one channel stay in registers for all of its outputs, and
+padding costs nothing. With stride 1 two neighbouring outputs share their words p q (x0 x1) (x2 x3), and with three taps
+also the weights: (w0 w1) as they are for the first output, (w1 w2) for the second, and a half of each for the rest.
+
+      y0 += p.x0 * w0 + p.x1 * w1 + q.x2 * w2         SMLAD(p, w01)  SMLABT(q, w12)
+      y1 += p.x1 * w0 + q.x2 * w1 + q.x3 * w2         SMLATB(p, w01) SMLAD(q, w12)
+
+In flash both pairs of bytes are one word (w0 w1 w1 w2), out of which one SXTB16 takes (w0 w1) and another, of the word
+rotated by a byte, (w1 w2). "Along" is the axis of the pairs and "across" the other one: width and height, or the
+other way round for a kernel that is higher than wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from tvm.script import tirx as T
+
+from bevel.backends.kernel import Array, Kernel, Operand, Role, constant, scratch
+from bevel.backends.kernels.conv import Conv
+from bevel.backends.program import Call
+from bevel.backends.specialize import Special
+from bevel.backends.target import Target
+from bevel.calib.arithmetic import Output
+
+LANES = 4  # channels in a word
+SCRATCH_BYTES = 6144  # aimed at; a strip of one output row is the least there is
+LEAST_SHIFT, MOST_SHIFT = 33, 54  # where a rounding constant with the zero point fits beside the product's upper word
+ALWAYS_ZERO = 0, LEAST_SHIFT  # a multiplier and shift
+
+
+class Axis(NamedTuple):
+    """One image axis: `size` pixels, `step` pixels apart in memory."""
+
+    size: int
+    step: int
+    taps: int
+    stride: int
+    dilation: int
+    before: int
+    outputs: int
+    output_step: int
+
+
+@dataclass(frozen=True)
+class DepthwiseDsp(Kernel):
+    """The operands and results of `plain`, whose constants are packed: w: int32 [blocks, lanes, taps across, words];
+    bias, multiplier: int32 [blocks, lanes]; shift: int8 [blocks, lanes], 33 and `raised` less than it counts.
+
+    A block is four channels (fewer where there are no four); the last one overlaps the one before it where their
+    number is no multiple. Accumulators are shifted left by `raised` before they are rescaled. `strip` output rows are
+    unfolded at a time; `tile`, an even number where the stride is 1, is how many outputs a loop's body makes.
+    """
+
+    plain: Conv
+    raised: int
+    strip: int
+    tile: int
+
+    @property
+    def header(self) -> str:
+        return "bevel_dsp.h"
+
+    @property
+    def macs(self) -> int:
+        return self.plain.macs
+
+    @cached_property
+    def axes(self) -> tuple[Axis, Axis]:
+        """(across, along)."""
+        p, (rows, columns) = self.plain, self.plain.positions
+        down = Axis(p.height, p.width, p.kernel[0], p.strides[0], p.dilations[0], p.pads[0], rows, columns)
+        right = Axis(p.width, 1, p.kernel[1], p.strides[1], p.dilations[1], p.pads[1], columns, 1)
+        return (right, down) if pairs_run_down(p) else (down, right)
+
+    @property
+    def lanes(self) -> int:
+        return min(LANES, self.plain.channels_in)
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.plain.channels_in // self.lanes)
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of weights for one channel's taps along, an even number."""
+        along = self.axes[1]
+        return 2 * max(1, along.taps // 2) if along.stride == 1 else 2 * -(-along.taps // 4)
+
+    @property
+    def unfolded(self) -> tuple[int, int]:
+        """The rows and words a row that a strip reads of each channel."""
+        across, along = self.axes
+        rows = (self.strip - 1) * across.stride + (across.taps - 1) * across.dilation + 1
+        last = along.outputs - 1
+        words = (last // 2 + along.taps // 2 if along.stride == 1 else last * along.stride // 2 + (along.taps - 1) // 2) + 1
+        return rows, words
+
+    def operands(self) -> tuple[Operand, ...]:
+        lead, (rows, words) = (self.blocks, self.lanes), self.unfolded
+        return (
+            *self.plain.roles(Role.INPUT),
+            constant("w", (*lead, self.axes[0].taps, self.pairs // 2), "int32"),
+            constant("bias", lead, "int32"),
+            constant("multiplier", lead, "int32"),
+            constant("shift", lead, "int8"),
+            *self.plain.roles(Role.OUTPUT),
+            scratch("pixels", (rows, self.lanes, words), "int32"),
+        )
+
+    def reference(self, *arrays: Array) -> Array:
+        x, w, bias, multiplier, shift = arrays
+        chosen = np.unique(self.channels.ravel(), return_index=True)[1]
+        w, bias, multiplier, kept = (array.reshape(-1, *array.shape[2:])[chosen] for array in (w, bias, multiplier, shift))
+        shift = (kept + (LEAST_SHIFT - self.raised)).astype(np.int8)
+        return self.plain.reference(x, unpacked_weights(self, w), bias, multiplier, shift)
+
+    @cached_property
+    def channels(self) -> Array:
+        """The channel of each block and lane, [blocks, lanes]."""
+        starts = np.minimum(np.arange(self.blocks) * self.lanes, self.plain.channels_in - self.lanes)
+        result: Array = starts[:, np.newaxis] + np.arange(self.lanes)
+        return result
+
+    def build(self, name: str) -> Any:
+        p, (across, along), (rows, words) = self.plain, self.axes, self.unfolded
+        image, image_out, channels = p.height * p.width, across.outputs * along.outputs, p.channels_in
+        batch, blocks, lanes, pairs, strip, tile = p.batch, self.blocks, self.lanes, self.pairs, self.strip, self.tile
+        taps, strips, (tiles, rest) = across.taps, -(-across.outputs // strip), divmod(along.outputs, tile)
+        head, inner, tail = inside_words(along, words)
+        row_words, weights = lanes * words, across.taps * pairs
+        padding, raised, output = pair_of(p.x_zero_point), self.raised, p.output
+        step, hop = along.output_step * channels, tile * along.stride // 2
+
+        @T.macro
+        def unfold(X, P, target, source, f, guarded):
+            """One word of each channel: pixels 2 f - before and the one behind it."""
+            column = T.meta_var(2 * f - along.before)
+            for u in T.unroll(lanes):
+                P[target + u * words + f] = side_by_side(X, source, column, u, self, guarded)
+
+        @T.macro
+        def add_row_by_twos(A, P, source, K, weight, count):
+            for h in T.unroll((count + 1) // 2):
+                A[2 * h] = first_of_two(P, source + h, K, weight, A[2 * h], along.taps)
+                if 2 * h + 1 < count:
+                    A[2 * h + 1] = second_of_two(P, source + h, K, weight, A[2 * h + 1], along.taps)
+
+        @T.macro
+        def add_row_by_ones(A, P, source, K, weight, count):
+            for t in T.unroll(count):
+                A[t] = one_alone(P, source + t * (along.stride // 2), K, weight, A[t], along.taps)
+
+        add_row = add_row_by_twos if along.stride == 1 else add_row_by_ones
+
+        @T.macro
+        def outputs(X, P, K, B, M, S, Y, q, source, target, count):
+            """`count` neighbouring outputs of one channel, from the scratch word `source` on."""
+            A = T.alloc_buffer((count,), "int32")
+            for t in T.unroll(count):
+                A[t] = B[q]
+            for i in T.unroll(taps):
+                add_row(A, P, source + i * across.dilation * row_words, K, i * pairs, count)
+            for t in T.unroll(count):
+                Y[target + t * step] = requantized(A[t], M[q], T.cast(S[q], "int32"), raised, output)
+
+        @T.prim_func(s_tir=True)
+        def depthwise(
+            X: T.Buffer((batch * image * channels,), "int8"),
+            W: T.Buffer((blocks, lanes, taps, pairs // 2), "int32"),
+            B: T.Buffer((blocks * lanes,), "int32"),
+            M: T.Buffer((blocks * lanes,), "int32"),
+            S: T.Buffer((blocks * lanes,), "int8"),
+            Y: T.Buffer((batch * image_out * channels,), "int8"),
+            P: T.Buffer((rows * row_words,), "int32"),
+        ):
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            for n, s, block in T.grid(batch, strips, blocks):
+                first = T.meta_var(at_most(block * lanes, channels - lanes))
+                top = T.meta_var(at_most(s * strip, across.outputs - strip))
+                for r in T.serial(rows):
+                    row = T.meta_var(top * across.stride - across.before + r)
+                    source = T.meta_var((n * image + row * across.step) * channels + first)
+                    if T.And(row >= 0, row < across.size):
+                        for f in T.serial(head):
+                            unfold(X, P, r * row_words, source, f, True)
+                        for f in T.serial(inner):
+                            unfold(X, P, r * row_words, source, f + head, False)
+                        for f in T.serial(tail):
+                            unfold(X, P, r * row_words, source, f + head + inner, True)
+                    else:
+                        for f in T.serial(row_words):
+                            P[r * row_words + f] = padding
+                for u in T.serial(lanes):
+                    q = T.meta_var(block * lanes + u)
+                    K = T.alloc_buffer((weights,), "int32")
+                    for i in T.unroll(taps):
+                        for j in T.unroll(pairs // 2):
+                            K[i * pairs + 2 * j] = call("bevel_sxtb16", W[block, u, i, j])
+                            K[i * pairs + 2 * j + 1] = call("bevel_sxtb16_odd", W[block, u, i, j])
+                    for y in T.serial(strip):
+                        source = T.meta_var(y * across.stride * row_words + u * words)
+                        target = T.meta_var((n * image_out + (top + y) * across.output_step) * channels + first + u)
+                        for x in T.serial(tiles):
+                            outputs(X, P, K, B, M, S, Y, q, source + x * hop, target + x * (tile * step), tile)
+                        if rest > 0:
+                            outputs(X, P, K, B, M, S, Y, q, source + tiles * hop, target + tiles * tile * step, rest)
+
+        return depthwise
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        x, *constants = self.plain.example(rng)
+        return x, *packed(self, tuple(constants))
+
+
+def pairs_run_down(plain: Conv) -> bool:
+    """Whether the axis of the pairs is the height, because the kernel has more taps there."""
+    return plain.kernel[0] > plain.kernel[1]
+
+
+def inside_words(along: Axis, words: int) -> tuple[int, int, int]:
+    """How many of a scratch row's words begin outside the image, lie inside with both pixels, and come after."""
+    head = min(words, -(-along.before // 2))
+    inside = max(0, min(words, (along.size + along.before) // 2) - head)
+    return head, inside, words - head - inside
+
+
+def at_most(value: Any, most: int) -> Any:
+    """The last strip or block ends where the image does, and so overlaps the one before."""
+    return T.min(value, most)
+
+
+def call(helper: str, *arguments: Any) -> Any:
+    return T.call_pure_extern("int32", helper, *arguments)
+
+
+def pair_of(value: int) -> int:
+    """`value` in both halfwords of an int32."""
+    return int(np.array([value, value], np.int16).view(np.int32)[0])
+
+
+def side_by_side(X: Any, source: Any, column: Any, lane: Any, kernel: DepthwiseDsp, guarded: bool) -> Any:
+    """One lane's pixels `column` and the next as a pair; `guarded` where either may be outside the image."""
+    along, channels, lanes = kernel.axes[1], kernel.plain.channels_in, kernel.lanes
+    zero_point = kernel.plain.x_zero_point
+
+    def pixel(at: Any) -> Any:
+        place = source + at * (along.step * channels)
+        if lanes == LANES:
+            word = call("bevel_load_word", T.address_of(X[place]))
+            outside = T.int32(int(np.full(LANES, zero_point, np.int8).view(np.int32)[0]))
+        else:
+            word, outside = T.cast(X[place + lane], "int32"), T.int32(zero_point)
+        return T.if_then_else(T.And(at >= 0, at < along.size), word, outside) if guarded else word
+
+    left, right = pixel(column), pixel(column + 1)
+    return call("bevel_lane_pair", left, right, lane) if lanes == LANES else call("bevel_pkhbt", left, right)
+
+
+def first_of_two(P: Any, source: Any, K: Any, weight: Any, total: Any, taps: int) -> Any:
+    """`total` and a row's products for the output whose first tap is the lower half of the word at `source`."""
+    if taps == 1:
+        return call("bevel_smlabb", P[source], K[weight], total)
+    for j in range(taps // 2):
+        total = call("bevel_smlad", P[source + j], K[weight + 2 * j], total)
+    return call("bevel_smlabt", P[source + taps // 2], K[weight + taps - 2], total) if taps % 2 else total
+
+
+def second_of_two(P: Any, source: Any, K: Any, weight: Any, total: Any, taps: int) -> Any:
+    """`total` and a row's products for the output whose first tap is the upper half of the word at `source`."""
+    total = call("bevel_smlatb", P[source], K[weight], total)
+    for j in range((taps - 1) // 2):
+        total = call("bevel_smlad", P[source + j + 1], K[weight + 2 * j + 1], total)
+    return total if taps % 2 else call("bevel_smlabt", P[source + taps // 2], K[weight + taps - 2], total)
+
+
+def one_alone(P: Any, source: Any, K: Any, weight: Any, total: Any, taps: int) -> Any:
+    """`total` and a row's products for the output whose first tap is the lower half of the word at `source`."""
+    for j in range((taps + 1) // 2):
+        total = call("bevel_smlad", P[source + j], K[weight + j], total)
+    return total
+
+
+def requantized(total: Any, multiplier: Any, beyond: Any, raised: int, output: Output) -> Any:
+    """`total` rescaled by multiplier / 2**(33 + beyond - raised), as int8."""
+    rounding = T.shift_left(T.int32(2 * output.zero_point + 1), beyond)
+    lifted = T.shift_left(total, T.int32(raised)) if raised else total
+    value = call("bevel_requantize", lifted, multiplier, rounding, beyond + 1)
+    if output.low > -128:
+        value = T.max(value, output.low)
+    if output.high < 127:
+        value = T.min(value, output.high)
+    return T.cast(value, "int8")
+
+
+def packed(kernel: DepthwiseDsp, constants: tuple[Array, ...]) -> tuple[Array, ...]:
+    """The constants of `kernel.plain` as `kernel` takes them."""
+    w, bias, multiplier, shift = constants
+    chosen = kernel.channels
+    multiplier, shift = without_dead_channels(w, bias, multiplier, shift)
+    kept = (shift.astype(np.int32) + (kernel.raised - LEAST_SHIFT)).astype(np.int8)
+    return packed_weights(kernel, w)[chosen], bias[chosen], multiplier[chosen], kept[chosen]
+
+
+def packed_weights(kernel: DepthwiseDsp, w: Array) -> Array:
+    """int32 [channels, taps across, words]: the pairs 2 j and 2 j + 1 in bytes 0, 2 and 1, 3 of word j."""
+    oriented = w[..., 0].swapaxes(1, 2) if pairs_run_down(kernel.plain) else w[..., 0]
+    ended = np.pad(oriented, ((0, 0), (0, 0), (0, 1)))
+    taken = ended[..., np.minimum(taps_of_pairs(kernel), oriented.shape[2])]
+    by_word = taken.reshape(*taken.shape[:2], -1, 2, 2).swapaxes(-1, -2)
+    result: Array = np.ascontiguousarray(by_word).reshape(*taken.shape[:2], -1).view("<i4").astype(np.int32)
+    return result
+
+
+def unpacked_weights(kernel: DepthwiseDsp, words: Array) -> Array:
+    """`packed_weights` undone: int8 [channels, kh, kw, 1]."""
+    by_word = words.astype("<i4").view(np.int8).reshape(*words.shape, 2, 2)
+    halves = by_word.swapaxes(-1, -2).reshape(*words.shape[:2], -1)
+    first_places = np.unique(taps_of_pairs(kernel), return_index=True)[1][: kernel.axes[1].taps]
+    oriented = halves[..., first_places]
+    return (oriented.swapaxes(1, 2) if pairs_run_down(kernel.plain) else oriented)[..., np.newaxis]
+
+
+def taps_of_pairs(kernel: DepthwiseDsp) -> Array:
+    """Which taps along make each pair, [pairs, 2]; a number past the last tap stands for a weight of zero."""
+    pair, half = np.ogrid[: kernel.pairs, :2]
+    result: Array = (pair if kernel.axes[1].stride == 1 else 2 * pair) + half
+    return result
+
+
+def without_dead_channels(w: Array, bias: Array, multiplier: Array, shift: Array) -> tuple[Array, Array]:
+    """Multipliers and shifts with those replaced that bring every accumulator to zero."""
+    product = largest_accumulators(w, bias) * multiplier.astype(np.int64)
+    dead = product < np.int64(1) << (shift.astype(np.int64) - 1)
+    return np.where(dead, 0, multiplier).astype(np.int32), np.where(dead, LEAST_SHIFT, shift).astype(np.int8)
+
+
+def largest_accumulators(w: Array, bias: Array) -> Array:
+    """No accumulator of a channel is further from zero, int64 [channels]."""
+    result: Array = np.abs(bias.astype(np.int64)) + 128 * np.abs(w.astype(np.int64)).sum((1, 2, 3))
+    return result
+
+
+def specialize(call: Call, target: Target) -> Special | str:
+    """Depthwise convolutions whose taps lie side by side along one axis, on targets with the DSP extension."""
+    plain = call.kernel
+    if "dsp" not in target.abilities:
+        return f"{target.name} has no DSP extension"
+    if not isinstance(plain, Conv) or not plain.channels_in == plain.channels_out == plain.groups:
+        return "not a depthwise convolution"
+    axis = 0 if pairs_run_down(plain) else 1
+    if plain.dilations[axis] != 1 or (plain.strides[axis] != 1 and plain.strides[axis] % 2):
+        return "the taps of neighbouring outputs do not make words"
+    raised = needed_raise(*call.constants)
+    if isinstance(raised, str):
+        return raised
+    kernel = fitted(plain, raised)
+    return Special(kernel, packed(kernel, call.constants))
+
+
+def needed_raise(w: Array, bias: Array, multiplier: Array, shift: Array) -> int | str:
+    """How far to shift all accumulators left so that each rescaling only needs its product's upper word."""
+    shifts = without_dead_channels(w, bias, multiplier, shift)[1].astype(np.int64)
+    raised = max(0, LEAST_SHIFT - int(shifts.min()))
+    if int(shifts.max()) + raised > MOST_SHIFT:
+        return "the output scales of its channels are too far apart"
+    if int(largest_accumulators(w, bias).max()) << raised >= 2**31:
+        return "an accumulator may be too large for a ratio above 1/4"
+    return raised
+
+
+def fitted(plain: Conv, raised: int) -> DepthwiseDsp:
+    """The kernel for `plain` with as many rows a strip as its scratch has room for."""
+    one = DepthwiseDsp(plain, raised, strip=1, tile=1)
+    across, along = one.axes
+    span, words = one.unfolded
+    room = SCRATCH_BYTES // (4 * words * one.lanes)
+    most = max(1, min(across.outputs, (room - span) // across.stride + 1))
+    strips = -(-across.outputs // most)
+    return replace(one, strip=-(-across.outputs // strips), tile=min(2, along.outputs))
+
+
+def cases() -> Iterable[DepthwiseDsp]:
+    """The plain kernel's own depthwise cases that qualify, and both ways to pair, strips and blocks that overlap."""
+
+    def depthwise(size: tuple[int, int], channels: int, kernel: tuple[int, int], **changes: Any) -> DepthwiseDsp:
+        more: dict[str, Any] = {"strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0), "x_zero_point": -128}
+        more |= {"output": Output(zero_point=-128), "batch": 1} | changes
+        strip, tile = more.pop("strip", None), more.pop("tile", None)
+        plain = Conv(
+            height=size[0], width=size[1], channels_in=channels, channels_out=channels, kernel=kernel, groups=channels,
+            **more,
+        )  # fmt: skip
+        kernel = fitted(plain, raised=3)
+        return replace(kernel, strip=strip or kernel.strip, tile=tile or kernel.tile)
+
+    around, after = (1, 1, 1, 1), (0, 0, 1, 1)
+    yield depthwise((6, 8), 8, (3, 3), pads=around)
+    yield depthwise((7, 5), 7, (3, 3), pads=around, strip=3, x_zero_point=127, output=Output(127))
+    yield depthwise((8, 9), 6, (3, 3), pads=around, tile=4, batch=2, x_zero_point=5, output=Output(-9, -100, 90))
+    yield depthwise((8, 8), 4, (3, 3), strides=(2, 2), pads=after)
+    yield depthwise((9, 7), 5, (3, 3), strides=(2, 2), pads=around, strip=2, tile=2, output=Output(3))
+    yield depthwise((3, 3), 16, (3, 3), pads=around)
+    yield depthwise((28, 1), 12, (5, 1), output=Output(-2))
+    yield depthwise((1, 24), 5, (1, 10), pads=(0, 4, 0, 5), x_zero_point=-1)
+    yield depthwise((15, 1), 4, (15, 1))
+    yield depthwise((12, 6), 4, (10, 4), strides=(2, 2), pads=(4, 1, 5, 1))
+    yield depthwise((6, 7), 3, (4, 2), pads=(2, 0, 1, 1))
+    yield depthwise((5, 6), 1, (2, 4), dilations=(2, 1), pads=(3, 3, 3, 3))
+    yield depthwise((4, 5), 9, (1, 1), strides=(3, 1))
+    yield depthwise((9, 11), 2, (5, 5), strides=(1, 4), pads=(2, 2, 2, 2), x_zero_point=0)
