@@ -134,11 +134,11 @@ def compile_all(
 
 def write_kernels(name: str, folder: Path, generated: Bundle, flags: KernelFlags) -> dict[str, Flags]:
     """Write one C file for all kernels that share their flags, and the helpers they include: {file: flags}."""
-    groups: dict[Flags, dict[str, Kernel]] = {(): {}}
+    groups: dict[Flags, dict[str, Kernel]] = {}
     for symbol, kernel in generated.kernels.items():
         groups.setdefault(flags.get(kernel, ()), {})[symbol] = kernel
     written = {}
-    for index, (chosen, kernels) in enumerate(groups.items()):
+    for index, (chosen, kernels) in enumerate(sorted(groups.items())):
         headers = {kernel.header for kernel in kernels.values() if kernel.header is not None}
         for header in headers:
             (folder / header).write_text(helper_text(header), encoding="utf-8")

@@ -7,10 +7,11 @@ kernels do, so a network of any size takes as many trials as its kernels have ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Device, Measurement, Vectors
@@ -19,7 +20,7 @@ from bevel.backends.program import Program
 from bevel.backends.specialize import specialize
 from bevel.backends.target import Target
 from bevel.backends.toolchain import Preference, for_target
-from bevel.backends.tune import Choice, candidates
+from bevel.backends.tune import Selection, Selections, candidates, key
 from bevel.backends.tuned import Found, Table
 
 Advance = Callable[[int, int], None]  # (done, total)
@@ -42,19 +43,31 @@ def search(
     """
     kernels = [call.kernel for call in specialize(program, target).calls]
     kind = for_target(target, compiler).kind
-    lists = {kernel: candidates(kernel, kind)[:trials] for kernel in dict.fromkeys(kernels)}
-    pending = {kernel: some for kernel, some in lists.items() if not settled(known.get(repr(kernel)), len(some))}
+    pending = wanting(kernels, kind, trials, known)
     total = max(map(len, pending.values()), default=0)
     few = first(vectors, VECTORS)
-    costs: dict[Kernel, list[int]] = {kernel: [] for kernel in pending}
+    costs: dict[str, list[int]] = {name: [] for name in pending}
     for index in range(total):
         advance(index, total)
-        trial = {kernel: some[index] for kernel, some in pending.items() if index < len(some)}
+        trial = {name: some[index] for name, some in pending.items() if index < len(some)}
         measured = measure(program, target, device, few, trial, compiler)
-        for kernel, instructions in by_kernel(measured, kernels).items():
-            if kernel in trial:
-                costs[kernel].append(instructions)
-    return {repr(kernel): best(pending[kernel], costs[kernel]) for kernel in pending}
+        spent = by_key(measured, kernels)
+        for name in trial:
+            costs[name].append(spent[name])
+    return {name: best(pending[name], costs[name]) for name in pending}
+
+
+def wanting(
+    kernels: Iterable[Kernel], kind: Literal["gcc", "zig"], trials: int, known: Table
+) -> dict[str, list[Selection]]:
+    """What to measure for each kernel, by its key. Kernels of equal key are tuned together."""
+    found: dict[str, list[Selection]] = {}
+    for kernel in kernels:
+        name = key(kernel)
+        some = [choice.describe() for choice in candidates(kernel, kind)[:trials]]
+        if name not in found and not settled(known.get(name), len(some)):
+            found[name] = some
+    return found
 
 
 def settled(found: Found | None, wanted: int) -> bool:
@@ -73,28 +86,27 @@ def measure(
     target: Target,
     device: Device,
     vectors: Vectors,
-    trial: Mapping[Kernel, Choice],
+    trial: Selections,
     compiler: Preference,
 ) -> Measurement:
-    selections = {repr(kernel): choice.describe() for kernel, choice in trial.items()}
     with TemporaryDirectory(prefix="bevel-tune-") as folder:
-        artifact = build(program, target, Path(folder), vectors, BuildOptions(compiler, selections=selections))
+        artifact = build(program, target, Path(folder), vectors, BuildOptions(compiler, selections=trial))
         measured = device.measure(artifact, vectors)
     if measured.mismatches:
         raise RuntimeError(f"a candidate changed the result ({measured.first_mismatch}): {list(trial.values())}")
     return measured
 
 
-def by_kernel(measured: Measurement, kernels: Sequence[Kernel]) -> dict[Kernel, int]:
-    """Instructions of all calls of each kernel."""
-    spent: dict[Kernel, int] = {}
+def by_key(measured: Measurement, kernels: Sequence[Kernel]) -> dict[str, int]:
+    """Instructions of all calls of the kernels of each key."""
+    spent: dict[str, int] = {}
     for cost, kernel in zip(measured.per_call, kernels, strict=True):
         assert cost.instructions is not None
-        spent[kernel] = spent.get(kernel, 0) + cost.instructions
+        spent[key(kernel)] = spent.get(key(kernel), 0) + cost.instructions
     return spent
 
 
-def best(some: Sequence[Choice], costs: Sequence[int]) -> Found:
+def best(some: Sequence[Selection], costs: Sequence[int]) -> Found:
     """The cheapest, and of equally cheap ones the first."""
     index = min(range(len(costs)), key=lambda place: (costs[place], place))
-    return Found(some[index].describe(), costs[index], costs[0], len(costs))
+    return Found(some[index], costs[index], costs[0], len(costs))

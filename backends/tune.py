@@ -18,12 +18,13 @@ Every kernel can moreover be compiled with each set of flags in FLAGS; on small 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import product
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from bevel.backends.kernel import Array, Kernel, Role
 from bevel.backends.program import Call, Program
+from bevel.calib.arithmetic import Output
 
 Flags = tuple[str, ...]
 
@@ -71,19 +72,37 @@ class Choice:
     flags: Flags = ()
 
     def describe(self) -> Selection:
-        return Selection(repr(self.kernel), self.flags)
+        return Selection(key(self.kernel), self.flags)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A choice as it can be written down: `variant` is the kernel's repr."""
+    """A choice as it can be written down: `variant` is the kernel's key."""
 
     variant: str
     flags: Flags = ()
 
 
 Choices = Mapping[Kernel, Choice]  # by the kernel that `specialize` had chosen
-Selections = Mapping[str, Selection]  # by the repr of that kernel
+Selections = Mapping[str, Selection]  # by the key of that kernel
+
+# What a fast loop does not depend on: a network's scales and zero points.
+VALUES = ("zero_point", "multiplier", "multipliers", "shift", "shifts")
+
+
+def key(value: Any) -> str:
+    """What a kernel is called in a database: its repr without VALUES, so that a shape is tuned for every network."""
+    if is_dataclass(value) and not isinstance(value, type):
+        shown = [(field.name, getattr(value, field.name)) for field in fields(value)]
+        told = [f"{name}={key(part)}" for name, part in shown if not is_value(name, part)]
+        return f"{type(value).__name__}({', '.join(told)})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(key, value))})"
+    return repr(value)
+
+
+def is_value(name: str, part: Any) -> bool:
+    return isinstance(part, Output) or name.endswith(VALUES)
 
 
 def candidates(kernel: Kernel, compiler: Literal["gcc", "zig"]) -> list[Choice]:
@@ -104,8 +123,8 @@ def resolve(program: Program, selections: Selections) -> dict[Kernel, Choice]:
     """The choices for the kernels of `program`. A selection of a variant that no longer exists is none."""
     found = {}
     for kernel in dict.fromkeys(call.kernel for call in program.calls):
-        selection = selections.get(repr(kernel))
-        named = {repr(variant): variant for variant in (kernel, *variants(kernel))} if selection else {}
+        selection = selections.get(key(kernel))
+        named = {key(variant): variant for variant in (kernel, *variants(kernel))} if selection else {}
         if selection and selection.variant in named:
             found[kernel] = Choice(named[selection.variant], selection.flags)
     return found

@@ -34,7 +34,7 @@ class Found:
     tried: int
 
 
-Table = Mapping[str, Found]  # by the kernel's repr
+Table = Mapping[str, Found]  # by the kernel's key
 Database = Mapping[str, Mapping[str, Table]]  # by core and compiler
 
 
@@ -86,8 +86,11 @@ def parse(data: Mapping[str, Any]) -> Database:
 
 
 def found(entry: Mapping[str, Any]) -> Found:
-    selection = Selection(entry["selection"]["variant"], tuple(entry["selection"]["flags"]))
-    return Found(selection, entry["instructions"], entry["before"], entry["tried"])
+    return Found(selection(entry["selection"]), entry["instructions"], entry["before"], entry["tried"])
+
+
+def selection(entry: Mapping[str, Any]) -> Selection:
+    return Selection(entry["variant"], tuple(entry["flags"]))
 
 
 def merged(database: Database, core: str, compiler: str, table: Table) -> Database:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from bevel.backends.artifact import Artifact, to_json
 from bevel.backends.program import Program
+from bevel.backends.tune import Selections
 from bevel.tools import arena_map, manifest, report
 from bevel.tools.manifest import Manifest
 from bevel.tools.options import Options
@@ -27,12 +30,20 @@ def save_model(folder: Path, name: str, model: onnx.ModelProto) -> None:
     (folder / name).write_bytes(model.SerializeToString(deterministic=True))
 
 
-def finish(folder: Path, options: Options, program: Program, artifact: Artifact, told: report.Report) -> None:
+def finish(
+    folder: Path,
+    options: Options,
+    program: Program,
+    artifact: Artifact,
+    told: report.Report,
+    selections: Selections,
+) -> None:
     """Write report.json, then manifest.json over all files."""
     report.write(folder, told)
     tools = {"python": platform.python_version(), "compiler": artifact.toolchain}
     tools |= {name: metadata.version(name) for name in WHEELS}
     arena = arena_map.to_json(arena_map.arena_map(program, artifact))
-    settings = {"target": options.target, "flash": options.flash, "ram": options.ram, "name": program.name}
+    settings: dict[str, Any] = {"target": options.target, "flash": options.flash, "ram": options.ram}
+    settings |= {"name": program.name, "kernels": {name: asdict(chosen) for name, chosen in selections.items()}}
     files = manifest.hashes(folder)
     manifest.write(folder, Manifest(version(), options.command, tools, files, settings, to_json(artifact), arena))

@@ -8,7 +8,7 @@ from itertools import islice
 import onnx_graphsurgeon as gs
 
 from bevel.backends import target as targets
-from bevel.backends.build import build
+from bevel.backends.build import BuildOptions, build
 from bevel.calib.observe import observe
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.integerize import integerize
@@ -23,6 +23,7 @@ from bevel.tools.report import Report
 from bevel.tools.stages import Stages
 from bevel.tools.staging import staged
 from bevel.tools.summary import Findings, summarize
+from bevel.tools.tuning import choose_kernels
 
 EQUIVALENCE_SAMPLES = 2
 
@@ -65,7 +66,10 @@ def compile_model(options: Options, stages: Stages) -> Report:
         with stages("build"):
             tests = vectors.make_vectors(integer, program, data.vectors, options.vectors)
             vectors.save(folder, tests)
-            artifact = build(program, target, folder, tests)
+        selections, more = choose_kernels(options, program, target, device, tests, stages)
+        notes += more
+        with stages("build"):
+            artifact = build(program, target, folder, tests, BuildOptions(selections=selections))
 
         measurement = None
         if device is not None:
@@ -83,5 +87,5 @@ def compile_model(options: Options, stages: Stages) -> Report:
             )
             report = summarize(options, folder, findings)
         report = replace(report, stages=stages.listed())
-        bundle.finish(folder, options, program, artifact, report)
+        bundle.finish(folder, options, program, artifact, report, selections)
     return report

@@ -11,8 +11,9 @@ import click
 from rich.console import Console
 
 from bevel.backends import target as targets
+from bevel.backends import tuned
 from bevel.backends.artifact import Artifact, from_json
-from bevel.backends.build import build
+from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.target import Target
 from bevel.calib.dataset import open_dataset
@@ -73,7 +74,8 @@ def rebuild(
     program, _ = partition(integer, made.settings["name"], islands=target.kind == "cpu")
     inputs = model_inputs(load_model(folder / bundle.QUANTIZED))  # the real values, whatever the edges' format
     tests = vectors.make_vectors(integer, program, open_dataset(data, inputs), count)
-    artifact = build(program, target, scratch, tests)
+    selections = {kernel: tuned.selection(chosen) for kernel, chosen in made.settings["kernels"].items()}
+    artifact = build(program, target, scratch, tests, BuildOptions(selections=selections))
     if artifact.files[artifact.archive] != made.files[artifact.archive]:
         was = made.tools["compiler"]
         raise UserError(f"{folder} was built with {was}, here is {artifact.toolchain}: run optimize again")

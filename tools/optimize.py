@@ -41,6 +41,10 @@ _EDGES = click.Choice(["float", "quantized"])
 @click.option("--vectors", type=click.IntRange(1), default=8, show_default=True, help="Inputs compared on the device.")
 @click.option("--flash", metavar="SIZE", help="Flash of your part (512k, 2M) in place of the target's.")
 @click.option("--ram", metavar="SIZE", help="RAM of your part in place of the target's.")
+@click.option(
+    "--tune", type=click.IntRange(1), metavar="N", help="Measure N candidates for each kernel, keep the best."
+)
+@click.option("--tune-database", type=_PATH, metavar="FILE", help="What --tune found before; default: in your cache.")
 @click.option("--name", metavar="IDENTIFIER", help="C name of the model; default: from the file name.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For everything drawn at random.")
 @click.option("--json", "as_json", is_flag=True, help="Print report.json instead of the table.")
@@ -63,6 +67,8 @@ def command(
     vectors: int,
     flash: str | None,
     ram: str | None,
+    tune: int | None,
+    tune_database: Path | None,
     name: str | None,
     seed: int,
     as_json: bool,
@@ -89,6 +95,8 @@ def command(
         vectors=vectors,
         flash=parse_size(flash) if flash else None,
         ram=parse_size(ram) if ram else None,
+        tune=tune,
+        tune_database=tune_database,
         name=name,
         seed=seed,
         recipe=recipe,

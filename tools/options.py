@@ -39,6 +39,8 @@ class Options:
     flash: int | None = None
     ram: int | None = None
     name: str | None = None
+    tune: int | None = None  # candidates to measure for each kernel; None: take what ships
+    tune_database: Path | None = None  # None: one in the user's cache
     seed: int = 0
     recipe: str = "int8"
     command: str = ""  # as typed, for the manifest

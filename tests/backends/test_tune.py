@@ -11,8 +11,10 @@ import pytest
 
 from bevel.backends import tune
 from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
+from bevel.backends.kernels.conv import Conv
 from bevel.backends.program import Buffer, Call, Port, Program
 from bevel.backends.tune import Choice
+from bevel.calib.arithmetic import Output
 
 SIZE = 6
 
@@ -83,3 +85,12 @@ def test_choices_for_other_kernels_change_nothing() -> None:
 def test_a_variant_with_another_output_is_refused() -> None:
     with pytest.raises(ValueError, match="other inputs or outputs"):
         tune.choose(program(Scale()), {Scale(): Choice(Scale(0))})
+
+
+def test_a_key_leaves_out_what_differs_between_networks_of_one_shape() -> None:
+    def conv(zero_point: int, channels: int) -> Conv:
+        output = Output(zero_point)
+        return Conv(1, 5, 5, channels, 4, (3, 3), (1, 1), (1, 1), (0, 0, 0, 0), 1, zero_point, output)
+
+    assert tune.key(conv(3, 2)) == tune.key(conv(5, 2)) != tune.key(conv(3, 4))
+    assert "kernel=(3, 3)" in tune.key(conv(3, 2))

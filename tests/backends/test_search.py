@@ -1,0 +1,134 @@
+"""Tuning measures candidates on a device, keeps the cheapest of each kernel, and never asks twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bevel.backends import search as searching
+from bevel.backends import toolchain, tune
+from bevel.backends.artifact import Artifact
+from bevel.backends.build import BuildOptions, build
+from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
+from bevel.backends.devices.unicorn import Unicorn
+from bevel.backends.kernels.clip import Clip
+from bevel.backends.kernels.table import Table
+from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.search import search
+from bevel.backends.target import load
+
+TARGET = load("cortex-m4")
+if why := Unicorn(TARGET).missing():
+    pytest.skip(why, allow_module_level=True)
+SIZE = 40
+COMPILER = toolchain.for_target(TARGET)
+FLAGS = tune.FLAGS[COMPILER.kind]
+
+
+def silent(done: int, total: int) -> None:
+    pass
+
+
+def program() -> Program:
+    """in -> table -> clip -> the same table -> out."""
+    values = np.arange(-128, 128, dtype=np.int16)[::-1].astype(np.int8)
+    table, clip = Table(SIZE), Clip(SIZE, -100, 90)
+    calls = (
+        Call("first", table, ("in",), (values,), "a"),
+        Call("second", clip, ("a",), (), "b"),
+        Call("third", table, ("b",), (values,), "out"),
+    )
+    ports = [Port(name, name, (SIZE,), "int8") for name in ("in", "out")]
+    buffers = {name: Buffer(name, (SIZE,), "int8") for name in ("in", "a", "b", "out")}
+    return Program("tiny", (ports[0],), (ports[1],), buffers, calls)
+
+
+def vectors(count: int = 4) -> Vectors:
+    inputs = np.random.default_rng(0).integers(-128, 128, (count, SIZE), dtype=np.int8)
+    return Vectors({"in": inputs}, {"out": np.stack([program().run({"in": one})["out"] for one in inputs])})
+
+
+@dataclass
+class Scripted:
+    """A device whose calls cost what the trial's number says."""
+
+    costs: list[tuple[int, int, int]]
+    wrong: bool = False
+    name: str = "scripted"
+    kind: DeviceKind = "simulator"
+
+    def missing(self) -> str | None:
+        return None
+
+    def tool(self) -> str:
+        return "none"
+
+    def measure(self, artifact: Artifact, given: Vectors) -> Measurement:
+        assert len(given) == searching.VECTORS
+        plain = Measurement("scripted", "simulator", "none", len(given), 1 if self.wrong else 0, "at 3")
+        costs = tuple(CallCost(index, cost) for index, cost in enumerate(self.costs.pop(0)))
+        return plain if self.wrong else replace(plain, instructions=0, per_call=costs)
+
+
+def test_the_cheapest_candidate_of_each_kernel_is_kept_over_all_its_calls() -> None:
+    device = Scripted([(10, 20, 10), (30, 5, 1), (8, 9, 8)])
+    found = search(program(), TARGET, device, vectors(), 3, {}, silent)
+    table, clip = (found[tune.key(kernel)] for kernel in (program().calls[0].kernel, program().calls[1].kernel))
+    assert (table.before, table.instructions, table.selection.flags, table.tried) == (20, 16, FLAGS[2], 3)
+    assert (clip.before, clip.instructions, clip.selection.flags, clip.tried) == (20, 5, FLAGS[1], 3)
+
+
+def test_of_equally_cheap_candidates_the_first_is_kept() -> None:
+    found = search(program(), TARGET, Scripted([(1, 1, 1)] * 2), vectors(), 2, {}, silent)
+    assert {one.selection.flags for one in found.values()} == {FLAGS[0]}
+
+
+def test_what_is_known_is_not_measured_again_unless_more_is_asked_for() -> None:
+    known = search(program(), TARGET, Scripted([(1, 1, 1)] * 2), vectors(), 2, {}, silent)
+    assert search(program(), TARGET, Scripted([]), vectors(), 2, known, silent) == {}
+    assert len(search(program(), TARGET, Scripted([(1, 1, 1)] * 3), vectors(), 3, known, silent)) == 2
+
+
+def test_a_candidate_with_another_result_ends_the_search() -> None:
+    with pytest.raises(RuntimeError, match="changed the result"):
+        search(program(), TARGET, Scripted([(1, 1, 1)], wrong=True), vectors(), 1, {}, silent)
+
+
+def test_on_a_simulator_the_found_kernels_cost_what_was_found(tmp_path: Path) -> None:
+    device, given = Unicorn(TARGET), vectors()
+    found = search(program(), TARGET, device, given, 3, {}, silent)
+    options = BuildOptions(selections={name: one.selection for name, one in found.items()})
+    artifact = build(program(), TARGET, tmp_path, given, options)
+    measured = device.measure(artifact, given)
+    assert measured.mismatches == 0
+    kernels = [call.kernel for call in program().calls]
+    assert searching.by_key(measured, kernels) == {name: one.instructions for name, one in found.items()}
+    assert all(one.instructions <= one.before for one in found.values())
+
+
+def test_kernels_with_flags_of_their_own_are_built_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+    compile_one = toolchain.Toolchain.compile
+
+    def compile(self: toolchain.Toolchain, source: str, folder: Path, extra: Any = ()) -> str:
+        seen[source] = tuple(extra)
+        return compile_one(self, source, folder, extra)
+
+    monkeypatch.setattr(toolchain.Toolchain, "compile", compile)
+    name = tune.key(program().calls[1].kernel)
+    artifact = build(program(), TARGET, tmp_path, None, BuildOptions(selections={name: tune.Selection(name, ("-O1",))}))
+    assert "-O1" in seen["tiny_kernels_1.c"] and "-O1" not in seen["tiny_kernels.c"]
+    assert "tiny_clip_1" in (tmp_path / "tiny_kernels_1.c").read_text()
+    assert "-O1" in (tmp_path / "tiny_kernels_1.c").read_text()
+    assert artifact.calls[1].symbol.startswith("tiny_clip_1")
+
+
+def test_where_every_kernel_has_flags_no_empty_file_is_left(tmp_path: Path) -> None:
+    names = [tune.key(call.kernel) for call in program().calls]
+    selections = {name: tune.Selection(name, ("-O1",)) for name in names}
+    build(program(), TARGET, tmp_path, None, BuildOptions(selections=selections))
+    assert [path.name for path in tmp_path.glob("tiny_kernels*.c")] == ["tiny_kernels.c"]
