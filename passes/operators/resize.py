@@ -48,6 +48,8 @@ class Resize(Operator):
             return Reason("only the height and width of images are resized in integers")
         if node.attrs.get("mode", "nearest") not in ("nearest", "linear") or node.attrs.get("antialias", 0):
             return Reason("only nearest and bilinear resizing without antialias have an integer kernel")
+        if node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+            return Reason("resizing that extrapolates beyond the image has no integer kernel")
         if not all(isinstance(tensor, gs.Constant) or tensor.is_empty() for tensor in node.inputs[1:]):
             return Reason("its size is computed")
         return Match(node, tuple(node.inputs[:1]))

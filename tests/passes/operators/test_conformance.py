@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 
@@ -378,3 +378,17 @@ def test_pooling_of_any_shape_conforms(
     height, width, given = window
     case = Case(f"y = MaxPool <{given}> (x)", f"float[2,{channels},{height},{width}] x")
     conforms(case, mean, text, stages, floats, around)
+
+
+@settings(max_examples=40)
+@given(windows(), st.integers(1, 2), st.integers(1, 2), st.integers(0, 1), st.sampled_from(MEANS))
+def test_transposed_convolution_of_any_shape_conforms(
+    text: Any, stages: Any, floats: Any, around: Any, window: Any, groups: int, per_out: int, extra: int, mean: float
+) -> None:
+    height, width, given = window
+    assume(min(height, width) > 4)  # so that the pads leave something of the result
+    kernel, strides = (given.split(f"{name} = [")[1].split("]")[0] for name in ("kernel_shape", "strides"))
+    extras = [min(extra, int(stride) - 1) for stride in strides.split(", ")]
+    body = f"y = ConvTranspose <{given}, group = {groups}, output_padding = {extras}> (x, w, b)"
+    weights = f"float[{2 * groups},{per_out},{kernel}] w, float[{groups * per_out}] b"
+    conforms(Case(body, f"float[1,{2 * groups},{height},{width}] x", weights), mean, text, stages, floats, around)

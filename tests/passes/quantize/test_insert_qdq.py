@@ -76,7 +76,9 @@ def test_constant_joined_by_a_concat_shares_its_scale(text: Any, stages: Any) ->
     )
     (port,) = made.program.outputs
     codes = made.run({"x": np.zeros((1, 3, 4, 5), np.int8)})["y"][:, 3:]
-    assert np.abs((codes.astype(float) - port.zero_point) * port.scale - part).max() <= port.scale
+    assert (
+        np.abs((codes.astype(float) - port.zero_point) * port.scale - part).max() <= 0.501 * port.scale
+    )  # rounded once
 
 
 def test_softmax_joined_with_wider_values_does_not_force_its_scale_on_them(text: Any, stages: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.quantize.plan import QuantizationPlan, make_plan
 
+MODE = "coordinate_transformation_mode"
 CONV = "float[4,3,3,3] w, float[4] b"
 
 
@@ -127,3 +128,23 @@ def test_conv_between_float_operators_is_quantized_for_its_weights(plan: Any) ->
 def test_product_of_two_activations_stays_float(plan: Any) -> None:
     found = plan("t = Transpose (x)\n y = MatMul (x, t)", "float[3,4] x")
     assert "only products with constant weights" in notes(found, "y")
+
+
+@pytest.mark.parametrize(
+    ("body", "weights", "reason"),
+    [
+        (f'y = Resize <{MODE} = "tf_crop_and_resize"> (x, r, , n)', "float[8] r, int64[4] n", "extrapolates"),
+        ('y = Resize <mode = "linear", antialias = 1> (x, , , n)', "int64[4] n", "without antialias"),
+        ('y = Resize <mode = "cubic"> (x, , , n)', "int64[4] n", "nearest and bilinear"),
+        ('y = Pad <mode = "reflect"> (x, p)', "int64[8] p", "Pad in mode reflect"),
+        ("y = Pad (x, c)", "int64[8] c", "a negative pad"),
+        ("y, i = MaxPool <kernel_shape = [2,2]> (x)", "", "the indices"),
+        ("y = AveragePool <kernel_shape = [2,2], dilations = [2,2]> (x)", "", "dilated average pooling"),
+        ("y = Div (x, z)", "", "Div has no integer kernel"),
+    ],
+)  # fmt: skip
+def test_variant_without_integers_says_which_it_is(plan: Any, body: str, weights: str, reason: str) -> None:
+    values = {"r": [0, 0, 0, 0, 1, 1, 1, 1], "n": [1, 3, 4, 5], "p": [0, 0, 1, 1, 0, 0, 1, 1], "c": [0] * 7 + [-1]}
+    outputs = "float[] y, int64[] i" if "i =" in body else "float[] y"
+    found = plan(body, "float[1,3,8,8] x, float[1,3,8,8] z", outputs, weights, values)
+    assert reason in "; ".join(note.text for note in found.notes if note.text.startswith("stays float"))
