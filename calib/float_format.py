@@ -159,7 +159,7 @@ NAMED: dict[str, FloatFormat] = {
 
 
 def parse_float(name: str) -> FloatFormat:
-    """The format of a standard's name, or of a split: "e3m4" (all codes finite), "e4m3ieee", "e4m3all", "e2m5b4" (bias).
+    """The format of a standard's name, or of a split: "e3m4" (all codes finite), "e4m3ieee", "e4m3all", "e2m5b4".
 
     Raises ValueError for anything else.
     """
