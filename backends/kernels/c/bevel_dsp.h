@@ -132,9 +132,8 @@ static inline int32_t bevel_ssat8(int32_t x) { return x < -128 ? -128 : x > 127 
 
 /* The bytes of lane 0 to 3, a constant, of two words: h0 = x.b<lane>, h1 = y.b<lane>, sign-extended. */
 static inline uint32_t bevel_lane_pair(uint32_t x, uint32_t y, int32_t lane) {
-  const uint32_t first = lane & 1 ? bevel_sxtb16_odd(x) : bevel_sxtb16(x);
-  const uint32_t second = lane & 1 ? bevel_sxtb16_odd(y) : bevel_sxtb16(y);
-  return lane & 2 ? bevel_pkhtb(first, second) : bevel_pkhbt(first, second);
+  const uint32_t halves = lane & 2 ? bevel_pkhtb(x, y) : bevel_pkhbt(x, y);
+  return lane & 1 ? bevel_sxtb16_odd(halves) : bevel_sxtb16(halves);
 }
 
 /* (sum * multiplier + 2**(shift - 1)) >> shift, moved by the zero point and held to int8, for shifts from 33 on:
