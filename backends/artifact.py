@@ -105,6 +105,7 @@ def plan(data: dict[str, Any]) -> Plan:
     nested = {
         "lifetimes": {name: Lifetime(**lifetime) for name, lifetime in data["lifetimes"].items()},
         "scratch": tuple(tuple(offsets) for offsets in data["scratch"]),
+        "scratch_sizes": tuple(tuple(sizes) for sizes in data["scratch_sizes"]),
         "merged": tuple(Merge(**merge) for merge in data["merged"]),
     }
     return Plan(**(data | nested))

@@ -41,7 +41,7 @@ class Window:
     rows: int  # of the input
     reach: int = 1
     stride: int = 1
-    top: int = 0
+    top: int = 0  # rows of padding above; negative where rows are never read
 
     def first(self, row: int) -> int:
         """The first input row that output rows from `row` on need."""
@@ -50,6 +50,10 @@ class Window:
     def end(self, row: int) -> int:
         """Behind the last input row that output rows before `row` need."""
         return min((row - 1) * self.stride - self.top + self.reach, self.rows) if row > 0 else 0
+
+    def mirrored(self, rows: int) -> Window:
+        """The same window, with the rows of the input and the `rows` of the output counted from the bottom."""
+        return replace(self, top=(rows - 1) * self.stride - self.top + self.reach - self.rows)
 
     def padding(self, first: int, end: int) -> tuple[int, int]:
         """Rows of padding above and below that output rows [first, end) need."""

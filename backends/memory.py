@@ -33,12 +33,13 @@ class Merge:
 
 @dataclass(frozen=True)
 class Plan:
-    """Offsets and sizes in bytes. `scratch` holds, for each call, the offsets of its scratch operands in order."""
+    """Offsets and sizes in bytes. `scratch` and `scratch_sizes` hold them for each call's scratch operands, in order."""
 
     offsets: dict[str, int]
     sizes: dict[str, int]
     lifetimes: dict[str, Lifetime]
     scratch: tuple[tuple[int, ...], ...]
+    scratch_sizes: tuple[tuple[int, ...], ...]
     merged: tuple[Merge, ...]
     arena_bytes: int
     lower_bound: int
@@ -67,14 +68,15 @@ def plan(program: Program, in_place: bool = True) -> Plan:
             chosen, groups, layout = (), grouped(pieces, ()), apart
     placed = [(piece, layout.offsets[index]) for index, group in enumerate(groups) for piece in group]
     slots = {piece.scratch: offset for piece, offset in placed if piece.scratch is not None}
+    scratch_sizes = tuple(tuple(one.bytes for one in call.kernel.roles(Role.SCRATCH)) for call in program.calls)
     return Plan(
         offsets={piece.name: offset for piece, offset in placed if piece.scratch is None},
         sizes={name: program.buffers[name].bytes for name in lifetimes},
         lifetimes=lifetimes,
         scratch=tuple(
-            tuple(slots[index, number] for number in range(len(call.kernel.roles(Role.SCRATCH))))
-            for index, call in enumerate(program.calls)
+            tuple(slots[index, number] for number in range(len(sizes))) for index, sizes in enumerate(scratch_sizes)
         ),
+        scratch_sizes=scratch_sizes,
         merged=chosen,
         arena_bytes=layout.end,
         lower_bound=layout.end if layout.proven and not merges else bound,

@@ -30,10 +30,14 @@ from bevel.backends.program import Buffer, Call, Program
 
 @dataclass(frozen=True)
 class Stage:
-    """One call of the chain. After step k it has computed rows [0, ends[k])."""
+    """One call of the chain. After step k it has computed rows [0, ends[k]).
+
+    Rows are counted from the top of the image, or, in a stream that runs upward, from its bottom; so are `windows`.
+    """
 
     call: Call
     banding: Banding
+    windows: tuple[Window | None, ...]  # one an input
     ends: tuple[int, ...]
 
     @cached_property
@@ -64,11 +68,12 @@ class Rolling:
 
 @dataclass(frozen=True)
 class Stream:
-    """Calls [first, first + len(stages)) of a program, to be run in steps."""
+    """Calls [first, first + len(stages)) of a program, to be run in steps, from the top of the image or the bottom."""
 
     first: int
     stages: tuple[Stage, ...]
     windows: dict[str, Rolling]  # of the buffers that live only inside
+    upward: bool
 
     @property
     def steps(self) -> int:
@@ -96,17 +101,18 @@ class Stream:
 
     def readers(self, buffer: str) -> Iterator[tuple[Stage, Window | None]]:
         for stage in self.stages:
-            for name, window in zip(stage.call.inputs, stage.banding.windows, strict=True):
+            for name, window in zip(stage.call.inputs, stage.windows, strict=True):
                 if name == buffer:
                     yield stage, window
 
 
-def streamed(program: Program, first: int, last: int, rows: int) -> Program:
+def streamed(program: Program, first: int, last: int, rows: int, upward: bool = False) -> Program:
     """`program` with calls first..last run band by band, `rows` output rows of call `last` at a time.
 
+    Downward, an output can lie over the input from a little before its start; `upward`, to a little behind its end.
     Raises ValueError where these calls cannot be run so; `stream` tells.
     """
-    found = stream(program, first, last, rows)
+    found = stream(program, first, last, rows, upward)
     if found is None:
         raise ValueError(f"calls {first} to {last} of {program.name} cannot be run in bands of {rows} rows")
     buffers = dict(program.buffers)
@@ -118,20 +124,24 @@ def streamed(program: Program, first: int, last: int, rows: int) -> Program:
     return replace(program, buffers=buffers, calls=(*program.calls[:first], *calls, *program.calls[last + 1 :]))
 
 
-def stream(program: Program, first: int, last: int, rows: int) -> Stream | None:
+def stream(program: Program, first: int, last: int, rows: int, upward: bool = False) -> Stream | None:
     """How calls first..last can be run in bands of `rows` output rows of call `last`, or None where they cannot."""
     calls = program.calls[first : last + 1]
     bandings = [found for call in calls if (found := banding(program, call)) is not None]
     if len(bandings) < len(calls) or not fit_together(calls, bandings):
         return None
     outside = read_outside(program, first, last)
-    ends = schedule(calls, bandings, outside, rows)
-    stages = tuple(Stage(*one) for one in zip(calls, bandings, ends, strict=True))
-    plain = Stream(first, stages, {})
-    return replace(
-        plain,
-        windows={stage.call.output: rolling(plain, stage) for stage in stages if stage.call.output not in outside},
-    )
+    windows = [seen(found, upward) for found in bandings]
+    ends = schedule(calls, [found.rows for found in bandings], windows, outside, rows)
+    stages = tuple(Stage(*one) for one in zip(calls, bandings, windows, ends, strict=True))
+    plain = Stream(first, stages, {}, upward)
+    inside = (stage for stage in stages if stage.call.output not in outside)
+    return replace(plain, windows={stage.call.output: rolling(plain, stage) for stage in inside})
+
+
+def seen(found: Banding, upward: bool) -> tuple[Window | None, ...]:
+    """The windows, in the direction of the stream."""
+    return tuple(window.mirrored(found.rows) if window and upward else window for window in found.windows)
 
 
 def fit_together(calls: Sequence[Call], bandings: Sequence[Banding]) -> bool:
@@ -156,22 +166,24 @@ def read_outside(program: Program, first: int, last: int) -> frozenset[str]:
 
 
 def schedule(
-    calls: Sequence[Call], bandings: Sequence[Banding], outside: frozenset[str], rows: int
+    calls: Sequence[Call],
+    heights: Sequence[int],
+    windows: Sequence[tuple[Window | None, ...]],
+    outside: frozenset[str],
+    rows: int,
 ) -> list[tuple[int, ...]]:
     """For each call, the rows that are done after each step: what its readers have to have, and all in the end where
     the result is read outside. A result that is only read outside grows in even steps."""
-    steps = -(-bandings[-1].rows // rows)
+    steps = -(-heights[-1] // rows)
     needed: dict[str, list[int]] = {}
     ends: list[tuple[int, ...]] = []
-    for call, found in zip(reversed(calls), reversed(bandings), strict=True):
-        own = needed.get(call.output) or [
-            min(-(-found.rows * (step + 1) // steps), found.rows) for step in range(steps)
-        ]
+    for call, height, of_inputs in zip(reversed(calls), reversed(heights), reversed(windows), strict=True):
+        own = needed.get(call.output) or [-(-height * (step + 1) // steps) for step in range(steps)]
         if call is calls[-1]:
-            own = [min(rows * (step + 1), found.rows) for step in range(steps)]
+            own = [min(rows * (step + 1), height) for step in range(steps)]
         if call.output in outside:
-            own = [*own[:-1], found.rows]
-        for name, window in zip(call.inputs, found.windows, strict=True):
+            own = [*own[:-1], height]
+        for name, window in zip(call.inputs, of_inputs, strict=True):
             if window is not None:
                 before = needed.get(name, [0] * steps)
                 needed[name] = [max(window.end(end), known) for end, known in zip(own, before, strict=True)]
@@ -219,33 +231,42 @@ def step_calls(found: Stream, buffers: dict[str, Buffer], step: int) -> Iterator
         first, end = stage.band(step)
         if first == end:
             continue
-        window = found.windows.get(stage.call.output)
-        if window is not None and step in window.moves:
-            yield moved(stage, buffers[stage.call.output], window.moves[step])
-        kernel, constants = stage.banding.piece(first, end)
-        starts = (
-            0 if seen is None else start(found, name, operand.bytes // seen.rows, seen.first(first), step)
-            for name, seen, operand in zip(
-                stage.call.inputs, stage.banding.windows, stage.call.kernel.roles(Role.INPUT), strict=True
+        output = stage.call.output
+        if output in found.windows and step in found.windows[output].moves:
+            yield moved(found, stage, buffers[output], step)
+        rows = stage.banding.rows
+        kernel, constants = stage.banding.piece(*((rows - end, rows - first) if found.upward else (first, end)))
+        starts = [
+            0
+            if window is None
+            else start(found, name, window.rows, (window.first(first), window.end(end)), step)
+            * operand.bytes
+            // window.rows
+            for name, window, operand in zip(
+                stage.call.inputs, stage.windows, stage.call.kernel.roles(Role.INPUT), strict=True
             )
-        )
-        yield replace(
-            stage.call,
-            kernel=kernel,
-            constants=constants,
-            input_starts=tuple(starts),
-            output_start=start(found, stage.call.output, stage.row_bytes, first, step),
-        )
+        ]
+        place = start(found, output, rows, (first, end), step) * stage.row_bytes
+        call = replace(stage.call, kernel=kernel, constants=constants)
+        yield replace(call, input_starts=tuple(starts), output_start=place)
 
 
-def start(found: Stream, buffer: str, row_bytes: int, row: int, step: int) -> int:
-    """Where a row begins, in bytes from the start of its buffer or window."""
+def start(found: Stream, buffer: str, rows: int, band: tuple[int, int], step: int) -> int:
+    """The row of a buffer of `rows` rows, or of its window, where a band begins."""
+    first, end = band
     window = found.windows.get(buffer)
-    return row_bytes * (row if window is None else row - window.bases[step] + window.places[step])
+    if window is not None:
+        shift = window.places[step] - window.bases[step]
+        first, end, rows = first + shift, end + shift, window.capacity
+    return rows - end if found.upward else first
 
 
-def moved(stage: Stage, buffer: Buffer, move: Move) -> Call:
-    itemsize = int(np.dtype(buffer.dtype).itemsize)
-    kernel = Copy(move.rows * stage.row_bytes // itemsize, buffer.dtype)
-    name = stage.call.output
-    return Call(stage.call.node, kernel, (name,), (), name, (move.source * stage.row_bytes,), 0)
+def moved(found: Stream, stage: Stage, buffer: Buffer, step: int) -> Call:
+    window = found.windows[buffer.name]
+    move = window.moves[step]
+    source, target = move.source, 0
+    if found.upward:
+        source, target = window.capacity - move.source - move.rows, window.capacity - move.rows
+    kernel = Copy(move.rows * stage.row_bytes // int(np.dtype(buffer.dtype).itemsize), buffer.dtype)
+    places = (source * stage.row_bytes,), target * stage.row_bytes
+    return Call(stage.call.node, kernel, (buffer.name,), (), buffer.name, *places)
