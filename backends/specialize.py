@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -26,8 +28,8 @@ class Special(NamedTuple):
 
 Rule = Callable[[Call, Target], Special | str]
 
-# Asked in order; the first that applies wins.
-RULES: tuple[Rule, ...] = ()
+# Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins.
+RULES = ("depthwise_dsp",)
 
 
 def specialize(program: Program, target: Target) -> Program:
@@ -36,11 +38,17 @@ def specialize(program: Program, target: Target) -> Program:
 
 
 def specialized(call: Call, target: Target) -> Call:
-    for rule in RULES:
+    for rule in rules():
         found = rule(call, target)
         if isinstance(found, Special):
             return replace(call, kernel=found.kernel, constants=found.constants)
     return call
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """The functions of RULES: imported when they are needed, because their modules need this one."""
+    return tuple(import_module(f"bevel.backends.kernels.{name}").specialize for name in RULES)
 
 
 def helper_text(header: str) -> str:

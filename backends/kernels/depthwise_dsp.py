@@ -32,6 +32,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from tvm.script import tirx as T
 
+from bevel.backends.depthwise import (
+    LEAST_SHIFT,
+    needed_raise,
+    packed_pairs,
+    taps_of_pairs,
+    unpacked_pairs,
+    without_dead_channels,
+)
 from bevel.backends.kernel import Array, Kernel, Operand, Role, constant, scratch
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.program import Call
@@ -41,8 +49,7 @@ from bevel.calib.arithmetic import Output
 
 LANES = 4  # channels in a word
 SCRATCH_BYTES = 6144  # aimed at; a strip of one output row is the least there is
-LEAST_SHIFT, MOST_SHIFT = 33, 54  # where a rounding constant with the zero point fits beside the product's upper word
-ALWAYS_ZERO = 0, LEAST_SHIFT  # a multiplier and shift
+TILE = 4  # outputs that a loop's body makes, an even number: their sums, the weights and the pixels fill the registers
 
 
 class Axis(NamedTuple):
@@ -65,7 +72,7 @@ class DepthwiseDsp(Kernel):
 
     A block is four channels (fewer where there are no four); the last one overlaps the one before it where their
     number is no multiple. Accumulators are shifted left by `raised` before they are rescaled. `strip` output rows are
-    unfolded at a time; `tile`, an even number where the stride is 1, is how many outputs a loop's body makes.
+    unfolded at a time; `tile` is how many outputs a loop's body makes: with stride 1 an even number, or all of them.
     """
 
     plain: Conv
@@ -89,6 +96,10 @@ class DepthwiseDsp(Kernel):
         right = Axis(p.width, 1, p.kernel[1], p.strides[1], p.dilations[1], p.pads[1], columns, 1)
         return (right, down) if pairs_run_down(p) else (down, right)
 
+    def variants(self) -> Iterable[Kernel]:
+        """Other numbers of outputs in a loop's body."""
+        return (replace(self, tile=tile) for tile in (2, 4, 6, 8) if tile <= self.axes[1].outputs)
+
     @property
     def lanes(self) -> int:
         return min(LANES, self.plain.channels_in)
@@ -99,9 +110,8 @@ class DepthwiseDsp(Kernel):
 
     @property
     def pairs(self) -> int:
-        """Pairs of weights for one channel's taps along, an even number."""
-        along = self.axes[1]
-        return 2 * max(1, along.taps // 2) if along.stride == 1 else 2 * -(-along.taps // 4)
+        """Pairs of weights for one channel's taps along."""
+        return len(taps_of_pairs(self.axes[1].taps, self.axes[1].stride))
 
     @property
     def unfolded(self) -> tuple[int, int]:
@@ -109,8 +119,8 @@ class DepthwiseDsp(Kernel):
         across, along = self.axes
         rows = (self.strip - 1) * across.stride + (across.taps - 1) * across.dilation + 1
         last = along.outputs - 1
-        words = (last // 2 + along.taps // 2 if along.stride == 1 else last * along.stride // 2 + (along.taps - 1) // 2) + 1
-        return rows, words
+        reach = last // 2 + along.taps // 2 if along.stride == 1 else last * along.stride // 2 + (along.taps - 1) // 2
+        return rows, reach + 1
 
     def operands(self) -> tuple[Operand, ...]:
         lead, (rows, words) = (self.blocks, self.lanes), self.unfolded
@@ -127,9 +137,10 @@ class DepthwiseDsp(Kernel):
     def reference(self, *arrays: Array) -> Array:
         x, w, bias, multiplier, shift = arrays
         chosen = np.unique(self.channels.ravel(), return_index=True)[1]
-        w, bias, multiplier, kept = (array.reshape(-1, *array.shape[2:])[chosen] for array in (w, bias, multiplier, shift))
-        shift = (kept + (LEAST_SHIFT - self.raised)).astype(np.int8)
-        return self.plain.reference(x, unpacked_weights(self, w), bias, multiplier, shift)
+        words, bias, multiplier, kept = (a.reshape(-1, *a.shape[2:])[chosen] for a in (w, bias, multiplier, shift))
+        oriented = unpacked_pairs(words, self.axes[1].taps, self.axes[1].stride)
+        w = (oriented.swapaxes(1, 2) if pairs_run_down(self.plain) else oriented)[..., np.newaxis]
+        return self.plain.reference(x, w, bias, multiplier, (kept + (LEAST_SHIFT - self.raised)).astype(np.int8))
 
     @cached_property
     def channels(self) -> Array:
@@ -313,48 +324,11 @@ def packed(kernel: DepthwiseDsp, constants: tuple[Array, ...]) -> tuple[Array, .
     """The constants of `kernel.plain` as `kernel` takes them."""
     w, bias, multiplier, shift = constants
     chosen = kernel.channels
+    oriented = w[..., 0].swapaxes(1, 2) if pairs_run_down(kernel.plain) else w[..., 0]
     multiplier, shift = without_dead_channels(w, bias, multiplier, shift)
     kept = (shift.astype(np.int32) + (kernel.raised - LEAST_SHIFT)).astype(np.int8)
-    return packed_weights(kernel, w)[chosen], bias[chosen], multiplier[chosen], kept[chosen]
-
-
-def packed_weights(kernel: DepthwiseDsp, w: Array) -> Array:
-    """int32 [channels, taps across, words]: the pairs 2 j and 2 j + 1 in bytes 0, 2 and 1, 3 of word j."""
-    oriented = w[..., 0].swapaxes(1, 2) if pairs_run_down(kernel.plain) else w[..., 0]
-    ended = np.pad(oriented, ((0, 0), (0, 0), (0, 1)))
-    taken = ended[..., np.minimum(taps_of_pairs(kernel), oriented.shape[2])]
-    by_word = taken.reshape(*taken.shape[:2], -1, 2, 2).swapaxes(-1, -2)
-    result: Array = np.ascontiguousarray(by_word).reshape(*taken.shape[:2], -1).view("<i4").astype(np.int32)
-    return result
-
-
-def unpacked_weights(kernel: DepthwiseDsp, words: Array) -> Array:
-    """`packed_weights` undone: int8 [channels, kh, kw, 1]."""
-    by_word = words.astype("<i4").view(np.int8).reshape(*words.shape, 2, 2)
-    halves = by_word.swapaxes(-1, -2).reshape(*words.shape[:2], -1)
-    first_places = np.unique(taps_of_pairs(kernel), return_index=True)[1][: kernel.axes[1].taps]
-    oriented = halves[..., first_places]
-    return (oriented.swapaxes(1, 2) if pairs_run_down(kernel.plain) else oriented)[..., np.newaxis]
-
-
-def taps_of_pairs(kernel: DepthwiseDsp) -> Array:
-    """Which taps along make each pair, [pairs, 2]; a number past the last tap stands for a weight of zero."""
-    pair, half = np.ogrid[: kernel.pairs, :2]
-    result: Array = (pair if kernel.axes[1].stride == 1 else 2 * pair) + half
-    return result
-
-
-def without_dead_channels(w: Array, bias: Array, multiplier: Array, shift: Array) -> tuple[Array, Array]:
-    """Multipliers and shifts with those replaced that bring every accumulator to zero."""
-    product = largest_accumulators(w, bias) * multiplier.astype(np.int64)
-    dead = product < np.int64(1) << (shift.astype(np.int64) - 1)
-    return np.where(dead, 0, multiplier).astype(np.int32), np.where(dead, LEAST_SHIFT, shift).astype(np.int8)
-
-
-def largest_accumulators(w: Array, bias: Array) -> Array:
-    """No accumulator of a channel is further from zero, int64 [channels]."""
-    result: Array = np.abs(bias.astype(np.int64)) + 128 * np.abs(w.astype(np.int64)).sum((1, 2, 3))
-    return result
+    words = packed_pairs(oriented, kernel.axes[1].stride)
+    return words[chosen], bias[chosen], multiplier[chosen], kept[chosen]
 
 
 def specialize(call: Call, target: Target) -> Special | str:
@@ -374,17 +348,6 @@ def specialize(call: Call, target: Target) -> Special | str:
     return Special(kernel, packed(kernel, call.constants))
 
 
-def needed_raise(w: Array, bias: Array, multiplier: Array, shift: Array) -> int | str:
-    """How far to shift all accumulators left so that each rescaling only needs its product's upper word."""
-    shifts = without_dead_channels(w, bias, multiplier, shift)[1].astype(np.int64)
-    raised = max(0, LEAST_SHIFT - int(shifts.min()))
-    if int(shifts.max()) + raised > MOST_SHIFT:
-        return "the output scales of its channels are too far apart"
-    if int(largest_accumulators(w, bias).max()) << raised >= 2**31:
-        return "an accumulator may be too large for a ratio above 1/4"
-    return raised
-
-
 def fitted(plain: Conv, raised: int) -> DepthwiseDsp:
     """The kernel for `plain` with as many rows a strip as its scratch has room for."""
     one = DepthwiseDsp(plain, raised, strip=1, tile=1)
@@ -393,18 +356,18 @@ def fitted(plain: Conv, raised: int) -> DepthwiseDsp:
     room = SCRATCH_BYTES // (4 * words * one.lanes)
     most = max(1, min(across.outputs, (room - span) // across.stride + 1))
     strips = -(-across.outputs // most)
-    return replace(one, strip=-(-across.outputs // strips), tile=min(2, along.outputs))
+    return replace(one, strip=-(-across.outputs // strips), tile=min(TILE, along.outputs))
 
 
 def cases() -> Iterable[DepthwiseDsp]:
     """The plain kernel's own depthwise cases that qualify, and both ways to pair, strips and blocks that overlap."""
 
-    def depthwise(size: tuple[int, int], channels: int, kernel: tuple[int, int], **changes: Any) -> DepthwiseDsp:
+    def depthwise(size: tuple[int, int], channels: int, taps: tuple[int, int], **changes: Any) -> DepthwiseDsp:
         more: dict[str, Any] = {"strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0), "x_zero_point": -128}
         more |= {"output": Output(zero_point=-128), "batch": 1} | changes
         strip, tile = more.pop("strip", None), more.pop("tile", None)
         plain = Conv(
-            height=size[0], width=size[1], channels_in=channels, channels_out=channels, kernel=kernel, groups=channels,
+            height=size[0], width=size[1], channels_in=channels, channels_out=channels, kernel=taps, groups=channels,
             **more,
         )  # fmt: skip
         kernel = fitted(plain, raised=3)
