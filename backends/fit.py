@@ -9,7 +9,7 @@ then the choice is made again, for lower bands or a lower limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bevel.backends import memory
@@ -31,16 +31,24 @@ Planner = Callable[[Program], Plan]
 
 
 @dataclass(frozen=True)
-class Choice:
-    """How to run calls first..last: `rows` rows of the last one's output at a time, from the top of the image or the
-    bottom, or one call as it is."""
+class Chain:
+    """Calls first..last, `rows` rows of the last one's output at a time, from the top of the image or the bottom."""
 
     first: int
     last: int
-    rows: int | None
+    rows: int
+    upward: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How to run calls first..last: as a chain in bands, or one call as it is."""
+
+    first: int
+    last: int
+    chain: Chain | None
     peak: int  # bytes live at a time
     cost: int
-    upward: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Fit:
 
     program: Program
     plan: Plan
-    chains: tuple[Choice, ...]
+    chains: tuple[Chain, ...]
     fits: bool
 
 
@@ -102,7 +110,7 @@ def turned(program: Program, chosen: Iterable[Choice], planner: Planner, limit: 
     A chain that runs down moves its image down in memory, and one that runs up moves it back: so those that take turns
     are the second start.
     """
-    chains = tuple(choice for choice in chosen if choice.rows is not None)
+    chains = tuple(choice.chain for choice in chosen if choice.chain is not None)
     best = applied(program, chains, planner, limit)
     if not best.fits:
         turns = tuple(replace(chain, upward=index % 2 == 1) for index, chain in enumerate(chains))
@@ -115,12 +123,17 @@ def turned(program: Program, chosen: Iterable[Choice], planner: Planner, limit: 
     return best
 
 
-def applied(program: Program, chains: tuple[Choice, ...], planner: Planner, limit: int) -> Fit:
-    changed = program
-    for chain in reversed(chains):  # from the end, so that the calls before keep their numbers
-        changed = streamed(changed, chain.first, chain.last, chain.rows or 1, chain.upward)
+def applied(program: Program, chains: tuple[Chain, ...], planner: Planner, limit: int) -> Fit:
+    changed = in_bands(program, chains)
     plan = planner(changed)
     return Fit(changed, plan, chains, plan.arena_bytes <= limit)
+
+
+def in_bands(program: Program, chains: Sequence[Chain]) -> Program:
+    """`program` with these chains run in bands. Their numbers are those of its calls, in ascending order."""
+    for chain in reversed(chains):  # from the end, so that the calls before keep their numbers
+        program = streamed(program, chain.first, chain.last, chain.rows, chain.upward)
+    return program
 
 
 def smaller(one: Fit, other: Fit) -> Fit:
@@ -185,7 +198,7 @@ def chains(needs: Needs, first: int, last: int, highest: int) -> Iterator[Choice
             return
         peak = stream_peak(needs, found) + max(needs.scratch[first : last + 1])
         cost = found.copied_bytes + CALL_COST * found.calls + STAGE_COST * len(found.stages)
-        yield Choice(first, last, rows, peak, cost)
+        yield Choice(first, last, Chain(first, last, rows), peak, cost)
 
 
 def stream_peak(needs: Needs, found: Stream) -> int:

@@ -33,7 +33,7 @@ class Merge:
 
 @dataclass(frozen=True)
 class Plan:
-    """Offsets and sizes in bytes. `scratch` and `scratch_sizes` hold them for each call's scratch operands, in order."""
+    """Offsets and sizes in bytes; `scratch` and `scratch_sizes` are those of each call's scratch operands, in order."""
 
     offsets: dict[str, int]
     sizes: dict[str, int]

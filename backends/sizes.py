@@ -123,11 +123,16 @@ def too_large(model: str, target: str, kind: str, needed: int, limit: int, reaso
 
 def ram_reason(sizes: Sizes, program: Program, plan: Plan) -> str:
     """The parts of RAM, and the largest buffers at the call where most is live."""
-    peak = max(range(len(program.calls)), key=lambda call: sum(plan.sizes[name] for name in plan.live_at(call)))
-    largest = ", ".join(f"{name} {plan.sizes[name]:,}" for name in plan.live_at(peak)[:LARGEST])
     parts = (("arena", sizes.arena), ("stack about", sizes.stack), ("static data", sizes.static))
     known = ", ".join(f"{name} {size:,}" for name, size in parts if size)
-    return f"{known}; most is live at {program.calls[peak].node}: {largest}"
+    return f"{known}; {most_live(program, plan)}"
+
+
+def most_live(program: Program, plan: Plan) -> str:
+    """The call at which most is live, and the largest buffers there."""
+    peak = max(range(len(program.calls)), key=lambda call: sum(plan.sizes[name] for name in plan.live_at(call)))
+    largest = ", ".join(f"{name} {plan.sizes[name]:,}" for name in plan.live_at(peak)[:LARGEST])
+    return f"most is live at {program.calls[peak].node}: {largest}"
 
 
 def overflow(sizes: Sizes, target: Target, output: str) -> UserError:

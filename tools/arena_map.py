@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bevel.backends.artifact import Artifact
-from bevel.backends.kernel import Role
-from bevel.backends.program import Program
 
 MAX_COLUMNS = 72
 LIVE, DEAD = "█", "·"
@@ -33,18 +31,18 @@ class ArenaMap:
     pieces: tuple[Piece, ...]
 
 
-def arena_map(program: Program, artifact: Artifact) -> ArenaMap:
+def arena_map(artifact: Artifact) -> ArenaMap:
     plan = artifact.plan
     buffers = [
         Piece(name, offset, plan.sizes[name], plan.lifetimes[name].first, plan.lifetimes[name].last)
         for name, offset in plan.offsets.items()
     ]
     scratch = [
-        Piece(f"{call.node} {operand.name}", offset, operand.bytes, index, index)
-        for index, call in enumerate(program.calls)
-        for operand, offset in zip(call.kernel.roles(Role.SCRATCH), plan.scratch[index], strict=True)
+        Piece(f"{call.node} scratch", offset, size, index, index)
+        for index, call in enumerate(artifact.calls)
+        for offset, size in zip(plan.scratch[index], plan.scratch_sizes[index], strict=True)
     ]
-    calls = tuple(call.node for call in program.calls)
+    calls = tuple(call.node for call in artifact.calls)
     return ArenaMap(plan.arena_bytes, plan.lower_bound, calls, (*buffers, *scratch))
 
 

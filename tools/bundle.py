@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import onnx
 
 from bevel.backends.artifact import Artifact, to_json
-from bevel.backends.program import Program
+from bevel.backends.fit import Chain
 from bevel.backends.tune import Selections
 from bevel.tools import arena_map, manifest, report
 from bevel.tools.manifest import Manifest
@@ -33,17 +34,18 @@ def save_model(folder: Path, name: str, model: onnx.ModelProto) -> None:
 def finish(
     folder: Path,
     options: Options,
-    program: Program,
     artifact: Artifact,
     told: report.Report,
     selections: Selections,
+    chains: Sequence[Chain],
 ) -> None:
     """Write report.json, then manifest.json over all files."""
     report.write(folder, told)
     tools = {"python": platform.python_version(), "compiler": artifact.toolchain}
     tools |= {name: metadata.version(name) for name in WHEELS}
-    arena = arena_map.to_json(arena_map.arena_map(program, artifact))
+    arena = arena_map.to_json(arena_map.arena_map(artifact))
     settings: dict[str, Any] = {"target": options.target, "flash": options.flash, "ram": options.ram}
-    settings |= {"name": program.name, "kernels": {name: asdict(chosen) for name, chosen in selections.items()}}
+    settings |= {"name": artifact.model, "kernels": {name: asdict(chosen) for name, chosen in selections.items()}}
+    settings["chains"] = [asdict(chain) for chain in chains]
     files = manifest.hashes(folder)
     manifest.write(folder, Manifest(version(), options.command, tools, files, settings, to_json(artifact), arena))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import onnx_graphsurgeon as gs
@@ -19,6 +20,7 @@ from bevel.tools import bundle, devices, evaluate, vectors
 from bevel.tools.data import open_data
 from bevel.tools.names import model_name
 from bevel.tools.options import Options
+from bevel.tools.ram import build_within, describe, fit_ram
 from bevel.tools.report import Report
 from bevel.tools.stages import Stages
 from bevel.tools.staging import staged
@@ -66,10 +68,14 @@ def compile_model(options: Options, stages: Stages) -> Report:
         with stages("build"):
             tests = vectors.make_vectors(integer, program, data.vectors, options.vectors)
             vectors.save(folder, tests)
-        selections, more = choose_kernels(options, program, target, device, tests, stages)
+            fitted = fit_ram(program, target, options.max_ram)
+        selections, more = choose_kernels(options, fitted.program, target, device, tests, stages)
         notes += more
         with stages("build"):
-            artifact = build(program, target, folder, tests, BuildOptions(selections=selections))
+            settings = BuildOptions(selections=selections)
+            make = partial(build, target=target, folder=folder, vectors=tests, options=settings)
+            fitted, artifact = build_within(program, fitted, target, options.max_ram, folder, make)
+            notes += describe(program, fitted)
 
         measurement = None
         if device is not None:
@@ -87,5 +93,5 @@ def compile_model(options: Options, stages: Stages) -> Report:
             )
             report = summarize(options, folder, findings)
         report = replace(report, stages=stages.listed())
-        bundle.finish(folder, options, program, artifact, report, selections)
+        bundle.finish(folder, options, artifact, report, selections, fitted.chains)
     return report

@@ -15,6 +15,7 @@ from bevel.backends import tuned
 from bevel.backends.artifact import Artifact, from_json
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
+from bevel.backends.fit import Chain, in_bands
 from bevel.backends.target import Target
 from bevel.calib.dataset import open_dataset
 from bevel.calib.errors import UserError
@@ -75,6 +76,7 @@ def rebuild(
     inputs = model_inputs(load_model(folder / bundle.QUANTIZED))  # the real values, whatever the edges' format
     tests = vectors.make_vectors(integer, program, open_dataset(data, inputs), count)
     selections = {kernel: tuned.selection(chosen) for kernel, chosen in made.settings["kernels"].items()}
+    program = in_bands(program, [Chain(**chain) for chain in made.settings["chains"]])
     artifact = build(program, target, scratch, tests, BuildOptions(selections=selections))
     if artifact.files[artifact.archive] != made.files[artifact.archive]:
         was = made.tools["compiler"]

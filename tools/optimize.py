@@ -41,6 +41,7 @@ _EDGES = click.Choice(["float", "quantized"])
 @click.option("--vectors", type=click.IntRange(1), default=8, show_default=True, help="Inputs compared on the device.")
 @click.option("--flash", metavar="SIZE", help="Flash of your part (512k, 2M) in place of the target's.")
 @click.option("--ram", metavar="SIZE", help="RAM of your part in place of the target's.")
+@click.option("--max-ram", metavar="SIZE", help="Keep arena, stack and static data within SIZE, in bands of rows.")
 @click.option(
     "--tune", type=click.IntRange(1), metavar="N", help="Measure N candidates for each kernel, keep the best."
 )
@@ -67,6 +68,7 @@ def command(
     vectors: int,
     flash: str | None,
     ram: str | None,
+    max_ram: str | None,
     tune: int | None,
     tune_database: Path | None,
     name: str | None,
@@ -95,6 +97,7 @@ def command(
         vectors=vectors,
         flash=parse_size(flash) if flash else None,
         ram=parse_size(ram) if ram else None,
+        max_ram=parse_size(max_ram) if max_ram else None,
         tune=tune,
         tune_database=tune_database,
         name=name,

@@ -38,6 +38,7 @@ class Options:
     vectors: int = 8
     flash: int | None = None
     ram: int | None = None
+    max_ram: int | None = None  # None: what the target has
     name: str | None = None
     tune: int | None = None  # candidates to measure for each kernel; None: take what ships
     tune_database: Path | None = None  # None: one in the user's cache

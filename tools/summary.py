@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,4 +84,18 @@ def measurement(measured: Measurement, artifact: Artifact) -> report.Measurement
         for cost in measured.per_call
         for call in [artifact.calls[cost.call]]
     )
-    return report.Measurement(measured.inputs, measured.mismatches, measured.instructions, measured.latency_s, kernels)
+    return report.Measurement(
+        measured.inputs, measured.mismatches, measured.instructions, measured.latency_s, tuple(summed(kernels))
+    )
+
+
+def summed(kernels: Iterable[report.KernelCost]) -> Iterator[report.KernelCost]:
+    """A node's calls of one kernel as one, where it runs in bands of rows; in the order of their first calls."""
+    together: dict[tuple[str, str], list[report.KernelCost]] = {}
+    for one in kernels:
+        together.setdefault((one.node, one.kernel), []).append(one)
+    for (node, kernel), bands in together.items():
+        counts = [band.instructions for band in bands if band.instructions is not None]
+        times = [band.latency_s for band in bands if band.latency_s is not None]
+        macs = sum(band.macs for band in bands)
+        yield report.KernelCost(node, kernel, macs, sum(counts) if counts else None, sum(times) if times else None)

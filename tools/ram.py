@@ -1,0 +1,95 @@
+"""Keep a model within the RAM there is: `--max-ram`, or what the target has.
+
+The arena is known before anything is compiled, the stack and static data after. So a program is first fitted by its
+arena, with a guess for the rest; where the built product turns out larger than the limit, it is fitted and built again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from bevel.backends import memory
+from bevel.backends.artifact import Artifact
+from bevel.backends.fit import Fit, fit
+from bevel.backends.memory import Plan
+from bevel.backends.program import Program
+from bevel.backends.sizes import most_live
+from bevel.backends.specialize import specialize
+from bevel.backends.target import Target
+from bevel.calib.errors import UserError
+from bevel.passes.base import Note
+
+STACK_GUESS = 1024  # of a model alone
+FIRMWARE_GUESS = 24 * 1024  # the stack that firmware reserves, and its own data
+ATTEMPTS = 4  # products differ in their stack by a few bytes
+
+
+def fit_ram(program: Program, target: Target, max_ram: int | None) -> Fit:
+    """`program`, or where its arena is too large the same in bands of rows.
+
+    Nothing is refused yet: a program that cannot be made to fit is the smallest that was found.
+    """
+    ram = target.memory("ram")
+    limits = [max_ram - STACK_GUESS] if max_ram is not None else []
+    limits += [ram.bytes - FIRMWARE_GUESS] if ram is not None else []
+    planner = partial(planned, target)
+    if not limits:
+        return Fit(program, planner(program), (), True)
+    return fit(program, min(limits), planner)
+
+
+def planned(target: Target, program: Program) -> Plan:
+    """The plan of `program` as it will be built, with the scratch that specialised kernels need."""
+    return memory.plan(specialize(program, target))
+
+
+def build_within(
+    program: Program,
+    found: Fit,
+    target: Target,
+    max_ram: int | None,
+    folder: Path,
+    build: Callable[[Program], Artifact],
+) -> tuple[Fit, Artifact]:
+    """`build` of `found`, which is `program` as `fit_ram` left it; while the product takes more RAM than `max_ram`,
+    `program` is fitted more tightly and built again. `folder` is where `build` writes.
+
+    Raises UserError where the limit cannot be kept, with the least that can be reached.
+    """
+    for _ in range(ATTEMPTS):
+        before = set(folder.iterdir())
+        artifact = build(found.program)
+        if max_ram is None or artifact.ram_bytes <= max_ram:
+            return found, artifact
+        beside = artifact.ram_bytes - artifact.arena_bytes
+        found = fit(program, max_ram - beside, partial(planned, target))
+        discard(path for path in folder.iterdir() if path not in before)
+        if not found.fits:
+            break
+    raise UserError(
+        f"{program.name} needs at least {found.plan.arena_bytes + beside:,} bytes of RAM, run in bands of rows where "
+        f"that helps, and --max-ram leaves {max_ram:,}: arena {found.plan.arena_bytes:,}, stack and static data "
+        f"{beside:,}; {most_live(found.program, found.plan)}"
+    )
+
+
+def discard(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def describe(program: Program, found: Fit) -> list[Note]:
+    """A note on each node that runs in bands."""
+    notes = []
+    for chain in found.chains:
+        nodes = [call.node for call in program.calls[chain.first : chain.last + 1]]
+        together = f"with {nodes[0]} to {nodes[-1]}, " if len(nodes) > 1 else ""
+        text = f"to save RAM, runs in bands of rows, {together}{chain.rows} of the last result's at a time"
+        notes += [Note(node, text) for node in nodes]
+    return notes
