@@ -57,6 +57,7 @@ class Lowering:
     constants: dict[str, Array] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     moved: dict[tuple[Value, Order], Value] = field(default_factory=dict)  # what was reordered before
+    flattened: dict[str, Value] = field(default_factory=dict)  # what a reshape flattens, as it lies in memory
 
     def constant(self, tensor: gs.Tensor) -> Array:
         if not isinstance(tensor, gs.Constant):
@@ -70,7 +71,14 @@ class Lowering:
             name = self.new_buffer(tensor.name, array.shape, str(array.dtype))
             self.constants[name] = array
             self.values[tensor.name] = Value(name, array.shape, onnx_order(array.ndim))
+        if tensor.name not in self.values:
+            source = self.flattened[tensor.name]
+            self.alias(tensor, self.reorder(source, onnx_order(len(source.shape)), tensor.name), onnx_order(2))
         return self.values[tensor.name]
+
+    def as_it_lies(self, tensor: gs.Tensor) -> Value:
+        """`tensor`, or, where it flattens a value that lies in another order, that value: for who can read it so."""
+        return self.flattened[tensor.name] if tensor.name in self.flattened else self.value(tensor)
 
     def read(self, tensor: gs.Tensor, order: Order) -> str:
         """The buffer that holds `tensor` in `order`, transposed if it has to be."""

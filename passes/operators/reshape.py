@@ -34,10 +34,18 @@ class Reshape(Operator):
         x, y = node.inputs[0], node.outputs[0]
         value, shape = lowering.value(x), tuple(y.shape)
         order = order_with_unit_axes_moved(value, shape)
-        if order is None:
-            order = onnx_order(len(shape))
-            value = lowering.reorder(value, onnx_order(len(value.shape)), x.name)
-        lowering.alias(y, value, order)
+        if order is not None:
+            lowering.alias(y, value, order)
+        elif flattens(value, shape):
+            lowering.flattened[y.name] = value
+        else:
+            in_order = lowering.reorder(value, onnx_order(len(value.shape)), x.name)
+            lowering.alias(y, in_order, onnx_order(len(shape)))
+
+
+def flattens(value: Value, shape: tuple[int, ...]) -> bool:
+    """Whether each sample becomes one row, samples lying one after the other: a product may read it as it lies."""
+    return len(shape) == 2 and shape[0] == value.shape[0] and value.order[0] == 0
 
 
 def order_with_unit_axes_moved(value: Value, shape: tuple[int, ...]) -> Order | None:
