@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from bevel.backends.dsp import LEAST_SHIFT, MOST_SHIFT
 from bevel.backends.kernel import Array
-
-# A requantization from the product's upper word alone needs a shift of at least 33; up to 55 the rounding constant,
-# which holds the zero point too, is at most 2**30, and so is that word.
-LEAST_SHIFT, MOST_SHIFT = 33, 55
 
 
 def taps_of_pairs(taps: int, stride: int) -> Array:

@@ -8,7 +8,7 @@ at a call and answers with the kernel and its constants, or with the reason why 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
@@ -29,12 +29,31 @@ class Special(NamedTuple):
 Rule = Callable[[Call, Target], Special | str]
 
 # Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins.
-RULES = ("depthwise_dsp",)
+RULES = ("depthwise_dsp", "add_dsp", "reduce_mean_dsp")
+
+
+@dataclass(frozen=True)
+class Specializer:
+    """Specialises calls for one target, each kernel with the same arrays once: bands of an image share their weights."""
+
+    target: Target
+    # By kernel and identity of the constants, which the calls kept here hold alive.
+    known: dict[tuple[Kernel, tuple[int, ...]], tuple[Call, Call]] = field(default_factory=dict, compare=False)
+
+    def program(self, program: Program) -> Program:
+        return replace(program, calls=tuple(self.call(call) for call in program.calls))
+
+    def call(self, call: Call) -> Call:
+        key = (call.kernel, tuple(id(array) for array in call.constants))
+        if key not in self.known:
+            self.known[key] = (call, specialized(call, self.target))
+        special = self.known[key][1]
+        return replace(call, kernel=special.kernel, constants=special.constants)
 
 
 def specialize(program: Program, target: Target) -> Program:
     """`program` with the fastest kernel that applies to each call on `target`."""
-    return replace(program, calls=tuple(specialized(call, target) for call in program.calls))
+    return Specializer(target).program(program)
 
 
 def specialized(call: Call, target: Target) -> Call:

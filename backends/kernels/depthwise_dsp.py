@@ -32,14 +32,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.depthwise import (
-    LEAST_SHIFT,
-    needed_raise,
-    packed_pairs,
-    taps_of_pairs,
-    unpacked_pairs,
-    without_dead_channels,
-)
+from bevel.backends.depthwise import needed_raise, packed_pairs, taps_of_pairs, unpacked_pairs, without_dead_channels
+from bevel.backends.dsp import HEADER, LANES, LEAST_SHIFT, call, load_word, requantized
 from bevel.backends.kernel import Array, Kernel, Operand, Role, constant, scratch
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.program import Call
@@ -47,7 +41,6 @@ from bevel.backends.specialize import Special
 from bevel.backends.target import Target
 from bevel.calib.arithmetic import Output
 
-LANES = 4  # channels in a word
 SCRATCH_BYTES = 6144  # aimed at; a strip of one output row is the least there is
 TILE = 4  # outputs that a loop's body makes, an even number: their sums, the weights and the pixels fill the registers
 
@@ -82,7 +75,7 @@ class DepthwiseDsp(Kernel):
 
     @property
     def header(self) -> str:
-        return "bevel_dsp.h"
+        return HEADER
 
     @property
     def macs(self) -> int:
@@ -223,8 +216,8 @@ class DepthwiseDsp(Kernel):
                     K = T.alloc_buffer((weights,), "int32")
                     for i in T.unroll(taps):
                         for j in T.unroll(pairs // 2):
-                            K[i * pairs + 2 * j] = call("bevel_sxtb16", W[block, u, i, j])
-                            K[i * pairs + 2 * j + 1] = call("bevel_sxtb16_odd", W[block, u, i, j])
+                            K[i * pairs + 2 * j] = call("sxtb16", W[block, u, i, j])
+                            K[i * pairs + 2 * j + 1] = call("sxtb16_odd", W[block, u, i, j])
                     for y in T.serial(strip):
                         source = T.meta_var(y * across.stride * row_words + u * words)
                         target = T.meta_var((n * image_out + (top + y) * across.output_step) * channels + first + u)
@@ -257,10 +250,6 @@ def at_most(value: Any, most: int) -> Any:
     return T.min(value, most)
 
 
-def call(helper: str, *arguments: Any) -> Any:
-    return T.call_pure_extern("int32", helper, *arguments)
-
-
 def pair_of(value: int) -> int:
     """`value` in both halfwords of an int32."""
     return int(np.array([value, value], np.int16).view(np.int32)[0])
@@ -274,50 +263,38 @@ def side_by_side(X: Any, source: Any, column: Any, lane: Any, kernel: DepthwiseD
     def pixel(at: Any) -> Any:
         place = source + at * (along.step * channels)
         if lanes == LANES:
-            word = call("bevel_load_word", T.address_of(X[place]))
+            word = load_word(X, place)
             outside = T.int32(int(np.full(LANES, zero_point, np.int8).view(np.int32)[0]))
         else:
             word, outside = T.cast(X[place + lane], "int32"), T.int32(zero_point)
         return T.if_then_else(T.And(at >= 0, at < along.size), word, outside) if guarded else word
 
     left, right = pixel(column), pixel(column + 1)
-    return call("bevel_lane_pair", left, right, lane) if lanes == LANES else call("bevel_pkhbt", left, right)
+    return call("lane_pair", left, right, lane) if lanes == LANES else call("pkhbt", left, right)
 
 
 def first_of_two(P: Any, source: Any, K: Any, weight: Any, total: Any, taps: int) -> Any:
     """`total` and a row's products for the output whose first tap is the lower half of the word at `source`."""
     if taps == 1:
-        return call("bevel_smlabb", P[source], K[weight], total)
+        return call("smlabb", P[source], K[weight], total)
     for j in range(taps // 2):
-        total = call("bevel_smlad", P[source + j], K[weight + 2 * j], total)
-    return call("bevel_smlabt", P[source + taps // 2], K[weight + taps - 2], total) if taps % 2 else total
+        total = call("smlad", P[source + j], K[weight + 2 * j], total)
+    return call("smlabt", P[source + taps // 2], K[weight + taps - 2], total) if taps % 2 else total
 
 
 def second_of_two(P: Any, source: Any, K: Any, weight: Any, total: Any, taps: int) -> Any:
     """`total` and a row's products for the output whose first tap is the upper half of the word at `source`."""
-    total = call("bevel_smlatb", P[source], K[weight], total)
+    total = call("smlatb", P[source], K[weight], total)
     for j in range((taps - 1) // 2):
-        total = call("bevel_smlad", P[source + j + 1], K[weight + 2 * j + 1], total)
-    return total if taps % 2 else call("bevel_smlabt", P[source + taps // 2], K[weight + taps - 2], total)
+        total = call("smlad", P[source + j + 1], K[weight + 2 * j + 1], total)
+    return total if taps % 2 else call("smlabt", P[source + taps // 2], K[weight + taps - 2], total)
 
 
 def one_alone(P: Any, source: Any, K: Any, weight: Any, total: Any, taps: int) -> Any:
     """`total` and a row's products for the output whose first tap is the lower half of the word at `source`."""
     for j in range((taps + 1) // 2):
-        total = call("bevel_smlad", P[source + j], K[weight + j], total)
+        total = call("smlad", P[source + j], K[weight + j], total)
     return total
-
-
-def requantized(total: Any, multiplier: Any, beyond: Any, raised: int, output: Output) -> Any:
-    """`total` rescaled by multiplier / 2**(33 + beyond - raised), as int8."""
-    rounding = T.shift_left(T.int32(2 * output.zero_point + 1), beyond)
-    lifted = T.shift_left(total, T.int32(raised)) if raised else total
-    value = call("bevel_requantize", lifted, multiplier, rounding, beyond + 1)
-    if output.low > -128:
-        value = T.max(value, output.low)
-    if output.high < 127:
-        value = T.min(value, output.high)
-    return T.cast(value, "int8")
 
 
 def packed(kernel: DepthwiseDsp, constants: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -95,6 +95,28 @@ static inline int32_t bevel_ssat8(int32_t x) {
   return result;
 }
 
+/* x >> shift, at least -128 and at most 127, for a constant shift below 32. */
+static inline __attribute__((always_inline)) int32_t bevel_ssat8_shifted(int32_t x, const int32_t shift) {
+  int32_t result;
+  if (shift == 0) return bevel_ssat8(x);
+  __asm__("ssat %0, #8, %1, asr %2" : "=r"(result) : "r"(x), "n"(shift));
+  return result;
+}
+
+/* x with y.b0 added to h0, and y.b2 to h1. */
+static inline uint32_t bevel_sxtab16(uint32_t x, uint32_t y) {
+  uint32_t result;
+  __asm__("sxtab16 %0, %1, %2" : "=r"(result) : "r"(x), "r"(y));
+  return result;
+}
+
+/* x with y.b1 added to h0, and y.b3 to h1. */
+static inline uint32_t bevel_sxtab16_odd(uint32_t x, uint32_t y) {
+  uint32_t result;
+  __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(x), "r"(y));
+  return result;
+}
+
 #else
 
 static inline uint32_t bevel_pair(int32_t low, int32_t high) { return (uint16_t)low | (uint32_t)high << 16; }
@@ -128,7 +150,18 @@ static inline int32_t bevel_smmla(int32_t x, int32_t y, int32_t high) {
 
 static inline int32_t bevel_ssat8(int32_t x) { return x < -128 ? -128 : x > 127 ? 127 : x; }
 
+static inline int32_t bevel_ssat8_shifted(int32_t x, int32_t shift) { return bevel_ssat8(x >> shift); }
+
+static inline uint32_t bevel_sxtab16(uint32_t x, uint32_t y) {
+  return bevel_pair((int16_t)x + (int8_t)y, (int16_t)(x >> 16) + (int8_t)(y >> 16));
+}
+
+static inline uint32_t bevel_sxtab16_odd(uint32_t x, uint32_t y) { return bevel_sxtab16(x, y >> 8); }
+
 #endif
+
+/* Half 0 or 1 of x, sign-extended. */
+static inline int32_t bevel_half(uint32_t x, int32_t which) { return which ? (int32_t)x >> 16 : (int16_t)x; }
 
 /* The bytes of lane 0 to 3, a constant, of two words: h0 = x.b<lane>, h1 = y.b<lane>, sign-extended. */
 static inline uint32_t bevel_lane_pair(uint32_t x, uint32_t y, int32_t lane) {

@@ -1,0 +1,46 @@
+"""How kernels call the functions of `kernels/c/bevel_dsp.h`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.script import tirx as T
+
+from bevel.calib.arithmetic import Output
+
+HEADER = "bevel_dsp.h"
+LANES = 4  # int8 values in a word
+
+# `requantized` needs a shift of at least 33, after `raised` has been added to it; up to 55 the rounding constant, which
+# holds the zero point too, is at most 2**30, and so is the upper word of the product that it is added to.
+LEAST_SHIFT, MOST_SHIFT = 33, 55
+
+
+def call(helper: str, *arguments: Any) -> Any:
+    """An int32 expression."""
+    return T.call_pure_extern("int32", f"bevel_{helper}", *arguments)
+
+
+def load_word(buffer: Any, index: Any) -> Any:
+    """Four int8 elements of `buffer`, from any address."""
+    return call("load_word", T.address_of(buffer[index]))
+
+
+def requantized(total: Any, multiplier: Any, beyond: Any, raised: int, output: Output) -> Any:
+    """`bevel.calib.arithmetic.requantize` of an int32 `total` for a shift of 33 + `beyond` - `raised`.
+
+    `multiplier` and `beyond` are ints or int32 expressions. total * 2**raised must fit 32 bits.
+    """
+    half_and_zero_point = 2 * output.zero_point + 1
+    if isinstance(beyond, int):
+        rounding = T.int32(half_and_zero_point << beyond)
+    else:
+        rounding = T.shift_left(T.int32(half_and_zero_point), beyond)
+    lifted = T.shift_left(total, T.int32(raised)) if raised else total
+    return clamped(call("requantize", lifted, multiplier, rounding, beyond + 1), output)
+
+
+def clamped(value: Any, output: Output) -> Any:
+    """An int32 expression between -128 and 127, held to the output's bounds, as int8."""
+    above = T.max(value, output.low) if output.low > -128 else value
+    return T.cast(T.min(above, output.high) if output.high < 127 else above, "int8")
