@@ -16,7 +16,8 @@ from bevel.tools.quiet import quiet_libraries
 from bevel.tools.stages import Bars, Silent, Stages
 
 WRONG_OUTPUTS = 1
-FLOAT = "float32"  # the format of nodes without an integer form
+FLOAT = "float32"  # the format of nodes without an integer form, and of what stands at float ports:
+PORTS = ("QuantizeLinear", "DequantizeLinear")
 ISLANDS = "some nodes run in float, whose last bits depend on the machine (-v: which nodes)"
 
 
@@ -48,4 +49,4 @@ def warnings(options: Options, told: report.Report) -> list[str]:
 
 
 def runs_in_float(told: report.Report) -> bool:
-    return any(node.format == FLOAT for node in told.nodes)
+    return any(node.format == FLOAT and node.op not in PORTS for node in told.nodes)
