@@ -67,7 +67,8 @@ class AddDsp(Kernel):
 
         @T.macro
         def add_one(A, B, Y, i):
-            total = T.meta_var(T.cast(A[i], "int32") * a_multiplier + T.cast(B[i], "int32") * b_multiplier + offset)
+            with_b = T.meta_var(call("mla", T.cast(B[i], "int32"), b_multiplier, offset))
+            total = T.meta_var(call("mla", T.cast(A[i], "int32"), a_multiplier, with_b))
             Y[i] = clamped(call("ssat8_shifted", total, shift), output)
 
         @T.prim_func(s_tir=True)

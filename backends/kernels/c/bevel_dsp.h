@@ -103,6 +103,13 @@ static inline __attribute__((always_inline)) int32_t bevel_ssat8_shifted(int32_t
   return result;
 }
 
+/* x * y + sum. Compilers turn sums of products and a constant around, and then need one instruction more. */
+static inline int32_t bevel_mla(int32_t x, int32_t y, int32_t sum) {
+  int32_t result;
+  __asm__("mla %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(sum));
+  return result;
+}
+
 /* x with y.b0 added to h0, and y.b2 to h1. */
 static inline uint32_t bevel_sxtab16(uint32_t x, uint32_t y) {
   uint32_t result;
@@ -151,6 +158,10 @@ static inline int32_t bevel_smmla(int32_t x, int32_t y, int32_t high) {
 static inline int32_t bevel_ssat8(int32_t x) { return x < -128 ? -128 : x > 127 ? 127 : x; }
 
 static inline int32_t bevel_ssat8_shifted(int32_t x, int32_t shift) { return bevel_ssat8(x >> shift); }
+
+static inline int32_t bevel_mla(int32_t x, int32_t y, int32_t sum) {
+  return (int32_t)((uint32_t)sum + (uint32_t)x * (uint32_t)y);
+}
 
 static inline uint32_t bevel_sxtab16(uint32_t x, uint32_t y) {
   return bevel_pair((int16_t)x + (int8_t)y, (int16_t)(x >> 16) + (int8_t)(y >> 16));
