@@ -49,6 +49,7 @@ class Target:
     abilities: frozenset[str] = frozenset()
     llvm: Mapping[str, Any] | None = field(default=None, hash=False)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)  # device name -> its options
+    clock_hz: int | None = None  # of a typical part, for estimates of time
 
     def memory(self, name: str) -> Memory | None:
         return next((memory for memory in self.memories if memory.name == name), None)
@@ -109,6 +110,7 @@ def parse(name: str, data: dict[str, Any], machine: str) -> Target:
         abilities=frozenset(data.get("abilities", ())),
         llvm=data.get("llvm"),
         settings=data.get("device", {}),
+        clock_hz=data.get("clock_hz"),
     )
 
 

@@ -62,6 +62,16 @@ class KernelCost:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """Computed, not measured: cycles by the timing model named, and seconds at that clock."""
+
+    cycles: int
+    clock_hz: int
+    latency_s: float
+    model: str
+
+
+@dataclass(frozen=True)
 class Measurement:
     """Of one inference, the median over `inputs`. With mismatches above 0 there is no cost."""
 
@@ -70,6 +80,7 @@ class Measurement:
     instructions: int | None
     latency_s: float | None
     per_kernel: tuple[KernelCost, ...]
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,8 @@ def from_json(fields: dict[str, Any]) -> Report:
 
 def _measurement(fields: dict[str, Any]) -> Measurement:
     kernels = tuple(KernelCost(**cost) for cost in fields["per_kernel"])
-    return Measurement(**fields | {"per_kernel": kernels})
+    guess = fields["estimate"]
+    return Measurement(**fields | {"per_kernel": kernels, "estimate": None if guess is None else Estimate(**guess)})
 
 
 def text(report: Report) -> str:

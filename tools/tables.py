@@ -143,6 +143,10 @@ def _device_rows(device: Device, measurement: Measurement) -> list[tuple[str, st
         rows.append(("instructions", f"{measurement.instructions:,} for one inference"))
     if measurement.latency_s is not None:
         rows.append(("latency", seconds(measurement.latency_s)))
+    if measurement.estimate is not None:
+        guess = measurement.estimate
+        time = f"{seconds(guess.latency_s)} at {guess.clock_hz / 1e6:.0f} MHz"
+        rows.append(("estimate", f"{guess.cycles:,} cycles, {time}: not measured; {guess.model}, no wait states"))
     return rows
 
 

@@ -37,6 +37,22 @@ class CallCost:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """Cycles of one inference, computed from executed instructions and what is published about the core: a guess.
+
+    Flash wait states, caches and buses are not in it. `model` says which timings were taken.
+    """
+
+    cycles: int
+    clock_hz: int
+    model: str
+
+    @property
+    def latency_s(self) -> float:
+        return self.cycles / self.clock_hz
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What a device computed and, only where all of it was right, how fast.
 
@@ -53,9 +69,11 @@ class Measurement:
     instructions: int | None = None
     latency_s: float | None = None
     per_call: tuple[CallCost, ...] = ()
+    estimate: Estimate | None = None  # never measured, never mixed with what was
 
     def __post_init__(self) -> None:
-        if self.mismatches and (self.instructions is not None or self.latency_s is not None or self.per_call):
+        costs = (self.instructions, self.latency_s, self.estimate, self.per_call or None)
+        if self.mismatches and any(cost is not None for cost in costs):
             raise ValueError(f"{self.device}: {self.mismatches} wrong output elements must not come with a cost")
 
 

@@ -4,7 +4,7 @@
  * counted by their lengths: a first halfword of 0xE800 or more begins a 32-bit instruction (Armv7-M Architecture
  * Reference Manual, A5.1). Instructions that an IT block skips count as executed, as they do in QEMU and in a core's
  * instruction counter. The code does not change while it runs, so a block's length is remembered by address and
- * size; where two blocks share a place in the table the newer one is counted afresh.
+ * size, together with how often an inference executed it, and went on from there into what follows it in memory.
  */
 #include <stdint.h>
 
@@ -13,8 +13,10 @@
 
 enum mark { NONE, RUN, KERNEL };
 
+/* Shared with count_hook.py. A place with size 0 is free. */
 struct block {
   uint32_t address, size, instructions, mark;
+  uint64_t executed, fell_through; /* within inferences */
 };
 
 /* The fields up to `failures` are shared with count_hook.py. */
@@ -30,10 +32,16 @@ struct counter {
   uint32_t runs;     /* inferences completed */
   uint32_t failures; /* inferences whose sequence of calls was not the expected one, and blocks that did not read */
   uint32_t run_return, next_call, call_return, unexpected;
+  uint32_t block_count;
+  struct block *last; /* the block before this one, within an inference */
   struct block blocks[PLACES];
 };
 
 uint64_t counter_bytes(void) { return sizeof(struct counter); }
+
+const struct block *counter_blocks(const struct counter *c) { return c->blocks; }
+
+uint32_t counter_places(void) { return PLACES; }
 
 void counter_start(struct counter *c) { c->run_return = NOT_RUNNING; }
 
@@ -64,13 +72,21 @@ static int is_kernel(const struct counter *c, uint32_t address) {
   return low < c->kernel_count && c->kernels[low] == address;
 }
 
+/* The block's place, or the next free one. Never the last free one, so that a search ends: firmware of so many blocks
+ * would not fit a microcontroller. */
 static struct block *find_block(struct counter *c, void *engine, uint32_t address, uint32_t size) {
   struct block *block = &c->blocks[(address >> 1) % PLACES];
-  if (block->address != address || block->size != size) {
+  while (block->size && (block->address != address || block->size != size)) {
+    if (++block == c->blocks + PLACES) block = c->blocks;
+  }
+  if (!block->size && c->block_count < PLACES - 1) {
+    c->block_count++;
     block->address = address;
     block->size = size;
     block->instructions = count_instructions(c, engine, address, size);
     block->mark = address == c->run_entry ? RUN : is_kernel(c, address) ? KERNEL : NONE;
+  } else if (!block->size) {
+    c->failures++;
   }
   return block;
 }
@@ -112,11 +128,18 @@ static void start_call(struct counter *c, void *engine, uint32_t address) {
   note(c, c->next_call);
 }
 
+static void note_block(struct counter *c, struct block *block) {
+  if (c->last && c->last->address + c->last->size == block->address) c->last->fell_through++;
+  c->last = c->run_return != NOT_RUNNING ? block : 0;
+  block->executed += c->last != 0;
+}
+
 void on_block(void *engine, uint64_t address, uint32_t size, void *data) {
   struct counter *c = data;
-  const struct block *block = find_block(c, engine, (uint32_t)address, size);
+  struct block *block = find_block(c, engine, (uint32_t)address, size);
   if ((uint32_t)address == c->run_return) end_run(c);
   if (block->mark == RUN && c->run_return == NOT_RUNNING) start_run(c, engine);
   if (block->mark == KERNEL && c->run_return != NOT_RUNNING) start_call(c, engine, (uint32_t)address);
+  note_block(c, block);
   c->instructions += block->instructions;
 }

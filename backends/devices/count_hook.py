@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.backends import toolchain
+from bevel.backends.timing.estimate import Block
 from bevel.backends.toolchain import Toolchain
 
 SOURCE = "count_hook.c"
@@ -47,6 +48,19 @@ class CounterFields(ctypes.Structure):
         ("runs", ctypes.c_uint32),
         ("failures", ctypes.c_uint32),
     )
+
+
+# `struct block` in count_hook.c.
+BLOCK = np.dtype(
+    [
+        ("address", np.uint32),
+        ("size", np.uint32),
+        ("instructions", np.uint32),
+        ("mark", np.uint32),
+        ("executed", np.uint64),
+        ("fell_through", np.uint64),
+    ]
+)
 
 
 @dataclass
@@ -78,6 +92,15 @@ class Counter:
     def instructions(self) -> int:
         """Everything executed so far."""
         return int(self.fields.instructions)
+
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks that inferences executed, by address."""
+        size = self.hook.counter_places() * BLOCK.itemsize
+        table = np.frombuffer(ctypes.string_at(self.hook.counter_blocks(self.storage), size), BLOCK)
+        used = np.sort(table[table["executed"] > 0], order=("address", "size"))
+        return tuple(
+            Block(int(one["address"]), int(one["size"]), int(one["executed"]), int(one["fell_through"])) for one in used
+        )
 
 
 def attach(uc: Any, run: int, calls: list[int], runs: int) -> Counter:
@@ -133,6 +156,8 @@ def load(compiler: Toolchain | None) -> Any:
         raise RuntimeError("no C compiler for this machine; `pip install ziglang` gives one")
     library = ctypes.CDLL(str(compiled(compiler)))
     library.counter_bytes.restype = ctypes.c_uint64
+    library.counter_blocks.restype = ctypes.c_void_p
+    library.counter_places.restype = ctypes.c_uint32
     return library
 
 

@@ -32,6 +32,14 @@ class Image:
         found = [(symbol.address & ~THUMB, symbol.name) for symbol in self.elf.symbols if symbol.function]
         return tuple(sorted(found))
 
+    def code(self, address: int, size: int) -> bytes:
+        """What a loader puts at an address. Raises ValueError where that is nothing."""
+        for segment in self.elf.segments:
+            at = address - segment.address
+            if at >= 0 and at + size <= len(segment.data):
+                return segment.data[at : at + size]
+        raise ValueError(f"the firmware has no {size} bytes at {address:#010x}")
+
     def symbol_at(self, address: int) -> str:
         """The function an address lies in, as `name+offset`."""
         place = bisect_right(self.functions, (address & ~THUMB, chr(0x10FFFF))) - 1

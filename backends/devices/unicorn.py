@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from bevel.backends import firmware, toolchain
 from bevel.backends.artifact import Artifact
 from bevel.backends.devices import count_hook, image, report
-from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
+from bevel.backends.devices.base import CallCost, DeviceKind, Estimate, Measurement, Vectors
 from bevel.backends.devices.count_hook import Counter
+from bevel.backends.devices.estimate import estimate
 from bevel.backends.devices.image import Image
 from bevel.backends.devices.report import FirmwareError
 from bevel.backends.target import Target
@@ -62,7 +63,8 @@ class Unicorn:
         return f"unicorn {toolchain.wheel_version('unicorn')}, {self.core}"
 
     def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
-        text, counts = self.emulate(artifact, vectors)
+        emulation = Emulation(self.target, image.load(artifact, vectors), artifact, len(vectors))
+        text, counts = emulation.run(self.timeout_s)
         found = report.parse(text)
         report.check(found, artifact, vectors)
         if len(counts) != len(vectors):
@@ -77,7 +79,12 @@ class Unicorn:
             first_mismatch=report.describe_mismatch(found, artifact),
             instructions=median_low((counts[:, -1] - counts[:, 0]).tolist()) if right else None,
             per_call=call_costs(counts) if right else (),
+            estimate=self.estimate(emulation, len(counts)) if right else None,
         )
+
+    def estimate(self, emulation: Emulation, runs: int) -> Estimate | None:
+        """Cycles of the average inference; None for a core whose timing nothing here describes."""
+        return estimate(self.target, emulation.counter.blocks(), emulation.image.code, runs)
 
     def emulate(self, artifact: Artifact, vectors: Vectors) -> tuple[str, NDArray[np.uint64]]:
         """The firmware's report as text, and instruction counts as of Counter.runs."""

@@ -19,7 +19,7 @@ KEYS = {
     "accuracy": "samples float quantized integer sqnr_db agreement",
     "size": "float_bytes quantized_bytes flash_bytes weights_bytes arena_bytes ram_bytes",
     "device": "name kind tool",
-    "measurement": "inputs mismatches instructions latency_s per_kernel",
+    "measurement": "inputs mismatches instructions latency_s per_kernel estimate",
 }
 
 

@@ -129,3 +129,14 @@ def test_a_cache_that_cannot_be_written_gives_way_to_a_folder_of_this_process(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     folder = count_hook.cache_folder.__wrapped__()
     assert folder.is_dir() and tmp_path not in folder.parents
+
+
+def test_blocks_of_inferences_are_counted_and_where_they_fell_through() -> None:
+    uc = machine(TWICE)
+    counter = count_hook.attach(uc, RUN, [FIRST, SECOND], runs=2)
+    uc.emu_start(CODE | 1, 18)
+    blocks = {block.address: block for block in counter.blocks()}
+    assert min(blocks) >= RUN, "what is outside inferences does not count"
+    loop = [block for block in counter.blocks() if block.address <= FIRST < block.address + block.size]
+    assert sum(block.executed for block in loop) == 2 * 5 and sum(block.fell_through for block in loop) == 2
+    assert sum(block.executed * block.size for block in blocks.values()) == 2 * (2 * 18 + 2 * 2)  # two of 18 are wide

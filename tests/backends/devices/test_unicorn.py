@@ -178,3 +178,14 @@ def test_a_report_without_mismatches_and_with_another_crc_is_refused(tiny_firmwa
 
 def test_cores_that_unicorn_lacks_are_said_to_be_missing() -> None:
     assert Unicorn(load("cortex-m55")).missing() == "unicorn has no core for cortex-m55"
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_an_estimate_comes_with_its_clock_and_not_with_wrong_outputs(tiny_firmware: Build, core: str) -> None:
+    tiny = tiny_firmware(core)
+    found = Unicorn(tiny.target).measure(tiny.artifact, tiny.vectors)
+    guess = found.estimate
+    assert guess.clock_hz == tiny.target.clock_hz and guess.latency_s == guess.cycles / guess.clock_hz
+    assert found.instructions / 2 <= guess.cycles <= 4 * found.instructions and found.latency_s is None
+    wrong = {name: array ^ 1 for name, array in tiny.vectors.expected.items()}
+    assert Unicorn(tiny.target).measure(tiny.artifact, Vectors(tiny.vectors.inputs, wrong)).estimate is None

@@ -1,0 +1,1 @@
+"""How many cycles the executed instructions would take: estimates, from what is published about each core."""
