@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from bevel.backends.kernel import Role
 from bevel.backends.placement import ALIGNMENT as ALIGNMENT
-from bevel.backends.placement import Group, Part, Piece, place
+from bevel.backends.placement import SEARCH_ROUNDS, Group, Part, Piece, place
 from bevel.backends.placement import Lifetime as Lifetime
 from bevel.backends.placement import aligned as aligned
 from bevel.backends.program import Program, Span
@@ -54,16 +54,17 @@ class Plan:
         return sorted(live, key=lambda name: (-self.sizes[name], name))
 
 
-def plan(program: Program, in_place: bool = True) -> Plan:
-    """An arena for `program`. `in_place=False` gives every call an output apart from its inputs."""
+def plan(program: Program, in_place: bool = True, rounds: int = SEARCH_ROUNDS) -> Plan:
+    """An arena for `program`. `in_place=False` gives every call an output apart from its inputs. More `rounds` of search
+    never make it larger."""
     parts = find_parts(program)
     lifetimes = {name: spanned(found) for name, found in parts.items()}
     pieces = [*buffer_pieces(program, parts), *scratch_pieces(program)]
     merges = find_merges(program, lifetimes) if in_place else ()
     bound = lower_bound(pieces, merges)
-    chosen, groups, layout = merges, grouped(pieces, merges), place(grouped(pieces, merges), bound)
+    chosen, groups, layout = merges, grouped(pieces, merges), place(grouped(pieces, merges), bound, rounds)
     if merges and layout.end > bound:  # sharing an offset can cost more than it saves
-        apart = place(grouped(pieces, ()), bound)
+        apart = place(grouped(pieces, ()), bound, rounds)
         if apart.end < layout.end:
             chosen, groups, layout = (), grouped(pieces, ()), apart
     placed = [(piece, layout.offsets[index]) for index, group in enumerate(groups) for piece in group]

@@ -84,8 +84,8 @@ def aligned(size: int) -> int:
     return max(-(-size // ALIGNMENT), 1) * ALIGNMENT
 
 
-def place(groups: Sequence[Group], bound: int) -> Layout:
-    """The best layout that is found; the search stops at `bound`, which no layout can be below."""
+def place(groups: Sequence[Group], bound: int, rounds: int = SEARCH_ROUNDS) -> Layout:
+    """The best layout that is found; the search stops at `bound`, which no layout can be below, or after `rounds`."""
     neighbours = conflicts(groups)
     sizes = [max(piece.size for piece in group) for group in groups]
     best_order, best = [], Layout({}, 0)
@@ -94,7 +94,7 @@ def place(groups: Sequence[Group], bound: int) -> Layout:
         if number == 0 or layout.end < best.end:
             best_order, best = order, layout
     random = Random(0)
-    for _ in range(SEARCH_ROUNDS if len(groups) > 2 else 0):
+    for _ in range(rounds if len(groups) > 2 else 0):
         if best.end <= bound:
             break
         order = earlier(best_order, highest(sizes, best), random)

@@ -34,7 +34,7 @@ RULES = ("depthwise_dsp", "add_dsp", "reduce_mean_dsp")
 
 @dataclass(frozen=True)
 class Specializer:
-    """Specialises calls for one target, each kernel with the same arrays once: bands of an image share their weights."""
+    """Specialises calls for one target; each kernel with the same arrays once, as bands of an image share weights."""
 
     target: Target
     # By kernel and identity of the constants, which the calls kept here hold alive.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 from bevel.backends import memory
@@ -17,13 +16,14 @@ from bevel.backends.fit import Fit, fit
 from bevel.backends.memory import Plan
 from bevel.backends.program import Program
 from bevel.backends.sizes import most_live
-from bevel.backends.specialize import specialize
+from bevel.backends.specialize import Specializer
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 
 STACK_GUESS = 1024  # of a model alone
 FIRMWARE_GUESS = 24 * 1024  # the stack that firmware reserves, and its own data
+QUICK_ROUNDS = 100  # of the search for offsets, in place of the thousand that a build takes
 ATTEMPTS = 4  # products differ in their stack by a few bytes
 
 
@@ -35,15 +35,16 @@ def fit_ram(program: Program, target: Target, max_ram: int | None) -> Fit:
     ram = target.memory("ram")
     limits = [max_ram - STACK_GUESS] if max_ram is not None else []
     limits += [ram.bytes - FIRMWARE_GUESS] if ram is not None else []
-    planner = partial(planned, target)
+    plans = planner(target)
     if not limits:
-        return Fit(program, planner(program), (), True)
-    return fit(program, min(limits), planner)
+        return Fit(program, plans(program), (), True)
+    return fit(program, min(limits), plans)
 
 
-def planned(target: Target, program: Program) -> Plan:
-    """The plan of `program` as it will be built, with the scratch that specialised kernels need."""
-    return memory.plan(specialize(program, target))
+def planner(target: Target) -> Callable[[Program], Plan]:
+    """Plans programs as they will be built for `target`, with the scratch that specialised kernels need."""
+    special = Specializer(target)
+    return lambda program: memory.plan(special.program(program), rounds=QUICK_ROUNDS)
 
 
 def build_within(
@@ -65,7 +66,8 @@ def build_within(
         if max_ram is None or artifact.ram_bytes <= max_ram:
             return found, artifact
         beside = artifact.ram_bytes - artifact.arena_bytes
-        found = fit(program, max_ram - beside, partial(planned, target))
+        if found.fits or beside < STACK_GUESS:
+            found = fit(program, max_ram - beside, planner(target))
         discard(path for path in folder.iterdir() if path not in before)
         if not found.fits:
             break
