@@ -13,6 +13,7 @@ from bevel.backends import packing
 from bevel.calib.arithmetic import Output
 
 HEADER = "bevel_tiles.h"
+LANES = 2  # pixels of the larger tile
 WHOLE = (-128, 127)  # the bounds that saturation to int8 keeps anyway
 
 
@@ -24,23 +25,19 @@ def call(name: str, *arguments: Any) -> Any:
 class Tiles:
     """All output channels of one or two pixels: `taps` widened elements a pixel, blocks as `packing.pack` makes them.
 
-    `apart` has sums brought out and requantized by the general formula, for ratios that a block cannot store.
+    Where `apart`, for ratios that a block cannot store, sums are brought out and requantized by the general formula.
+    They lie in scratch behind `widened` words.
     """
 
     channels: int
     taps: int
+    widened: int
     output: Output
     apart: bool
 
     @property
-    def full(self) -> int:
-        """Blocks all of whose channels exist."""
-        return self.channels // packing.CHANNELS
-
-    @property
-    def rest(self) -> int:
-        """Channels of the last block, where it is not full."""
-        return self.channels % packing.CHANNELS
+    def scratch_words(self) -> int:
+        return self.widened + (LANES * packing.CHANNELS if self.apart else 0)
 
     @property
     def clamped(self) -> bool:
@@ -48,52 +45,65 @@ class Tiles:
         return not self.apart and (self.output.low, self.output.high) != WHOLE
 
     def macro(self, lanes: int) -> Any:
-        """A TIR macro (A, W, M, S, Y, place) for `lanes` neighbouring pixels.
+        """A TIR macro (A, at, W, M, S, Y, place) for `lanes` neighbouring pixels.
 
-        A points to their widened elements, Y is flat, and the first pixel's outputs go to Y[place]. M and S are read
-        when `apart` only.
+        Their widened elements start at A[at]. Y is flat, and the first pixel's outputs go to Y[place]. M and S are
+        read when `apart` only.
         """
         return self._requantized_apart(lanes) if self.apart else self._requantized_inside(lanes)
 
     def _requantized_inside(self, lanes: int) -> Any:
-        tile, full, rest, clamped = f"outputs_{lanes}x4", self.full, self.rest, self.clamped
-        channels, low, high = self.channels, self.output.low, self.output.high
+        tile, channels, clamped, low, high = (
+            f"{lanes}x4",
+            self.channels,
+            self.clamped,
+            self.output.low,
+            self.output.high,
+        )
+        full, rest = divmod(channels, packing.CHANNELS)
 
-        def places(buffer: Any, start: Any, step: int) -> list[Any]:
-            return [T.address_of(buffer[start + lane * step]) for lane in range(lanes)]
+        def places(buffer: Any, start: Any) -> list[Any]:
+            return [T.address_of(buffer[start + lane * channels]) for lane in range(lanes)]
 
         @T.macro
-        def outputs(A, W, M, S, Y, place):  # type: ignore[no-untyped-def]
+        def outputs(A, at, W, M, S, Y, place):  # type: ignore[no-untyped-def]
             for block in T.serial(full):
-                T.evaluate(call(tile, A, T.address_of(W[block, 0]), *places(Y, place + block * 4, channels)))
+                T.evaluate(
+                    call(
+                        "outputs_" + tile, T.address_of(A[at]), T.address_of(W[block, 0]), *places(Y, place + block * 4)
+                    )
+                )
             if rest > 0:
-                Q = T.alloc_buffer((8,), "int8")
-                T.evaluate(call(tile, A, T.address_of(W[full, 0]), *places(Q, 0, 4)))
-                for lane in T.unroll(lanes):
-                    for u in T.unroll(rest):
-                        Y[place + lane * channels + full * 4 + u] = Q[lane * 4 + u]
+                T.evaluate(
+                    call(
+                        "rest_" + tile,
+                        T.address_of(A[at]),
+                        T.address_of(W[full, 0]),
+                        *places(Y, place + full * 4),
+                        rest,
+                    )
+                )
             if clamped:
                 T.evaluate(call("clamp", T.address_of(Y[place]), lanes * channels, low, high))
 
         return outputs
 
     def _requantized_apart(self, lanes: int) -> Any:
-        tile, channels, output = f"sums_{lanes}x4", self.channels, self.output
+        name, channels, output, sums = f"sums_{lanes}x4", self.channels, self.output, self.widened
         blocks = packing.blocks(channels)
 
         def places(buffer: Any) -> list[Any]:
-            return [T.address_of(buffer[lane * 4]) for lane in range(lanes)]
+            return [T.address_of(buffer[sums + lane * 4]) for lane in range(lanes)]
 
         @T.macro
-        def outputs(A, W, M, S, Y, place):  # type: ignore[no-untyped-def]
+        def outputs(A, at, W, M, S, Y, place):  # type: ignore[no-untyped-def]
             for block in T.serial(blocks):
-                Q = T.alloc_buffer((8,), "int32")
-                T.evaluate(call(tile, A, T.address_of(W[block, 0]), *places(Q)))
+                T.evaluate(call(name, T.address_of(A[at]), T.address_of(W[block, 0]), *places(A)))
                 for u in T.serial(T.min(4, channels - block * 4)):
                     for lane in T.unroll(lanes):
                         channel = T.meta_var(block * 4 + u)
                         Y[place + lane * channels + channel] = tir.requantize(
-                            Q[lane * 4 + u], M[channel], S[channel], output
+                            A[sums + lane * 4 + u], M[channel], S[channel], output
                         )
 
         return outputs

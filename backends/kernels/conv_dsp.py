@@ -79,6 +79,10 @@ class ConvDsp(Kernel):
         beyond = self.taps - 2 * self.run_words * self.plain.kernel[0]
         return 2 * self.run_words * self.strip_rows(band) + beyond
 
+    @property
+    def tiles(self) -> Tiles:
+        return Tiles(self.plain.channels_out, self.taps, self.strip_words(self.band), self.plain.output, self.apart)
+
     def operands(self) -> tuple[Operand, ...]:
         x, y, channels = *self.plain.operands()[:: len(self.plain.operands()) - 1], self.plain.channels_out
         rescaling = (constant("multiplier", (channels,), "int32"), constant("shift", (channels,), "int8"))
@@ -87,7 +91,7 @@ class ConvDsp(Kernel):
             constant("packed", (packing.blocks(channels), packing.block_words(self.taps)), "int32"),
             *(rescaling if self.apart else ()),
             output("y", y.shape),
-            scratch("strip", (self.strip_words(self.band),), "int32"),
+            scratch("strip", (self.tiles.scratch_words,), "int32"),
         )
 
     @property
@@ -156,8 +160,7 @@ class ConvDsp(Kernel):
         """A TIR macro (X, W, M, S, Y, A): for each band and pair of columns, a strip and the outputs from it."""
         (rows, columns), band, down = self.plain.positions, self.band, self.plain.strides[0]
         channels, run_words, batch = self.plain.channels_out, self.run_words, self.plain.batch
-        tiles = Tiles(channels, self.taps, self.plain.output, self.apart)
-        two, one, widen_two, widen_one = tiles.macro(2), tiles.macro(1), self._widen(2), self._widen(1)
+        two, one, widen_two, widen_one = self.tiles.macro(2), self.tiles.macro(1), self._widen(2), self._widen(1)
 
         @T.macro
         def bands(X, W, M, S, Y, A):  # type: ignore[no-untyped-def]
@@ -167,12 +170,12 @@ class ConvDsp(Kernel):
                         widen_two(X, A, n, first * band, pair * 2)
                         for row in T.serial(band):
                             place = T.meta_var(((n * rows + first * band + row) * columns + pair * 2) * channels)
-                            two(T.address_of(A[row * down * run_words * 2]), W, M, S, Y, place)
+                            two(A, row * down * run_words * 2, W, M, S, Y, place)
                     if columns % 2 > 0:
                         widen_one(X, A, n, first * band, columns - 1)
                         for row in T.serial(band):
                             place = T.meta_var(((n * rows + first * band + row) * columns + columns - 1) * channels)
-                            one(T.address_of(A[row * down * run_words]), W, M, S, Y, place)
+                            one(A, row * down * run_words, W, M, S, Y, place)
 
         return bands
 

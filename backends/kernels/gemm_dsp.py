@@ -48,9 +48,9 @@ class GemmDsp(Kernel):
         return packing.padded_taps(self.k)
 
     @property
-    def widened(self) -> int:
-        """Words of scratch: int16 elements of two rows, or of the only one."""
-        return self.taps // 2 * min(self.rows, 2)
+    def tiles(self) -> Tiles:
+        """Widened are two rows, or the only one."""
+        return Tiles(self.n, self.taps, self.taps // 2 * min(self.rows, 2), self.output, self.apart)
 
     def operands(self) -> tuple[Operand, ...]:
         rescaling = (constant("multiplier", (self.n,), "int32"), constant("shift", (self.n,), "int8"))
@@ -59,7 +59,7 @@ class GemmDsp(Kernel):
             constant("packed", (packing.blocks(self.n), packing.block_words(self.taps)), "int32"),
             *(rescaling if self.apart else ()),
             output("y", (self.rows, self.n)),
-            scratch("widened", (self.widened,), "int32"),
+            scratch("widened", (self.tiles.scratch_words,), "int32"),
         )
 
     @property
@@ -81,16 +81,16 @@ class GemmDsp(Kernel):
         return self._build_apart(name) if self.apart else self._build_inside(name)
 
     def _build_inside(self, name: str) -> Any:
-        rows, k, n, widened = self.rows, self.k, self.n, self.widened
-        blocks, words = packing.blocks(n), packing.block_words(self.taps)
+        rows, k, n, words = self.rows, self.k, self.n, self.tiles.scratch_words
+        blocks, block_words = packing.blocks(n), packing.block_words(self.taps)
         product = self._rows()
 
         @T.prim_func(s_tir=True)
         def gemm(
             X: T.Buffer((rows, k), "int8"),
-            W: T.Buffer((blocks, words), "int32"),
+            W: T.Buffer((blocks, block_words), "int32"),
             Y: T.Buffer((rows * n,), "int8"),
-            A: T.Buffer((widened,), "int32"),
+            A: T.Buffer((words,), "int32"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             product(X, W, W, W, Y, A)
@@ -98,18 +98,18 @@ class GemmDsp(Kernel):
         return gemm
 
     def _build_apart(self, name: str) -> Any:
-        rows, k, n, widened = self.rows, self.k, self.n, self.widened
-        blocks, words = packing.blocks(n), packing.block_words(self.taps)
+        rows, k, n, words = self.rows, self.k, self.n, self.tiles.scratch_words
+        blocks, block_words = packing.blocks(n), packing.block_words(self.taps)
         product = self._rows()
 
         @T.prim_func(s_tir=True)
         def gemm(
             X: T.Buffer((rows, k), "int8"),
-            W: T.Buffer((blocks, words), "int32"),
+            W: T.Buffer((blocks, block_words), "int32"),
             M: T.Buffer((n,), "int32"),
             S: T.Buffer((n,), "int8"),
             Y: T.Buffer((rows * n,), "int8"),
-            A: T.Buffer((widened,), "int32"),
+            A: T.Buffer((words,), "int32"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             product(X, W, M, S, Y, A)
@@ -119,17 +119,16 @@ class GemmDsp(Kernel):
     def _rows(self) -> Any:
         """A TIR macro (X, W, M, S, Y, A): pairs of rows, then what is left."""
         rows, k, n = self.rows, self.k, self.n
-        tiles = Tiles(n, self.taps, self.output, self.apart)
-        two, one = tiles.macro(2), tiles.macro(1)
+        two, one = self.tiles.macro(2), self.tiles.macro(1)
 
         @T.macro
         def product(X, W, M, S, Y, A):  # type: ignore[no-untyped-def]
             for pair in T.serial(rows // 2):
                 T.evaluate(call("widen_2", A.data, T.address_of(X[pair * 2, 0]), T.address_of(X[pair * 2 + 1, 0]), k))
-                two(A.data, W, M, S, Y, pair * 2 * n)
+                two(A, 0, W, M, S, Y, pair * 2 * n)
             if rows % 2 > 0:
                 T.evaluate(call("widen_1", A.data, T.address_of(X[rows - 1, 0]), k))
-                one(A.data, W, M, S, Y, (rows - 1) * n)
+                one(A, 0, W, M, S, Y, (rows - 1) * n)
 
         return product
 

@@ -358,6 +358,19 @@ __attribute__((noinline, unused)) static void bevel_widen_edge(int32_t *a, int32
   }
 }
 
+/* The first of a block's outputs, where others of its channels do not exist. */
+static inline void bevel_rest_1x4(const int32_t *a, const int32_t *packed, int8_t *y, int32_t count) {
+  int8_t all[4];
+  bevel_outputs_1x4(a, packed, all);
+  for (int32_t i = 0; i < count; i++) y[i] = all[i];
+}
+
+static inline void bevel_rest_2x4(const int32_t *a, const int32_t *packed, int8_t *y0, int8_t *y1, int32_t count) {
+  int8_t all[8];
+  bevel_outputs_2x4(a, packed, all, all + 4);
+  for (int32_t i = 0; i < count; i++) y0[i] = all[i], y1[i] = all[4 + i];
+}
+
 /* Outputs held between bounds tighter than int8's. */
 static inline void bevel_clamp(int8_t *y, int32_t count, int32_t low, int32_t high) {
   for (int32_t i = 0; i < count; i++) y[i] = (int8_t)(y[i] < low ? low : y[i] > high ? high : y[i]);

@@ -1,0 +1,75 @@
+"""Every case of every kernel for the DSP extension, run by simulated cores that have it, equals its reference."""
+
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bevel.backends.kernels as kernels
+from bevel.backends.build import BuildOptions, build
+from bevel.backends.devices.base import Vectors
+from bevel.backends.devices.unicorn import Unicorn
+from bevel.backends.kernel import Array, Kernel, Role
+from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.target import load
+from bevel.backends.toolchain import for_target
+from bevel.calib.errors import UserError
+
+MODULES = [module.name for module in pkgutil.iter_modules(kernels.__path__) if module.name.endswith("_dsp")]
+
+# Both compilers, and every core once: what differs between the cores is the compiler's scheduling.
+CORES = [("cortex-m4", "gcc"), ("cortex-m7", "zig"), ("cortex-m33", "zig")]
+
+
+def vectors_of(array: Array, seed: int) -> list[Any]:
+    """`array` itself, then random values, all the least, all the greatest, and a mixture of the two."""
+    rng = np.random.default_rng(seed)
+    ends = np.array([-128, 127], array.dtype)
+    return [
+        array,
+        rng.integers(-128, 128, array.shape, array.dtype),
+        *(np.full_like(array, end) for end in ends),
+        rng.choice(ends, array.shape),
+    ]
+
+
+def program_of(cases: list[Kernel], name: str) -> tuple[Program, Vectors]:
+    """A program that calls each kernel once, with inputs and an output of its own, and vectors for it."""
+    inputs, outputs, calls, arrays = [], [], [], {}
+    for index, kernel in enumerate(cases):
+        given = iter(kernel.example(np.random.default_rng(index)))
+        constants, names = [], []
+        for operand in kernel.roles(Role.INPUT, Role.CONSTANT):
+            if operand.role is Role.CONSTANT:
+                constants.append(next(given))
+                continue
+            names.append(f"{operand.name}{index}")
+            inputs.append(Port(names[-1], names[-1], operand.shape, operand.dtype))
+            arrays[names[-1]] = np.stack(vectors_of(next(given), index))
+        (result,) = kernel.roles(Role.OUTPUT)
+        outputs.append(Port(f"y{index}", f"y{index}", result.shape, result.dtype))
+        calls.append(Call(f"call {index}: {kernel}", kernel, tuple(names), tuple(constants), f"y{index}"))
+    buffers = {port.buffer: Buffer(port.buffer, port.shape, port.dtype) for port in (*inputs, *outputs)}
+    program = Program(name, tuple(inputs), tuple(outputs), buffers, tuple(calls))
+    count = len(next(iter(arrays.values())))
+    results = [program.run({port: several[index] for port, several in arrays.items()}) for index in range(count)]
+    return program, Vectors(arrays, {port.name: np.stack([result[port.name] for result in results]) for port in outputs})
+
+
+@pytest.mark.parametrize(("core", "compiler"), CORES)
+@pytest.mark.parametrize("module", MODULES)
+def test_a_core_computes_what_the_reference_does(module: str, core: str, compiler: Any, tmp_path: Path) -> None:
+    target = load(core)
+    if why := Unicorn(target).missing():
+        pytest.skip(why)
+    try:
+        for_target(target, compiler)
+    except UserError as error:
+        pytest.skip(str(error))
+    program, vectors = program_of(list(import_module(f"bevel.backends.kernels.{module}").cases()), module)
+    artifact = build(program, target, tmp_path, vectors, BuildOptions(compiler=compiler))
+    measurement = Unicorn(target, timeout_s=120).measure(artifact, vectors)
+    assert (measurement.mismatches, measurement.first_mismatch) == (0, None)
