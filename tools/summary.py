@@ -84,8 +84,14 @@ def measurement(measured: Measurement, artifact: Artifact) -> report.Measurement
         for cost in measured.per_call
         for call in [artifact.calls[cost.call]]
     )
+    guess = measured.estimate
     return report.Measurement(
-        measured.inputs, measured.mismatches, measured.instructions, measured.latency_s, tuple(summed(kernels))
+        measured.inputs,
+        measured.mismatches,
+        measured.instructions,
+        measured.latency_s,
+        tuple(summed(kernels)),
+        None if guess is None else report.Estimate(guess.cycles, guess.clock_hz, guess.latency_s, guess.model),
     )
 
 
