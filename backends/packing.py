@@ -157,6 +157,11 @@ def unpack(packed: Int32, channels: int) -> Channels:
     )
 
 
+def zero_point(packed: Int32) -> int:
+    """The output's, as `pack` was given it."""
+    return int(packed[0, 0]) >> 17
+
+
 def by_block(array: NDArray[Any], count: int) -> NDArray[Any]:
     """[n, ...] as [count, CHANNELS, ...], zeros where channels are missing."""
     missing = count * CHANNELS - array.shape[0]

@@ -18,7 +18,7 @@ what a block of them is: `bevel.backends.packing`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from tvm.script import tirx as T
 from bevel.backends import packing
 from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output, scratch
 from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.gemm_dsp import packed_operands
+from bevel.backends.kernels.gemm_dsp import packed_operands, shared_output
 from bevel.backends.packing import Channels
 from bevel.backends.program import Call
 from bevel.backends.specialize import Special
@@ -43,7 +43,8 @@ class ConvDsp(Kernel):
     """`plain`, neither grouped nor dilated, with packed weights: x: int8 [N, H, W, Cin]; packed: int32 [blocks, words];
     y: int8 [N, OH, OW, Cout].
 
-    Where ratios need the general formula (`apart`), multiplier: int32 [Cout] and shift: int8 [Cout] come after packed.
+    The output's zero point is part of packed, so that layers that differ in it share a function. Where ratios need the
+    general formula (`apart`), the kernel has it, and multiplier: int32 [Cout] and shift: int8 [Cout] come after packed.
     """
 
     plain: Conv
@@ -107,7 +108,9 @@ class ConvDsp(Kernel):
         channels = packing.unpack(packed, self.plain.channels_out)
         multiplier, shift = rescaling or (channels.multiplier, channels.shift)
         w = packing.from_widened_order(channels.w, self.plain.kernel[0], self.run)
-        return self.plain.reference(x, w.reshape(self.plain.operands()[1].shape), channels.bias, multiplier, shift)
+        output = replace(self.plain.output, zero_point=packing.zero_point(packed))
+        plain = replace(self.plain, output=output)
+        return plain.reference(x, w.reshape(plain.operands()[1].shape), channels.bias, multiplier, shift)
 
     def build(self, name: str) -> Any:
         return self._build_apart(name) if self.apart else self._build_inside(name)
@@ -262,10 +265,17 @@ def specialize(call: Call, target: Target) -> Special | str:
     given = Channels(w.reshape(conv.channels_out, -1), bias, multiplier, shift)
     if reason := packing.obstacle(given):
         return reason
-    kernel = ConvDsp(conv, apart=packing.stored_shifts(given) is None)
+    apart = packing.stored_shifts(given) is None
+    kernel = ConvDsp(shared(conv, apart), apart)
     if kernel.taps > packing.MAX_TAPS:
         return f"{conv.taps} taps are more than a packed block can count"
     return Special(kernel, packed_operands(given, kernel.run, kernel.taps, conv.output, kernel.apart))
+
+
+def shared(conv: Conv, apart: bool) -> Conv:
+    """`conv` as the function's code depends on it: without padding, nothing of it is the input's zero point."""
+    x_zero_point = conv.x_zero_point if any(conv.pads) else 0
+    return replace(conv, x_zero_point=x_zero_point, output=shared_output(conv.output, apart))
 
 
 def cases() -> Iterable[ConvDsp]:

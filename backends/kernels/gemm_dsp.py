@@ -8,7 +8,7 @@ Packed weights, and what a block of them is: `bevel.backends.packing`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,8 @@ from bevel.calib.arithmetic import Output
 class GemmDsp(Kernel):
     """`Gemm` with packed weights: x: int8 [rows, k]; packed: int32 [blocks, words]; y: int8 [rows, n].
 
-    Where ratios need the general formula (`apart`), multiplier: int32 [n] and shift: int8 [n] come after packed.
+    The output's zero point is part of packed, so that layers that differ in it share a function. Where ratios need the
+    general formula (`apart`), the kernel has it, and multiplier: int32 [n] and shift: int8 [n] come after packed.
     """
 
     rows: int
@@ -38,10 +39,6 @@ class GemmDsp(Kernel):
     n: int
     output: Output
     apart: bool = False
-
-    @property
-    def plain(self) -> Gemm:
-        return Gemm(self.rows, self.k, self.n, self.output)
 
     @property
     def taps(self) -> int:
@@ -64,7 +61,7 @@ class GemmDsp(Kernel):
 
     @property
     def macs(self) -> int:
-        return self.plain.macs
+        return self.rows * self.k * self.n
 
     @property
     def header(self) -> str:
@@ -75,7 +72,8 @@ class GemmDsp(Kernel):
         channels = packing.unpack(packed, self.n)
         multiplier, shift = rescaling or (channels.multiplier, channels.shift)
         w = packing.from_widened_order(channels.w, rows=1, elements=self.k).reshape(self.n, self.k)
-        return self.plain.reference(x, w, channels.bias, multiplier, shift)
+        output = replace(self.output, zero_point=packing.zero_point(packed))
+        return Gemm(self.rows, self.k, self.n, output).reference(x, w, channels.bias, multiplier, shift)
 
     def build(self, name: str) -> Any:
         return self._build_apart(name) if self.apart else self._build_inside(name)
@@ -133,7 +131,7 @@ class GemmDsp(Kernel):
         return product
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x, w, bias, multiplier, shift = self.plain.example(rng)
+        x, w, bias, multiplier, shift = Gemm(self.rows, self.k, self.n, self.output).example(rng)
         if not self.apart:
             shift = np.clip(shift, packing.UPPER_WORD, packing.UPPER_WORD - packing.HIGH_BITS + packing.LARGEST_SHIFT)
         given = Channels(w, bias, multiplier, shift.astype(np.int8))
@@ -160,10 +158,15 @@ def specialize(call: Call, target: Target) -> Special | str:
     if reason := packing.obstacle(given):
         return reason
     apart = packing.stored_shifts(given) is None
-    kernel = GemmDsp(shape.rows, shape.k, shape.n, shape.output, apart)
+    kernel = GemmDsp(shape.rows, shape.k, shape.n, shared_output(shape.output, apart), apart)
     if kernel.taps > packing.MAX_TAPS:
         return f"{shape.k} inputs are more than a packed block can count"
     return Special(kernel, packed_operands(given, shape.k, kernel.taps, shape.output, apart))
+
+
+def shared_output(output: Output, apart: bool) -> Output:
+    """`output` as the function's code depends on it."""
+    return output if apart else replace(output, zero_point=0)
 
 
 def as_gemm(kernel: Kernel) -> Gemm | None:
