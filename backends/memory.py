@@ -55,8 +55,10 @@ class Plan:
 
 
 def plan(program: Program, in_place: bool = True, rounds: int = SEARCH_ROUNDS) -> Plan:
-    """An arena for `program`. `in_place=False` gives every call an output apart from its inputs. More `rounds` of search
-    never make it larger."""
+    """An arena for `program`. `in_place=False` gives every call an output apart from its inputs.
+
+    More `rounds` of search never make the arena larger.
+    """
     parts = find_parts(program)
     lifetimes = {name: spanned(found) for name, found in parts.items()}
     pieces = [*buffer_pieces(program, parts), *scratch_pieces(program)]
