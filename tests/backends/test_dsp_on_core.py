@@ -56,7 +56,9 @@ def program_of(cases: list[Kernel], name: str) -> tuple[Program, Vectors]:
     program = Program(name, tuple(inputs), tuple(outputs), buffers, tuple(calls))
     count = len(next(iter(arrays.values())))
     results = [program.run({port: several[index] for port, several in arrays.items()}) for index in range(count)]
-    return program, Vectors(arrays, {port.name: np.stack([result[port.name] for result in results]) for port in outputs})
+    return program, Vectors(
+        arrays, {port.name: np.stack([result[port.name] for result in results]) for port in outputs}
+    )
 
 
 @pytest.mark.parametrize(("core", "compiler"), CORES)

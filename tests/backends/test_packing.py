@@ -1,0 +1,141 @@
+"""Packing two channels into each halfword, against the plain arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bevel.backends import packing
+from bevel.backends.kernel import Array
+from bevel.backends.packing import Channels
+from bevel.calib.arithmetic import Output, requantize
+
+
+def channels(n: int, taps: int, seed: int = 0, shift: int = 40) -> Channels:
+    rng = np.random.default_rng(seed)
+    return Channels(
+        w=rng.integers(-127, 128, (n, taps), dtype=np.int8),
+        bias=rng.integers(-(2**15), 2**15, n, dtype=np.int32),
+        multiplier=rng.integers(2**30, 2**31, n, dtype=np.int32),
+        shift=np.full(n, shift, np.int8),
+    )
+
+
+def halfwords(block: Array, taps: int) -> Array:
+    """int16 [pairs of channels, taps] of one block."""
+    words = block[packing.HEADER : packing.HEADER + taps].reshape(taps // 2, 2).T
+    return np.ascontiguousarray(words).view(np.int16)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 13), st.integers(1, 3), st.integers(0, 2**32), st.integers(-128, 127))
+def test_packing_and_unpacking_give_the_channels_back(n: int, eights: int, seed: int, zero_point: int) -> None:
+    packed_from = channels(n, 8 * eights, seed)
+    packed = packing.pack(packed_from, zero_point)
+    found = packing.unpack(packed, n)
+    assert packed.shape == (packing.blocks(n), packing.block_words(8 * eights))
+    assert packing.zero_point(packed) == zero_point
+    for name in ("w", "bias", "multiplier", "shift"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(packed_from, name), err_msg=name)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 4), st.integers(1, 23))
+def test_weights_in_widened_order_come_back(rows: int, elements: int) -> None:
+    w = np.random.default_rng(elements).integers(-128, 128, (3, rows, elements), dtype=np.int8)
+    taps = packing.padded_taps(2 * packing.row_words(elements) * rows)
+    np.testing.assert_array_equal(packing.from_widened_order(packing.in_widened_order(w, taps), rows, elements), w)
+
+
+def test_widened_order_is_that_of_sxtb16_and_pairs_what_is_left() -> None:
+    assert packing.widened_order(4) == [0, 2, 1, 3]
+    assert packing.widened_order(7) == [0, 2, 1, 3, 4, 5, 6, -1]
+    assert [len(packing.widened_order(elements)) for elements in range(1, 9)] == [2, 2, 4, 4, 6, 6, 8, 8]
+
+
+def test_two_sums_come_out_of_halfwords_even_where_words_wrap_around() -> None:
+    packed_from = channels(4, 64)
+    block = packing.pack(packed_from, 0)[0]
+    x = np.random.default_rng(1).choice(np.array([-128, 127]), 64)
+    for pair, both in enumerate(halfwords(block, 64).astype(np.int64)):
+        low = both.astype(np.int8).astype(np.int64)
+        c = np.int64(x @ both + 2**31) % 2**32  # as if the sum had wrapped around on its way
+        difference = ((c - 2**31 - x @ low + 2**31) % 2**32) - 2**31
+        assert x @ low == x @ packed_from.w[2 * pair].astype(np.int64)
+        assert difference == 256 * (x @ packed_from.w[2 * pair + 1].astype(np.int64))
+
+
+def test_the_range_of_sums_is_reached_and_never_left() -> None:
+    some = channels(5, 16)
+    least, greatest = packing.sum_range(some.w, some.bias)
+    for sign, reached in ((1, greatest), (-1, least)):
+        x = np.where(sign * some.w > 0, 127, -128)
+        np.testing.assert_array_equal((x * some.w.astype(np.int64)).sum(1) + some.bias, reached)
+
+
+def test_weights_of_minus_128_are_packed_as_long_as_their_halfword_holds_them() -> None:
+    some = channels(4, 8)
+    some.w[0], some.w[1] = -128, -127
+    assert packing.obstacle(some) is None
+    np.testing.assert_array_equal(packing.unpack(packing.pack(some, 0), 4).w, some.w)
+    some.w[0], some.w[1] = 0, -128
+    assert packing.obstacle(some) is None
+    some.w[0, 3] = -1
+    assert "-128" in (packing.obstacle(some) or "")
+
+
+def test_sums_that_leave_24_bits_are_an_obstacle_in_odd_channels_only() -> None:
+    some = channels(2, 520)
+    some.w[0] = 127
+    assert packing.obstacle(some) is None
+    some.w[1] = 127
+    assert "24 bits" in (packing.obstacle(some) or "")
+
+
+@pytest.mark.parametrize(("channel", "shift", "fits"), [(0, 32, False), (0, 33, True), (0, 55, True), (0, 56, False)])
+def test_even_channels_take_shifts_from_33_to_55(channel: int, shift: int, fits: bool) -> None:
+    assert (packing.stored_shifts(with_shift(channel, shift)) is not None) == fits
+
+
+@pytest.mark.parametrize(("channel", "shift", "fits"), [(1, 24, False), (1, 25, True), (1, 47, True), (1, 48, False)])
+def test_odd_channels_take_shifts_from_25_to_47(channel: int, shift: int, fits: bool) -> None:
+    assert (packing.stored_shifts(with_shift(channel, shift)) is not None) == fits
+
+
+def with_shift(channel: int, shift: int) -> Channels:
+    """Two channels whose results do not vanish even at a shift of 56: their biases are large."""
+    some = channels(2, 8)
+    some.shift[channel] = shift
+    some.bias[:] = (2**30, 2**22)
+    return some
+
+
+def test_a_channel_whose_results_all_vanish_needs_no_shift() -> None:
+    some = channels(2, 8, shift=62)
+    found = packing.stored_shifts(some)
+    assert found is not None
+    np.testing.assert_array_equal(found[0], 0)
+    np.testing.assert_array_equal(found[1], 0)
+    least, greatest = packing.sum_range(some.w, some.bias)
+    for end in (least, greatest):
+        np.testing.assert_array_equal(requantize(end, some.multiplier, some.shift, Output(zero_point=5)), 5)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.integers(-(2**23), 2**23 - 1),
+    st.integers(2**30, 2**31 - 1),
+    st.integers(33, 47),
+    st.integers(-128, 127),
+    st.booleans(),
+)
+def test_what_a_block_stores_requantizes_as_the_definition(
+    total: int, multiplier: int, shift: int, zero_point: int, odd: bool
+) -> None:
+    stored = shift - (25 if odd else 33)
+    upper = ((total << (8 if odd else 0)) * multiplier >> 32) + ((2 * zero_point + 1) << stored)
+    assert -(2**31) <= upper < 2**31
+    expected = requantize(np.array([total]), np.array([multiplier]), np.array([shift]), Output(zero_point))
+    assert int(np.clip(upper >> stored >> 1, -128, 127)) == expected[0]
