@@ -29,7 +29,7 @@ class Special(NamedTuple):
 Rule = Callable[[Call, Target], Special | str]
 
 # Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins.
-RULES = ("depthwise_dsp", "gemm_dsp", "conv_dsp", "add_dsp", "reduce_mean_dsp")
+RULES = ("conv_mve", "depthwise_dsp", "gemm_dsp", "conv_dsp", "add_dsp", "reduce_mean_dsp")
 
 
 @dataclass(frozen=True)

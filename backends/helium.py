@@ -1,0 +1,84 @@
+"""How constants are stored for kernels that use Helium (MVE, Arm's vectors of 16 bytes or 4 words).
+
+Weights w[n, k], for a tile of `tile` outputs n and 16 products at a time, are cut into blocks, zeros where n or k ends
+inside one:
+
+               k 0..15     k 16..31                 block 0         block 1
+      n 0    [ a a a a a | A A A A A ]   ->   aaaaa bbbbb ..  AAAAA BBBBB ..   then the next `tile` outputs
+      n 1    [ b b b b b | B B B B B ]
+
+so that a tile's vectors are loaded in one run through memory. The sums of four outputs are rescaled as one vector by
+four words each of bias, multiplier, 32 - shift (the amount of a shift to the left that follows the upper half of the
+product) and, in a `lifted` kernel, an amount to shift the sum by before it is multiplied: a shift below 33 becomes 33
+with the sum larger by as many bits, which must not overflow.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bevel.backends.kernel import Array
+from bevel.calib.arithmetic import Int8, Int32
+
+LANES = 16  # bytes in a vector
+WORDS = 4  # words in a vector
+LEAST_SHIFT = 33  # below this the rounding bit of a product is not in its upper word
+
+
+def blocks_of(size: int, block: int) -> int:
+    return -(-size // block)
+
+
+def pack_weights(w: Int8, tile: int) -> Int8:
+    """int8 [n, k] to int8 [n / tile, k / 16, tile, 16], both rounded up."""
+    n, k = w.shape
+    outputs, blocks = blocks_of(n, tile), blocks_of(k, LANES)
+    padded = np.pad(w, ((0, outputs * tile - n), (0, blocks * LANES - k)))
+    return np.ascontiguousarray(padded.reshape(outputs, tile, blocks, LANES).transpose(0, 2, 1, 3))
+
+
+def unpack_weights(packed: Int8, n: int, k: int) -> Int8:
+    outputs, blocks, tile, lanes = packed.shape
+    return np.ascontiguousarray(packed.transpose(0, 2, 1, 3).reshape(outputs * tile, blocks * lanes)[:n, :k])
+
+
+def rescaling_shape(n: int, lifted: bool, tile: int = WORDS) -> tuple[int, int, int]:
+    return (blocks_of(n, tile) * tile // WORDS, 4 if lifted else 3, WORDS)
+
+
+def pack_rescaling(bias: Int32, multiplier: Int32, shift: Int8, lifted: bool, tile: int = WORDS) -> Int32:
+    """The vectors above, int32 [n / 4, 3 or 4, 4], zeros where n ends inside a tile. `shift`s are 33 or more unless
+    `lifted`."""
+    amount = shift.astype(np.int32)
+    lift = np.maximum(LEAST_SHIFT - amount, 0)
+    rows = [bias, multiplier, 32 - amount - lift, lift][: 4 if lifted else 3]
+    shape = rescaling_shape(bias.size, lifted, tile)
+    padded = [np.pad(row, (0, shape[0] * WORDS - bias.size)).reshape(-1, WORDS) for row in rows]
+    return np.ascontiguousarray(np.stack(padded, axis=1), np.int32)
+
+
+def unpack_rescaling(packed: Int32, n: int) -> tuple[Int32, Int32, Int8]:
+    """bias, multiplier and shift of `n` outputs."""
+    rows = packed.transpose(1, 0, 2).reshape(packed.shape[1], -1)[:, :n]
+    lift = rows[3] if len(rows) == 4 else 0
+    return rows[0], rows[1], (32 - rows[2] - lift).astype(np.int8)
+
+
+def needs_lift(w: Int8, bias: Int32, shift: Int8) -> bool | str:
+    """Whether some sum of w[n, k] with int8 activations must be made larger before it is multiplied, or the reason why
+    it must not: it might overflow."""
+    lift = np.maximum(LEAST_SHIFT - shift.astype(np.int64), 0)
+    bound = 128 * np.abs(w.astype(np.int64)).sum(axis=1) + np.abs(bias.astype(np.int64))
+    worst = int((bound << lift).max())
+    if worst >= 2**31:
+        return f"a sum of up to {int(bound[(bound << lift).argmax()])} is multiplied by 1/4 or more: no room in 32 bits"
+    return bool(lift.any())
+
+
+def without_lift(shift: Int8) -> Int8:
+    """`shift`s that need no lift, for examples."""
+    return np.maximum(shift, LEAST_SHIFT).astype(np.int8)
+
+
+def example_rescaling(bias: Array, multiplier: Array, shift: Array, lifted: bool, tile: int = WORDS) -> Int32:
+    return pack_rescaling(bias, multiplier, shift if lifted else without_lift(shift), lifted, tile)

@@ -1,0 +1,242 @@
+"""Conv on Helium: sixteen products an instruction, two pixels by four output channels at a time.
+
+A window's pixels are gathered side by side (im2col) into scratch for two outputs at a time, padding included, and all
+output channels are computed from there; a convolution of one tap reads its pixels where they are.
+
+      x, channels last                scratch: one window a row                         w, in blocks (helium.py)
+      .--------------.                [ row 0 of the window | row 1 | row 2 | unused ]  *  4 channels
+      |  #####       |  kh rows of    [ row 0               | row 1 | row 2 | unused ]
+      |  #####       |  kw * Cin
+      |  #####       |  bytes each       two rows, whole vectors of 16 bytes
+      '--------------'
+
+Where w was filled up with zeros to whole vectors it does not matter what x has there. An odd pixel at the end is
+computed together with its predecessor, a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from tvm.script import tirx as T
+from tvm.tirx import address_of, call_extern
+
+from bevel.backends.helium import (
+    LANES,
+    WORDS,
+    blocks_of,
+    example_rescaling,
+    needs_lift,
+    pack_rescaling,
+    pack_weights,
+    rescaling_shape,
+    unpack_rescaling,
+    unpack_weights,
+)
+from bevel.backends.kernel import Array, Kernel, Operand, constant, scratch
+from bevel.backends.kernels import conv
+from bevel.backends.kernels.conv import Conv
+from bevel.backends.program import Call
+from bevel.backends.specialize import Special
+from bevel.backends.target import Target
+
+PIXELS = 2  # in a register tile
+
+
+@dataclass(frozen=True)
+class ConvMve(Kernel):
+    """`plain` with its weights and rescaling packed by `helium.pack_weights(w, tile=4)` and `helium.pack_rescaling`,
+    and scratch for two windows where pixels are not read in place."""
+
+    plain: Conv
+    lifted: bool
+
+    @property
+    def blocks(self) -> int:
+        """Vectors along the summed axis."""
+        return blocks_of(self.plain.taps, LANES)
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether windows are pixels that fill whole vectors."""
+        plain = self.plain
+        return plain.kernel == (1, 1) and not any(plain.pads) and plain.channels_in % LANES == 0
+
+    @property
+    def _second(self) -> int:
+        """How many pixels after the first one of a tile the second one is: 0 where there is only one."""
+        batch, (rows, columns) = self.plain.batch, self.plain.positions
+        return min(1, batch * rows * columns - 1)
+
+    @property
+    def macs(self) -> int:
+        return self.plain.macs
+
+    @property
+    def header(self) -> str:
+        return "bevel_mve.h"
+
+    def operands(self) -> tuple[Operand, ...]:
+        x, *_, y = self.plain.operands()
+        tiles = blocks_of(self.plain.channels_out, WORDS)
+        packed = (
+            x,
+            constant("w", (tiles, self.blocks, WORDS, LANES), "int8"),
+            constant("rescaling", rescaling_shape(self.plain.channels_out, self.lifted), "int32"),
+            y,
+        )
+        return packed if self.pointwise else (*packed, scratch("windows", (PIXELS, self.blocks * LANES), "int8"))
+
+    def reference(self, *arrays: Array) -> Array:
+        x, packed, rescaling = arrays
+        w = unpack_weights(packed, self.plain.channels_out, self.plain.taps)
+        shape = self.plain.operands()[1].shape
+        return self.plain.reference(x, w.reshape(shape), *unpack_rescaling(rescaling, self.plain.channels_out))
+
+    def build(self, name: str) -> Any:
+        return self._build_pointwise(name) if self.pointwise else self._build_windows(name)
+
+    def _tile(self, y: Any, first: Any, x: tuple[Any, Any], w: Any, rescaling: Any, block: Any) -> Any:
+        """TIR that computes output channels [4 * block, 4 * block + 4), or what there are of them, of `first` and the pixel after it."""
+        channel, output = block * WORDS, self.plain.output
+        count = min(WORDS, self.plain.channels_out - channel) if isinstance(block, int) else WORDS
+        return call_extern(
+            "int32",
+            "bevel_mve_tile_2x4",
+            address_of(y[first, channel]),
+            self._second * self.plain.channels_out,
+            *x,
+            address_of(w[block, 0, 0, 0]),
+            address_of(rescaling[block, 0, 0]),
+            self.blocks,
+            count,
+            output.zero_point,
+            output.low,
+            output.high,
+            self.lifted,
+        )
+
+    def _build_pointwise(self, name: str) -> Any:
+        plain, tile, next_pixel = self.plain, self._tile, self._second
+        batch, height, width, channels = plain.operands()[0].shape
+        (rows, columns), (down, right), channels_out = plain.positions, plain.strides, plain.channels_out
+        (tiles, blocks, _, _), scale_shape = (operand.shape for operand in self.operands()[1:3])
+        pixels, whole = batch * rows * columns, channels_out // WORDS
+
+        def pixel(x: Any, index: Any) -> Any:
+            place = index // (rows * columns), index // columns % rows * down, index % columns * right
+            return address_of(x[(*place, 0)])
+
+        @T.prim_func(s_tir=True)
+        def conv_mve(
+            X: T.Buffer((batch, height, width, channels), "int8"),
+            W: T.Buffer((tiles, blocks, WORDS, LANES), "int8"),
+            R: T.Buffer(scale_shape, "int32"),
+            Y: T.Buffer((pixels, channels_out), "int8"),
+        ):
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            for pair in T.serial(blocks_of(pixels, PIXELS)):
+                first = T.meta_var(first_pixel(pair, pixels))
+                x = T.meta_var((pixel(X, first), pixel(X, first + next_pixel)))
+                for block in T.serial(whole):
+                    T.evaluate(tile(Y, first, x, W, R, block))
+                if whole < tiles:
+                    T.evaluate(tile(Y, first, x, W, R, whole))
+
+        return conv_mve
+
+    def _build_windows(self, name: str) -> Any:
+        plain, tile, next_pixel = self.plain, self._tile, self._second
+        batch, height, width, channels = plain.operands()[0].shape
+        (rows, columns), (down, right), channels_out = plain.positions, plain.strides, plain.channels_out
+        (kh, kw), row_step, (top, left, bottom, right_of) = plain.kernel, plain.dilations[0], plain.pads
+        (tiles, blocks, _, _), scale_shape = (operand.shape for operand in self.operands()[1:3])
+        pixels, whole, zero, row_bytes = batch * rows * columns, channels_out // WORDS, plain.x_zero_point, kw * channels
+
+        def window_row(x: Any, windows: Any, which: Any, index: Any, i: Any) -> Any:
+            row = index // columns % rows * down + i * row_step - top
+            inside = T.And(row >= 0, row < height) if top or bottom else True
+            return call_extern(
+                "int32",
+                "bevel_mve_window_row",
+                address_of(windows[which, i * row_bytes]),
+                address_of(x[index // (rows * columns), row, 0, 0]),
+                index % columns * right - left,
+                width,
+                kw,
+                channels,
+                inside,
+                bool(left or right_of),
+                zero,
+            )
+
+        @T.prim_func(s_tir=True)
+        def conv_mve(
+            X: T.Buffer((batch, height, width, channels), "int8"),
+            W: T.Buffer((tiles, blocks, WORDS, LANES), "int8"),
+            R: T.Buffer(scale_shape, "int32"),
+            Y: T.Buffer((pixels, channels_out), "int8"),
+            C: T.Buffer((PIXELS, blocks * LANES), "int8"),
+        ):
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            for pair in T.serial(blocks_of(pixels, PIXELS)):
+                first = T.meta_var(first_pixel(pair, pixels))
+                for which, i in T.grid(PIXELS, kh):
+                    T.evaluate(window_row(X, C, which, first + which * next_pixel, i))
+                x = T.meta_var((address_of(C[0, 0]), address_of(C[1, 0])))
+                for block in T.serial(whole):
+                    T.evaluate(tile(Y, first, x, W, R, block))
+                if whole < tiles:
+                    T.evaluate(tile(Y, first, x, W, R, whole))
+
+        return conv_mve
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        x, w, *rescaling = self.plain.example(rng)
+        packed = pack_weights(w.reshape(self.plain.channels_out, -1), WORDS)
+        return x, packed, example_rescaling(*rescaling, self.lifted)
+
+
+def first_pixel(pair: Any, pixels: int) -> Any:
+    """The first of the two pixels that iteration `pair` computes."""
+    return T.min(pair * PIXELS, pixels - PIXELS) if pixels % PIXELS and pixels > 1 else pair * PIXELS
+
+
+def specialize(call: Call, target: Target) -> Special | str:
+    plain = call.kernel
+    if not isinstance(plain, Conv):
+        return "not a Conv"
+    if "mve" not in target.abilities:
+        return f"{target.name} has no Helium"
+    if plain.groups != 1:
+        return f"{plain.groups} groups"
+    if plain.dilations[1] != 1 and plain.kernel[1] > 1:
+        return "taps that are not neighbours in a row"
+    w, bias, multiplier, shift = call.constants
+    flat = w.reshape(plain.channels_out, -1)
+    lifted = needs_lift(flat, bias, shift)
+    if isinstance(lifted, str):
+        return lifted
+    packed = pack_weights(flat, WORDS), pack_rescaling(bias, multiplier, shift, lifted)
+    return Special(ConvMve(plain, lifted), packed)
+
+
+def cases() -> Iterable[ConvMve]:
+    """What the plain kernel has, without groups and dilated rows; then whole vectors, and window rows of every length:
+    shorter than a vector, a whole one, longer; odd numbers of pixels and channels."""
+    for index, plain in enumerate(conv.cases()):
+        if plain.groups == 1:
+            yield ConvMve(replace(plain, dilations=(plain.dilations[0], 1)), lifted=index % 2 == 0)
+    base = next(iter(conv.cases()))
+    output = replace(base.output, zero_point=127)
+    padded = replace(base, height=5, width=5, kernel=(3, 3), pads=(1, 1, 1, 1), output=output)
+    yield ConvMve(replace(padded, channels_in=16, channels_out=12, x_zero_point=-128), lifted=False)
+    yield ConvMve(replace(padded, channels_in=4, channels_out=7, strides=(2, 2), pads=(0, 0, 2, 2)), lifted=True)
+    yield ConvMve(replace(padded, channels_in=1, channels_out=4, kernel=(5, 4), pads=(2, 1, 2, 2)), lifted=False)
+    yield ConvMve(replace(padded, channels_in=32, channels_out=5, kernel=(1, 1), pads=(0, 0, 0, 0)), lifted=False)
+    pointwise = replace(base, batch=2, height=4, width=7, channels_in=64, channels_out=8, strides=(2, 3))
+    yield ConvMve(replace(pointwise, output=replace(base.output, zero_point=-128)), lifted=False)
+    yield ConvMve(replace(padded, height=4, channels_in=64, channels_out=8), lifted=False)

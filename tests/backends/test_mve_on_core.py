@@ -1,0 +1,67 @@
+"""Every case of every Helium kernel, run by a simulated Cortex-M55, equals its reference bit for bit."""
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bevel.backends.build import BuildOptions, build
+from bevel.backends.devices.base import Vectors
+from bevel.backends.devices.qemu import Qemu
+from bevel.backends.kernel import Array, Kernel, Role
+from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.target import load
+
+MODULES = ("conv_mve",)
+SEEDS = 3
+
+
+def module(name: str) -> ModuleType:
+    return import_module(f"bevel.backends.kernels.{name}")
+
+
+def program_of(kernels: list[Kernel], name: str) -> tuple[Program, Vectors]:
+    """A program that calls each kernel once, with inputs and outputs of its own, and vectors of random and extreme
+    values for it."""
+    inputs: list[Port] = []
+    outputs: list[Port] = []
+    calls: list[Call] = []
+    arrays: dict[str, list[Array]] = {}
+    for index, kernel in enumerate(kernels):
+        given, operands = kernel.example(np.random.default_rng(index)), kernel.operands()
+        constants = [a for a, operand in zip(given, operands, strict=False) if operand.role is Role.CONSTANT]
+        names = []
+        for operand, array in zip(operands, given, strict=False):
+            if operand.role is Role.INPUT:
+                names.append(f"{operand.name}{index}")
+                inputs.append(Port(names[-1], names[-1], operand.shape, operand.dtype))
+                arrays[names[-1]] = [array, *random_and_extreme(array, index)]
+        (result,) = kernel.roles(Role.OUTPUT)
+        outputs.append(Port(f"y{index}", f"y{index}", result.shape, result.dtype))
+        calls.append(Call(f"call{index}", kernel, tuple(names), tuple(constants), f"y{index}"))
+    buffers = {port.buffer: Buffer(port.buffer, port.shape, port.dtype) for port in (*inputs, *outputs)}
+    program = Program(name, tuple(inputs), tuple(outputs), buffers, tuple(calls))
+    results = [program.run({key: several[seed] for key, several in arrays.items()}) for seed in range(SEEDS)]
+    expected = {port.name: np.stack([result[port.name] for result in results]) for port in outputs}
+    return program, Vectors({key: np.stack(several) for key, several in arrays.items()}, expected)
+
+
+def random_and_extreme(array: Array, seed: int) -> list[Any]:
+    rng = np.random.default_rng(1000 + seed)
+    ends = np.array([-128, 127]).astype(array.dtype)
+    return [rng.permutation(array.reshape(-1)).reshape(array.shape), rng.choice(ends, array.shape)]
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "zig"])
+@pytest.mark.parametrize("name", MODULES)
+def test_cortex_m55_computes_what_the_reference_does(name: str, compiler: Any, tmp_path: Path) -> None:
+    target = load("cortex-m55")
+    if why := Qemu(target).missing():
+        pytest.skip(why)
+    program, vectors = program_of(list(module(name).cases()), name)
+    artifact = build(program, target, tmp_path, vectors, BuildOptions(compiler=compiler))
+    measurement = Qemu(target, timeout_s=120).measure(artifact, vectors)
+    assert (measurement.mismatches, measurement.first_mismatch) == (0, None)
