@@ -175,5 +175,7 @@ def tools() -> list[Tool]:
         Tool("aarch64-linux-gnu-gcc", gcc_version("aarch64-linux-gnu-gcc"), "preferred C compiler for 64-bit Arm"),
         Tool("unicorn", wheel_version("unicorn"), "Cortex-M0+, M4, M7 and M33 in simulation: instruction counts"),
         Tool("qemu-system-arm", printed_version("qemu-system-arm"), "Cortex-M4, M7 and M55 boards in simulation"),
+        Tool("pyserial", wheel_version("pyserial"), "boards on a serial port: --device serial:PORT"),
+        Tool("pyocd", printed_version("pyocd"), "flashing a board before it is measured"),
         Tool("qemu-aarch64", printed_version("qemu-aarch64"), "64-bit Arm programs on other hosts: outputs, no times"),
     ]

@@ -8,14 +8,16 @@ from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 
 NONE = "none"
+BOARD = f"{find.SERIAL}PORT"
 
 
 def choose(target: Target, wanted: str | None) -> Device | None:
     """The device for `target`; None for "none". Raises UserError with what is missing, and what would enable it."""
     if wanted == NONE:
         return None
-    if wanted is not None and wanted not in target.devices:
-        raise UserError(f"no device '{wanted}' for {target.name}; it runs on: {', '.join(target.devices)}, or none")
+    if wanted is not None and wanted not in target.devices and not wanted.startswith(find.SERIAL):
+        known = ", ".join([*target.devices, *([BOARD] if target.kind == "microcontroller" else [])])
+        raise UserError(f"no device '{wanted}' for {target.name}; it runs on: {known}, or none")
     found = [find.device(wanted, target)] if wanted else find.devices(target)
     working = next((device for device in found if device.missing() is None), None)
     if working is None:

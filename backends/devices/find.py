@@ -5,6 +5,8 @@ from __future__ import annotations
 from bevel.backends.devices.base import Device
 from bevel.backends.target import Target
 
+SERIAL = "serial:"  # a board on a port, which no target's file can know
+
 
 def devices(target: Target) -> list[Device]:
     """Every device that the target names, in its order of preference, whether it can run here or not."""
@@ -18,6 +20,10 @@ def available(target: Target) -> Device | None:
 
 def device(name: str, target: Target) -> Device:
     """Raises ValueError for a name that no module here answers to: the target's file is wrong."""
+    if name.startswith(SERIAL):
+        from bevel.backends.devices.serial import Serial
+
+        return Serial(target, name.removeprefix(SERIAL))
     match name:
         case "host":
             from bevel.backends.devices.host import Host

@@ -27,6 +27,7 @@ from bevel.backends.target import Target
 
 PAGE = 4096
 SYSTEM_CONTROL_SPACE = 0xE000E000
+DATA_WATCHPOINT_AND_TRACE, CYCLE_COUNT = 0xE0001000, 4
 RAM_AT_RESET = 0xA5  # real RAM is not zero at reset; nothing may rely on it
 TIMEOUT_S = 1800.0
 
@@ -129,10 +130,15 @@ class Emulation:
     def map_devices(self, uart: int) -> None:
         self.uc.mem_map(SYSTEM_CONTROL_SPACE, PAGE)
         self.uc.mmio_map(uart, PAGE, read_uart, None, self.write_uart, None)
+        self.uc.mmio_map(DATA_WATCHPOINT_AND_TRACE, PAGE, self.read_cycles, None, ignore_write, None)
 
     def write_uart(self, uc: Any, offset: int, size: int, value: int, data: Any) -> None:
         if offset == 0:  # the data register; the others set up a line that is not there
             self.output.append(value & 0xFF)
+
+    def read_cycles(self, uc: Any, offset: int, size: int, data: Any) -> int:
+        """The cycle counter of board_dwt.c stands at the instructions executed; a cycle each, so no time."""
+        return self.counter.instructions & 0xFFFFFFFF if offset == CYCLE_COUNT else 0
 
     def load(self) -> None:
         for segment in self.image.elf.segments:
@@ -170,6 +176,10 @@ class Emulation:
     def describe_fault(self, error: str) -> str:
         access = f", {self.refused[1]} bytes at {self.refused[0]:#010x}" if self.refused else ""
         return f"the firmware faulted at {self.place()}: {error}{access}"
+
+
+def ignore_write(uc: Any, offset: int, size: int, value: int, data: Any) -> None:
+    pass
 
 
 def read_uart(uc: Any, offset: int, size: int, data: Any) -> int:

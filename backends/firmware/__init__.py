@@ -14,7 +14,7 @@ The sources are copied into the product beside what is generated here, so that t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from math import prod
@@ -32,8 +32,8 @@ from bevel.backends.toolchain import Toolchain
 
 FOLDER = "firmware"
 FILE = "firmware.elf"
-BOARD = "board_mps.c"
-SOURCES = ("startup.c", "report.c", BOARD, "memory.c", "report.h", "board.h")
+BOARD = "board_mps.c"  # unless the target's [device.serial] names another
+SOURCES = ("startup.c", "report.c", "memory.c", "report.h", "board.h")
 STACK_BYTES = 16 * 1024
 VECTORS_SECTION = ".vectors"
 
@@ -64,6 +64,17 @@ def uart(target: Target) -> int:
     return UARTS[machine] if machine is not None else ANY_UART
 
 
+def board_file(target: Target) -> str:
+    return target.setting("serial", "board") or BOARD
+
+
+def board_flags(target: Target) -> tuple[str, ...]:
+    """Where the board's UART is, for its board file."""
+    named = [(key, target.setting("serial", key)) for key in ("uart_data", "uart_state", "uart_ready")]
+    given = tuple(f"-DBEVEL_{key.upper()}={int(value, 0):#x}u" for key, value in named if value)
+    return given or (f"-DBEVEL_UART={uart(target):#x}u",)
+
+
 def build_firmware(
     program: Program,
     plan: Plan,
@@ -86,25 +97,26 @@ def build_firmware(
         "link.ld": link_script(target, stack_bytes),
         "vectors.S": vectors_source(data := pack(vectors, program.inputs, program.outputs)),
     }
-    for name in SOURCES:
+    sources = (*SOURCES, board_file(target))
+    for name in sources:
         (place / name).write_bytes(files(__package__).joinpath(name).read_bytes())
     for name, text in generated.items():
         (place / name).write_text(text, encoding="utf-8")
     (place / "vectors.bin").write_bytes(data)
-    own = compile_sources(toolchain, place, uart(target))
+    own = compile_sources(toolchain, place, {board_file(target): board_flags(target)})
     names = [*(f"{FOLDER}/{name}" for name in own), *objects]
     extra = (f"-Wl,-T,{FOLDER}/link.ld", "-Wl,--gc-sections", "-Wl,-z,max-page-size=4096")
     toolchain.link(names, FILE, folder, (*extra, *LINK_FLAGS[toolchain.kind]))
     for name in own:
         (place / name).unlink()
     return FirmwareInfo(
-        FILE, tuple(f"{FOLDER}/{name}" for name in sorted((*SOURCES, *generated, "vectors.bin"))), stack_bytes
+        FILE, tuple(f"{FOLDER}/{name}" for name in sorted((*sources, *generated, "vectors.bin"))), stack_bytes
     )
 
 
-def compile_sources(toolchain: Toolchain, place: Path, uart: int) -> list[str]:
+def compile_sources(toolchain: Toolchain, place: Path, flags: Mapping[str, tuple[str, ...]]) -> list[str]:
     """Compile every C and assembly source in `place` and return the objects' names."""
-    own = {BOARD: (f"-DBEVEL_UART={uart:#x}u",), "model.c": ("-I..",), "memory.c": LIBRARY_FLAGS[toolchain.kind]}
+    own = {"model.c": ("-I..",), "memory.c": LIBRARY_FLAGS[toolchain.kind], **flags}
     sources = sorted(path.name for path in place.iterdir() if path.suffix in (".c", ".S"))
     return [toolchain.compile(source, place, (*WARNINGS, *own.get(source, ()))) for source in sources]
 

@@ -136,6 +136,20 @@ def build_tiny(folder: Path, target: Target, prefer: Preference, extra: str) -> 
     return Tiny(target, artifact, vectors)
 
 
+@pytest.fixture
+def tiny_on(tmp_path: Path) -> Callable[[Target, Preference], Tiny]:
+    """tiny_on(target, prefer) builds for a target that no file describes; skips without a compiler."""
+
+    def build(target: Target, prefer: Preference) -> Tiny:
+        try:
+            toolchain.for_target(target, prefer)
+        except UserError as error:
+            pytest.skip(str(error))
+        return build_tiny(tmp_path, target, prefer, "none")
+
+    return build
+
+
 @pytest.fixture(scope="session")
 def tiny_firmware(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tiny]:
     """tiny_firmware(target name, prefer=, extra=, copy=) builds once for equal arguments; skips without a compiler."""
