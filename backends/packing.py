@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.calib.arithmetic import Int8, Int32, Int64
+from bevel.calib.arithmetic import Int8, Int32, Int64, rounding_shift_right
 
 CHANNELS = 4  # output channels of one block
 TAPS = 8  # a block's taps are a multiple of this
@@ -24,6 +24,7 @@ HIGH_BITS = 8  # how far the second channel of a pair lies above the first
 HEADER = 1 + CHANNELS  # words before the weights
 SCALE = CHANNELS + 1  # words after them
 UPPER_WORD = 33  # the smallest shift for which a product's upper word is enough
+SETTLED_BITS = 10  # how far the bias of a channel without weights is from what comes of it
 LARGEST_SHIFT = 22  # (2 * zero_point + 1) << 22 still fits beside the upper word of a product
 
 
@@ -101,21 +102,34 @@ def obstacle(channels: Channels) -> str | None:
     return None
 
 
-def stored_shifts(channels: Channels) -> tuple[Int32, NDArray[np.int64]] | None:
-    """(multipliers, shifts) as a block stores them, or None where a channel's ratio needs more than an upper word.
+def settled(channels: Channels) -> Channels:
+    """`channels`, with those whose outputs do not depend on the input made of their biases alone.
 
-    Odd channels' sums come 256-fold, so that their shifts count from 8 lower. A channel whose every result is zero
-    needs no shift.
+    Trained networks have channels with no weights left, and biases that no packed sum could hold: as the scale of
+    such a channel's weights is tiny, so is that of its bias. Outputs are the same for every input.
     """
-    least, greatest = sum_range(channels.w, channels.bias)
-    offset = np.where(np.arange(len(channels.shift)) % 2, UPPER_WORD - HIGH_BITS, UPPER_WORD)
-    multiplier, shift = channels.multiplier.astype(np.int64), channels.shift.astype(np.int64)
-    half = np.int64(1) << (shift - 1)
-    vanishes = (least * multiplier >= -half) & (greatest * multiplier < half)
-    stored = np.where(vanishes, 0, shift - offset)
-    if (stored < 0).any() or (stored > LARGEST_SHIFT).any():
-        return None
-    return np.where(vanishes, 0, multiplier).astype(np.int32), stored
+    least, greatest = (results(channels, ends) for ends in sum_range(channels.w, channels.bias))
+    constant = least == greatest
+    return Channels(
+        w=np.where(constant[:, None], 0, channels.w).astype(np.int8),
+        bias=np.where(constant, least << SETTLED_BITS, channels.bias).astype(np.int32),
+        multiplier=np.where(constant, 2**30, channels.multiplier).astype(np.int32),
+        shift=np.where(constant, 30 + SETTLED_BITS, channels.shift).astype(np.int8),
+    )
+
+
+def results(channels: Channels, sums: Int64) -> Int64:
+    """The outputs above the zero point; where no int8 zero point lets them be seen, the nearest that is as far."""
+    return np.clip(rounding_shift_right(sums * channels.multiplier, channels.shift), -256, 255)
+
+
+def stored_shifts(shift: NDArray[np.int8]) -> Int64 | None:
+    """The shifts as a block stores them, or None where a channel's ratio needs more than a product's upper word.
+
+    Odd channels' sums come 256-fold, so that their shifts count from 8 lower.
+    """
+    stored = shift - np.where(np.arange(len(shift)) % 2, UPPER_WORD - HIGH_BITS, UPPER_WORD).astype(np.int64)
+    return None if (stored < 0).any() or (stored > LARGEST_SHIFT).any() else stored
 
 
 def pack(channels: Channels, zero_point: int) -> Int32:
@@ -123,10 +137,8 @@ def pack(channels: Channels, zero_point: int) -> Int32:
 
     Where `stored_shifts` finds none, the blocks end in zeros, and serve for sums only.
     """
-    scales = stored_shifts(channels) or (
-        np.zeros(len(channels.shift), np.int32),
-        np.zeros(len(channels.shift), np.int64),
-    )
+    stored = stored_shifts(channels.shift)
+    multiplier, shift = (channels.multiplier, stored) if stored is not None else (0 * channels.multiplier,) * 2
     count, taps = blocks(len(channels.bias)), channels.w.shape[1]
     w = by_block(channels.w, count).astype(np.int64)
     bias = by_block(channels.bias, count).astype(np.int64)
@@ -134,8 +146,8 @@ def pack(channels: Channels, zero_point: int) -> Int32:
     start = np.stack([bias[:, 0::2], bias[:, 0::2] + (bias[:, 1::2] << HIGH_BITS)], 2).reshape(count, CHANNELS)
     halfwords = ((w[:, 1::2] << HIGH_BITS) + w[:, 0::2]) & 0xFFFF  # [blocks, pairs of channels, taps]
     words = (halfwords[:, :, 0::2] | halfwords[:, :, 1::2] << 16).transpose(0, 2, 1).reshape(count, -1)
-    shifts = (by_block(scales[1], count) << (8 * np.arange(CHANNELS))).sum(1, keepdims=True)
-    return to_words(np.concatenate([header, start, words, by_block(scales[0], count), shifts], 1))
+    shifts = (by_block(shift.astype(np.int64), count) << (8 * np.arange(CHANNELS))).sum(1, keepdims=True)
+    return to_words(np.concatenate([header, start, words, by_block(multiplier, count), shifts], 1))
 
 
 def unpack(packed: Int32, channels: int) -> Channels:

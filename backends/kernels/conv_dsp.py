@@ -27,7 +27,7 @@ from tvm.script import tirx as T
 from bevel.backends import packing
 from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output, scratch
 from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.gemm_dsp import packed_operands, shared_output
+from bevel.backends.kernels.gemm_dsp import channels_of, packed_operands, shared_output
 from bevel.backends.packing import Channels
 from bevel.backends.program import Call
 from bevel.backends.specialize import Special
@@ -166,7 +166,7 @@ class ConvDsp(Kernel):
         two, one, widen_two, widen_one = self.tiles.macro(2), self.tiles.macro(1), self._widen(2), self._widen(1)
 
         @T.macro
-        def bands(X, W, M, S, Y, A):  # type: ignore[no-untyped-def]
+        def bands(X, W, M, S, Y, A):
             for n in T.serial(batch):
                 for first in T.serial(rows // band):
                     for pair in T.serial(columns // 2):
@@ -193,7 +193,7 @@ class ConvDsp(Kernel):
         name, step = f"widen_{lanes}", right * depth
 
         @T.macro
-        def whole_run(X, A, at, row, start):  # type: ignore[no-untyped-def]
+        def whole_run(X, A, at, row, start):
             if lanes == 2:
                 T.evaluate(
                     call(
@@ -204,7 +204,7 @@ class ConvDsp(Kernel):
                 T.evaluate(call(name, T.address_of(A[at]), T.address_of(X[row, start]), run))
 
         @T.macro
-        def edge_run(X, A, at, row, start):  # type: ignore[no-untyped-def]
+        def edge_run(X, A, at, row, start):
             for lane in T.serial(lanes):
                 T.evaluate(
                     call(
@@ -220,7 +220,7 @@ class ConvDsp(Kernel):
                 )
 
         @T.macro
-        def image_row(X, A, at, row, column):  # type: ignore[no-untyped-def]
+        def image_row(X, A, at, row, column):
             if columns_may_leave:
                 if T.And(column >= 0, column + (lanes - 1) * right <= last):
                     whole_run(X, A, at, row, column * depth)
@@ -230,7 +230,7 @@ class ConvDsp(Kernel):
                 whole_run(X, A, at, row, column * depth)
 
         @T.macro
-        def widen(X, A, n, row, column):  # type: ignore[no-untyped-def]
+        def widen(X, A, n, row, column):
             for k in T.serial(strip_rows):
                 y = T.meta_var(row * down + k - top)
                 at = T.meta_var(k * run_words * lanes)
@@ -261,11 +261,10 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "no convolution"
     if conv.groups != 1 or conv.dilations != (1, 1):
         return "grouped or dilated"
-    w, bias, multiplier, shift = call.constants
-    given = Channels(w.reshape(conv.channels_out, -1), bias, multiplier, shift)
+    given = channels_of(call)
     if reason := packing.obstacle(given):
         return reason
-    apart = packing.stored_shifts(given) is None
+    apart = packing.stored_shifts(given.shift) is None
     kernel = ConvDsp(shared(conv, apart), apart)
     if kernel.taps > packing.MAX_TAPS:
         return f"{conv.taps} taps are more than a packed block can count"

@@ -120,7 +120,7 @@ class GemmDsp(Kernel):
         two, one = self.tiles.macro(2), self.tiles.macro(1)
 
         @T.macro
-        def product(X, W, M, S, Y, A):  # type: ignore[no-untyped-def]
+        def product(X, W, M, S, Y, A):
             for pair in T.serial(rows // 2):
                 T.evaluate(call("widen_2", A.data, T.address_of(X[pair * 2, 0]), T.address_of(X[pair * 2 + 1, 0]), k))
                 two(A, 0, W, M, S, Y, pair * 2 * n)
@@ -153,15 +153,20 @@ def specialize(call: Call, target: Target) -> Special | str:
     shape = as_gemm(call.kernel)
     if shape is None:
         return "no product of matrices"
-    w, bias, multiplier, shift = call.constants
-    given = Channels(w.reshape(shape.n, shape.k), bias, multiplier, shift)
+    given = channels_of(call)
     if reason := packing.obstacle(given):
         return reason
-    apart = packing.stored_shifts(given) is None
+    apart = packing.stored_shifts(given.shift) is None
     kernel = GemmDsp(shape.rows, shape.k, shape.n, shared_output(shape.output, apart), apart)
     if kernel.taps > packing.MAX_TAPS:
         return f"{shape.k} inputs are more than a packed block can count"
     return Special(kernel, packed_operands(given, shape.k, kernel.taps, shape.output, apart))
+
+
+def channels_of(call: Call) -> Channels:
+    """The output channels of a Gemm or Conv, w as [n, k]."""
+    w, bias, multiplier, shift = call.constants
+    return packing.settled(Channels(w.reshape(w.shape[0], -1), bias, multiplier, shift))
 
 
 def shared_output(output: Output, apart: bool) -> Output:

@@ -94,33 +94,46 @@ def test_sums_that_leave_24_bits_are_an_obstacle_in_odd_channels_only() -> None:
     assert "24 bits" in (packing.obstacle(some) or "")
 
 
-@pytest.mark.parametrize(("channel", "shift", "fits"), [(0, 32, False), (0, 33, True), (0, 55, True), (0, 56, False)])
-def test_even_channels_take_shifts_from_33_to_55(channel: int, shift: int, fits: bool) -> None:
-    assert (packing.stored_shifts(with_shift(channel, shift)) is not None) == fits
+@pytest.mark.parametrize(("channel", "first", "last"), [(0, 33, 55), (1, 25, 47)])
+def test_shifts_that_the_upper_word_allows_are_stored(channel: int, first: int, last: int) -> None:
+    def stored(shift: int) -> Array | None:
+        shifts = np.full(2, 40, np.int8)
+        shifts[channel] = shift
+        return packing.stored_shifts(shifts)
+
+    assert stored(first - 1) is None and stored(last + 1) is None
+    for shift, expected in ((first, 0), (last, packing.LARGEST_SHIFT)):
+        found = stored(shift)
+        assert found is not None and found[channel] == expected
 
 
-@pytest.mark.parametrize(("channel", "shift", "fits"), [(1, 24, False), (1, 25, True), (1, 47, True), (1, 48, False)])
-def test_odd_channels_take_shifts_from_25_to_47(channel: int, shift: int, fits: bool) -> None:
-    assert (packing.stored_shifts(with_shift(channel, shift)) is not None) == fits
+def test_channels_without_weights_become_a_bias_that_fits() -> None:
+    some = channels(6, 8, shift=54)
+    some.w[:4] = 0
+    some.bias[:4] = (2**28, -(2**28), 2**31 - 1, 1000)
+    found = packing.settled(some)
+    assert packing.obstacle(found) is None and packing.stored_shifts(found.shift[:4]) is not None
+    for zero_point in (-128, 0, 127):
+        was, now = (
+            requantize(one.bias[:4].astype(np.int64), one.multiplier[:4], one.shift[:4], Output(zero_point))
+            for one in (some, found)
+        )
+        np.testing.assert_array_equal(now, was)
 
 
-def with_shift(channel: int, shift: int) -> Channels:
-    """Two channels whose results do not vanish even at a shift of 56: their biases are large."""
-    some = channels(2, 8)
-    some.shift[channel] = shift
-    some.bias[:] = (2**30, 2**22)
-    return some
-
-
-def test_a_channel_whose_results_all_vanish_needs_no_shift() -> None:
-    some = channels(2, 8, shift=62)
-    found = packing.stored_shifts(some)
-    assert found is not None
-    np.testing.assert_array_equal(found[0], 0)
-    np.testing.assert_array_equal(found[1], 0)
-    least, greatest = packing.sum_range(some.w, some.bias)
-    for end in (least, greatest):
-        np.testing.assert_array_equal(requantize(end, some.multiplier, some.shift, Output(zero_point=5)), 5)
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**32), st.integers(25, 62), st.integers(-128, 127))
+def test_settling_changes_no_output(seed: int, shift: int, zero_point: int) -> None:
+    rng = np.random.default_rng(seed)
+    some = channels(6, 8, seed, shift)
+    some.bias[:] = rng.integers(-(2**30), 2**30, 6) >> rng.integers(0, 28, 6)
+    found = packing.settled(some)
+    for x in (*rng.integers(-128, 128, (4, 8)), np.full(8, -128), np.full(8, 127)):
+        was, now = (
+            requantize(one.w.astype(np.int64) @ x + one.bias, one.multiplier, one.shift, Output(zero_point))
+            for one in (some, found)
+        )
+        np.testing.assert_array_equal(now, was)
 
 
 @settings(deadline=None, max_examples=200)
