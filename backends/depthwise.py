@@ -1,4 +1,4 @@
-"""What a depthwise convolution on halfword pairs needs of its constants: weights in pairs, and large enough shifts.
+"""Depthwise weights as a convolution on halfword pairs wants them.
 
 Weights come oriented: int8 [channels, taps across, taps along], "along" being the axis in which a word holds two
 pixels. With stride 1 the pairs (w0 w1) (w1 w2) (w2 w3) ... serve two neighbouring outputs in turn; otherwise it is
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from bevel.backends.dsp import LEAST_SHIFT, MOST_SHIFT
 from bevel.backends.kernel import Array
 
 
@@ -47,21 +46,3 @@ def largest_accumulators(w: Array, bias: Array) -> Array:
     """No accumulator of a channel is further from zero: int64 [channels]."""
     bound: Array = np.abs(bias.astype(np.int64)) + 128 * np.abs(w.astype(np.int64)).sum((1, 2, 3))
     return bound
-
-
-def without_dead_channels(w: Array, bias: Array, multiplier: Array, shift: Array) -> tuple[Array, Array]:
-    """Multipliers and shifts, with (0, 33) where every accumulator there can be is rescaled to zero."""
-    product = largest_accumulators(w, bias) * multiplier.astype(np.int64)
-    dead = product < np.int64(1) << (shift.astype(np.int64) - 1)
-    return np.where(dead, 0, multiplier).astype(np.int32), np.where(dead, LEAST_SHIFT, shift).astype(np.int8)
-
-
-def needed_raise(w: Array, bias: Array, multiplier: Array, shift: Array) -> int | str:
-    """How far to shift all accumulators left so that each is rescaled by its product's upper word, or why none will."""
-    shifts = without_dead_channels(w, bias, multiplier, shift)[1].astype(np.int64)
-    raised = max(0, LEAST_SHIFT - int(shifts.min()))
-    if int(shifts.max()) + raised > MOST_SHIFT:
-        return "the output scales of its channels are too far apart"
-    if int(largest_accumulators(w, bias).max()) << raised >= 2**31:
-        return "an accumulator may be too large for a ratio above 1/4"
-    return raised

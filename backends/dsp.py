@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from tvm.script import tirx as T
 
+from bevel.backends.kernel import Array
 from bevel.calib.arithmetic import Output
 
 HEADER = "bevel_dsp.h"
@@ -19,6 +21,11 @@ LEAST_SHIFT, MOST_SHIFT = 33, 55
 def call(helper: str, *arguments: Any) -> Any:
     """An int32 expression."""
     return T.call_pure_extern("int32", f"bevel_{helper}", *arguments)
+
+
+def call_void(helper: str, *arguments: Any) -> Any:
+    """A statement."""
+    return T.evaluate(T.call_extern("void", f"bevel_{helper}", *arguments))
 
 
 def load_word(buffer: Any, index: Any) -> Any:
@@ -44,3 +51,20 @@ def clamped(value: Any, output: Output) -> Any:
     """An int32 expression between -128 and 127, held to the output's bounds, as int8."""
     above = T.max(value, output.low) if output.low > -128 else value
     return T.cast(T.min(above, output.high) if output.high < 127 else above, "int8")
+
+
+def without_dead(bound: Array, multiplier: Array, shift: Array) -> tuple[Array, Array]:
+    """Multipliers and shifts, with (0, 33) where no accumulator up to `bound` is rescaled to anything but zero."""
+    dead = bound.astype(np.int64) * multiplier.astype(np.int64) < np.int64(1) << (shift.astype(np.int64) - 1)
+    return np.where(dead, 0, multiplier).astype(np.int32), np.where(dead, LEAST_SHIFT, shift).astype(np.int8)
+
+
+def needed_raise(bound: Array, multiplier: Array, shift: Array) -> int | str:
+    """How far to shift accumulators up to `bound` left so that `requantized` takes them all, or why there is no way."""
+    shifts = without_dead(bound, multiplier, shift)[1].astype(np.int64)
+    raised = max(0, LEAST_SHIFT - int(shifts.min()))
+    if int(shifts.max()) + raised > MOST_SHIFT:
+        return "its ratios are too far apart"
+    if int(bound.max()) << raised >= 2**31:
+        return "an accumulator may be too large for a ratio above 1/4"
+    return raised

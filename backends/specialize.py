@@ -29,7 +29,16 @@ class Special(NamedTuple):
 Rule = Callable[[Call, Target], Special | str]
 
 # Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins.
-RULES = ("conv_mve", "depthwise_dsp", "gemm_dsp", "conv_dsp", "add_dsp", "reduce_mean_dsp")
+RULES = (
+    "conv_mve",
+    "depthwise_dsp",
+    "gemm_dsp",
+    "conv_dsp",
+    "add_dsp",
+    "reduce_mean_dsp",
+    "average_pool_dsp",
+    "max_pool_dsp",
+)
 
 
 @dataclass(frozen=True)

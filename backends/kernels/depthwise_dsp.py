@@ -32,8 +32,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.depthwise import needed_raise, packed_pairs, taps_of_pairs, unpacked_pairs, without_dead_channels
-from bevel.backends.dsp import HEADER, LANES, LEAST_SHIFT, call, load_word, requantized
+from bevel.backends.depthwise import largest_accumulators, packed_pairs, taps_of_pairs, unpacked_pairs
+from bevel.backends.dsp import HEADER, LANES, LEAST_SHIFT, call, load_word, needed_raise, requantized, without_dead
 from bevel.backends.kernel import Array, Kernel, Operand, Role, constant, scratch
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.program import Call
@@ -302,7 +302,7 @@ def packed(kernel: DepthwiseDsp, constants: tuple[Array, ...]) -> tuple[Array, .
     w, bias, multiplier, shift = constants
     chosen = kernel.channels
     oriented = w[..., 0].swapaxes(1, 2) if pairs_run_down(kernel.plain) else w[..., 0]
-    multiplier, shift = without_dead_channels(w, bias, multiplier, shift)
+    multiplier, shift = without_dead(largest_accumulators(w, bias), multiplier, shift)
     kept = (shift.astype(np.int32) + (kernel.raised - LEAST_SHIFT)).astype(np.int8)
     words = packed_pairs(oriented, kernel.axes[1].stride)
     return words[chosen], bias[chosen], multiplier[chosen], kept[chosen]
@@ -318,7 +318,8 @@ def specialize(call: Call, target: Target) -> Special | str:
     axis = 0 if pairs_run_down(plain) else 1
     if plain.dilations[axis] != 1 or (plain.strides[axis] != 1 and plain.strides[axis] % 2):
         return "the taps of neighbouring outputs do not make words"
-    raised = needed_raise(*call.constants)
+    w, bias, multiplier, shift = call.constants
+    raised = needed_raise(largest_accumulators(w, bias), multiplier, shift)
     if isinstance(raised, str):
         return raised
     kernel = fitted(plain, raised)

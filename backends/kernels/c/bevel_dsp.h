@@ -110,6 +110,13 @@ static inline int32_t bevel_mla(int32_t x, int32_t y, int32_t sum) {
   return result;
 }
 
+/* The greater of each two signed bytes. */
+static inline uint32_t bevel_max_bytes(uint32_t x, uint32_t y) {
+  uint32_t result;
+  __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(result) : "r"(x), "r"(y) : "cc");
+  return result;
+}
+
 /* x with y.b0 added to h0, and y.b2 to h1. */
 static inline uint32_t bevel_sxtab16(uint32_t x, uint32_t y) {
   uint32_t result;
@@ -161,6 +168,15 @@ static inline int32_t bevel_ssat8_shifted(int32_t x, int32_t shift) { return bev
 
 static inline int32_t bevel_mla(int32_t x, int32_t y, int32_t sum) {
   return (int32_t)((uint32_t)sum + (uint32_t)x * (uint32_t)y);
+}
+
+static inline uint32_t bevel_max_bytes(uint32_t x, uint32_t y) {
+  uint32_t result = 0;
+  for (int bits = 0; bits < 32; bits += 8) {
+    const uint32_t greater = (int8_t)(x >> bits) >= (int8_t)(y >> bits) ? x : y;
+    result |= greater & 0xFFu << bits;
+  }
+  return result;
 }
 
 static inline uint32_t bevel_sxtab16(uint32_t x, uint32_t y) {
