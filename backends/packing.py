@@ -128,7 +128,7 @@ def stored_shifts(shift: NDArray[np.int8]) -> Int64 | None:
 
     Odd channels' sums come 256-fold, so that their shifts count from 8 lower.
     """
-    stored = shift - np.where(np.arange(len(shift)) % 2, UPPER_WORD - HIGH_BITS, UPPER_WORD).astype(np.int64)
+    stored = shift.astype(np.int64) - np.where(np.arange(len(shift)) % 2, UPPER_WORD - HIGH_BITS, UPPER_WORD)
     return None if (stored < 0).any() or (stored > LARGEST_SHIFT).any() else stored
 
 
