@@ -94,7 +94,7 @@ def place(groups: Sequence[Group], bound: int, rounds: int = SEARCH_ROUNDS) -> L
         if number == 0 or layout.end < best.end:
             best_order, best = order, layout
     random = Random(0)
-    for _ in range(rounds if len(groups) > 2 else 0):
+    for _ in range(rounds if len(groups) > 1 else 0):
         if best.end <= bound:
             break
         order = earlier(best_order, highest(sizes, best), random)
@@ -115,6 +115,7 @@ def orders(groups: Sequence[Group], sizes: Sequence[int]) -> Iterator[list[int]]
     yield sorted(indices, key=lambda i: (-lengths[i], -sizes[i], i))
     yield sorted(indices, key=lambda i: (-sizes[i] * lengths[i], i))
     yield sorted(indices, key=lambda i: (starts[i], -sizes[i], i))
+    yield sorted(indices, key=lambda i: (-starts[i], -sizes[i], i))
 
 
 def highest(sizes: Sequence[int], layout: Layout) -> list[int]:

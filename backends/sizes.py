@@ -129,9 +129,14 @@ def ram_reason(sizes: Sizes, program: Program, plan: Plan) -> str:
 
 
 def most_live(program: Program, plan: Plan) -> str:
-    """The call at which most is live, and the largest buffers there."""
-    peak = max(range(len(program.calls)), key=lambda call: sum(plan.sizes[name] for name in plan.live_at(call)))
-    largest = ", ".join(f"{name} {plan.sizes[name]:,}" for name in plan.live_at(peak)[:LARGEST])
+    """The call at which most is live, and what is largest there."""
+
+    def live(call: int) -> list[tuple[int, str]]:
+        scratch = [(size, f"scratch of {program.calls[call].node}") for size in plan.scratch_sizes[call]]
+        return sorted([*((plan.sizes[name], name) for name in plan.live_at(call)), *scratch], reverse=True)
+
+    peak = max(range(len(program.calls)), key=lambda call: sum(size for size, _ in live(call)))
+    largest = ", ".join(f"{name} {size:,}" for size, name in live(peak)[:LARGEST])
     return f"most is live at {program.calls[peak].node}: {largest}"
 
 
