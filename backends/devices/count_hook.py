@@ -30,6 +30,24 @@ SOURCE = "count_hook.c"
 FLAGS = ("-O2", "-fPIC", "-shared", "-g0")
 
 
+@dataclass(frozen=True)
+class InstructionSet:
+    """What the counter has to know of code. `link_register`: unicorn's name of the one with a call's return address.
+
+    An instruction has 32 bits where its first halfword, masked with `length_mask`, is `wide_from` or more; else 16.
+    """
+
+    constants: str  # unicorn's module of register names
+    link_register: str
+    length_mask: int
+    wide_from: int
+
+
+# Armv7-M Architecture Reference Manual, A5.1; The RISC-V Instruction Set Manual, volume I, 1.5.
+THUMB = InstructionSet("unicorn.arm_const", "UC_ARM_REG_LR", 0xFFFF, 0xE800)
+RISCV = InstructionSet("unicorn.riscv_const", "UC_RISCV_REG_RA", 0b11, 0b11)
+
+
 class CounterFields(ctypes.Structure):
     """The first fields of `struct counter` in count_hook.c, in its order."""
 
@@ -41,6 +59,8 @@ class CounterFields(ctypes.Structure):
         ("marks", ctypes.c_void_p),
         ("instructions", ctypes.c_uint64),
         ("link_register", ctypes.c_int32),
+        ("length_mask", ctypes.c_uint32),
+        ("wide_from", ctypes.c_uint32),
         ("run_entry", ctypes.c_uint32),
         ("kernel_count", ctypes.c_uint32),
         ("call_count", ctypes.c_uint32),
@@ -103,7 +123,7 @@ class Counter:
         )
 
 
-def attach(uc: Any, run: int, calls: list[int], runs: int) -> Counter:
+def attach(uc: Any, run: int, calls: list[int], runs: int, code: InstructionSet = THUMB) -> Counter:
     """Count what `uc`, a unicorn.Uc, executes from now on, as long as the counter that is returned is kept.
 
     An inference starts at address `run` and calls kernels at addresses `calls`, in order; there is room for `runs`.
@@ -113,7 +133,8 @@ def attach(uc: Any, run: int, calls: list[int], runs: int) -> Counter:
     library: Any = import_module("unicorn.unicorn_py3.unicorn").uclib
     fields = counter.fields
     fields.read_memory, fields.read_register = address_of(library.uc_mem_read), address_of(library.uc_reg_read)
-    fields.link_register, fields.run_entry = import_module("unicorn.arm_const").UC_ARM_REG_LR, run
+    fields.link_register, fields.run_entry = getattr(import_module(code.constants), code.link_register), run
+    fields.length_mask, fields.wide_from = code.length_mask, code.wide_from
     function, data = ctypes.cast(counter.hook.on_block, ctypes.c_void_p), ctypes.addressof(counter.storage)
     everywhere = ctypes.c_uint64(1), ctypes.c_uint64(0)  # a first address beyond the last means all
     handle = ctypes.c_size_t()
@@ -161,12 +182,12 @@ def load(compiler: Toolchain | None) -> Any:
     return library
 
 
-def compiled(compiler: Toolchain) -> Path:
-    """The shared library, from the cache if it is there for this source, compiler and machine."""
-    source = files(__package__).joinpath(SOURCE).read_bytes()
+def compiled(compiler: Toolchain, name: str = SOURCE) -> Path:
+    """The shared library of source `name`, from the cache if it is there for this text, compiler and machine."""
+    source = files(__package__).joinpath(name).read_bytes()
     key = hashlib.sha256(source + repr((compiler.version, FLAGS, platform.machine())).encode()).hexdigest()[:24]
     folder = cache_folder()
-    library = folder / f"count_hook-{key}.so"
+    library = folder / f"{Path(name).stem}-{key}.so"
     if not library.exists():
         build(compiler, source, library)
     return library
@@ -175,9 +196,9 @@ def compiled(compiler: Toolchain) -> Path:
 def build(compiler: Toolchain, source: bytes, library: Path) -> None:
     """Compile beside the final place and move there in one step: of two processes, either one's file is right."""
     with tempfile.TemporaryDirectory(dir=library.parent) as name:
-        folder = Path(name)
-        (folder / SOURCE).write_bytes(source)
-        toolchain.run((*compiler.command, *compiler.flags, *FLAGS, SOURCE, "-o", library.name), folder)
+        folder, file = Path(name), f"{library.stem}.c"
+        (folder / file).write_bytes(source)
+        toolchain.run((*compiler.command, *compiler.flags, *FLAGS, file, "-o", library.name), folder)
         os.replace(folder / library.name, library)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
@@ -17,8 +18,9 @@ from typing import IO
 
 from bevel.backends import toolchain
 from bevel.backends.artifact import Artifact
-from bevel.backends.devices import image, report
+from bevel.backends.devices import image, qemu_plugin, report
 from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
+from bevel.backends.devices.estimate import estimate
 from bevel.backends.devices.report import FirmwareError
 from bevel.backends.target import Target
 
@@ -71,7 +73,10 @@ class Qemu:
         with tempfile.TemporaryDirectory() as name:
             path = Path(name) / "firmware.elf"
             path.write_bytes(loaded.elf.data)
-            text = emulate(self.machine, path, self.timeout_s)
+            counts = Path(name) / "counts"
+            plugin = qemu_plugin.arguments(loaded, artifact.entry, counts) if qemu_plugin.usable(COMMAND) else ()
+            text = emulate(self.machine, path, self.timeout_s, plugin)
+            blocks = qemu_plugin.read(counts)
         if fault := report.fault(text):
             where = loaded.symbol_at(fault["pc"])
             raise FirmwareError(f"the firmware faulted at pc {fault['pc']:#010x} in {where}: {fault['exception']}")
@@ -88,6 +93,7 @@ class Qemu:
             first_mismatch=report.describe_mismatch(found, artifact),
             instructions=instructions(median_low(found.ticks), clock) if right else None,
             per_call=call_costs(found.call_ticks, clock) if right else (),
+            estimate=estimate(self.target, blocks, loaded.code, found.vectors) if right and blocks else None,
         )
 
 
@@ -101,13 +107,13 @@ def call_costs(ticks: tuple[int, ...], clock: int) -> tuple[CallCost, ...]:
     return tuple(CallCost(call, instructions=instructions(spent, clock)) for call, spent in enumerate(ticks))
 
 
-def emulate(machine: str, firmware: Path, timeout_s: float) -> str:
+def emulate(machine: str, firmware: Path, timeout_s: float, extra: Sequence[str] = ()) -> str:
     """What the board's first UART says until the report ends. Raises FirmwareError where it does not end."""
     command = (COMMAND, "-M", machine, "-icount", f"shift={ICOUNT_SHIFT}", "-kernel", str(firmware))
     plain = ("-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none")
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            (*command, *plain), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
+            (*command, *plain, *extra), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
         )
         timer = Timer(timeout_s, process.kill)
         timer.start()
@@ -117,8 +123,7 @@ def emulate(machine: str, firmware: Path, timeout_s: float) -> str:
             finished = timer.is_alive()
         finally:
             timer.cancel()
-            process.kill()
-            process.wait()
+            end(process)
         errors.seek(0)
         said = errors.read().strip()
     if not finished:
@@ -126,6 +131,16 @@ def emulate(machine: str, firmware: Path, timeout_s: float) -> str:
     if not text.splitlines() or not report.is_last(text.splitlines()[-1]):
         raise FirmwareError(f"{COMMAND} ended before the report did: {said or text[-200:]!r}")
     return text
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Let QEMU end by itself, so that its plugin can write, but not for long."""
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def read_report(stream: IO[str]) -> str:

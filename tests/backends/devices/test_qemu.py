@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from bevel.backends.devices import qemu
+from bevel.backends.devices import qemu, qemu_plugin
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.qemu import Qemu
 from bevel.backends.devices.report import FirmwareError
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.firmware import UARTS
-from bevel.backends.target import load
+from bevel.backends.target import Target, load
+from bevel.backends.timing.estimate import Block
+from bevel.backends.timing.thumb import decode
 
 Build = Callable[..., Any]
 
@@ -104,3 +106,34 @@ def test_ticks_become_instructions() -> None:
     assert qemu.instructions(0, 25_000_000) == 1
     assert qemu.instructions(6400, 25_000_000) == 1001
     assert qemu.instructions(1 << 24, 32_000_000) == 2**21 * 1000 // 1024 + 1 - 5  # 8.192 ticks each, one wrap
+
+
+needs_plugin = pytest.mark.skipif(not qemu_plugin.usable(qemu.COMMAND), reason="this QEMU takes no plugin of version 1")
+
+
+@needs_plugin
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7", "cortex-m55"])
+def test_blocks_that_the_plugin_counts_hold_the_instructions_that_the_clock_counts(
+    tiny_firmware: Build, core: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+
+    def sum_up(target: Target, blocks: tuple[Block, ...], read: Callable[[int, int], bytes], runs: int) -> None:
+        executed = sum(block.executed * len(list(decode(read(block.address, block.size)))) for block in blocks)
+        held.append(executed // runs)
+
+    monkeypatch.setattr(qemu, "estimate", sum_up)
+    tiny = tiny_firmware(core)
+    counted = Qemu(tiny.target).measure(tiny.artifact, tiny.vectors).instructions
+    # An end of a low-overhead loop can be translated as a block of its own that QEMU's clock does not see.
+    assert len(held) == 1 and abs(held[0] - counted) <= (counted // 100 if core == "cortex-m55" else 0)
+
+
+@needs_plugin
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7"])
+def test_the_estimate_is_that_of_the_other_simulator(tiny_firmware: Build, core: str) -> None:
+    tiny = tiny_firmware(core)
+    assert (
+        Qemu(tiny.target).measure(tiny.artifact, tiny.vectors).estimate
+        == Unicorn(tiny.target).measure(tiny.artifact, tiny.vectors).estimate
+    )
