@@ -42,7 +42,8 @@ from bevel.backends.target import Target
 from bevel.calib.arithmetic import Output
 
 SCRATCH_BYTES = 6144  # aimed at; a strip of one output row is the least there is
-TILE = 4  # outputs that a loop's body makes, an even number: their sums, the weights and the pixels fill the registers
+# Outputs that a loop's body makes, an even number: their sums, the weights and the pixels fill the registers.
+TILE = 4
 
 
 class Axis(NamedTuple):
@@ -334,7 +335,7 @@ def fitted(plain: Conv, raised: int) -> DepthwiseDsp:
     room = SCRATCH_BYTES // (4 * words * one.lanes)
     most = max(1, min(across.outputs, (room - span) // across.stride + 1))
     strips = -(-across.outputs // most)
-    return replace(one, strip=-(-across.outputs // strips), tile=min(TILE, along.outputs))
+    return replace(one, strip=-(-across.outputs // strips), tile=along.outputs if along.outputs <= TILE + 1 else TILE)
 
 
 def cases() -> Iterable[DepthwiseDsp]:
