@@ -62,7 +62,7 @@ class Axis(NamedTuple):
 @dataclass(frozen=True)
 class DepthwiseDsp(Kernel):
     """The operands and results of `plain`, whose constants are packed: w: int32 [blocks, lanes, taps across, words];
-    bias, multiplier: int32 [blocks, lanes]; shift: int8 [blocks, lanes], 33 and `raised` less than it counts.
+    bias, multiplier: int32 [blocks, lanes]; shift: int8 [blocks, lanes], with `raised` added and 33 taken away.
 
     A block is four channels (fewer where there are no four); the last one overlaps the one before it where their
     number is no multiple. Accumulators are shifted left by `raised` before they are rescaled. `strip` output rows are
