@@ -51,6 +51,11 @@ class Target:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)  # device name -> its options
     clock_hz: int | None = None  # of a typical part, for estimates of time
 
+    @property
+    def architecture(self) -> str:
+        """The instruction set: the triple's first part."""
+        return self.triple.split("-")[0]
+
     def memory(self, name: str) -> Memory | None:
         return next((memory for memory in self.memories if memory.name == name), None)
 

@@ -1,10 +1,10 @@
 /* Counts the instructions that unicorn executes, and notes the count whenever one inference or one kernel call starts.
  *
- * unicorn calls `on_block` before each translated block. A block is straight-line Thumb code, so its instructions are
- * counted by their lengths: a first halfword of 0xE800 or more begins a 32-bit instruction (Armv7-M Architecture
- * Reference Manual, A5.1). Instructions that an IT block skips count as executed, as they do in QEMU and in a core's
- * instruction counter. The code does not change while it runs, so a block's length is remembered by address and
- * size, together with how often an inference executed it, and went on from there into what follows it in memory.
+ * unicorn calls `on_block` before each translated block. A block is straight-line code of 16-bit and 32-bit
+ * instructions, so they are counted by their lengths, which the first halfword tells (InstructionSet in
+ * count_hook.py). Instructions that an IT block skips count as executed, as they do in QEMU and in a core's instruction
+ * counter. The code does not change while it runs, so a block's length is remembered by address and size, together with
+ * how often an inference executed it, and went on from there into what follows it in memory.
  */
 #include <stdint.h>
 
@@ -28,6 +28,7 @@ struct counter {
   uint64_t *marks;         /* [run_capacity][call_count + 2]: count at the entry of run, of each call, and at the end */
   uint64_t instructions;
   int32_t link_register;
+  uint32_t length_mask, wide_from; /* 32 bits long: where a first halfword, masked, is wide_from or more */
   uint32_t run_entry, kernel_count, call_count, run_capacity;
   uint32_t runs;     /* inferences completed */
   uint32_t failures; /* inferences whose sequence of calls was not the expected one, and blocks that did not read */
@@ -55,7 +56,8 @@ static uint32_t count_instructions(struct counter *c, void *engine, uint32_t add
       return instructions;
     }
     for (; in_piece + 1 < piece; instructions++) {
-      in_piece += (uint32_t)(code[in_piece] | code[in_piece + 1] << 8) >= 0xE800u ? 4 : 2;
+      const uint32_t halfword = code[in_piece] | (uint32_t)code[in_piece + 1] << 8;
+      in_piece += (halfword & c->length_mask) >= c->wide_from ? 4 : 2;
     }
     at += in_piece ? in_piece : piece;
   }

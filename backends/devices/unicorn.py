@@ -1,7 +1,8 @@
-"""Cortex-M cores in the unicorn emulator, from pip: exact counts of executed instructions, which are not cycles.
+"""Cores in the unicorn emulator, from pip: exact counts of executed instructions, which are not cycles.
 
-The firmware runs from its reset vector on nothing but memory, a UART, and a system control space that remembers what
-is written to it. There are no interrupts, so SysTick stands still; the counts come from count_hook.c.
+The firmware runs from its reset on nothing but memory, a UART and, on a Cortex-M, a system control space that remembers
+what is written to it. There are no interrupts, so SysTick stands still; a RISC-V core's mcycle shows the host's time,
+which nothing here reads. The counts come from count_hook.c.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bevel.backends import firmware, toolchain
 from bevel.backends.artifact import Artifact
 from bevel.backends.devices import count_hook, image, report
 from bevel.backends.devices.base import CallCost, DeviceKind, Estimate, Measurement, Vectors
-from bevel.backends.devices.count_hook import Counter
+from bevel.backends.devices.count_hook import RISCV, THUMB, Counter, InstructionSet
 from bevel.backends.devices.estimate import estimate
 from bevel.backends.devices.image import Image
 from bevel.backends.devices.report import FirmwareError
@@ -30,6 +31,29 @@ SYSTEM_CONTROL_SPACE = 0xE000E000
 DATA_WATCHPOINT_AND_TRACE, CYCLE_COUNT = 0xE0001000, 4
 RAM_AT_RESET = 0xA5  # real RAM is not zero at reset; nothing may rely on it
 TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How unicorn names an instruction set's mode, core models and registers, by its constants and their prefixes.
+
+    `uart_state` is what the UART of the family's board file (firmware/board_*.c) reads as when it is ready.
+    """
+
+    code: InstructionSet
+    kind: str
+    mode: str
+    models: str
+    registers: str
+    uart_state: int
+    system_control: bool  # whether there are Armv7-M's memory-mapped system registers
+
+
+ARCHITECTURES = {
+    # Not UC_MODE_MCLASS, which means a Cortex-M33 whatever core is asked for (unicorn, cpu_arm_init).
+    "thumb": Architecture(THUMB, "UC_ARCH_ARM", "UC_MODE_THUMB", "UC_CPU_ARM_", "UC_ARM_REG_", 0, True),
+    "riscv32": Architecture(RISCV, "UC_ARCH_RISCV", "UC_MODE_RISCV32", "UC_CPU_RISCV32_", "UC_RISCV_REG_", 0x60, False),
+}
 
 
 @dataclass(frozen=True)
@@ -104,15 +128,18 @@ class Emulation:
 
     def __init__(self, target: Target, loaded: Image, artifact: Artifact, runs: int) -> None:
         self.engine: Any = import_module("unicorn")  # not typed, and not needed before here
-        registers: Any = import_module("unicorn.arm_const")
+        self.architecture = ARCHITECTURES[target.architecture]
+        constants: Any = import_module(self.architecture.code.constants)
         self.image = loaded
         self.output = bytearray()
         self.refused: tuple[int, int] | None = None  # the address and size of an access that no memory answered
-        # Not UC_MODE_MCLASS, which means a Cortex-M33 whatever core is asked for (unicorn, cpu_arm_init).
-        self.uc = self.engine.Uc(self.engine.UC_ARCH_ARM, self.engine.UC_MODE_THUMB)
+        kind, mode = getattr(self.engine, self.architecture.kind), getattr(self.engine, self.architecture.mode)
+        self.uc = self.engine.Uc(kind, mode)
         core = (target.setting("unicorn", "cpu") or "").upper().replace("-", "_")
-        self.uc.ctl_set_cpu_model(getattr(registers, f"UC_CPU_ARM_{core}"))
-        self.program_counter, self.stack_pointer = registers.UC_ARM_REG_PC, registers.UC_ARM_REG_SP
+        self.uc.ctl_set_cpu_model(getattr(constants, f"{self.architecture.models}{core}"))
+        self.program_counter, self.stack_pointer = (
+            getattr(constants, f"{self.architecture.registers}{name}") for name in ("PC", "SP")
+        )
         self.map_memories(target)
         self.map_devices(firmware.uart(target))
         self.load()
@@ -128,9 +155,13 @@ class Emulation:
                 self.uc.mem_write(memory.origin, bytes([RAM_AT_RESET]) * size)
 
     def map_devices(self, uart: int) -> None:
-        self.uc.mem_map(SYSTEM_CONTROL_SPACE, PAGE)
-        self.uc.mmio_map(uart, PAGE, read_uart, None, self.write_uart, None)
-        self.uc.mmio_map(DATA_WATCHPOINT_AND_TRACE, PAGE, self.read_cycles, None, ignore_write, None)
+        self.uc.mmio_map(uart, PAGE, self.read_uart, None, self.write_uart, None)
+        if self.architecture.system_control:
+            self.uc.mem_map(SYSTEM_CONTROL_SPACE, PAGE)
+            self.uc.mmio_map(DATA_WATCHPOINT_AND_TRACE, PAGE, self.read_cycles, None, ignore_write, None)
+
+    def read_uart(self, uc: Any, offset: int, size: int, data: Any) -> int:
+        return self.architecture.uart_state
 
     def write_uart(self, uc: Any, offset: int, size: int, value: int, data: Any) -> None:
         if offset == 0:  # the data register; the others set up a line that is not there
@@ -147,7 +178,8 @@ class Emulation:
 
     def add_counter(self, artifact: Artifact, runs: int) -> Counter:
         entries = [self.image.address(symbol) for symbol in artifact.call_symbols]
-        counter = count_hook.attach(self.uc, self.image.address(artifact.entry), entries, runs)
+        entry, code = self.image.address(artifact.entry), self.architecture.code
+        counter = count_hook.attach(self.uc, entry, entries, runs, code)
         self.uc.hook_add(self.engine.UC_HOOK_MEM_INVALID, self.refuse)
         return counter
 
@@ -157,17 +189,23 @@ class Emulation:
 
     def run(self, timeout_s: float) -> tuple[str, NDArray[np.uint64]]:
         """The UART's text, and Counter.runs. Raises FirmwareError where the firmware does not reach its end."""
-        table = next(section for section in self.image.elf.sections if section.name == ".vector_table")
-        words = np.frombuffer(self.image.elf.bytes_of(table)[:8], "<u4")
-        self.uc.reg_write(self.stack_pointer, int(words[0]))
-        done = self.image.address("bevel_done")
+        start, done = self.reset(), self.image.address("bevel_done")
         try:
-            self.uc.emu_start(int(words[1]) | image.THUMB, done, timeout=int(timeout_s * 1e6))
+            self.uc.emu_start(start, done, timeout=int(timeout_s * 1e6))
         except self.engine.UcError as error:
             raise FirmwareError(self.describe_fault(str(error))) from error
         if self.uc.reg_read(self.program_counter) != done:
             raise FirmwareError(f"the firmware did not end in {timeout_s:.0f} s; it was at {self.place()}")
         return self.output.decode("ascii"), self.counter.runs()
+
+    def reset(self) -> int:
+        """Where the core starts: a Cortex-M takes its stack pointer and that address from the vector table."""
+        table = next((section for section in self.image.elf.sections if section.name == ".vector_table"), None)
+        if table is None:
+            return self.image.address("Reset_Handler")
+        words = np.frombuffer(self.image.elf.bytes_of(table)[:8], "<u4")
+        self.uc.reg_write(self.stack_pointer, int(words[0]))
+        return int(words[1]) | image.THUMB
 
     def place(self) -> str:
         address = int(self.uc.reg_read(self.program_counter))
@@ -180,7 +218,3 @@ class Emulation:
 
 def ignore_write(uc: Any, offset: int, size: int, value: int, data: Any) -> None:
     pass
-
-
-def read_uart(uc: Any, offset: int, size: int, data: Any) -> int:
-    return 0  # never full

@@ -1,14 +1,15 @@
-"""Firmware that runs a model on its test vectors and reports (protocol: report.h): bare metal, Armv6-M to v8.1-M.
+"""Firmware that runs a model on its test vectors and reports (protocol: report.h): bare metal, Cortex-M and RISC-V.
 
 The sources are copied into the product beside what is generated here, so that they can be read, changed and rebuilt:
 
-    startup.c  vector table, memory image, floating point and vector units
-    report.c   runs, compares, counts, writes the report
-    board_*.c  one byte out, one clock
-    memory.c   memcpy and memset: no other library function is linked
-    model.c    generated: where inputs and outputs lie in the arena
-    vectors.S  generated: the section .vectors
-    link.ld    generated: the target's memory map
+    startup*.c      reset and faults of one instruction set: vector table, trap, units a core may have
+    memory_image.h  variables and stack, before main
+    report.c        runs, compares, counts, writes the report
+    board_*.c       one byte out, one clock
+    memory.c        memcpy and memset: no other library function is linked
+    model.c         generated: where inputs and outputs lie in the arena
+    vectors.S       generated: the section .vectors
+    link.ld         generated: the target's memory map
 """
 
 from __future__ import annotations
@@ -32,21 +33,35 @@ from bevel.backends.toolchain import Toolchain
 
 FOLDER = "firmware"
 FILE = "firmware.elf"
-BOARD = "board_mps.c"  # unless the target's [device.serial] names another
-SOURCES = ("startup.c", "report.c", "memory.c", "report.h", "board.h")
+SOURCES = ("report.c", "memory.c", "report.h", "board.h", "memory_image.h")
 STACK_BYTES = 16 * 1024
 VECTORS_SECTION = ".vectors"
 
 # The first UART of the board a target's memory map is taken from, by QEMU's name for the board. (Arm application notes
-# AN386 and AN500, section "memory map"; AN547: the secure alias, as the core starts secure.)
-UARTS = {"mps2-an386": 0x40004000, "mps2-an500": 0x40004000, "mps3-an547": 0x59303000}
-ANY_UART = 0x40004000  # for targets without a board: unicorn listens there
+# AN386 and AN500, section "memory map"; AN547: the secure alias, as the core starts secure. virt: QEMU, hw/riscv/virt.c.)
+UARTS = {"mps2-an386": 0x40004000, "mps2-an500": 0x40004000, "mps3-an547": 0x59303000, "virt": 0x10000000}
 
 # Loops in memcpy and memset must not be recognised as memcpy and memset.
 LIBRARY_FLAGS = {"gcc": ("-fno-tree-loop-distribute-patterns",), "zig": ("-fno-builtin",)}
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 # gcc's arithmetic helpers (64-bit division, soft float) are in libgcc; zig brings its own. No C library in either case.
 LINK_FLAGS = {"gcc": ("-nostdlib", "-lgcc", "-Wl,--no-warn-rwx-segments"), "zig": ("-nostartfiles",)}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What differs from one instruction set to the next: the start-up code; the board file, unless the target's
+    [device.serial] names another; and a UART's address for targets without a board, where unicorn listens."""
+
+    startup: str
+    board: str
+    uart: int
+
+
+FAMILIES = {
+    "thumb": Family("startup.c", "board_mps.c", UARTS["mps2-an386"]),
+    "riscv32": Family("startup_riscv.c", "board_virt.c", UARTS["virt"]),
+}
 
 
 @dataclass(frozen=True)
@@ -61,11 +76,11 @@ class FirmwareInfo:
 def uart(target: Target) -> int:
     """The address of the UART the firmware writes to."""
     machine = target.setting("qemu", "machine")
-    return UARTS[machine] if machine is not None else ANY_UART
+    return UARTS[machine] if machine is not None else FAMILIES[target.architecture].uart
 
 
 def board_file(target: Target) -> str:
-    return target.setting("serial", "board") or BOARD
+    return target.setting("serial", "board") or FAMILIES[target.architecture].board
 
 
 def board_flags(target: Target) -> tuple[str, ...]:
@@ -97,7 +112,7 @@ def build_firmware(
         "link.ld": link_script(target, stack_bytes),
         "vectors.S": vectors_source(data := pack(vectors, program.inputs, program.outputs)),
     }
-    sources = (*SOURCES, board_file(target))
+    sources = (*SOURCES, FAMILIES[target.architecture].startup, board_file(target))
     for name in sources:
         (place / name).write_bytes(files(__package__).joinpath(name).read_bytes())
     for name, text in generated.items():

@@ -104,8 +104,14 @@ __attribute__((noinline)) static uint64_t timed(void (*function)(void *), void *
   return board_ticks() - before;
 }
 
+#if defined(__riscv)
+#define RETURN "ret"
+#else
+#define RETURN "bx lr"
+#endif
+
 /* One instruction with every compiler (EMPTY_FUNCTION_INSTRUCTIONS in devices/qemu.py). */
-__attribute__((naked)) static void nothing(void *argument __attribute__((unused))) { __asm volatile("bx lr"); }
+__attribute__((naked)) static void nothing(void *argument __attribute__((unused))) { __asm volatile(RETURN); }
 
 /* Volatile, so that no compiler makes a copy of `timed` for it. */
 static void (*const volatile empty_function)(void *) = nothing;
@@ -214,13 +220,13 @@ void bevel_main(void) {
   bevel_report.magic = BEVEL_MAGIC;
 }
 
-/* frame: r0 r1 r2 r3 r12 lr pc xpsr, as every Cortex-M pushes it. */
-void bevel_fault(const uint32_t *frame, uint32_t exception) {
+/* For the start-up code: the core's number of what happened, where, and where its caller would go on. */
+void bevel_fault(uint32_t exception, uint32_t pc, uint32_t lr) {
   board_start(); /* it may not have been called yet */
   put_text("\nfault");
   put_key("exception", exception);
-  put_hex_key("pc", frame[6], 4);
-  put_hex_key("lr", frame[5], 4);
+  put_hex_key("pc", pc, 4);
+  put_hex_key("lr", lr, 4);
   board_put('\n');
   bevel_done();
 }

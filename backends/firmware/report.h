@@ -59,7 +59,7 @@ extern const struct bevel_vectors bevel_vectors;
 extern struct bevel_report bevel_report;
 
 void bevel_main(void);
-void bevel_fault(const uint32_t *frame, uint32_t exception);
+void bevel_fault(uint32_t exception, uint32_t pc, uint32_t lr);
 __attribute__((noreturn)) void bevel_done(void);
 
 #endif

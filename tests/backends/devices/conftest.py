@@ -53,6 +53,10 @@ EXTRAS = {
     "deep stack": "volatile char deep[40000]; for (int i = 39999; i >= 0; i--) deep[i] = 1;",
     "divide": 'if (x[0] != 99) __asm volatile(".arch armv7-m\\n sdiv r0, r0, r0" ::: "r0");',
     "double": 'if (x[0] != 99) __asm volatile(".fpu fpv5-d16\\n vadd.f64 d0, d0, d0" ::: "d0");',
+    "write to constants": "*(volatile int *)(uintptr_t)table = 1;",
+    "undefined halfword": '__asm volatile(".half 0");',
+    "riscv divide": 'if (x[0] != 99) __asm volatile("div a0, a0, a0" ::: "a0");',
+    "riscv float": 'if (x[0] != 99) __asm volatile(".word 0x00007053");',  # fadd.s ft0, ft0, ft0
     "endless": 'for (;;) __asm volatile("nop");',
     "long": "for (volatile int i = 0; i < 600000; i++) {}",
     "600 KB of constants": "y[0] += ((const volatile int8_t *)table)[(x[0] & 1) * 599999] - 7;",

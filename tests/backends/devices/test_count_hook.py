@@ -1,4 +1,4 @@
-"""The block counter against unicorn's own instruction hook, on hand-assembled Thumb code."""
+"""The block counter against unicorn's own instruction hook, on hand-assembled Thumb and RISC-V code."""
 
 from __future__ import annotations
 
@@ -51,6 +51,32 @@ def counted_both_ways(pieces: dict[int, bytes], until: int) -> tuple[int, int]:
     uc.hook_add(unicorn.UC_HOOK_CODE, lambda engine, address, size, data: executed.append(address))
     uc.emu_start(CODE | 1, until)
     return counter.instructions, len(executed)
+
+
+RISCV_CODE = 0x80000000
+C_NOP, WIDE_RISCV_NOP, FENCE_I = bytes.fromhex("0100"), bytes.fromhex("13000000"), bytes.fromhex("0f100000")
+LI_A1_5, ADDI_A1_MINUS_1, BNEZ_A1_BACK_2 = bytes.fromhex("93055000"), bytes.fromhex("fd15"), bytes.fromhex("fdfd")
+C_LI_A0_MINUS_1 = bytes.fromhex("7d55")  # its first byte has the lowest bits of a compressed instruction, not its last
+
+
+@pytest.mark.parametrize(
+    ("code", "instructions"),
+    [
+        (C_NOP + WIDE_RISCV_NOP * 700 + C_NOP, 702),
+        (C_NOP * 300 + C_LI_A0_MINUS_1 + FENCE_I + WIDE_RISCV_NOP, 303),
+        (LI_A1_5 + ADDI_A1_MINUS_1 + BNEZ_A1_BACK_2 + C_NOP, 12),
+        (C_NOP * 2047 + WIDE_RISCV_NOP + C_NOP, 2049),  # one instruction lies across the end of a page
+    ],
+)
+def test_riscv_instructions_are_told_apart_by_their_lowest_bits(code: bytes, instructions: int) -> None:
+    uc = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
+    uc.mem_map(RISCV_CODE, SIZE)
+    uc.mem_write(RISCV_CODE, code)
+    counter = count_hook.attach(uc, run=SIZE - 2, calls=[], runs=0, code=count_hook.RISCV)
+    executed: list[int] = []
+    uc.hook_add(unicorn.UC_HOOK_CODE, lambda engine, address, size, data: executed.append(address))
+    uc.emu_start(RISCV_CODE, RISCV_CODE + len(code))
+    assert counter.instructions == len(executed) == instructions
 
 
 def test_blocks_longer_than_the_buffer_with_wide_instructions_across_its_end() -> None:

@@ -17,7 +17,8 @@ from bevel.backends.devices.report import FirmwareError
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.target import load
 
-CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33")
+CORTEX_M = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33")
+CORES = (*CORTEX_M, "rv32imc")
 Build = Callable[..., Any]
 
 if why := Unicorn(load("cortex-m4")).missing():
@@ -86,12 +87,29 @@ def test_a_fault_names_the_function_it_happened_in(tiny_firmware: Build, extra: 
 
 
 @pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("bad address", r"in tiny_wave_1\+0x[0-9a-f]+: .*4 bytes at 0xf0000000"),
+        ("undefined halfword", r"in tiny_wave_1\+0x"),
+        ("write to constants", r"in tiny_wave_1\+0x.*4 bytes at 0x800"),
+        ("deep stack", r"in tiny_wave_1\+0x.*at 0x807"),
+    ],
+)
+def test_a_trap_names_the_function_it_happened_in(tiny_firmware: Build, extra: str, message: str) -> None:
+    tiny = tiny_firmware("rv32imc", extra=extra)
+    with pytest.raises(FirmwareError, match=message):
+        Unicorn(tiny.target).measure(tiny.artifact, tiny.vectors)
+
+
+@pytest.mark.parametrize(
     ("core", "extra", "has_it"),
     [
         ("cortex-m0plus", "divide", False),
         ("cortex-m4", "divide", True),
         ("cortex-m4", "double", False),
         ("cortex-m7", "double", True),
+        ("rv32imc", "riscv divide", True),
+        ("rv32imc", "riscv float", False),
     ],
 )
 def test_a_core_executes_what_it_has_and_no_more(tiny_firmware: Build, core: str, extra: str, has_it: bool) -> None:
@@ -99,7 +117,7 @@ def test_a_core_executes_what_it_has_and_no_more(tiny_firmware: Build, core: str
     if has_it:
         assert Unicorn(tiny.target).measure(tiny.artifact, tiny.vectors).mismatches == 0
     else:
-        with pytest.raises(FirmwareError, match=r"in tiny_wave_1\+0x.*Invalid instruction"):
+        with pytest.raises(FirmwareError, match=r"in tiny_wave_1\+0x.*(Invalid instruction|Unhandled CPU exception)"):
             Unicorn(tiny.target).measure(tiny.artifact, tiny.vectors)
 
 
@@ -125,7 +143,7 @@ COMPILER_SUPPORT = re.compile(r"__aeabi_\w+|__\w*(div|mod|mul|shl|shr|clz)\w*|__
 def test_no_library_function_is_linked_but_memcpy_and_memset(tiny_firmware: Build, core: str, prefer: str) -> None:
     tiny = tiny_firmware(core, prefer)
     folder = tiny.artifact.folder
-    sources = [*folder.glob("*.c"), *(folder / "firmware").glob("*.c")]
+    sources = [*folder.glob("*.c"), *(folder / "firmware").glob("*.[ch]")]
     ours = {name for path in sources for name in re.findall(r"\b(\w+)\((?=.*\{)", path.read_text())}
     functions = {symbol.name for symbol in elf.read(folder / tiny.artifact.firmware).symbols if symbol.function}
     foreign = {name for name in functions if not COMPILER_SUPPORT.fullmatch(name)}
@@ -133,17 +151,19 @@ def test_no_library_function_is_linked_but_memcpy_and_memset(tiny_firmware: Buil
 
 
 @pytest.mark.parametrize("prefer", ["gcc", "zig"])
-def test_equal_input_gives_equal_firmware(tiny_firmware: Build, prefer: str) -> None:
-    first, second = (tiny_firmware("cortex-m4", prefer, copy=copy).artifact for copy in range(2))
+@pytest.mark.parametrize("core", ["cortex-m4", "rv32imc"])
+def test_equal_input_gives_equal_firmware(tiny_firmware: Build, core: str, prefer: str) -> None:
+    first, second = (tiny_firmware(core, prefer, copy=copy).artifact for copy in range(2))
     assert first.folder != second.folder
     assert (first.folder / first.firmware).read_bytes() == (second.folder / second.firmware).read_bytes()
 
 
-def test_firmware_holds_no_path_of_the_machine_it_was_built_on(tiny_firmware: Build) -> None:
-    for prefer in ("gcc", "zig"):
-        tiny = tiny_firmware("cortex-m4", prefer)
-        data = (tiny.artifact.folder / tiny.artifact.firmware).read_bytes()
-        assert str(tiny.artifact.folder).encode() not in data and b"ziglang" not in data and b"/.cache" not in data
+@pytest.mark.parametrize("prefer", ["gcc", "zig"])
+@pytest.mark.parametrize("core", ["cortex-m4", "rv32imc"])
+def test_firmware_holds_no_path_of_the_machine_it_was_built_on(tiny_firmware: Build, core: str, prefer: str) -> None:
+    tiny = tiny_firmware(core, prefer)
+    data = (tiny.artifact.folder / tiny.artifact.firmware).read_bytes()
+    assert str(tiny.artifact.folder).encode() not in data and b"ziglang" not in data and b"/.cache" not in data
 
 
 def test_an_address_is_named_by_the_function_before_it(tiny_firmware: Build) -> None:
@@ -180,7 +200,7 @@ def test_cores_that_unicorn_lacks_are_said_to_be_missing() -> None:
     assert Unicorn(load("cortex-m55")).missing() == "unicorn has no core for cortex-m55"
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("core", CORTEX_M)
 def test_an_estimate_comes_with_its_clock_and_not_with_wrong_outputs(tiny_firmware: Build, core: str) -> None:
     tiny = tiny_firmware(core)
     found = Unicorn(tiny.target).measure(tiny.artifact, tiny.vectors)
