@@ -38,7 +38,8 @@ STACK_BYTES = 16 * 1024
 VECTORS_SECTION = ".vectors"
 
 # The first UART of the board a target's memory map is taken from, by QEMU's name for the board. (Arm application notes
-# AN386 and AN500, section "memory map"; AN547: the secure alias, as the core starts secure. virt: QEMU, hw/riscv/virt.c.)
+# AN386 and AN500, section "memory map"; AN547: the secure alias, as the core starts secure. virt: RISC-V,
+# hw/riscv/virt.c in QEMU.)
 UARTS = {"mps2-an386": 0x40004000, "mps2-an500": 0x40004000, "mps3-an547": 0x59303000, "virt": 0x10000000}
 
 # Loops in memcpy and memset must not be recognised as memcpy and memset.

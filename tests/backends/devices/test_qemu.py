@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bevel.backends import toolchain
 from bevel.backends.devices import qemu, qemu_plugin
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.qemu import Qemu
@@ -23,10 +24,16 @@ if why := Qemu(load("cortex-m4")).missing():
     pytest.skip(why, allow_module_level=True)
 
 
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7", "cortex-m55"])
+def skip_without(device: Qemu | Unicorn) -> None:
+    if why := device.missing():
+        pytest.skip(why)
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7", "cortex-m55", "rv32imc"])
 @pytest.mark.parametrize("prefer", ["gcc", "zig"])
 def test_outputs_are_right_and_counts_are_the_same_every_time(tiny_firmware: Build, core: str, prefer: str) -> None:
     tiny = tiny_firmware(core, prefer)
+    skip_without(Qemu(tiny.target))
     first, second = (Qemu(tiny.target).measure(tiny.artifact, tiny.vectors) for _ in range(2))
     assert first == second
     assert (first.inputs, first.mismatches, first.kind) == (4, 0, "simulator")
@@ -41,15 +48,17 @@ def test_outputs_are_right_and_counts_are_the_same_every_time(tiny_firmware: Bui
         ("cortex-m7", "gcc", "none"),
         ("cortex-m7", "zig", "none"),
         ("cortex-m4", "auto", "long"),  # for more than one wrap of SysTick
+        ("rv32imc", "gcc", "none"),
+        ("rv32imc", "zig", "none"),
     ],
 )
 def test_count_is_unicorns(tiny_firmware: Build, core: str, prefer: str, extra: str) -> None:
     tiny = tiny_firmware(core, prefer, extra)
-    if why := Unicorn(tiny.target).missing():
-        pytest.skip(why)
+    skip_without(Unicorn(tiny.target))
+    skip_without(Qemu(tiny.target))
     counts = [device(tiny.target).measure(tiny.artifact, tiny.vectors) for device in (Qemu, Unicorn)]
     if extra == "long":
-        assert counts[0].instructions > 2**qemu.SYSTICK_BITS * 10**9 / (qemu.CLOCKS["mps2-an386"] << qemu.ICOUNT_SHIFT)
+        assert counts[0].instructions > qemu.BOARDS["mps2-an386"].instructions(2**qemu.SYSTICK_BITS)
     # Where a wrap falls just before or after the interval, one handler too many or too few is taken off.
     assert abs(counts[0].instructions - counts[1].instructions) <= qemu.SYSTICK_HANDLER_INSTRUCTIONS * (extra == "long")
     for ours, theirs in zip(counts[0].per_call, counts[1].per_call, strict=True):
@@ -71,10 +80,21 @@ def test_an_expected_byte_that_is_wrong_is_found_and_nothing_is_counted(tiny_fir
     assert found.first_mismatch is not None and found.first_mismatch.startswith("input 3, output output/y[0, 0]: ")
 
 
-@pytest.mark.parametrize("extra", ["bad address", "bad instruction"])
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
+@pytest.mark.parametrize(
+    ("core", "extra"),
+    [
+        ("cortex-m4", "bad address"),
+        ("cortex-m4", "bad instruction"),
+        ("cortex-m55", "bad address"),
+        ("cortex-m55", "bad instruction"),
+        ("rv32imc", "bad address"),
+        ("rv32imc", "undefined halfword"),
+        ("rv32imc", "riscv float"),
+    ],
+)
 def test_a_fault_names_the_function_it_happened_in(tiny_firmware: Build, core: str, extra: str) -> None:
     tiny = tiny_firmware(core, extra=extra)
+    skip_without(Qemu(tiny.target))
     with pytest.raises(FirmwareError, match=r"faulted at pc 0x[0-9a-f]{8} in tiny_wave_1\+0x"):
         Qemu(tiny.target).measure(tiny.artifact, tiny.vectors)
 
@@ -93,22 +113,27 @@ def test_firmware_that_does_not_end_is_stopped(tiny_firmware: Build) -> None:
 
 def test_what_is_missing_is_named_with_what_it_would_enable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Qemu(load("cortex-m33")).missing() == "no board of QEMU's has a cortex-m33"
-    monkeypatch.setattr(qemu, "COMMAND", "qemu-that-is-not-there")
+    monkeypatch.setattr(toolchain, "printed_version", lambda command: None)
     why = Qemu(load("cortex-m55")).missing()
-    assert why == "qemu-that-is-not-there is not installed: it would run and count cortex-m55 firmware"
+    assert why == "qemu-system-arm is not installed: it would run and count cortex-m55 firmware"
+    why = Qemu(load("rv32imc")).missing()
+    assert why == "qemu-system-riscv32 is not installed: it would run and count rv32imc firmware"
 
 
 def test_every_board_has_a_clock_and_a_uart() -> None:
-    assert qemu.CLOCKS.keys() == UARTS.keys()
+    assert qemu.BOARDS.keys() == UARTS.keys()
 
 
 def test_ticks_become_instructions() -> None:
-    assert qemu.instructions(0, 25_000_000) == 1
-    assert qemu.instructions(6400, 25_000_000) == 1001
-    assert qemu.instructions(1 << 24, 32_000_000) == 2**21 * 1000 // 1024 + 1 - 5  # 8.192 ticks each, one wrap
+    m4, m55, riscv = (qemu.BOARDS[name].instructions for name in ("mps2-an386", "mps3-an547", "virt"))
+    assert (m4(0), m4(6400)) == (1, 1001)
+    assert m55(1 << 24) == 2**21 * 1000 // 1024 + 1 - 5  # 8.192 ticks each, one wrap
+    assert riscv(1 << 24) == (1 << 24) + 1
 
 
-needs_plugin = pytest.mark.skipif(not qemu_plugin.usable(qemu.COMMAND), reason="this QEMU takes no plugin of version 1")
+needs_plugin = pytest.mark.skipif(
+    not qemu_plugin.usable("qemu-system-arm"), reason="this QEMU takes no plugin of version 1"
+)
 
 
 @needs_plugin
