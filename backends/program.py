@@ -103,17 +103,18 @@ class Program:
 
     def run(self, arrays: dict[str, Array]) -> dict[str, Array]:
         """The reference interpretation, by each kernel's `reference`: {input name: array} to {output name: array}."""
-        held = {port.buffer: arrays[port.name] for port in self.inputs} | self.constants
         memory = {name: np.zeros(buffer.bytes, np.uint8) for name, buffer in self.buffers.items()}
-        for name, array in held.items():
-            memory[name][: array.nbytes] = as_bytes(array)
+        memory |= {name: as_bytes(array) for name, array in self.constants.items()}
+        for port in self.inputs:
+            given = as_bytes(arrays[port.name])
+            memory[port.buffer][: given.size] = given
         for call in self.calls:
-            given = [
+            inputs = [
                 memory[name][first:end].view(operand.dtype).reshape(operand.shape)
                 for (name, first, end), operand in zip(call.reads(), call.kernel.roles(Role.INPUT), strict=True)
             ]
             name, first, end = call.writes()
-            memory[name][first:end] = as_bytes(call.kernel.reference(*given, *call.constants))
+            memory[name][first:end] = as_bytes(call.kernel.reference(*inputs, *call.constants))
         return {port.name: as_array(memory[port.buffer], port) for port in self.outputs}
 
 

@@ -17,7 +17,7 @@ import pytest
 from bevel.backends.codegen.raw_abi import llvm_object
 from bevel.backends.islands import Float, Island, import_island
 from bevel.backends.kernel import Role
-from bevel.backends.program import Port, Program
+from bevel.backends.program import Buffer, Port, Program
 from bevel.calib.errors import UserError
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -80,7 +80,8 @@ def program_of(island: Island, feeds: Arrays, expected: Arrays) -> Program:
         tuple(Port(name, name, array.shape, str(array.dtype)) for name, array in arrays.items())
         for arrays in (feeds, expected)
     )
-    buffers = {buffer.name: buffer for buffer in island.buffers}
+    buffers = {port.buffer: Buffer(port.buffer, port.shape, port.dtype) for port in inputs}
+    buffers |= {buffer.name: buffer for buffer in island.buffers}
     return Program("island", inputs, outputs, buffers, island.calls, island.constants)
 
 
