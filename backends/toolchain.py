@@ -174,7 +174,7 @@ def tools() -> list[Tool]:
         Tool("arm-none-eabi-gcc", gcc_version("arm-none-eabi-gcc"), "preferred C compiler for Cortex-M"),
         Tool("riscv64-unknown-elf-gcc", gcc_version("riscv64-unknown-elf-gcc"), "preferred C compiler for RISC-V"),
         Tool("aarch64-linux-gnu-gcc", gcc_version("aarch64-linux-gnu-gcc"), "preferred C compiler for 64-bit Arm"),
-        Tool("unicorn", wheel_version("unicorn"), "Cortex-M0+, M4, M7, M33 and RISC-V in simulation: instruction counts"),
+        Tool("unicorn", wheel_version("unicorn"), "Cortex-M0+, M4, M7, M33, RISC-V in simulation: instruction counts"),
         Tool("qemu-system-arm", printed_version("qemu-system-arm"), "Cortex-M4, M7 and M55 boards in simulation"),
         Tool("qemu-system-riscv32", printed_version("qemu-system-riscv32"), "a RISC-V board in simulation"),
         Tool("pyserial", wheel_version("pyserial"), "boards on a serial port: --device serial:PORT"),
