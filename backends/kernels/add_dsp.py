@@ -25,7 +25,7 @@ from bevel.backends.specialize import Special
 from bevel.backends.target import Target
 from bevel.calib.arithmetic import Output
 
-UNROLLED = 8
+UNROLLED = 16
 MOST_SHIFT = 31  # of SSAT's operand
 
 
@@ -46,7 +46,7 @@ class AddDsp(Kernel):
 
     def variants(self) -> Iterable[Kernel]:
         """Other numbers of elements in the loop's body."""
-        return (AddDsp(self.plain, unrolled) for unrolled in (4, 8, 16))
+        return (AddDsp(self.plain, unrolled) for unrolled in (4, 8, 32))
 
     def operands(self) -> tuple[Operand, ...]:
         return self.plain.operands()
