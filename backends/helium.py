@@ -8,9 +8,9 @@ inside one:
       n 1    [ b b b b b | B B B B B ]
 
 so that a tile's vectors are loaded in one run through memory. The sums of four outputs are rescaled as one vector by
-four words each of bias, multiplier, 32 - shift (the amount of a shift to the left that follows the upper half of the
-product) and, in a `lifted` kernel, an amount to shift the sum by before it is multiplied: a shift below 33 becomes 33
-with the sum larger by as many bits, which must not overflow.
+four words of bias, four of multiplier, four bytes of 32 - shift (the amount of a shift to the left that follows the
+upper half of the product) and, in a `lifted` kernel, four bytes of an amount to shift the sum by before it is
+multiplied: a shift below 33 becomes 33 with the sum larger by as many bits, which must not overflow.
 """
 
 from __future__ import annotations
@@ -42,26 +42,25 @@ def unpack_weights(packed: Int8, n: int, k: int) -> Int8:
     return np.ascontiguousarray(packed.transpose(0, 2, 1, 3).reshape(outputs * tile, blocks * lanes)[:n, :k])
 
 
-def rescaling_shape(n: int, lifted: bool, tile: int = WORDS) -> tuple[int, int, int]:
-    return (blocks_of(n, tile) * tile // WORDS, 4 if lifted else 3, WORDS)
+def rescaling_shape(n: int, lifted: bool, tile: int = WORDS) -> tuple[int, int]:
+    return (blocks_of(n, tile) * tile // WORDS, 10 if lifted else 9)
 
 
 def pack_rescaling(bias: Int32, multiplier: Int32, shift: Int8, lifted: bool, tile: int = WORDS) -> Int32:
-    """The vectors above, int32 [n / 4, 3 or 4, 4], zeros where n ends inside a tile. `shift`s are 33 or more unless
+    """The words above, int32 [n / 4, 9 or 10], zeros where n ends inside a tile. `shift`s are 33 or more unless
     `lifted`."""
-    amount = shift.astype(np.int32)
-    lift = np.maximum(LEAST_SHIFT - amount, 0)
-    rows = [bias, multiplier, 32 - amount - lift, lift][: 4 if lifted else 3]
-    shape = rescaling_shape(bias.size, lifted, tile)
-    padded = [np.pad(row, (0, shape[0] * WORDS - bias.size)).reshape(-1, WORDS) for row in rows]
-    return np.ascontiguousarray(np.stack(padded, axis=1), np.int32)
+    lift = np.maximum(LEAST_SHIFT - shift, 0)
+    room = rescaling_shape(bias.size, lifted, tile)[0] * WORDS
+    columns = [bias, multiplier, (32 - shift - lift).astype(np.int8), lift.astype(np.int8)][: 4 if lifted else 3]
+    words = [np.pad(column, (0, room - bias.size)).reshape(-1, WORDS).view(np.int32) for column in columns]
+    return np.concatenate(words, axis=1)
 
 
 def unpack_rescaling(packed: Int32, n: int) -> tuple[Int32, Int32, Int8]:
     """bias, multiplier and shift of `n` outputs."""
-    rows = packed.transpose(1, 0, 2).reshape(packed.shape[1], -1)[:, :n]
-    lift = rows[3] if len(rows) == 4 else 0
-    return rows[0], rows[1], (32 - rows[2] - lift).astype(np.int8)
+    right, left = (np.ascontiguousarray(packed[:, word : word + 1]).view(np.int8).reshape(-1) for word in (8, 9))
+    shift = 32 - right - (left if left.size else 0)
+    return packed[:, :4].reshape(-1)[:n], packed[:, 4:8].reshape(-1)[:n], shift[:n].astype(np.int8)
 
 
 def needs_lift(w: Int8, bias: Int32, shift: Int8) -> bool | str:

@@ -31,6 +31,8 @@ Rule = Callable[[Call, Target], Special | str]
 # Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins.
 RULES = (
     "conv_mve",
+    "gemm_mve",
+    "depthwise_mve",
     "depthwise_dsp",
     "gemm_dsp",
     "conv_dsp",

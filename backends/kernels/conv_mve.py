@@ -110,7 +110,7 @@ class ConvMve(Kernel):
             self._second * self.plain.channels_out,
             *x,
             address_of(w[block, 0, 0, 0]),
-            address_of(rescaling[block, 0, 0]),
+            address_of(rescaling[block, 0]),
             self.blocks,
             count,
             output.zero_point,

@@ -90,7 +90,7 @@ class GemmMve(Kernel):
             address_of(y[row, first]),
             x,
             address_of(w[tile, 0, 0, 0]),
-            address_of(rescaling[tile * 2, 0, 0]),
+            address_of(rescaling[tile * 2, 0]),
             self.blocks,
             count,
             output.zero_point,
