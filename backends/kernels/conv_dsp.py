@@ -25,7 +25,7 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import packing
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output, scratch
+from bevel.backends.kernel import Array, Kernel, Operand, Role, constant, scratch
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm_dsp import channels_of, packed_operands, shared_output
 from bevel.backends.packing import Channels
@@ -85,13 +85,13 @@ class ConvDsp(Kernel):
         return Tiles(self.plain.channels_out, self.taps, self.strip_words(self.band), self.plain.output, self.apart)
 
     def operands(self) -> tuple[Operand, ...]:
-        x, y, channels = *self.plain.operands()[:: len(self.plain.operands()) - 1], self.plain.channels_out
+        (x,), (y,), channels = self.plain.roles(Role.INPUT), self.plain.roles(Role.OUTPUT), self.plain.channels_out
         rescaling = (constant("multiplier", (channels,), "int32"), constant("shift", (channels,), "int8"))
         return (
-            activation("x", x.shape),
+            x,
             constant("packed", (packing.blocks(channels), packing.block_words(self.taps)), "int32"),
             *(rescaling if self.apart else ()),
-            output("y", y.shape),
+            y,
             scratch("strip", (self.tiles.scratch_words,), "int32"),
         )
 

@@ -20,8 +20,8 @@ from bevel.calib.errors import UserError
 
 MODULES = [module.name for module in pkgutil.iter_modules(kernels.__path__) if module.name.endswith("_dsp")]
 
-# Both compilers, and every core once: what differs between the cores is the compiler's scheduling.
-CORES = [("cortex-m4", "gcc"), ("cortex-m7", "zig"), ("cortex-m33", "zig")]
+# Every core once, with one compiler or the other: what the kernels say in assembly is the same for all.
+CORES = [("cortex-m4", "gcc"), ("cortex-m7", "zig"), ("cortex-m33", "gcc")]
 
 
 def vectors_of(array: Array, seed: int) -> list[Any]:

@@ -199,10 +199,9 @@ BEVEL_ASSEMBLY void bevel_widen_fours_2(int32_t *a, int32_t fours, const int8_t 
                    "lsrs r1, r1, #1\n"
                    "bcc 2f\n" BEVEL_WIDEN_2
                    "cbz r1, 3f\n"
-                   "2:\n"
-                   "1:\n" BEVEL_WIDEN_2 BEVEL_WIDEN_2
+                   "2:\n" BEVEL_WIDEN_2 BEVEL_WIDEN_2
                    "subs r1, r1, #1\n"
-                   "bne 1b\n"
+                   "bne 2b\n"
                    "3:\n"
                    "pop {r4-r7, pc}\n" ::: "memory");
 }

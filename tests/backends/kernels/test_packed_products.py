@@ -27,7 +27,7 @@ from bevel.backends.tiles import HEADER
 from bevel.calib.arithmetic import Output
 
 M4, M0 = load("cortex-m4"), load("cortex-m0plus")
-SHAPES = 40
+SHAPES = 24
 
 
 def conv(**changes: Any) -> Conv:
