@@ -184,7 +184,8 @@ BEVEL_ASSEMBLY void bevel_sums_1x4(const int32_t *a, const int32_t *packed, int3
                    "pop {r4-r11, pc}\n" ::: "memory");
 }
 
-/* Four elements of each of two pixels, in seven instructions: r2, r3 the pixels, r0 where they go, r1 how many fours. */
+/* Four elements of each of two pixels, in seven instructions: r2, r3 the pixels, r0 where they go, r1 how many fours.
+ */
 #define BEVEL_WIDEN_2            \
   "ldr r12, [r2], #4\n"          \
   "ldr lr, [r3], #4\n"           \
