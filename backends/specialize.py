@@ -33,6 +33,7 @@ RULES = (
     "conv_mve",
     "gemm_mve",
     "depthwise_mve",
+    "add_mve",
     "depthwise_dsp",
     "gemm_dsp",
     "conv_dsp",

@@ -99,20 +99,19 @@ class ConvMve(Kernel):
     def build(self, name: str) -> Any:
         return self._build_pointwise(name) if self.pointwise else self._build_windows(name)
 
-    def _tile(self, y: Any, first: Any, x: tuple[Any, Any], w: Any, rescaling: Any, block: Any) -> Any:
-        """TIR that computes output channels [4 * block, 4 * block + 4), or what there are of them, of `first` and the pixel after it."""
-        channel, output = block * WORDS, self.plain.output
-        count = min(WORDS, self.plain.channels_out - channel) if isinstance(block, int) else WORDS
+    def _pixels(self, y: Any, first: Any, x: tuple[Any, Any], w: Any, rescaling: Any) -> Any:
+        """TIR that computes all channels of the pixel `first` and the one after it."""
+        plain, output = self.plain, self.plain.output
         return call_extern(
             "int32",
-            "bevel_mve_tile_2x4",
-            address_of(y[first, channel]),
-            self._second * self.plain.channels_out,
+            "bevel_mve_pixels",
+            address_of(y[first, 0]),
+            self._second * plain.channels_out,
             *x,
-            address_of(w[block, 0, 0, 0]),
-            address_of(rescaling[block, 0]),
+            address_of(w[0, 0, 0, 0]),
+            address_of(rescaling[0, 0]),
             self.blocks,
-            count,
+            plain.channels_out,
             output.zero_point,
             output.low,
             output.high,
@@ -120,11 +119,11 @@ class ConvMve(Kernel):
         )
 
     def _build_pointwise(self, name: str) -> Any:
-        plain, tile, next_pixel = self.plain, self._tile, self._second
+        plain, pixels_of, next_pixel = self.plain, self._pixels, self._second
         batch, height, width, channels = plain.operands()[0].shape
         (rows, columns), (down, right), channels_out = plain.positions, plain.strides, plain.channels_out
-        (tiles, blocks, _, _), scale_shape = (operand.shape for operand in self.operands()[1:3])
-        pixels, whole = batch * rows * columns, channels_out // WORDS
+        w_shape, scale_shape = (operand.shape for operand in self.operands()[1:3])
+        pixels = batch * rows * columns
 
         def pixel(x: Any, index: Any) -> Any:
             place = index // (rows * columns), index // columns % rows * down, index % columns * right
@@ -133,7 +132,7 @@ class ConvMve(Kernel):
         @T.prim_func(s_tir=True)
         def conv_mve(
             X: T.Buffer((batch, height, width, channels), "int8"),
-            W: T.Buffer((tiles, blocks, WORDS, LANES), "int8"),
+            W: T.Buffer(w_shape, "int8"),
             R: T.Buffer(scale_shape, "int32"),
             Y: T.Buffer((pixels, channels_out), "int8"),
         ):
@@ -141,20 +140,22 @@ class ConvMve(Kernel):
             for pair in T.serial(blocks_of(pixels, PIXELS)):
                 first = T.meta_var(first_pixel(pair, pixels))
                 x = T.meta_var((pixel(X, first), pixel(X, first + next_pixel)))
-                for block in T.serial(whole):
-                    T.evaluate(tile(Y, first, x, W, R, block))
-                if whole < tiles:
-                    T.evaluate(tile(Y, first, x, W, R, whole))
+                T.evaluate(pixels_of(Y, first, x, W, R))
 
         return conv_mve
 
     def _build_windows(self, name: str) -> Any:
-        plain, tile, next_pixel = self.plain, self._tile, self._second
+        plain, pixels_of, next_pixel = self.plain, self._pixels, self._second
         batch, height, width, channels = plain.operands()[0].shape
         (rows, columns), (down, right), channels_out = plain.positions, plain.strides, plain.channels_out
         (kh, kw), row_step, (top, left, bottom, right_of) = plain.kernel, plain.dilations[0], plain.pads
-        (tiles, blocks, _, _), scale_shape = (operand.shape for operand in self.operands()[1:3])
-        pixels, whole, zero, row_bytes = batch * rows * columns, channels_out // WORDS, plain.x_zero_point, kw * channels
+        w_shape, scale_shape = (operand.shape for operand in self.operands()[1:3])
+        window_bytes, pixels, zero, row_bytes = (
+            self.blocks * LANES,
+            batch * rows * columns,
+            plain.x_zero_point,
+            kw * channels,
+        )
 
         def window_row(x: Any, windows: Any, which: Any, index: Any, i: Any) -> Any:
             row = index // columns % rows * down + i * row_step - top
@@ -176,10 +177,10 @@ class ConvMve(Kernel):
         @T.prim_func(s_tir=True)
         def conv_mve(
             X: T.Buffer((batch, height, width, channels), "int8"),
-            W: T.Buffer((tiles, blocks, WORDS, LANES), "int8"),
+            W: T.Buffer(w_shape, "int8"),
             R: T.Buffer(scale_shape, "int32"),
             Y: T.Buffer((pixels, channels_out), "int8"),
-            C: T.Buffer((PIXELS, blocks * LANES), "int8"),
+            C: T.Buffer((PIXELS, window_bytes), "int8"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             for pair in T.serial(blocks_of(pixels, PIXELS)):
@@ -187,10 +188,7 @@ class ConvMve(Kernel):
                 for which, i in T.grid(PIXELS, kh):
                     T.evaluate(window_row(X, C, which, first + which * next_pixel, i))
                 x = T.meta_var((address_of(C[0, 0]), address_of(C[1, 0])))
-                for block in T.serial(whole):
-                    T.evaluate(tile(Y, first, x, W, R, block))
-                if whole < tiles:
-                    T.evaluate(tile(Y, first, x, W, R, whole))
+                T.evaluate(pixels_of(Y, first, x, W, R))
 
         return conv_mve
 

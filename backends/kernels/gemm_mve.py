@@ -80,19 +80,18 @@ class GemmMve(Kernel):
     def build(self, name: str) -> Any:
         return self._build_in_place(name) if self.in_vectors else self._build_copied(name)
 
-    def _tile(self, y: Any, row: Any, x: Any, w: Any, rescaling: Any, tile: Any) -> Any:
-        """TIR that computes outputs [8 * tile, 8 * tile + 8), or what there are of them, of one row."""
-        first, output = tile * TILE, self.plain.output
-        count = min(TILE, self.plain.n - first) if isinstance(tile, int) else TILE
+    def _row(self, y: Any, row: Any, x: Any, w: Any, rescaling: Any) -> Any:
+        """TIR that computes one row."""
+        plain, output = self.plain, self.plain.output
         return call_extern(
             "int32",
-            "bevel_mve_tile_1x8",
-            address_of(y[row, first]),
+            "bevel_mve_row",
+            address_of(y[row, 0]),
             x,
-            address_of(w[tile, 0, 0, 0]),
-            address_of(rescaling[tile * 2, 0]),
+            address_of(w[0, 0, 0, 0]),
+            address_of(rescaling[0, 0]),
             self.blocks,
-            count,
+            plain.n,
             output.zero_point,
             output.low,
             output.high,
@@ -100,9 +99,8 @@ class GemmMve(Kernel):
         )
 
     def _build_in_place(self, name: str) -> Any:
-        rows, k, n, tile_of = self.plain.rows, self.plain.k, self.plain.n, self._tile
+        rows, k, n, row_of = self.plain.rows, self.plain.k, self.plain.n, self._row
         w_shape, scale_shape = (operand.shape for operand in self.operands()[1:3])
-        whole = n // TILE
 
         @T.prim_func(s_tir=True)
         def gemm_mve(
@@ -113,17 +111,14 @@ class GemmMve(Kernel):
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             for row in T.serial(rows):
-                for tile in T.serial(whole):
-                    T.evaluate(tile_of(Y, row, address_of(X[row, 0]), W, R, tile))
-                if whole * TILE < n:
-                    T.evaluate(tile_of(Y, row, address_of(X[row, 0]), W, R, whole))
+                T.evaluate(row_of(Y, row, address_of(X[row, 0]), W, R))
 
         return gemm_mve
 
     def _build_copied(self, name: str) -> Any:
-        rows, k, n, tile_of = self.plain.rows, self.plain.k, self.plain.n, self._tile
+        rows, k, n, row_of = self.plain.rows, self.plain.k, self.plain.n, self._row
         w_shape, scale_shape = (operand.shape for operand in self.operands()[1:3])
-        whole, room = n // TILE, self.blocks * LANES
+        room = self.blocks * LANES
 
         @T.prim_func(s_tir=True)
         def gemm_mve(
@@ -136,10 +131,7 @@ class GemmMve(Kernel):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             for row in T.serial(rows):
                 T.evaluate(call_extern("int32", "bevel_mve_copy", address_of(C[0]), address_of(X[row, 0]), k))
-                for tile in T.serial(whole):
-                    T.evaluate(tile_of(Y, row, address_of(C[0]), W, R, tile))
-                if whole * TILE < n:
-                    T.evaluate(tile_of(Y, row, address_of(C[0]), W, R, whole))
+                T.evaluate(row_of(Y, row, address_of(C[0]), W, R))
 
         return gemm_mve
 

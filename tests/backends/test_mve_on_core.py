@@ -15,7 +15,7 @@ from bevel.backends.kernel import Array, Kernel, Role
 from bevel.backends.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 
-MODULES = ("conv_mve", "gemm_mve", "depthwise_mve")
+MODULES = ("add_mve", "conv_mve", "depthwise_mve", "gemm_mve")
 SEEDS = 3
 
 

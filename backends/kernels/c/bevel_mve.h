@@ -26,6 +26,9 @@
  * below 33, four bytes of a shift to the left that comes first. */
 #define BEVEL_RESCALING(lifted) ((lifted) ? 10 : 9)
 
+/* Before a loop that would only become larger, not faster, by unrolling. */
+#define BEVEL_ROLLED _Pragma("GCC unroll 1")
+
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
 
 #include <arm_mve.h>
@@ -42,11 +45,15 @@ BEVEL_INLINE int32x4_t bevel_mve_clamp(int16x8_t wide, int zero_point, int low, 
   if (zero_point != 0) wide = vqaddq_n_s16(wide, (int16_t)zero_point);
   if (low > -128) wide = vmaxq_s16(wide, vdupq_n_s16((int16_t)low));
   if (high < 127) wide = vminq_s16(wide, vdupq_n_s16((int16_t)high));
-  return vreinterpretq_s32_s8(vqmovnbq_s16(vreinterpretq_s8_s16(wide), wide));
+  __asm__("vqmovnb.s16 %q0, %q0" : "+w"(wide));
+  return vreinterpretq_s32_s16(wide);
 }
 
-/* Four words as int16 in the even elements; the odd ones are anything. */
-BEVEL_INLINE int16x8_t bevel_mve_narrow(int32x4_t wide) { return vqmovnbq_s32(vreinterpretq_s16_s32(wide), wide); }
+/* Four words as int16 in the even elements; the odd ones are anything. In place, where intrinsics would copy first. */
+BEVEL_INLINE int16x8_t bevel_mve_narrow(int32x4_t wide) {
+  __asm__("vqmovnb.s32 %q0, %q0" : "+w"(wide));
+  return vreinterpretq_s16_s32(wide);
+}
 
 /* The lower bytes of the first `count` words. */
 BEVEL_INLINE void bevel_mve_store(int8_t *y, int32x4_t bytes, int count) {
@@ -110,10 +117,9 @@ BEVEL_INLINE void bevel_mve_store(int8_t *y, int32x4_t bytes, int count) {
     BEVEL_ASM_LOOP(TILE("vmladav.s8") TILE("vmladava.s8") TILE("vmladava.s8") TILE("vmladava.s8"), \
                    TILE("vmladava.s8"))
 
-/* y, and y + step: `count` of four neighbouring channels of two pixels. x0, x1: 16 * blocks bytes; w: int8
- * [blocks, 4, 16]. */
-BEVEL_INLINE void bevel_mve_tile_2x4(int8_t *y, int step, const int8_t *x0, const int8_t *x1, const int8_t *w,
-                                     const int32_t *rescaling, int blocks, int count, BEVEL_OUTPUT) {
+/* `count` of four channels of two pixels, at y and y + step. Returns where the next four channels' weights are. */
+BEVEL_INLINE const int8_t *bevel_mve_tile_2x4(int8_t *y, int step, const int8_t *x0, const int8_t *x1, const int8_t *w,
+                                              const int32_t *rescaling, int blocks, int count, BEVEL_OUTPUT) {
   BEVEL_DOT(BEVEL_2X4);
   first = bevel_mve_rescale(first, rescaling, lifted);
   second = bevel_mve_rescale(second, rescaling, lifted);
@@ -121,11 +127,23 @@ BEVEL_INLINE void bevel_mve_tile_2x4(int8_t *y, int step, const int8_t *x0, cons
   const int32x4_t bytes = bevel_mve_clamp(both, zero_point, low, high);
   bevel_mve_store(y, bytes, count);
   bevel_mve_store(y + step, vshrq_n_s32(bytes, 16), count);
+  return w;
 }
 
-/* y: `count` of eight neighbouring elements. x0: 16 * blocks bytes; w: int8 [blocks, 8, 16]; rescaling: two of four. */
-BEVEL_INLINE void bevel_mve_tile_1x8(int8_t *y, const int8_t *x0, const int8_t *w, const int32_t *rescaling, int blocks,
-                                     int count, BEVEL_OUTPUT) {
+/* All channels of two pixels, at y and y + step. x0, x1: 16 * blocks bytes; w: int8 [channels / 4, blocks, 4, 16];
+ * rescaling: [channels / 4]. */
+BEVEL_INLINE void bevel_mve_pixels(int8_t *y, int step, const int8_t *x0, const int8_t *x1, const int8_t *w,
+                                   const int32_t *rescaling, int blocks, int channels, BEVEL_OUTPUT) {
+  BEVEL_ROLLED
+  for (int tile = channels / 4; tile > 0; --tile, y += 4, rescaling += BEVEL_RESCALING(lifted)) {
+    w = bevel_mve_tile_2x4(y, step, x0, x1, w, rescaling, blocks, 4, zero_point, low, high, lifted);
+  }
+  if (channels % 4) bevel_mve_tile_2x4(y, step, x0, x1, w, rescaling, blocks, channels % 4, zero_point, low, high, lifted);
+}
+
+/* `count` of eight elements. Returns where the next eight elements' weights are. */
+BEVEL_INLINE const int8_t *bevel_mve_tile_1x8(int8_t *y, const int8_t *x0, const int8_t *w, const int32_t *rescaling,
+                                              int blocks, int count, BEVEL_OUTPUT) {
   const int8_t *x1 = x0;
   BEVEL_DOT(BEVEL_1X8);
   first = bevel_mve_rescale(first, rescaling, lifted);
@@ -134,20 +152,53 @@ BEVEL_INLINE void bevel_mve_tile_1x8(int8_t *y, const int8_t *x0, const int8_t *
   const int32x4_t bytes = bevel_mve_clamp(both, zero_point, low, high);
   bevel_mve_store(y, bytes, count);
   if (count > 4) bevel_mve_store(y + 4, vshrq_n_s32(bytes, 16), count - 4);
+  return w;
+}
+
+/* `count` elements. x: 16 * blocks bytes; w: int8 [count / 8, blocks, 8, 16]; rescaling: [count / 8, 2]. */
+BEVEL_INLINE void bevel_mve_row(int8_t *y, const int8_t *x, const int8_t *w, const int32_t *rescaling, int blocks,
+                                int count, BEVEL_OUTPUT) {
+  BEVEL_ROLLED
+  for (int tile = count / 8; tile > 0; --tile, y += 8, rescaling += 2 * BEVEL_RESCALING(lifted)) {
+    w = bevel_mve_tile_1x8(y, x, w, rescaling, blocks, 8, zero_point, low, high, lifted);
+  }
+  if (count % 8) bevel_mve_tile_1x8(y, x, w, rescaling, blocks, count % 8, zero_point, low, high, lifted);
 }
 
 BEVEL_INLINE void bevel_mve_fill(void *place, int value, int count) {
   int8_t *to = place;
-  for (; count > 0; count -= 16, to += 16) {
-    vstrbq_p_s8(to, vdupq_n_s8((int8_t)value), vctp8q((uint32_t)count));
-  }
+  BEVEL_ROLLED
+  for (; count >= 16; count -= 16, to += 16) vstrbq_s8(to, vdupq_n_s8((int8_t)value));
+  if (count > 0) vstrbq_p_s8(to, vdupq_n_s8((int8_t)value), vctp8q((uint32_t)count));
 }
 
 BEVEL_INLINE void bevel_mve_copy(int8_t *to, const int8_t *from, int count) {
+#pragma GCC unroll 4
   for (; count >= 16; count -= 16, to += 16, from += 16) vstrbq_s8(to, vldrbq_s8(from));
   if (count > 0) {
     const mve_pred16_t some = vctp8q((uint32_t)count);
     vstrbq_p_s8(to, vldrbq_z_s8(from, some), some);
+  }
+}
+
+/* a * a_multiplier + b * b_multiplier + offset, shifted right, of four elements. */
+BEVEL_INLINE int32x4_t bevel_mve_weighted(const int8_t *a, const int8_t *b, int32_t a_multiplier, int32_t b_multiplier,
+                                          int32_t offset, int shift) {
+  int32x4_t sums = vmulq_n_s32(vldrbq_s32(a), a_multiplier);
+  sums = vaddq_n_s32(vmlaq_n_s32(sums, vldrbq_s32(b), b_multiplier), offset);
+  return vshlq_r_s32(sums, -shift);
+}
+
+/* Adds `count` elements, a multiple of 8. y may be a. */
+BEVEL_INLINE void bevel_mve_add(int8_t *y, const int8_t *a, const int8_t *b, int count, int32_t a_multiplier,
+                                int32_t b_multiplier, int32_t offset, int shift, int zero_point, int low, int high) {
+  BEVEL_ROLLED
+  for (int blocks = count / 8; blocks > 0; --blocks, y += 8, a += 8, b += 8) {
+    const int32x4_t first = bevel_mve_weighted(a, b, a_multiplier, b_multiplier, offset, shift);
+    const int32x4_t second = bevel_mve_weighted(a + 4, b + 4, a_multiplier, b_multiplier, offset, shift);
+    const int32x4_t bytes = bevel_mve_clamp(vqmovntq_s32(bevel_mve_narrow(first), second), zero_point, low, high);
+    vstrbq_s32(y, bytes);
+    vstrbq_s32(y + 4, vshrq_n_s32(bytes, 16));
   }
 }
 
@@ -172,16 +223,18 @@ BEVEL_INLINE void bevel_mve_interleave(void *rows, const int8_t *r0, const int8_
                      :
                      : "q0", "q1", "q2", "q3", "memory");
   }
+  BEVEL_ROLLED
   for (int i = 0; i < count % 16; ++i, to += 4) to[0] = r0[i], to[1] = r1[i], to[2] = r2[i], to[3] = r3[i];
 }
 
 /* The bytes of row `j` of such four. */
 BEVEL_INLINE void bevel_mve_fill_row(void *rows, int j, int value, int count) {
   int8_t *to = (int8_t *)rows + j;
-  const uint32x4_t places = vidupq_n_u32(0, 4);
-  for (; count > 0; count -= 4, to += 16) {
-    vstrbq_scatter_offset_p_s32(to, places, vdupq_n_s32(value), vctp32q((uint32_t)count));
-  }
+  const uint8x16_t places = vidupq_n_u8(0, 4);
+  BEVEL_ROLLED
+  for (; count >= 16; count -= 16, to += 64) vstrbq_scatter_offset_s8(to, places, vdupq_n_s8((int8_t)value));
+  BEVEL_ROLLED
+  for (; count > 0; --count, to += 4) *to = (int8_t)value;
 }
 
 /* The weights of one channel, where `lanes` is below 255: from w + lanes. */
@@ -222,7 +275,7 @@ BEVEL_INLINE void bevel_mve_depthwise_2x2(int8_t *y, const void *rows, const int
   const int8x16_t w11 = vreinterpretq_s8_u32(vshlq_n_u32(vreinterpretq_u32_s8(w01), 8));
   const uint32x4_t across = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)(4 * channels));
   const uint32x4_t places = {0, (uint32_t)channels, (uint32_t)(columns * channels), (uint32_t)((columns + 1) * channels)};
-#pragma GCC unroll 1
+  BEVEL_ROLLED
   for (int x = 0; x < columns; x += 2) {
     const int32_t back = x + 2 > columns ? channels : 0; /* an odd last column comes with the one before it */
     const int8x16_t window = BEVEL_GATHER(t - 4 * back, across);
@@ -244,7 +297,7 @@ BEVEL_INLINE void bevel_mve_depthwise_1x4(int8_t *y, const void *rows, const int
   const uint32x4_t across = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)(4 * channels * dilation));
   const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)channels);
   const int step = 4 * channels * stride;
-#pragma GCC unroll 1
+  BEVEL_ROLLED
   for (int x = 0; x < columns; x += 4) {
     const int32x4_t sums = bevel_mve_vector(vmladavq_s8(BEVEL_GATHER(t, across), taps),
                                             vmladavq_s8(BEVEL_GATHER(t + step, across), taps),
@@ -282,20 +335,23 @@ BEVEL_INLINE int32_t bevel_mve_dot(const int8_t *x, const int8_t *w, int blocks,
   return sum;
 }
 
-BEVEL_INLINE void bevel_mve_tile_2x4(int8_t *y, int step, const int8_t *x0, const int8_t *x1, const int8_t *w,
-                                     const int32_t *rescaling, int blocks, int count, BEVEL_OUTPUT) {
-  for (int c = 0; c < count; ++c) {
-    const int32_t first = bevel_mve_dot(x0, w + 16 * c, blocks, 64), second = bevel_mve_dot(x1, w + 16 * c, blocks, 64);
-    y[c] = bevel_mve_requantize(first, rescaling, c, zero_point, low, high, lifted);
-    y[step + c] = bevel_mve_requantize(second, rescaling, c, zero_point, low, high, lifted);
+BEVEL_INLINE void bevel_mve_pixels(int8_t *y, int step, const int8_t *x0, const int8_t *x1, const int8_t *w,
+                                   const int32_t *rescaling, int blocks, int channels, BEVEL_OUTPUT) {
+  for (int c = 0; c < channels; ++c) {
+    const int8_t *const own = w + c / 4 * blocks * 64 + c % 4 * 16;
+    const int32_t *const scale = rescaling + c / 4 * BEVEL_RESCALING(lifted);
+    const int32_t first = bevel_mve_dot(x0, own, blocks, 64), second = bevel_mve_dot(x1, own, blocks, 64);
+    y[c] = bevel_mve_requantize(first, scale, c % 4, zero_point, low, high, lifted);
+    y[step + c] = bevel_mve_requantize(second, scale, c % 4, zero_point, low, high, lifted);
   }
 }
 
-BEVEL_INLINE void bevel_mve_tile_1x8(int8_t *y, const int8_t *x0, const int8_t *w, const int32_t *rescaling, int blocks,
-                                     int count, BEVEL_OUTPUT) {
+BEVEL_INLINE void bevel_mve_row(int8_t *y, const int8_t *x, const int8_t *w, const int32_t *rescaling, int blocks,
+                                int count, BEVEL_OUTPUT) {
   for (int c = 0; c < count; ++c) {
     const int32_t *own = rescaling + c / 4 * BEVEL_RESCALING(lifted);
-    y[c] = bevel_mve_requantize(bevel_mve_dot(x0, w + 16 * c, blocks, 128), own, c % 4, zero_point, low, high, lifted);
+    const int32_t sum = bevel_mve_dot(x, w + c / 8 * blocks * 128 + c % 8 * 16, blocks, 128);
+    y[c] = bevel_mve_requantize(sum, own, c % 4, zero_point, low, high, lifted);
   }
 }
 
@@ -317,6 +373,14 @@ BEVEL_INLINE void bevel_mve_interleave(void *rows, const int8_t *r0, const int8_
 BEVEL_INLINE void bevel_mve_fill_row(void *rows, int j, int value, int count) {
   int8_t *to = (int8_t *)rows + j;
   for (int i = 0; i < count; ++i) to[4 * i] = (int8_t)value;
+}
+
+BEVEL_INLINE void bevel_mve_add(int8_t *y, const int8_t *a, const int8_t *b, int count, int32_t a_multiplier,
+                                int32_t b_multiplier, int32_t offset, int shift, int zero_point, int low, int high) {
+  for (int i = 0; i < count; ++i) {
+    const int32_t moved = zero_point + ((a[i] * a_multiplier + b[i] * b_multiplier + offset) >> shift);
+    y[i] = (int8_t)(moved < low ? low : moved > high ? high : moved);
+  }
 }
 
 /* One output: the taps of a window that starts at t, in row `row` of the four that take turns there. */
