@@ -10,7 +10,7 @@ from bevel.tools import manifest
 from bevel.tools.bench.subjects import Subject
 from bevel.tools.compile import compile_model
 from bevel.tools.options import Options
-from bevel.tools.report import Report
+from bevel.tools.report import Estimate, Report
 from bevel.tools.stages import Stages
 
 
@@ -31,6 +31,16 @@ class Cell:
     mismatches: int
     device: str  # what counted, with its version
     compiler: str
+    estimate: Estimate | None = None  # never measured
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is the same for all cells. `tune` and its database as for `optimize`."""
+
+    samples: int = 100  # at most so many tell the accuracy
+    tune: int | None = None
+    tune_database: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -42,15 +52,17 @@ class Refusal:
     reason: str
 
 
-def run_cell(subject: Subject, core: str, folder: Path, samples: int, stages: Stages) -> Cell | Refusal:
-    """Build and measure in `folder`, which must not exist yet; at most `samples` samples tell the accuracy."""
+def run_cell(subject: Subject, core: str, folder: Path, setup: Setup, stages: Stages) -> Cell | Refusal:
+    """Build and measure in `folder`, which must not exist yet."""
     options = Options(
         model=subject.model,
         target=core,
         output=folder,
         calib=subject.calib,
         eval=subject.evaluation,
-        eval_samples=samples,
+        eval_samples=setup.samples,
+        tune=setup.tune,
+        tune_database=setup.tune_database,
         inputs="quantized",
         outputs="quantized",
     )
@@ -77,4 +89,5 @@ def cell(model: str, core: str, told: Report, folder: Path) -> Cell:
         mismatches=told.measurement.mismatches,
         device=told.device.tool,
         compiler=manifest.read(folder).tools["compiler"],
+        estimate=told.measurement.estimate,
     )

@@ -20,6 +20,8 @@ def group() -> None:
 @click.option("--cores", metavar="A,B", help="Targets; default: cortex-m4, -m7 and -m55 as far as they run here.")
 @click.option("--reference", "compared", type=_PATH, metavar="FILE", help="Another system's numbers, to compare with.")
 @click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="For the accuracy of each.")
+@click.option("--tune", type=click.IntRange(1), metavar="N", help="As for optimize, in every cell.")
+@click.option("--tune-database", type=_PATH, metavar="FILE", help="As for optimize.")
 @click.option("-o", "--output", type=_PATH, metavar="FILE", help="Write all numbers as JSON.")
 def mcu(
     models: Path | None,
@@ -27,13 +29,16 @@ def mcu(
     cores: str | None,
     compared: Path | None,
     samples: int,
+    tune: int | None,
+    tune_database: Path | None,
     output: Path | None,
 ) -> None:
     """Build networks for Cortex-M cores, run them in simulation, and print what one inference costs.
 
     FILE of --reference is JSON: {network: {"macs": N, core: {"instructions": N, "flash_bytes": N, "arena_bytes": N}}}.
     """
+    from bevel.tools.bench.cells import Setup
     from bevel.tools.bench.mcu import show_bench
 
     wanted = tuple(name.strip() for name in cores.split(",")) if cores else ()
-    show_bench(models, only, wanted, compared, samples, output)
+    show_bench(models, only, wanted, compared, Setup(samples, tune, tune_database), output)

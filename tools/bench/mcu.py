@@ -19,7 +19,7 @@ from bevel.backends import target as targets
 from bevel.calib.errors import UserError
 from bevel.tools import bundle, devices
 from bevel.tools.bench import reference, tables
-from bevel.tools.bench.cells import Cell, Refusal, run_cell
+from bevel.tools.bench.cells import Cell, Refusal, Setup, run_cell
 from bevel.tools.bench.reference import Network
 from bevel.tools.bench.subjects import Subject, subjects
 from bevel.tools.quiet import quiet_libraries
@@ -35,7 +35,7 @@ def show_bench(
     only: Sequence[str],
     cores: Sequence[str],
     compared: Path | None,
-    samples: int,
+    setup: Setup,
     output: Path | None,
 ) -> None:
     """Run and print. Exits with 1 where a device computed something else than integer.onnx: a bug of ours."""
@@ -45,11 +45,12 @@ def show_bench(
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     wanted = runnable(cores or DEFAULT_CORES, named=bool(cores), console=console)
     with Bars(Console(stderr=True)) if sys.stderr.isatty() else nullcontext(Silent()) as display:
-        results = run_all(found, wanted, samples, display)
+        results = run_all(found, wanted, setup, display)
     cells = [one for one in results if isinstance(one, Cell)]
     tables.show_cells(console, cells)
     tables.show_refusals(console, [one for one in results if isinstance(one, Refusal)])
     ratios = reference.ratios(cells, networks)
+    tables.show_estimates(console, cells)
     if compared:
         title = f"As a fraction of {compared.name}: below 1 is less"
         tables.show_ratios(console, ratios, reference.means(ratios), title)
@@ -73,13 +74,13 @@ def runnable(cores: Sequence[str], named: bool, console: Console) -> list[str]:
     return found
 
 
-def run_all(found: Sequence[Subject], cores: Sequence[str], samples: int, display: Display) -> list[Cell | Refusal]:
+def run_all(found: Sequence[Subject], cores: Sequence[str], setup: Setup, display: Display) -> list[Cell | Refusal]:
     pairs = list(product(found, cores))
     results = []
     with TemporaryDirectory(prefix="bevel-bench-") as scratch, Stages(display)("bench") as advance:
         for index, (subject, core) in enumerate(pairs):
             advance(index, len(pairs))
-            results.append(run_cell(subject, core, Path(scratch) / f"{index}", samples, Stages()))
+            results.append(run_cell(subject, core, Path(scratch) / f"{index}", setup, Stages()))
     return results
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bevel.tools.bench.cells import Cell, Refusal
 from bevel.tools.bench.reference import Means, Ratio
-from bevel.tools.tables import decibels
+from bevel.tools.tables import decibels, seconds
 
 MEAN = "geometric mean"
 
@@ -25,6 +25,18 @@ def show_cells(console: Console, cells: Sequence[Cell]) -> None:
         quality = "" if cell.sqnr_db is None else decibels(cell.sqnr_db)
         table.add_row(escape(cell.model), cell.core, counted, per, *sizes, quality, f"{cell.mismatches}")
     show(console, "Executed instructions of one inference (not cycles); flash and arena in bytes", table)
+
+
+def show_estimates(console: Console, cells: Sequence[Cell]) -> None:
+    """Cycles that were computed, apart from everything that was counted."""
+    table = numbers("network", "core", right=("cycles", "clock", "time"))
+    for cell in cells:
+        if cell.estimate is not None:
+            clock = f"{cell.estimate.clock_hz / 1e6:.0f} MHz"
+            row = (f"{cell.estimate.cycles:,}", clock, seconds(cell.estimate.latency_s))
+            table.add_row(escape(cell.model), cell.core, *row)
+    if table.row_count:
+        show(console, "Estimates from each core's documents, without wait states: not measured", table)
 
 
 def show_refusals(console: Console, refusals: Sequence[Refusal]) -> None:
