@@ -25,6 +25,7 @@ from bevel.passes.operators.base import DOMAIN, Activation, Array, Match, Operat
 from bevel.passes.operators.clip import Clip
 from bevel.passes.operators.flip_sign import flip_sign
 from bevel.passes.operators.table import rescale, tabulate
+from bevel.passes.prune_channels import PruneConstantChannels
 from bevel.passes.quantizers import is_dequantize, is_quantize, parameters, producer
 from bevel.passes.regions import find_region, is_elementwise
 
@@ -75,8 +76,9 @@ def integerize(
     new.import_domains = [onnx.helper.make_opsetid("", graph.opset), onnx.helper.make_opsetid(DOMAIN, 1)]
     NameNodes()(new)  # a result with two quantizers became two nodes of one name
     new.cleanup().toposort()
+    pruned = PruneConstantChannels()(new)
     share_constants(new)
-    return export(new, made.ports), made.notes
+    return export(new, made.ports), made.notes + pruned.notes
 
 
 # Ports

@@ -1,0 +1,207 @@
+"""Drop channels that always hold the same integer, and add what they contribute to the bias of who reads them.
+
+    sum over all (x - zx) * w + b  ==  sum over the others (x - zx) * w + (b + sum over the constant (v - zx) * w)
+
+A channel is constant where its weights are all zero: networks trained with BatchNorm and weight decay leave many.
+It stays constant through channel-wise operators as long as padding does not show: where padding counts, only channels
+that hold the zero point itself are constant. Exact: every remaining integer is what it was.
+
+The channels kept are rounded up to a multiple of four, which kernels take together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.calib.arithmetic import Output, requantize
+from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.operators.base import DOMAIN, Array
+
+KEPT_TOGETHER = 4
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A product whose output channels reach, through channel-wise nodes alone, the input channels of one reader."""
+
+    source: gs.Node
+    between: tuple[gs.Node, ...]
+    reader: gs.Node
+
+    @property
+    def tensors(self) -> list[gs.Variable]:
+        return [node.outputs[0] for node in (self.source, *self.between)]
+
+
+@dataclass(frozen=True)
+class PruneConstantChannels(Pass):
+    name: ClassVar[str] = "prune-constant-channels"
+
+    def call(self, graph: gs.Graph) -> PassResult:
+        notes = []
+        for chain in list(chains(graph)):
+            values = constant_values(chain)
+            dropped = droppable(chain, values)
+            kept = kept_channels(len(dropped), dropped)
+            if len(kept) == len(dropped):
+                continue
+            drop(chain, values, kept)
+            notes.append(Note(chain.source.name, f"{len(dropped) - len(kept)} of {len(dropped)} channels are constant"))
+        return PassResult(graph, bool(notes), notes)
+
+
+def chains(graph: gs.Graph) -> Iterator[Chain]:
+    """Every chain, readers in execution order: what a reader loses is known before its own readers are asked."""
+    outputs = {tensor.name for tensor in graph.outputs}
+    for reader in graph.nodes:
+        if not is_product(reader):
+            continue
+        between: list[gs.Node] = []
+        tensor = reader.inputs[0]
+        while len(tensor.inputs) == 1 and len(tensor.outputs) == 1 and tensor.name not in outputs:
+            node = tensor.inputs[0]
+            if is_product(node):
+                yield Chain(node, tuple(between[::-1]), reader)
+                break
+            if not is_channelwise(node):
+                break
+            between.append(node)
+            tensor = node.inputs[0]
+
+
+def is_product(node: gs.Node) -> bool:
+    """A convolution over all channels, or a product of matrices of rank 2."""
+    if node.domain != DOMAIN or not all(isinstance(tensor, gs.Constant) for tensor in node.inputs[1:]):
+        return False
+    if node.op == "Conv":
+        return int(node.attrs["group"]) == 1
+    return node.op == "Gemm" and len(node.inputs[0].shape) == 2
+
+
+def is_channelwise(node: gs.Node) -> bool:
+    """Whether channel c of the output depends on channel c of the input alone, the channels being axis 1 of both."""
+    x, y = node.inputs[0], node.outputs[0]
+    if node.op == "Conv" and node.domain == DOMAIN:
+        return int(node.attrs["group"]) == x.shape[1] == y.shape[1]
+    if node.op == "ReduceMean" and node.domain == DOMAIN:
+        axes = [int(axis) for axis in node.inputs[1].values]
+        return min(axes) > 1
+    if node.op == "Reshape" and not node.domain:
+        return bool(list(y.shape[:2]) == list(x.shape[:2]) and prod(y.shape) == prod(x.shape[:2]))
+    return (node.op, node.domain or "") in (("Table", DOMAIN), ("MaxPool", ""), ("Clip", ""))
+
+
+# Which channels are constant
+
+
+def constant_values(chain: Chain) -> Array:
+    """The integer that each channel always holds where the reader reads it; NaN where it varies: [channels]."""
+    weights = np.asarray(chain.source.inputs[1].values)
+    outputs_first = weights if chain.source.op == "Conv" else weights.T
+    zero = ~outputs_first.reshape(len(outputs_first), -1).any(axis=1)
+    values = np.where(zero, stored(chain.source, np.asarray(chain.source.inputs[2].values).ravel()), np.nan)
+    for node in chain.between:
+        values = passed_on(node, values)
+    return values
+
+
+def stored(node: gs.Node, accumulator: Array) -> Array:
+    """What the node stores for one accumulator in each channel."""
+    multiplier, shift = (np.asarray(tensor.values).ravel() for tensor in node.inputs[3:5])
+    return requantize(accumulator, multiplier, shift, output_of(node)).astype(np.float64)
+
+
+def output_of(node: gs.Node) -> Output:
+    return Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"])
+
+
+def passed_on(node: gs.Node, values: Array) -> Array:
+    known = ~np.isnan(values)
+    filled = np.where(known, values, 0).astype(np.int64)
+    match node.op:
+        case "Table":
+            entries = np.asarray(node.inputs[1].values)
+            return np.where(known, entries[filled], np.nan)  # negative integers count from the end, as in Gather
+        case "Clip":
+            low, high = (int(tensor.values) for tensor in node.inputs[1:3])
+            return np.clip(values, low, high)
+        case "ReduceMean":
+            count = prod(node.inputs[0].shape[int(axis)] for axis in node.inputs[1].values)
+            sums = filled * count - int(node.attrs["zero_sum"])
+            multiplier, shift = (np.array(node.attrs[name]) for name in ("multiplier", "shift"))
+            return np.where(known, requantize(sums, multiplier, shift, output_of(node)), np.nan)
+        case "Conv":
+            weights = np.asarray(node.inputs[1].values).astype(np.int64).reshape(len(values), -1)
+            steps = filled - int(node.attrs["x_zero_point"])
+            shows_padding = any(node.attrs["pads"]) & (steps != 0)
+            constant = ~weights.any(axis=1) | (known & ~shows_padding)
+            sums = np.where(known, steps, 0) * weights.sum(axis=1) + np.asarray(node.inputs[2].values).ravel()
+            return np.where(constant, stored(node, sums), np.nan)
+        case _:  # MaxPool, whose padding never wins, and Reshape
+            return values
+
+
+def droppable(chain: Chain, values: Array) -> Array:
+    """The channels whose contribution to the reader is one number: bool [channels]."""
+    constant: Array = ~np.isnan(values)
+    if chain.reader.op == "Conv" and any(chain.reader.attrs["pads"]):
+        constant &= values == int(chain.reader.attrs["x_zero_point"])
+    return constant
+
+
+def kept_channels(channels: int, dropped: Array) -> Array:
+    """Indices of the channels that stay, with as many constant ones as fill the last group."""
+    needed = max(int((~dropped).sum()), 1)
+    wanted = min(-(-needed // KEPT_TOGETHER) * KEPT_TOGETHER, channels)
+    first = np.argsort(dropped, kind="stable")[:wanted]
+    return np.sort(first)
+
+
+# Dropping them
+
+
+def drop(chain: Chain, values: Array, kept: Array) -> None:
+    fold(chain.reader, values, kept)
+    keep_outputs(chain.source, kept)
+    for node in chain.between:
+        if node.op == "Conv":
+            keep_outputs(node, kept)
+            node.attrs["group"] = len(kept)
+        if node.op == "Reshape":
+            shape = np.asarray(node.inputs[1].values).copy()
+            shape[1] = len(kept)
+            node.inputs[1] = gs.Constant(f"{node.name}/kept_shape", shape)
+    for tensor in chain.tensors:
+        tensor.shape = [tensor.shape[0], len(kept), *tensor.shape[2:]]
+
+
+def fold(reader: gs.Node, values: Array, kept: Array) -> None:
+    """Take the channels out of the reader's weights, and their contribution into its bias."""
+    weight, bias = reader.inputs[1:3]
+    codes = np.asarray(weight.values)
+    inputs_first = codes.swapaxes(0, 1) if reader.op == "Conv" else codes
+    gone = np.setdiff1d(np.arange(len(inputs_first)), kept)
+    steps = values[gone].astype(np.int64) - int(reader.attrs["x_zero_point"])
+    taps = inputs_first[gone].astype(np.int64).reshape(len(gone), inputs_first.shape[1], -1).sum(axis=2)
+    added = (steps @ taps).reshape(np.shape(bias.values))
+    remaining = inputs_first[kept].swapaxes(0, 1) if reader.op == "Conv" else inputs_first[kept]
+    reader.inputs[1] = renewed(weight, remaining)
+    reader.inputs[2] = renewed(bias, (np.asarray(bias.values).astype(np.int64) + added).astype(np.int32))
+
+
+def keep_outputs(node: gs.Node, kept: Array) -> None:
+    for index in range(1, 5):
+        tensor = node.inputs[index]
+        values = np.asarray(tensor.values)
+        node.inputs[index] = renewed(tensor, values[:, kept] if node.op == "Gemm" and index == 1 else values[kept])
+
+
+def renewed(tensor: gs.Constant, values: Array) -> gs.Constant:
+    """A constant of its own: the old one may be shared."""
+    return gs.Constant(f"{tensor.name}/kept", np.ascontiguousarray(values))
