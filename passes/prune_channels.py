@@ -88,7 +88,7 @@ def is_channelwise(node: gs.Node) -> bool:
     """Whether channel c of the output depends on channel c of the input alone, the channels being axis 1 of both."""
     x, y = node.inputs[0], node.outputs[0]
     if node.op == "Conv" and node.domain == DOMAIN:
-        return int(node.attrs["group"]) == x.shape[1] == y.shape[1]
+        return bool(int(node.attrs["group"]) == x.shape[1] == y.shape[1])
     if node.op == "ReduceMean" and node.domain == DOMAIN:
         axes = [int(axis) for axis in node.inputs[1].values]
         return min(axes) > 1
