@@ -1,0 +1,84 @@
+"""Every case of every plain kernel, run by a simulated RISC-V core, equals its reference bit for bit."""
+
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bevel.backends.kernels as kernels
+from bevel.backends.build import BuildOptions, build
+from bevel.backends.devices.base import Vectors
+from bevel.backends.devices.unicorn import Unicorn
+from bevel.backends.kernel import Array, Kernel, Role
+from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.target import load
+from bevel.backends.toolchain import for_target
+from bevel.calib.errors import UserError
+
+VECTORS = 4
+PART = 64  # kernels of a program: planning the memory of more takes long
+
+
+def plain_kernels() -> Iterator[tuple[str, Kernel]]:
+    """Names and kernels. One with a C header is for an instruction set that RISC-V does not have."""
+    for module in pkgutil.iter_modules(kernels.__path__):
+        for index, case in enumerate(import_module(f"{kernels.__name__}.{module.name}").cases()):
+            if case.header is None:
+                yield f"{module.name}_{index}", case
+
+
+CASES = list(plain_kernels())
+
+
+def vectors_of(array: Array, rng: np.random.Generator) -> Array:
+    """The kernel's own example, then, for int8, all the least, all the greatest, and a mixture of the two."""
+    if array.dtype != np.int8:
+        return np.stack([array] * VECTORS)
+    ends = np.array([-128, 127], np.int8)
+    return np.stack([array, *(np.full_like(array, end) for end in ends), rng.choice(ends, array.shape)])
+
+
+def program_of(cases: list[tuple[str, Kernel]]) -> tuple[Program, Vectors]:
+    """A program that calls each kernel once, with inputs and an output of its own, and vectors for it."""
+    rng = np.random.default_rng(0)
+    inputs, outputs, calls, arrays = [], [], [], {}
+    for name, kernel in cases:
+        given = iter(kernel.example(rng))
+        constants, names = [], []
+        for operand in kernel.roles(Role.INPUT, Role.CONSTANT):
+            if operand.role is Role.CONSTANT:
+                constants.append(next(given))
+                continue
+            names.append(f"{name}_{operand.name}")
+            inputs.append(Port(names[-1], names[-1], operand.shape, operand.dtype))
+            arrays[names[-1]] = vectors_of(next(given), rng)
+        (result,) = kernel.roles(Role.OUTPUT)
+        outputs.append(Port(name, name, result.shape, result.dtype))
+        calls.append(Call(name, kernel, tuple(names), tuple(constants), name))
+    buffers = {port.buffer: Buffer(port.buffer, port.shape, port.dtype) for port in (*inputs, *outputs)}
+    program = Program("part", tuple(inputs), tuple(outputs), buffers, tuple(calls))
+    results = [program.run({port: several[index] for port, several in arrays.items()}) for index in range(VECTORS)]
+    expected = {port.name: np.stack([result[port.name] for result in results]) for port in outputs}
+    return program, Vectors(arrays, expected)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "zig"])
+def test_a_riscv_core_computes_what_the_references_do(compiler: Any, tmp_path: Path) -> None:
+    target = load("rv32imc").with_memory(ram=4 << 20)
+    if why := Unicorn(target).missing():
+        pytest.skip(why)
+    try:
+        for_target(target, compiler)
+    except UserError as error:
+        pytest.skip(str(error))
+    for first in range(0, len(CASES), PART):
+        program, vectors = program_of(CASES[first : first + PART])
+        folder = tmp_path / str(first)
+        folder.mkdir()
+        artifact = build(program, target, folder, vectors, BuildOptions(compiler=compiler))
+        measurement = Unicorn(target, timeout_s=120).measure(artifact, vectors)
+        assert (measurement.mismatches, measurement.first_mismatch) == (0, None)
