@@ -51,7 +51,8 @@ def pack_rescaling(bias: Int32, multiplier: Int32, shift: Int8, lifted: bool, ti
     `lifted`."""
     lift = np.maximum(LEAST_SHIFT - shift, 0)
     room = rescaling_shape(bias.size, lifted, tile)[0] * WORDS
-    columns = [bias, multiplier, (32 - shift - lift).astype(np.int8), lift.astype(np.int8)][: 4 if lifted else 3]
+    right, left = (32 - shift - lift).astype(np.int8), lift.astype(np.int8)
+    columns: list[Array] = [bias, multiplier, right, *([left] if lifted else [])]
     words = [np.pad(column, (0, room - bias.size)).reshape(-1, WORDS).view(np.int32) for column in columns]
     return np.concatenate(words, axis=1)
 
@@ -79,5 +80,5 @@ def without_lift(shift: Int8) -> Int8:
     return np.maximum(shift, LEAST_SHIFT).astype(np.int8)
 
 
-def example_rescaling(bias: Array, multiplier: Array, shift: Array, lifted: bool, tile: int = WORDS) -> Int32:
+def example_rescaling(bias: Int32, multiplier: Int32, shift: Int8, lifted: bool, tile: int = WORDS) -> Int32:
     return pack_rescaling(bias, multiplier, shift if lifted else without_lift(shift), lifted, tile)

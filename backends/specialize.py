@@ -7,6 +7,7 @@ at a call and answers with the kernel and its constants, or with the reason why 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -82,6 +83,10 @@ def rules() -> tuple[Rule, ...]:
     return tuple(import_module(f"bevel.backends.kernels.{name}").specialize for name in RULES)
 
 
+INCLUDED = re.compile(r'^#include "(bevel_\w+\.h)"$', re.MULTILINE)
+
+
 def helper_text(header: str) -> str:
-    """The text of a C header of `backends/kernels/c/`."""
-    return files("bevel.backends.kernels").joinpath("c", header).read_text(encoding="utf-8")
+    """The text of a C header of `backends/kernels/c/`, with those of the same folder that it includes put in place."""
+    text = files("bevel.backends.kernels").joinpath("c", header).read_text(encoding="utf-8")
+    return INCLUDED.sub(lambda match: helper_text(match[1]), text)

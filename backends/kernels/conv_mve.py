@@ -193,9 +193,9 @@ class ConvMve(Kernel):
         return conv_mve
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x, w, *rescaling = self.plain.example(rng)
+        x, w, bias, multiplier, shift = self.plain.example(rng)
         packed = pack_weights(w.reshape(self.plain.channels_out, -1), WORDS)
-        return x, packed, example_rescaling(*rescaling, self.lifted)
+        return x, packed, example_rescaling(bias, multiplier, shift, self.lifted)
 
 
 def first_pixel(pair: Any, pixels: int) -> Any:

@@ -71,7 +71,7 @@ class DepthwiseMve(Kernel):
 
     @property
     def header(self) -> str:
-        return "bevel_mve.h"
+        return "bevel_mve_depthwise.h"
 
     def operands(self) -> tuple[Operand, ...]:
         *given, y = self.plain.operands()
@@ -204,6 +204,6 @@ def cases() -> Iterable[DepthwiseMve]:
     yield DepthwiseMve(replace(strided, height=12, width=18), lifted=False)
     yield DepthwiseMve(replace(strided, kernel=(4, 4), dilations=(2, 3), height=9, width=11), lifted=False)
     yield DepthwiseMve(replace(plain, height=1, width=9, kernel=(1, 3), pads=(0, 1, 0, 1)), lifted=True)
-    odd = {"channels_in": 3, "channels_out": 3, "groups": 3}
-    yield DepthwiseMve(replace(plain, **odd, kernel=(4, 2), strides=(3, 1), pads=(2, 1, 1, 0)), lifted=True)
-    yield DepthwiseMve(replace(plain, **odd, height=3, width=3, strides=(2, 2)), lifted=False)
+    odd = replace(plain, channels_in=3, channels_out=3, groups=3)
+    yield DepthwiseMve(replace(odd, kernel=(4, 2), strides=(3, 1), pads=(2, 1, 1, 0)), lifted=True)
+    yield DepthwiseMve(replace(odd, height=3, width=3, strides=(2, 2)), lifted=False)

@@ -136,8 +136,8 @@ class GemmMve(Kernel):
         return gemm_mve
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x, w, *rescaling = self.plain.example(rng)
-        return x, pack_weights(w, TILE), example_rescaling(*rescaling, self.lifted, TILE)
+        x, w, bias, multiplier, shift = self.plain.example(rng)
+        return x, pack_weights(w, TILE), example_rescaling(bias, multiplier, shift, self.lifted, TILE)
 
 
 def specialize(call: Call, target: Target) -> Special | str:
