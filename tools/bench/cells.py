@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bevel.calib.errors import UserError
 from bevel.tools import manifest
+from bevel.tools.bench.macs import network_macs
 from bevel.tools.bench.subjects import Subject
 from bevel.tools.compile import compile_model
 from bevel.tools.options import Options
@@ -21,7 +22,8 @@ class Cell:
     model: str
     core: str
     instructions: int | None
-    macs: int
+    macs: int  # as built: what is pruned away is not among them
+    network_macs: int  # of the float model
     flash_bytes: int
     weights_bytes: int
     arena_bytes: int
@@ -70,16 +72,17 @@ def run_cell(subject: Subject, core: str, folder: Path, setup: Setup, stages: St
         told = compile_model(options, stages)
     except UserError as error:
         return Refusal(subject.name, core, str(error))
-    return cell(subject.name, core, told, folder)
+    return cell(subject, core, told, folder)
 
 
-def cell(model: str, core: str, told: Report, folder: Path) -> Cell:
+def cell(subject: Subject, core: str, told: Report, folder: Path) -> Cell:
     assert told.measurement is not None and told.device is not None
     return Cell(
-        model=model,
+        model=subject.name,
         core=core,
         instructions=told.measurement.instructions,
         macs=sum(kernel.macs for kernel in told.measurement.per_kernel),
+        network_macs=network_macs(subject.model),
         flash_bytes=told.size.flash_bytes,
         weights_bytes=told.size.weights_bytes,
         arena_bytes=told.size.arena_bytes,

@@ -54,6 +54,7 @@ def show_bench(
     if compared:
         title = f"As a fraction of {compared.name}: below 1 is less"
         tables.show_ratios(console, ratios, reference.means(ratios), title)
+        tables.show_unmatched(console, reference.unmatched(cells, networks))
     if output:
         output.write_text(json.dumps(to_json(results, networks), indent=2, allow_nan=False) + "\n")
     if any(cell.mismatches for cell in cells):

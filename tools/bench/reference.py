@@ -8,7 +8,7 @@ The file is JSON, sizes in bytes, instructions of one inference:
 
 Other keys are left alone. `best_instructions` is the lowest count over all builds that were tried, and is what we
 compare with where it is given. A network is found by its name, else as the only one with as many multiplications as
-ours: the same network has other names in other formats.
+ours has before anything is pruned: the same network has other names in other formats.
 """
 
 from __future__ import annotations
@@ -91,9 +91,15 @@ def ratios(cells: Iterable[Cell], networks: Sequence[Network]) -> list[Ratio]:
     ]
 
 
+def unmatched(cells: Iterable[Cell], networks: Sequence[Network]) -> list[Cell]:
+    """The cells that there is nothing to compare with, or that have no count to compare."""
+    known = {(one.model, one.core) for one in ratios(cells, networks) if one.instructions is not None}
+    return [cell for cell in cells if (cell.model, cell.core) not in known]
+
+
 def match(cell: Cell, networks: Sequence[Network]) -> Network | None:
     named = [one for one in networks if one.name == cell.model]
-    as_large = [one for one in networks if one.macs == cell.macs]
+    as_large = [one for one in networks if one.macs == cell.network_macs]
     found = named or as_large
     return found[0] if len(found) == 1 else None
 

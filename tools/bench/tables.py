@@ -56,6 +56,13 @@ def show_ratios(console: Console, ratios: Sequence[Ratio], means: Sequence[Means
     show(console, title, table)
 
 
+def show_unmatched(console: Console, cells: Sequence[Cell]) -> None:
+    """A mean over fewer networks must say so."""
+    for cell in cells:
+        text = f"{cell.model} on {cell.core} is in no mean of instructions: nothing to compare, or a wrong output"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def numbers(*left: str, right: Sequence[str]) -> Table:
     table = Table()
     for name in left:

@@ -12,7 +12,7 @@ from bevel.calib.errors import UserError
 from bevel.tools.bench import reference
 from bevel.tools.bench.cells import Cell
 
-OURS = Cell("net", "cortex-m4", 500, 1000, 300, 200, 50, 80, 40.0, 8, 0, "unicorn", "gcc")
+OURS = Cell("net", "cortex-m4", 500, 900, 1000, 300, 200, 50, 80, 40.0, 8, 0, "unicorn", "gcc")
 THEIRS = {
     "net": {"macs": 1, "cortex-m4": {"instructions": 2000, "best_instructions": 1000, "flash_bytes": 600}},
     "other": {"macs": 1000, "weights": 7, "cortex-m4": {"instructions": 4000, "arena_bytes": 25}},
@@ -36,7 +36,7 @@ def test_a_network_of_another_name_is_known_by_its_multiplications(networks: tup
 
 
 def test_cores_and_networks_that_the_reference_lacks_have_no_ratio(networks: tuple[reference.Network, ...]) -> None:
-    strangers = [replace(OURS, core="cortex-m7"), replace(OURS, model="renamed", macs=3)]
+    strangers = [replace(OURS, core="cortex-m7"), replace(OURS, model="renamed", network_macs=3)]
     assert reference.ratios(strangers, networks) == []
 
 
@@ -48,6 +48,7 @@ def test_two_networks_of_equal_work_are_not_guessed_between(networks: tuple[refe
 def test_wrong_outputs_have_no_ratio_of_instructions(networks: tuple[reference.Network, ...]) -> None:
     wrong = replace(OURS, instructions=None, mismatches=3)
     assert reference.ratios([wrong], networks)[0].instructions is None
+    assert reference.unmatched([wrong], networks) == [wrong]
 
 
 def test_means_are_geometric_and_a_core_each() -> None:
