@@ -144,11 +144,13 @@ def activation_quant(statistics: Statistics, scheme: Scheme, method: RangeMethod
     """Scale and zero point of a per-tensor activation; `method` defaults to Mse.
 
     Real 0 has a code. A tensor that was always zero gets scale 1: any scale represents it, and this one survives the
-    division (`bevel.calib.observe.always_zero` names such tensors). Raises ValueError for statistics of no value and
-    for schemes that are not per tensor.
+    division (`bevel.calib.observe.always_zero` names such tensors). Raises ValueError for statistics of no value, for
+    schemes that are not per tensor, and for formats other than integers (`bevel.calib.stairs` is about those).
     """
     if not isinstance(scheme.granularity, PerTensor):
         raise ValueError(f"activation statistics give one range, not one for {scheme.granularity}")
+    if scheme.levels is not None:
+        raise ValueError(f"{scheme.format.name} has no interval of equal steps")
     if statistics.count == 0:
         raise ValueError("a tensor of which no value was seen has no range")
     low, high = (method or Mse()).choose(statistics, scheme)
@@ -158,7 +160,7 @@ def activation_quant(statistics: Statistics, scheme: Scheme, method: RangeMethod
 def range_quant(low: float, high: float, scheme: Scheme) -> TensorQuant:
     """The per-tensor quantization that covers [min(low, 0), max(high, 0)], but for the half step that 0 may need."""
     scale, zero_point = parameters(np.array(low), np.array(high), scheme)
-    return TensorQuant(scheme, scale.astype(np.float32), zero_point.astype(scheme.format.dtype))
+    return TensorQuant(scheme, scale.astype(np.float32), zero_point.astype(scheme.dtype))
 
 
 def parameters(low: Reals, high: Reals, scheme: Scheme) -> tuple[Reals, Reals]:

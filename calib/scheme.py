@@ -1,6 +1,7 @@
 """How a tensor is quantized: a format, how many scales there are, and where zero lies.
 
-real = scale * (code - zero_point), computed exactly as ONNX QuantizeLinear and DequantizeLinear compute it.
+real = scale * (code - zero_point), computed exactly as ONNX QuantizeLinear and DequantizeLinear compute it. The codes
+of a format that is no integer format are here its steps (`bevel.calib.levels`): small integers, in int8.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.calib.format import INT8, Codes, IntFormat
+from bevel.calib.format import INT8, Codes, Format, IntFormat
+from bevel.calib.levels import Levels, integer_levels, nearest
 
 Floats = NDArray[np.float32]
 
@@ -52,25 +54,59 @@ class Scheme:
 
     symmetric: the zero point is 0. restricted: codes stay in [-high, high], so that negating a code cannot overflow;
     weights use it. QuantizeLinear saturates to the whole format and cannot restrict, so activations do not use it.
-    Raises ValueError for a restricted scheme that is not symmetric and signed.
+    Raises ValueError for a restricted scheme that is not symmetric and of a signed integer format, and for a format
+    that is no integer format and not symmetric, or whose values are not integer steps within int8.
     """
 
-    format: IntFormat
+    format: Format
     granularity: Granularity = PerTensor()
     symmetric: bool = False
     restricted: bool = False
 
     def __post_init__(self) -> None:
-        if self.restricted and not (self.symmetric and self.format.signed):
+        signed = isinstance(self.format, IntFormat) and self.format.signed
+        if self.restricted and not (self.symmetric and signed):
             raise ValueError(f"a restricted scheme is symmetric and signed, which {self} is not")
+        if self.levels is None and not isinstance(self.format, IntFormat):
+            raise ValueError(f"the values of {self.format.name} are not integer steps within int8")
+        if self.levels is not None and not self.symmetric:
+            raise ValueError(f"a scheme of {self.format.name} is symmetric: its steps are denser around zero")
+
+    @property
+    def levels(self) -> Levels | None:
+        """The steps of a format that is no integer format; None where every integer from `low` to `high` is a code."""
+        return None if isinstance(self.format, IntFormat) else integer_levels(self.format)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The numpy type of codes and zero points."""
+        return self.format.dtype if isinstance(self.format, IntFormat) else np.dtype(np.int8)
 
     @property
     def low(self) -> int:
-        return -self.format.high if self.restricted else self.format.low
+        if isinstance(self.format, IntFormat):
+            return -self.format.high if self.restricted else self.format.low
+        return self._steps.steps[0]
 
     @property
     def high(self) -> int:
-        return self.format.high
+        return self.format.high if isinstance(self.format, IntFormat) else self._steps.steps[-1]
+
+    @property
+    def _steps(self) -> Levels:
+        levels = self.levels
+        if levels is None:
+            raise TypeError(f"{self.format.name} has every integer as a step")
+        return levels
+
+    def round(self, quotient: NDArray[Any], zero_point: NDArray[Any] | int = 0) -> NDArray[Any]:
+        """Reals in units of the scale to the nearest code less its zero point, saturating; the type is kept."""
+        if self.levels is not None:
+            steps: NDArray[Any] = nearest(quotient, self.format, self.levels).astype(quotient.dtype)
+            return steps
+        # Saturating before the zero point is added keeps every number exact in float32.
+        rounded: NDArray[Any] = np.clip(np.rint(quotient), self.low - zero_point, self.high - zero_point)
+        return rounded
 
 
 INT8_ACTIVATIONS = Scheme(INT8)
@@ -92,7 +128,7 @@ class TensorQuant:
     def __post_init__(self) -> None:
         if self.scale.dtype != np.float32 or not (np.isfinite(self.scale) & (self.scale > 0)).all():
             raise ValueError(f"scales are finite float32 above 0, not {self.scale}")
-        if self.zero_point.shape != self.scale.shape or self.zero_point.dtype != self.scheme.format.dtype:
+        if self.zero_point.shape != self.scale.shape or self.zero_point.dtype != self.scheme.dtype:
             raise ValueError(
                 f"a zero point for scales {self.scale.shape} of {self.scheme.format.name} cannot be "
                 f"{self.zero_point.dtype} {self.zero_point.shape}"
@@ -115,10 +151,8 @@ class TensorQuant:
         """Codes of the float tensor `x`, as QuantizeLinear: float32 division, half to even, zero point, saturation."""
         scale, zero_point = self._spread(x.shape)
         with np.errstate(over="ignore"):  # an overflowing quotient saturates like any other
-            quotient = np.rint(x.astype(np.float32, copy=False) / scale)
-        # Saturating before the zero point is added keeps every number exact in float32.
-        saturated = np.clip(quotient, self.scheme.low - zero_point, self.scheme.high - zero_point)
-        codes: Codes = (saturated.astype(np.int32) + zero_point).astype(self.scheme.format.dtype)
+            quotient = x.astype(np.float32, copy=False) / scale
+        codes: Codes = (self.scheme.round(quotient, zero_point).astype(np.int32) + zero_point).astype(self.scheme.dtype)
         return codes
 
     def dequantize(self, codes: Codes) -> Floats:

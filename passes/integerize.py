@@ -8,7 +8,6 @@ quantizers of other tools are moved by 128, which changes no result.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,7 +19,9 @@ from bevel.calib.arithmetic import Output
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.passes.canonicalize.name_nodes import NameNodes
-from bevel.passes.operators import OPERATORS, find_operator
+from bevel.passes.export import PORTS, export
+from bevel.passes.fuse_rounding import fuse_rounding, is_rounding
+from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import DOMAIN, Activation, Array, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.clip import Clip
 from bevel.passes.operators.flip_sign import flip_sign
@@ -29,10 +30,11 @@ from bevel.passes.prune_channels import PruneConstantChannels
 from bevel.passes.quantizers import is_dequantize, is_quantize, parameters, producer
 from bevel.passes.regions import find_region, is_elementwise
 
+__all__ = ["PORTS", "Format", "export", "integerize"]
+
 Format = Literal["float", "quantized"]
 
 SHARED_BYTES = 256
-PORTS = "bevel.ports"  # model metadata: {port: [scale, zero_point]} of ports that carry integers
 MOVES = frozenset(["Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Concat", "MaxPool", "Identity"])
 
 
@@ -76,6 +78,7 @@ def integerize(
     new.import_domains = [onnx.helper.make_opsetid("", graph.opset), onnx.helper.make_opsetid(DOMAIN, 1)]
     NameNodes()(new)  # a result with two quantizers became two nodes of one name
     new.cleanup().toposort()
+    fuse_rounding(new)
     pruned = PruneConstantChannels()(new)
     share_constants(new)
     return export(new, made.ports), made.notes + pruned.notes
@@ -327,11 +330,12 @@ def on_integers(node: gs.Node) -> bool:
 
 
 def emit_move(made: Integerizer, node: gs.Node) -> None:
-    """An operator that some other tool put between integers."""
-    if node.op not in MOVES:
+    """A rounding to the codes of a format, or an operator that some other tool put between integers."""
+    if node.op not in MOVES and not is_rounding(node):
         raise UserError(f"node {node.name}: {node.op} of integers cannot be compiled; {', '.join(sorted(MOVES))} can")
     inputs = [made.codes.get(tensor.name) or signed_constant(tensor) for tensor in node.inputs]
-    made.nodes.append(gs.Node(node.op, node.name, dict(node.attrs), inputs, [made.codes[node.outputs[0].name]]))
+    outputs = [made.codes[node.outputs[0].name]]
+    made.nodes.append(gs.Node(node.op, node.name, dict(node.attrs), inputs, outputs, domain=node.domain))
 
 
 def signed_constant(tensor: gs.Tensor) -> gs.Tensor:
@@ -349,14 +353,3 @@ def share_constants(graph: gs.Graph) -> None:
             if isinstance(tensor, gs.Constant) and tensor.values.nbytes >= SHARED_BYTES:
                 key = (str(tensor.values.dtype), tensor.values.shape, tensor.values.tobytes())
                 node.inputs[place] = first.setdefault(key, tensor)
-
-
-def export(graph: gs.Graph, ports: dict[str, tuple[float, int]]) -> onnx.ModelProto:
-    """The model with the functions it calls, and what the integers at its ports mean."""
-    model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
-    model.ir_version, model.producer_name, model.producer_version = 10, "bevel", ""
-    used = {node.op for node in graph.nodes if node.domain == DOMAIN}
-    functions = {one.name: one for operator in OPERATORS if (one := operator.function(graph.opset)) is not None}
-    model.functions.extend(functions[name] for name in sorted(used))
-    onnx.helper.set_model_props(model, {PORTS: json.dumps(ports, sort_keys=True)})
-    return model

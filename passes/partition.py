@@ -19,7 +19,7 @@ from bevel.backends.kernels.quantize import Quantize
 from bevel.backends.program import Port, Program
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
-from bevel.passes.integerize import PORTS
+from bevel.passes.export import PORTS
 from bevel.passes.lowering import Lowering, Value, onnx_order
 from bevel.passes.operators import lowering_operator
 from bevel.passes.quantizers import is_dequantize, is_quantize, parameters

@@ -8,6 +8,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+ROUND = "/round"  # how the names of nodes end that round the codes of a tensor to those of a format
+
 
 class Parameters(NamedTuple):
     """Scale and zero point of a Q or DQ node; arrays of shape () or [channels] along `axis`."""

@@ -10,12 +10,14 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends import target as targets
 from bevel.backends.build import BuildOptions, build
+from bevel.calib.errors import UserError
 from bevel.calib.observe import observe
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.integerize import integerize
 from bevel.passes.load import fix_batch, load_model
 from bevel.passes.partition import partition
 from bevel.passes.quantize import QuantizeOptions, export, quantize
+from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.tools import bundle, devices, evaluate, vectors
 from bevel.tools.data import open_data
 from bevel.tools.names import model_name
@@ -28,6 +30,7 @@ from bevel.tools.summary import Findings, summarize
 from bevel.tools.tuning import choose_kernels
 
 EQUIVALENCE_SAMPLES = 2
+DEFAULT_FORMATS = (Options.weights, Options.activations)
 
 
 def compile_model(options: Options, stages: Stages) -> Report:
@@ -35,6 +38,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
 
     Raises UserError for what the user can put right; `options.output` is then as it was before.
     """
+    wanted = quantize_options(options)
     target = targets.load(options.target).with_memory(flash=options.flash, ram=options.ram)
     device = devices.choose(target, options.device)
     name = model_name(options.name, options.model)
@@ -42,17 +46,20 @@ def compile_model(options: Options, stages: Stages) -> Report:
         with stages("load"):
             model = fix_batch(load_model(options.model), options.batch, dict(options.dims))
             data = open_data(options, model)
+            if data.calib is None and (options.weights, options.activations) != DEFAULT_FORMATS:
+                raise UserError(f"{options.model} came quantized: its formats are kept; leave out the options for them")
 
         with stages("canonicalize"):
             graph, notes = canonicalize(model, islice(data.vectors, EQUIVALENCE_SAMPLES))
             canonical = gs.export_onnx(graph)
 
+        formats: dict[str, str] = {}
         if data.calib is not None:  # a model that came quantized keeps its scales
             with stages("observe") as advance:
                 statistics = observe(canonical, data.calib, progress=advance)
             with stages("quantize"):
-                result = quantize(graph, statistics, QuantizeOptions(options.range, options.bias_correction))
-                graph, notes = result.graph, notes + result.notes
+                result = quantize(graph, statistics, wanted)
+                graph, notes, formats = result.graph, notes + result.notes, result.formats
         quantized = export(graph)
         bundle.save_model(folder, bundle.QUANTIZED, quantized)
 
@@ -89,9 +96,15 @@ def compile_model(options: Options, stages: Stages) -> Report:
 
         with stages("report"):
             findings = Findings(
-                model, canonical, integer, program, artifact, measurement, accuracy, errors, tuple(notes)
+                model, canonical, integer, program, artifact, measurement, accuracy, errors, tuple(notes), formats
             )
             report = summarize(options, folder, findings)
         report = replace(report, stages=stages.listed())
         bundle.finish(folder, options, artifact, report, selections, fitted.chains)
     return report
+
+
+def quantize_options(options: Options) -> QuantizeOptions:
+    """Raises UserError for formats that there are no kernels for."""
+    weights, activations = weight_format(options.weights), activation_format(options.activations)
+    return QuantizeOptions(options.range, options.bias_correction, weights, activations)

@@ -228,7 +228,10 @@ def _point(tensor: str, readers: Mapping[str, list[onnx.NodeProto]]) -> tuple[st
     behind = readers.get(tensor, [])
     for node in behind:
         if node.op_type == "QuantizeLinear":
-            dequantize = [reader for reader in readers.get(node.output[0], []) if reader.op_type == "DequantizeLinear"]
+            codes = readers.get(node.output[0], [])
+            rounded = [reader.output[0] for reader in codes if reader.op_type in ("Clip", "Table")]
+            codes = readers.get(rounded[0], []) if rounded else codes
+            dequantize = [reader for reader in codes if reader.op_type == "DequantizeLinear"]
             return (tensor, dequantize[0].output[0]) if dequantize else None
     if len(behind) == 1 and behind[0].op_type in ("Relu", "Clip"):
         return _point(behind[0].output[0], readers)

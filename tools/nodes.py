@@ -18,10 +18,12 @@ def describe_nodes(
     calls: Sequence[BuiltCall],
     errors: Mapping[str, float | None],
     notes: Iterable[Note],
+    chosen: Mapping[str, str],
 ) -> tuple[Node, ...]:
     """The nodes of integer.onnx, what kernel calls come on top, and every other node there are notes on.
 
     `graphs` are the float graphs, earliest first: a node that is gone is described as the latest of them has it.
+    `chosen` are the formats of what we quantized, which may say more than the element type of a result.
     """
     formats = node_formats(integer)
     kernels = joined((call.node, call.kernel) for call in calls)
@@ -33,7 +35,7 @@ def describe_nodes(
         Node(
             name=name,
             op=ops.get(name) or next(iter(kernels.get(name, [""]))),  # a reordering has no node of its own
-            format=formats.get(name),
+            format=described(formats.get(name), chosen.get(name)),
             kernel=" + ".join(dict.fromkeys(kernels.get(name, ()))) or None,
             sqnr_db=errors.get(name) if name in formats else None,  # what was fused counts with its node
             notes=tuple(dict.fromkeys(texts.get(name, ()))),
@@ -41,6 +43,11 @@ def describe_nodes(
         for name in order
         if name in formats or name in kernels or name in texts
     )
+
+
+def described(stored: str | None, chosen: str | None) -> str | None:
+    """The chosen format of a node whose result is stored in int8."""
+    return chosen if stored == "int8" and chosen is not None else stored
 
 
 def joined(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -33,6 +33,12 @@ _EDGES = click.Choice(["float", "quantized"])
 )
 @click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Size of another dynamic dimension.")
 @click.option("--recipe", type=click.Choice(RECIPES), default="int8", show_default=True, help="How to quantize.")
+@click.option(
+    "--weights", default="int8", show_default=True, metavar="FORMAT", help="int2..int8, uint4, ternary, e2m1, .."
+)
+@click.option(
+    "--activations", default="int8", show_default=True, metavar="FORMAT", help="Likewise, of all but results."
+)
 @click.option("--range", "range_method", type=click.Choice(RANGE_METHODS), default="mse", show_default=True)
 @click.option("--no-bias-correction", is_flag=True, help="Leave the mean error of quantized weights in.")
 @click.option("--inputs", type=_EDGES, default="float", show_default=True, help="Element type of the inputs.")
@@ -60,6 +66,8 @@ def command(
     batch: int,
     dims: tuple[str, ...],
     recipe: str,
+    weights: str,
+    activations: str,
     range_method: str,
     no_bias_correction: bool,
     inputs: EdgeFormat,
@@ -76,7 +84,7 @@ def command(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Quantize MODEL to int8, build it for a target, run it there, and report what it costs.
+    """Quantize MODEL (to int8, unless told otherwise), build it for a target, run it there, and report what it costs.
 
     OUT receives quantized.onnx, integer.onnx, the library with its header, the firmware, manifest.json and report.json.
     """
@@ -89,6 +97,8 @@ def command(
         eval_samples=eval_samples,
         batch=batch,
         dims=parse_dims(dims),
+        weights=weights,
+        activations=activations,
         range=range_method,
         bias_correction=not no_bias_correction,
         inputs=inputs,

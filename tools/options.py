@@ -32,6 +32,8 @@ class Options:
     dims: tuple[tuple[str, int], ...] = ()
     range: str = "mse"
     bias_correction: bool = True
+    weights: str = "int8"
+    activations: str = "int8"
     inputs: EdgeFormat = "float"
     outputs: EdgeFormat = "float"
     device: str | None = None  # None: the first that works; "none": do not measure

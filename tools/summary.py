@@ -32,6 +32,7 @@ class Findings:
     accuracy: report.Accuracy | None
     errors: Mapping[str, float | None]
     notes: tuple[Note, ...]
+    formats: Mapping[str, str]  # of the nodes that we quantized
 
 
 def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
@@ -47,7 +48,7 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
         size=sizes(options.model, folder, found.artifact),
         device=None if found.measurement is None else device(found.measurement),
         measurement=None if found.measurement is None else measurement(found.measurement, found.artifact),
-        nodes=describe_nodes(graphs, found.integer, found.artifact.calls, found.errors, notes),
+        nodes=describe_nodes(graphs, found.integer, found.artifact.calls, found.errors, notes, found.formats),
         stages=(),
         files=manifest.hashes(folder),
     )

@@ -127,6 +127,10 @@ class Operator(ABC):
         """The inputs whose quantization must equal the output's."""
         return match.inputs[:1] if self.ties else ()
 
+    def moves(self, match: Match) -> bool:
+        """Whether every element of the result is an element of an input, or 0."""
+        return self.ties
+
     def fixed_output(self, match: Match) -> tuple[float, int] | None:
         """Scale and zero point of the output where the operator's definition fixes them."""
         return None

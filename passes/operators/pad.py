@@ -28,6 +28,9 @@ class Pad(Operator):
             return Reason("a negative pad, a crop, has no integer kernel")
         return Match(node, tuple(node.inputs[:1]))
 
+    def moves(self, match: Match) -> bool:
+        return padding_value(match.node) == 0.0
+
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         x = site.inputs[0]
         if not isinstance(x, Activation):
@@ -35,8 +38,7 @@ class Pad(Operator):
         if not site.keeps_quantization():
             return Reason("its input and output are quantized differently")
         given = site.node.inputs
-        real = float(np.ravel(given[2].values)[0]) if len(given) > 2 and not given[2].is_empty() else 0.0
-        value = site.result.store(np.rint(np.array(real / site.scale)).astype(np.int64))
+        value = site.result.store(np.rint(np.array(padding_value(site.node) / site.scale)).astype(np.int64))
         return site.standard([x.tensor, given[1], site.constant("value", value), *given[3:4]])
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
@@ -55,3 +57,8 @@ class Pad(Operator):
             dtype="int8",
         )
         lowering.emit(node, kernel, [value.buffer], (), node.outputs[0], value.order)
+
+
+def padding_value(node: gs.Node) -> float:
+    given = node.inputs[2:3]
+    return float(np.ravel(given[0].values)[0]) if given and not given[0].is_empty() else 0.0

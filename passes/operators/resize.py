@@ -54,6 +54,9 @@ class Resize(Operator):
             return Reason("its size is computed")
         return Match(node, tuple(node.inputs[:1]))
 
+    def moves(self, match: Match) -> bool:
+        return bool(match.node.attrs.get("mode", "nearest") == "nearest")
+
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         x = site.inputs[0]
         if not isinstance(x, Activation):

@@ -42,7 +42,7 @@ class Table(Operator):
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value = lowering.value(node.inputs[0])
-        table = np.roll(lowering.constant(node.inputs[1]), 128)  # entry q + 128 belongs to q
+        table = entries(node)
         kernel = TableKernel(size=int(np.prod(value.shape)))
         lowering.emit(node, kernel, [value.buffer], (table,), node.outputs[0], value.order)
 
@@ -67,7 +67,12 @@ def quantized(reals: Array, scale: float, result: Output) -> Array:
     return result.store(steps.astype(np.int64))
 
 
-def look_up(name: str, x: gs.Tensor, entries: Array, output: gs.Variable) -> list[gs.Node]:
-    """`entries` in the order of q = -128 .. 127."""
-    table = gs.Constant(f"{name}/table", np.roll(entries, -128))
+def look_up(name: str, x: gs.Tensor, values: Array, output: gs.Variable) -> list[gs.Node]:
+    """`values` in the order of q = -128 .. 127."""
+    table = gs.Constant(f"{name}/table", np.roll(values, -128))
     return [gs.Node("Table", name, {}, [x, table], [output], domain="bevel")]
+
+
+def entries(node: gs.Node) -> Array:
+    """The entries of a look-up in the order of q = -128 .. 127."""
+    return np.roll(node.inputs[1].values, 128)

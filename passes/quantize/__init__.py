@@ -1,4 +1,4 @@
-"""Float graph and statistics in, QDQ graph out: int8 weights per output channel, int8 activations per tensor.
+"""Float graph and statistics in, QDQ graph out: weights scaled per output channel, activations per tensor.
 
 `plan` says what is quantized and which tensors share a scale, `choose_scales` gives every group its scale, and
 `insert_qdq` edits the graph. A graph that already holds quantizers is left as it is.
@@ -7,31 +7,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import onnx
 import onnx_graphsurgeon as gs
 
+from bevel.calib.format import INT8, Format
 from bevel.calib.ranges import RangeMethod, range_method
 from bevel.calib.statistics import Statistics
 from bevel.passes.base import Note, PassResult
+from bevel.passes.export import export
 from bevel.passes.quantize.choose_scales import choose_scales
+from bevel.passes.quantize.formats import node_formats
 from bevel.passes.quantize.insert_qdq import insert_qdq
 from bevel.passes.quantize.plan import make_plan
 from bevel.passes.quantizers import is_dequantize, is_quantize
+
+__all__ = ["QuantizeOptions", "Quantized", "export", "is_quantized", "quantize"]
 
 
 @dataclass(frozen=True)
 class QuantizeOptions:
     """range: how activation ranges are chosen (minmax, percentile, mse, entropy); bias_correction: whether the mean
-    error that weight rounding makes is taken out of the biases."""
+    error that weight rounding makes is taken out of the biases; weights, activations: their formats (`formats` says
+    which there are)."""
 
     range: str = "mse"
     bias_correction: bool = True
+    weights: Format = INT8
+    activations: Format = INT8
 
     @property
     def method(self) -> RangeMethod:
         return range_method(self.range)
+
+
+@dataclass
+class Quantized(PassResult):
+    """formats: what each operator's weights and result are held in, by the names of their nodes."""
+
+    formats: dict[str, str] = field(default_factory=dict)
 
 
 def is_quantized(graph: gs.Graph) -> bool:
@@ -39,25 +53,18 @@ def is_quantized(graph: gs.Graph) -> bool:
     return any(is_quantize(node) or is_dequantize(node) for node in graph.nodes)
 
 
-def quantize(graph: gs.Graph, statistics: Mapping[str, Statistics], options: QuantizeOptions) -> PassResult:
+def quantize(graph: gs.Graph, statistics: Mapping[str, Statistics], options: QuantizeOptions) -> Quantized:
     """`graph`, canonical and float, with quantizers in place. `statistics` covers its float tensors.
 
     Source: Krishnamoorthi 2018, "Quantizing deep convolutional networks for efficient inference: A whitepaper",
     sections 2 and 3.1.
     """
     if is_quantized(graph):
-        return PassResult(graph, False, [Note("model", "came quantized: its scales are kept")])
+        return Quantized(graph, False, [Note("model", "came quantized: its scales are kept")])
     plan = make_plan(graph)
-    scales = choose_scales(plan, statistics, options.method)
+    scales = choose_scales(plan, statistics, options.method, options.activations)
+    formats = dict(node_formats(plan, scales, options.weights))
     means = statistics if options.bias_correction else {}
-    notes = insert_qdq(graph, plan, scales, means)
+    notes = insert_qdq(graph, plan, scales, means, options.weights)
     graph.cleanup().toposort()
-    return PassResult(graph, True, [*plan.notes, *scales.notes, *notes])
-
-
-def export(graph: gs.Graph) -> onnx.ModelProto:
-    """The graph as a model; metadata only says what made it."""
-    model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
-    model.producer_name, model.producer_version = "bevel", ""
-    model.ir_version = 10  # the newest that opset 21 needs
-    return model
+    return Quantized(graph, True, [*plan.notes, *scales.notes, *notes], formats)

@@ -8,9 +8,11 @@ from functools import reduce
 
 import numpy as np
 
+from bevel.calib.format import INT8, Format, IntFormat
 from bevel.calib.histogram import Histogram
 from bevel.calib.ranges import RangeMethod, activation_quant
-from bevel.calib.scheme import INT8_ACTIVATIONS, TensorQuant
+from bevel.calib.scheme import INT8_ACTIVATIONS, Scheme, TensorQuant
+from bevel.calib.stairs import Stairs, stairs
 from bevel.calib.statistics import Statistics
 from bevel.passes.base import Note
 from bevel.passes.quantize.plan import QuantizationPlan
@@ -18,24 +20,42 @@ from bevel.passes.quantize.plan import QuantizationPlan
 
 @dataclass
 class Scales:
-    """The quantization of each point, by tensor name."""
+    """The quantization of each point, by tensor name; how those of unequal steps are reached in two stairs."""
 
     quants: dict[str, TensorQuant] = field(default_factory=dict)
+    stairs: dict[str, Stairs] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
 
 
-def choose_scales(plan: QuantizationPlan, statistics: Mapping[str, Statistics], method: RangeMethod) -> Scales:
-    """Raises KeyError for a point that was not observed."""
+def choose_scales(
+    plan: QuantizationPlan, statistics: Mapping[str, Statistics], method: RangeMethod, format: Format = INT8
+) -> Scales:
+    """`format` is that of every activation but the model's results, which are int8.
+
+    Raises KeyError for a point that was not observed.
+    """
     scales = Scales()
     for group in plan.ties:
-        quant = fixed_quant(group, plan, statistics)
+        wanted = INT8 if plan.results.issuperset(group) else format
+        quant = fixed_quant(group, plan, statistics) if wanted == INT8 else None
         if quant is not None:
             scales.notes += [Note(name, "scale fixed by its operator") for name in group if name in plan.fixed]
+            scales.quants |= dict.fromkeys(group, quant)
         else:
-            quant = activation_quant(together([statistics[name] for name in group]), INT8_ACTIVATIONS, method)
-        scales.quants |= dict.fromkeys(group, quant)
+            choose(scales, group, together([statistics[name] for name in group]), wanted, method)
+        if wanted != format:
+            scales.notes += [Note(name, f"a result of the model: int8, not {format.name}") for name in group]
         scales.notes += tie_notes(group, statistics)
     return scales
+
+
+def choose(scales: Scales, group: list[str], statistics: Statistics, format: Format, method: RangeMethod) -> None:
+    if isinstance(format, IntFormat):
+        scales.quants |= dict.fromkeys(group, activation_quant(statistics, Scheme(format), method))
+        return
+    found = stairs(statistics, Scheme(format, symmetric=True))
+    scales.quants |= dict.fromkeys(group, found.last)
+    scales.stairs |= dict.fromkeys(group, found)
 
 
 def fixed_quant(group: list[str], plan: QuantizationPlan, statistics: Mapping[str, Statistics]) -> TensorQuant | None:

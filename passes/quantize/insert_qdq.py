@@ -2,70 +2,113 @@
 
 A bias has the scale of its sums, sx * sw, and must fit int32 with room for the sums: where a channel's weights are so
 small that it would not (depthwise channels with tiny scales, channels of zeros), the channel's weight scale is raised.
+
+Activations are int8 tensors whatever their format: a Clip behind the QuantizeLinear keeps the codes of narrower
+integers, a look-up (`Table`, a function of standard operators) those of formats with unequal steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.format import INT8
-from bevel.calib.scheme import PerChannel, Scheme, TensorQuant
+from bevel.calib.format import INT4, INT8, UINT4, Format, IntFormat
+from bevel.calib.scheme import PerChannel, PerTensor, Scheme, TensorQuant
+from bevel.calib.stairs import Stairs
 from bevel.calib.statistics import Statistics
 from bevel.calib.weights import weight_quant
 from bevel.passes.base import Note
 from bevel.passes.operators.base import Match, Operator
+from bevel.passes.operators.table import look_up
 from bevel.passes.quantize.choose_scales import Scales
 from bevel.passes.quantize.correct_bias import mean_error
 from bevel.passes.quantize.plan import QuantizationPlan
+from bevel.passes.quantizers import ROUND
 
 BIAS_LIMIT = 2**28  # leaves the sums of products three times as much room below `ACCUMULATOR_LIMIT`
 ZERO_CHANNEL_BIAS = 2**23  # a channel of zeros keeps its bias to 23 bits
 
+STORAGE: Mapping[Format, np.dtype[Any]] = {INT4: np.dtype(ml_dtypes.int4), UINT4: np.dtype(ml_dtypes.uint4)}
+
 Floats = NDArray[np.float64]
+Rounding = TensorQuant | Stairs | None  # how int8 codes become a point's codes; None: they are those already
 
 
-def insert_qdq(graph: gs.Graph, plan: QuantizationPlan, scales: Scales, means: Mapping[str, Statistics]) -> list[Note]:
+def insert_qdq(
+    graph: gs.Graph, plan: QuantizationPlan, scales: Scales, means: Mapping[str, Statistics], weights: Format = INT8
+) -> list[Note]:
     """Edit `graph`. `means` holds the statistics used for bias correction; it is empty where none is wanted."""
     notes: list[Note] = []
     stored: dict[tuple[str, bytes], gs.Variable] = {}
     for operator, match in plan.taken.values():
-        notes += store_constants(graph, operator, match, scales, means, stored)
+        notes += store_constants(graph, operator, match, scales, means, stored, weights)
     outputs = {tensor.name for tensor in graph.outputs}
     for name, tensor in plan.points.items():
+        # What moves codes of the format needs no rounding of its own.
+        quant = scales.quants[name]
+        rounding = None if name in plan.moved else scales.stairs.get(name, quant)
         if name in outputs:
-            quantize_output(graph, tensor, scales.quants[name])
+            quantize_output(graph, tensor, quant, rounding)
         else:
-            quantize_tensor(graph, tensor, scales.quants[name])
+            quantize_tensor(graph, tensor, quant, rounding)
     return notes
 
 
-def quantize_tensor(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant) -> None:
+def quantize_tensor(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant, rounding: Rounding) -> None:
     """Every reader of `tensor` reads it quantized and dequantized."""
     readers = list(tensor.outputs)
     through = gs.Variable(f"{tensor.name}/dequantized", np.float32, tensor.shape)
     for reader in readers:
         reader.inputs = [through if one is tensor else one for one in reader.inputs]
-    pair(graph, tensor.name, tensor, through, quant)
+    pair(graph, tensor.name, tensor, through, quant, rounding)
 
 
-def quantize_output(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant) -> None:
+def quantize_output(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant, rounding: Rounding) -> None:
     """A graph output keeps its name on the dequantized side."""
     producer = tensor.inputs[0]
     raw = gs.Variable(f"{tensor.name}/float", np.float32, tensor.shape)
     producer.outputs = [raw if one is tensor else one for one in producer.outputs]
-    pair(graph, tensor.name, raw, tensor, quant)
+    pair(graph, tensor.name, raw, tensor, quant, rounding)
 
 
-def pair(graph: gs.Graph, name: str, source: gs.Variable, target: gs.Variable, quant: TensorQuant) -> None:
-    scale = gs.Constant(f"{name}/scale", np.asarray(quant.scale))
-    zero_point = gs.Constant(f"{name}/zero_point", np.asarray(quant.zero_point))
-    codes = gs.Variable(f"{name}/quantized", quant.scheme.format.dtype, source.shape)
-    graph.nodes.append(gs.Node("QuantizeLinear", f"{name}/quantize", {}, [source, scale, zero_point], [codes]))
-    graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", {}, [codes, scale, zero_point], [target]))
+def pair(
+    graph: gs.Graph, name: str, source: gs.Variable, target: gs.Variable, quant: TensorQuant, rounding: Rounding
+) -> None:
+    """`source` to codes of `quant` to `target`."""
+    first = rounding.first if isinstance(rounding, Stairs) else quant
+    codes = gs.Variable(f"{name}/quantized", np.int8, source.shape)
+    parameters = quantizer_constants(name, quant)
+    given = quantizer_constants(f"{name}/int8", first) if isinstance(rounding, Stairs) else parameters
+    graph.nodes.append(gs.Node("QuantizeLinear", f"{name}/quantize", {}, [source, *given], [codes]))
+    if rounding is not None:
+        codes = rounded(graph, name, codes, rounding)
+    graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", {}, [codes, *parameters], [target]))
+
+
+def quantizer_constants(name: str, quant: TensorQuant) -> list[gs.Constant]:
+    return [
+        gs.Constant(f"{name}/scale", np.asarray(quant.scale)),
+        gs.Constant(f"{name}/zero_point", np.asarray(quant.zero_point).astype(np.int8)),
+    ]
+
+
+def rounded(graph: gs.Graph, name: str, codes: gs.Variable, rounding: TensorQuant | Stairs) -> gs.Variable:
+    """The format's codes of int8 `codes`, which are the same where the format is int8."""
+    result = gs.Variable(f"{name}/rounded", np.int8, codes.shape)
+    if isinstance(rounding, Stairs):
+        graph.nodes += look_up(f"{name}{ROUND}", codes, rounding.table, result)
+        return result
+    if rounding.scheme.format == INT8:
+        return codes
+    bounds = {"low": rounding.scheme.low, "high": rounding.scheme.high}
+    constants = [gs.Constant(f"{name}/{role}", np.array(bound, np.int8)) for role, bound in bounds.items()]
+    graph.nodes.append(gs.Node("Clip", f"{name}{ROUND}", {}, [codes, *constants], [result]))
+    return result
 
 
 def store_constants(
@@ -75,6 +118,7 @@ def store_constants(
     scales: Scales,
     means: Mapping[str, Statistics],
     stored: dict[tuple[str, bytes], gs.Variable],
+    weights: Format,
 ) -> list[Note]:
     """Weights, bias and constant operands of one operator as integers behind a DequantizeLinear."""
     notes: list[Note] = []
@@ -84,13 +128,15 @@ def store_constants(
         if not isinstance(tensor, gs.Constant) or tensor.values.dtype != np.float32 or index == bias_index:
             continue
         if axis is None:
-            quant = tied_quant(operator, match, tensor, scales) or per_tensor(tensor.values)
+            quant = tied_quant(operator, match, tensor, scales) or weight_quant(
+                tensor.values, weight_scheme(weights, PerTensor()), "minmax" if weights == INT8 else "mse"
+            )
             replace_input(match, tensor, dequantized(graph, tensor, quant, stored))
             continue
         values = tensor.values.astype(np.float64)
         bias = match.inputs[bias_index] if bias_index is not None and bias_index < len(match.inputs) else None
         x = match.inputs[0]
-        quant = weight_quant(tensor.values, scheme_along(axis))
+        quant = weight_quant(tensor.values, weight_scheme(weights, PerChannel(axis)))
         if bias is not None and isinstance(bias, gs.Constant):
             quant, raised = roomy(quant, values, bias.values, float(scales.quants[x.name].scale), axis)
             notes += [Note(match.node.name, text) for text in raised]
@@ -113,16 +159,10 @@ def tied_quant(operator: Operator, match: Match, tensor: gs.Constant, scales: Sc
     return next((scales.quants[one.name] for one in tied if one.name in scales.quants), None)
 
 
-def scheme_along(axis: int) -> Scheme:
-    return Scheme(INT8, PerChannel(axis), symmetric=True, restricted=True)
-
-
-def per_tensor(values: NDArray[np.float32]) -> TensorQuant:
-    """A constant operand on one symmetric scale."""
-    smallest = float(np.finfo(np.float32).tiny)
-    scale = np.float32(max(float(np.abs(values).max(initial=0.0)) / 127, smallest))
-    scheme = Scheme(INT8, symmetric=True, restricted=True)
-    return TensorQuant(scheme, np.asarray(scale), np.zeros((), np.int8))
+def weight_scheme(format: Format, granularity: PerTensor | PerChannel) -> Scheme:
+    """Symmetric but for unsigned integers; int8 without -128, whose products could overflow in pairs."""
+    unsigned = isinstance(format, IntFormat) and not format.signed
+    return Scheme(format, granularity, symmetric=not unsigned, restricted=format == INT8)
 
 
 def channel_scales(scale: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
@@ -171,11 +211,12 @@ def dequantized(
     key = (tensor.name, quant.scale.tobytes() + quant.zero_point.tobytes())
     if key not in stored:
         name = tensor.name if all(known != tensor.name for known, _ in stored) else f"{tensor.name}/{len(stored)}"
+        storage = STORAGE.get(quant.scheme.format, quant.scheme.dtype)
         axis = {"axis": quant.scheme.granularity.axis} if isinstance(quant.scheme.granularity, PerChannel) else {}
         constants = [
-            gs.Constant(f"{name}/quantized", quant.quantize(tensor.values)),
+            gs.Constant(f"{name}/quantized", quant.quantize(tensor.values).astype(storage)),
             gs.Constant(f"{name}/scale", np.asarray(quant.scale)),
-            gs.Constant(f"{name}/zero_point", np.asarray(quant.zero_point)),
+            gs.Constant(f"{name}/zero_point", np.asarray(quant.zero_point).astype(storage)),
         ]
         target = gs.Variable(f"{name}/dequantized", np.float32, list(tensor.values.shape))
         graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", axis, constants, [target]))

@@ -24,14 +24,17 @@ class QuantizationPlan:
     points: dict[str, gs.Tensor] = field(default_factory=dict)
     ties: list[list[str]] = field(default_factory=list)
     fixed: dict[str, tuple[float, int]] = field(default_factory=dict)  # by point
+    fused: dict[str, str] = field(default_factory=dict)  # Relu or Clip, and the operator that clamps for it
+    moved: set[str] = field(default_factory=set)  # points whose values are other points' values of their tie
+    results: set[str] = field(default_factory=set)  # points that leave the model and that nothing computes with
     notes: list[Note] = field(default_factory=list)
 
 
 def make_plan(graph: gs.Graph) -> QuantizationPlan:
-    plan = QuantizationPlan()
     outputs = {tensor.name for tensor in graph.outputs}
     found = {node.name: find_operator(node) for node in graph.nodes}
     fused = dict(fused_activations(graph, found, outputs))
+    plan = QuantizationPlan(fused=fused)
     roots = region_roots(graph, frozenset(fused), outputs)
     plan.taken = {name: one for name, one in found.items() if not isinstance(one, Reason)}
     for node in graph.nodes:  # regions and fused activations are not operators of their own
@@ -52,6 +55,8 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     plan.points = {tensor.name: tensor for tensor in float_tensors(graph) if tensor.name in wanted}
     plan.ties = tie_groups(plan, fused)
     plan.fixed = dict(fixed_outputs(plan))
+    plan.moved = {tensor.name for one in plan.taken.values() if one[0].moves(one[1]) for tensor in one[1].node.outputs}
+    plan.results = {name for group in plan.ties if only_leaves(group, plan, outputs) for name in group}
     plan.notes += [Note(name, f"fused into {producer}") for name, producer in fused.items()]
     return plan
 
@@ -197,6 +202,17 @@ def tie_groups(plan: QuantizationPlan, fused: dict[str, str]) -> list[list[str]]
     for name in plan.points:
         groups.setdefault(find(name), []).append(name)
     return list(groups.values())
+
+
+def only_leaves(group: list[str], plan: QuantizationPlan, outputs: set[str]) -> bool:
+    """Whether the group holds an output of the model, and no operator but those that tie it reads any of it."""
+    members = set(group)
+
+    def ties(node: gs.Node) -> bool:
+        return node.name in plan.taken and any(tensor.name in members for tensor in node.outputs)
+
+    readers = [node for name in group for node in plan.points[name].outputs]
+    return bool(members & outputs) and all(map(ties, readers))
 
 
 def fixed_outputs(plan: QuantizationPlan) -> Iterator[tuple[str, tuple[float, int]]]:

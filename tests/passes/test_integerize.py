@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from bevel.calib.errors import UserError
-from bevel.passes.integerize import PORTS
+from bevel.passes.export import PORTS
 
 CONV = "float[4,3,3,3] w, float[4] b"
 NETWORK = "c = Conv (x, w, b)\n r = Relu (c)\n g = GlobalAveragePool (r)\n f = Flatten (g)\n y = Softmax (f)"

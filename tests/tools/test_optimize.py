@@ -155,6 +155,24 @@ def test_a_model_that_came_quantized_keeps_its_scales(out: Path, inputs: Path) -
     assert report_of(again)["measurement"]["mismatches"] == 0
 
 
+def test_formats_are_asked_for_by_name_and_said_of_each_node(inputs: Path) -> None:
+    output = inputs.parent / "out"
+    assert main(command(inputs, output, "--weights", "int4", "--activations", "e2m3")) == 0
+    report = report_of(output)
+    assert report["measurement"]["mismatches"] == 0
+    formats = {node["op"]: node["format"] for node in report["nodes"]}
+    assert formats["Conv"] == "int4 weights, e2m3" and "int8" in formats["Gemm"]
+    assert all(node["sqnr_db"] for node in report["nodes"] if node["op"] in ("Conv", "Gemm"))
+
+
+def test_formats_for_a_model_that_came_quantized_are_refused(
+    out: Path, inputs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(out / "quantized.onnx", inputs / "model.onnx")
+    assert main(command(inputs, inputs.parent / "again", "--weights", "int4")) == 2
+    assert "came quantized: its formats are kept" in capfd.readouterr().err
+
+
 def test_a_cpu_gets_a_library_and_a_time(inputs: Path) -> None:
     output = inputs.parent / "out"
     assert main(command(inputs, output, "--target", "host")) == 0

@@ -10,6 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from bevel.passes.quantize import QuantizeOptions
+from bevel.passes.quantize.formats import activation_format, weight_format
+
 
 @dataclass(frozen=True)
 class Case:
@@ -337,6 +340,43 @@ def test_operator_between_floats_is_the_same_everywhere(case: Case, text: Any, s
     assert floats(made.integer) == set(), made.notes
     for sample in made.extremes():
         made.run(sample)
+
+
+# Weights and activations; every case runs in one of them.
+FORMATS = (
+    ("int4", "int4"),
+    ("e2m1", "e2m1"),
+    ("ternary", "e2m3"),
+    ("uint4", "uint4"),
+    ("int2", "int6"),
+    ("log4", "log3"),
+)
+FORMAT_CASES = [(case, *FORMATS[index % len(FORMATS)]) for index, case in enumerate(CASES.values())]
+
+
+@pytest.mark.parametrize(("case", "weights", "activations"), FORMAT_CASES, ids=CASES)
+def test_operator_in_other_formats_is_the_same_everywhere(
+    case: Case, weights: str, activations: str, text: Any, stages: Any, floats: Any, around: Any
+) -> None:
+    options = QuantizeOptions(weights=weight_format(weights), activations=activation_format(activations))
+    model = text(case.body, case.inputs, case.outputs, case.weights, case.values)
+    made = stages(model, around(model, 0.5), options)
+    assert floats(made.integer) == set(), made.notes
+    for sample in made.extremes():
+        made.run(sample)
+
+
+@pytest.mark.parametrize(("weights", "activations"), FORMATS)
+def test_product_in_other_formats_is_near_the_quantized_model(
+    weights: str, activations: str, text: Any, stages: Any, around: Any
+) -> None:
+    options = QuantizeOptions(weights=weight_format(weights), activations=activation_format(activations))
+    for name in ("conv relu", "conv depthwise", "conv transpose stride 2", "gemm transB", "add", "mul", "max pool"):
+        case = CASES[name]
+        model = text(case.body, case.inputs, case.outputs, case.weights, case.values)
+        made = stages(model, around(model), options)
+        for sample in made.extremes():
+            assert made.error(sample) <= 1
 
 
 WINDOWS = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), st.integers(0, 2), st.integers(0, 2))

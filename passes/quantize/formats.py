@@ -1,0 +1,55 @@
+"""The formats that weights and activations can have, by the names that the command line takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from bevel.calib.errors import UserError
+from bevel.calib.format import INT8, UINT8, Format, parse
+from bevel.calib.levels import integer_levels
+from bevel.passes.quantize.choose_scales import Scales
+from bevel.passes.quantize.plan import QuantizationPlan, has_weights, result_of
+
+WORKING = "int2 to int8, uint1 to uint7, binary, ternary, e2m1, e2m3, log2 to log4 and apot5k2"
+
+
+def weight_format(name: str) -> Format:
+    """The format of constant tensors called `name`. Raises UserError where products with it are not exact in int8."""
+    return with_levels(name, parsed(name))
+
+
+def activation_format(name: str) -> Format:
+    """The format of activations called `name`; uint8 is int8, moved by 128. Raises UserError as `weight_format`."""
+    format = parsed(name)
+    return INT8 if format == UINT8 else with_levels(name, format)
+
+
+def parsed(name: str) -> Format:
+    try:
+        return parse(name)
+    except ValueError as error:
+        raise UserError(f"{error}; kernels exist for {WORKING}") from error
+
+
+def with_levels(name: str, format: Format) -> Format:
+    if integer_levels(format) is None:
+        raise UserError(f"format {name}: its values are not integer steps within int8; kernels exist for {WORKING}")
+    return format
+
+
+def node_formats(plan: QuantizationPlan, scales: Scales, weights: Format) -> Iterator[tuple[str, str]]:
+    """(node, "int8", or "int4 weights, int8"): what an operator's result is held in, and its weights if they differ."""
+    for name, (_, match) in plan.taken.items():
+        held = formats_of((result_of(tensor, plan.fused).name for tensor in match.node.outputs), scales)
+        if held:  # integers that are only moved have no format of ours
+            mixed = has_weights(match.node, plan) and weights.name != held
+            yield name, f"{weights.name} weights, {held}" if mixed else held
+    for name, tensor in plan.points.items():  # the ends of regions that become tables
+        if tensor.inputs and tensor.inputs[0].name not in plan.taken and tensor.inputs[0].name not in plan.fused:
+            yield tensor.inputs[0].name, formats_of((name,), scales)
+
+
+def formats_of(points: Iterable[str], scales: Scales) -> str:
+    return ", ".join(
+        dict.fromkeys(scales.quants[point].scheme.format.name for point in points if point in scales.quants)
+    )
