@@ -24,6 +24,7 @@ from bevel.backends.tune import Selection, Selections, candidates, key
 from bevel.backends.tuned import Found, Table
 
 Advance = Callable[[int, int], None]  # (done, total)
+WORTH = 0.01  # what a change must save: kernels with flags of their own cost flash, as nothing is shared with others
 VECTORS = 2  # an instruction count hardly depends on the input; wrong results show soon
 
 
@@ -107,6 +108,8 @@ def by_key(measured: Measurement, kernels: Sequence[Kernel]) -> dict[str, int]:
 
 
 def best(some: Sequence[Selection], costs: Sequence[int]) -> Found:
-    """The cheapest, and of equally cheap ones the first."""
+    """The cheapest, and of equally cheap ones the first; the kernel as it stands where nothing is much cheaper."""
     index = min(range(len(costs)), key=lambda place: (costs[place], place))
+    if costs[index] > costs[0] * (1 - WORTH):
+        index = 0
     return Found(some[index], costs[index], costs[0], len(costs))

@@ -87,7 +87,7 @@ Choices = Mapping[Kernel, Choice]  # by the kernel that `specialize` had chosen
 Selections = Mapping[str, Selection]  # by the key of that kernel
 
 # What a fast loop does not depend on: a network's scales and zero points.
-VALUES = ("zero_point", "multiplier", "multipliers", "shift", "shifts")
+VALUES = ("zero_point", "multiplier", "multipliers", "shift", "shifts", "offset")
 
 
 def key(value: Any) -> str:

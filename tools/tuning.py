@@ -54,7 +54,8 @@ def measured(
         raise UserError("--tune counts instructions: it needs a simulator to measure on")
     path = options.tune_database or default_database()
     compiler = for_target(target).version
-    known = tuned.lookup(tuned.read(path), target.cpu, compiler)
+    ships = tuned.lookup(tuned.shipped_database(), target.cpu, compiler)
+    known = {**ships, **tuned.lookup(tuned.read(path), target.cpu, compiler)}
     with stages("tune") as advance:
         found = search(program, target, device, vectors, trials, known, advance)
     if found:

@@ -87,6 +87,11 @@ def test_of_equally_cheap_candidates_the_first_is_kept() -> None:
     assert {one.selection.flags for one in found.values()} == {FLAGS[0]}
 
 
+def test_what_saves_less_than_it_is_worth_stays_as_it_is() -> None:
+    found = search(program(), TARGET, Scripted([(500, 1000, 500), (498, 995, 498)]), vectors(), 2, {}, silent)
+    assert {(one.selection.flags, one.instructions) for one in found.values()} == {(FLAGS[0], 1000)}
+
+
 def test_what_is_known_is_not_measured_again_unless_more_is_asked_for() -> None:
     known = search(program(), TARGET, Scripted([(1, 1, 1)] * 2), vectors(), 2, {}, silent)
     assert search(program(), TARGET, Scripted([]), vectors(), 2, known, silent) == {}

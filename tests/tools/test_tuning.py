@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bevel.backends import search
+from bevel.backends import search, tuned
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.target import load
 from bevel.tools import cli
@@ -33,18 +34,36 @@ def test_the_second_run_takes_what_the_first_measured(
     assert first["measurement"]["mismatches"] == 0
 
 
-def test_a_tuned_bundle_can_be_measured_with_other_inputs(inputs: Path, tmp_path: Path) -> None:
-    assert optimize(inputs, tmp_path / "out", "--tune", "3", "--tune-database", str(tmp_path / "tuned.json")) == 0
-    kernels = json.loads((tmp_path / "out" / "manifest.json").read_text())["settings"]["kernels"]
-    assert kernels, "no candidate was better: this test compares nothing"
-    assert cli.main(["measure", str(tmp_path / "out"), "--data", str(inputs / "calib.npz")]) == 0
+@pytest.fixture
+def tuned_bundle(inputs: Path, tmp_path: Path) -> Path:
+    """A bundle whose kernels all have flags of their own, because the database says that this was best."""
+    path, database = tmp_path / "tuned.json", ("--tune", "2", "--tune-database", str(tmp_path / "tuned.json"))
+    assert optimize(inputs, tmp_path / "first", *database) == 0
+    found = {
+        core: {
+            compiler: {kernel: flagged(entry) for kernel, entry in table.items()} for compiler, table in tables.items()
+        }
+        for core, tables in tuned.read(path).items()
+    }
+    tuned.write(path, found)
+    assert optimize(inputs, tmp_path / "out", *database) == 0
+    return tmp_path / "out"
 
 
-def test_what_tuning_chose_is_noted(inputs: Path, tmp_path: Path) -> None:
-    assert optimize(inputs, tmp_path / "out", "--tune", "3", "--tune-database", str(tmp_path / "tuned.json")) == 0
-    told = json.loads((tmp_path / "out" / "report.json").read_text())
+def flagged(entry: tuned.Found) -> tuned.Found:
+    return replace(entry, selection=replace(entry.selection, flags=("-O2",)))
+
+
+def test_a_tuned_bundle_can_be_measured_with_other_inputs(inputs: Path, tuned_bundle: Path) -> None:
+    kernels = json.loads((tuned_bundle / "manifest.json").read_text())["settings"]["kernels"]
+    assert kernels and all(chosen["flags"] == ["-O2"] for chosen in kernels.values())
+    assert cli.main(["measure", str(tuned_bundle), "--data", str(inputs / "calib.npz")]) == 0
+
+
+def test_what_tuning_chose_is_noted(tuned_bundle: Path) -> None:
+    told = json.loads((tuned_bundle / "report.json").read_text())
     notes = [note for node in told["nodes"] for note in node["notes"]]
-    assert any(note.startswith("measured fastest: ") for note in notes)
+    assert any(note.startswith("measured fastest: ") and "compiled with -O2" in note for note in notes)
 
 
 @pytest.mark.parametrize(

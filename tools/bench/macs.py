@@ -14,17 +14,17 @@ from bevel.passes.load import fix_batch, load_model
 def network_macs(model: Path) -> int:
     """Multiply-accumulates of one inference of the float model, batch 1, in convolutions and matrix products."""
     graph, _ = canonicalize(fix_batch(load_model(model), 1, {}), ())
-    return sum(node_macs(node) for node in graph.nodes)
+    return sum(map(node_macs, graph.nodes))
 
 
 def node_macs(node: gs.Node) -> int:
     match node.op:
         case "Conv":
-            return prod(node.outputs[0].shape) * prod(node.inputs[1].shape[1:])
+            return int(prod(node.outputs[0].shape) * prod(node.inputs[1].shape[1:]))
         case "ConvTranspose":
-            return prod(node.inputs[0].shape) * prod(node.inputs[1].shape[1:])
+            return int(prod(node.inputs[0].shape) * prod(node.inputs[1].shape[1:]))
         case "Gemm" | "MatMul":
             transposed = node.op == "Gemm" and bool(node.attrs.get("transA", 0))
-            return prod(node.outputs[0].shape) * int(node.inputs[0].shape[0 if transposed else -1])
+            return int(prod(node.outputs[0].shape) * node.inputs[0].shape[0 if transposed else -1])
         case _:
             return 0
