@@ -12,8 +12,12 @@ from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.qemu import Qemu
 from bevel.backends.kernel import Array, Kernel, Role
+from bevel.backends.kernels.conv import Conv
+from bevel.backends.kernels.conv_mve import ConvMve
+from bevel.backends.kernels.depthwise_mve import DepthwiseMve
 from bevel.backends.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
+from bevel.calib.arithmetic import Output
 
 MODULES = ("add_mve", "conv_mve", "depthwise_mve", "gemm_mve")
 SEEDS = 3
@@ -53,6 +57,45 @@ def random_and_extreme(array: Array, seed: int) -> list[Any]:
     rng = np.random.default_rng(1000 + seed)
     ends = np.array([-128, 127]).astype(array.dtype)
     return [rng.permutation(array.reshape(-1)).reshape(array.shape), rng.choice(ends, array.shape)]
+
+
+def random_convolutions(seed: int, count: int) -> list[Kernel]:
+    """Shapes of every kind, ordinary and depthwise in turns."""
+    rng = np.random.default_rng(seed)
+
+    def pick(low: int, high: int) -> int:
+        return int(rng.integers(low, high + 1))
+
+    found: list[Kernel] = []
+    while len(found) < count:
+        depthwise, kernel = len(found) % 2 == 1, (pick(1, 4), pick(1, 4))
+        channels = pick(1, 20) if depthwise or pick(0, 1) else 16 * pick(1, 3)
+        plain = Conv(
+            batch=pick(1, 2),
+            height=pick(1, 12),
+            width=pick(1, 12),
+            channels_in=channels,
+            channels_out=channels if depthwise else pick(1, 19),
+            kernel=kernel,
+            strides=(pick(1, 3), pick(1, 3)),
+            dilations=(pick(1, 2), pick(1, 2) if depthwise else 1),
+            pads=(pick(0, 3), pick(0, 3), pick(0, 3), pick(0, 3)),
+            groups=channels if depthwise else 1,
+            x_zero_point=pick(-128, 127),
+            output=Output(pick(-128, 127), pick(-128, 0), pick(1, 127)),
+        )
+        if min(plain.positions) > 0:
+            found.append((DepthwiseMve if depthwise else ConvMve)(plain, lifted=plain.taps < 100))
+    return found
+
+
+def test_cortex_m55_computes_convolutions_of_any_shape(tmp_path: Path) -> None:
+    target = load("cortex-m55")
+    if why := Qemu(target).missing():
+        pytest.skip(why)
+    program, vectors = program_of(random_convolutions(seed=7, count=20), "shapes")
+    artifact = build(program, target, tmp_path, vectors)
+    assert Qemu(target, timeout_s=120).measure(artifact, vectors).mismatches == 0
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])

@@ -95,28 +95,24 @@ BEVEL_INLINE void bevel_mve_store(int8_t *y, int32x4_t bytes, int count) {
                    :                                                                               \
                    : "r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr", "cc", "memory")
 #define BEVEL_ASM_LOOP(TEXT, BODY)                                                                 \
-  __asm__ volatile(TEXT "1:\n\t" BODY BODY BODY BODY "subs %[n], %[n], #1\n\tbne 1b\n\t" BEVEL_SUMS \
+  __asm__ volatile(TEXT "1:\n\t" BODY BODY BODY "subs %[n], %[n], #1\n\tbne 1b\n\t" BEVEL_SUMS \
                    : [s] "=&w"(first), [t] "=&w"(second), [u] "=&w"(u), [v] "=&w"(v),              \
                      [x0] "+r"(x0), [x1] "+r"(x1), [w] "+r"(w), [n] "+r"(rounds)                   \
                    :                                                                               \
                    : "r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr", "cc", "memory")
 
-/* Eight sums as two vectors over all blocks: the first one starts them; from the fifth on, four a round. */
-#define BEVEL_DOT(TILE)                                                        \
-  int32x4_t first, second, u, v;                                               \
-  int rounds = (blocks - 1) / 4;                                               \
-  if (blocks == 1) BEVEL_ASM(TILE("vmladav.s8"));                              \
-  else if (blocks == 2) BEVEL_ASM(TILE("vmladav.s8") TILE("vmladava.s8"));     \
-  else if (blocks == 3) BEVEL_ASM(TILE("vmladav.s8") TILE("vmladava.s8") TILE("vmladava.s8")); \
-  else if (blocks == 4)                                                        \
-    BEVEL_ASM(TILE("vmladav.s8") TILE("vmladava.s8") TILE("vmladava.s8") TILE("vmladava.s8")); \
-  else if (blocks % 4 == 1) BEVEL_ASM_LOOP(TILE("vmladav.s8"), TILE("vmladava.s8")); \
-  else if (blocks % 4 == 2) BEVEL_ASM_LOOP(TILE("vmladav.s8") TILE("vmladava.s8"), TILE("vmladava.s8")); \
-  else if (blocks % 4 == 3)                                                    \
-    BEVEL_ASM_LOOP(TILE("vmladav.s8") TILE("vmladava.s8") TILE("vmladava.s8"), TILE("vmladava.s8")); \
-  else                                                                         \
-    BEVEL_ASM_LOOP(TILE("vmladav.s8") TILE("vmladava.s8") TILE("vmladava.s8") TILE("vmladava.s8"), \
-                   TILE("vmladava.s8"))
+/* Eight sums as two vectors over all blocks: the first ones start them, three a round follow. */
+#define BEVEL_DOT(TILE)                                                                                           \
+  int32x4_t first, second, u, v;                                                                                  \
+  int rounds = (blocks - 1) / 3;                                                                                  \
+  if (blocks == 1) BEVEL_ASM(TILE("vmladav.s8"));                                                                 \
+  else if (blocks == 2) BEVEL_ASM(TILE("vmladav.s8") TILE("vmladava.s8"));                                        \
+  else if (blocks == 3) BEVEL_ASM(TILE("vmladav.s8") TILE("vmladava.s8") TILE("vmladava.s8"));                    \
+  else if (blocks == 4)                                                                                           \
+    BEVEL_ASM(TILE("vmladav.s8") TILE("vmladava.s8") TILE("vmladava.s8") TILE("vmladava.s8"));                    \
+  else if (blocks % 3 == 1) BEVEL_ASM_LOOP(TILE("vmladav.s8"), TILE("vmladava.s8"));                              \
+  else if (blocks % 3 == 2) BEVEL_ASM_LOOP(TILE("vmladav.s8") TILE("vmladava.s8"), TILE("vmladava.s8"));          \
+  else BEVEL_ASM_LOOP(TILE("vmladav.s8") TILE("vmladava.s8") TILE("vmladava.s8"), TILE("vmladava.s8"))
 
 /* `count` of four channels of two pixels, at y and y + step. Returns where the next four channels' weights are. */
 BEVEL_INLINE const int8_t *bevel_mve_tile_2x4(int8_t *y, int step, const int8_t *x0, const int8_t *x1, const int8_t *w,
