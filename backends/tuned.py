@@ -108,4 +108,5 @@ def write(path: Path, database: Database) -> None:
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
         json.dump(data, stream, indent=1)
         stream.write("\n")
+    os.chmod(stream.name, 0o644)  # a temporary file is its owner's alone
     os.replace(stream.name, path)
