@@ -72,6 +72,14 @@ class Histogram:
         edges = np.ldexp(np.arange(self.first, self.first + len(self.counts) + 1, dtype=np.float64), self.exponent)
         return np.clip(edges, min(self.low, 0.0), max(self.high, 0.0))
 
+    def points(self, parts: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where values lie, and how many at each point: zero, and `parts` points spread over each bin that has any."""
+        edges, filled = self.edges, self.counts > 0
+        places = (np.arange(parts) + 0.5) / parts
+        points = edges[:-1, np.newaxis] + np.diff(edges)[:, np.newaxis] * places
+        masses = np.repeat(self.counts[filled] / parts, parts)
+        return np.append(points[filled].ravel(), 0.0), np.append(masses, float(self.zeros))
+
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Histogram)

@@ -149,7 +149,7 @@ class TensorQuant:
 
     def quantize(self, x: NDArray[Any]) -> Codes:
         """Codes of the float tensor `x`, as QuantizeLinear: float32 division, half to even, zero point, saturation."""
-        scale, zero_point = self._spread(x.shape)
+        scale, zero_point = self.spread(x.shape)
         with np.errstate(over="ignore"):  # an overflowing quotient saturates like any other
             quotient = x.astype(np.float32, copy=False) / scale
         codes: Codes = (self.scheme.round(quotient, zero_point).astype(np.int32) + zero_point).astype(self.scheme.dtype)
@@ -157,7 +157,7 @@ class TensorQuant:
 
     def dequantize(self, codes: Codes) -> Floats:
         """The reals of `codes`, as DequantizeLinear: one float32 multiplication."""
-        scale, zero_point = self._spread(codes.shape)
+        scale, zero_point = self.spread(codes.shape)
         reals: Floats = (codes.astype(np.int32) - zero_point).astype(np.float32) * scale
         return reals
 
@@ -165,7 +165,7 @@ class TensorQuant:
         """What remains of `x` after quantizing and dequantizing it."""
         return self.dequantize(self.quantize(x))
 
-    def _spread(self, shape: tuple[int, ...]) -> tuple[Floats, NDArray[np.int32]]:
+    def spread(self, shape: tuple[int, ...]) -> tuple[Floats, NDArray[np.int32]]:
         """Scale and int32 zero point, broadcastable against a tensor of `shape`."""
         granularity = self.scheme.granularity
         zero_point = self.zero_point.astype(np.int32)

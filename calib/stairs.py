@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.calib.format import INT8
-from bevel.calib.histogram import Histogram
 from bevel.calib.scheme import Scheme, TensorQuant
 from bevel.calib.statistics import Statistics
 
@@ -49,7 +48,7 @@ def stairs(statistics: Statistics, scheme: Scheme) -> Stairs:
     largest = max(-low, high)
     if largest == 0:
         return made(1.0, 1.0, low, high, scheme)
-    points, masses = sampled(statistics.histogram)
+    points, masses = statistics.histogram.points(PARTS)
     full = largest / scheme.high
     best, least = made(full, 1.0, low, high, scheme), np.inf
     for fractions in (FRACTIONS, FINE_FACTORS):
@@ -94,13 +93,3 @@ def climbed(x: NDArray[np.float64], candidate: Stairs) -> NDArray[np.float64]:
     codes = np.clip(np.rint(x / float(first.scale)) + int(first.zero_point), INT8.low, INT8.high).astype(np.intp)
     reals: NDArray[np.float64] = candidate.table[codes - INT8.low] * float(candidate.last.scale)
     return reals
-
-
-def sampled(histogram: Histogram) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points and the number of values at each: zero, and `PARTS` points spread over every bin that is not empty."""
-    edges, counts = histogram.edges, histogram.counts.astype(np.float64)
-    places = (np.arange(PARTS) + 0.5) / PARTS
-    points = edges[:-1, np.newaxis] + np.diff(edges)[:, np.newaxis] * places
-    filled = counts > 0
-    masses = np.repeat(counts[filled] / PARTS, PARTS)
-    return np.append(points[filled].ravel(), 0.0), np.append(masses, float(histogram.zeros))

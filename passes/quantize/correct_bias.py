@@ -3,12 +3,21 @@
 E[x] per input channel comes from the calibration statistics. At padded borders the mean is taken as if the image went
 on. Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2,
 with the empirical means of its appendix D.
+
+The model's inputs add an error of their own: pixels take few values, and the same part of a step is lost of all of them
+where their zero lies between two codes. Inside the network such errors average out, and nothing is corrected.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bevel.calib.scheme import TensorQuant
+from bevel.calib.stairs import Stairs, climbed
+from bevel.calib.statistics import Statistics
+
+PARTS = 4  # points a bin of the histogram counts for
 
 Floats = NDArray[np.float64]
 
@@ -27,3 +36,13 @@ def mean_error(lost: Floats, mean: Floats, axis: int, groups: int) -> Floats:
         per_group = np.split(mean, groups)
         blocks = [block.T for block in np.split(summed, groups)]
     return np.concatenate([block @ part for block, part in zip(blocks, per_group, strict=True)])
+
+
+def mean_shift(statistics: Statistics, quant: TensorQuant | Stairs) -> float:
+    """How much larger the tensor is in the mean after it was quantized."""
+    points, masses = statistics.histogram.points(PARTS)
+    if isinstance(quant, Stairs):
+        after = climbed(points, quant)
+    else:
+        after = quant.fake(points.astype(np.float32)).astype(np.float64)
+    return float((after - points) @ masses / masses.sum())

@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.format import INT4, INT8, UINT4, Format, IntFormat
+from bevel.calib.round_kernels import round_kernels
 from bevel.calib.scheme import PerChannel, PerTensor, Scheme, TensorQuant
 from bevel.calib.stairs import Stairs
 from bevel.calib.statistics import Statistics
@@ -26,7 +27,7 @@ from bevel.passes.base import Note
 from bevel.passes.operators.base import Match, Operator
 from bevel.passes.operators.table import look_up
 from bevel.passes.quantize.choose_scales import Scales
-from bevel.passes.quantize.correct_bias import mean_error
+from bevel.passes.quantize.correct_bias import mean_error, mean_shift
 from bevel.passes.quantize.plan import QuantizationPlan
 from bevel.passes.quantizers import ROUND
 
@@ -142,9 +143,13 @@ def store_constants(
             notes += [Note(match.node.name, text) for text in raised]
             corrected = bias.values.astype(np.float64)
             if x.name in means:
-                rounded = quant.dequantize(quant.quantize(tensor.values)).astype(np.float64)
+                rounded = quant.dequantize(round_kernels(tensor.values, quant)).astype(np.float64)
                 groups = int(match.node.attrs.get("group", 1))
-                corrected = corrected + mean_error(values - rounded, means[x.name].channel_mean, axis, groups)
+                mean = means[x.name].channel_mean
+                corrected = corrected + mean_error(values - rounded, mean, axis, groups)
+                if not x.inputs:  # an input of the model
+                    shift = mean_shift(means[x.name], scales.stairs.get(x.name, scales.quants[x.name]))
+                    corrected = corrected - mean_error(rounded, np.full_like(mean, shift), axis, groups)
             bias_scale = scales.quants[x.name].scale * channel_scales(quant.scale, bias.values.size)
             replace_input(match, bias, integer_bias(graph, bias.name, match.node.name, corrected, bias_scale))
         replace_input(match, tensor, dequantized(graph, tensor, quant, stored))
@@ -211,10 +216,12 @@ def dequantized(
     key = (tensor.name, quant.scale.tobytes() + quant.zero_point.tobytes())
     if key not in stored:
         name = tensor.name if all(known != tensor.name for known, _ in stored) else f"{tensor.name}/{len(stored)}"
+        conv = isinstance(quant.scheme.granularity, PerChannel)
+        codes = round_kernels(tensor.values, quant) if conv else quant.quantize(tensor.values)
         storage = STORAGE.get(quant.scheme.format, quant.scheme.dtype)
         axis = {"axis": quant.scheme.granularity.axis} if isinstance(quant.scheme.granularity, PerChannel) else {}
         constants = [
-            gs.Constant(f"{name}/quantized", quant.quantize(tensor.values).astype(storage)),
+            gs.Constant(f"{name}/quantized", codes.astype(storage)),
             gs.Constant(f"{name}/scale", np.asarray(quant.scale)),
             gs.Constant(f"{name}/zero_point", np.asarray(quant.zero_point).astype(storage)),
         ]

@@ -11,6 +11,7 @@ import pytest
 
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.correct_bias import mean_error
+from bevel.passes.quantize.formats import activation_format
 
 RNG = np.random.default_rng(11)
 
@@ -46,6 +47,9 @@ def test_mean_error_of_a_matrix_product_is_the_product_with_the_mean() -> None:
     np.testing.assert_allclose(mean_error(lost, mean, 1, 1), mean @ lost, rtol=1e-12)
 
 
+INNER = "m = Neg (x)\n y = Gemm (m, w, b)"  # what the model's inputs lose is corrected apart
+
+
 def mean_errors(model: onnx.ModelProto, stages: Any, samples: Any, correct: bool) -> Any:
     """The mean error of each output channel of the QDQ model's weights and biases, in float arithmetic."""
     made = stages(model, samples, QuantizeOptions(range="minmax", bias_correction=correct))
@@ -53,16 +57,31 @@ def mean_errors(model: onnx.ModelProto, stages: Any, samples: Any, correct: bool
     given = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
     weights = stored["w/quantized"] * stored["w/scale"].astype(np.float64)
     bias = stored["y/bias/quantized"] * stored["y/bias/scale"].astype(np.float64)
-    x = np.concatenate([sample["x"] for sample in samples]).astype(np.float64)
+    x = -np.concatenate([sample["x"] for sample in samples]).astype(np.float64)
     return (x @ weights + bias - (x @ given["w"].astype(np.float64) + given["b"])).mean(axis=0), stored["y/bias/scale"]
 
 
 def test_correction_is_exact_on_a_linear_layer_but_for_the_rounding_of_the_bias(
     text: Any, stages: Any, around: Any
 ) -> None:
-    model = text("y = Gemm (x, w, b)", "float[4,30] x", weights="float[30,6] w, float[6] b")
+    model = text(INNER, "float[4,30] x", weights="float[30,6] w, float[6] b")
     samples = around(model, 2.0)
     plain, _ = mean_errors(model, stages, samples, correct=False)
     corrected, step = mean_errors(model, stages, samples, correct=True)
     assert (np.abs(corrected) <= 0.51 * step).all()  # half a step, and the float32 of the channel means
     assert np.abs(plain).mean() > 10 * np.abs(corrected).mean()
+
+
+@pytest.mark.parametrize("activations", ["int8", "int4", "e2m1"])
+def test_what_pixels_between_two_codes_lose_is_given_back(text: Any, stages: Any, activations: str) -> None:
+    model = text("y = Conv (x, w, b)", "float[1,1,6,6] x", weights="float[2,1,1,1] w, float[2] b")
+    pixels = RNG.integers(0, 16, (8, 1, 1, 6, 6))
+    samples = [{"x": ((one - 3.4) * 0.1).astype(np.float32)} for one in pixels]
+    errors = []
+    for correct in (False, True):
+        options = QuantizeOptions(bias_correction=correct, activations=activation_format(activations))
+        made = stages(model, samples, options, inputs="float", outputs="float")
+        exact = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        difference = [made.run(sample)["y"] - exact.run(None, sample)[0] for sample in samples]
+        errors.append(np.abs(np.mean(difference, axis=(0, 1, 3, 4))).max())
+    assert errors[1] < max(0.5 * errors[0], 1e-3)

@@ -1,0 +1,50 @@
+"""Rounding weights so that the errors within each convolution kernel cancel.
+
+Neighbouring pixels are alike, so a kernel's taps see nearly the same value, and what counts of their rounding errors is
+their sum. Each weight is rounded to the nearest code; then, in each kernel, the weights whose rounding was the least
+clear are rounded the other way until the errors sum to half a step at most.
+
+Source: Guo et al. 2022, "SQuant: On-the-Fly Data-Free Quantization via Diagonal Hessian Approximation", section 3: its
+kernel-wise step. Its channel-wise step assumes alike inputs of one sign in all channels, and did not help here.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevel.calib.scheme import TensorQuant
+
+Reals = NDArray[np.float64]
+
+
+def round_kernels(weights: NDArray[Any], quant: TensorQuant) -> NDArray[Any]:
+    """Codes of convolution weights, two channel axes first; of other ranks and formats of unequal steps, the nearest.
+
+    No code is further than one step from its weight unless the nearest is: the range clips as always.
+    """
+    codes = quant.quantize(weights)
+    if quant.scheme.levels is not None or weights.ndim < 3 or prod(weights.shape[2:]) == 1:
+        return codes
+    scale, zero_point = quant.spread(weights.shape)
+    shape = (*weights.shape[:2], -1)
+    exact = (weights.astype(np.float64) / scale + zero_point).reshape(shape)
+    balanced = balance(exact, codes.astype(np.float64).reshape(shape), quant.scheme.low, quant.scheme.high)
+    return balanced.reshape(weights.shape).astype(codes.dtype)
+
+
+def balance(exact: Reals, codes: Reals, low: int, high: int) -> Reals:
+    """`codes`, some moved by one towards `exact`, so that the errors along the last axis sum to 1/2 at most.
+
+    Weights beyond the range keep their code, and their error does not count: others cannot make up for it.
+    """
+    error = np.where((exact < low) | (exact > high), 0.0, codes - exact)
+    excess = np.rint(error.sum(axis=-1, keepdims=True))
+    sign = np.sign(excess)
+    doubt = sign * error  # how far a code lies on the side of which there is too much
+    movable = (doubt > 0) & (codes - sign >= low) & (codes - sign <= high)
+    ranks = np.argsort(np.argsort(np.where(movable, -doubt, np.inf), axis=-1, kind="stable"), axis=-1)
+    return codes - np.where(movable & (ranks < np.abs(excess)), sign, 0.0)
