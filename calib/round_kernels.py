@@ -24,7 +24,7 @@ Reals = NDArray[np.float64]
 def round_kernels(weights: NDArray[Any], quant: TensorQuant) -> NDArray[Any]:
     """Codes of convolution weights, two channel axes first; of other ranks and formats of unequal steps, the nearest.
 
-    No code is further than one step from its weight unless the nearest is: the range clips as always.
+    A code moves at most one step from the nearest, and never out of the range.
     """
     codes = quant.quantize(weights)
     if quant.scheme.levels is not None or weights.ndim < 3 or prod(weights.shape[2:]) == 1:
@@ -37,11 +37,11 @@ def round_kernels(weights: NDArray[Any], quant: TensorQuant) -> NDArray[Any]:
 
 
 def balance(exact: Reals, codes: Reals, low: int, high: int) -> Reals:
-    """`codes`, some moved by one towards `exact`, so that the errors along the last axis sum to 1/2 at most.
+    """`codes`, some moved by one past `exact`, so that the errors along the last axis sum to 1/2 at most.
 
-    Weights beyond the range keep their code, and their error does not count: others cannot make up for it.
+    What weights beyond the range lose counts too, as far as the others can make up for it by one step each.
     """
-    error = np.where((exact < low) | (exact > high), 0.0, codes - exact)
+    error = codes - exact
     excess = np.rint(error.sum(axis=-1, keepdims=True))
     sign = np.sign(excess)
     doubt = sign * error  # how far a code lies on the side of which there is too much
