@@ -134,11 +134,14 @@ def zig(flags: tuple[str, ...]) -> Toolchain | None:
     return Toolchain("zig", (*ZIG, "cc"), (*ZIG, "ar"), f"zig {version}", flags) if version else None
 
 
-@cache
 def ask(*command: str) -> str | None:
     """What a tool says about itself; None where it is not installed or does not work."""
-    if shutil.which(command[0]) is None:
-        return None
+    program = shutil.which(command[0])
+    return None if program is None else answer(program, *command[1:])
+
+
+@cache
+def answer(*command: str) -> str | None:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
     return done.stdout.strip() if done.returncode == 0 else None
 

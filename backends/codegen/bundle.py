@@ -62,7 +62,8 @@ def check(program: Program) -> None:
         operands = (*call.kernel.roles(Role.INPUT), *call.kernel.roles(Role.OUTPUT))
         for span, operand in zip((*call.reads(), call.writes()), operands, strict=True):
             if program.buffers[span.buffer].bytes < span.end:
-                raise ValueError(f"{call.node}: buffer {span.buffer} is smaller than {operand} of {call.kernel}")
+                what = f"operand {operand} of {call.kernel}"
+                raise ValueError(f"{call.node}: buffer {span.buffer} is smaller than {what}")
     for port in (*program.inputs, *program.outputs):
         if program.buffers[port.buffer].bytes < port_bytes(port):
             raise ValueError(f"port {port} is larger than its buffer {program.buffers[port.buffer]}")
