@@ -51,7 +51,7 @@ class Place:
     """An operand between guards; single bytes start at an odd address, so that nothing relies on alignment."""
 
     def __init__(self, operand: Operand, content: Array | None) -> None:
-        first = GUARD + (operand.dtype == "int8")
+        first = GUARD + (operand.dtype in ("int8", "uint8"))
         self.memory = np.full(operand.bytes + 2 * GUARD + 1, FILL, np.uint8)
         self.inside = slice(first, first + operand.bytes)
         self.array = self.memory[self.inside].view(operand.dtype).reshape(operand.shape)
