@@ -35,6 +35,8 @@ C_FLAGS = (
     "-ffp-contract=off",
 )
 BARE_FLAGS = ("-ffreestanding",)
+# Each kernel keeps an entry of its own, by which simulators tell calls apart, even where two compile to the same code.
+GCC_FLAGS = ("-fno-ipa-icf",)
 ZIG = (sys.executable, "-m", "ziglang")
 # zig cc means a debug build with undefined-behaviour traps and debug information unless told otherwise.
 ZIG_FLAGS = ("-fno-sanitize=all", "-Wno-unused-command-line-argument")
@@ -119,7 +121,9 @@ def find(compiler: Compiler, bare: bool) -> Toolchain | None:
     extra = BARE_FLAGS if bare else ("-fPIC",)
     if compiler.kind == "zig":
         return zig((*compiler.flags, *ZIG_FLAGS, *extra))
-    return next((tools for name in compiler.commands if (tools := gcc(name, (*compiler.flags, *extra)))), None)
+    return next(
+        (tools for name in compiler.commands if (tools := gcc(name, (*compiler.flags, *GCC_FLAGS, *extra)))), None
+    )
 
 
 def gcc(command: str, flags: tuple[str, ...]) -> Toolchain | None:
