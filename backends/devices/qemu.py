@@ -123,11 +123,7 @@ class Qemu:
             count = ("-icount", f"shift={self.board.shift}", *self.plugin(loaded, artifact, counts))
             text = emulate((*self.words, *count), path, self.timeout_s)
             blocks = qemu_plugin.read(counts)
-        if fault := report.fault(text):
-            where = loaded.symbol_at(fault["pc"])
-            raise FirmwareError(f"the firmware faulted at pc {fault['pc']:#010x} in {where}: {fault['exception']}")
-        found = report.parse(text)
-        report.check(found, artifact, vectors)
+        found = report.read(text, loaded, artifact, vectors)
         right = found.mismatches == 0
         return Measurement(
             device=self.name,

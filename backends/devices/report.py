@@ -9,6 +9,7 @@ import numpy as np
 
 from bevel.backends.artifact import Artifact
 from bevel.backends.devices.base import Vectors
+from bevel.backends.devices.image import Image
 from bevel.backends.firmware.vectors import expected_crc
 
 PROTOCOL = "1"
@@ -88,6 +89,16 @@ def column(lines: list[list[str]], event: str) -> tuple[int, ...]:
 def first_mismatch(lines: list[list[str]]) -> dict[str, int] | None:
     line = next((line for line in lines if line[0] == "mismatch"), None)
     return {key: number(value) for key, value in keys(line).items()} if line is not None else None
+
+
+def read(text: str, loaded: Image, artifact: Artifact, vectors: Vectors) -> Report:
+    """The checked report of firmware that ran `vectors`. Raises FirmwareError where it faulted, naming the symbol."""
+    if failed := fault(text):
+        where = loaded.symbol_at(failed["pc"])
+        raise FirmwareError(f"the firmware faulted at pc {failed['pc']:#010x} in {where}: {failed['exception']}")
+    found = parse(text)
+    check(found, artifact, vectors)
+    return found
 
 
 def check(report: Report, artifact: Artifact, vectors: Vectors) -> None:

@@ -33,7 +33,6 @@ from bevel.backends.artifact import Artifact
 from bevel.backends.devices import image, report
 from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
 from bevel.backends.devices.find import SERIAL
-from bevel.backends.devices.report import FirmwareError
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 
@@ -85,11 +84,7 @@ class Serial:
         with self.opened() as line:
             self.flash(loaded.elf.data)
             text = read_report(line, self.timeout_s)
-        if fault := report.fault(text):
-            where = loaded.symbol_at(fault["pc"])
-            raise FirmwareError(f"the firmware faulted at pc {fault['pc']:#010x} in {where}: {fault['exception']}")
-        found = report.parse(text)
-        report.check(found, artifact, vectors)
+        found = report.read(text, loaded, artifact, vectors)
         right = found.mismatches == 0
         return Measurement(
             device=self.name,
