@@ -26,25 +26,26 @@ MULTIPLIER_BITS = 31
 MAX_SHIFT = 62  # the rounding constant 2**(shift - 1) must fit beside the product in an int64
 
 
-def fixed_point(ratio: float) -> tuple[int, int]:
-    """`ratio` as (multiplier, shift): ratio ~ multiplier / 2**shift, multiplier in [2**30, 2**31), shift in [1, 62].
+def fixed_point(ratio: float, bits: int = MULTIPLIER_BITS) -> tuple[int, int]:
+    """`ratio` as (multiplier, shift): ratio ~ multiplier / 2**shift, multiplier in [2**(bits - 1), 2**bits), shift in
+    [1, 62]. 31 bits serve int32 accumulators; wider ones leave a multiplier fewer, so that the product fits int64.
 
-    Ratios below 2**-32 become (0, 62): they round every int32 accumulator to zero.
-    Raises ValueError for ratios that are not positive or are 2**30 or more.
+    Ratios too small for a shift of 62 (below 2**-32 at 31 bits) become (0, 62): they round every accumulator to zero.
+    Raises ValueError for ratios that are not positive or are 2**(bits - 1) or more.
     """
-    if not 0 < ratio < 2**30:
-        raise ValueError(f"a requantization ratio must lie in (0, 2**30), not {ratio}")
+    if not 0 < ratio < 2 ** (bits - 1):
+        raise ValueError(f"a requantization ratio must lie in (0, 2**{bits - 1}), not {ratio}")
     mantissa, exponent = np.frexp(ratio)
-    multiplier = int(np.rint(mantissa * 2**MULTIPLIER_BITS))
-    if multiplier == 2**MULTIPLIER_BITS:
-        multiplier, exponent = 2 ** (MULTIPLIER_BITS - 1), exponent + 1
-    shift = int(MULTIPLIER_BITS - exponent)
+    multiplier = int(np.rint(mantissa * 2**bits))
+    if multiplier == 2**bits:
+        multiplier, exponent = 2 ** (bits - 1), exponent + 1
+    shift = int(bits - exponent)
     return (multiplier, shift) if shift <= MAX_SHIFT else (0, MAX_SHIFT)
 
 
-def fixed_points(ratios: NDArray[np.float64]) -> tuple[Int32, NDArray[np.int8]]:
+def fixed_points(ratios: NDArray[np.float64], bits: int = MULTIPLIER_BITS) -> tuple[Int32, NDArray[np.int8]]:
     """`fixed_point` of each element: int32 multipliers and int8 shifts, shaped like `ratios`."""
-    pairs = np.array([fixed_point(float(ratio)) for ratio in ratios.ravel()], np.int64).reshape(-1, 2)
+    pairs = np.array([fixed_point(float(ratio), bits) for ratio in ratios.ravel()], np.int64).reshape(-1, 2)
     return pairs[:, 0].astype(np.int32).reshape(ratios.shape), pairs[:, 1].astype(np.int8).reshape(ratios.shape)
 
 
@@ -58,19 +59,26 @@ def rounding_shift_right(value: Integers, shift: Integers | int) -> Int64:
 
 @dataclass(frozen=True)
 class Output:
-    """Where an integer result ends: its zero point and the interval it is clamped to, all int8 values."""
+    """Where an integer result ends: its zero point and the interval it is clamped to, all values of `dtype`.
+
+    dtype is int8, but int16 or int32 for activations of formats whose steps int8 cannot hold.
+    """
 
     zero_point: int = 0
     low: int = -128
     high: int = 127
+    dtype: str = "int8"
 
-    def store(self, rounded: Integers) -> Int8:
-        """`rounded` moved by the zero point, clamped, as int8."""
-        result: Int8 = np.clip(rounded + self.zero_point, self.low, self.high).astype(np.int8)
+    def store(self, rounded: Integers) -> Integers:
+        """`rounded` moved by the zero point, clamped, as `dtype`."""
+        result: Integers = np.clip(rounded + self.zero_point, self.low, self.high).astype(self.dtype)
         return result
 
 
-def requantize(accumulator: Integers, multiplier: Integers, shift: Integers, output: Output) -> Int8:
-    """int32 accumulators to int8 by per-element (broadcast) multipliers and shifts, one rounding, half up."""
+def requantize(accumulator: Integers, multiplier: Integers, shift: Integers, output: Output) -> Integers:
+    """Integer accumulators to `output.dtype` by per-element (broadcast) multipliers and shifts, one rounding, half up.
+
+    |accumulator * multiplier| must stay below 2**62.
+    """
     product = accumulator.astype(np.int64) * multiplier.astype(np.int64)
     return output.store(rounding_shift_right(product, shift))

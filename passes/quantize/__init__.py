@@ -17,24 +17,26 @@ from bevel.calib.statistics import Statistics
 from bevel.passes.base import Note, PassResult
 from bevel.passes.export import export
 from bevel.passes.quantize.choose_scales import choose_scales
+from bevel.passes.quantize.chosen import Chosen, NodeFormat
 from bevel.passes.quantize.formats import node_formats
 from bevel.passes.quantize.insert_qdq import insert_qdq
 from bevel.passes.quantize.plan import make_plan
 from bevel.passes.quantizers import is_dequantize, is_quantize
 
-__all__ = ["QuantizeOptions", "Quantized", "export", "is_quantized", "quantize"]
+__all__ = ["NodeFormat", "QuantizeOptions", "Quantized", "export", "is_quantized", "quantize"]
 
 
 @dataclass(frozen=True)
 class QuantizeOptions:
     """range: how activation ranges are chosen (minmax, percentile, mse, entropy); bias_correction: whether the mean
     error that weight rounding makes is taken out of the biases; weights, activations: their formats (`formats` says
-    which there are)."""
+    which there are); nodes: what is different for single nodes of the canonical graph, and for inputs, by name."""
 
     range: str = "mse"
     bias_correction: bool = True
     weights: Format = INT8
     activations: Format = INT8
+    nodes: Mapping[str, NodeFormat] = field(default_factory=dict)
 
     @property
     def method(self) -> RangeMethod:
@@ -62,9 +64,10 @@ def quantize(graph: gs.Graph, statistics: Mapping[str, Statistics], options: Qua
     if is_quantized(graph):
         return Quantized(graph, False, [Note("model", "came quantized: its scales are kept")])
     plan = make_plan(graph)
-    scales = choose_scales(plan, statistics, options.method, options.activations)
-    formats = dict(node_formats(plan, scales, options.weights))
+    chosen = Chosen(options.weights, options.activations, options.nodes)
+    scales = choose_scales(plan, statistics, options.method, chosen)
+    formats = dict(node_formats(plan, scales, chosen))
     means = statistics if options.bias_correction else {}
-    notes = insert_qdq(graph, plan, scales, means, options.weights)
+    notes = insert_qdq(graph, plan, scales, means, chosen)
     graph.cleanup().toposort()
     return Quantized(graph, True, [*plan.notes, *scales.notes, *notes], formats)

@@ -15,7 +15,10 @@ from bevel.calib.scheme import INT8_ACTIVATIONS, Scheme, TensorQuant
 from bevel.calib.stairs import Stairs, stairs
 from bevel.calib.statistics import Statistics
 from bevel.passes.base import Note
+from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.plan import QuantizationPlan
+
+ALL_INT8 = Chosen()
 
 
 @dataclass
@@ -28,14 +31,15 @@ class Scales:
 
 
 def choose_scales(
-    plan: QuantizationPlan, statistics: Mapping[str, Statistics], method: RangeMethod, format: Format = INT8
+    plan: QuantizationPlan, statistics: Mapping[str, Statistics], method: RangeMethod, chosen: Chosen = ALL_INT8
 ) -> Scales:
-    """`format` is that of every activation but the model's results, which are int8.
+    """The model's results are int8, whatever is chosen.
 
     Raises KeyError for a point that was not observed.
     """
     scales = Scales()
     for group in plan.ties:
+        format = chosen.of_group(group, plan)
         wanted = INT8 if plan.results.issuperset(group) else format
         quant = fixed_quant(group, plan, statistics) if wanted == INT8 else None
         if quant is not None:

@@ -8,6 +8,7 @@ from bevel.calib.errors import UserError
 from bevel.calib.format import INT8, UINT8, Format, parse
 from bevel.calib.levels import integer_levels
 from bevel.passes.quantize.choose_scales import Scales
+from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.plan import QuantizationPlan, has_weights, result_of
 
 WORKING = "int2 to int8, uint1 to uint7, binary, ternary, e2m1, e2m3, log2 to log4 and apot5k2"
@@ -37,13 +38,14 @@ def with_levels(name: str, format: Format) -> Format:
     return format
 
 
-def node_formats(plan: QuantizationPlan, scales: Scales, weights: Format) -> Iterator[tuple[str, str]]:
+def node_formats(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iterator[tuple[str, str]]:
     """(node, "int8", or "int4 weights, int8"): what an operator's result is held in, and its weights if they differ."""
     for name, (_, match) in plan.taken.items():
         held = formats_of((result_of(tensor, plan.fused).name for tensor in match.node.outputs), scales)
         if held:  # integers that are only moved have no format of ours
-            mixed = has_weights(match.node, plan) and weights.name != held
-            yield name, f"{weights.name} weights, {held}" if mixed else held
+            weights = chosen.of_weights(name).name
+            mixed = has_weights(match.node, plan) and weights != held
+            yield name, f"{weights} weights, {held}" if mixed else held
     for name, tensor in plan.points.items():  # the ends of regions that become tables
         if tensor.inputs and tensor.inputs[0].name not in plan.taken and tensor.inputs[0].name not in plan.fused:
             yield tensor.inputs[0].name, formats_of((name,), scales)

@@ -26,7 +26,8 @@ from bevel.calib.weights import weight_quant
 from bevel.passes.base import Note
 from bevel.passes.operators.base import Match, Operator
 from bevel.passes.operators.table import look_up
-from bevel.passes.quantize.choose_scales import Scales
+from bevel.passes.quantize.choose_scales import ALL_INT8, Scales
+from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.correct_bias import mean_error, mean_shift
 from bevel.passes.quantize.plan import QuantizationPlan
 from bevel.passes.quantizers import ROUND
@@ -41,13 +42,17 @@ Rounding = TensorQuant | Stairs | None  # how int8 codes become a point's codes;
 
 
 def insert_qdq(
-    graph: gs.Graph, plan: QuantizationPlan, scales: Scales, means: Mapping[str, Statistics], weights: Format = INT8
+    graph: gs.Graph,
+    plan: QuantizationPlan,
+    scales: Scales,
+    means: Mapping[str, Statistics],
+    chosen: Chosen = ALL_INT8,
 ) -> list[Note]:
     """Edit `graph`. `means` holds the statistics used for bias correction; it is empty where none is wanted."""
     notes: list[Note] = []
     stored: dict[tuple[str, bytes], gs.Variable] = {}
     for operator, match in plan.taken.values():
-        notes += store_constants(graph, operator, match, scales, means, stored, weights)
+        notes += store_constants(graph, operator, match, scales, means, stored, chosen.of_weights(match.node.name))
     outputs = {tensor.name for tensor in graph.outputs}
     for name, tensor in plan.points.items():
         # What moves codes of the format needs no rounding of its own.

@@ -1,0 +1,48 @@
+"""Which format each node's weights and result shall have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from bevel.calib.format import INT8, Format
+from bevel.passes.quantize.plan import QuantizationPlan
+
+
+@dataclass(frozen=True)
+class NodeFormat:
+    """What is different for one node: its weights, its result. None: as for all others."""
+
+    weights: Format | None = None
+    activations: Format | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """weights, activations: for every node; nodes: what is different, by the name of a node or of a model's input."""
+
+    weights: Format = INT8
+    activations: Format = INT8
+    nodes: Mapping[str, NodeFormat] = field(default_factory=dict)
+
+    def of_weights(self, node: str) -> Format:
+        return self.nodes.get(node, NodeFormat()).weights or self.weights
+
+    def of_group(self, group: Iterable[str], plan: QuantizationPlan) -> Format:
+        """The format of tensors that share one; where their nodes ask for different ones, that of the most bits."""
+        asked = [
+            format
+            for point in group
+            for owner in owners(point, plan)
+            if (format := self.nodes.get(owner, NodeFormat()).activations) is not None
+        ]
+        return max(asked, key=lambda format: format.bits) if asked else self.activations
+
+
+def owners(point: str, plan: QuantizationPlan) -> Iterable[str]:
+    """The names under which a point is spoken of: its node, the operator that its node is fused into, or the input."""
+    tensor = plan.points[point]
+    if not tensor.inputs:
+        return (point,)
+    node = str(tensor.inputs[0].name)
+    return (node, plan.fused[node]) if node in plan.fused else (node,)
