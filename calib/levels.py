@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bevel.calib.float_format import FloatFormat
 from bevel.calib.format import Format, IntFormat
 
 LARGEST_STEP = 127
+LARGEST_WIDE_STEP = 2**24 - 1  # what float32 holds exactly
 EXACT = 1e-9  # values are sums of a few powers of two over one of them: what is no integer misses by far more
 
 
@@ -49,6 +51,21 @@ def integer_levels(format: Format) -> Levels | None:
         if np.abs(multiples - np.rint(multiples)).max() < EXACT:
             return Levels(tuple(int(step) for step in np.rint(multiples)), float(largest / steps))
     return None
+
+
+@cache
+def wide_levels(format: Format) -> Levels | None:
+    """The values of a minifloat as multiples of its smallest, where these stay below 2**24; None for what exceeds it.
+
+    E3M2 has steps up to 448, E4M3 up to 229376; E5M2, bfloat16 and float16 have none. Wide formats that are no
+    minifloat have none either.
+    """
+    if not isinstance(format, FloatFormat):
+        return None
+    unit = 2.0 ** (format.smallest_exponent - format.mantissa)
+    if format.high / unit > LARGEST_WIDE_STEP:
+        return None
+    return Levels(tuple(int(step) for step in format.values() / unit), unit)
 
 
 def nearest(x: NDArray[Any], format: Format, levels: Levels) -> NDArray[np.int64]:

@@ -1,7 +1,8 @@
 """How a tensor is quantized: a format, how many scales there are, and where zero lies.
 
 real = scale * (code - zero_point), computed exactly as ONNX QuantizeLinear and DequantizeLinear compute it. The codes
-of a format that is no integer format are here its steps (`bevel.calib.levels`): small integers, in int8.
+of a format that is no integer format are here its steps (`bevel.calib.levels`): small integers, in int8 where they fit
+it, or in int16 or int32.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.calib.format import INT8, Codes, Format, IntFormat
-from bevel.calib.levels import Levels, integer_levels, nearest
+from bevel.calib.levels import Levels, integer_levels, nearest, wide_levels
 
 Floats = NDArray[np.float32]
+
+SIGNED = (np.int8, np.int16, np.int32)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Scheme:
     symmetric: the zero point is 0. restricted: codes stay in [-high, high], so that negating a code cannot overflow;
     weights use it. QuantizeLinear saturates to the whole format and cannot restrict, so activations do not use it.
     Raises ValueError for a restricted scheme that is not symmetric and of a signed integer format, and for a format
-    that is no integer format and not symmetric, or whose values are not integer steps within int8.
+    that is no integer format and not symmetric, or whose values are not integer steps below 2**24.
     """
 
     format: Format
@@ -68,19 +71,23 @@ class Scheme:
         if self.restricted and not (self.symmetric and signed):
             raise ValueError(f"a restricted scheme is symmetric and signed, which {self} is not")
         if self.levels is None and not isinstance(self.format, IntFormat):
-            raise ValueError(f"the values of {self.format.name} are not integer steps within int8")
+            raise ValueError(f"the values of {self.format.name} are not integer steps below 2**24")
         if self.levels is not None and not self.symmetric:
             raise ValueError(f"a scheme of {self.format.name} is symmetric: its steps are denser around zero")
 
     @property
     def levels(self) -> Levels | None:
         """The steps of a format that is no integer format; None where every integer from `low` to `high` is a code."""
-        return None if isinstance(self.format, IntFormat) else integer_levels(self.format)
+        if isinstance(self.format, IntFormat):
+            return None
+        return integer_levels(self.format) or wide_levels(self.format)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The numpy type of codes and zero points."""
-        return self.format.dtype if isinstance(self.format, IntFormat) else np.dtype(np.int8)
+        if isinstance(self.format, IntFormat):
+            return self.format.dtype
+        return next(np.dtype(one) for one in SIGNED if self._steps.steps[-1] <= np.iinfo(one).max)
 
     @property
     def low(self) -> int:

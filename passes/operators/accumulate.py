@@ -56,7 +56,7 @@ def accumulation(site: Site, x: Activation, channel_axis: int, groups: int = 1) 
     bias = integer_bias(site.inputs[2] if len(site.inputs) > 2 else np.zeros(channels), sum_scale)
 
     others = tuple(axis for axis in range(weights.codes.ndim) if axis != channel_axis)
-    largest = np.tile(np.abs(weights.codes.astype(np.int64)).sum(axis=others), groups) * widest(x) + np.abs(bias)
+    largest = np.tile(np.abs(weights.codes.astype(np.int64)).sum(axis=others), groups) * x.reach + np.abs(bias)
     if largest.max() >= ACCUMULATOR_LIMIT:
         channel = int(largest.argmax())
         return Reason(
@@ -64,11 +64,6 @@ def accumulation(site: Site, x: Activation, channel_axis: int, groups: int = 1) 
         )
     multiplier, shift = fixed_points(sum_scale / site.scale)
     return Accumulation(weights.codes.astype(np.int8), bias.astype(np.int32), multiplier, shift)
-
-
-def widest(x: Activation) -> int:
-    """The largest |q - zero_point| of an int8 activation."""
-    return max(127 - x.zero_point, x.zero_point + 128)
 
 
 def integer_bias(bias: Activation | Weight | Array, sum_scale: Array) -> Array:

@@ -34,11 +34,25 @@ class Reason(str):
 
 @dataclass(frozen=True)
 class Activation:
-    """An int8 tensor of the integer graph: real = scale * (q - zero_point)."""
+    """A tensor of the integer graph, all of it in [low, high]: real = scale * (q - zero_point).
+
+    The tensor is int8, but int16 or int32 where a format's steps do not fit int8.
+    """
 
     tensor: gs.Tensor
     scale: float
     zero_point: int
+    low: int = INT8[0]
+    high: int = INT8[1]
+
+    @property
+    def dtype(self) -> str:
+        return str(np.dtype(self.tensor.dtype))
+
+    @property
+    def reach(self) -> int:
+        """The largest |q - zero_point|."""
+        return max(self.high - self.zero_point, self.zero_point - self.low)
 
 
 @dataclass(frozen=True)
@@ -99,7 +113,8 @@ class Site:
     def keeps_quantization(self) -> bool:
         """Whether the first input's integers mean the same as the output's, with nothing clamped."""
         x = self.inputs[0]
-        return isinstance(x, Activation) and (x.scale, x.zero_point) == (self.scale, self.result.zero_point)
+        wanted = (self.scale, self.result.zero_point, self.result.dtype)
+        return isinstance(x, Activation) and (x.scale, x.zero_point, x.dtype) == wanted
 
 
 class Operator(ABC):
@@ -110,6 +125,7 @@ class Operator(ABC):
     also_lowers: ClassVar[frozenset[str]] = frozenset()  # further standard operators that `lower` takes
     clamps: ClassVar[bool] = False  # a Relu or Clip behind it costs nothing: the result is clamped anyway
     ties: ClassVar[bool] = False  # input and output share one quantization
+    wide: ClassVar[bool] = False  # int16 and int32 activations may go in and come out
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         """The operator at `node`, a reason why it cannot be integer, or None if it is another operator's."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bevel.calib.format import parse
-from bevel.calib.levels import integer_levels, nearest
+from bevel.calib.levels import integer_levels, nearest, wide_levels
 
 EXACT = {
     "int2": (2, 1),
@@ -44,3 +44,17 @@ def test_nearest_step_is_a_step_and_none_is_nearer(name: str, reals: list[float]
     assert np.isin(found, levels.array).all()
     least = np.abs(x[:, np.newaxis] - levels.array).min(axis=1)
     np.testing.assert_allclose(np.abs(x - found), least, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "largest", "unit"), [("e3m2", 448, 2**-4), ("e4m3", 229376, 2**-9), ("e2m1", 12, 0.5)]
+)
+def test_wide_levels_are_multiples_of_the_smallest_value(name: str, largest: int, unit: float) -> None:
+    levels = wide_levels(parse(name))
+    assert levels is not None and (levels.unit, levels.steps[-1]) == (unit, largest)
+    assert np.array_equal(levels.array * levels.unit, parse(name).values())
+
+
+@pytest.mark.parametrize("name", ["e5m2", "bfloat16", "float16", "ternary", "int12"])
+def test_formats_with_steps_beyond_float32_have_no_wide_levels(name: str) -> None:
+    assert wide_levels(parse(name)) is None
