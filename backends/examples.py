@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from bevel.calib.arithmetic import Int8, Int32, fixed_points
 
 
 def activations(rng: np.random.Generator, shape: tuple[int, ...]) -> Int8:
     """int8 of any value, -128 and 127 included where there is room."""
-    values = rng.integers(-128, 128, shape, dtype=np.int8)
-    values.flat[0] = -128
-    values.flat[-1] = 127 if values.size > 1 else values.flat[0]
+    return integers(rng, shape, "int8", 128)
+
+
+def integers(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, limit: int) -> NDArray[Any]:
+    """From -limit to limit - 1, both included where there is room."""
+    values = rng.integers(-limit, limit, shape, dtype=dtype)
+    values.flat[0] = -limit
+    values.flat[-1] = limit - 1 if values.size > 1 else values.flat[0]
     return values
 
 

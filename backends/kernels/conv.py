@@ -1,8 +1,7 @@
 """Conv with constant int8 weights, channels last: y = requantize(bias + sum over taps of x * w).
 
 Padding holds the input's zero point, which the bias already subtracts, so a tap in the padding adds
-x_zero_point * w. Whether a tap lies inside the image is asked once a tap and tile of output channels, never in the
-innermost loop. Conv of one dimension is height 1.
+x_zero_point * w. Conv of one dimension is height 1. The loops: `bevel.backends.windows`.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends import arithmetic as tir
 from bevel.backends import examples
 from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
-from bevel.backends.loops import inside_image, register_tile, window_positions
-from bevel.calib.arithmetic import Output, requantize
+from bevel.backends.loops import register_tile, window_positions
+from bevel.backends.windows import Sums, Weights, is_depthwise, pixels
+from bevel.calib.arithmetic import Int64, Output, requantize
 
 
 @dataclass(frozen=True)
@@ -73,104 +72,48 @@ class Conv(Kernel):
 
     def reference(self, *arrays: Array) -> Array:
         x, w, bias, multiplier, shift = arrays
+        return requantize(self.sums(x, w) + bias, multiplier, shift, self.output)
+
+    def sums(self, x: Array, w: Array) -> Int64:
+        """Every window's products added up, for x and w of any integer type: [N, OH, OW, Cout]. Below 2**63."""
         (rows, columns), groups = self.positions, self.groups
         top, left, bottom, right = self.pads
         margins = ((0, 0), (top, bottom), (left, right), (0, 0))
-        padded = np.pad(x, margins, constant_values=self.x_zero_point).astype(np.float64)
-        pixels = self.batch * rows * columns
-        # float64 is exact here, integers below 2**53 throughout, and much faster than numpy's integer product.
-        accumulator = np.zeros((groups, pixels, self.channels_out // groups))
+        padded = np.pad(x, margins, constant_values=self.x_zero_point)
+        # float64 is exact for integers below 2**53, and much faster than numpy's integer product.
+        largest = max(abs(int(end)) for end in (padded.min(), padded.max()))
+        bound = self.taps * largest * max(abs(int(end)) for end in (w.min(), w.max()))
+        dtype = np.float64 if bound < 2**53 else np.int64
+        padded, weights = padded.astype(dtype), w.astype(dtype)
+        count = self.batch * rows * columns
+        accumulator: Array = np.zeros((groups, count, self.channels_out // groups), dtype)
         for i, j in np.ndindex(*self.kernel):
             down, right_of = i * self.dilations[0], j * self.dilations[1]
             taken = padded[:, down :: self.strides[0], right_of :: self.strides[1]][:, :rows, :columns]
-            by_group = taken.reshape(pixels, groups, -1).transpose(1, 0, 2)
-            accumulator += by_group @ w[:, i, j].reshape(groups, -1, w.shape[3]).transpose(0, 2, 1).astype(np.float64)
+            by_group = taken.reshape(count, groups, -1).transpose(1, 0, 2)
+            accumulator += by_group @ weights[:, i, j].reshape(groups, -1, w.shape[3]).transpose(0, 2, 1)
         by_pixel = np.ascontiguousarray(accumulator.transpose(1, 0, 2), np.int64)
-        total = by_pixel.reshape(self.batch, rows, columns, -1) + bias
-        return requantize(total, multiplier, shift, self.output)
+        return by_pixel.reshape(self.batch, rows, columns, -1)
 
     def build(self, name: str) -> Any:
-        one_channel_groups = self.channels_in == self.channels_out == self.groups
-        return self._build_depthwise(name) if one_channel_groups else self._build_grouped(name)
-
-    def _build_grouped(self, name: str) -> Any:
-        """A register tile of one group's output channels at a time, each input loaded once for all of them."""
-        batch, height, width, (rows, columns) = self.batch, self.height, self.width, self.positions
-        (kh, kw), (down, right), (row_step, column_step) = self.kernel, self.strides, self.dilations
-        pads, (top, left, _, _), x_zero_point, output = self.pads, self.pads, self.x_zero_point, self.output
-        groups, group_in, group_out = self.groups, self.channels_in // self.groups, self.channels_out // self.groups
-        channels, tile = self.channels_out, register_tile(group_out)
+        channels, depth, taps = self.channels_out, self.channels_in // self.groups, self.taps
+        x, y = (self.batch, self.height, self.width, self.channels_in), (self.batch, *self.positions, channels)
+        tile = register_tile(channels if is_depthwise(self) else channels // self.groups)
+        body = pixels(self, Weights(channels, taps, depth), tile, Sums())
 
         @T.prim_func(s_tir=True)
         def conv(
-            X: T.Buffer((batch, height, width, groups * group_in), "int8"),
-            W: T.Buffer((channels, kh, kw, group_in), "int8"),
+            X: T.Buffer(x, "int8"),
+            W: T.Buffer((channels * taps,), "int8"),
             B: T.Buffer((channels,), "int32"),
             M: T.Buffer((channels,), "int32"),
             S: T.Buffer((channels,), "int8"),
-            Y: T.Buffer((batch, rows, columns, channels), "int8"),
+            Y: T.Buffer(y, "int8"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            for n, y, x, g, block in T.grid(batch, rows, columns, groups, group_out // tile):
-                first = T.meta_var(g * group_out + block * tile)
-                A = T.alloc_buffer((tile,), "int32")
-                for u in T.unroll(tile):
-                    A[u] = B[first + u]
-                for i, j in T.grid(kh, kw):
-                    row = T.meta_var(y * down + i * row_step - top)
-                    column = T.meta_var(x * right + j * column_step - left)
-                    if inside_image(row, column, height, width, pads):
-                        for c in T.serial(group_in):
-                            for u in T.unroll(tile):
-                                A[u] = A[u] + T.cast(X[n, row, column, g * group_in + c], "int32") * T.cast(
-                                    W[first + u, i, j, c], "int32"
-                                )
-                    else:
-                        for c in T.serial(group_in):
-                            for u in T.unroll(tile):
-                                A[u] = A[u] + x_zero_point * T.cast(W[first + u, i, j, c], "int32")
-                for u in T.unroll(tile):
-                    Y[n, y, x, first + u] = tir.requantize(A[u], M[first + u], S[first + u], output)
+            body(X, W, B, M, S, Y, 0)
 
         return conv
-
-    def _build_depthwise(self, name: str) -> Any:
-        """A register tile of channels at a time, each its own group."""
-        batch, height, width, (rows, columns) = self.batch, self.height, self.width, self.positions
-        (kh, kw), (down, right), (row_step, column_step) = self.kernel, self.strides, self.dilations
-        pads, (top, left, _, _), x_zero_point, output = self.pads, self.pads, self.x_zero_point, self.output
-        channels, tile = self.channels_out, register_tile(self.channels_out)
-
-        @T.prim_func(s_tir=True)
-        def depthwise(
-            X: T.Buffer((batch, height, width, channels), "int8"),
-            W: T.Buffer((channels, kh, kw, 1), "int8"),
-            B: T.Buffer((channels,), "int32"),
-            M: T.Buffer((channels,), "int32"),
-            S: T.Buffer((channels,), "int8"),
-            Y: T.Buffer((batch, rows, columns, channels), "int8"),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            for n, y, x, block in T.grid(batch, rows, columns, channels // tile):
-                first = T.meta_var(block * tile)
-                A = T.alloc_buffer((tile,), "int32")
-                for u in T.unroll(tile):
-                    A[u] = B[first + u]
-                for i, j in T.grid(kh, kw):
-                    row = T.meta_var(y * down + i * row_step - top)
-                    column = T.meta_var(x * right + j * column_step - left)
-                    if inside_image(row, column, height, width, pads):
-                        for u in T.unroll(tile):
-                            A[u] = A[u] + T.cast(X[n, row, column, first + u], "int32") * T.cast(
-                                W[first + u, i, j, 0], "int32"
-                            )
-                    else:
-                        for u in T.unroll(tile):
-                            A[u] = A[u] + x_zero_point * T.cast(W[first + u, i, j, 0], "int32")
-                for u in T.unroll(tile):
-                    Y[n, y, x, first + u] = tir.requantize(A[u], M[first + u], S[first + u], output)
-
-        return depthwise
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x, w = (operand.shape for operand in self.operands()[:2])

@@ -1,0 +1,173 @@
+"""Weights as short codes in flash: how they are packed, and how a kernel decodes them.
+
+Eight codes fill as many bytes as a code has bits, lowest bit of the first code first (`bevel.calib.packing`), so that
+a kernel decodes them eight at a time with shifts that are known when it is compiled. Most integer formats need no
+table: the code of an integer is what it lies above the lowest one, and binary's -1 and 1 are 0 and 1.
+
+        bits   1    2         3         4         ...   16
+        value  ±1   -2 .. 1   -4 .. 3   -8 .. 7         -32768 .. 32767
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm.script import tirx as T
+
+from bevel.backends.kernel import Array
+from bevel.calib.coded import MAX_CODES, Coded, coded
+from bevel.calib.packing import pack_bits, unpack_bits
+from bevel.calib.scheme import PerBlock, PerTensor
+
+CODES = 8  # that are decoded together
+MAX_BITS = 16
+
+
+@dataclass(frozen=True)
+class Coding:
+    """Codes of `bits` bits for weights of type `dtype`. `tabled`: a table [2**bits] of `dtype` says what they mean.
+    `block`: how many neighbouring input channels share a factor, one of `factors` in a table; 0 where there is none."""
+
+    bits: int
+    dtype: str
+    tabled: bool = False
+    block: int = 0
+    factors: int = 0
+
+    @property
+    def low(self) -> int:
+        """The integer of code 0, where there is no table."""
+        return -(1 << (self.bits - 1))
+
+    def decode(self, codes: Array, table: Array | None) -> NDArray[np.int64]:
+        """The integers of codes, before their factors."""
+        if table is not None:
+            return table.astype(np.int64)[codes]
+        wide = codes.astype(np.int64)
+        return 2 * wide - 1 if self.bits == 1 else wide + self.low
+
+    def expressions(self, packed: Any, first: Any, table: Any) -> list[Any]:
+        """The integers of eight codes that begin at the byte `first`, as int32 expressions."""
+        return [self._integer(code, table) for code in self._codes(packed, first)]
+
+    def _codes(self, packed: Any, first: Any) -> Iterator[Any]:
+        for start in range(0, CODES * self.bits, self.bits):
+            byte, offset = divmod(start, 8)
+            word = T.cast(packed[first + byte], "int32")
+            for more in range(1, (offset + self.bits + 7) // 8):
+                word = word | (T.cast(packed[first + byte + more], "int32") << (8 * more))
+            yield (word >> offset) & ((1 << self.bits) - 1)
+
+    def _integer(self, code: Any, table: Any) -> Any:
+        if self.tabled:
+            return T.cast(table[code], "int32")
+        return code * 2 - 1 if self.bits == 1 else code + self.low
+
+
+class Stored(NamedTuple):
+    """Weights by `coding`: their codes, the table if it has one, and for each block the code of its factor."""
+
+    coding: Coding
+    codes: NDArray[np.uint16]
+    table: Array | None = None
+    block_codes: NDArray[np.uint8] | None = None
+    block_table: Array | None = None
+
+
+def shortest(weights: Array) -> Stored:
+    """Integers by the shortest codes there are for them, without a table where that is as short.
+
+    Raises ValueError for more than 256 distinct values of which some are no int16.
+    """
+    plain = plain_bits(weights)
+    distinct = len(np.unique(weights))
+    if plain <= MAX_BITS and (distinct > MAX_CODES or plain <= coded(weights).bits):
+        return without_table(weights, plain)
+    return of_coded(coded(weights))
+
+
+def of_coded(weights: Coded) -> Stored:
+    """Weights of a format with its own codes; blocks lie along the last axis.
+
+    A format of plain integers without factors takes no table. Raises ValueError for blocks along another axis.
+    """
+    match weights.blocks:
+        case PerTensor() if int(weights.block_table[weights.block_codes]) == 1:
+            return of_values(weights)
+        case PerBlock(axis, size) if axis in (-1, weights.codes.ndim - 1):
+            return of_blocks(weights, size)
+        case other:
+            raise ValueError(f"weights with {other} have no kernel: blocks lie along the input channels")
+
+
+def of_values(weights: Coded) -> Stored:
+    values = weights.values()
+    if plain_bits(values) <= weights.bits:
+        return without_table(values, weights.bits)
+    coding = Coding(weights.bits, smallest_dtype(weights.table), tabled=True)
+    return Stored(coding, weights.codes.astype(np.uint16), filled(weights.table, 2**weights.bits, coding.dtype))
+
+
+def of_blocks(weights: Coded, size: int) -> Stored:
+    """Elements in a table too, unless they are plain integers."""
+    elements = weights.table.astype(np.int64)[weights.codes]
+    dtype = smallest_dtype(weights.values(), weights.table, weights.block_table)
+    levels = 1 << (len(weights.block_table) - 1).bit_length()
+    factors = filled(weights.block_table, levels, dtype)
+    if plain_bits(elements) <= weights.bits:
+        codes, table = without_table(elements, weights.bits).codes, None
+    else:
+        codes, table = weights.codes.astype(np.uint16), filled(weights.table, 2**weights.bits, dtype)
+    coding = Coding(weights.bits, dtype, table is not None, size, levels)
+    return Stored(coding, codes, table, weights.block_codes, factors)
+
+
+def without_table(values: Array, bits: int) -> Stored:
+    coding = Coding(bits, smallest_dtype(np.array([-(1 << (bits - 1)), (1 << (bits - 1)) - 1])))
+    wide = values.astype(np.int64)
+    codes = (wide + 1) // 2 if bits == 1 else wide - coding.low
+    return Stored(coding, codes.astype(np.uint16))
+
+
+def plain_bits(values: Array) -> int:
+    """The bits that `values` take without a table."""
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    if set(np.unique(values).tolist()) <= {-1, 1}:
+        return 1
+    return max(2, 1 + max(high.bit_length(), max(-low - 1, 0).bit_length()))
+
+
+def smallest_dtype(*arrays: Array) -> str:
+    """The smallest signed type that holds every element. Raises ValueError where int32 does not."""
+    low, high = min(int(a.min()) for a in arrays), max(int(a.max()) for a in arrays)
+    for dtype in ("int8", "int16", "int32"):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return dtype
+    raise ValueError(f"weights from {low} to {high} do not fit int32")
+
+
+def filled(table: Array, size: int, dtype: str) -> Array:
+    """`table` with its last entry repeated: layers that use fewer codes of a format share a kernel."""
+    return np.pad(table, (0, size - len(table)), mode="edge").astype(dtype)
+
+
+def packed_bytes(count: int, bits: int) -> int:
+    """Bytes of `count` codes with what fills up the last eight."""
+    return -(-count // CODES) * bits
+
+
+def pack(codes: Array, bits: int) -> NDArray[np.uint8]:
+    """Codes [runs, count], each run on its own: [runs, packed_bytes]."""
+    runs, count = codes.shape
+    padded = np.pad(codes, ((0, 0), (0, -count % CODES)))
+    return pack_bits(padded, bits).reshape(runs, packed_bytes(count, bits))
+
+
+def unpack(packed: NDArray[np.uint8], count: int, bits: int) -> NDArray[np.int32]:
+    """The codes of `pack`: [runs, count]."""
+    runs = [unpack_bits(run, count, bits, signed=False) for run in packed]
+    return np.array(runs, np.int32).reshape(len(packed), count)
