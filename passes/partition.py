@@ -22,6 +22,7 @@ from bevel.passes.base import Note
 from bevel.passes.export import PORTS
 from bevel.passes.lowering import Lowering, Value, onnx_order
 from bevel.passes.operators import lowering_operator
+from bevel.passes.operators.base import DOMAIN
 from bevel.passes.quantizers import is_dequantize, is_quantize, parameters
 
 
@@ -142,7 +143,7 @@ def lower_island(graph: gs.Graph, nodes: list[gs.Node], lowering: Lowering) -> N
 
 
 def runs_in_integers(node: gs.Node) -> bool:
-    if is_quantize(node) or is_dequantize(node):
+    if is_quantize(node) or is_dequantize(node) or node.domain == DOMAIN:
         return True
     tensors = [tensor for tensor in node.inputs if isinstance(tensor, gs.Variable) and not tensor.is_empty()]
     return lowering_operator(node) is not None and all(one.dtype in (np.int8, np.uint8) for one in tensors)

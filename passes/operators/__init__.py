@@ -16,9 +16,11 @@ from bevel.passes.operators.gemm import Gemm
 from bevel.passes.operators.max_pool import MaxPool
 from bevel.passes.operators.mul import Mul
 from bevel.passes.operators.pad import Pad
+from bevel.passes.operators.quantize_fixed import QuantizeFixed
 from bevel.passes.operators.reduce_mean import ReduceMean
 from bevel.passes.operators.reshape import Reshape
 from bevel.passes.operators.resize import Resize
+from bevel.passes.operators.round_mx import RoundMx
 from bevel.passes.operators.slice import Slice
 from bevel.passes.operators.softmax import Softmax
 from bevel.passes.operators.table import Table
@@ -46,6 +48,8 @@ OPERATORS: tuple[Operator, ...] = (
     # Made by the integerizer, not matched to a float node
     Clip(),
     FlipSign(),
+    QuantizeFixed(),
+    RoundMx(),
     Table(),
 )
 

@@ -1,0 +1,112 @@
+"""Integers to blocks of channels that share a power of two: `bevel.calib.mx.MxRounding.round`, channels last.
+
+A block is read once for its largest magnitude, which gives the exponents to try, once for each of these to sum its
+squared errors, and once to be written. The spacing of an element's neighbours doubles with each power of two that it
+reaches beyond its mantissa; as the powers are few, they are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm.script import tirx as T
+
+from bevel.backends.kernel import Array, Kernel, Operand, activation, output
+from bevel.calib.mx import AROUND, MxRounding
+
+
+@dataclass(frozen=True)
+class RoundMx(Kernel):
+    """q: int32 [rows, channels], up to +-rounding.limit; y: int16 [rows, channels]. The last block may be shorter."""
+
+    rows: int
+    channels: int
+    rounding: MxRounding
+
+    def operands(self) -> tuple[Operand, ...]:
+        shape = (self.rows, self.channels)
+        return activation("q", shape, "int32"), output("y", shape, "int16")
+
+    def reference(self, *arrays: Array) -> Array:
+        return self.rounding.round(arrays[0], axis=1)
+
+    def build(self, name: str) -> Any:
+        rows, channels, rounding = self.rows, self.channels, self.rounding
+        block, fraction, top, exponents = rounding.block, rounding.fraction, rounding.top, rounding.exponents
+        blocks, even = -(-channels // block), channels % block == 0
+        first, last = AROUND[0], AROUND[-1]
+
+        @T.prim_func(s_tir=True)
+        def round_mx(Q: T.Buffer((rows, channels), "int32"), Y: T.Buffer((rows, channels), "int16")):
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            M = T.sblock_alloc_buffer((1,), "int32")  # the largest magnitude, then what is left of its bits
+            E = T.sblock_alloc_buffer((2,), "int32")  # the specification's shift, and the best
+            S = T.sblock_alloc_buffer((2,), "int64")  # sums of squared errors: this one, and the least
+            R = T.sblock_alloc_buffer((1,), "int32")
+            for row, part in T.grid(rows, blocks):
+                begin = T.meta_var(part * block)
+                size = T.meta_var(block if even else T.min(block, channels - begin))
+                M[0] = 0
+                for i in T.serial(size):
+                    M[0] = T.max(M[0], magnitude(Q[row, begin + i]))
+                E[0] = -1 - top
+                while M[0] > 0:
+                    M[0] = M[0] >> 1
+                    E[0] = E[0] + 1
+                S[1] = T.int64(2**63 - 1)
+                for step in T.serial(last - first + 1):
+                    M[0] = T.max(T.min(E[0] + (step + first), exponents + fraction), fraction)
+                    S[0] = T.int64(0)
+                    for i in T.serial(size):
+                        R[0] = element(magnitude(Q[row, begin + i]), M[0], rounding) - magnitude(Q[row, begin + i])
+                        S[0] = S[0] + T.cast(R[0], "int64") * T.cast(R[0], "int64")
+                    if S[0] < S[1]:
+                        S[1] = S[0]
+                        E[1] = M[0]
+                for i in T.serial(size):
+                    R[0] = element(magnitude(Q[row, begin + i]), E[1], rounding) >> fraction
+                    Y[row, begin + i] = T.cast(T.if_then_else(Q[row, begin + i] < 0, 0 - R[0], R[0]), "int16")
+
+        return round_mx
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        """Blocks of every size, ties, zeros, and the largest magnitudes."""
+        limit = self.rounding.limit
+        size = 2.0 ** rng.uniform(0, np.log2(limit), (self.rows, 1))
+        q = np.rint(rng.standard_normal((self.rows, self.channels)) * size)
+        ties = rng.random(q.shape) < 0.3
+        q = np.where(ties, rng.integers(-32, 33, q.shape) << rng.integers(0, 12, q.shape), q)
+        q.flat[0] = limit
+        if self.rows > 1:
+            q[-1] = -limit
+            q[self.rows // 2] = 0
+        return (np.clip(q, -limit, limit).astype(np.int32),)
+
+
+def magnitude(value: Any) -> Any:
+    return T.max(value, 0 - value)
+
+
+def element(value: Any, shift: Any, rounding: MxRounding) -> Any:
+    """TIR for `MxRounding.elements`."""
+    spacing = shift
+    for bits in range(rounding.mantissa + 1, rounding.top + 1):
+        spacing = spacing + T.cast(value >= T.shift_left(1 << bits, shift), "int32")
+    half = T.shift_left(1, spacing - 1)
+    odd = T.shift_right(value, spacing) & 1
+    rounded = T.shift_left(T.shift_right(value + half - 1 + odd, spacing), spacing)
+    return T.min(rounded, T.shift_left(rounding.largest, shift))
+
+
+def cases() -> Iterable[RoundMx]:
+    e2m1, e3m2 = MxRounding(1, 12, 11), MxRounding(2, 448, 6)
+    yield RoundMx(1, 1, e2m1)
+    yield RoundMx(40, 32, e2m1)
+    yield RoundMx(33, 70, e2m1)
+    yield RoundMx(21, 64, e3m2)
+    yield RoundMx(17, 24, MxRounding(3, 60, 9, fraction=2))
+    yield RoundMx(9, 100, MxRounding(6, 127, 8))
+    yield RoundMx(12, 20, MxRounding(0, 4, 0, block=6, fraction=12))
