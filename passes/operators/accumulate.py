@@ -37,36 +37,55 @@ class Accumulation:
         return {"zero_point": site.result.zero_point, "low": site.result.low, "high": site.result.high}
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Exact integers of a sum of products: how large each channel's sums may get, and what they are worth."""
+
+    weights: Weight
+    bias: Array  # int64 [channels], at the scale of the sums
+    ratio: Array  # float64 [channels]: what a sum is multiplied by to become the result
+    largest: tuple[int, ...]  # [channels]: a bound on every |partial sum|
+
+
 def accumulation(site: Site, x: Activation, channel_axis: int, groups: int = 1) -> Accumulation | Reason:
-    """The integers of a site whose inputs are x, weights and an optional bias.
+    """The int8 and int32 integers of a site whose inputs are x, weights and an optional bias.
 
     `channel_axis` is the weights' output-channel axis; with `groups` > 1 the channels of one group stand along it and
     repeat (ConvTranspose).
     """
+    if (x.dtype, site.result.dtype) != ("int8", "int8"):
+        return Reason(f"it makes {site.result.dtype} of {x.dtype}, not int8 of int8")
+    sums = sums_of_products(site, x, channel_axis, groups, ACCUMULATOR_LIMIT)
+    if isinstance(sums, Reason):
+        return sums
+    if sums.weights.codes.min() < -128 or sums.weights.codes.max() > 127:
+        return Reason("its weights, less their zero point, do not fit int8")
+    if max(sums.largest) >= ACCUMULATOR_LIMIT:
+        largest = max(sums.largest)
+        channel = sums.largest.index(largest)
+        return Reason(f"the sums of channel {channel} may reach {largest}, which int32 cannot hold safely")
+    multiplier, shift = fixed_points(sums.ratio)
+    return Accumulation(sums.weights.codes.astype(np.int8), sums.bias.astype(np.int32), multiplier, shift)
+
+
+def sums_of_products(site: Site, x: Activation, channel_axis: int, groups: int, bias_limit: int) -> Sums | Reason:
+    """The sums of a site, of any width; biases beyond `bias_limit` saturate."""
     weights = site.inputs[1]
     if not isinstance(weights, Weight):
         return Reason("its weights are not constant integers")
-    if weights.codes.min() < -128 or weights.codes.max() > 127:
-        return Reason("its weights, less their zero point, do not fit int8")
     if weights.scale.ndim and weights.axis != channel_axis:
         return Reason(f"its weights are scaled along axis {weights.axis}, not along the output channels")
     channels = weights.codes.shape[channel_axis] * groups
-    per_channel = np.resize(weights.scale.astype(np.float64), channels)
-    sum_scale = x.scale * per_channel
-    bias = integer_bias(site.inputs[2] if len(site.inputs) > 2 else np.zeros(channels), sum_scale)
-
+    sum_scale = x.scale * np.resize(weights.scale.astype(np.float64), channels)
+    bias = integer_bias(site.inputs[2] if len(site.inputs) > 2 else np.zeros(channels), sum_scale, bias_limit)
     others = tuple(axis for axis in range(weights.codes.ndim) if axis != channel_axis)
-    largest = np.tile(np.abs(weights.codes.astype(np.int64)).sum(axis=others), groups) * x.reach + np.abs(bias)
-    if largest.max() >= ACCUMULATOR_LIMIT:
-        channel = int(largest.argmax())
-        return Reason(
-            f"the sums of channel {channel} may reach {int(largest[channel])}, which int32 cannot hold safely"
-        )
-    multiplier, shift = fixed_points(sum_scale / site.scale)
-    return Accumulation(weights.codes.astype(np.int8), bias.astype(np.int32), multiplier, shift)
+    taps = np.tile(np.abs(weights.codes.astype(np.int64)).sum(axis=others), groups)
+    # Of Python's integers, which have no largest one
+    largest = tuple(int(tap) * x.reach + abs(int(b)) for tap, b in zip(taps, bias, strict=True))
+    return Sums(weights, bias, sum_scale / site.scale, largest)
 
 
-def integer_bias(bias: Activation | Weight | Array, sum_scale: Array) -> Array:
+def integer_bias(bias: Activation | Weight | Array, sum_scale: Array, limit: int = ACCUMULATOR_LIMIT) -> Array:
     """The bias in units of the sums, int64 [channels]; integers already at that scale are kept as they are."""
     if isinstance(bias, Activation):
         raise TypeError("a bias is constant")
@@ -74,5 +93,5 @@ def integer_bias(bias: Activation | Weight | Array, sum_scale: Array) -> Array:
         if np.allclose(bias.scale, sum_scale, rtol=1e-5, atol=0):
             return np.broadcast_to(bias.codes.ravel().astype(np.int64), sum_scale.shape)
         bias = bias.codes.ravel() * bias.scale.astype(np.float64)
-    units = np.clip(np.rint(np.ravel(bias) / sum_scale), -ACCUMULATOR_LIMIT, ACCUMULATOR_LIMIT)
+    units = np.clip(np.rint(np.ravel(bias) / sum_scale), -limit, limit)
     return np.broadcast_to(units, sum_scale.shape).astype(np.int64)

@@ -19,8 +19,8 @@ from bevel.backends.kernels.average_pool import AveragePool as AveragePoolKernel
 from bevel.calib.arithmetic import Output, fixed_points
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
-from bevel.passes.operators.conv import edges, geometry, image_shape, two_dimensional
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
 
 # Channels go into the batch, so that one window of ones serves all of them.
 BODY = f"""

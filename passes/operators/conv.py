@@ -20,6 +20,7 @@ from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.accumulate import accumulation
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
 
 GEOMETRY = ("kernel_shape", "strides", "dilations", "pads")
 GIVEN = ", ".join(f"{name}: ints = @{name}" for name in GEOMETRY)
@@ -30,36 +31,6 @@ BODY = f"""
   accumulator = Add (sums, b)
 {REQUANTIZE}
 """
-
-
-def geometry(node: gs.Node, spatial: int) -> dict[str, list[int]]:
-    """Strides, dilations and pads of a convolution or pooling node, ONNX defaults filled in."""
-    return {
-        "strides": [int(v) for v in node.attrs.get("strides", [1] * spatial)],
-        "dilations": [int(v) for v in node.attrs.get("dilations", [1] * spatial)],
-        "pads": [int(v) for v in node.attrs.get("pads", [0] * 2 * spatial)],
-    }
-
-
-def two_dimensional(values: list[int], fill: int) -> tuple[int, int]:
-    """One value a spatial axis, with the missing height of a 1-D operator filled in."""
-    height, width = values if len(values) == 2 else [fill, *values]
-    return int(height), int(width)
-
-
-def edges(pads: list[int]) -> tuple[int, int, int, int]:
-    """ONNX pads (all begins, then all ends) as top, left, bottom, right."""
-    begin, end = pads[: len(pads) // 2], pads[len(pads) // 2 :]
-    top, left = two_dimensional(begin, 0)
-    bottom, right = two_dimensional(end, 0)
-    return top, left, bottom, right
-
-
-def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """[N, C, L] or [N, C, H, W] as batch, channels, height, width."""
-    batch, channels, *image = shape
-    height, width = two_dimensional(image, 1)
-    return batch, channels, height, width
 
 
 class Conv(Operator):

@@ -19,8 +19,8 @@ from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.accumulate import accumulation
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
-from bevel.passes.operators.conv import edges, geometry, image_shape, two_dimensional
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
 
 INPUTS = (
     "x",

@@ -59,21 +59,38 @@ CLAMP = """
   clamped = Where (too_high, high, raised_to_low)
 """
 
-# `shifted` int64 -> `y` int8, moved by the zero point and clamped
-STORE = f"""
+# `shifted` int64 -> `clamped` int64, moved by the zero point
+PLACE = f"""
 {constants("zero_point", "low", "high")}
   placed = Add (shifted, zero_point)
 {CLAMP}
+"""
+
+# `shifted` int64 -> `y` int8, moved by the zero point and clamped
+STORE = f"""
+{PLACE}
   y = Cast <to = 3> (clamped)
 """
 
-# `accumulator` of any integer type, `multiplier`, `shift` -> `y`: bevel.calib.arithmetic.requantize
-REQUANTIZE = f"""
+# `accumulator` of any integer type, `multiplier`, `shift` -> `shifted` int64
+RESCALE = f"""
   accumulator64 = Cast <to = 7> (accumulator)
   multiplier64 = Cast <to = 7> (multiplier)
   product = Mul (accumulator64, multiplier64)
 {ROUNDING_SHIFT}
+"""
+
+# The same -> `y` int8: bevel.calib.arithmetic.requantize
+REQUANTIZE = f"""
+{RESCALE}
 {STORE}
+"""
+
+# The same -> `y` of the ONNX element type `y_type`
+REQUANTIZE_TO_TYPE = f"""
+{RESCALE}
+{PLACE}
+  y = Cast <to: int = @y_type> (clamped)
 """
 
 OUTPUT_ATTRIBUTES = ("zero_point", "low", "high")

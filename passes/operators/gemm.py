@@ -16,9 +16,9 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.kernels.gemm import Gemm as GemmKernel
 from bevel.calib.arithmetic import Output
-from bevel.passes.lowering import Lowering, Value, onnx_order
+from bevel.passes.lowering import Lowering, onnx_order, rows_as_they_lie
 from bevel.passes.operators.accumulate import accumulation
-from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
+from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
 from bevel.passes.quantizers import constant_source
 
@@ -89,12 +89,6 @@ class Gemm(Operator):
         order = onnx_order(len(y.shape))
         source = value if flattened else lowering.reorder(value, onnx_order(len(x.shape)), x.name)
         lowering.emit(node, kernel, [source.buffer], (packed, folded.astype(np.int32), multiplier, shift), y, order)
-
-
-def rows_as_they_lie(weights: Array, value: Value) -> Array:
-    """[k, n] weights with their rows in the order of a flattened value's bytes: it costs nothing at run time."""
-    places = np.arange(weights.shape[0]).reshape(value.shape[1:])
-    return weights[places.transpose([axis - 1 for axis in value.order[1:]]).ravel()]
 
 
 def matched_gemm(node: gs.Node) -> Match | Reason:

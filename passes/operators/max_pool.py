@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 from bevel.backends.kernels.max_pool import MaxPool as MaxPoolKernel
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
-from bevel.passes.operators.conv import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
 
 
 class MaxPool(Operator):

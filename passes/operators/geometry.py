@@ -1,0 +1,35 @@
+"""Windows over images: strides, dilations and pads of ONNX nodes of one and two dimensions."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+
+def geometry(node: gs.Node, spatial: int) -> dict[str, list[int]]:
+    """Strides, dilations and pads of a convolution or pooling node, ONNX defaults filled in."""
+    return {
+        "strides": [int(v) for v in node.attrs.get("strides", [1] * spatial)],
+        "dilations": [int(v) for v in node.attrs.get("dilations", [1] * spatial)],
+        "pads": [int(v) for v in node.attrs.get("pads", [0] * 2 * spatial)],
+    }
+
+
+def two_dimensional(values: list[int], fill: int) -> tuple[int, int]:
+    """One value a spatial axis, with the missing height of a 1-D operator filled in."""
+    height, width = values if len(values) == 2 else [fill, *values]
+    return int(height), int(width)
+
+
+def edges(pads: list[int]) -> tuple[int, int, int, int]:
+    """ONNX pads (all begins, then all ends) as top, left, bottom, right."""
+    begin, end = pads[: len(pads) // 2], pads[len(pads) // 2 :]
+    top, left = two_dimensional(begin, 0)
+    bottom, right = two_dimensional(end, 0)
+    return top, left, bottom, right
+
+
+def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """[N, C, L] or [N, C, H, W] as batch, channels, height, width."""
+    batch, channels, *image = shape
+    height, width = two_dimensional(image, 1)
+    return batch, channels, height, width
