@@ -9,12 +9,14 @@ coded as well. Formats of one scale a channel have one block whose factor is 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bevel.calib.levels import Levels
 from bevel.calib.scheme import PerBlock, PerTensor, parameter_shape, spread
 
 MAX_CODES = 256
@@ -55,6 +57,25 @@ class Coded:
         )
         return result
 
+    def transpose(self, axes: Sequence[int]) -> Coded:
+        """The same integers with their axes in the order of `axes`."""
+        if isinstance(self.blocks, PerTensor):
+            return replace(self, codes=self.codes.transpose(axes))
+        places = [axis % self.codes.ndim for axis in axes]
+        blocks = PerBlock(places.index(self.blocks.axis % self.codes.ndim), self.blocks.size)
+        return replace(
+            self, codes=self.codes.transpose(axes), blocks=blocks, block_codes=self.block_codes.transpose(axes)
+        )
+
+
+def narrowest(integers: NDArray[Any]) -> np.dtype[Any]:
+    """The narrowest of int8, int16 and int32 that holds all of `integers`. Raises ValueError where none does."""
+    low, high = int(integers.min(initial=0)), int(integers.max(initial=0))
+    for dtype in (np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32)):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return dtype
+    raise ValueError(f"integers from {low} to {high} do not fit int32")
+
 
 def coded(values: NDArray[Any]) -> Coded:
     """Integers of at most 256 distinct values, by the shortest codes there are for them; the table ascends.
@@ -68,3 +89,14 @@ def coded(values: NDArray[Any]) -> Coded:
     one = np.ones(1, np.int32)
     shaped = codes.reshape(values.shape).astype(np.uint8)
     return Coded(shaped, bits, table.astype(np.int32), PerTensor(), np.zeros((), np.uint8), one)
+
+
+def at_levels(steps: NDArray[Any], levels: Levels) -> Coded:
+    """Steps of a format by their places among all that it has. Raises ValueError for what is none of them."""
+    table = levels.array
+    codes = np.searchsorted(table, steps).clip(0, len(table) - 1)
+    if (table[codes] != steps).any():
+        raise ValueError(f"there are steps which are none of the format's {len(table)}")
+    one = np.ones(1, np.int32)
+    bits = max(1, (len(table) - 1).bit_length())
+    return Coded(codes.astype(np.uint8), bits, table.astype(np.int32), PerTensor(), np.zeros((), np.uint8), one)

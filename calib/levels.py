@@ -19,6 +19,7 @@ from bevel.calib.format import Format, IntFormat
 
 LARGEST_STEP = 127
 LARGEST_WIDE_STEP = 2**24 - 1  # what float32 holds exactly
+TRIED_STEPS = 2**11  # for a list's largest value, unless it is a power of two
 EXACT = 1e-9  # values are sums of a few powers of two over one of them: what is no integer misses by far more
 
 
@@ -55,17 +56,29 @@ def integer_levels(format: Format) -> Levels | None:
 
 @cache
 def wide_levels(format: Format) -> Levels | None:
-    """The values of a minifloat as multiples of its smallest, where these stay below 2**24; None for what exceeds it.
+    """The values of a minifloat, or of a list beyond int8, as multiples of a unit, where these stay below 2**24.
 
-    E3M2 has steps up to 448, E4M3 up to 229376; E5M2, bfloat16 and float16 have none. Wide formats that are no
-    minifloat have none either.
+    E3M2 has steps up to 448, E4M3 up to 229376, powers of two of 5 bits up to 2**14; E5M2, bfloat16 and float16 have
+    none. Integer formats, and lists that `integer_levels` knows, have none either.
     """
-    if not isinstance(format, FloatFormat):
+    if isinstance(format, FloatFormat):
+        unit = 2.0 ** (format.smallest_exponent - format.mantissa)
+        if format.high / unit > LARGEST_WIDE_STEP:
+            return None
+        return Levels(tuple(int(step) for step in format.values() / unit), unit)
+    if isinstance(format, IntFormat) or integer_levels(format) is not None:
         return None
-    unit = 2.0 ** (format.smallest_exponent - format.mantissa)
-    if format.high / unit > LARGEST_WIDE_STEP:
-        return None
-    return Levels(tuple(int(step) for step in format.values() / unit), unit)
+    values = format.values()
+    for steps in (*range(LARGEST_STEP + 1, TRIED_STEPS), *(2**power for power in range(11, 24))):
+        multiples = values / np.abs(values).max() * steps
+        if np.abs(multiples - np.rint(multiples)).max() < EXACT:
+            return Levels(tuple(int(step) for step in np.rint(multiples)), float(np.abs(values).max() / steps))
+    return None
+
+
+def levels_of(format: Format) -> Levels | None:
+    """The steps of a format, within int8 where they fit it; None where no integers below 2**24 stand for its values."""
+    return integer_levels(format) or wide_levels(format)
 
 
 def nearest(x: NDArray[Any], format: Format, levels: Levels) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.calib.format import INT8, Codes, Format, IntFormat
-from bevel.calib.levels import Levels, integer_levels, nearest, wide_levels
+from bevel.calib.levels import Levels, levels_of, nearest
 
 Floats = NDArray[np.float32]
 
@@ -78,9 +78,7 @@ class Scheme:
     @property
     def levels(self) -> Levels | None:
         """The steps of a format that is no integer format; None where every integer from `low` to `high` is a code."""
-        if isinstance(self.format, IntFormat):
-            return None
-        return integer_levels(self.format) or wide_levels(self.format)
+        return None if isinstance(self.format, IntFormat) else levels_of(self.format)
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -19,6 +19,7 @@ from bevel.calib.arithmetic import Output
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.passes.canonicalize.name_nodes import NameNodes
+from bevel.passes.coded_constant import CodedConstant
 from bevel.passes.export import PORTS, export
 from bevel.passes.fuse_rounding import fuse_rounding, is_rounding
 from bevel.passes.operators import find_operator
@@ -27,7 +28,7 @@ from bevel.passes.operators.clip import Clip
 from bevel.passes.operators.flip_sign import flip_sign
 from bevel.passes.operators.table import rescale, tabulate
 from bevel.passes.prune_channels import PruneConstantChannels
-from bevel.passes.quantizers import is_dequantize, is_quantize, parameters, producer
+from bevel.passes.quantizers import Parameters, is_dequantize, is_quantize, parameters, producer
 from bevel.passes.regions import find_region, is_elementwise
 
 __all__ = ["PORTS", "Format", "export", "integerize"]
@@ -237,10 +238,20 @@ def operand(made: Integerizer, tensor: gs.Tensor) -> Activation | Weight | Array
     found = parameters(node)
     if found is None:
         return None
-    codes = np.asarray(node.inputs[0].values).astype(np.int64)
+    return stored_weight(node.inputs[0], found)
+
+
+def stored_weight(tensor: gs.Constant, found: Parameters) -> Weight | None:
+    """The integers of stored weights, less their zero point; None where they are stored as floats."""
+    if tensor.values.dtype.kind not in "iu":
+        return None
+    codes = np.asarray(tensor.values).astype(np.int64)
     axis = found.axis % max(codes.ndim, 1)
-    shape = [-1 if place == axis else 1 for place in range(codes.ndim)] if found.zero_point.ndim else []
-    return Weight(codes - found.zero_point.astype(np.int64).reshape(shape), found.scale, axis)
+    zero_point = found.zero_point.astype(np.int64)
+    if not zero_point.any():
+        return Weight(codes, found.scale, axis, tensor.coded if isinstance(tensor, CodedConstant) else None)
+    shape = [-1 if place == axis else 1 for place in range(codes.ndim)] if zero_point.ndim else []
+    return Weight(codes - zero_point.reshape(shape), found.scale, axis)
 
 
 def is_clamp(node: gs.Node) -> bool:

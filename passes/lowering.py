@@ -18,6 +18,8 @@ from bevel.backends.kernel import Array, Kernel, Role
 from bevel.backends.kernels.copy import Copy
 from bevel.backends.kernels.transpose import Transpose
 from bevel.backends.program import Buffer, Call
+from bevel.calib.coded import Coded
+from bevel.passes.coded_constant import coded_of
 
 Order = tuple[int, ...]
 
@@ -63,6 +65,13 @@ class Lowering:
         if not isinstance(tensor, gs.Constant):
             raise TypeError(f"{tensor.name} is not a constant")
         return np.asarray(tensor.values)
+
+    def coded(self, tensor: gs.Tensor) -> Coded:
+        """A constant as short codes. Raises TypeError for what is no constant of few different integers."""
+        found = coded_of(tensor) if isinstance(tensor, gs.Constant) else None
+        if found is None:
+            raise TypeError(f"{tensor.name} is no constant of at most 256 different integers")
+        return found
 
     def value(self, tensor: gs.Tensor) -> Value:
         """Where `tensor` is; a constant becomes a buffer in flash."""

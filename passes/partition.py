@@ -24,6 +24,7 @@ from bevel.passes.lowering import Lowering, Value, onnx_order
 from bevel.passes.operators import lowering_operator
 from bevel.passes.operators.base import DOMAIN
 from bevel.passes.quantizers import is_dequantize, is_quantize, parameters
+from bevel.passes.unpack_weights import unpack_weights
 
 
 def partition(model: onnx.ModelProto, name: str, islands: bool) -> tuple[Program, list[Note]]:
@@ -32,6 +33,7 @@ def partition(model: onnx.ModelProto, name: str, islands: bool) -> tuple[Program
     Raises UserError naming the nodes that have no kernel; with `islands`, float nodes get one through TVM's importer.
     """
     graph = gs.import_onnx(model)
+    unpack_weights(graph)
     dequantize_constants(graph)
     meanings = {port: (scale, zero) for port, (scale, zero) in json.loads(metadata(model).get(PORTS, "{}")).items()}
     lowering = Lowering()

@@ -2,9 +2,9 @@
 
 What later stages may rely on:
 
-- Opset 21 or newer, no model-local functions, no Constant nodes, no subgraphs. Weights are `gs.Constant`; in a model
-  that was quantized before, a parameter may also be a DequantizeLinear of constants, and its QuantizeLinear and
-  DequantizeLinear stand where they stood.
+- Opset 21 or newer, no model-local functions, no Constant nodes, no subgraphs. Weights are `gs.Constant`, of integers
+  in 8, 16 or 32 bits whatever they were packed to; in a model that was quantized before, a parameter may also be a
+  DequantizeLinear of constants, and its QuantizeLinear and DequantizeLinear stand where they stood.
 - Every tensor has a static shape and a type; every node and tensor a unique, readable name. Graph inputs and outputs
   keep names, order, shapes and types. No arithmetic on shapes is left.
 - Conv, ConvTranspose: kernel_shape, strides, dilations, pads and group are there, auto_pad is not; three inputs. A bias
@@ -52,6 +52,7 @@ from bevel.passes.canonicalize.unify_conv import UnifyConv
 from bevel.passes.canonicalize.unify_gemm import UnifyGemm
 from bevel.passes.canonicalize.unify_pool import UnifyPool
 from bevel.passes.canonicalize.unify_reshape import UnifyReshape
+from bevel.passes.unpack_weights import unpack_weights
 
 MAX_ROUNDS = 20  # each round removes or renames something for good; real models settle in three or four
 SAMPLES = 2
@@ -105,6 +106,7 @@ def canonicalize(
     """
     logging.getLogger("onnx_graphsurgeon").setLevel(logging.ERROR)
     graph = gs.import_onnx(convert_opset(model))
+    unpack_weights(graph)
     results = [run_passes(prepare(), graph), settle(graph), run_passes(finish(), graph)]
     feeds = samples if samples is not None else [random_inputs(model, seed) for seed in range(SAMPLES)]
     check_equivalence(model, gs.export_onnx(graph), feeds)

@@ -10,6 +10,8 @@ import onnx
 from onnx import inliner, version_converter
 
 from bevel.calib.errors import UserError
+from bevel.passes.operators.base import DOMAIN
+from bevel.passes.operators.unpack import UNPACKING
 
 OPSET = 21
 IR_VERSION = 10  # the first to hold opset 21
@@ -21,7 +23,7 @@ def convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises UserError where the converter cannot do it.
     """
     version = opset_of(model)
-    converted = inliner.inline_local_functions(model, convert_version=False) if model.functions else model
+    converted = inlined(model) if model.functions else model
     if version < OPSET:
         try:
             converted = version_converter.convert_version(converted, OPSET)
@@ -34,6 +36,12 @@ def convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     result.CopyFrom(converted)
     result.ir_version = max(result.ir_version, IR_VERSION)
     return result
+
+
+def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without local functions but those that unpack weights."""
+    kept = [(one.domain, one.name) for one in model.functions if one.domain == DOMAIN and one.name in UNPACKING]
+    return inliner.inline_selected_functions(model, kept, exclude=True)
 
 
 def opset_of(model: onnx.ModelProto) -> int:

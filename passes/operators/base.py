@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.arithmetic import Output
+from bevel.calib.coded import Coded
 
 if TYPE_CHECKING:
     from bevel.passes.lowering import Lowering
@@ -57,11 +58,15 @@ class Activation:
 
 @dataclass(frozen=True)
 class Weight:
-    """Constant integers with one scale, or one for each index along `axis`; the zero point is already subtracted."""
+    """Constant integers with one scale, or one for each index along `axis`; the zero point is already subtracted.
+
+    coded: the same integers as short codes, where they have a form of their own (factors for blocks).
+    """
 
     codes: Array
     scale: Array  # shape () or [channels]
     axis: int
+    coded: Coded | None = None
 
     @property
     def reals(self) -> Array:

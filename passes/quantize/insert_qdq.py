@@ -10,14 +10,12 @@ integers, a look-up (`Table`, a function of standard operators) those of formats
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import ml_dtypes
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.format import INT4, INT8, UINT4, Format, IntFormat
+from bevel.calib.format import INT8, Format, IntFormat
 from bevel.calib.round_kernels import round_kernels
 from bevel.calib.scheme import PerChannel, PerTensor, Scheme, TensorQuant
 from bevel.calib.stairs import Stairs
@@ -34,8 +32,6 @@ from bevel.passes.quantizers import ROUND
 
 BIAS_LIMIT = 2**28  # leaves the sums of products three times as much room below `ACCUMULATOR_LIMIT`
 ZERO_CHANNEL_BIAS = 2**23  # a channel of zeros keeps its bias to 23 bits
-
-STORAGE: Mapping[Format, np.dtype[Any]] = {INT4: np.dtype(ml_dtypes.int4), UINT4: np.dtype(ml_dtypes.uint4)}
 
 Floats = NDArray[np.float64]
 Rounding = TensorQuant | Stairs | None  # how int8 codes become a point's codes; None: they are those already
@@ -223,12 +219,11 @@ def dequantized(
         name = tensor.name if all(known != tensor.name for known, _ in stored) else f"{tensor.name}/{len(stored)}"
         conv = isinstance(quant.scheme.granularity, PerChannel)
         codes = round_kernels(tensor.values, quant) if conv else quant.quantize(tensor.values)
-        storage = STORAGE.get(quant.scheme.format, quant.scheme.dtype)
         axis = {"axis": quant.scheme.granularity.axis} if isinstance(quant.scheme.granularity, PerChannel) else {}
         constants = [
-            gs.Constant(f"{name}/quantized", codes.astype(storage)),
+            gs.Constant(f"{name}/quantized", codes),
             gs.Constant(f"{name}/scale", np.asarray(quant.scale)),
-            gs.Constant(f"{name}/zero_point", np.asarray(quant.zero_point).astype(storage)),
+            gs.Constant(f"{name}/zero_point", np.asarray(quant.zero_point)),
         ]
         target = gs.Variable(f"{name}/dequantized", np.float32, list(tensor.values.shape))
         graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", axis, constants, [target]))

@@ -38,3 +38,14 @@ def test_codes_without_an_entry_are_refused() -> None:
             np.zeros(1, np.uint8),
             np.ones(1, np.int32),
         )
+
+
+def test_transposed_codes_are_the_transposed_integers() -> None:
+    rng = np.random.default_rng(0)
+    codes, block_codes = rng.integers(0, 4, (5, 6, 2)).astype(np.uint8), rng.integers(0, 2, (5, 2, 2)).astype(np.uint8)
+    table, factors = np.array([-3, 0, 1, 7], np.int32), np.array([1, 9], np.int32)
+    one = Coded(codes, 2, table, PerBlock(-2, 4), block_codes, factors)
+    for axes in ((0, 2, 1), (1, 0, 2), (2, 1, 0)):
+        np.testing.assert_array_equal(one.transpose(axes).values(), one.values().transpose(axes))
+    flat = coded(one.values())
+    np.testing.assert_array_equal(flat.transpose((2, 0, 1)).values(), one.values().transpose(2, 0, 1))

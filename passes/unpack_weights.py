@@ -1,0 +1,96 @@
+"""Packed weights of an imported model as constants of whole integers: the inverse of `pack_weights`.
+
+Inside, weights are int8, int16 or int32, whatever their width in the file: INT4 and UINT4 too, of which numpy and
+graphsurgeon know little, and FLOAT8E4M3FN, whose values are integers times a power of two.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from bevel.calib.coded import Coded, at_levels, coded
+from bevel.calib.float_format import E4M3
+from bevel.calib.levels import levels_of
+from bevel.calib.packing import unpack_bits
+from bevel.calib.scheme import PerBlock
+from bevel.passes.coded_constant import CodedConstant
+from bevel.passes.operators.base import DOMAIN, Array
+from bevel.passes.operators.unpack import BLOCKS, unpack_width
+from bevel.passes.quantizers import is_dequantize
+
+WIDER = {
+    np.dtype(ml_dtypes.int4): np.dtype(np.int8),
+    np.dtype(ml_dtypes.uint4): np.dtype(np.uint8),
+}
+
+
+def unpack_weights(graph: gs.Graph) -> None:
+    """Edit `graph`, whose nodes are in execution order: what reads packed weights reads a constant."""
+    for node in graph.nodes:
+        for tensor in node.inputs:
+            if isinstance(tensor, gs.Constant) and (wider := WIDER.get(stored_type(tensor))) is not None:
+                tensor.values = np.asarray(tensor.values).astype(wider)
+    for node in graph.nodes:
+        constant = all(isinstance(tensor, gs.Constant) for tensor in node.inputs)
+        if is_dequantize(node) and constant:
+            read_steps(node)
+        elif constant and (found := unpacked(node)) is not None:
+            replace(node.outputs[0], found)
+    graph.cleanup()
+
+
+def stored_type(tensor: gs.Constant) -> np.dtype[Any]:
+    """The type of its elements; graphsurgeon gives ONNX's number for what numpy itself does not have."""
+    given = tensor.dtype
+    return onnx.helper.tensor_dtype_to_np_dtype(given) if isinstance(given, int) else np.dtype(given)
+
+
+def read_steps(node: gs.Node) -> None:
+    """Let a DequantizeLinear of FLOAT8E4M3FN without a zero point read the steps of that format."""
+    levels = levels_of(E4M3)
+    if stored_type(node.inputs[0]) != ml_dtypes.float8_e4m3fn or levels is None:
+        return
+    reals = np.asarray(node.inputs[0].values).astype(np.float64)
+    if not np.isfinite(reals).all():
+        return
+    steps = np.rint(reals / levels.unit).astype(np.int64)
+    scale = node.inputs[1]
+    unit = gs.Constant(f"{scale.name}/unit", np.asarray(scale.values) * np.float32(levels.unit))
+    node.inputs = [CodedConstant(node.inputs[0].name, at_levels(steps, levels)), unit]
+
+
+def unpacked(node: gs.Node) -> gs.Constant | None:
+    """The constant that a node of constants makes of packed weights; None where it does something else."""
+    name = node.outputs[0].name
+    values = [np.asarray(tensor.values) for tensor in node.inputs]
+    if node.op == "Cast" and not node.domain and values[0].dtype.kind in "iu":  # of what was INT4
+        return gs.Constant(name, values[0].astype(onnx.helper.tensor_dtype_to_np_dtype(int(node.attrs["to"]))))
+    if node.domain != DOMAIN:
+        return None
+    bits = unpack_width(node.op)
+    if bits is not None:
+        return gs.Constant(name, looked_up(values[0], values[1], bits, [int(size) for size in node.attrs["shape"]]))
+    if node.op == BLOCKS:
+        return CodedConstant(name, with_factors(values[0], values[1], PerBlock(node.attrs["axis"], node.attrs["size"])))
+    return None
+
+
+def looked_up(packed: Array, table: Array, bits: int, shape: list[int]) -> Array:
+    values: Array = table[unpack_bits(packed, prod(shape), bits, signed=False)].reshape(shape)
+    return values
+
+
+def with_factors(elements: Array, factors: Array, blocks: PerBlock) -> Coded:
+    inner, outer = coded(elements), coded(factors)
+    return Coded(inner.codes, inner.bits, inner.table, blocks, outer.codes, outer.table)
+
+
+def replace(tensor: gs.Variable, constant: gs.Constant) -> None:
+    for reader in list(tensor.outputs):
+        reader.inputs = [constant if one is tensor else one for one in reader.inputs]
