@@ -140,14 +140,21 @@ def pack(channels: Channels, zero_point: int) -> Int32:
     stored = stored_shifts(channels.shift)
     multiplier, shift = (channels.multiplier, stored) if stored is not None else (0 * channels.multiplier,) * 2
     count, taps = blocks(len(channels.bias)), channels.w.shape[1]
-    w = by_block(channels.w, count).astype(np.int64)
     bias = by_block(channels.bias, count).astype(np.int64)
     header = np.full((count, 1), (2 * zero_point + 1) << 16 | taps)
     start = np.stack([bias[:, 0::2], bias[:, 0::2] + (bias[:, 1::2] << HIGH_BITS)], 2).reshape(count, CHANNELS)
-    halfwords = ((w[:, 1::2] << HIGH_BITS) + w[:, 0::2]) & 0xFFFF  # [blocks, pairs of channels, taps]
-    words = (halfwords[:, :, 0::2] | halfwords[:, :, 1::2] << 16).transpose(0, 2, 1).reshape(count, -1)
+    words = weight_words(channels.w)
     shifts = (by_block(shift.astype(np.int64), count) << (8 * np.arange(CHANNELS))).sum(1, keepdims=True)
     return to_words(np.concatenate([header, start, words, by_block(multiplier, count), shifts], 1))
+
+
+def weight_words(w: Int8) -> Int32:
+    """The part of `pack` that is the weights: w [n, taps] as int32 [blocks, taps]."""
+    count = blocks(len(w))
+    by_channel = by_block(w, count).astype(np.int64)
+    halfwords = ((by_channel[:, 1::2] << HIGH_BITS) + by_channel[:, 0::2]) & 0xFFFF  # [blocks, pairs, taps]
+    words = halfwords[:, :, 0::2] | halfwords[:, :, 1::2] << 16
+    return to_words(words.transpose(0, 2, 1).reshape(count, -1))
 
 
 def unpack(packed: Int32, channels: int) -> Channels:

@@ -36,6 +36,7 @@ RULES = (
     "depthwise_mve",
     "add_mve",
     "depthwise_dsp",
+    "narrow_tiles_dsp",
     "gemm_dsp",
     "conv_dsp",
     "add_dsp",

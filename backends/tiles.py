@@ -45,10 +45,10 @@ class Tiles:
         return not self.apart and (self.output.low, self.output.high) != WHOLE
 
     def macro(self, lanes: int) -> Any:
-        """A TIR macro (A, at, W, M, S, Y, place) for `lanes` neighbouring pixels.
+        """A TIR macro (A, at, W, M, S, Y, place, lead) for `lanes` neighbouring pixels.
 
         Their widened elements start at A[at]. Y is flat, and the first pixel's outputs go to Y[place]. M and S are
-        read when `apart` only.
+        read when `apart` only. `lead` is the number of W's first block: 0, as all are there.
         """
         return self._requantized_apart(lanes) if self.apart else self._requantized_inside(lanes)
 
@@ -66,7 +66,7 @@ class Tiles:
             return [T.address_of(buffer[start + lane * channels]) for lane in range(lanes)]
 
         @T.macro
-        def outputs(A, at, W, M, S, Y, place):  # type: ignore[no-untyped-def]
+        def outputs(A, at, W, M, S, Y, place, lead):  # type: ignore[no-untyped-def]
             for block in T.serial(full):
                 T.evaluate(
                     call(
@@ -96,7 +96,7 @@ class Tiles:
             return [T.address_of(buffer[sums + lane * 4]) for lane in range(lanes)]
 
         @T.macro
-        def outputs(A, at, W, M, S, Y, place):  # type: ignore[no-untyped-def]
+        def outputs(A, at, W, M, S, Y, place, lead):  # type: ignore[no-untyped-def]
             for block in T.serial(blocks):
                 T.evaluate(call(name, T.address_of(A[at]), T.address_of(W[block, 0]), *places(A)))
                 for u in T.serial(T.min(4, channels - block * 4)):

@@ -122,7 +122,7 @@ class ConvDsp(Kernel):
             packing.block_words(self.taps),
             self.operands()[-1],
         )
-        size, bands = self.operands()[-2].size, self._bands()
+        size, bands = self.operands()[-2].size, self.pixels(self.tiles)
 
         @T.prim_func(s_tir=True)
         def conv(
@@ -132,7 +132,7 @@ class ConvDsp(Kernel):
             A: T.Buffer(strip.shape, "int32"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            bands(X, W, W, W, Y, A)
+            bands(X, W, W, W, Y, A, 0)
 
         return conv
 
@@ -143,7 +143,7 @@ class ConvDsp(Kernel):
             packing.block_words(self.taps),
             self.operands()[-1],
         )
-        size, bands, channels = self.operands()[-2].size, self._bands(), self.plain.channels_out
+        size, bands, channels = self.operands()[-2].size, self.pixels(self.tiles), self.plain.channels_out
 
         @T.prim_func(s_tir=True)
         def conv(
@@ -155,30 +155,36 @@ class ConvDsp(Kernel):
             A: T.Buffer(strip.shape, "int32"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            bands(X, W, M, S, Y, A)
+            bands(X, W, M, S, Y, A, 0)
 
         return conv
 
-    def _bands(self) -> Any:
-        """A TIR macro (X, W, M, S, Y, A): for each band and pair of columns, a strip and the outputs from it."""
+    @property
+    def image(self) -> tuple[int, int]:
+        """X's shape where `pixels` reads it."""
+        return self.plain.batch * self.plain.height, self.plain.width * self.plain.channels_in
+
+    def pixels(self, tiles: Tiles) -> Any:
+        """A TIR macro (X, W, M, S, Y, A, lead): for each band and pair of columns, a strip, and from it the outputs of
+        W's blocks, from `lead` on."""
         (rows, columns), band, down = self.plain.positions, self.band, self.plain.strides[0]
         channels, run_words, batch = self.plain.channels_out, self.run_words, self.plain.batch
-        two, one, widen_two, widen_one = self.tiles.macro(2), self.tiles.macro(1), self._widen(2), self._widen(1)
+        two, one, widen_two, widen_one = tiles.macro(2), tiles.macro(1), self._widen(2), self._widen(1)
 
         @T.macro
-        def bands(X, W, M, S, Y, A):
+        def bands(X, W, M, S, Y, A, lead):
             for n in T.serial(batch):
                 for first in T.serial(rows // band):
                     for pair in T.serial(columns // 2):
                         widen_two(X, A, n, first * band, pair * 2)
                         for row in T.serial(band):
                             place = T.meta_var(((n * rows + first * band + row) * columns + pair * 2) * channels)
-                            two(A, row * down * run_words * 2, W, M, S, Y, place)
+                            two(A, row * down * run_words * 2, W, M, S, Y, place, lead)
                     if columns % 2 > 0:
                         widen_one(X, A, n, first * band, columns - 1)
                         for row in T.serial(band):
                             place = T.meta_var(((n * rows + first * band + row) * columns + columns - 1) * channels)
-                            one(A, row * down * run_words, W, M, S, Y, place)
+                            one(A, row * down * run_words, W, M, S, Y, place, lead)
 
         return bands
 

@@ -81,7 +81,7 @@ class GemmDsp(Kernel):
     def _build_inside(self, name: str) -> Any:
         rows, k, n, words = self.rows, self.k, self.n, self.tiles.scratch_words
         blocks, block_words = packing.blocks(n), packing.block_words(self.taps)
-        product = self._rows()
+        product = self.pixels(self.tiles)
 
         @T.prim_func(s_tir=True)
         def gemm(
@@ -91,14 +91,14 @@ class GemmDsp(Kernel):
             A: T.Buffer((words,), "int32"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            product(X, W, W, W, Y, A)
+            product(X, W, W, W, Y, A, 0)
 
         return gemm
 
     def _build_apart(self, name: str) -> Any:
         rows, k, n, words = self.rows, self.k, self.n, self.tiles.scratch_words
         blocks, block_words = packing.blocks(n), packing.block_words(self.taps)
-        product = self._rows()
+        product = self.pixels(self.tiles)
 
         @T.prim_func(s_tir=True)
         def gemm(
@@ -110,23 +110,28 @@ class GemmDsp(Kernel):
             A: T.Buffer((words,), "int32"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            product(X, W, M, S, Y, A)
+            product(X, W, M, S, Y, A, 0)
 
         return gemm
 
-    def _rows(self) -> Any:
-        """A TIR macro (X, W, M, S, Y, A): pairs of rows, then what is left."""
+    @property
+    def image(self) -> tuple[int, int]:
+        """X's shape where `pixels` reads it."""
+        return self.rows, self.k
+
+    def pixels(self, tiles: Tiles) -> Any:
+        """A TIR macro (X, W, M, S, Y, A, lead): pairs of rows, then what is left, with W's blocks from `lead` on."""
         rows, k, n = self.rows, self.k, self.n
-        two, one = self.tiles.macro(2), self.tiles.macro(1)
+        two, one = tiles.macro(2), tiles.macro(1)
 
         @T.macro
-        def product(X, W, M, S, Y, A):
+        def product(X, W, M, S, Y, A, lead):
             for pair in T.serial(rows // 2):
                 T.evaluate(call("widen_2", A.data, T.address_of(X[pair * 2, 0]), T.address_of(X[pair * 2 + 1, 0]), k))
-                two(A, 0, W, M, S, Y, pair * 2 * n)
+                two(A, 0, W, M, S, Y, pair * 2 * n, lead)
             if rows % 2 > 0:
                 T.evaluate(call("widen_1", A.data, T.address_of(X[rows - 1, 0]), k))
-                one(A, 0, W, M, S, Y, (rows - 1) * n)
+                one(A, 0, W, M, S, Y, (rows - 1) * n, lead)
 
         return product
 
