@@ -19,6 +19,7 @@ from bevel.calib.arithmetic import Output
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.passes.canonicalize.name_nodes import NameNodes
+from bevel.passes.carry_quantizers import carry_quantizers
 from bevel.passes.coded_constant import CodedConstant
 from bevel.passes.export import PORTS, export
 from bevel.passes.fuse_rounding import fuse_rounding, is_rounding
@@ -30,6 +31,7 @@ from bevel.passes.operators.table import rescale, tabulate
 from bevel.passes.prune_channels import PruneConstantChannels
 from bevel.passes.quantizers import Parameters, is_dequantize, is_quantize, parameters, producer
 from bevel.passes.regions import find_region, is_elementwise
+from bevel.passes.restore_tables import restore_tables
 
 __all__ = ["PORTS", "Format", "export", "integerize"]
 
@@ -67,6 +69,8 @@ def integerize(
     `inputs` and `outputs` say whether the model's ports carry floats or the quantized type; a port without a quantizer
     stays float, with a note. Raises UserError for quantizers that are not 8-bit per tensor.
     """
+    restore_tables(graph)
+    carry_quantizers(graph)
     made = Integerizer(graph)
     new_inputs = [start_input(made, tensor, inputs) for tensor in graph.inputs]
     assign_codes(made)

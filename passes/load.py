@@ -13,6 +13,7 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from bevel.calib.errors import UserError
+from bevel.passes.qonnx.import_qonnx import import_qonnx
 
 MAX_BYTES = 2**31 - 1  # protobuf's limit for one message
 IR_VERSION = 8  # the oldest we write: initializers need not be inputs (since 4), functions allowed
@@ -21,7 +22,7 @@ ERROR_ONLY = 3
 
 
 def load_model(path: str | Path) -> onnx.ModelProto:
-    """The model with its external data inside it, and only true inputs among its inputs.
+    """The model with its external data inside it, only true inputs among its inputs, and QONNX's quantizers in ONNX.
 
     Older opsets stay (canonicalization converts them, and proves it). Raises UserError, one line that names the file.
     """
@@ -31,6 +32,7 @@ def load_model(path: str | Path) -> onnx.ModelProto:
     check_graph(model, file)
     drop_initialized_inputs(model)
     model.ir_version = max(model.ir_version, IR_VERSION)
+    model = import_qonnx(model)
     check_loads(model, file)
     return model
 

@@ -20,7 +20,9 @@ from bevel.passes.base import Note, Pass, PassResult
 from bevel.passes.canonicalize.edit import alive, detach, is_output, static_shape
 from bevel.passes.canonicalize.evaluate import open_session
 
-RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+RANDOM = frozenset(
+    ["RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"]
+)
 NEVER = RANDOM | {"DequantizeLinear"}
 
 
@@ -54,13 +56,14 @@ def fold_shapes(graph: gs.Graph) -> int:
     return folded
 
 
-def find(graph: gs.Graph, max_bytes: int) -> tuple[list[gs.Node], list[Note]]:
-    """The nodes to evaluate, in topological order, and why others that read constants only stay."""
+def find(graph: gs.Graph, max_bytes: int, never: frozenset[str] = NEVER) -> tuple[list[gs.Node], list[Note]]:
+    """The nodes to evaluate, in topological order, and why others that read constants only stay. `never`: operators
+    that are not evaluated."""
     folded: set[int] = set()
     found, notes = [], []
     for node in graph.toposort().nodes:
         known = all(isinstance(t, gs.Constant) or t.is_empty() or id(t) in folded for t in node.inputs)
-        if not known or node.op in NEVER or not node.outputs:
+        if not known or node.op in never or not node.outputs:
             continue
         if reason := obstacle(graph, node, max_bytes):
             notes.append(Note(node.name, f"stays, though it reads constants only: {reason}"))

@@ -9,6 +9,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.canonicalize.edit import Array, constant, given, producer, read_once, static_shape
+from bevel.passes.canonicalize.parameters import is_parameter
+from bevel.passes.canonicalize.stored_weights import parameter_values, scaled_integers, stored_obstacle
 
 LINEAR = {"Conv", "ConvTranspose", "Gemm"}
 
@@ -20,8 +22,10 @@ def find_linear(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | str:
         return "no convolution or Gemm feeds it"
     if not read_once(graph, tensor):
         return f"the output of {node.name} is used elsewhere too"
-    if not all(isinstance(parameter, gs.Constant) or parameter.is_empty() for parameter in node.inputs[1:]):
+    if not all(is_parameter(tensor) or tensor.is_empty() for tensor in node.inputs[1:]):
         return f"the weights of {node.name} are not constant"
+    if not isinstance(node.inputs[1], gs.Constant) and (obstacle := stored_obstacle(node)):
+        return f"the weights of {node.name} {obstacle}"
     bias = given(node, 2)
     if node.op == "Gemm" and bias is not None and len(static_shape(bias) or ()) != 1:
         return f"the bias of {node.name} is no vector"
@@ -30,7 +34,7 @@ def find_linear(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | str:
 
 def channels(node: gs.Node) -> int:
     """Output channels of a linear node."""
-    shape = node.inputs[1].values.shape
+    shape = static_shape(node.inputs[1]) or ()
     match node.op:
         case "Conv":
             return int(shape[0])
@@ -43,19 +47,29 @@ def absorb(graph: gs.Graph, node: gs.Node, scale: Array, shift: Array) -> str | 
     """Scale and shift the output channels of a linear node through its constants.
 
     `scale` and `shift` are vectors, one number per output channel; the new weights are computed in float64 and
-    rounded once. Returns None when done, or why it was left as it is: a weight would overflow its type.
+    rounded once. Weights that are stored as integers keep them, and their scales are multiplied. Returns None when
+    done, or why it was left as it is: a weight would overflow its type.
     """
-    weight, bias = node.inputs[1].values, given(node, 2)
+    weight, bias = node.inputs[1], given(node, 2)
     scale, shift = scale.astype(np.float64), shift.astype(np.float64)
-    old = bias.values.astype(np.float64) if bias is not None else np.zeros(len(scale))
+    old = parameter_values(bias) if bias is not None else np.zeros(len(scale))
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = scale_channels(node, weight.astype(np.float64), scale).astype(weight.dtype)
         shifted = (old * scale + shift).astype(weight.dtype)
-    if not np.isfinite(scaled).all() or not np.isfinite(shifted).all():
+    scaled = scaled_weights(graph, node, scale)
+    if scaled is None or not np.isfinite(shifted).all():
         return f"the weights of {node.name} would leave the range of {weight.dtype}"
-    constants = (constant(graph, f"{node.name}.{role}", v) for role, v in (("weight", scaled), ("bias", shifted)))
-    node.inputs = [node.inputs[0], *constants]
+    node.inputs = [node.inputs[0], scaled, constant(graph, f"{node.name}.bias", shifted)]
     return None
+
+
+def scaled_weights(graph: gs.Graph, node: gs.Node, scale: Array) -> gs.Tensor | None:
+    """The weights with their output channels scaled, as a new tensor; None where one would leave its type."""
+    weight = node.inputs[1]
+    if not isinstance(weight, gs.Constant):
+        return scaled_integers(graph, node, scale)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = scale_channels(node, weight.values.astype(np.float64), scale).astype(weight.values.dtype)
+    return constant(graph, f"{node.name}.weight", values) if np.isfinite(values).all() else None
 
 
 def scale_channels(node: gs.Node, weight: Array, scale: Array) -> Array:

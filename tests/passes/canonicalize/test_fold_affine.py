@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from bevel.passes.canonicalize.fold_affine import FoldAffine
@@ -61,12 +62,63 @@ def test_a_sum_of_two_activations_is_no_business_of_this_pass(model, apply) -> N
     assert not result.modified and not result.notes
 
 
-def test_a_quantized_convolution_keeps_its_stored_weights(model, apply, operators) -> None:
+STORED = "v = DequantizeLinear <axis = 0> (q, s)\n c = Conv(x, v)\n y = Mul(c, k)"
+
+
+@pytest.mark.parametrize("scales", ["float s", "float[4] s"])
+def test_a_quantized_convolution_keeps_its_integers_and_takes_the_factors_into_its_scales(
+    model, apply, operators, scales
+) -> None:
+    subject = model(STORED, weights=f"int8[4,3,3,3] q, {scales}, float[4,1,1] k", values={"q": stored((4, 3, 3, 3))})
+    result = apply(subject, FoldAffine())
+    assert operators(result) == ["DequantizeLinear", "Conv"]
+    codes = result.graph.nodes[0].inputs[0].values
+    assert codes.dtype == np.int8
+    np.testing.assert_array_equal(codes, stored((4, 3, 3, 3)))
+
+
+def test_a_factor_below_zero_negates_the_stored_integers_and_zero_makes_them_zeros(model, apply, operators) -> None:
+    factors = np.reshape([2.0, -3.0, 0.0, 1.0], (4, 1, 1))
     subject = model(
-        "v = DequantizeLinear(q, s)\n c = Conv(x, v)\n y = Mul(c, k)",
+        STORED, weights="int8[4,3,3,3] q, float s, float[4,1,1] k", values={"q": stored((4, 3, 3, 3)), "k": factors}
+    )
+    result = apply(subject, FoldAffine())
+    codes, scale = (tensor.values for tensor in result.graph.nodes[0].inputs[:2])
+    np.testing.assert_array_equal(codes, stored((4, 3, 3, 3)) * np.reshape([1, -1, 0, 1], (4, 1, 1, 1)))
+    assert (scale > 0).all()
+
+
+def test_stored_integers_that_cannot_be_negated_stay(model, apply) -> None:
+    subject = model(
+        STORED,
         weights="int8[4,3,3,3] q, float s, float[4,1,1] k",
-        values={"s": 0.5},
+        values={"q": np.full((4, 3, 3, 3), -128), "k": np.full((4, 1, 1), -1.0)},
     )
     result = apply(subject, FoldAffine())
     assert not result.modified
-    assert "are not constant" in result.notes[0].text
+    assert "leave the range" in result.notes[0].text
+
+
+@pytest.mark.parametrize(
+    ("body", "weights", "reason"),
+    [
+        (
+            "v = DequantizeLinear <axis = 1> (q, s)\n c = Conv(x, v)\n y = Mul(c, k)",
+            "int8[4,3,3,3] q, float[3] s, float[4,1,1] k",
+            "along another axis",
+        ),
+        (
+            "v = DequantizeLinear <axis = 1, block_size = 3> (q, s)\n c = Conv(x, v)\n y = Mul(c, k)",
+            "int8[4,3,3,3] q, float[4,1,3,3] s, float[4,1,1] k",
+            "in blocks",
+        ),
+    ],
+)
+def test_stored_weights_whose_scales_are_not_of_output_channels_stay(model, apply, body, weights, reason) -> None:
+    result = apply(model(body, weights=weights, values={"q": stored((4, 3, 3, 3))}), FoldAffine())
+    assert not result.modified
+    assert reason in result.notes[0].text
+
+
+def stored(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(1).integers(-127, 128, shape)

@@ -1,0 +1,160 @@
+"""A quantizer of a computed tensor becomes QuantizeLinear, a rounding of its int8 codes, and DequantizeLinear.
+
+Integers are int8 codes between the bounds of a Clip. Unsigned ones of 8 bits are moved by 128. That is QONNX's formula
+bit for bit where the zero point is even (0, as a rule); where it is odd, what lies exactly between two codes goes to
+the other one: ONNX rounds before it adds the zero point, QONNX after.
+
+Bipolar numbers and minifloats are looked up for each int8 code. Where a quantizer of at most 8 bits stands before,
+those are its codes, and the result is QONNX's bit for bit. Otherwise an int8 quantizer is put before it, whose steps
+are as fine as the range allows, and a number within half of such a step of the border between two values may go to the
+neighbour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from bevel.calib.errors import UserError
+from bevel.passes.canonicalize.edit import Array, producer
+from bevel.passes.qonnx.formula import HALF_EVEN, BipolarQuant, FloatQuant, Quant, Quantizer
+from bevel.passes.qonnx.nodes import called
+from bevel.passes.quantizers import ROUND, is_dequantize, parameters
+
+LOW, HIGH = -128, 127
+MAX_BITS = 8
+MOVED = 128  # unsigned 8-bit codes less this are int8
+LARGEST_STEP = 127
+# Bipolar numbers need the sign only. So fine a step saturates for all but the smallest, of which half a step below 0
+# counts as 0; sums of products stay within what requantization can scale by (`calib.arithmetic.fixed_point`).
+SIGN_STEP = np.float32(2.0**-20)
+INT32 = 6
+
+
+@dataclass(frozen=True)
+class Site:
+    """A quantizer taken out of its graph: what it read, what its readers read. label: how errors call it."""
+
+    graph: gs.Graph
+    label: str
+    name: str
+    x: gs.Tensor
+    result: gs.Tensor
+
+    def add(self, op: str, role: str, inputs: list[gs.Tensor], output: gs.Tensor, to: int | None = None) -> None:
+        attrs = {} if to is None else {"to": to}
+        self.graph.nodes.append(gs.Node(op, f"{self.name}{role}", attrs, inputs, [output]))
+
+    def constant(self, role: str, value: Array) -> gs.Constant:
+        return gs.Constant(f"{self.name}/{role}", value)
+
+    def codes(self, role: str) -> gs.Variable:
+        return gs.Variable(f"{self.name}/{role}", np.int8, self.x.shape)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """int8 codes in the graph and the reals they mean."""
+
+    tensor: gs.Tensor
+    scale: np.float32
+    zero_point: int
+
+    def reals(self) -> NDArray[np.float32]:
+        """Those of -128 .. 127: [256]."""
+        return np.arange(LOW - self.zero_point, HIGH + 1 - self.zero_point).astype(np.float32) * self.scale
+
+
+def quantize_activation(graph: gs.Graph, node: gs.Node, quantizer: Quantizer) -> None:
+    """Replace `node`. Raises UserError for what int8 codes of one scale cannot hold, and rounding that is not to the
+    nearest, ties to even."""
+    if quantizer.scale.size != 1:
+        raise UserError(f"{called(node)} has {quantizer.scale.size} scales; activations have one a tensor")
+    if not isinstance(quantizer, BipolarQuant) and quantizer.rounding not in HALF_EVEN:
+        raise UserError(f"{called(node)} rounds by {quantizer.rounding}; activations are rounded by {HALF_EVEN[0]}")
+    site = Site(graph, called(node), node.name or node.outputs[0].name, node.inputs[0], node.outputs[0])
+    node.inputs.clear()
+    node.outputs.clear()
+    if isinstance(quantizer, Quant):
+        made = clipped(site, quantizer)
+    else:
+        made = looked_up(site, quantizer, codes_before(site) or first_codes(site, quantizer))
+    dequantize(site, made)
+
+
+def clipped(site: Site, quantizer: Quant) -> Codes:
+    """The codes of an integer format."""
+    if quantizer.bits > MAX_BITS or quantizer.zero_point.size != 1:
+        raise UserError(f"{site.label} has {quantizer.bits} bits; activations of up to {MAX_BITS} can be compiled")
+    moved = MOVED if quantizer.high > HIGH else 0
+    zero_point = int(quantizer.zero_point.ravel()[0]) - moved
+    if not LOW <= zero_point <= HIGH:
+        raise UserError(f"{site.label} has the zero point {zero_point + moved}, which lies outside its integers")
+    made = quantized(site, scalar(quantizer.scale), zero_point)
+    low, high = quantizer.low - moved, quantizer.high - moved
+    if (low, high) == (LOW, HIGH):
+        return made
+    result = site.codes("rounded")
+    bounds = [site.constant(role, np.array(bound, np.int8)) for role, bound in (("low", low), ("high", high))]
+    site.add("Clip", ROUND, [made.tensor, *bounds], result)
+    return replace(made, tensor=result)
+
+
+def looked_up(site: Site, quantizer: BipolarQuant | FloatQuant, given: Codes) -> Codes:
+    """The codes of a format of few or of unequal steps: its integers, for each of the codes given."""
+    integers = quantizer.integers(given.reals())
+    # Gather counts negative indices from the end: the table starts with that of 0 and ends with that of -1.
+    table = site.constant("table", np.roll(integers.astype(np.int8), LOW))
+    index, result = gs.Variable(f"{site.name}/index", np.int32, site.x.shape), site.codes("rounded")
+    site.add("Cast", "/index", [given.tensor], index, to=INT32)
+    site.add("Gather", ROUND, [table, index], result)
+    unit = quantizer.unit if isinstance(quantizer, FloatQuant) else 1.0
+    return Codes(result, scalar(quantizer.scale) * np.float32(unit), 0)
+
+
+def codes_before(site: Site) -> Codes | None:
+    """The int8 codes that the quantizer's input is dequantized from, if it is."""
+    node = producer(site.x)
+    if node is None or not is_dequantize(node) or isinstance(node.inputs[0], gs.Constant):
+        return None
+    found = parameters(node)
+    if found is None or found.scale.ndim or found.zero_point.dtype != np.int8:
+        return None
+    return Codes(node.inputs[0], np.float32(found.scale), int(found.zero_point))
+
+
+def first_codes(site: Site, quantizer: BipolarQuant | FloatQuant) -> Codes:
+    """Codes of an int8 quantizer whose steps are fine enough to tell the quantizer's values apart."""
+    if isinstance(quantizer, BipolarQuant):
+        return quantized(site, SIGN_STEP, 0)
+    if quantizer.steps > LARGEST_STEP:
+        raise UserError(f"{site.label} has numbers up to {quantizer.steps} units; {LARGEST_STEP} can be compiled")
+    maker = producer(site.x)
+    positive = maker is not None and maker.op == "Relu"
+    room = HIGH - LOW if positive else LARGEST_STEP
+    # An odd number of steps a unit puts the borders between neighbouring units right.
+    fineness = (room // quantizer.steps - 1) // 2 * 2 + 1
+    step = scalar(quantizer.scale) * np.float32(quantizer.unit) / np.float32(fineness)
+    return quantized(site, step, LOW if positive else 0)
+
+
+def quantized(site: Site, scale: np.float32, zero_point: int) -> Codes:
+    made = Codes(site.codes("quantized"), scale, zero_point)
+    site.add("QuantizeLinear", "/quantize", [site.x, *numbers(site, "quantized", made)], made.tensor)
+    return made
+
+
+def dequantize(site: Site, made: Codes) -> None:
+    site.add("DequantizeLinear", "/dequantize", [made.tensor, *numbers(site, "dequantized", made)], site.result)
+
+
+def numbers(site: Site, role: str, made: Codes) -> list[gs.Constant]:
+    zero_point = np.array(made.zero_point, np.int8)
+    return [site.constant(f"{role}/scale", np.asarray(made.scale)), site.constant(f"{role}/zero_point", zero_point)]
+
+
+def scalar(values: NDArray[np.float32]) -> np.float32:
+    return np.float32(values.ravel()[0])
