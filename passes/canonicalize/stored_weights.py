@@ -39,16 +39,17 @@ def parts(dequantize: gs.Node) -> tuple[Array, Array, Array]:
     """Codes, scale and zero point; the latter two of the same shape: [] or [channels]."""
     codes, scale = (np.asarray(tensor.values) for tensor in dequantize.inputs[:2])
     zero_point = given(dequantize, 2)
-    return codes, scale, np.zeros(scale.shape, codes.dtype) if zero_point is None else np.asarray(zero_point.values)
+    zeros = np.zeros(scale.shape, codes.dtype) if zero_point is None else np.asarray(zero_point.values)
+    return codes, scale, zeros
 
 
 def parameter_values(parameter: gs.Tensor) -> Array:
     """The values of a vector that is a constant or a DequantizeLinear of constants, in float64."""
     if isinstance(parameter, gs.Constant):
-        return parameter.values.astype(np.float64)
+        return np.asarray(parameter.values, np.float64)
     codes, scale, zero_point = (array.astype(np.float64) for array in parts(parameter.inputs[0]))
-    values: Array = (codes - zero_point) * scale
-    return values
+    reals: Array = (codes - zero_point) * scale
+    return reals
 
 
 def scaled_integers(graph: gs.Graph, node: gs.Node, factors: Array) -> gs.Tensor | None:
@@ -69,7 +70,9 @@ def scaled_integers(graph: gs.Graph, node: gs.Node, factors: Array) -> gs.Tensor
         stored = signed.astype(codes.dtype)
     if not np.array_equal(stored.astype(np.float64), signed) or not np.isfinite(multiplied).all():
         return None
-    inputs = [constant(graph, f"{node.name}.weight.codes", stored), constant(graph, f"{node.name}.scale", multiplied)]
+    # Codes that stay the same stay the same constant, which may know how it is packed.
+    kept = dequantize.inputs[0] if (factors > 0).all() else constant(graph, f"{node.name}.weight.codes", stored)
+    inputs = [kept, constant(graph, f"{node.name}.scale", multiplied)]
     if given(dequantize, 2) is not None:
         inputs.append(constant(graph, f"{node.name}.zero_point", zeros))
     result = variable(graph, f"{node.name}.weight", weight.dtype, static_shape(weight) or ())
