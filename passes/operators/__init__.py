@@ -25,6 +25,8 @@ from bevel.passes.operators.slice import Slice
 from bevel.passes.operators.softmax import Softmax
 from bevel.passes.operators.table import Table
 from bevel.passes.operators.transpose import Transpose
+from bevel.passes.operators.wide_conv import WideConv
+from bevel.passes.operators.wide_gemm import WideGemm
 
 OPERATORS: tuple[Operator, ...] = (
     # Products with constant weights; Gemm comes before Add because it takes MatMul + Add.
@@ -51,6 +53,8 @@ OPERATORS: tuple[Operator, ...] = (
     QuantizeFixed(),
     RoundMx(),
     Table(),
+    WideConv(),
+    WideGemm(),
 )
 
 

@@ -76,6 +76,11 @@ class Weight:
         result: Array = self.codes * scale.astype(np.float64)
         return result
 
+    def transpose(self, axes: tuple[int, ...]) -> Weight:
+        """The same integers with their axes in another order, as numpy's transpose."""
+        coded = None if self.coded is None else self.coded.transpose(axes)
+        return Weight(self.codes.transpose(axes), self.scale, axes.index(self.axis), coded)
+
 
 class Match(NamedTuple):
     """A float operator and the tensors that its sum, product or selection reads."""

@@ -21,6 +21,7 @@ from bevel.passes.operators.accumulate import accumulation
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.wide_conv import WideConv
 
 GEOMETRY = ("kernel_shape", "strides", "dilations", "pads")
 GIVEN = ", ".join(f"{name}: ints = @{name}" for name in GEOMETRY)
@@ -37,6 +38,7 @@ class Conv(Operator):
     float_ops: ClassVar = frozenset({"Conv"})
     integer_op: ClassVar = "Conv"
     clamps: ClassVar = True
+    wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op != "Conv":
@@ -61,7 +63,7 @@ class Conv(Operator):
                 return Reason("its input is not quantized")
         sums = accumulation(site, x, channel_axis=0)
         if isinstance(sums, Reason):
-            return sums
+            return WideConv().integerize(site)
         spatial = len(site.shape) - 2
         attrs = geometry(site.node, spatial) | {
             "kernel_shape": list(sums.weights.shape[2:]),

@@ -20,6 +20,7 @@ from bevel.passes.lowering import Lowering, onnx_order, rows_as_they_lie
 from bevel.passes.operators.accumulate import accumulation
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.wide_gemm import WideGemm
 from bevel.passes.quantizers import constant_source
 
 BODY = f"""
@@ -35,6 +36,7 @@ class Gemm(Operator):
     float_ops: ClassVar = frozenset({"Gemm", "MatMul", "Add"})
     integer_op: ClassVar = "Gemm"
     clamps: ClassVar = True
+    wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         match node.op:
@@ -61,11 +63,11 @@ class Gemm(Operator):
         if not isinstance(weights, Weight):
             return Reason("its weights are not constant integers")
         if site.node.attrs.get("transB", 0):
-            weights = Weight(weights.codes.T, weights.scale, 1 - weights.axis)
+            weights = weights.transpose((1, 0))
         turned = Site(site.node, (x, weights, *rest), site.output, site.scale, site.result)
         sums = accumulation(turned, x, channel_axis=1)
         if isinstance(sums, Reason):
-            return sums
+            return WideGemm().integerize(turned)
         attrs = {"x_zero_point": x.zero_point} | sums.stored(site)
         return site.call(self.integer_op, [x.tensor, *sums.constants(site, trailing=0)], attrs)
 

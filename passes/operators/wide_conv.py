@@ -1,0 +1,140 @@
+"""Convolution whose integers pass int8 or whose sums pass int32 (`wide_sums`), 1-D and 2-D, any group.
+
+ConvInteger takes 8-bit tensors only. Its sums are a matrix product of the weights with a matrix that holds, for every
+result pixel, the input pixels its window covers (im2col; Chellapilla et al. 2006, "High Performance Convolutional
+Neural Networks for Document Processing"), and MatMul takes int32 and int64. Two Gathers make that matrix, since rows
+and columns of an image are selected independently of each other.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from bevel.backends.kernels.coded_conv import call_of
+from bevel.backends.kernels.conv import Conv as ConvKernel
+from bevel.passes.lowering import Lowering, channels_last
+from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
+from bevel.passes.operators.functions import REQUANTIZE_TO_TYPE, function
+from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.wide_sums import (
+    ATTRIBUTES,
+    INPUTS,
+    WIDEN,
+    kernel_bias,
+    stored_output,
+    stored_weights,
+    wide_sums,
+)
+
+# Two numbers each, but pads (top, left, bottom, right); then the shapes of x as a 2-D image, of the weights as a matrix
+# for each group, of the windows as columns, and of y. 0 stands for x's batch.
+GEOMETRY = ("kernel_shape", "strides", "dilations", "pads", "positions", "image", "matrices", "columns", "result")
+GIVEN = "\n".join(f"  {name} = Constant <value_ints: ints = @{name}> ()" for name in GEOMETRY)
+
+
+def windows(axis: int, name: str) -> str:
+    """`<name>` int64 [kernel, positions]: the place in the padded image of each tap of each window along `axis`."""
+    return f"""
+  {name}_axis = Constant <value_int = {axis}> ()
+  {name}_reach = Gather (reaches, {name}_axis)
+  {name}_dilation = Gather (dilations, {name}_axis)
+  {name}_end = Gather (ends, {name}_axis)
+  {name}_stride = Gather (strides, {name}_axis)
+  {name}_tap = Range (first, {name}_reach, {name}_dilation)
+  {name}_start = Range (first, {name}_end, {name}_stride)
+  {name}_column = Unsqueeze ({name}_tap, last)
+  {name} = Add ({name}_column, {name}_start)
+"""
+
+
+BODY = f"""
+{GIVEN}
+{WIDEN}
+  first = Constant <value_int = 0> ()
+  last = Constant <value_ints = [-1]> ()
+  reaches = Mul (kernel_shape, dilations)
+  ends = Mul (positions, strides)
+{windows(0, "down")}
+{windows(1, "across")}
+  pixels = Reshape (centered, image)
+  image_axes = Constant <value_ints = [2, 3]> ()
+  padded = Pad (pixels, pads, , image_axes)
+  by_row = Gather <axis = 2> (padded, down)
+  by_tap = Gather <axis = 4> (by_row, across)
+  taps_first = Transpose <perm = [0, 1, 2, 4, 3, 5]> (by_tap)
+  windows = Reshape (taps_first, columns)
+  groups = Reshape (weights, matrices)
+  products = MatMul (groups, windows)
+  sums = Reshape (products, result)
+  accumulator = Add (sums, b)
+{REQUANTIZE_TO_TYPE}
+"""
+
+
+class WideConv(Operator):
+    float_ops: ClassVar[frozenset[str]] = frozenset()  # `conv.Conv` matches, and hands on what int8 cannot hold
+    integer_op: ClassVar = "WideConv"
+    clamps: ClassVar = True
+    wide: ClassVar = True
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        return None
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        x = site.inputs[0]
+        if not isinstance(x, Activation):
+            return Reason("its input is not quantized")
+        sums = wide_sums(site, x, channel_axis=0, summed_axis=1)
+        if isinstance(sums, Reason):
+            return sums
+        spatial, groups = len(site.shape) - 2, int(site.node.attrs.get("group", 1))
+        channels, taps = len(sums.weights.codes), sums.weights.codes[0].size
+        steps = geometry(site.node, spatial)
+        attrs = {
+            "kernel_shape": list(two_dimensional(list(sums.weights.codes.shape[2:]), 1)),
+            "strides": list(two_dimensional(steps["strides"], 1)),
+            "dilations": list(two_dimensional(steps["dilations"], 1)),
+            "pads": list(edges(steps["pads"])),
+            "positions": list(image_shape(site.shape)[2:]),
+            "image": [0, *image_shape(tuple(x.tensor.shape))[1:]],
+            "matrices": [groups, channels // groups, taps],
+            "columns": [0, groups, taps, prod(site.shape[2:])],
+            "result": [0, *site.shape[1:]],
+            "group": groups,
+        }
+        inputs = [x.tensor, *sums.constants(site, trailing=spatial)]
+        return site.call(self.integer_op, inputs, attrs | sums.attributes(site, x))
+
+    def function(self, opset: int) -> onnx.FunctionProto:
+        return function(self.integer_op, (*GEOMETRY, "group", *ATTRIBUTES), INPUTS, BODY, opset)
+
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        x, y = node.inputs[0], node.outputs[0]
+        weights, bias, multiplier, shift = (lowering.constant(tensor) for tensor in node.inputs[1:5])
+        batch, channels_in, height, width = image_shape(tuple(x.shape))
+        zero_point, attrs = int(node.attrs["x_zero_point"]), node.attrs
+        plain = ConvKernel(
+            batch=batch,
+            height=height,
+            width=width,
+            channels_in=channels_in,
+            channels_out=weights.shape[0],
+            kernel=two_dimensional(attrs["kernel_shape"], 1),
+            strides=two_dimensional(attrs["strides"], 1),
+            dilations=two_dimensional(attrs["dilations"], 1),
+            pads=edges(attrs["pads"]),
+            groups=int(attrs["group"]),
+            x_zero_point=zero_point,
+            output=stored_output(node),
+        )
+        channels_last_axes = (0, *range(2, weights.ndim), 1)
+        stored = stored_weights(node.inputs[1], lowering, channels_last_axes)
+        rescaling = (kernel_bias(bias, weights, zero_point), multiplier.ravel(), shift.ravel())
+        special = call_of(plain, stored, rescaling, str(np.dtype(x.dtype)), wide=bias.dtype == np.int64)
+        layout = channels_last(len(y.shape))
+        lowering.emit(node, special.kernel, [lowering.read(x, layout)], special.constants, y, layout)
