@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 from bevel.calib.format import INT8, Format
 from bevel.calib.ranges import RangeMethod, range_method
 from bevel.calib.statistics import Statistics
+from bevel.calib.tensor_format import TensorFormat
 from bevel.passes.base import Note, PassResult
 from bevel.passes.export import export
 from bevel.passes.quantize.choose_scales import choose_scales
@@ -34,7 +35,7 @@ class QuantizeOptions:
 
     range: str = "mse"
     bias_correction: bool = True
-    weights: Format = INT8
+    weights: TensorFormat = INT8
     activations: Format = INT8
     nodes: Mapping[str, NodeFormat] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bevel.calib.format import INT8, Format
+from bevel.calib.tensor_format import TensorFormat
 from bevel.passes.quantize.plan import QuantizationPlan
 
 
@@ -13,7 +14,7 @@ from bevel.passes.quantize.plan import QuantizationPlan
 class NodeFormat:
     """What is different for one node: its weights, its result. None: as for all others."""
 
-    weights: Format | None = None
+    weights: TensorFormat | None = None
     activations: Format | None = None
 
 
@@ -21,11 +22,11 @@ class NodeFormat:
 class Chosen:
     """weights, activations: for every node; nodes: what is different, by the name of a node or of a model's input."""
 
-    weights: Format = INT8
+    weights: TensorFormat = INT8
     activations: Format = INT8
     nodes: Mapping[str, NodeFormat] = field(default_factory=dict)
 
-    def of_weights(self, node: str) -> Format:
+    def of_weights(self, node: str) -> TensorFormat:
         return self.nodes.get(node, NodeFormat()).weights or self.weights
 
     def of_group(self, group: Iterable[str], plan: QuantizationPlan) -> Format:

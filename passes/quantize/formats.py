@@ -4,19 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from bevel.calib.block_weights import factor_table
 from bevel.calib.errors import UserError
 from bevel.calib.format import INT8, UINT8, Format, parse
-from bevel.calib.levels import integer_levels
+from bevel.calib.levels import integer_levels, levels_of
+from bevel.calib.tensor_format import BlockFormat, TensorFormat, parse_tensor_format
 from bevel.passes.quantize.choose_scales import Scales
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.plan import QuantizationPlan, has_weights, result_of
 
+WEIGHTS = (
+    "int2 to int8, uint1 to uint7, binary, ternary, minifloats such as e2m1, e2m3, e3m2 and e4m3, log2 to log5, "
+    "apot5k2, apot7k2, mxfp4, mxfp6, mxfp6e3m2, mxfp8, mxint8, nvfp4, and FORMAT:blockN such as int4:block32"
+)
 WORKING = "int2 to int8, uint1 to uint7, binary, ternary, e2m1, e2m3, log2 to log4 and apot5k2"
+MAX_BITS = 8
 
 
-def weight_format(name: str) -> Format:
-    """The format of constant tensors called `name`. Raises UserError where products with it are not exact in int8."""
-    return with_levels(name, parsed(name))
+def weight_format(name: str) -> TensorFormat:
+    """The format of constant tensors called `name`. Raises UserError where products with it are not exact integers."""
+    try:
+        format = parse_tensor_format(name)
+    except ValueError as error:
+        raise UserError(f"{error}; weights can be {WEIGHTS}") from error
+    if isinstance(format, BlockFormat):
+        fits = format.bits <= MAX_BITS and factor_table(format) is not None
+    else:
+        fits = format.bits <= MAX_BITS and levels_of(format) is not None
+    if not fits:
+        raise UserError(
+            f"format {name}: its values are not integer steps of codes up to 8 bits; weights can be {WEIGHTS}"
+        )
+    return format
 
 
 def activation_format(name: str) -> Format:

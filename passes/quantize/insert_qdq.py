@@ -2,6 +2,7 @@
 
 A bias has the scale of its sums, sx * sw, and must fit int32 with room for the sums: where a channel's weights are so
 small that it would not (depthwise channels with tiny scales, channels of zeros), the channel's weight scale is raised.
+Weights of formats wider than int8 keep their scale, and the bias has a power of two of that of its sums.
 
 Activations are int8 tensors whatever their format: a Clip behind the QuantizeLinear keeps the codes of narrower
 integers, a look-up (`Table`, a function of standard operators) those of formats with unequal steps.
@@ -15,12 +16,11 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.format import INT8, Format, IntFormat
-from bevel.calib.round_kernels import round_kernels
-from bevel.calib.scheme import PerChannel, PerTensor, Scheme, TensorQuant
+from bevel.calib.format import INT8
+from bevel.calib.scheme import TensorQuant
 from bevel.calib.stairs import Stairs
 from bevel.calib.statistics import Statistics
-from bevel.calib.weights import weight_quant
+from bevel.calib.tensor_format import TensorFormat, is_narrow
 from bevel.passes.base import Note
 from bevel.passes.operators.base import Match, Operator
 from bevel.passes.operators.table import look_up
@@ -28,10 +28,17 @@ from bevel.passes.quantize.choose_scales import ALL_INT8, Scales
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.correct_bias import mean_error, mean_shift
 from bevel.passes.quantize.plan import QuantizationPlan
+from bevel.passes.quantize.store_weights import (
+    Stored,
+    WeightQuant,
+    bias_scales,
+    channel_scales,
+    dequantized,
+    quantized_operand,
+    quantized_weights,
+    roomy,
+)
 from bevel.passes.quantizers import ROUND
-
-BIAS_LIMIT = 2**28  # leaves the sums of products three times as much room below `ACCUMULATOR_LIMIT`
-ZERO_CHANNEL_BIAS = 2**23  # a channel of zeros keeps its bias to 23 bits
 
 Floats = NDArray[np.float64]
 Rounding = TensorQuant | Stairs | None  # how int8 codes become a point's codes; None: they are those already
@@ -46,7 +53,7 @@ def insert_qdq(
 ) -> list[Note]:
     """Edit `graph`. `means` holds the statistics used for bias correction; it is empty where none is wanted."""
     notes: list[Note] = []
-    stored: dict[tuple[str, bytes], gs.Variable] = {}
+    stored: Stored = {}
     for operator, match in plan.taken.values():
         notes += store_constants(graph, operator, match, scales, means, stored, chosen.of_weights(match.node.name))
     outputs = {tensor.name for tensor in graph.outputs}
@@ -119,8 +126,8 @@ def store_constants(
     match: Match,
     scales: Scales,
     means: Mapping[str, Statistics],
-    stored: dict[tuple[str, bytes], gs.Variable],
-    weights: Format,
+    stored: Stored,
+    weights: TensorFormat,
 ) -> list[Note]:
     """Weights, bias and constant operands of one operator as integers behind a DequantizeLinear."""
     notes: list[Note] = []
@@ -130,21 +137,22 @@ def store_constants(
         if not isinstance(tensor, gs.Constant) or tensor.values.dtype != np.float32 or index == bias_index:
             continue
         if axis is None:
-            quant = tied_quant(operator, match, tensor, scales) or weight_quant(
-                tensor.values, weight_scheme(weights, PerTensor()), "minmax" if weights == INT8 else "mse"
-            )
-            replace_input(match, tensor, dequantized(graph, tensor, quant, stored))
+            tied = tied_quant(operator, match, tensor, scales)
+            operand = quantized_operand(tensor.values, weights) if tied is None else WeightQuant(tensor.values, tied)
+            replace_input(match, tensor, dequantized(graph, tensor, operand, stored))
             continue
         values = tensor.values.astype(np.float64)
         bias = match.inputs[bias_index] if bias_index is not None and bias_index < len(match.inputs) else None
         x = match.inputs[0]
-        quant = weight_quant(tensor.values, weight_scheme(weights, PerChannel(axis)))
+        quant = quantized_weights(tensor.values, weights, axis)
         if bias is not None and isinstance(bias, gs.Constant):
-            quant, raised = roomy(quant, values, bias.values, float(scales.quants[x.name].scale), axis)
+            narrow = is_narrow(weights)
+            scale, raised = roomy(quant.scale, values, bias.values, float(scales.quants[x.name].scale), axis, narrow)
+            quant = quant.with_scale(scale)
             notes += [Note(match.node.name, text) for text in raised]
             corrected = bias.values.astype(np.float64)
             if x.name in means:
-                rounded = quant.dequantize(round_kernels(tensor.values, quant)).astype(np.float64)
+                rounded = quant.reals
                 groups = int(match.node.attrs.get("group", 1))
                 mean = means[x.name].channel_mean
                 corrected = corrected + mean_error(values - rounded, mean, axis, groups)
@@ -152,6 +160,8 @@ def store_constants(
                     shift = mean_shift(means[x.name], scales.stairs.get(x.name, scales.quants[x.name]))
                     corrected = corrected - mean_error(rounded, np.full_like(mean, shift), axis, groups)
             bias_scale = scales.quants[x.name].scale * channel_scales(quant.scale, bias.values.size)
+            if not narrow:
+                bias_scale = bias_scales(bias_scale, corrected.ravel())
             replace_input(match, bias, integer_bias(graph, bias.name, match.node.name, corrected, bias_scale))
         replace_input(match, tensor, dequantized(graph, tensor, quant, stored))
     return notes
@@ -163,37 +173,6 @@ def tied_quant(operator: Operator, match: Match, tensor: gs.Constant, scales: Sc
     if all(one is not tensor for one in tied):
         return None
     return next((scales.quants[one.name] for one in tied if one.name in scales.quants), None)
-
-
-def weight_scheme(format: Format, granularity: PerTensor | PerChannel) -> Scheme:
-    """Symmetric but for unsigned integers; int8 without -128, whose products could overflow in pairs."""
-    unsigned = isinstance(format, IntFormat) and not format.signed
-    return Scheme(format, granularity, symmetric=not unsigned, restricted=format == INT8)
-
-
-def channel_scales(scale: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
-    """One scale a channel, where several groups of channels share the weights' axis."""
-    return np.resize(scale, channels)
-
-
-def roomy(
-    quant: TensorQuant, weights: Floats, bias: NDArray[np.float32], x_scale: float, axis: int
-) -> tuple[TensorQuant, list[str]]:
-    """`quant` with the scales raised (or, for channels of zeros, set) so that every bias fits."""
-    channels = len(quant.scale)
-    others = tuple(place for place in range(weights.ndim) if place != axis)
-    zero = np.abs(weights).max(axis=others) == 0
-    # ConvTranspose: several groups share a channel's scale; the largest bias among them counts.
-    largest = np.abs(bias.astype(np.float64)).reshape(-1, channels).max(axis=0)
-    floor = np.where(zero, largest / (x_scale * ZERO_CHANNEL_BIAS), largest / (x_scale * BIAS_LIMIT))
-    smallest = np.finfo(np.float32).tiny
-    wanted = np.where(zero, np.where(largest > 0, floor, quant.scale), np.maximum(quant.scale, floor))
-    scale = np.maximum(wanted, smallest).astype(np.float32)
-    raised = np.flatnonzero(~zero & (scale > quant.scale))
-    texts = [f"weight scales of {len(raised)} channels raised so that their biases fit int32"] if len(raised) else []
-    if zero.any():
-        texts.append(f"{int(zero.sum())} output channels have only zero weights")
-    return TensorQuant(quant.scheme, scale, quant.zero_point), texts
 
 
 def integer_bias(graph: gs.Graph, bias: str, node: str, values: Floats, scale: NDArray[np.float32]) -> gs.Variable:
@@ -208,27 +187,6 @@ def integer_bias(graph: gs.Graph, bias: str, node: str, values: Floats, scale: N
     target = gs.Variable(f"{name}/dequantized", np.float32, [codes.size])
     graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", {"axis": 0}, constants, [target]))
     return target
-
-
-def dequantized(
-    graph: gs.Graph, tensor: gs.Constant, quant: TensorQuant, stored: dict[tuple[str, bytes], gs.Variable]
-) -> gs.Variable:
-    """`tensor` as integers behind a DequantizeLinear; tensors that share values and scales share the integers."""
-    key = (tensor.name, quant.scale.tobytes() + quant.zero_point.tobytes())
-    if key not in stored:
-        name = tensor.name if all(known != tensor.name for known, _ in stored) else f"{tensor.name}/{len(stored)}"
-        conv = isinstance(quant.scheme.granularity, PerChannel)
-        codes = round_kernels(tensor.values, quant) if conv else quant.quantize(tensor.values)
-        axis = {"axis": quant.scheme.granularity.axis} if isinstance(quant.scheme.granularity, PerChannel) else {}
-        constants = [
-            gs.Constant(f"{name}/quantized", codes),
-            gs.Constant(f"{name}/scale", np.asarray(quant.scale)),
-            gs.Constant(f"{name}/zero_point", np.asarray(quant.zero_point)),
-        ]
-        target = gs.Variable(f"{name}/dequantized", np.float32, list(tensor.values.shape))
-        graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", axis, constants, [target]))
-        stored[key] = target
-    return stored[key]
 
 
 def replace_input(match: Match, old: gs.Tensor, new: gs.Tensor) -> None:

@@ -29,11 +29,18 @@ def stored(model: onnx.ModelProto, name: str) -> Any:
     return tensor
 
 
-@pytest.mark.parametrize("find", [weight_format, activation_format])
 @pytest.mark.parametrize("name", [*FLOATS, "mxfp4", "int4:block32", "int"])
-def test_formats_without_kernels_are_refused_with_those_that_work(find: Any, name: str) -> None:
+def test_activations_without_kernels_are_refused_with_those_that_work(name: str) -> None:
     with pytest.raises(UserError, match=rf"{name}.*kernels exist for int2 to int8.*e2m1"):
-        find(name)
+        activation_format(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["int9", "int16", "e5m2", "bfloat16", "log4s0.5", "mxfp8e5m2", "uint4:block32", "int4:block1", "int"]
+)
+def test_weights_that_are_no_short_integers_are_refused_with_those_that_work(name: str) -> None:
+    with pytest.raises(UserError, match=r"weights can be int2 to int8.*e4m3.*mxfp4.*int4:block32"):
+        weight_format(name)
 
 
 def test_uint8_activations_are_int8_moved_and_uint8_weights_are_refused() -> None:

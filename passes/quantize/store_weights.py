@@ -1,0 +1,146 @@
+"""Constant weights of an operator as integers: which scales they get, and how they stand in the graph.
+
+In the graph, weights of every format are whole integers (their steps, times the factor of their block) behind a
+DequantizeLinear with one scale a channel; `bevel.passes.pack_weights` writes them to a file as short codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from bevel.calib.block_weights import BlockQuant, block_quant
+from bevel.calib.coded import at_levels
+from bevel.calib.format import INT8, Format, IntFormat
+from bevel.calib.round_kernels import round_kernels
+from bevel.calib.scheme import PerChannel, PerTensor, Scheme, TensorQuant
+from bevel.calib.tensor_format import BlockFormat, TensorFormat, is_narrow
+from bevel.calib.weights import weight_quant
+from bevel.passes.coded_constant import CodedConstant
+
+BIAS_LIMIT = 2**28  # leaves the sums of products three times as much room below `ACCUMULATOR_LIMIT`
+ZERO_CHANNEL_BIAS = 2**23  # a channel of zeros keeps its bias to 23 bits
+
+Floats = NDArray[np.float64]
+Stored = dict[tuple[str, bytes], gs.Variable]
+
+
+@dataclass(frozen=True, eq=False)
+class WeightQuant:
+    """The quantization of one weight tensor. quant: of formats without blocks; the codes are then `round_kernels`'."""
+
+    values: NDArray[np.float32]
+    quant: TensorQuant | BlockQuant
+
+    @property
+    def scale(self) -> NDArray[np.float32]:
+        return self.quant.scale
+
+    @property
+    def reals(self) -> Floats:
+        """What the integers stand for."""
+        if isinstance(self.quant, BlockQuant):
+            return self.quant.dequantize().astype(np.float64)
+        return self.quant.dequantize(self.codes(self.quant)).astype(np.float64)
+
+    def with_scale(self, scale: NDArray[np.float32]) -> WeightQuant:
+        if isinstance(self.quant, BlockQuant):
+            return replace(self, quant=replace(self.quant, scale=scale))
+        return replace(self, quant=TensorQuant(self.quant.scheme, scale, self.quant.zero_point))
+
+    def codes(self, quant: TensorQuant) -> NDArray[np.integer]:
+        per_channel = isinstance(quant.scheme.granularity, PerChannel)
+        return round_kernels(self.values, quant) if per_channel else quant.quantize(self.values)
+
+    def constants(self, name: str) -> list[gs.Constant]:
+        """What a DequantizeLinear reads: integers, scale, and the zero point of those that have one."""
+        scale = gs.Constant(f"{name}/scale", np.asarray(self.quant.scale))
+        if isinstance(self.quant, BlockQuant):
+            return [CodedConstant(f"{name}/quantized", self.quant.coded), scale]
+        codes, levels = self.codes(self.quant), self.quant.scheme.levels
+        if levels is not None and not is_narrow(self.quant.scheme.format):
+            return [CodedConstant(f"{name}/quantized", at_levels(codes, levels)), scale]
+        zero_point = gs.Constant(f"{name}/zero_point", np.asarray(self.quant.zero_point))
+        return [gs.Constant(f"{name}/quantized", codes), scale, zero_point]
+
+    @property
+    def axis(self) -> dict[str, int]:
+        """The attribute of the DequantizeLinear."""
+        if isinstance(self.quant, BlockQuant):
+            return {"axis": self.quant.axis}
+        granularity = self.quant.scheme.granularity
+        return {"axis": granularity.axis} if isinstance(granularity, PerChannel) else {}
+
+
+def quantized_weights(values: NDArray[np.float32], format: TensorFormat, axis: int) -> WeightQuant:
+    """Weights with output channels along `axis` of their first two; the other is summed, and blocks run along it."""
+    if isinstance(format, BlockFormat):
+        return WeightQuant(values, block_quant(values, format, axis, 1 - axis))
+    return WeightQuant(values, weight_quant(values, weight_scheme(format, PerChannel(axis))))
+
+
+def quantized_operand(values: NDArray[np.float32], format: TensorFormat) -> WeightQuant:
+    """A constant that is not multiplied and summed: int8 where the format is more than integers in int8."""
+    narrow = format if is_narrow(format) and not isinstance(format, BlockFormat) else INT8
+    quant = weight_quant(values, weight_scheme(narrow, PerTensor()), "minmax" if narrow == INT8 else "mse")
+    return WeightQuant(values, quant)
+
+
+def weight_scheme(format: Format, granularity: PerTensor | PerChannel) -> Scheme:
+    """Symmetric but for unsigned integers; int8 without -128, whose products could overflow in pairs."""
+    unsigned = isinstance(format, IntFormat) and not format.signed
+    return Scheme(format, granularity, symmetric=not unsigned, restricted=format == INT8)
+
+
+def roomy(
+    scale: NDArray[np.float32], weights: Floats, bias: NDArray[np.float32], x_scale: float, axis: int, raising: bool
+) -> tuple[NDArray[np.float32], list[str]]:
+    """`scale` set for channels of zeros so that their biases fit, and, if `raising`, raised for all others.
+
+    Weights of which each integer is far below a code of int8 need no raising: their biases have a coarser scale.
+    """
+    channels = len(scale)
+    others = tuple(place for place in range(weights.ndim) if place != axis)
+    zero = np.abs(weights).max(axis=others) == 0
+    # ConvTranspose: several groups share a channel's scale; the largest bias among them counts.
+    largest = np.abs(bias.astype(np.float64)).reshape(-1, channels).max(axis=0)
+    floor = np.where(zero, largest / (x_scale * ZERO_CHANNEL_BIAS), largest / (x_scale * BIAS_LIMIT))
+    smallest = np.finfo(np.float32).tiny
+    wanted = np.where(zero, np.where(largest > 0, floor, scale), np.maximum(scale, floor) if raising else scale)
+    new = np.maximum(wanted, smallest).astype(np.float32)
+    raised = np.flatnonzero(~zero & (new > scale))
+    texts = [f"weight scales of {len(raised)} channels raised so that their biases fit int32"] if len(raised) else []
+    if zero.any():
+        texts.append(f"{int(zero.sum())} output channels have only zero weights")
+    return new, texts
+
+
+def bias_scales(sum_scale: NDArray[np.float32], bias: Floats) -> NDArray[np.float32]:
+    """Where a bias in units of the sums would leave `BIAS_LIMIT`, the smallest power of two of them by which it fits:
+    [channels]."""
+    octaves = np.ceil(np.log2(np.maximum(np.abs(bias) / (BIAS_LIMIT * sum_scale.astype(np.float64)), 1.0)))
+    scales: NDArray[np.float32] = np.ldexp(sum_scale, octaves.astype(np.int32)).astype(np.float32)
+    return scales
+
+
+def channel_scales(scale: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    """One scale a channel, where several groups of channels share the weights' axis."""
+    return np.resize(scale, channels)
+
+
+def dequantized(graph: gs.Graph, tensor: gs.Constant, quant: WeightQuant, stored: Stored) -> gs.Variable:
+    """`tensor` as integers behind a DequantizeLinear; tensors that share values and scales share the integers."""
+    constants = quant.constants(tensor.name)
+    key = (tensor.name, b"".join(np.asarray(one.values).tobytes() for one in constants))
+    if key not in stored:
+        name = tensor.name
+        if any(known == name for known, _ in stored):
+            name = f"{tensor.name}/{len(stored)}"
+            constants = quant.constants(name)
+        target = gs.Variable(f"{name}/dequantized", np.float32, list(tensor.values.shape))
+        graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", quant.axis, constants, [target]))
+        stored[key] = target
+    return stored[key]
