@@ -61,12 +61,12 @@ class Codes:
         return (codes.astype(np.int16) * self.stride + self.least).astype(np.int8)
 
 
-def codes_for(values: Int8) -> Codes | str:
+def codes_for(values: Int8, tables: bool = True) -> Codes | str:
     """The codes that make `values` smallest, or why eight bits are as good."""
     levels = np.unique(values).astype(int)
     by_range, by_table = affine(levels), Codes(max(1, (len(levels) - 1).bit_length()), tabled=True)
     saved = {codes: values.size - stored_bytes(values.size, codes) for codes in (by_range, by_table)}
-    best = by_table if saved[by_table] > saved[by_range] else by_range
+    best = by_table if tables and saved[by_table] > saved[by_range] else by_range
     if best.bits > MAX_BITS or saved[best] < max(LEAST_SAVING, values.size // 10):
         return f"{len(levels)} weights from {levels[0]} to {levels[-1]} are no smaller as codes"
     return best

@@ -35,6 +35,7 @@ RULES = (
     "gemm_mve",
     "depthwise_mve",
     "add_mve",
+    "narrow_depthwise_dsp",
     "depthwise_dsp",
     "narrow_tiles_dsp",
     "gemm_dsp",

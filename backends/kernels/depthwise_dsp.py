@@ -90,7 +90,7 @@ class DepthwiseDsp(Kernel):
         right = Axis(p.width, 1, p.kernel[1], p.strides[1], p.dilations[1], p.pads[1], columns, 1)
         return (right, down) if pairs_run_down(p) else (down, right)
 
-    def variants(self) -> Iterable[Kernel]:
+    def variants(self) -> Iterable[DepthwiseDsp]:
         """Other numbers of outputs in a loop's body."""
         return (replace(self, tile=tile) for tile in (2, 4, 6, 8) if tile <= self.axes[1].outputs)
 
@@ -144,6 +144,27 @@ class DepthwiseDsp(Kernel):
         return result
 
     def build(self, name: str) -> Any:
+        (x,), (y,) = self.plain.roles(Role.INPUT), self.plain.roles(Role.OUTPUT)
+        (w, bias, *_), (pixels,) = self.roles(Role.CONSTANT), self.roles(Role.SCRATCH)
+        convolve = self.convolution()
+
+        @T.prim_func(s_tir=True)
+        def depthwise(
+            X: T.Buffer((x.size,), "int8"),
+            W: T.Buffer(w.shape, "int32"),
+            B: T.Buffer((bias.size,), "int32"),
+            M: T.Buffer((bias.size,), "int32"),
+            S: T.Buffer((bias.size,), "int8"),
+            Y: T.Buffer((y.size,), "int8"),
+            P: T.Buffer((pixels.size,), "int32"),
+        ):
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            convolve(X, W, B, M, S, Y, P)
+
+        return depthwise
+
+    def convolution(self, least: int = 0) -> Any:
+        """A TIR macro (X, W, B, M, S, Y, P): the whole call. `least` is added to each weight of W."""
         p, (across, along), (rows, words) = self.plain, self.axes, self.unfolded
         image, image_out, channels = p.height * p.width, across.outputs * along.outputs, p.channels_in
         batch, blocks, lanes, pairs, strip, tile = p.batch, self.blocks, self.lanes, self.pairs, self.strip, self.tile
@@ -185,17 +206,8 @@ class DepthwiseDsp(Kernel):
             for t in T.unroll(count):
                 Y[target + t * step] = requantized(A[t], M[q], T.cast(S[q], "int32"), raised, output)
 
-        @T.prim_func(s_tir=True)
-        def depthwise(
-            X: T.Buffer((batch * image * channels,), "int8"),
-            W: T.Buffer((blocks, lanes, taps, pairs // 2), "int32"),
-            B: T.Buffer((blocks * lanes,), "int32"),
-            M: T.Buffer((blocks * lanes,), "int32"),
-            S: T.Buffer((blocks * lanes,), "int8"),
-            Y: T.Buffer((batch * image_out * channels,), "int8"),
-            P: T.Buffer((rows * row_words,), "int32"),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        @T.macro
+        def convolve(X, W, B, M, S, Y, P):
             for n, s, block in T.grid(batch, strips, blocks):
                 first = T.meta_var(at_most(block * lanes, channels - lanes))
                 top = T.meta_var(at_most(s * strip, across.outputs - strip))
@@ -217,8 +229,8 @@ class DepthwiseDsp(Kernel):
                     K = T.alloc_buffer((weights,), "int32")
                     for i in T.unroll(taps):
                         for j in T.unroll(pairs // 2):
-                            K[i * pairs + 2 * j] = call("sxtb16", W[block, u, i, j])
-                            K[i * pairs + 2 * j + 1] = call("sxtb16_odd", W[block, u, i, j])
+                            K[i * pairs + 2 * j] = widened("", W[block, u, i, j], least)
+                            K[i * pairs + 2 * j + 1] = widened("_odd", W[block, u, i, j], least)
                     for y in T.serial(strip):
                         source = T.meta_var(y * across.stride * row_words + u * words)
                         target = T.meta_var((n * image_out + (top + y) * across.output_step) * channels + first + u)
@@ -227,7 +239,7 @@ class DepthwiseDsp(Kernel):
                         if rest > 0:
                             outputs(X, P, K, B, M, S, Y, q, source + tiles * hop, target + tiles * tile * step, rest)
 
-        return depthwise
+        return convolve
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x, *constants = self.plain.example(rng)
@@ -272,6 +284,11 @@ def side_by_side(X: Any, source: Any, column: Any, lane: Any, kernel: DepthwiseD
 
     left, right = pixel(column), pixel(column + 1)
     return call("lane_pair", left, right, lane) if lanes == LANES else call("pkhbt", left, right)
+
+
+def widened(which: str, word: Any, least: int) -> Any:
+    """Bytes 0 and 2 of a word, or the odd ones, as halfwords with `least` added."""
+    return call("sxtab16" + which, pair_of(least), word) if least else call("sxtb16" + which, word)
 
 
 def first_of_two(P: Any, source: Any, K: Any, weight: Any, total: Any, taps: int) -> Any:

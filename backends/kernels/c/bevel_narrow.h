@@ -7,6 +7,7 @@
 #ifndef BEVEL_NARROW_H
 #define BEVEL_NARROW_H
 
+#include "bevel_dsp.h"
 #include "bevel_tiles.h"
 
 static inline uint32_t bevel_add_halves(uint32_t x, uint32_t y) {
