@@ -12,6 +12,7 @@ from bevel.backends import target as targets
 from bevel.backends.build import BuildOptions, build
 from bevel.calib.errors import UserError
 from bevel.calib.observe import observe
+from bevel.passes.assign.patterns import apply_patterns, read_patterns
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.integerize import integerize
 from bevel.passes.load import fix_batch, load_model
@@ -19,6 +20,10 @@ from bevel.passes.partition import partition
 from bevel.passes.quantize import QuantizeOptions, export, quantize
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.tools import bundle, devices, evaluate, vectors
+from bevel.tools.assign import assign
+from bevel.tools.assign_explain import Assigned
+from bevel.tools.assign_trial import Maker
+from bevel.tools.budgets_kept import check_kept
 from bevel.tools.data import open_data
 from bevel.tools.names import model_name
 from bevel.tools.options import Options
@@ -46,7 +51,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
         with stages("load"):
             model = fix_batch(load_model(options.model), options.batch, dict(options.dims))
             data = open_data(options, model)
-            if data.calib is None and (options.weights, options.activations) != DEFAULT_FORMATS:
+            if data.calib is None and asks_for_formats(options):
                 raise UserError(f"{options.model} came quantized: its formats are kept; leave out the options for them")
 
         with stages("canonicalize"):
@@ -54,9 +59,16 @@ def compile_model(options: Options, stages: Stages) -> Report:
             canonical = gs.export_onnx(graph)
 
         formats: dict[str, str] = {}
+        assigned: Assigned | None = None
         if data.calib is not None:  # a model that came quantized keeps its scales
             with stages("observe") as advance:
                 statistics = observe(canonical, data.calib, progress=advance)
+            if options.format_file is not None:
+                wanted = replace(wanted, nodes=apply_patterns(read_patterns(options.format_file), canonical))
+            if options.budgets.given:
+                maker = Maker(options, canonical, statistics, wanted, data, name, target, device)
+                assigned = assign(maker, model, options.budgets, stages)
+                wanted, notes = replace(wanted, nodes=maker.nodes(assigned.formats)), notes + assigned.notes
             with stages("quantize"):
                 result = quantize(graph, statistics, wanted)
                 graph, notes, formats = result.graph, notes + result.notes, result.formats
@@ -96,15 +108,33 @@ def compile_model(options: Options, stages: Stages) -> Report:
 
         with stages("report"):
             findings = Findings(
-                model, canonical, integer, program, artifact, measurement, accuracy, errors, tuple(notes), formats
+                model,
+                canonical,
+                integer,
+                program,
+                artifact,
+                measurement,
+                accuracy,
+                errors,
+                tuple(notes),
+                formats,
+                None if assigned is None else assigned.told,
             )
             report = summarize(options, folder, findings)
+            check_kept(report)
         report = replace(report, stages=stages.listed())
         bundle.finish(folder, options, artifact, report, selections, fitted.chains)
     return report
 
 
+def asks_for_formats(options: Options) -> bool:
+    chosen = (options.weights, options.activations) != DEFAULT_FORMATS
+    return chosen or options.budgets.given or options.format_file is not None
+
+
 def quantize_options(options: Options) -> QuantizeOptions:
-    """Raises UserError for formats that there are no kernels for."""
+    """Raises UserError for formats that there are no kernels for, and for one format where a search is to choose."""
+    if options.budgets.given and options.weights != Options.weights:
+        raise UserError(f"--weights {options.weights} is one format for all; budgets choose from --formats LIST")
     weights, activations = weight_format(options.weights), activation_format(options.activations)
     return QuantizeOptions(options.range, options.bias_correction, weights, activations)

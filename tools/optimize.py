@@ -8,11 +8,14 @@ from pathlib import Path
 
 import click
 
+from bevel.tools.budgets import CANDIDATES, SENSITIVITIES, Budgets, check_budgets, parse_formats, parse_latency
 from bevel.tools.entry import run
 from bevel.tools.options import RANGE_METHODS, RECIPES, EdgeFormat, Options, parse_dims, parse_size
 
 _PATH = click.Path(path_type=Path)
 _EDGES = click.Choice(["float", "quantized"])
+_FRACTION = click.FloatRange(0.0, 1.0)
+_POINTS = click.FloatRange(0.0, 100.0)
 
 
 @click.command(
@@ -39,6 +42,18 @@ _EDGES = click.Choice(["float", "quantized"])
 @click.option(
     "--activations", default="int8", show_default=True, metavar="FORMAT", help="Likewise, of all but results."
 )
+@click.option(
+    "--format-file", type=_PATH, metavar="FILE", help="TOML: [[node]] tables with match, weights, activations."
+)
+@click.option("--max-flash", metavar="SIZE", help="Choose a format per node so that the product fits; most accurate.")
+@click.option("--max-latency", metavar="TIME|COUNT", help="Likewise: 2ms, 500us, or instructions as 300ki, 3Mi.")
+@click.option(
+    "--min-accuracy", type=_FRACTION, metavar="0..1", help="Least share of right answers on --eval; smallest."
+)
+@click.option("--max-drop", type=_POINTS, metavar="POINTS", help="Right answers lost at most, in percentage points.")
+@click.option("--min-sqnr", type=float, metavar="DB", help="Least SQNR on --eval.")
+@click.option("--formats", metavar="LIST", help=f"Formats of weights to choose from; default: {','.join(CANDIDATES)}.")
+@click.option("--sensitivity", type=click.Choice(SENSITIVITIES), default="sqnr", show_default=True)
 @click.option("--range", "range_method", type=click.Choice(RANGE_METHODS), default="mse", show_default=True)
 @click.option("--no-bias-correction", is_flag=True, help="Leave the mean error of quantized weights in.")
 @click.option("--inputs", type=_EDGES, default="float", show_default=True, help="Element type of the inputs.")
@@ -68,6 +83,14 @@ def command(
     recipe: str,
     weights: str,
     activations: str,
+    format_file: Path | None,
+    max_flash: str | None,
+    max_latency: str | None,
+    min_accuracy: float | None,
+    max_drop: float | None,
+    min_sqnr: float | None,
+    formats: str | None,
+    sensitivity: str,
     range_method: str,
     no_bias_correction: bool,
     inputs: EdgeFormat,
@@ -88,6 +111,14 @@ def command(
 
     OUT receives quantized.onnx, integer.onnx, the library with its header, the firmware, manifest.json and report.json.
     """
+    budgets = Budgets(
+        flash=parse_size(max_flash) if max_flash else None,
+        latency=parse_latency(max_latency) if max_latency else None,
+        accuracy=min_accuracy,
+        drop=None if max_drop is None else max_drop / 100,
+        sqnr=min_sqnr,
+    )
+    check_budgets(budgets, evaluation is not None, formats is not None)
     options = Options(
         model=model,
         target=target,
@@ -99,6 +130,10 @@ def command(
         dims=parse_dims(dims),
         weights=weights,
         activations=activations,
+        budgets=budgets,
+        formats=parse_formats(formats),
+        sensitivity=sensitivity,
+        format_file=format_file,
         range=range_method,
         bias_correction=not no_bias_correction,
         inputs=inputs,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from bevel.calib.errors import UserError
+from bevel.tools.budgets import CANDIDATES, NO_BUDGETS, Budgets
 
 RANGE_METHODS = ("mse", "minmax", "percentile", "entropy")
 RECIPES = ("int8",)
@@ -34,6 +35,10 @@ class Options:
     bias_correction: bool = True
     weights: str = "int8"
     activations: str = "int8"
+    budgets: Budgets = NO_BUDGETS
+    formats: tuple[str, ...] = CANDIDATES  # of weights, for the search that budgets ask for
+    sensitivity: str = "sqnr"
+    format_file: Path | None = None  # TOML: formats of single nodes
     inputs: EdgeFormat = "float"
     outputs: EdgeFormat = "float"
     device: str | None = None  # None: the first that works; "none": do not measure
@@ -51,7 +56,7 @@ class Options:
     @property
     def sources(self) -> tuple[Path, ...]:
         """The user's files that a run reads."""
-        given = (self.model, self.calib, self.eval)
+        given = (self.model, self.calib, self.eval, self.format_file)
         return tuple(path for path in given if isinstance(path, Path))
 
 

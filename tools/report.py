@@ -96,6 +96,49 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """Why a node's weights have their format. flash_bytes: of its constants; takes_db: how far SQNR falls by it alone,
+    from that of the format that loses least everywhere."""
+
+    node: str
+    weights: str
+    flash_bytes: int
+    takes_db: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class UniformFormat:
+    """One format at every node that could choose: the built product, and SQNR as in `Assignment`."""
+
+    weights: str
+    flash_bytes: int
+    sqnr_db: float | None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What was asked for and what the product has: bytes, instructions, seconds, fractions or dB, as `unit` says."""
+
+    option: str
+    limit: float
+    measured: float | None
+    unit: str
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a search for formats chose. SQNR: quantized against float, over the first `samples` of --calib."""
+
+    sensitivity: str
+    samples: int
+    sqnr_db: float | None
+    nodes: tuple[Decision, ...]
+    uniform: tuple[UniformFormat, ...]
+    budgets: tuple[Budget, ...] = ()
+
+
+@dataclass(frozen=True)
 class Stage:
     name: str
     seconds: float
@@ -114,6 +157,7 @@ class Report:
     nodes: tuple[Node, ...]
     stages: tuple[Stage, ...]
     files: dict[str, str]  # name: sha256 of every file of the bundle but report.json and manifest.json
+    assignment: Assignment | None = None  # where budgets were given
 
 
 _TOP1 = {"top1_float": "float", "top1_quantized": "quantized", "top1_integer": "integer"}  # `float` is a type in Python
@@ -142,6 +186,18 @@ def from_json(fields: dict[str, Any]) -> Report:
         nodes=tuple(Node(**node | {"notes": tuple(node["notes"])}) for node in fields["nodes"]),
         stages=tuple(Stage(**stage) for stage in fields["stages"]),
         files=fields["files"],
+        assignment=None if fields["assignment"] is None else _assignment(fields["assignment"]),
+    )
+
+
+def _assignment(fields: dict[str, Any]) -> Assignment:
+    return Assignment(
+        **fields
+        | {
+            "nodes": tuple(Decision(**one) for one in fields["nodes"]),
+            "uniform": tuple(UniformFormat(**one) for one in fields["uniform"]),
+            "budgets": tuple(Budget(**one) for one in fields["budgets"]),
+        }
     )
 
 

@@ -14,6 +14,7 @@ from bevel.backends.islands import Float
 from bevel.backends.program import Program
 from bevel.passes.base import Note
 from bevel.tools import bundle, manifest, report
+from bevel.tools.budgets_kept import with_budgets
 from bevel.tools.data import GUESS
 from bevel.tools.nodes import describe_nodes
 from bevel.tools.options import Options
@@ -33,13 +34,14 @@ class Findings:
     errors: Mapping[str, float | None]
     notes: tuple[Note, ...]
     formats: Mapping[str, str]  # of the nodes that we quantized
+    assignment: report.Assignment | None = None  # what a search chose
 
 
 def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
     """All of the report but its stages, which are not over yet."""
     notes = [*found.notes, *islands(found.program), *(guesses(found.integer) if options.calib == "random" else ())]
     graphs = (found.model, found.canonical)
-    return report.Report(
+    told = report.Report(
         bevel=bundle.version(),
         model=report.Model(options.model.name, manifest.sha256(options.model)),
         target=options.target,
@@ -51,7 +53,9 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
         nodes=describe_nodes(graphs, found.integer, found.artifact.calls, found.errors, notes, found.formats),
         stages=(),
         files=manifest.hashes(folder),
+        assignment=found.assignment,
     )
+    return with_budgets(options.budgets, told)
 
 
 def islands(program: Program) -> list[Note]:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bevel.tools.report import Accuracy, Device, KernelCost, Measurement, Node, Report
+from bevel.tools.report import Accuracy, Assignment, Device, KernelCost, Measurement, Node, Report
 
 SHORT_LIST = 5
 KIND = {
@@ -21,6 +21,8 @@ KIND = {
 def show_report(console: Console, report: Report, warnings: Sequence[str] = ()) -> None:
     """The tables at the end of a run."""
     show_facts(console, report)
+    if report.assignment is not None:
+        show_assignment(console, report.assignment, report.size.flash_bytes)
     show_worst(console, report)
     if report.measurement and (costly := most_expensive(report.measurement)):
         show_kernels(console, "Most expensive nodes", costly, report.measurement)
@@ -68,6 +70,29 @@ def show_worst(console: Console, report: Report) -> None:
         table.add_row(escape(node.name), node.op, node.format or "", decibels(node.sqnr_db))
     if table.row_count:
         _show(console, "Worst nodes by SQNR", table)
+
+
+def show_assignment(console: Console, chosen: Assignment, flash: int) -> None:
+    """What a search chose for each node, what was asked for, and one format everywhere beside it."""
+    table = Table("node", "weights")
+    for name in ("bytes", "takes"):
+        table.add_column(name, justify="right")
+    for node in chosen.nodes:
+        table.add_row(escape(node.node), node.weights, f"{node.flash_bytes:,}", f"{node.takes_db:.2f} dB")
+    _show(console, "Formats chosen", table)
+    table = Table("weights")
+    for name in ("flash", f"SQNR on {chosen.samples} calibration samples"):
+        table.add_column(name, justify="right")
+    for one in chosen.uniform:
+        table.add_row(f"{one.weights} everywhere", in_bytes(one.flash_bytes), decibels(one.sqnr_db))
+    table.add_row("as chosen", in_bytes(flash), decibels(chosen.sqnr_db))
+    _show(console, "Beside one format everywhere", table)
+    rows = [(one.option, f"{_number(one.limit)}, has {_number(one.measured)} ({one.unit})") for one in chosen.budgets]
+    _show_pairs(console, "Budgets", rows)
+
+
+def _number(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def show_kernels(console: Console, title: str, kernels: Sequence[KernelCost], measurement: Measurement) -> None:

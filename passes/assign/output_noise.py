@@ -1,0 +1,53 @@
+"""What a format loses, as noise power at the model's outputs: SQNR in a form that adds up over nodes.
+
+With the errors of the nodes small, the output error is their sum, and its power
+
+    |e_1 + .. + e_n|^2 = sum |e_i|^2 + 2 sum_{i<j} <e_i, e_j>.
+
+The squares alone are the usual model (Shkolnik et al. 2020, "Robust Quantization: One Model to Rule Them All"; Lin et
+al. 2016, "Fixed Point Quantization of Deep Convolutional Networks", section 3: errors of layers as independent noise).
+The products say where two nodes' errors add or cancel; Deng et al. 2023, "Mixed-Precision Quantization with Cross-Layer
+Dependencies", section 3, measure them with a run for each pair of nodes. Here they come from the single runs, of which
+only outputs are kept: products of output errors, exact as long as the model is linear in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bevel.passes.assign.probe import Floats, Probe, flat
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class OutputNoise:
+    """Sums over samples and output elements. signal: of the squared float outputs.
+
+    products: [sites * formats, sites * formats], of the products of two errors; its diagonal are the powers.
+    """
+
+    signal: float
+    products: Floats
+    formats: int
+
+    @property
+    def losses(self) -> Floats:
+        """[sites, formats]"""
+        return np.diag(self.products).reshape(-1, self.formats)
+
+
+def output_noise(probe: Probe, advance: Advance) -> OutputNoise:
+    candidates = sum(map(len, probe.values))
+    products = np.zeros((candidates, candidates))
+    signal = 0.0
+    for done, (exact, rounded) in enumerate(probe.errors()):
+        reference = flat(exact)
+        errors = np.stack([flat(outputs) - reference for outputs in rounded])
+        products += errors @ errors.T
+        signal += float(reference @ reference)
+        advance(done + 1, len(probe.samples))
+    return OutputNoise(signal, products, len(probe.values[0]))

@@ -1,0 +1,91 @@
+"""Choose a format for each node's weights under the budgets of the command line: the data flow of the search.
+
+Losses and costs of every node and format are measured once; the integer program answers in their terms; what it
+answers is then made and measured for real, and where the product differs from what was predicted, asked again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from bevel.passes.assign.curvature import curvature
+from bevel.passes.assign.divergence import divergence
+from bevel.passes.assign.output_noise import Advance, OutputNoise, output_noise
+from bevel.passes.assign.probe import Floats, Probe, open_probe, weighted_nodes
+from bevel.passes.assign.problem import Assignment, Limits, Problem
+from bevel.passes.quantize.formats import weight_format
+from bevel.tools import assign_costs
+from bevel.tools.assign_accuracy import cheapest, check_accuracy, judge
+from bevel.tools.assign_costs import Uniform
+from bevel.tools.assign_explain import Assigned, explain
+from bevel.tools.assign_limits import limits_of
+from bevel.tools.assign_score import reference
+from bevel.tools.assign_search import SAMPLES, Search, spread
+from bevel.tools.assign_trial import Maker, fixed_formats, no_sites
+from bevel.tools.assign_within import within
+from bevel.tools.budgets import Budgets
+from bevel.tools.stages import Stages
+
+DIRECTIONS = 8  # of the weights of each node, for curvature
+STAGE = "assign"
+
+
+def assign(maker: Maker, exact: onnx.ModelProto, budgets: Budgets, stages: Stages) -> Assigned:
+    """The formats that keep `budgets`, with the reasons. exact: the float model as loaded.
+
+    Budgets of cost: the most accurate assignment within them; of accuracy alone: the one of least flash.
+    Raises UserError for budgets that no assignment keeps, with the nearest that one does.
+    """
+    names = maker.options.formats
+    formats = {name: weight_format(name) for name in names}
+    found = weighted_nodes(maker.canonical)
+    sites = [site for site in found if site not in fixed_formats(found, maker.wanted)]
+    if not sites:
+        raise no_sites(maker.options.model)
+    assert maker.data.calib is not None, "a model that came quantized is refused before"
+
+    with stages(STAGE) as advance:
+        quantized = [maker.quantized(dict.fromkeys(sites, formats[name])) for name in names]
+        probe = open_probe(maker.canonical, sites, quantized, spread(maker.data.calib, SAMPLES))
+        noise = output_noise(probe, advance)
+        losses, products = sensitivity(maker.options.sensitivity, probe, noise, maker.options.seed, advance)
+
+    with stages(STAGE) as advance:
+        uniforms: list[Uniform] = []
+        for name in names:
+            chosen = dict.fromkeys(sites, formats[name])
+            uniforms.append(assign_costs.uniform(maker, chosen, budgets.latency is not None))
+            advance(len(uniforms), len(names))
+        problem = Problem(
+            tuple(sites), names, losses, assign_costs.costs(sites, uniforms), np.ones(losses.shape, np.bool_)
+        )
+        samples = reference(exact, maker.data.calib, SAMPLES)
+        search = Search(maker, problem, formats, noise, products, tuple(uniforms), samples)
+
+    with stages(STAGE) as advance:
+        limits = limits_of(budgets, uniforms, maker)
+        answer = chosen_by(search, exact, budgets, limits, advance)
+        return explain(search, answer)
+
+
+def sensitivity(metric: str, probe: Probe, noise: OutputNoise, seed: int, advance: Advance) -> tuple[Floats, Floats]:
+    """(losses that add up, [sites, formats]; the products that `refine` takes): only noise says how errors combine."""
+    if metric == "sqnr":
+        return noise.losses, noise.products
+    if metric == "kl":
+        losses = divergence(probe, advance)
+    else:
+        curved = curvature(probe, DIRECTIONS, seed, advance)
+        losses = curved.by_trace() if metric == "hessian-trace" else curved.by_eigenvalue()
+    return losses, np.diag(losses.ravel())
+
+
+def chosen_by(search: Search, exact: onnx.ModelProto, budgets: Budgets, limits: Limits, advance: Advance) -> Assignment:
+    judged = judge(search, exact, budgets) if budgets.of_accuracy else None
+    if not budgets.of_cost and judged is not None:
+        return cheapest(search, judged, limits, advance)
+    answer = within(search, budgets, limits)
+    if judged is not None:
+        check_accuracy(search, judged, answer, advance)
+    return answer

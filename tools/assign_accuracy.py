@@ -1,0 +1,115 @@
+"""The smallest assignment that keeps budgets of accuracy, measured on the --eval data with the integer model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import onnx
+
+from bevel.calib.errors import UserError
+from bevel.passes.assign.front import front
+from bevel.passes.assign.problem import Assignment, Limits, Problem
+from bevel.tools.assign_score import Reference, Score, reference
+from bevel.tools.assign_search import Search
+from bevel.tools.budgets import Budgets
+from bevel.tools.stages import Advance
+
+ROUNDING = 1e-9  # of fractions that are differences of fractions
+FRONT = 48  # budgets that the program is asked for
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Scores assignments on the --eval data; each once."""
+
+    search: Search
+    samples: Reference
+    budgets: Budgets
+    known: dict[Assignment, Score] = field(default_factory=dict, compare=False)
+
+    def score(self, assignment: Assignment) -> Score:
+        if assignment not in self.known:
+            maker, formats = self.search.maker, self.search.formats_of(assignment)
+            integer = maker.integer(formats)
+            program = maker.lowered(integer)
+            self.known[assignment] = self.samples.score(integer, (*program.inputs, *program.outputs), integer=True)
+        return self.known[assignment]
+
+    def passes(self, assignment: Assignment) -> bool:
+        return not missed(self.budgets, self.score(assignment))
+
+
+def judge(search: Search, exact: onnx.ModelProto, budgets: Budgets) -> Judge:
+    """Raises UserError for budgets of right answers on data without class labels."""
+    evaluation = search.maker.data.evaluation
+    assert evaluation is not None, "budgets of accuracy without --eval are refused before"
+    samples = reference(exact, evaluation)
+    if samples.labels is None and (budgets.accuracy is not None or budgets.drop is not None):
+        raise UserError(
+            f"{search.maker.options.eval} has no class labels `y` for an output [batch, classes], which "
+            f"--min-accuracy and --max-drop count; --min-sqnr needs none"
+        )
+    return Judge(search, samples, budgets)
+
+
+def missed(budgets: Budgets, score: Score) -> list[str]:
+    """What a score says of each budget that it misses."""
+    told = []
+    if budgets.accuracy is not None and score.accuracy < budgets.accuracy:
+        told.append(
+            f"--min-accuracy {budgets.accuracy:g}: {score.right} of {score.labelled} right, {score.accuracy:.4f}"
+        )
+    if budgets.drop is not None and score.drop > budgets.drop + ROUNDING:
+        told.append(
+            f"--max-drop {100 * budgets.drop:g}: {100 * score.drop:.2f} points, {score.lost} answers lost and "
+            f"{score.gained} gained of {score.labelled}"
+        )
+    if budgets.sqnr is not None and score.sqnr_db < budgets.sqnr:
+        told.append(f"--min-sqnr {budgets.sqnr:g}: {score.sqnr_db:.2f} dB")
+    return told
+
+
+def cheapest(search: Search, judge: Judge, limits: Limits, advance: Advance) -> Assignment:
+    """The smallest by predicted flash that passes, from the front within `limits` and the uniform formats.
+
+    The front is bisected, as accuracy falls along it but for a few samples. Raises UserError where its best fails.
+    """
+    problem = search.problem
+    assignments = front(problem, search.products, limits, FRONT)
+    finest = problem.uniform(search.finest)
+    low, high = 0, len(assignments)  # the first that passes lies in [low, high]; at high: the finest format everywhere
+    steps = max(len(assignments).bit_length(), 1)
+    done = 0
+    while low < high:
+        middle = (low + high) // 2
+        if judge.passes(assignments[middle]):
+            high = middle
+        else:
+            low = middle + 1
+        done += 1
+        advance(min(done, steps), steps)
+    found = assignments[high] if high < len(assignments) else finest
+    if not judge.passes(found):
+        raise UserError(
+            f"{search.maker.name}: no formats of {', '.join(problem.formats)} keep "
+            f"{'; '.join(missed(judge.budgets, judge.score(found)))} with {problem.formats[search.finest]} everywhere"
+        )
+    smaller = [one for one in uniforms_below(problem, problem.flash(found)) if judge.passes(one)]
+    return min([found, *smaller], key=problem.flash)
+
+
+def uniforms_below(problem: Problem, flash: float) -> list[Assignment]:
+    found = [problem.uniform(format) for format in range(len(problem.formats))]
+    return [one for one in found if problem.flash(one) < flash]
+
+
+def check_accuracy(search: Search, judge: Judge, assignment: Assignment, advance: Advance) -> None:
+    """Raises UserError where the best within budgets of cost misses one of accuracy, with what both would take."""
+    told = missed(judge.budgets, judge.score(assignment))
+    if told:
+        needed = cheapest(search, judge, Limits(), advance)
+        flash = search.maker.built(search.formats_of(needed), False).artifact.flash_bytes
+        raise UserError(
+            f"{search.maker.name}: the most accurate within the other budgets misses {'; '.join(told)}; "
+            f"that takes about {flash:,} bytes of flash"
+        )

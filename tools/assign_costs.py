@@ -1,0 +1,148 @@
+"""What a format of a node costs on the target, from the real kernels: one build with each format at every node.
+
+A node's cost in a format is what the build shows that has this format everywhere: the bytes of its constants, its
+kernel's code, its instructions or seconds. Kernels that calls share are in flash once; what a product holds beside all
+that (start-up code, helpers) is charged once for the formats that bring more of it than the others.
+
+Files in the user's cache spare building twice: a figure is known by kernel, shapes of constants, target, and the tools.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bevel.backends.devices.count_hook import cache_folder
+from bevel.backends.program import Program
+from bevel.backends.toolchain import for_target
+from bevel.passes.assign.problem import Costs, Part
+from bevel.tools import bundle
+from bevel.tools.assign_trial import Formats, Maker, Trial
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one build. flash: of the product; code: bytes of each call's kernel; work: of each call, if it was measured;
+    total: of a whole inference. Instructions on a simulator, else seconds; seconds_each: of an instruction, by the
+    simulator's estimate."""
+
+    flash: int
+    ram: int
+    code: tuple[int, ...]
+    work: tuple[float, ...]
+    total: float
+    seconds_each: float | None = None
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """The model with one format at every node that may choose."""
+
+    program: Program
+    figures: Figures
+
+
+def uniform(maker: Maker, formats: Formats, measure: bool) -> Uniform:
+    """The build of `formats`, or what the cache knows of an equal one."""
+    program = maker.as_built(maker.program(formats))
+    path = cache_folder() / f"costs-{bundle.version()}" / f"{digest(program, maker, measure)}.json"
+    known = read(path)
+    if known is not None:
+        return Uniform(program, known)
+    trial = maker.built(formats, measure)
+    figures = figures_of(trial)
+    if maker.options.max_ram is None:  # bands of rows make more calls than the program has
+        write(path, figures)
+        return Uniform(program, figures)
+    return Uniform(trial.program, figures)
+
+
+def digest(program: Program, maker: Maker, measure: bool) -> str:
+    device = maker.device.tool() if maker.device is not None and measure else ""
+    calls = [(repr(call.kernel), [(one.shape, str(one.dtype)) for one in call.constants]) for call in program.calls]
+    tools = (for_target(maker.target).version, device)
+    limits = (maker.options.ram, maker.options.flash, maker.options.max_ram)
+    return hashlib.sha256(repr((maker.target.name, tools, limits, calls)).encode()).hexdigest()
+
+
+def figures_of(trial: Trial) -> Figures:
+    artifact, measured = trial.artifact, trial.measurement
+    code = tuple(trial.code.get(symbol, 0) for symbol in artifact.call_symbols)
+    work, total = work_of(trial)
+    each = None
+    if measured is not None and measured.estimate is not None and measured.instructions:
+        each = measured.estimate.latency_s / measured.instructions
+    return Figures(artifact.flash_bytes, artifact.ram_bytes, code, work, total, each)
+
+
+def work_of(trial: Trial) -> tuple[tuple[float, ...], float]:
+    """(of each call, of a whole inference): instructions or seconds; zeros where nothing was measured."""
+    work = [0.0] * len(trial.artifact.calls)
+    measured = trial.measurement
+    if measured is None:
+        return tuple(work), 0.0
+    for cost in measured.per_call:
+        work[cost.call] += float(cost.instructions if cost.instructions is not None else cost.latency_s or 0.0)
+    total = measured.instructions if measured.instructions is not None else measured.latency_s
+    return tuple(work), float(total or 0.0)
+
+
+def read(path: Path) -> Figures | None:
+    """The figures in a file of the cache; None where there is none, or another version's."""
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Figures(**data | {"code": tuple(data["code"]), "work": tuple(data["work"])})
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write(path: Path, figures: Figures) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
+        json.dump(asdict(figures), stream)
+    os.replace(stream.name, path)
+
+
+def costs(sites: Sequence[str], uniforms: Sequence[Uniform]) -> Costs:
+    """The costs of each site in each format, `uniforms` being the builds of the formats in order."""
+    index = {site: place for place, site in enumerate(sites)}
+    flash, work = np.zeros((len(sites), len(uniforms))), np.zeros((len(sites), len(uniforms)))
+    users: dict[str, set[tuple[int, int]]] = {}
+    sizes: dict[str, int] = {}
+    beside, idle = [], []
+    for format, one in enumerate(uniforms):
+        seen: set[tuple[str, bytes]] = set()
+        for call, code, spent in zip(one.program.calls, one.figures.code, one.figures.work, strict=True):
+            site = index.get(call.node)
+            if site is None:
+                continue
+            for array in call.constants:
+                key = (str(array.dtype), array.tobytes())
+                flash[site, format] += 0 if key in seen else array.nbytes
+                seen.add(key)
+            work[site, format] += spent
+            users.setdefault(repr(call.kernel), set()).add((site, format))
+            sizes[repr(call.kernel)] = code
+        kernels = sum(size for name, size in sizes.items() if any(user[1] == format for user in users[name]))
+        beside.append(one.figures.flash - float(flash[:, format].sum()) - kernels)
+        idle.append(one.figures.total - float(work[:, format].sum()))
+    parts = [Part(sizes[name], frozenset(users[name])) for name in users if sizes[name] > 0]
+    return Costs(flash, work, (*parts, *extras(len(sites), beside)), min(beside), float(np.mean(idle)))
+
+
+def extras(sites: int, beside: Sequence[float]) -> list[Part]:
+    """What some formats bring into flash beyond constants and kernels, charged once."""
+    least = min(beside)
+    return [
+        Part(round(bytes - least), frozenset((site, format) for site in range(sites)))
+        for format, bytes in enumerate(beside)
+        if bytes > least
+    ]

@@ -1,0 +1,62 @@
+"""Budgets in the units that the cost model has, and what a product really takes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bevel.backends.devices.base import Measurement
+from bevel.calib.errors import UserError
+from bevel.passes.assign.problem import Limits
+from bevel.tools.assign_costs import Uniform
+from bevel.tools.assign_trial import Maker, Trial
+from bevel.tools.budgets import Budgets, Instructions, Latency
+
+
+def limits_of(budgets: Budgets, uniforms: Sequence[Uniform], maker: Maker) -> Limits:
+    """Raises UserError for a latency in a unit that nothing here measures or estimates."""
+    if budgets.latency is None:
+        return Limits(budgets.flash)
+    if maker.device is None:
+        raise UserError("--max-latency is measured: leave --device none out")
+    each = uniforms[0].figures.seconds_each
+    if isinstance(budgets.latency, Instructions):
+        if maker.device.kind != "simulator":
+            raise wrong_unit(budgets.latency, maker.device.name, "seconds", "2ms")
+        return Limits(budgets.flash, float(budgets.latency.count))
+    if maker.device.kind == "simulator":
+        if each is None:
+            raise wrong_unit(budgets.latency, maker.device.name, "instructions and estimates no time", "3Mi")
+        return Limits(budgets.flash, budgets.latency.value / each)
+    return Limits(budgets.flash, budgets.latency.value)
+
+
+def wrong_unit(latency: Latency, device: str, counts: str, example: str) -> UserError:
+    return UserError(f"--max-latency of {latency}: {device} measures {counts}; write it like {example}")
+
+
+def latency_spent(measurement: Measurement, latency: Latency) -> float:
+    """In the unit of `latency`; seconds of a simulator are its estimate. Raises ValueError where nothing was found."""
+    estimated = measurement.estimate.latency_s if measurement.estimate is not None else None
+    seconds = measurement.latency_s if measurement.latency_s is not None else estimated
+    spent = measurement.instructions if isinstance(latency, Instructions) else seconds
+    if spent is None:
+        raise ValueError(f"{measurement.device} gave no cost: {measurement.mismatches} wrong elements")
+    return float(spent)
+
+
+def amount(latency: Latency) -> float:
+    return float(latency.count if isinstance(latency, Instructions) else latency.value)
+
+
+def spent_by(trial: Trial, budgets: Budgets, limits: Limits) -> Limits:
+    """What a product takes of flash, and of work in the unit of `limits.work`."""
+    if budgets.latency is None or limits.work is None or trial.measurement is None:
+        return Limits(float(trial.artifact.flash_bytes))
+    share = latency_spent(trial.measurement, budgets.latency) / amount(budgets.latency)
+    return Limits(float(trial.artifact.flash_bytes), share * limits.work)
+
+
+def kept(spent: Limits, limits: Limits) -> bool:
+    """Whether what was spent is within the limits."""
+    flash = limits.flash is None or spent.flash is None or spent.flash <= limits.flash
+    return flash and (limits.work is None or spent.work is None or spent.work <= limits.work)

@@ -1,0 +1,122 @@
+"""The model with formats for single nodes, made as far as is asked: quantized, integer, or built and measured."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from bevel.backends import elf
+from bevel.backends.artifact import Artifact
+from bevel.backends.build import BuildOptions, build, tuned_program
+from bevel.backends.devices.base import Device, Measurement
+from bevel.backends.program import Program
+from bevel.backends.specialize import specialize
+from bevel.backends.target import Target
+from bevel.backends.toolchain import for_target
+from bevel.calib.errors import UserError
+from bevel.calib.format import Format
+from bevel.calib.statistics import Statistics
+from bevel.passes.integerize import integerize
+from bevel.passes.partition import partition
+from bevel.passes.quantize import NodeFormat, QuantizeOptions, export, quantize
+from bevel.tools import vectors
+from bevel.tools.data import Data
+from bevel.tools.options import Options
+from bevel.tools.ram import build_within, fit_ram
+
+VECTORS = 2  # instructions hardly differ between inputs
+
+Formats = Mapping[str, Format]  # the weights' of each site
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model as a budget sees it. program: as it was built, in bands where it had to be, with the kernels it has;
+    code: bytes of each kernel, by its symbol."""
+
+    program: Program
+    artifact: Artifact
+    measurement: Measurement | None
+    code: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """`canonical`: the float model that is quantized; `wanted`: what holds for all nodes, and what the user fixed."""
+
+    options: Options
+    canonical: onnx.ModelProto
+    statistics: Mapping[str, Statistics]
+    wanted: QuantizeOptions
+    data: Data
+    name: str
+    target: Target
+    device: Device | None = field(default=None)
+
+    def nodes(self, formats: Formats) -> dict[str, NodeFormat]:
+        """What the user fixed, and `formats` for the rest."""
+        fixed = self.wanted.nodes
+        chosen = {node: replace(fixed.get(node, NodeFormat()), weights=one) for node, one in formats.items()}
+        return {**fixed, **chosen}
+
+    def graph(self, formats: Formats) -> gs.Graph:
+        settings = replace(self.wanted, nodes=self.nodes(formats))
+        return quantize(gs.import_onnx(self.canonical), self.statistics, settings).graph
+
+    def quantized(self, formats: Formats) -> onnx.ModelProto:
+        return export(self.graph(formats))
+
+    def integer(self, formats: Formats) -> onnx.ModelProto:
+        return integerize(self.graph(formats), inputs=self.options.inputs, outputs=self.options.outputs)[0]
+
+    def lowered(self, integer: onnx.ModelProto) -> Program:
+        return partition(integer, self.name, islands=self.target.kind == "cpu")[0]
+
+    def program(self, formats: Formats) -> Program:
+        return self.lowered(self.integer(formats))
+
+    def built(self, formats: Formats, measure: bool) -> Trial:
+        """Built as `optimize` would, in a folder that is gone afterwards; with `measure`, run on the device."""
+        integer = self.integer(formats)
+        program = self.lowered(integer)
+        tests = vectors.make_vectors(integer, program, self.data.vectors, VECTORS)
+        with tempfile.TemporaryDirectory(prefix="bevel-") as place:
+            folder = Path(place)
+            make = partial(build, target=self.target, folder=folder, vectors=tests, options=BuildOptions())
+            fitted = fit_ram(program, self.target, self.options.max_ram)
+            fitted, artifact = build_within(program, fitted, self.target, self.options.max_ram, folder, make)
+            measurement = self.device.measure(artifact, tests) if self.device is not None and measure else None
+            return Trial(self.as_built(fitted.program), artifact, measurement, code_sizes(artifact))
+
+    def as_built(self, program: Program) -> Program:
+        """`program` with the kernels that a build takes for it."""
+        special = specialize(program, self.target)
+        return tuned_program(special, self.target, for_target(self.target), None)[0]
+
+
+def code_sizes(artifact: Artifact) -> dict[str, int]:
+    """{symbol: bytes} of the kernels in the linked product, with the pieces that a compiler split off them."""
+    product = artifact.firmware or artifact.library
+    if product is None:
+        return {}
+    sizes = dict.fromkeys(artifact.call_symbols, 0)
+    for symbol in elf.read(artifact.folder / product).symbols:
+        owner = symbol.name.partition(".")[0]
+        if symbol.function and owner in sizes:
+            sizes[owner] += symbol.size
+    return sizes
+
+
+def fixed_formats(sites: Mapping[str, object], wanted: QuantizeOptions) -> set[str]:
+    """The sites whose weights the user fixed."""
+    return {site for site in sites if wanted.nodes.get(site, NodeFormat()).weights is not None}
+
+
+def no_sites(model: Path) -> UserError:
+    return UserError(f"{model} has no node with weights whose format could be chosen; leave the budgets out")

@@ -1,0 +1,65 @@
+"""What the finished product takes of each budget, and that it keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from bevel.calib.errors import UserError
+from bevel.tools.budgets import Budgets, Instructions, Latency
+from bevel.tools.report import Budget, Measurement, Report
+
+ROUNDING = 1e-9  # of fractions that are differences of fractions
+
+
+def with_budgets(budgets: Budgets, report: Report) -> Report:
+    """`report` with what its product takes of each budget."""
+    if report.assignment is None:
+        return report
+    return replace(report, assignment=replace(report.assignment, budgets=tuple(described(budgets, report))))
+
+
+def described(budgets: Budgets, report: Report) -> Iterator[Budget]:
+    if budgets.flash is not None:
+        yield Budget("--max-flash", budgets.flash, report.size.flash_bytes, "bytes")
+    if budgets.latency is not None and report.measurement is not None:
+        yield latency(budgets.latency, report.measurement)
+    accuracy = report.accuracy
+    if accuracy is None:
+        return
+    right, exact = accuracy.top1_integer, accuracy.top1_float
+    if budgets.accuracy is not None:
+        yield Budget("--min-accuracy", budgets.accuracy, right, "fraction")
+    if budgets.drop is not None:
+        lost = None if right is None or exact is None else 100 * (exact - right)
+        yield Budget("--max-drop", 100 * budgets.drop, lost, "percentage points")
+    if budgets.sqnr is not None:
+        yield Budget("--min-sqnr", budgets.sqnr, accuracy.sqnr_db, "dB")
+
+
+def latency(budget: Latency, measured: Measurement) -> Budget:
+    """Seconds of a simulator are its estimate, and called that."""
+    if isinstance(budget, Instructions):
+        return Budget("--max-latency", budget.count, measured.instructions, "instructions")
+    if measured.latency_s is None and measured.estimate is not None:
+        return Budget("--max-latency", budget.value, measured.estimate.latency_s, "seconds, estimated")
+    return Budget("--max-latency", budget.value, measured.latency_s, "seconds")
+
+
+def check_kept(report: Report) -> None:
+    """Raises UserError for a budget that the product as measured does not keep."""
+    for budget in report.assignment.budgets if report.assignment is not None else ():
+        if not kept(budget):
+            raise UserError(
+                f"{budget.option} {budget.limit:g}: the product as measured has {budget.measured:g} ({budget.unit}), "
+                f"though the search found it to fit; leave some room"
+            )
+
+
+def kept(budget: Budget) -> bool:
+    """A value that is not there (SQNR without any error, a device that computed wrongly) breaks no budget."""
+    if budget.measured is None:
+        return True
+    if budget.option.startswith("--min"):
+        return budget.measured >= budget.limit - ROUNDING
+    return budget.measured <= budget.limit + ROUNDING
