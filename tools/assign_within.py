@@ -79,11 +79,9 @@ def moved(limits: Limits, spent: Limits, predicted: Limits) -> Limits:
 
 def last_resort(search: Search, budgets: Budgets, limits: Limits) -> Assignment:
     """The cheapest assignment if it fits after all. Raises UserError with its figures if not."""
-    cheapest = {
-        smallest(search.problem, Limits(work=limits.work)),
-        smallest(search.problem),
-        least_work(search.problem),
-    }
+    cheapest = {smallest(search.problem, Limits(work=limits.work))}
+    if budgets.latency is not None:
+        cheapest |= {smallest(search.problem), least_work(search.problem)}
     told = []
     for assignment in sorted(one for one in cheapest if one is not None):
         trial = search.maker.built(search.formats_of(assignment), budgets.latency is not None)

@@ -1,0 +1,106 @@
+"""The integer program against trying everything, on problems small enough for that."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bevel.passes.assign.allocate import allocate, least_work, smallest
+from bevel.passes.assign.front import front
+from bevel.passes.assign.problem import Assignment, Costs, Limits, Part, Problem, named
+from bevel.passes.assign.refine import power, refine
+
+FORMATS = ("int8", "int4", "int2")
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    """Up to four sites; integers, so that sums are exact; parts of code with any users."""
+    sites = draw(st.integers(1, 4))
+    numbers = st.lists(st.integers(1, 60), min_size=sites * 3, max_size=sites * 3)
+    losses, flash, work = (np.array(draw(numbers), float).reshape(sites, 3) for _ in range(3))
+    allowed = np.array(draw(st.lists(st.booleans(), min_size=sites * 3, max_size=sites * 3))).reshape(sites, 3)
+    allowed[:, 0] = True
+    choices = [(site, format) for site in range(sites) for format in range(3)]
+    users = st.frozensets(st.sampled_from(choices), min_size=1)
+    parts = draw(st.lists(st.builds(Part, st.integers(1, 80), users), max_size=3))
+    costs = Costs(flash, work, tuple(parts), flash_beside=100.0, work_beside=7.0)
+    return Problem(tuple(f"n{site}" for site in range(sites)), FORMATS, losses, costs, allowed)
+
+
+def everything(problem: Problem) -> list[Assignment]:
+    rows = [np.flatnonzero(row).tolist() for row in problem.allowed]
+    return [tuple(one) for one in product(*rows)]
+
+
+@given(problems(), st.integers(100, 500), st.integers(7, 200))
+def test_the_answer_is_the_best_of_all_that_fit(problem: Problem, flash: int, work: int) -> None:
+    limits = Limits(float(flash), float(work))
+    fitting = [one for one in everything(problem) if problem.fits(one, limits)]
+    found = allocate(problem, limits)
+    if not fitting:
+        assert found is None
+        return
+    assert found is not None and problem.fits(found, limits)
+    assert problem.loss(found) == min(map(problem.loss, fitting))
+
+
+@given(problems())
+def test_the_smallest_and_the_fastest_are_those_of_all(problem: Problem) -> None:
+    least = smallest(problem)
+    assert least is not None
+    assert problem.flash(least) == min(map(problem.flash, everything(problem)))
+    assert problem.work(least_work(problem)) == min(map(problem.work, everything(problem)))
+
+
+@given(problems(), st.integers(0, 2**32 - 1), st.integers(100, 500))
+def test_refining_never_loses_and_never_leaves_the_limits(problem: Problem, seed: int, flash: int) -> None:
+    limits = Limits(float(flash))
+    start = allocate(problem, limits)
+    if start is None:
+        return
+    errors = np.random.default_rng(seed).standard_normal((problem.losses.size, 5))
+    products = errors @ errors.T
+    found = refine(problem, products, start, limits)
+    assert problem.fits(found, limits) and all(problem.allowed[site, format] for site, format in enumerate(found))
+    assert power(products, 3, found) <= power(products, 3, start) + 1e-9
+
+
+def test_refining_finds_two_errors_that_cancel() -> None:
+    """Each int4 error alone is larger than the int8 one; together they are nothing."""
+    errors = np.array([[1.0, 0.0], [3.0, 0.0], [0.0, 1.0], [-3.0, 0.0]])
+    losses = np.square(errors).sum(axis=1).reshape(2, 2)
+    costs = Costs(np.ones((2, 2)), np.zeros((2, 2)))
+    problem = Problem(("a", "b"), ("int8", "int4"), losses, costs, np.ones((2, 2), np.bool_))
+    assert allocate(problem, Limits()) == (0, 0)
+    assert refine(problem, errors @ errors.T, (0, 0), Limits()) == (1, 1)
+
+
+def test_code_is_charged_once_however_many_sites_use_it() -> None:
+    """Two int4 sites save 20 bytes and share a kernel of 15: one alone would not be worth it."""
+    users = frozenset({(0, 1), (1, 1)})
+    costs = Costs(np.array([[20.0, 10.0], [20.0, 10.0]]), np.zeros((2, 2)), (Part(15, users),))
+    problem = Problem(("a", "b"), ("int8", "int4"), np.array([[0.0, 1.0]] * 2), costs, np.ones((2, 2), np.bool_))
+    assert problem.flash((0, 0)) == 40 and problem.flash((1, 0)) == 45 and problem.flash((1, 1)) == 35
+    assert allocate(problem, Limits(39.0)) == (1, 1)
+    assert smallest(problem) == (1, 1)
+    assert allocate(problem, Limits(34.0)) is None
+
+
+@given(problems())
+def test_the_front_falls_in_loss_as_it_grows_in_flash(problem: Problem) -> None:
+    products = np.diag(problem.losses.ravel())
+    found = front(problem, products, Limits(), 8)
+    sizes, losses = [problem.flash(one) for one in found], [problem.loss(one) for one in found]
+    assert found and sizes == sorted(sizes) and losses == sorted(losses, reverse=True)
+    assert losses[-1] == pytest.approx(min(map(problem.loss, everything(problem))))
+
+
+def test_a_uniform_assignment_leaves_a_site_that_may_not_have_the_format_its_first() -> None:
+    allowed = np.array([[True, True], [True, False]])
+    problem = Problem(("a", "b"), ("int8", "int4"), np.ones((2, 2)), Costs(np.ones((2, 2)), np.ones((2, 2))), allowed)
+    assert named(problem, problem.uniform(1)) == {"a": "int4", "b": "int8"}

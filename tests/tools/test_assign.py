@@ -1,0 +1,249 @@
+"""The search: what it promises about measured products, and whole runs of `optimize` with budgets."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from bevel.calib.errors import UserError
+from bevel.passes.assign.output_noise import OutputNoise
+from bevel.passes.assign.problem import Assignment, Costs, Limits, Problem
+from bevel.tools import report
+from bevel.tools.assign_accuracy import cheapest, missed
+from bevel.tools.assign_costs import Figures
+from bevel.tools.assign_score import Score, score
+from bevel.tools.assign_search import Search, spread
+from bevel.tools.assign_within import within
+from bevel.tools.budgets import Budgets
+from bevel.tools.optimize import main
+
+FORMATS = ("int8", "int4")
+BYTES = np.array([[100.0, 50.0], [200.0, 100.0], [400.0, 200.0]])
+LOSSES = np.array([[0.01, 0.5], [0.01, 1.0], [0.01, 4.0]])
+
+
+@dataclass
+class World:
+    """Products whose flash is what the costs say, and `beside` more as soon as formats are mixed."""
+
+    beside: int = 0
+    built_: list[Assignment] = field(default_factory=list)
+    name: str = "net"
+
+    def built(self, formats: Any, measure: bool) -> Any:
+        assignment = tuple(FORMATS.index(name) for name in formats.values())
+        self.built_.append(assignment)
+        return SimpleNamespace(
+            artifact=SimpleNamespace(flash_bytes=flash_of(assignment, self.beside)), measurement=None
+        )
+
+    def quantized(self, formats: Any) -> Assignment:
+        return tuple(FORMATS.index(name) for name in formats.values())
+
+
+def flash_of(assignment: Assignment, beside: int) -> int:
+    mixed = beside if len(set(assignment)) > 1 else 0
+    return int(BYTES[np.arange(3), assignment].sum()) + mixed
+
+
+def sqnr_of(assignment: Assignment) -> Score:
+    return Score(-10 * float(np.log10(LOSSES[np.arange(3), assignment].sum())))
+
+
+def search_in(world: World) -> Search:
+    problem = Problem(("a", "b", "c"), FORMATS, LOSSES, Costs(BYTES, np.zeros((3, 2))), np.ones((3, 2), np.bool_))
+    noise = OutputNoise(1.0, np.diag(LOSSES.ravel()), 2)
+    uniforms = [SimpleNamespace(figures=Figures(flash_of((f,) * 3, 0), 0, (), (), 0.0)) for f in range(2)]
+    samples = SimpleNamespace(score=sqnr_of)
+    formats = {name: name for name in FORMATS}
+    return Search(world, problem, formats, noise, noise.products, tuple(uniforms), samples)  # type: ignore[arg-type]
+
+
+def ignore(done: int, total: int) -> None:
+    assert 0 < done <= total
+
+
+@pytest.mark.parametrize("flash", [350, 400, 450, 500, 550, 600, 650, 700])
+def test_the_answer_is_the_most_accurate_of_all_products_that_fit(flash: int) -> None:
+    world = World()
+    found = within(search_in(world), Budgets(flash=flash), Limits(float(flash)))
+    every = [(i, j, k) for i in range(2) for j in range(2) for k in range(2)]
+    fitting = [one for one in every if flash_of(one, 0) <= flash]
+    assert sqnr_of(found).sqnr_db == max(sqnr_of(one).sqnr_db for one in fitting)
+
+
+@pytest.mark.parametrize("flash", [430, 530, 600, 640])
+def test_a_product_that_came_out_larger_than_predicted_is_asked_for_again(flash: int) -> None:
+    world = World(beside=60)
+    found = within(search_in(world), Budgets(flash=flash), Limits(float(flash)))
+    assert flash_of(found, 60) <= flash
+    assert sqnr_of(found).sqnr_db >= sqnr_of((1, 1, 1)).sqnr_db
+
+
+def test_where_mixing_costs_more_than_it_saves_one_format_everywhere_is_the_answer() -> None:
+    found = within(search_in(World(beside=10_000)), Budgets(flash=600), Limits(600.0))
+    assert found == (1, 1, 1)
+
+
+def test_a_budget_below_the_smallest_is_refused_with_that() -> None:
+    with pytest.raises(
+        UserError, match=r"--max-flash 300 bytes; the nearest: 350 bytes of flash at .* dB \(all int4\)"
+    ):
+        within(search_in(World()), Budgets(flash=300), Limits(300.0))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Right answers fall with the loss."""
+
+    budgets: Budgets
+
+    def score(self, assignment: Assignment) -> Score:
+        right = 100 - round(LOSSES[np.arange(3), assignment].sum())
+        return Score(sqnr_of(assignment).sqnr_db, 100, 100, right, 100 - right, 0)
+
+    def passes(self, assignment: Assignment) -> bool:
+        return not missed(self.budgets, self.score(assignment))
+
+
+@pytest.mark.parametrize(
+    ("drop", "expected"), [(0.01, (1, 0, 0)), (0.02, (1, 1, 0)), (0.06, (1, 1, 1)), (0.0, (1, 0, 0))]
+)
+def test_of_those_accurate_enough_the_smallest_is_taken(drop: float, expected: Assignment) -> None:
+    found = cheapest(search_in(World()), Judged(Budgets(drop=drop)), Limits(), ignore)  # type: ignore[arg-type]
+    smallest = min(
+        (flash_of(one, 0), one)
+        for one in [(i, j, k) for i in range(2) for j in range(2) for k in range(2)]
+        if Judged(Budgets(drop=drop)).passes(one)
+    )
+    assert flash_of(found, 0) == smallest[0]
+
+
+def test_accuracy_that_the_finest_format_does_not_reach_is_refused_with_what_it_has() -> None:
+    with pytest.raises(UserError, match=r"--min-sqnr 40: 15.23 dB with int8 everywhere"):
+        cheapest(search_in(World()), Judged(Budgets(sqnr=40.0)), Limits(), ignore)  # type: ignore[arg-type]
+
+
+def test_a_drop_counts_lost_and_gained_answers_on_the_same_samples() -> None:
+    exact = [{"y": np.array([[0.9, 0.1]])}, {"y": np.array([[0.4, 0.6]])}, {"y": np.array([[0.8, 0.2]])}]
+    found = [{"y": np.array([[0.1, 0.9]])}, {"y": np.array([[0.4, 0.6]])}, {"y": np.array([[0.3, 0.7]])}]
+    one = score(exact, found, np.array([0, 1, 1]))
+    assert (one.right_float, one.right, one.lost, one.gained, one.drop) == (2, 2, 1, 1, 0.0)
+
+
+def test_samples_are_spread_over_data_that_lie_in_order() -> None:
+    class Ordered(list):  # type: ignore[type-arg]
+        pass
+
+    assert list(spread(Ordered(range(100)), 4)) == [0, 25, 50, 75]  # type: ignore[arg-type]
+    assert list(spread(Ordered(range(3)), 64)) == [0, 1, 2]  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What is known of costs is known from this module alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield Path(os.environ["XDG_CACHE_HOME"])
+
+
+@pytest.fixture(scope="module")
+def folder(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_model: Callable[[], onnx.ModelProto],
+    make_samples: Callable[[], dict[str, np.ndarray]],
+) -> Path:
+    place = tmp_path_factory.mktemp("mine")
+    onnx.save(make_model(), place / "model.onnx")
+    np.savez(place / "calib.npz", allow_pickle=False, **make_samples())
+    return place
+
+
+def command(folder: Path, output: Path, *options: str) -> list[str]:
+    data = str(folder / "calib.npz")
+    required = [str(folder / "model.onnx"), "--target", "cortex-m7", "--calib", data, "--eval", data]
+    return [*required, "-o", str(output), "--vectors", "2", *options]
+
+
+def told(output: Path) -> Any:
+    return json.loads((output / "report.json").read_text())
+
+
+def test_a_run_keeps_its_budgets_and_says_why(
+    folder: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--max-flash", "64k", "--max-latency", "1Mi", "--min-sqnr", "5", "--formats", "int8,int4")
+    assert main(command(folder, tmp_path / "out", *options)) == 0
+    found = told(tmp_path / "out")
+    chosen = found["assignment"]
+    assert {one["node"] for one in chosen["nodes"]} == {"summed", "scores"}
+    assert all(one["reason"].startswith(f"weights in {one['weights']}: ") for one in chosen["nodes"])
+    assert [one["weights"] for one in chosen["uniform"]] == ["int8", "int4"]
+    assert [one["option"] for one in chosen["budgets"]] == ["--max-flash", "--max-latency", "--min-sqnr"]
+    assert chosen["sqnr_db"] >= max(one["sqnr_db"] for one in chosen["uniform"])
+    assert found["measurement"]["mismatches"] == 0
+    notes = {node["name"]: node["notes"] for node in found["nodes"]}
+    assert all(any(note == one["reason"] for note in notes[one["node"]]) for one in chosen["nodes"])
+    assert "int4 everywhere" in capfd.readouterr().out
+    again = report.read(tmp_path / "out")
+    assert again.assignment is not None and json.loads(report.text(again)) == found
+    assert list((cache / "bevel").glob("costs-*/*.json"))
+
+
+@pytest.mark.parametrize("metric", ["kl", "hessian-trace"])
+def test_the_smallest_that_keeps_an_accuracy_by_any_metric(folder: Path, tmp_path: Path, metric: str) -> None:
+    options = ("--min-sqnr", "15", "--formats", "int8,int4", "--sensitivity", metric, "--device", "none")
+    assert main(command(folder, tmp_path / "out", *options)) == 0
+    found = told(tmp_path / "out")
+    assert found["accuracy"]["sqnr_db"] >= 15 and found["assignment"]["sensitivity"] == metric
+
+
+def test_what_a_file_fixes_stays_and_the_rest_is_chosen(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "formats.toml"
+    file.write_text('[[node]]\nmatch = "sum*"\nweights = "int3"\nactivations = "int6"\n')
+    options = ("--format-file", str(file), "--max-flash", "64k", "--formats", "int8,int4", "--device", "none")
+    assert main(command(folder, tmp_path / "out", *options)) == 0
+    found = told(tmp_path / "out")
+    formats = {node["name"]: node["format"] for node in found["nodes"]}
+    assert formats["summed"] == "int3 weights, int6"
+    assert [one["node"] for one in found["assignment"]["nodes"]] == ["scores"]
+
+
+def test_a_file_alone_needs_no_budget(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "formats.toml"
+    file.write_text('[[node]]\nmatch = "sco*"\nweights = "int4"\n')
+    assert main(command(folder, tmp_path / "out", "--format-file", str(file), "--device", "none")) == 0
+    found = told(tmp_path / "out")
+    assert {node["name"]: node["format"] for node in found["nodes"]}["scores"] == "int4 weights, int8"
+    assert found["assignment"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--max-flash", "1k"), "the nearest: "),
+        (("--max-latency", "1us"), "the nearest: "),
+        (("--min-sqnr", "90"), "--min-sqnr 90: "),
+        (("--max-flash", "64k", "--weights", "int4"), "budgets choose from --formats"),
+        (("--formats", "int4"), "give it a budget"),
+        (("--max-flash", "64k", "--formats", "int5x"), "int5x"),
+        (("--max-latency", "1Mi", "--device", "none"), "--max-latency is measured"),
+        (("--max-latency", "1Mi", "--target", "host"), "measures seconds"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_in_one_line(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    assert main(command(folder, tmp_path / "out", "--formats", "int8,int4", *options)) == 2
+    error = capfd.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
