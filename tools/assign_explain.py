@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bevel.calib.format import Format
+from bevel.calib.tensor_format import TensorFormat
 from bevel.passes.assign.problem import Assignment
 from bevel.passes.base import Note
 from bevel.tools import report
@@ -17,7 +17,7 @@ from bevel.tools.assign_search import Search
 class Assigned:
     """formats: of the weights of each site; told: for the report; notes: the reason for each site."""
 
-    formats: Mapping[str, Format]
+    formats: Mapping[str, TensorFormat]
     told: report.Assignment
 
     @property

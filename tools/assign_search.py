@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bevel.calib.dataset import Dataset
-from bevel.calib.format import Format
+from bevel.calib.tensor_format import TensorFormat
 from bevel.passes.assign.output_noise import OutputNoise
 from bevel.passes.assign.probe import Floats
 from bevel.passes.assign.problem import Assignment, Problem, named
@@ -27,7 +27,7 @@ class Search:
 
     maker: Maker
     problem: Problem
-    formats: Mapping[str, Format]
+    formats: Mapping[str, TensorFormat]
     noise: OutputNoise
     products: Floats
     uniforms: tuple[Uniform, ...]

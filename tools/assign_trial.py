@@ -20,8 +20,8 @@ from bevel.backends.specialize import specialize
 from bevel.backends.target import Target
 from bevel.backends.toolchain import for_target
 from bevel.calib.errors import UserError
-from bevel.calib.format import Format
 from bevel.calib.statistics import Statistics
+from bevel.calib.tensor_format import TensorFormat
 from bevel.passes.integerize import integerize
 from bevel.passes.partition import partition
 from bevel.passes.quantize import NodeFormat, QuantizeOptions, export, quantize
@@ -32,7 +32,7 @@ from bevel.tools.ram import build_within, fit_ram
 
 VECTORS = 2  # instructions hardly differ between inputs
 
-Formats = Mapping[str, Format]  # the weights' of each site
+Formats = Mapping[str, TensorFormat]  # the weights' of each site
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ Of several tables that match a name the later ones win, field by field.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,6 +21,7 @@ import onnx
 
 from bevel.calib.errors import UserError
 from bevel.calib.format import Format
+from bevel.calib.tensor_format import TensorFormat
 from bevel.passes.assign.probe import weighted_nodes
 from bevel.passes.quantize.chosen import NodeFormat
 from bevel.passes.quantize.formats import activation_format, weight_format
@@ -34,7 +35,7 @@ class Pattern:
     """What nodes whose names match shall have; None: as for all others."""
 
     match: str
-    weights: Format | None = None
+    weights: TensorFormat | None = None
     activations: Format | None = None
 
 
@@ -59,10 +60,9 @@ def pattern(table: Mapping[str, Any], where: str) -> Pattern:
     if "match" not in table or len(table) < 2:
         raise UserError(f"{where} needs match and one of weights and activations")
 
-    def format(key: str, named: Callable[[str], Format]) -> Format | None:
-        return named(table[key]) if key in table else None
-
-    return Pattern(table["match"], format("weights", weight_format), format("activations", activation_format))
+    weights = weight_format(table["weights"]) if "weights" in table else None
+    activations = activation_format(table["activations"]) if "activations" in table else None
+    return Pattern(table["match"], weights, activations)
 
 
 def apply_patterns(patterns: Sequence[Pattern], canonical: onnx.ModelProto) -> dict[str, NodeFormat]:
