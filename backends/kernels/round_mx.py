@@ -45,6 +45,8 @@ class RoundMx(Kernel):
             M = T.sblock_alloc_buffer((1,), "int32")  # the largest magnitude, then what is left of its bits
             E = T.sblock_alloc_buffer((2,), "int32")  # the specification's shift, and the best
             S = T.sblock_alloc_buffer((2,), "int64")  # sums of squared errors: this one, and the least
+            # A magnitude and its spacing. Stored, since TVM would take comparisons with max(q, -q) apart.
+            A = T.sblock_alloc_buffer((2,), "int32")
             R = T.sblock_alloc_buffer((1,), "int32")
             for row, part in T.grid(rows, blocks):
                 begin = T.meta_var(part * block)
@@ -61,13 +63,17 @@ class RoundMx(Kernel):
                     M[0] = T.max(T.min(E[0] + (step + first), exponents + fraction), fraction)
                     S[0] = T.int64(0)
                     for i in T.serial(size):
-                        R[0] = element(magnitude(Q[row, begin + i]), M[0], rounding) - magnitude(Q[row, begin + i])
+                        A[0] = magnitude(Q[row, begin + i])
+                        A[1] = spacing(A[0], M[0], rounding)
+                        R[0] = element(A[0], A[1], M[0], rounding) - A[0]
                         S[0] = S[0] + T.cast(R[0], "int64") * T.cast(R[0], "int64")
                     if S[0] < S[1]:
                         S[1] = S[0]
                         E[1] = M[0]
                 for i in T.serial(size):
-                    R[0] = element(magnitude(Q[row, begin + i]), E[1], rounding) >> fraction
+                    A[0] = magnitude(Q[row, begin + i])
+                    A[1] = spacing(A[0], E[1], rounding)
+                    R[0] = element(A[0], A[1], E[1], rounding) >> fraction
                     Y[row, begin + i] = T.cast(T.if_then_else(Q[row, begin + i] < 0, 0 - R[0], R[0]), "int16")
 
         return round_mx
@@ -90,14 +96,19 @@ def magnitude(value: Any) -> Any:
     return T.max(value, 0 - value)
 
 
-def element(value: Any, shift: Any, rounding: MxRounding) -> Any:
-    """TIR for `MxRounding.elements`."""
-    spacing = shift
+def spacing(value: Any, shift: Any, rounding: MxRounding) -> Any:
+    """TIR for the power of two between the neighbours of a magnitude, in blocks of 2**shift."""
+    result = shift
     for bits in range(rounding.mantissa + 1, rounding.top + 1):
-        spacing = spacing + T.cast(value >= T.shift_left(1 << bits, shift), "int32")
-    half = T.shift_left(1, spacing - 1)
-    odd = T.shift_right(value, spacing) & 1
-    rounded = T.shift_left(T.shift_right(value + half - 1 + odd, spacing), spacing)
+        result = result + T.cast(value >= T.shift_left(1 << bits, shift), "int32")
+    return result
+
+
+def element(value: Any, power: Any, shift: Any, rounding: MxRounding) -> Any:
+    """TIR for `MxRounding.elements` of a magnitude whose neighbours are 2**power apart."""
+    odd = T.shift_right(value, power) & 1
+    raised = value + odd + (T.shift_right(T.shift_left(1, power), 1) - 1)
+    rounded = T.shift_left(T.shift_right(raised, power), power)
     return T.min(rounded, T.shift_left(rounding.largest, shift))
 
 
