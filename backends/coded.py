@@ -1,8 +1,14 @@
 """Weights as short codes in flash: how they are packed, and how a kernel decodes them.
 
 Eight codes fill as many bytes as a code has bits, lowest bit of the first code first (`bevel.calib.packing`), so that
-a kernel decodes them eight at a time with shifts that are known when it is compiled. Most integer formats need no
-table: the code of an integer is what it lies above the lowest one, and binary's -1 and 1 are 0 and 1.
+a kernel decodes them eight at a time with shifts that are known when it is compiled. These eight are not neighbours but
+`lanes` apart, as are their bytes: what is done for one lane is done for its neighbours in vectors, where there are any.
+
+        3 bits, 4 lanes    byte 0..3           4..7                    8..11
+                           codes 0..3 | 4..7 | 8..11 (2 bits) ...             of lanes 0, 1, 2, 3
+
+Most integer formats need no table: the code of an integer is what it lies above the lowest one, and binary's -1 and 1
+are 0 and 1.
 
         bits   1    2         3         4         ...   16
         value  ±1   -2 .. 1   -4 .. 3   -8 .. 7         -32768 .. 32767
@@ -24,6 +30,7 @@ from bevel.calib.packing import pack_bits, unpack_bits
 from bevel.calib.scheme import PerBlock, PerTensor
 
 CODES = 8  # that are decoded together
+LANES = 16  # as many bytes as most vectors have
 MAX_BITS = 16
 
 
@@ -50,16 +57,16 @@ class Coding:
         wide = codes.astype(np.int64)
         return 2 * wide - 1 if self.bits == 1 else wide + self.low
 
-    def expressions(self, packed: Any, first: Any, table: Any) -> list[Any]:
-        """The integers of eight codes that begin at the byte `first`, as int32 expressions."""
-        return [self._integer(code, table) for code in self._codes(packed, first)]
+    def expressions(self, packed: Any, first: Any, lanes: int, table: Any) -> list[Any]:
+        """The integers of the eight codes of a lane whose first byte is `first`, as int32 expressions."""
+        return [self._integer(code, table) for code in self._codes(packed, first, lanes)]
 
-    def _codes(self, packed: Any, first: Any) -> Iterator[Any]:
+    def _codes(self, packed: Any, first: Any, lanes: int) -> Iterator[Any]:
         for start in range(0, CODES * self.bits, self.bits):
             byte, offset = divmod(start, 8)
-            word = T.cast(packed[first + byte], "int32")
+            word = T.cast(packed[first + byte * lanes], "int32")
             for more in range(1, (offset + self.bits + 7) // 8):
-                word = word | (T.cast(packed[first + byte + more], "int32") << (8 * more))
+                word = word | (T.cast(packed[first + (byte + more) * lanes], "int32") << (8 * more))
             yield (word >> offset) & ((1 << self.bits) - 1)
 
     def _integer(self, code: Any, table: Any) -> Any:
@@ -160,14 +167,38 @@ def packed_bytes(count: int, bits: int) -> int:
     return -(-count // CODES) * bits
 
 
+def lanes_of(count: int) -> int:
+    """The most lanes, a power of two, in which `count` codes lie without more to fill up."""
+    eights = -(-count // CODES)
+    return min(LANES, eights & -eights)
+
+
 def pack(codes: Array, bits: int) -> NDArray[np.uint8]:
-    """Codes [runs, count], each run on its own: [runs, packed_bytes]."""
+    """Codes [runs, count], each run on its own, in the lanes of `lanes_of`: [runs, packed_bytes]."""
     runs, count = codes.shape
     padded = np.pad(codes, ((0, 0), (0, -count % CODES)))
-    return pack_bits(padded, bits).reshape(runs, packed_bytes(count, bits))
+    by_lane = padded.reshape(runs, -1, CODES, lanes_of(count)).swapaxes(2, 3)
+    return pack_bits(by_lane, bits).reshape(runs, -1, lanes_of(count), bits).swapaxes(2, 3).reshape(runs, -1)
 
 
 def unpack(packed: NDArray[np.uint8], count: int, bits: int) -> NDArray[np.int32]:
     """The codes of `pack`: [runs, count]."""
-    runs = [unpack_bits(run, count, bits, signed=False) for run in packed]
-    return np.array(runs, np.int32).reshape(len(packed), count)
+    runs, lanes = len(packed), lanes_of(count)
+    by_lane = packed.reshape(runs, -1, bits, lanes).swapaxes(2, 3)
+    codes = unpack_bits(by_lane, packed.size // bits * CODES, bits, signed=False)
+    return codes.reshape(runs, -1, lanes, CODES).swapaxes(2, 3).reshape(runs, -1)[:, :count]
+
+
+def example(rng: np.random.Generator, shape: tuple[int, ...], coding: Coding) -> Stored:
+    """Seeded codes and tables of any value, the first and last code among them; products with factors fit the type."""
+    codes = rng.integers(0, 2**coding.bits, shape).astype(np.uint16)
+    codes.flat[0], codes.flat[-1] = 0, 2**coding.bits - 1
+    largest = int(np.iinfo(coding.dtype).max)
+    highest = int(largest**0.5) if coding.block else largest
+    table = rng.integers(-highest, highest + 1, 2**coding.bits).astype(coding.dtype) if coding.tabled else None
+    if not coding.block:
+        return Stored(coding, codes, table)
+    elements = int(np.abs(coding.decode(np.arange(2**coding.bits), table)).max())
+    factors = rng.integers(1, largest // elements + 1, coding.factors).astype(coding.dtype)
+    blocks = (*shape[:-1], -(-shape[-1] // coding.block))
+    return Stored(coding, codes, table, rng.integers(0, coding.factors, blocks).astype(np.uint8), factors)

@@ -31,6 +31,7 @@ Rule = Callable[[Call, Target], Special | str]
 
 # Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins.
 RULES = (
+    "coded_conv",
     "conv_mve",
     "gemm_mve",
     "depthwise_mve",

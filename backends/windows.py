@@ -49,10 +49,12 @@ class Geometry(Protocol):
 
 @dataclass(frozen=True)
 class Sums:
-    """How products are added up: x and w as `inner`, their products as `accumulator`, which is int32 or int64."""
+    """How products are added up: x and w as `inner`, their products as `accumulator`, which is int32 or int64; and how
+    sums are brought to the output's scale: `small` where every ratio is known to be below 1/4."""
 
     accumulator: str = "int32"
     inner: str = "int32"
+    small: bool = False
 
     def product(self, x: Any, w: Any) -> Any:
         """x may be a Python int."""
@@ -61,7 +63,9 @@ class Sums:
 
     @property
     def requantize(self) -> Callable[..., Any]:
-        return tir.requantize_wide if self.accumulator == "int64" else tir.requantize
+        if self.accumulator == "int64":
+            return tir.requantize_wide
+        return tir.requantize_small if self.small else tir.requantize
 
 
 @dataclass(frozen=True)

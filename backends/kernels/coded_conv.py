@@ -24,6 +24,7 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends import coded, examples
+from bevel.backends.arithmetic import UPPER_WORD
 from bevel.backends.coded import CODES, Coding, Stored
 from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output, scratch
 from bevel.backends.kernels.conv import Conv
@@ -48,14 +49,15 @@ class CodedConv(Kernel):
     where the coding has them table [2**bits], block_codes: uint8 [passes, blocks] and block_table [factors]; bias:
     int32 [Cout], or int64 where `wide`; multiplier: int32 [Cout]; shift: int8 [Cout].
 
-    Sums must fit the accumulator, int32 or int64; where `wide`, |sum * multiplier| must stay below 2**62 and shifts may
-    be 0 to 62.
+    Sums must fit the accumulator, int32 or int64. Where `wide`, |sum * multiplier| must stay below 2**62, and shifts
+    are 0 to 62; where `small`, they are 33 or more.
     """
 
     plain: Conv
     coding: Coding
     x_dtype: str = "int8"
     wide: bool = False
+    small: bool = False
 
     @property
     def depthwise(self) -> bool:
@@ -71,9 +73,9 @@ class CodedConv(Kernel):
 
     @property
     def rows(self) -> int:
-        """Output channels of a pass: all of some groups, or a part of one."""
+        """Output channels of a pass: all of some groups, or a part of one. One where nothing goes through scratch."""
         if self.direct:
-            return self.plain.channels_out
+            return 1
         channels, of_group = self.plain.channels_out, self.plain.channels_out // self.plain.groups
         room = SCRATCH_BYTES // (self.plain.taps * np.dtype(self.coding.dtype).itemsize)
         whole = [rows for rows in divisors(channels) if rows % of_group == 0 or of_group % rows == 0]
@@ -96,6 +98,11 @@ class CodedConv(Kernel):
         return self.rows * self.plain.taps
 
     @property
+    def lanes(self) -> int:
+        """Codes that lie side by side."""
+        return coded.lanes_of(self.codes)
+
+    @property
     def blocks(self) -> int:
         """Blocks of one pass."""
         window = self.plain.kernel[0] * self.plain.kernel[1]
@@ -105,7 +112,7 @@ class CodedConv(Kernel):
     def sums(self) -> Sums:
         """Products are taken of 64 bits only where 32 do not hold them."""
         wide_factors = "int32" in (self.x_dtype, self.coding.dtype)
-        return Sums("int64", "int64" if wide_factors else "int32") if self.wide else Sums()
+        return Sums("int64", "int64" if wide_factors else "int32") if self.wide else Sums(small=self.small)
 
     @property
     def macs(self) -> int:
@@ -209,13 +216,16 @@ class CodedConv(Kernel):
         return body
 
     def _decode(self) -> Any:
-        coding, bits, groups = self.coding, self.coding.bits, -(-self.codes // CODES)
+        coding, bits, lanes = self.coding, self.coding.bits, self.lanes
+        groups = -(-self.codes // (CODES * lanes))
 
         @T.macro
         def decode(W, table, P, step):
             for group in T.serial(groups):
-                integers = T.meta_var(coding.expressions(W, (step * groups + group) * bits, table))
-                store_all(P, group * CODES, integers, coding.dtype)
+                for lane in T.serial(lanes):
+                    first = T.meta_var((step * groups + group) * bits * lanes + lane)
+                    integers = T.meta_var(coding.expressions(W, first, lanes, table))
+                    store_all(P, group * CODES * lanes + lane, lanes, integers, coding.dtype)
 
         return decode
 
@@ -245,8 +255,8 @@ class CodedConv(Kernel):
 
     def _direct(self) -> Any:
         """A TIR macro: a matrix times one vector, eight codes and products at a time."""
-        p, coding, bits, sums = self.plain, self.coding, self.coding.bits, self.sums
-        groups = p.taps // CODES
+        p, coding, bits, sums, lanes = self.plain, self.coding, self.coding.bits, self.sums, self.lanes
+        groups = p.taps // (CODES * lanes)
 
         @T.macro
         def body(X, W, table, block_codes, block_table, B, M, S, Y, P):
@@ -254,48 +264,33 @@ class CodedConv(Kernel):
                 A = T.alloc_buffer((1,), sums.accumulator)
                 A[0] = B[channel]
                 for group in T.serial(groups):
-                    integers = T.meta_var(coding.expressions(W, (channel * groups + group) * bits, table))
-                    A[0] = self._added(A[0], X, group * CODES, integers)
+                    for lane in T.serial(lanes):
+                        first = T.meta_var((channel * groups + group) * bits * lanes + lane)
+                        integers = T.meta_var(coding.expressions(W, first, lanes, table))
+                        A[0] = self._added(A[0], X, group * CODES * lanes + lane, integers)
                 Y[0, 0, 0, channel] = sums.requantize(A[0], M[channel], S[channel], p.output)
 
         return body
 
     def _added(self, total: Any, X: Any, first: Any, weights: list[Any]) -> Any:
         for k, weight in enumerate(weights):
-            total = total + self.sums.product(X[0, 0, 0, first + k], weight)
+            total = total + self.sums.product(X[0, 0, 0, first + k * self.lanes], weight)
         return total
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         p, x = self.plain, self.operands()[0]
-        stored, weights = example_weights(self, rng)
+        stored = coded.example(rng, (p.channels_out, *p.kernel, p.channels_in // p.groups), self.coding)
         activations = examples.integers(rng, x.shape, x.dtype, LARGEST_INPUT[x.dtype])
-        sums = p.sums(activations, weights).reshape(-1, p.channels_out)
+        sums = p.sums(activations, self.weights(*self.constants(stored))).reshape(-1, p.channels_out)
         middle = sums.mean(axis=0).astype(np.int64)
         deviation = np.maximum(np.abs(sums - middle).mean(axis=0), 8)
         bias = rng.integers(-(deviation.astype(np.int64)) // 4, deviation // 4, dtype=np.int64) - middle
         ratios = rng.uniform(0.1, 0.4, p.channels_out) * (p.output.high - p.output.low) / deviation
         bits = min(31, 62 - int(np.abs(sums + bias).max()).bit_length()) if self.wide else 31
         typed = bias.astype(np.int64 if self.wide else np.int32)
-        return activations, *self.constants(stored), typed, *fixed_points(ratios, bits)
-
-
-def example_weights(kernel: CodedConv, rng: np.random.Generator) -> tuple[Stored, NDArray[np.int64]]:
-    """Codes and tables of any value, and the integers they mean: [Cout, kh, kw, Cin / groups]."""
-    p, coding = kernel.plain, kernel.coding
-    shape = (p.channels_out, *p.kernel, p.channels_in // p.groups)
-    codes = rng.integers(0, 2**coding.bits, shape).astype(np.uint16)
-    codes.flat[0], codes.flat[-1] = 0, 2**coding.bits - 1
-    largest = int(np.iinfo(coding.dtype).max)
-    highest = largest if not coding.block else max(1, int(largest**0.5))
-    table = rng.integers(-highest, highest + 1, 2**coding.bits).astype(coding.dtype) if coding.tabled else None
-    factors, block_codes = None, None
-    if coding.block:
-        elements = int(np.abs(coding.decode(np.arange(2**coding.bits), table)).max())
-        factors = rng.integers(1, largest // elements + 1, coding.factors).astype(coding.dtype)
-        blocks = -(-shape[-1] // coding.block)
-        block_codes = rng.integers(0, coding.factors, (*shape[:-1], blocks)).astype(np.uint8)
-    stored = Stored(coding, codes, table, block_codes, factors)
-    return stored, kernel.weights(*kernel.constants(stored))
+        multiplier, shift = fixed_points(ratios, bits)
+        least = np.int8(UPPER_WORD if self.small else 0)
+        return activations, *self.constants(stored), typed, multiplier, np.maximum(shift, least)
 
 
 def call_of(
@@ -303,7 +298,8 @@ def call_of(
 ) -> Special:
     """The kernel for weights [Cout, kh, kw, Cin / groups] with its constants; rescaling: (bias, multiplier, shift)."""
     shared = plain if any(plain.pads) else replace(plain, x_zero_point=0)  # then nothing depends on it
-    kernel = CodedConv(shared, stored.coding, x_dtype, wide)
+    small = not wide and int(rescaling[2].min()) >= UPPER_WORD
+    kernel = CodedConv(shared, stored.coding, x_dtype, wide, small)
     return Special(kernel, (*kernel.constants(stored), *rescaling))
 
 
@@ -330,10 +326,10 @@ def of_gemm(rows: int, k: int, n: int, output: Output) -> Conv:
     return Conv(1, rows, 1, k, n, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 1, 0, output)
 
 
-def store_all(target: Any, first: Any, values: list[Any], dtype: str) -> None:
-    """Statements of a TIR macro: `values` one after the other into `target`."""
+def store_all(target: Any, first: Any, step: int, values: list[Any], dtype: str) -> None:
+    """Statements of a TIR macro: `values` into `target`, `step` elements apart."""
     for k, value in enumerate(values):
-        T.buffer_store(target, T.cast(value, dtype), [first + k])
+        T.buffer_store(target, T.cast(value, dtype), [first + k * step])
 
 
 def divisors(number: int) -> list[int]:
@@ -366,7 +362,8 @@ def cases() -> Iterable[CodedConv]:
     relu, same = Output(zero_point=-128), (1, 1, 1, 1)
     short, long = Output(0, -(2**15), 2**15 - 1, "int16"), Output(0, -229376, 229376, "int32")
     for bits in range(1, 9):
-        yield conv((1, 5, 4), (3, 8), (3, 3), Coding(bits, "int8"), pads=same, x_zero_point=-128, output=relu)
+        one = conv((1, 5, 4), (3, 8), (3, 3), Coding(bits, "int8"), pads=same, x_zero_point=-128, output=relu)
+        yield replace(one, small=bits % 2 == 1)
     for bits in (1, 2, 4, 5):
         yield conv((2, 3, 4), (5, 6), (2, 3), Coding(bits, "int8", tabled=True), strides=(2, 1))
     for bits in (2, 3, 4):  # one row: no scratch

@@ -4,6 +4,7 @@ import ctypes
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,21 @@ def multipliers() -> np.ndarray[Any, np.dtype[np.int32]]:
     return np.array([0, 2**30, 2**30 + 1, 1_518_500_250, 2**31 - 1], np.int32)
 
 
-def from_memory(name: str, count: int, output: Output) -> Any:
-    """Multiplier and shift read at run time, as per channel."""
+def from_memory(
+    name: str, count: int, output: Output, rescale: Callable[..., Any] = tir.requantize, dtype: str = "int32"
+) -> Any:
+    """Multiplier and shift read at run time, as per channel; accumulators of `dtype`."""
 
     @T.prim_func(s_tir=True)
     def scaled(
-        A: T.Buffer((count,), "int32"),
+        A: T.Buffer((count,), dtype),
         M: T.Buffer((count,), "int32"),
         S: T.Buffer((count,), "int8"),
-        Y: T.Buffer((count,), "int8"),
+        Y: T.Buffer((count,), output.dtype),
     ):
         T.func_attr({"global_symbol": name})
         for i in T.serial(count):
-            Y[i] = tir.requantize(A[i], M[i], S[i], output)
+            Y[i] = rescale(A[i], M[i], S[i], output)
 
     return scaled
 
@@ -98,6 +101,28 @@ def test_multipliers_and_shifts_read_from_memory(everything: tuple[np.ndarray[An
         got = np.zeros(count, np.int8)
         call(library, name, *everything, got)
         np.testing.assert_array_equal(got, requantize(*everything, output))
+
+
+def test_shifts_of_33_and_more_alone(everything: tuple[np.ndarray[Any, Any], ...], tmp_path: Path) -> None:
+    kept = everything[2] >= tir.UPPER_WORD
+    count = int(kept.sum())
+    given = [np.ascontiguousarray(axis[kept]) for axis in everything]
+    library = compile_c({"small": from_memory("small", count, OUTPUTS[0], tir.requantize_small)}, tmp_path)
+    got = np.zeros(count, np.int8)
+    call(library, "small", *given, got)
+    np.testing.assert_array_equal(got, requantize(*given, OUTPUTS[0]))
+
+
+@pytest.mark.parametrize("output", [Output(-3), Output(0, -(2**15), 2**15 - 1, "int16"), Output(5, 0, 2**20, "int32")])
+def test_wide_accumulators_at_every_shift(output: Output, tmp_path: Path) -> None:
+    values, bits, shifts = np.meshgrid(accumulators().astype(np.int64), np.arange(1, 32), np.arange(63, dtype=np.int8))
+    sums = np.ascontiguousarray((values << np.maximum(30 - bits, 0)).ravel())  # times 2**bits below 2**62
+    multipliers = np.ascontiguousarray(((np.int64(1) << np.minimum(bits, 30)) - 1).ravel().astype(np.int32))
+    shifts = np.ascontiguousarray(shifts.ravel())
+    library = compile_c({"wide": from_memory("wide", sums.size, output, tir.requantize_wide, "int64")}, tmp_path)
+    got = np.zeros(sums.size, output.dtype)
+    call(library, "wide", sums, multipliers, shifts, got)
+    np.testing.assert_array_equal(got, requantize(sums, multipliers, shifts, output))
 
 
 def test_multipliers_and_shifts_known_when_the_code_is_generated(tmp_path: Path) -> None:
