@@ -29,16 +29,17 @@ class Special(NamedTuple):
 
 Rule = Callable[[Call, Target], Special | str]
 
-# Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins.
+# Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins. Where weights take
+# fewer than eight bits, flash counts more than speed.
 RULES = (
+    "narrow_depthwise_dsp",
+    "narrow_tiles_dsp",
     "coded_conv",
     "conv_mve",
     "gemm_mve",
     "depthwise_mve",
     "add_mve",
-    "narrow_depthwise_dsp",
     "depthwise_dsp",
-    "narrow_tiles_dsp",
     "gemm_dsp",
     "conv_dsp",
     "add_dsp",
