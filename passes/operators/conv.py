@@ -22,6 +22,7 @@ from bevel.passes.operators.base import Activation, Match, Operator, Reason, Sit
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
 from bevel.passes.operators.wide_conv import WideConv
+from bevel.passes.operators.wide_sums import shorter_in_blocks
 
 GEOMETRY = ("kernel_shape", "strides", "dilations", "pads")
 GIVEN = ", ".join(f"{name}: ints = @{name}" for name in GEOMETRY)
@@ -62,7 +63,7 @@ class Conv(Operator):
             case _:
                 return Reason("its input is not quantized")
         sums = accumulation(site, x, channel_axis=0)
-        if isinstance(sums, Reason):
+        if isinstance(sums, Reason) or shorter_in_blocks(site.inputs[1], summed_axis=1):
             return WideConv().integerize(site)
         spatial = len(site.shape) - 2
         attrs = geometry(site.node, spatial) | {

@@ -21,6 +21,7 @@ from bevel.passes.operators.accumulate import accumulation
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
 from bevel.passes.operators.wide_gemm import WideGemm
+from bevel.passes.operators.wide_sums import shorter_in_blocks
 from bevel.passes.quantizers import constant_source
 
 BODY = f"""
@@ -66,7 +67,7 @@ class Gemm(Operator):
             weights = weights.transpose((1, 0))
         turned = Site(site.node, (x, weights, *rest), site.output, site.scale, site.result)
         sums = accumulation(turned, x, channel_axis=1)
-        if isinstance(sums, Reason):
+        if isinstance(sums, Reason) or shorter_in_blocks(weights, summed_axis=0):
             return WideGemm().integerize(turned)
         attrs = {"x_zero_point": x.zero_point} | sums.stored(site)
         return site.call(self.integer_op, [x.tensor, *sums.constants(site, trailing=0)], attrs)

@@ -106,6 +106,17 @@ def wide_sums(site: Site, x: Activation, channel_axis: int, summed_axis: int) ->
     return WideSums(sums.weights, sums.bias.astype(dtype), *ratios)
 
 
+def shorter_in_blocks(weights: Any, summed_axis: int) -> bool:
+    """Whether codes and factors take fewer bytes than codes of the products do, which may well fit int8."""
+    if not isinstance(weights, Weight) or weights.coded is None or unsuited(weights, summed_axis) is not None:
+        return False
+    if not isinstance(weights.coded.blocks, PerBlock):
+        return False
+    products = max(1, (len(np.unique(weights.codes)) - 1).bit_length())
+    in_blocks = weights.coded.bits * weights.codes.size + 8 * weights.coded.block_codes.size
+    return in_blocks < products * weights.codes.size
+
+
 def unsuited(weights: Weight, summed_axis: int) -> Reason | None:
     """Why no kernel decodes the weights, or None."""
     if weights.coded is not None:

@@ -242,6 +242,16 @@ def test_what_fits_int8_and_int32_stays_there() -> None:
     assert [node.op for node in nodes] == ["Conv"]
 
 
+@pytest.mark.parametrize(("channels_in", "op"), [(32, "WideConv"), (2, "Conv")])
+def test_blocks_whose_products_fit_int8_are_kept_where_they_are_shorter(channels_in: int, op: str) -> None:
+    problem = Problem(channels_in=channels_in, x_type="int8", weights="e2m1", block=32, ratio=1e-3)
+    coded = problem.coded()
+    small = replace(coded, block_codes=coded.block_codes % 3)  # factors 1, 2 and 4
+    nodes = problem.operator().integerize(problem.site(small))
+    assert not isinstance(nodes, Reason), nodes
+    assert [node.op for node in nodes] == [op]
+
+
 @pytest.mark.parametrize(("x_type", "dtype"), [("int16", np.int32), ("int32", np.int64)])
 def test_sums_are_of_64_bits_only_where_their_bound_needs_it(x_type: str, dtype: type) -> None:
     problem = Problem(weights="e3m2", x_type=x_type, ratio=1e-4)
