@@ -29,8 +29,8 @@ class Special(NamedTuple):
 
 Rule = Callable[[Call, Target], Special | str]
 
-# Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins. Where weights take
-# fewer than eight bits, flash counts more than speed.
+# Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins. Where weights
+# take fewer than eight bits, flash counts more than speed.
 RULES = (
     "narrow_depthwise_dsp",
     "narrow_tiles_dsp",
