@@ -31,8 +31,9 @@ from bevel.passes.operators.wide_sums import (
     wide_sums,
 )
 
-# Two numbers each, but pads (top, left, bottom, right); then the shapes of x as a 2-D image, of the weights as a matrix
-# for each group, of the windows as columns, and of y. 0 stands for x's batch.
+# Two numbers each, but pads of all four axes, as onnxruntime's transpose optimizer overlooks the axes that a Pad names;
+# then the shapes of x as a 2-D image, of the weights as a matrix for each group, of the windows as columns, and of y.
+# There, 0 is x's batch.
 GEOMETRY = ("kernel_shape", "strides", "dilations", "pads", "positions", "image", "matrices", "columns", "result")
 GIVEN = "\n".join(f"  {name} = Constant <value_ints: ints = @{name}> ()" for name in GEOMETRY)
 
@@ -62,8 +63,7 @@ BODY = f"""
 {windows(0, "down")}
 {windows(1, "across")}
   pixels = Reshape (centered, image)
-  image_axes = Constant <value_ints = [2, 3]> ()
-  padded = Pad (pixels, pads, , image_axes)
+  padded = Pad (pixels, pads)
   by_row = Gather <axis = 2> (padded, down)
   by_tap = Gather <axis = 4> (by_row, across)
   taps_first = Transpose <perm = [0, 1, 2, 4, 3, 5]> (by_tap)
@@ -95,11 +95,12 @@ class WideConv(Operator):
         spatial, groups = len(site.shape) - 2, int(site.node.attrs.get("group", 1))
         channels, taps = len(sums.weights.codes), sums.weights.codes[0].size
         steps = geometry(site.node, spatial)
+        top, left, bottom, right = edges(steps["pads"])
         attrs = {
             "kernel_shape": list(two_dimensional(list(sums.weights.codes.shape[2:]), 1)),
             "strides": list(two_dimensional(steps["strides"], 1)),
             "dilations": list(two_dimensional(steps["dilations"], 1)),
-            "pads": list(edges(steps["pads"])),
+            "pads": [0, 0, top, left, 0, 0, bottom, right],
             "positions": list(image_shape(site.shape)[2:]),
             "image": [0, *image_shape(tuple(x.tensor.shape))[1:]],
             "matrices": [groups, channels // groups, taps],
@@ -127,7 +128,7 @@ class WideConv(Operator):
             kernel=two_dimensional(attrs["kernel_shape"], 1),
             strides=two_dimensional(attrs["strides"], 1),
             dilations=two_dimensional(attrs["dilations"], 1),
-            pads=edges(attrs["pads"]),
+            pads=(*attrs["pads"][2:4], *attrs["pads"][6:]),
             groups=int(attrs["group"]),
             x_zero_point=zero_point,
             output=stored_output(node),

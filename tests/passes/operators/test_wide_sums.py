@@ -142,11 +142,11 @@ def integer_model(site: Site, operator: Conv | Gemm) -> onnx.ModelProto:
     return export(gs.Graph(nodes, [site.inputs[0].tensor], [site.output], opset=21))
 
 
-def run(model: onnx.ModelProto, x: Array, level: ort.GraphOptimizationLevel) -> Array:
+def run(model: onnx.ModelProto, x: Array, level: ort.GraphOptimizationLevel, name: str = "x") -> Array:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level, options.graph_optimization_level = 1, 3, level
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    result: Array = session.run(None, {"x": x})[0]
+    result: Array = session.run(None, {name: x})[0]
     return result
 
 
@@ -320,3 +320,19 @@ def test_weights_of_sixteen_bits_need_no_codes() -> None:
     nodes = Conv().integerize(replace(site, inputs=(site.inputs[0], weights)))
     assert not isinstance(nodes, Reason), nodes
     assert nodes[0].inputs[1].values.dtype == np.int16
+
+
+def test_image_that_arrives_transposed_is_padded_as_it_should_be() -> None:
+    problem = Problem(pads=(2, 0, 1, 3))
+    coded = problem.coded()
+    site = problem.site(coded)
+    nodes = problem.operator().integerize(site)
+    assert not isinstance(nodes, Reason), nodes
+    nchw = problem.x()
+    last = gs.Variable("last", np.dtype(problem.x_type), list(np.moveaxis(nchw, 1, -1).shape))
+    turn = gs.Node("Transpose", "turn", {"perm": [0, 3, 1, 2]}, [last], [site.inputs[0].tensor])
+    model = export(gs.Graph([turn, *nodes], [last], [site.output], opset=21))
+    straight = integer_model(problem.site(coded), problem.operator())
+    expected = run(straight, nchw, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    found = run(model, np.moveaxis(nchw, 1, -1), ort.GraphOptimizationLevel.ORT_ENABLE_ALL, "last")
+    np.testing.assert_array_equal(found, expected, strict=True)
