@@ -4,7 +4,8 @@
 
 Each block's scale is searched like a channel's (`bevel.calib.weights`), for the least squared error of the block; then
 the three nearest factors that the format has are tried, and the best is kept. The MX specification (section 6.3) takes
-the power of two of the block's largest element, which leaves up to half of the highest binade empty or clips it.
+the power of two of the block's largest element, which leaves up to half of the highest binade empty or clips it. The
+weights of a kernel are then rounded so that their errors cancel (`bevel.calib.round_kernels`).
 
 Blocks run along the axis that is summed, the input channels. Where that makes blocks of single elements (depthwise
 kernels), or a whole channel fits one block, each channel is one block: its scale is the channel's.
@@ -12,7 +13,7 @@ kernels), or a whole channel fits one block, each channel is one block: its scal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -23,6 +24,7 @@ from bevel.calib.coded import Coded, at_levels, coded
 from bevel.calib.float_format import E4M3
 from bevel.calib.format import INT8
 from bevel.calib.levels import levels_of
+from bevel.calib.round_kernels import balance_places
 from bevel.calib.scheme import PerBlock, PerChannel, PerTensor, Scheme, TensorQuant, parameter_shape, spread
 from bevel.calib.tensor_format import LARGEST_INTEGER, BlockFormat, Scales
 from bevel.calib.weights import Errors, Rows, full_range, least_error, slices, squared_error
@@ -70,6 +72,13 @@ def block_quant(weights: NDArray[Any], format: BlockFormat, axis: int, summed: i
     scales = (base[channel] * table[places]).astype(np.float32)
     quant = TensorQuant(scheme, scales.reshape(shape), np.zeros(shape, scheme.dtype))
     inner = at_levels(quant.quantize(weights), levels)
+    if weights.ndim > 2 and prod(weights.shape[2:]) > 1:
+        exact = weights / spread(base, weights.shape, PerChannel(axis))
+        factors = spread(table[places].reshape(shape), weights.shape, granularity)
+        balanced = balance_places(
+            exact, inner.codes.astype(np.int64), levels.array, factors, scheme.low - levels.steps[0]
+        )
+        inner = replace(inner, codes=balanced.astype(np.uint8))
     if isinstance(blocks, PerTensor):
         return BlockQuant(inner, scales, axis)
     outer = coded(table[places].reshape(shape))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bevel.calib.format import INT4, INT8, UINT4, IntFormat, parse
-from bevel.calib.round_kernels import round_kernels
+from bevel.calib.round_kernels import OWN_ERROR, round_kernels
 from bevel.calib.scheme import PerChannel, Scheme
 from bevel.calib.weights import weight_quant
 
@@ -49,7 +49,26 @@ def test_matrices_are_rounded_to_the_nearest(shape: tuple[int, ...]) -> None:
     assert (round_kernels(weights, quant) == quant.quantize(weights)).all()
 
 
-def test_formats_of_unequal_steps_are_rounded_to_the_nearest() -> None:
-    weights = np.random.default_rng(0).standard_normal((4, 2, 3, 3)).astype(np.float32)
+@given(WEIGHTS, st.sampled_from(["e2m1", "e3m2", "e4m3", "ternary", "log4"]))
+def test_weights_of_unequal_steps_move_one_value_at_most_where_the_kernel_gains(weights: np.ndarray, name: str) -> None:
+    quant = weight_quant(weights, Scheme(parse(name), PerChannel(0), symmetric=True), "minmax")
+    levels = quant.scheme.levels
+    assert levels is not None
+    codes, nearest = (
+        np.searchsorted(levels.array, one) for one in (round_kernels(weights, quant), quant.quantize(weights))
+    )
+    assert np.abs(codes - nearest).max() <= 1
+
+    def loss(places: np.ndarray) -> np.ndarray:
+        error = levels.array[places] - weights / quant.scale[:, None, None, None].astype(np.float64)
+        return OWN_ERROR * np.square(error).sum(axis=(2, 3)) + np.square(error.sum(axis=(2, 3)))
+
+    assert (loss(codes) <= loss(nearest) * (1 + 1e-9) + 1e-9).all()
+
+
+def test_errors_of_unequal_steps_cancel() -> None:
+    weights = np.random.default_rng(0).standard_normal((8, 8, 3, 3)).astype(np.float32)
     quant = weight_quant(weights, Scheme(parse("e2m1"), PerChannel(0), symmetric=True))
-    assert (round_kernels(weights, quant) == quant.quantize(weights)).all()
+    errors = [quant.dequantize(codes) - weights for codes in (round_kernels(weights, quant), quant.quantize(weights))]
+    balanced, nearest = (float(np.square(error.sum(axis=(2, 3))).mean()) for error in errors)
+    assert balanced < 0.5 * nearest
