@@ -20,6 +20,7 @@ from bevel.backends.kernel import Array, Kernel
 from bevel.backends.kernels.add import Add
 from bevel.backends.kernels.average_pool import AveragePool
 from bevel.backends.kernels.clip import Clip
+from bevel.backends.kernels.coded_conv import CodedConv
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.copy import ConvertSign, Copy
 from bevel.backends.kernels.dequantize import Dequantize
@@ -84,6 +85,8 @@ def banding(program: Program, call: Call) -> Banding | None:
         return None
     if isinstance(kernel, Conv | MaxPool | AveragePool):
         return of_window(kernel, call.constants)
+    if isinstance(kernel, CodedConv):
+        return of_coded(kernel, call.constants)
     if isinstance(kernel, Add | Mul):
         return of_broadcast(call, kernel)
     if isinstance(kernel, Elementwise):
@@ -108,6 +111,20 @@ def of_window(kernel: Windowed, constants: tuple[Array, ...]) -> Banding | None:
         return Piece(band, tuple(array[first:end].copy() for array in constants) if positions else constants)
 
     return Banding(kernel.positions[0], (window,), piece)
+
+
+def of_coded(kernel: CodedConv, constants: tuple[Array, ...]) -> Banding | None:
+    """As the plain convolution; but single pixels, which bands of a narrow image are, have codes in another order."""
+    found = of_window(kernel.plain, constants)
+    if found is None or kernel.plain.width == 1:
+        return None
+
+    def piece(first: int, end: int) -> Piece:
+        plain = found.piece(first, end).kernel
+        assert isinstance(plain, Conv)
+        return Piece(replace(kernel, plain=plain), constants)
+
+    return replace(found, piece=piece)
 
 
 def of_broadcast(call: Call, kernel: Add | Mul) -> Banding | None:

@@ -10,10 +10,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bevel.backends import memory
+from bevel.backends.coded import Coding
 from bevel.backends.kernel import Array, Kernel, Role
 from bevel.backends.kernels.add import Add
 from bevel.backends.kernels.average_pool import AveragePool
 from bevel.backends.kernels.clip import Clip
+from bevel.backends.kernels.coded_conv import CodedConv, of_gemm
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.max_pool import MaxPool
@@ -177,15 +179,25 @@ def test_pools_and_broadcasts_run_in_bands_too() -> None:
         assert_same(program, streamed(program, 0, 3, 2, upward))
 
 
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_coded_weights_and_wider_activations_run_in_bands_too(rows: int) -> None:
+    wider = replace(conv(12), output=Output(0, -3000, 3000, "int16"))
+    coded = (CodedConv(wider, Coding(4, "int8")), CodedConv(conv(12), Coding(6, "int16", True), "int16", wide=True))
+    program = network((coded[0], "x"), (coded[1], "a"))
+    for upward in (False, True):
+        assert_same(program, streamed(program, 0, 1, rows, upward))
+
+
 @pytest.mark.parametrize(
     ("program", "last"),
     [
         (network((Gemm(1, 8, 8, Output()), "x")), 0),
         (network((conv(8, batch=2), "x")), 0),
         (network((conv(8, (3, 3), kernel=(3, 3)), "x")), 0),  # a band could lie in the padding altogether
+        (network((CodedConv(of_gemm(8, 8, 8, Output()), Coding(4, "int8")), "x")), 0),
         (network((conv(8), "x"), (add(8, (1, 1, WIDTH, CHANNELS)), "xb"), (conv(8), "b")), 1),
     ],
-    ids=["no rows", "a batch", "padding as high as the window", "a part read whole"],
+    ids=["no rows", "a batch", "padding as high as the window", "single pixels", "a part read whole"],
 )
 def test_what_cannot_be_cut_into_rows_is_left(program: Program, last: int) -> None:
     assert stream(program, 0, last, 1) is None
