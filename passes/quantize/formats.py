@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from bevel.calib.block_weights import factor_table
 from bevel.calib.errors import UserError
-from bevel.calib.format import INT8, UINT8, Format, parse
+from bevel.calib.format import INT8, UINT8, Format, IntFormat, parse
 from bevel.calib.levels import integer_levels, levels_of
 from bevel.calib.tensor_format import BlockFormat, TensorFormat, parse_tensor_format
 from bevel.passes.quantize.choose_scales import Scales
@@ -14,7 +14,7 @@ from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.plan import QuantizationPlan, has_weights, result_of
 
 WEIGHTS = (
-    "int2 to int8, uint1 to uint7, binary, ternary, minifloats such as e2m1, e2m3, e3m2 and e4m3, log2 to log5, "
+    "int2 to int16, uint1 to uint7, binary, ternary, minifloats such as e2m1, e2m3, e3m2 and e4m3, log2 to log5, "
     "apot5k2, apot7k2, mxfp4, mxfp6, mxfp6e3m2, mxfp8, mxint8, nvfp4, and FORMAT:blockN such as int4:block32"
 )
 WORKING = "int2 to int8, uint1 to uint7, binary, ternary, e2m1, e2m3, log2 to log4 and apot5k2"
@@ -27,13 +27,16 @@ def weight_format(name: str) -> TensorFormat:
         format = parse_tensor_format(name)
     except ValueError as error:
         raise UserError(f"{error}; weights can be {WEIGHTS}") from error
-    if isinstance(format, BlockFormat):
+    if isinstance(format, IntFormat):
+        fits = format.signed or levels_of(format) is not None
+    elif isinstance(format, BlockFormat):
         fits = format.bits <= MAX_BITS and factor_table(format) is not None
     else:
         fits = format.bits <= MAX_BITS and levels_of(format) is not None
     if not fits:
         raise UserError(
-            f"format {name}: its values are not integer steps of codes up to 8 bits; weights can be {WEIGHTS}"
+            f"format {name}: its values are not integers of up to 16 bits, nor integer steps of codes up to 8 bits; "
+            f"weights can be {WEIGHTS}"
         )
     return format
 
