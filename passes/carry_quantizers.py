@@ -23,6 +23,19 @@ def carry_quantizers(graph: gs.Graph) -> None:
             carry(graph, node, source)
 
 
+def is_carried(dequantize: gs.Node) -> bool:
+    """Whether a quantizer and this DequantizeLinear behind it stand where `carry_quantizers` would put them."""
+    quantize = producer(dequantize.inputs[0])
+    mover = producer(quantize.inputs[0]) if quantize is not None and is_quantize(quantize) else None
+    source = quantization(mover) if mover is not None else None
+    return (
+        quantize is not None
+        and source is not None
+        and parameters(quantize) is not None
+        and identity(source) == identity(quantize) == identity(dequantize)
+    )
+
+
 def quantization(node: gs.Node) -> gs.Node | None:
     """A DequantizeLinear whose scale all inputs of a moving `node` share; None where there is none, or no such node."""
     if is_quantize(node) or is_dequantize(node):
@@ -43,11 +56,11 @@ def dequantizes_activation(node: gs.Node) -> bool:
     return is_dequantize(node) and isinstance(node.inputs[0], gs.Variable) and parameters(node) is not None
 
 
-def identity(dequantize: gs.Node) -> tuple[bytes, bytes, str]:
+def identity(quantizer: gs.Node) -> tuple[bytes, bytes, str]:
     """What two quantizers of the same integers have in common."""
-    found = parameters(dequantize)
+    found = parameters(quantizer)
     if found is None:
-        raise TypeError(f"{dequantize.name} computes its scale")
+        raise TypeError(f"{quantizer.name} computes its scale")
     return found.scale.tobytes(), found.zero_point.tobytes(), str(found.zero_point.dtype)
 
 

@@ -49,6 +49,16 @@ def inspect(bundle: Path) -> None:
     show_bundle(bundle)
 
 
+@group.command("export-qonnx", short_help="Write a quantized model as QONNX.")
+@click.argument("model", type=_BUNDLE)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="File to write.")
+def export_qonnx(model: Path, output: Path) -> None:
+    """Write MODEL (a QDQ model, or the folder that optimize wrote) with Quant, BipolarQuant and FloatQuant nodes."""
+    from bevel.tools.qonnx import write_qonnx
+
+    write_qonnx(model, output)
+
+
 @group.command()
 def targets() -> None:
     """List the targets, their memories and devices."""

@@ -73,6 +73,11 @@ class Quant:
     def high(self) -> int:
         return int(2 ** (self.bits - 1) - 1) if self.signed else 2**self.bits - 1 - self.narrow
 
+    @property
+    def has_zero(self) -> bool:
+        """Whether real 0 is among the values: zero points are whole numbers."""
+        return bool(np.array_equal(self.zero_point, np.rint(self.zero_point)))
+
     def integers(self, x: Floats) -> Integers:
         """The integers of `x`, zero point included."""
         moved = x / self.scale + self.zero_point

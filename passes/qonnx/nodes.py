@@ -42,8 +42,6 @@ def read_integer(node: gs.Node, scale: NDArray[np.float32]) -> Quant | BipolarQu
     signed, narrow = bool(node.attrs.get("signed", 1)), bool(node.attrs.get("narrow", 0))
     if not 1 <= bits <= MAX_BITS:
         raise UserError(f"{called(node)} has {bits} bits; 1 to {MAX_BITS} can be read")
-    if not np.array_equal(zero_point, np.rint(zero_point)):
-        raise UserError(f"{called(node)} has a zero point between two integers")
     if bits == 1 and signed:
         if zero_point.any():
             raise UserError(f"{called(node)} moves its one bit by a zero point")
@@ -87,3 +85,26 @@ def whole(node: gs.Node, place: int, name: str) -> int:
 def called(node: gs.Node) -> str:
     """How an error speaks of a node; exporters leave names out."""
     return f"node {node.name or node.outputs[0].name} ({node.op})"
+
+
+def quantizer_node(name: str, quantizer: Quantizer, x: gs.Tensor, result: gs.Tensor) -> gs.Node:
+    """The node that `read_quantizer` reads as `quantizer`."""
+
+    def constant(role: str, value: float | NDArray[np.float32]) -> gs.Constant:
+        return gs.Constant(f"{name}.{role}", np.asarray(value, np.float32))
+
+    inputs = [x, constant("scale", quantizer.scale)]
+    match quantizer:
+        case BipolarQuant():
+            return gs.Node("BipolarQuant", name, {}, inputs, [result], domain=DOMAIN)
+        case Quant():
+            inputs += [constant("zero_point", quantizer.zero_point), constant("bits", quantizer.bits)]
+            attrs = {"signed": int(quantizer.signed), "narrow": int(quantizer.narrow)}
+            return gs.Node(
+                "Quant", name, attrs | {"rounding_mode": quantizer.rounding}, inputs, [result], domain=DOMAIN
+            )
+    numbers = {"exponent": quantizer.exponent, "mantissa": quantizer.mantissa, "bias": quantizer.bias}
+    inputs += [constant(role, value) for role, value in numbers.items()]
+    inputs.append(constant("maximum", quantizer.steps * quantizer.unit))
+    flags = {"has_inf": 0, "has_nan": 0, "has_subnormal": 1, "saturation": 1}
+    return gs.Node("FloatQuant", name, flags | {"rounding_mode": quantizer.rounding}, inputs, [result], domain=DOMAIN)

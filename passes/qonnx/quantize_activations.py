@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bevel.calib.errors import UserError
 from bevel.passes.canonicalize.edit import Array, producer
-from bevel.passes.qonnx.formula import HALF_EVEN, BipolarQuant, FloatQuant, Quant, Quantizer
+from bevel.passes.qonnx.formula import HALF_EVEN, BipolarQuant, FloatQuant, Integers, Quant, Quantizer
 from bevel.passes.qonnx.nodes import called
 from bevel.passes.quantizers import ROUND, is_dequantize, parameters
 
@@ -78,7 +78,7 @@ def quantize_activation(graph: gs.Graph, node: gs.Node, quantizer: Quantizer) ->
     site = Site(graph, called(node), node.name or node.outputs[0].name, node.inputs[0], node.outputs[0])
     node.inputs.clear()
     node.outputs.clear()
-    if isinstance(quantizer, Quant):
+    if isinstance(quantizer, Quant) and quantizer.has_zero:
         made = clipped(site, quantizer)
     else:
         made = looked_up(site, quantizer, codes_before(site) or first_codes(site, quantizer))
@@ -103,16 +103,34 @@ def clipped(site: Site, quantizer: Quant) -> Codes:
     return replace(made, tensor=result)
 
 
-def looked_up(site: Site, quantizer: BipolarQuant | FloatQuant, given: Codes) -> Codes:
+def looked_up(site: Site, quantizer: Quantizer, given: Codes) -> Codes:
     """The codes of a format of few or of unequal steps: its integers, for each of the codes given."""
-    integers = quantizer.integers(given.reals())
+    integers, unit = in_units(site, quantizer, given.reals())
     # Gather counts negative indices from the end: the table starts with that of 0 and ends with that of -1.
     table = site.constant("table", np.roll(integers.astype(np.int8), LOW))
     index, result = gs.Variable(f"{site.name}/index", np.int32, site.x.shape), site.codes("rounded")
     site.add("Cast", "/index", [given.tensor], index, to=INT32)
     site.add("Gather", ROUND, [table, index], result)
-    unit = quantizer.unit if isinstance(quantizer, FloatQuant) else 1.0
     return Codes(result, scalar(quantizer.scale) * np.float32(unit), 0)
+
+
+def in_units(site: Site, quantizer: Quantizer, reals: NDArray[np.float32]) -> tuple[Integers, float]:
+    """What the quantizer makes of `reals`, as integers times a unit, in units of its scale."""
+    match quantizer:
+        case BipolarQuant():
+            return quantizer.integers(reals), 1.0
+        case FloatQuant():
+            integers, unit = quantizer.integers(reals), quantizer.unit
+        case Quant():  # a zero point of a half: odd integers of half the scale
+            twice = float(2 * scalar(quantizer.zero_point))
+            if not twice.is_integer():
+                raise UserError(
+                    f"{site.label} has the zero point {twice / 2:g}; whole numbers and halves can be compiled"
+                )
+            integers, unit = 2 * quantizer.integers(reals) - int(twice), 0.5
+    if (largest := int(np.abs(integers).max())) > LARGEST_STEP:
+        raise UserError(f"{site.label} has numbers up to {largest} units; {LARGEST_STEP} can be compiled")
+    return integers, unit
 
 
 def codes_before(site: Site) -> Codes | None:
@@ -126,10 +144,12 @@ def codes_before(site: Site) -> Codes | None:
     return Codes(node.inputs[0], np.float32(found.scale), int(found.zero_point))
 
 
-def first_codes(site: Site, quantizer: BipolarQuant | FloatQuant) -> Codes:
+def first_codes(site: Site, quantizer: Quantizer) -> Codes:
     """Codes of an int8 quantizer whose steps are fine enough to tell the quantizer's values apart."""
     if isinstance(quantizer, BipolarQuant):
         return quantized(site, SIGN_STEP, 0)
+    if isinstance(quantizer, Quant):
+        raise UserError(f"{site.label} has a zero point between two integers")
     if quantizer.steps > LARGEST_STEP:
         raise UserError(f"{site.label} has numbers up to {quantizer.steps} units; {LARGEST_STEP} can be compiled")
     maker = producer(site.x)

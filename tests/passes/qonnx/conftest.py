@@ -132,7 +132,7 @@ def network(opset: int = 13, domain: str = DOMAIN) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="session")
-def text() -> Callable[..., onnx.ModelProto]:
+def qonnx() -> Callable[..., onnx.ModelProto]:
     return parse
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -70,8 +70,8 @@ def test_weights_keep_their_width_through_canonicalization(trained) -> None:
     assert (stored["m"] != 0).all()
 
 
-def test_a_model_without_quantizers_of_qonnx_is_left_alone(text) -> None:
-    model = text("y = Relu (x)", inputs=X)
+def test_a_model_without_quantizers_of_qonnx_is_left_alone(qonnx) -> None:
+    model = qonnx("y = Relu (x)", inputs=X)
     assert import_qonnx(model) is model
 
 
@@ -80,8 +80,8 @@ def test_the_file_is_read_like_any_other(trained, tmp_path) -> None:
     assert "Quant" not in operators(load_model(tmp_path / "net.onnx"))
 
 
-def test_parameters_computed_from_constants_are_constants(text, execute) -> None:
-    model = text(
+def test_parameters_computed_from_constants_are_constants(qonnx, execute) -> None:
+    model = qonnx(
         f"t = Add (sx, sx)\n u = Identity (t)\n k = Constant <value_float = 4.0> ()\n y = Quant {SIGNED} (x, u, z, k)",
         inputs=X,
         values=REST,
@@ -107,23 +107,25 @@ def quantizers(draw) -> dict:
 FLOATS = hnp.arrays(np.float32, (4, 5), elements=st.floats(-300, 300, width=32))
 
 
+@settings(max_examples=40)
 @given(x=FLOATS, one=quantizers())
-def test_quantizers_of_activations_are_qonnx_to_the_last_bit(text, execute, x, one) -> None:
+def test_quantizers_of_activations_are_qonnx_to_the_last_bit(qonnx, execute, x, one) -> None:
     flags = f"<signed = {one['signed']}, narrow = {one['narrow']}>"
     values = {"s": one["s"], "z": one["z"], "bits": one["bits"]}
-    model = text(f"y = Quant {flags} (x, s, z, bits)", inputs=X, values=values)
+    model = qonnx(f"y = Quant {flags} (x, s, z, bits)", inputs=X, values=values)
     for given_x in (x, np.round(x) * np.float32(one["s"]) / 2):  # and ties
         expected = execute(model, {"x": given_x})[0]
         np.testing.assert_array_equal(session(import_qonnx(model)).run(None, {"x": given_x})[0], expected)
 
 
+@settings(max_examples=40)
 @given(x=FLOATS, one=quantizers(), rounding=st.sampled_from(["ROUND", "CEIL", "FLOOR", "DOWN", "UP", "HALF_UP"]))
 def test_quantizers_of_constants_are_qonnx_to_the_last_bit_in_every_rounding_mode(
-    text, execute, x, one, rounding
+    qonnx, execute, x, one, rounding
 ) -> None:
     flags = f'<signed = {one["signed"]}, narrow = {one["narrow"]}, rounding_mode = "{rounding}">'
     values = {"k": x, "s": one["s"] * np.array([1, 0.3, 2, 1.7, 0.9]), "z": one["z"], "bits": one["bits"]}
-    model = text(
+    model = qonnx(
         f"w = Quant {flags} (k, s, z, bits)\n y = Add (x, w)", X, weights="float[4,5] k, float[5] s", values=values
     )
     imported = import_qonnx(model)
@@ -134,9 +136,9 @@ def test_quantizers_of_constants_are_qonnx_to_the_last_bit_in_every_rounding_mod
 
 @pytest.mark.parametrize(("exponent", "mantissa", "top"), [(2, 1, 6), (2, 3, 7.5), (3, 2, 28), (4, 3, 448), (3, 3, 9)])
 @pytest.mark.parametrize("rounding", ["ROUND", "FLOOR"])
-def test_minifloats_of_constants_are_qonnx_to_the_last_bit(text, execute, exponent, mantissa, top, rounding) -> None:
+def test_minifloats_of_constants_are_qonnx_to_the_last_bit(qonnx, execute, exponent, mantissa, top, rounding) -> None:
     flags = f'<has_inf = 0, has_nan = 0, has_subnormal = 1, saturation = 1, rounding_mode = "{rounding}">'
-    model = text(
+    model = qonnx(
         f"w = FloatQuant {flags} (k, s, e, m, b, top)\n y = Add (x, w)",
         inputs=X,
         weights="float[4,5] k",
@@ -148,8 +150,8 @@ def test_minifloats_of_constants_are_qonnx_to_the_last_bit(text, execute, expone
     np.testing.assert_array_equal(session(import_qonnx(model)).run(None, sample)[0], expected)
 
 
-def test_a_minifloat_behind_an_integer_quantizer_is_exact(text, execute) -> None:
-    model = text(QUANTIZED + f"y = FloatQuant {FLOAT.replace('(x', '(q')}", inputs=X, values=REST | E2M1)
+def test_a_minifloat_behind_an_integer_quantizer_is_exact(qonnx, execute) -> None:
+    model = qonnx(QUANTIZED + f"y = FloatQuant {FLOAT.replace('(x', '(q')}", inputs=X, values=REST | E2M1)
     imported = import_qonnx(model)
     assert operators(imported) == ["QuantizeLinear", "Cast", "Gather", "DequantizeLinear"]
     codes = np.arange(-160, 160, dtype=np.float32).reshape(-1, 4, 5) * np.float32(2**-5)
@@ -158,8 +160,8 @@ def test_a_minifloat_behind_an_integer_quantizer_is_exact(text, execute) -> None
 
 
 @pytest.mark.parametrize("start", ["", "r = Relu (x)\n"])
-def test_a_minifloat_of_floats_is_rounded_twice_and_misses_near_borders_only(text, execute, start) -> None:
-    model = text(start + f"y = FloatQuant {FLOAT.replace('(x', '(r') if start else FLOAT}", inputs=X, values=E2M1)
+def test_a_minifloat_of_floats_is_rounded_twice_and_misses_near_borders_only(qonnx, execute, start) -> None:
+    model = qonnx(start + f"y = FloatQuant {FLOAT.replace('(x', '(r') if start else FLOAT}", inputs=X, values=E2M1)
     opened = session(import_qonnx(model))
     missed = 0
     for sample in images(50, (4, 5)):
@@ -167,19 +169,19 @@ def test_a_minifloat_of_floats_is_rounded_twice_and_misses_near_borders_only(tex
     assert missed < 0.05 * 50 * 20
 
 
-def test_a_bipolar_activation_is_its_sign(text, execute) -> None:
-    model = text("y = BipolarQuant (x, s)", inputs=X, values={"s": 0.3})
+def test_a_bipolar_activation_is_its_sign(qonnx, execute) -> None:
+    model = qonnx("y = BipolarQuant (x, s)", inputs=X, values={"s": 0.3})
     opened = session(import_qonnx(model))
     for sample in [*images(3, (4, 5)), {"x": np.zeros((4, 5), np.float32)}]:
         np.testing.assert_array_equal(opened.run(None, sample)[0], execute(model, sample)[0])
 
 
-def test_a_network_of_bipolar_weights_and_activations_runs_in_integers(text, stages, execute) -> None:
+def test_a_network_of_bipolar_weights_and_activations_runs_in_integers(qonnx, stages, execute) -> None:
     body = (
         "q = BipolarQuant (x, one)\n w = BipolarQuant (k, sk)\n a = Conv (q, w)\n b = BipolarQuant (a, one)\n"
         f"v = BipolarQuant (l, sk)\n c = Conv (b, v)\n y = Quant {SIGNED} (c, sx, z, eight)"
     )
-    model = text(body, weights="float[4,3,3,3] k, float[2,4,1,1] l", values=REST | {"one": 1, "sk": 0.125})
+    model = qonnx(body, weights="float[4,3,3,3] k, float[2,4,1,1] l", values=REST | {"one": 1, "sk": 0.125})
     done = stages(import_qonnx(model), inputs="float")
     assert "Conv" in done.calls and done.ops.count("Conv") == 2
     for sample in images():
@@ -188,8 +190,18 @@ def test_a_network_of_bipolar_weights_and_activations_runs_in_integers(text, sta
         np.testing.assert_array_equal(found * np.float32(REST["sx"]), expected)
 
 
-def test_one_signed_bit_is_bipolar(text) -> None:
-    model = text(
+def test_one_bit_around_a_half_is_bipolar_with_zero_below(qonnx, execute) -> None:
+    values = REST | {"s": 0.5, "half": 0.5, "one": 1}
+    model = qonnx(f"{QUANTIZED}y = Quant {UNSIGNED} (q, s, half, one)", inputs=X, values=values)
+    opened = session(import_qonnx(model))
+    for sample in [*images(3, (4, 5)), {"x": np.zeros((4, 5), np.float32)}]:
+        expected = execute(model, sample)[0]
+        assert set(np.unique(expected)) <= {-0.25, 0.25}
+        np.testing.assert_array_equal(opened.run(None, sample)[0], expected)
+
+
+def test_one_signed_bit_is_bipolar(qonnx) -> None:
+    model = qonnx(
         f"w = Quant {SIGNED} (k, s, z, bits)\n y = Add (x, w)",
         X,
         weights="float[4,5] k",
@@ -204,6 +216,7 @@ def test_one_signed_bit_is_bipolar(text) -> None:
         (f"y = Quant {SIGNED} (x, sx, z, bits)", {"bits": 12}, "y (Quant) has 12 bits; activations of up to 8"),
         (f"y = Quant {SIGNED} (x, sx, z, bits)", {"bits": 2.5}, "y (Quant) has bits 2.5"),
         (f"y = Quant {SIGNED} (x, sx, half, eight)", {"half": 0.5}, "zero point between two integers"),
+        (f"{QUANTIZED}y = Quant {SIGNED} (q, sx, third, four)", {"third": 0.3, "four": 4}, "has the zero point 0.3"),
         (f"y = Quant {SIGNED} (x, sx, far, eight)", {"far": 300}, "zero point 300, which lies outside"),
         (f"y = Quant {SIGNED} (x, minus, z, eight)", {"minus": -1}, "scale that is not finite and above 0"),
         (f"y = Quant {SIGNED} (x, x, z, eight)", {}, "y (Quant) computes its parameter x"),
@@ -215,18 +228,18 @@ def test_one_signed_bit_is_bipolar(text) -> None:
         (f"y = FloatQuant {FLOAT}", E2M1 | {"e": 9}, "9 exponent bits"),
     ],
 )
-def test_what_has_no_integer_form_is_refused_with_the_node(text, body, values, message) -> None:
+def test_what_has_no_integer_form_is_refused_with_the_node(qonnx, body, values, message) -> None:
     with pytest.raises(UserError) as refused:
-        import_qonnx(text(body, inputs=X, values=REST | values))
+        import_qonnx(qonnx(body, inputs=X, values=REST | values))
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_scales_per_channel_of_an_activation_and_along_two_axes_are_refused(text) -> None:
+def test_scales_per_channel_of_an_activation_and_along_two_axes_are_refused(qonnx) -> None:
     with pytest.raises(UserError, match="has 5 scales; activations have one"):
         import_qonnx(
-            text(f"y = Quant {SIGNED} (x, s, z, eight)", X, weights="float[5] s", values=REST | {"s": np.ones(5)})
+            qonnx(f"y = Quant {SIGNED} (x, s, z, eight)", X, weights="float[5] s", values=REST | {"s": np.ones(5)})
         )
     weights, values = "float[4,5] k, float[4,5] s", REST | {"s": np.ones((4, 5))}
     with pytest.raises(UserError, match="one a tensor or one a channel"):
-        import_qonnx(text(f"w = Quant {SIGNED} (k, s, z, eight)\n y = Add (x, w)", X, weights=weights, values=values))
+        import_qonnx(qonnx(f"w = Quant {SIGNED} (k, s, z, eight)\n y = Add (x, w)", X, weights=weights, values=values))

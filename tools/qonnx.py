@@ -1,0 +1,29 @@
+"""`bevel export-qonnx`: a quantized model for tools that read QONNX, such as FINN and hls4ml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from bevel.calib.errors import UserError
+from bevel.passes.canonicalize import canonicalize
+from bevel.passes.load import fix_batch, load_model
+from bevel.passes.qonnx.export_qonnx import export_qonnx
+from bevel.passes.qonnx.nodes import DOMAIN
+from bevel.tools import bundle
+from bevel.tools.quiet import quiet_libraries
+
+
+def write_qonnx(source: Path, output: Path) -> None:
+    """Write the model at `source` to `output`. Raises UserError for one without quantizers, or with some that QONNX
+    has not."""
+    quiet_libraries()
+    file = source / bundle.QUANTIZED if source.is_dir() else source
+    if output.exists() and output.samefile(file):
+        raise UserError(f"{output}: that is the model itself; name another file")
+    graph, _ = canonicalize(fix_batch(load_model(file)))
+    model = export_qonnx(graph)
+    output.write_bytes(model.SerializeToString(deterministic=True))
+    count = sum(node.domain == DOMAIN for node in model.graph.node)
+    Console().print(f"{output}: {count} quantizers, {output.stat().st_size} bytes", highlight=False, markup=False)
