@@ -26,4 +26,6 @@ def write_qonnx(source: Path, output: Path) -> None:
     model = export_qonnx(graph)
     output.write_bytes(model.SerializeToString(deterministic=True))
     count = sum(node.domain == DOMAIN for node in model.graph.node)
-    Console().print(f"{output}: {count} quantizers, {output.stat().st_size} bytes", highlight=False, markup=False)
+    Console().print(
+        f"{output}: {count} quantizers, {output.stat().st_size} bytes", highlight=False, markup=False, soft_wrap=True
+    )
