@@ -6,12 +6,15 @@ exact: the integers are the same for every input.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.passes.operators.base import DOMAIN, INT8
 from bevel.passes.operators.table import entries, look_up
+from bevel.passes.operators.wide_clip import WIDE_CLIP
 from bevel.passes.quantizers import ROUND
 
 
@@ -35,8 +38,8 @@ def only_producer(node: gs.Node, ports: set[str]) -> gs.Node | None:
 
 
 def is_rounding(node: gs.Node) -> bool:
-    """Whether it makes int8 codes of int8 codes, each by itself."""
-    return is_table(node) or (is_clamp(node) and node.outputs[0].dtype == np.int8)
+    """Whether it makes codes of codes of the same type, each by itself: of int8, or a clamp of int16."""
+    return is_table(node) or (is_clamp(node) and (node.op == WIDE_CLIP or node.outputs[0].dtype == np.int8))
 
 
 def is_table(node: gs.Node) -> bool:
@@ -44,6 +47,8 @@ def is_table(node: gs.Node) -> bool:
 
 
 def is_clamp(node: gs.Node) -> bool:
+    if node.op == WIDE_CLIP:
+        return True
     constants = [isinstance(tensor, gs.Constant) for tensor in node.inputs[1:]]
     return bool(node.op == "Clip" and node.domain != DOMAIN and constants == [True, True])
 
@@ -65,8 +70,8 @@ def fuse(graph: gs.Graph, before: gs.Node, node: gs.Node) -> None:
 def compose(graph: gs.Graph, before: gs.Node, node: gs.Node) -> None:
     """One clamp or table in place of two."""
     output = node.outputs[0]
-    composed = as_table(node)[as_table(before).astype(np.intp) - INT8[0]]
     x, clamp = before.inputs[0], is_clamp(before) and is_clamp(node)
+    composed = as_table(node)[as_table(before).astype(np.intp) - INT8[0]]
     name = node.name if before.name.endswith(ROUND) else before.name  # an operator's, if one of them is one
     for one in (before, node):
         one.inputs.clear()
@@ -79,7 +84,9 @@ def compose(graph: gs.Graph, before: gs.Node, node: gs.Node) -> None:
         graph.nodes += look_up(name, x, composed, output)
 
 
-def bounds(node: gs.Node) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+def bounds(node: gs.Node) -> tuple[NDArray[Any], NDArray[Any]]:
+    if node.op == WIDE_CLIP:
+        return np.asarray(node.attrs["low"]), np.asarray(node.attrs["high"])
     low, high = (np.asarray(tensor.values) for tensor in node.inputs[1:])
     return low, high
 

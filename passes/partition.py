@@ -26,6 +26,8 @@ from bevel.passes.operators.base import DOMAIN
 from bevel.passes.quantizers import is_dequantize, is_quantize, parameters
 from bevel.passes.unpack_weights import unpack_weights
 
+INTEGERS = (np.int8, np.uint8, np.int16, np.int32)
+
 
 def partition(model: onnx.ModelProto, name: str, islands: bool) -> tuple[Program, list[Note]]:
     """The program `name` (a C identifier) that computes `model`, the integer model, bit for bit.
@@ -98,10 +100,10 @@ def lower_nodes(graph: gs.Graph, lowering: Lowering, islands: bool) -> list[Note
 
 def lower_integer(node: gs.Node, lowering: Lowering) -> None:
     operator = lowering_operator(node)
-    if is_quantize(node) or is_dequantize(node):
-        lower_quantizer(node, lowering)
-    elif operator is not None:
+    if operator is not None:
         operator.lower(node, lowering)
+    elif is_quantize(node) or is_dequantize(node):
+        lower_quantizer(node, lowering)
 
 
 def lower_island(graph: gs.Graph, nodes: list[gs.Node], lowering: Lowering) -> None:
@@ -148,7 +150,7 @@ def runs_in_integers(node: gs.Node) -> bool:
     if is_quantize(node) or is_dequantize(node) or node.domain == DOMAIN:
         return True
     tensors = [tensor for tensor in node.inputs if isinstance(tensor, gs.Variable) and not tensor.is_empty()]
-    return lowering_operator(node) is not None and all(one.dtype in (np.int8, np.uint8) for one in tensors)
+    return lowering_operator(node) is not None and all(one.dtype in INTEGERS for one in tensors)
 
 
 def lower_quantizer(node: gs.Node, lowering: Lowering) -> None:

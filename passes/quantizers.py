@@ -24,7 +24,8 @@ def producer(tensor: gs.Tensor) -> gs.Node | None:
 
 
 def is_quantize(node: gs.Node | None) -> bool:
-    return node is not None and node.op == "QuantizeLinear"
+    """Whether it makes codes of floats: QuantizeLinear, or the function that makes steps of a minifloat."""
+    return node is not None and node.op in ("QuantizeLinear", "QuantizeFloat")
 
 
 def is_dequantize(node: gs.Node | None) -> bool:

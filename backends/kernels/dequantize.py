@@ -16,7 +16,10 @@ from bevel.backends.kernels.quantize import MANTISSA_SPLIT, assembled, check_sca
 
 @dataclass(frozen=True)
 class Dequantize(Kernel):
-    """x: dtype [size], "int8" or "uint8"; y: float32 [size]. scale is a float32 value, zero_point a dtype value."""
+    """x: dtype [size], integers; y: float32 [size]. scale is a float32 value, zero_point a dtype value.
+
+    int32 is for the steps of formats, which stay below 2**24: float32 holds them exactly.
+    """
 
     size: int
     scale: float
@@ -62,3 +65,5 @@ def cases() -> Iterable[Dequantize]:
     yield Dequantize(700, float(np.float32(0.1)), zero_point=127)
     yield Dequantize(701, float(np.float32(0.0235294122)), zero_point=255, dtype="uint8")
     yield Dequantize(1, 1.0, zero_point=0, dtype="uint8")
+    yield Dequantize(700, float(np.float32(7.3e-5)), zero_point=-32768, dtype="int16")
+    yield Dequantize(700, float(np.float32(7.3e-5)), zero_point=0, dtype="int32")

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tvm import tirx
 from tvm.script import tirx as T
 
-from bevel.backends import examples
 from bevel.backends.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.kernels.copy import random_values
 from bevel.backends.loops import inside_image, window_positions
 
 
 @dataclass(frozen=True)
 class MaxPool(Kernel):
-    """x: int8 [N, H, W, C]; y: int8 [N, OH, OW, C]. pads are (top, left, bottom, right); padding never wins."""
+    """x: dtype [N, H, W, C]; y: dtype [N, OH, OW, C]. pads are (top, left, bottom, right); padding never wins."""
 
     batch: int
     height: int
@@ -30,6 +31,7 @@ class MaxPool(Kernel):
     strides: tuple[int, int]
     dilations: tuple[int, int]
     pads: tuple[int, int, int, int]
+    dtype: str = "int8"
 
     @property
     def positions(self) -> tuple[int, int]:
@@ -40,17 +42,22 @@ class MaxPool(Kernel):
             window_positions(self.width, self.kernel[1], self.strides[1], self.dilations[1], left, right),
         )
 
+    @property
+    def lowest(self) -> int:
+        """What the maximum starts from."""
+        return int(np.iinfo(self.dtype).min)
+
     def operands(self) -> tuple[Operand, ...]:
         return (
-            activation("x", (self.batch, self.height, self.width, self.channels)),
-            output("y", (self.batch, *self.positions, self.channels)),
+            activation("x", (self.batch, self.height, self.width, self.channels), self.dtype),
+            output("y", (self.batch, *self.positions, self.channels), self.dtype),
         )
 
     def reference(self, *arrays: Array) -> Array:
         (x,) = arrays
         top, left, bottom, right = self.pads
         rows, columns = self.positions
-        padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=-128)
+        padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=self.lowest)
         taps = [
             padded[:, i * self.dilations[0] :: self.strides[0], j * self.dilations[1] :: self.strides[1]]
             for i, j in np.ndindex(*self.kernel)
@@ -61,17 +68,17 @@ class MaxPool(Kernel):
     def build(self, name: str) -> Any:
         batch, height, width, channels, (rows, columns) = *self.operands()[0].shape, self.positions
         (kh, kw), (down, right), (row_step, column_step) = self.kernel, self.strides, self.dilations
-        pads, (top, left, _, _) = self.pads, self.pads
+        pads, (top, left, _, _), dtype, lowest = self.pads, self.pads, self.dtype, tirx.const(self.lowest, self.dtype)
 
         @T.prim_func(s_tir=True)
         def max_pool(
-            X: T.Buffer((batch, height, width, channels), "int8"),
-            Y: T.Buffer((batch, rows, columns, channels), "int8"),
+            X: T.Buffer((batch, height, width, channels), dtype),
+            Y: T.Buffer((batch, rows, columns, channels), dtype),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             for n, y, x in T.grid(batch, rows, columns):
                 for c in T.serial(channels):
-                    Y[n, y, x, c] = T.int8(-128)
+                    Y[n, y, x, c] = lowest
                 for i, j in T.grid(kh, kw):
                     row = T.meta_var(y * down + i * row_step - top)
                     column = T.meta_var(x * right + j * column_step - left)
@@ -82,8 +89,8 @@ class MaxPool(Kernel):
         return max_pool
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x = examples.activations(rng, self.operands()[0].shape)
-        x[:, :2] = -128  # windows in which nothing is above what padding would hold
+        x = random_values(rng, self.operands()[0].shape, self.dtype)
+        x[:, :2] = self.lowest  # windows in which nothing is above what padding would hold
         return (x,)
 
 
@@ -93,3 +100,5 @@ def cases() -> Iterable[MaxPool]:
     yield MaxPool(1, 7, 8, 16, (3, 3), (2, 2), (1, 1), (1, 1, 1, 1))
     yield MaxPool(1, 9, 7, 5, (3, 2), (1, 3), (2, 3), (2, 0, 1, 1))
     yield MaxPool(1, 1, 11, 4, (1, 3), (1, 2), (1, 1), (0, 1, 0, 1))
+    yield MaxPool(1, 7, 6, 3, (3, 3), (2, 2), (1, 1), (1, 1, 1, 1), "int16")
+    yield MaxPool(1, 5, 4, 2, (2, 2), (1, 1), (1, 1), (0, 0, 1, 1), "int32")

@@ -83,13 +83,13 @@ def specialize(call: Call, target: Target) -> Special | str:
     plain = call.kernel
     if "dsp" not in target.abilities:
         return f"{target.name} has no DSP extension"
-    if not isinstance(plain, MaxPool) or plain.channels < LANES:
-        return f"not a MaxPool of {LANES} channels or more"
+    if not isinstance(plain, MaxPool) or plain.dtype != "int8" or plain.channels < LANES:
+        return f"not an int8 MaxPool of {LANES} channels or more"
     return Special(MaxPoolDsp(plain, min(WORDS, plain.channels // LANES)), call.constants)
 
 
 def cases() -> Iterable[MaxPoolDsp]:
     """Those of the plain kernel with enough channels, and blocks that overlap."""
     for plain in (*max_pool.cases(), MaxPool(1, 4, 6, 22, (2, 2), (2, 2), (1, 1), (0, 0, 0, 0))):
-        if plain.channels >= LANES:
+        if plain.channels >= LANES and plain.dtype == "int8":
             yield MaxPoolDsp(plain, min(WORDS, plain.channels // LANES))

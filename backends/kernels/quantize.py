@@ -16,12 +16,12 @@ from tvm.script import tirx as T
 
 from bevel.backends.kernel import Array, Kernel, Operand, activation, output
 
-ROUNDER = 10_000_000  # in [2**23, 2**24) with room for +-383, and even
+ROUNDER = 10_000_000  # in [2**23, 2**24) with room for two int16, and even
 
 
 @dataclass(frozen=True)
 class Quantize(Kernel):
-    """x: float32 [size]; y: dtype [size], "int8" or "uint8". scale is a float32 value, zero_point a dtype value.
+    """x: float32 [size]; y: dtype [size], int8, uint8 or int16. scale is a float32 value, zero_point a dtype value.
 
     Equals onnxruntime's QuantizeLinear on x86-64 and aarch64 for every float32, infinities and NaN included.
     """
@@ -135,3 +135,5 @@ def cases() -> Iterable[Quantize]:
     yield Quantize(2401, 0.5, zero_point=255, dtype="uint8")
     yield Quantize(1, 1.0, zero_point=3)
     yield Quantize(3, 1.0, zero_point=-7)
+    yield Quantize(5000, float(np.float32(0.1)), zero_point=-32768, dtype="int16")
+    yield Quantize(5000, float(np.float32(7.3e-5)), zero_point=0, dtype="int16")

@@ -17,16 +17,25 @@ from bevel.passes.operators.max_pool import MaxPool
 from bevel.passes.operators.mul import Mul
 from bevel.passes.operators.pad import Pad
 from bevel.passes.operators.quantize_fixed import QuantizeFixed
+from bevel.passes.operators.quantize_float import QuantizeFloat
 from bevel.passes.operators.reduce_mean import ReduceMean
 from bevel.passes.operators.reshape import Reshape
 from bevel.passes.operators.resize import Resize
+from bevel.passes.operators.round_float import RoundFloat
 from bevel.passes.operators.round_mx import RoundMx
 from bevel.passes.operators.slice import Slice
 from bevel.passes.operators.softmax import Softmax
 from bevel.passes.operators.table import Table
 from bevel.passes.operators.transpose import Transpose
+from bevel.passes.operators.wide_add import WideAdd
+from bevel.passes.operators.wide_average_pool import WideAveragePool
+from bevel.passes.operators.wide_clip import WideClip
 from bevel.passes.operators.wide_conv import WideConv
 from bevel.passes.operators.wide_gemm import WideGemm
+from bevel.passes.operators.wide_max_pool import WideMaxPool
+from bevel.passes.operators.wide_mean import WideMean
+from bevel.passes.operators.wide_pad import WidePad
+from bevel.passes.operators.wide_rescale import WideRescale
 
 OPERATORS: tuple[Operator, ...] = (
     # Products with constant weights; Gemm comes before Add because it takes MatMul + Add.
@@ -53,8 +62,17 @@ OPERATORS: tuple[Operator, ...] = (
     QuantizeFixed(),
     RoundMx(),
     Table(),
+    WideClip(),
     WideConv(),
     WideGemm(),
+    QuantizeFloat(),
+    RoundFloat(),
+    WideAdd(),
+    WideAveragePool(),
+    WideMaxPool(),
+    WideMean(),
+    WidePad(),
+    WideRescale(),
 )
 
 

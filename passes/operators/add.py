@@ -19,6 +19,7 @@ from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Match, Operator, Reason, Site
 from bevel.passes.operators.elementwise import emit_elementwise, operand
 from bevel.passes.operators.functions import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants, function
+from bevel.passes.operators.wide_add import WideAdd
 
 SUM_LIMIT = 2**30
 LARGEST_SHIFT = 30
@@ -41,11 +42,14 @@ class Add(Operator):
     float_ops: ClassVar = frozenset({"Add", "Sub"})
     integer_op: ClassVar = "Add"
     clamps: ClassVar = True
+    wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         return Match(node, tuple(node.inputs[:2])) if node.op in self.float_ops else None
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        if site.wide:
+            return WideAdd().integerize(site)
         a, b = (operand(site, index) for index in (0, 1))
         if isinstance(a, Reason):
             return a

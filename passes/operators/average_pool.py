@@ -18,9 +18,11 @@ import onnx_graphsurgeon as gs
 from bevel.backends.kernels.average_pool import AveragePool as AveragePoolKernel
 from bevel.calib.arithmetic import Output, fixed_points
 from bevel.passes.lowering import Lowering, channels_last
-from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
+from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.wide_average_pool import WideAveragePool
+from bevel.passes.operators.window_taps import taps
 
 # Channels go into the batch, so that one window of ones serves all of them.
 BODY = f"""
@@ -38,6 +40,7 @@ class AveragePool(Operator):
     float_ops: ClassVar = frozenset({"AveragePool"})
     integer_op: ClassVar = "AveragePool"
     clamps: ClassVar = True
+    wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op != "AveragePool":
@@ -51,6 +54,8 @@ class AveragePool(Operator):
         return Match(node, tuple(node.inputs))
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        if site.wide:
+            return WideAveragePool().integerize(site)
         x = site.inputs[0]
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
@@ -101,15 +106,3 @@ class AveragePool(Operator):
         places = image_shape(tuple(y.shape))[2:]
         ratios = [lowering.constant(tensor).reshape(places) for tensor in node.inputs[4:6]]
         lowering.emit(node, kernel, [lowering.read(x, layout)], ratios, y, layout)
-
-
-def taps(
-    image: tuple[int, ...], places: tuple[int, ...], window: list[int], strides: list[int], pads: list[int]
-) -> Array:
-    """How many taps of the window lie inside the image at each place, shaped like `places`."""
-    counts = np.ones((), np.int64)
-    for axis, size in enumerate(image):
-        first = np.arange(places[axis]) * strides[axis] - pads[axis]
-        inside = np.minimum(first + window[axis], size) - np.maximum(first, 0)
-        counts = counts[..., None] * inside
-    return counts

@@ -108,6 +108,12 @@ class Site:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.output.shape)
 
+    @property
+    def wide(self) -> bool:
+        """Whether it reads or makes integers beyond int8."""
+        read = [one.dtype for one in self.inputs if isinstance(one, Activation)]
+        return {*read, self.result.dtype} != {"int8"}
+
     def constant(self, role: str, values: Array) -> gs.Constant:
         return gs.Constant(f"{self.name}/{role}", np.asarray(values, order="C"))  # 0-d stays 0-d
 

@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from bevel.backends.kernels.clip import Clip as ClipKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
+from bevel.passes.operators.wide_clip import wide_clip
 
 
 class Clip(Operator):
@@ -26,6 +27,8 @@ class Clip(Operator):
         x = site.inputs[0]
         if not isinstance(x, Activation) or not site.keeps_quantization():
             return Reason("its input and output are quantized differently")
+        if site.wide:
+            return [wide_clip(site.name, x.tensor, site.output, site.result.low, site.result.high)]
         bounds = [site.constant(role, np.array(getattr(site.result, role), np.int8)) for role in ("low", "high")]
         return [gs.Node("Clip", site.name, {}, [x.tensor, *bounds], [site.output])]
 

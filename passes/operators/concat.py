@@ -12,12 +12,14 @@ from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.table import rescale
+from bevel.passes.operators.wide_values import dtype_of
 
 
 class Concat(Operator):
     float_ops: ClassVar = frozenset({"Concat"})
     integer_op: ClassVar = "Concat"
     ties: ClassVar = True
+    wide: ClassVar = True
 
     def tied(self, match: Match) -> tuple[gs.Tensor, ...]:
         return match.inputs
@@ -26,11 +28,14 @@ class Concat(Operator):
         nodes, parts = [], []
         for index, part in enumerate(site.inputs):
             match part:
-                case Activation(tensor, scale, zero_point) if (scale, zero_point) == (
+                case Activation() if (part.scale, part.zero_point, part.dtype) == (
                     site.scale,
                     site.result.zero_point,
+                    site.result.dtype,
                 ):
-                    parts.append(tensor)
+                    parts.append(part.tensor)
+                case Activation() if site.wide:
+                    return Reason("its inputs are wider than 8 bits and differ in scale")
                 case Activation():  # quantized elsewhere, on another scale
                     moved = gs.Variable(f"{site.name}/part{index}", np.int8, list(part.tensor.shape))
                     nodes += rescale(f"{site.name}/rescale{index}", part, moved, site.scale, site.result)
@@ -50,7 +55,7 @@ class Concat(Operator):
         axis = order.index(int(node.attrs["axis"]) % len(order))
         sources = [lowering.read(tensor, order) for tensor in node.inputs]
         shapes = tuple(tuple(tensor.shape[axis] for axis in order) for tensor in node.inputs)
-        lowering.emit(node, ConcatKernel(axis=axis, shapes=shapes), sources, (), y, order)
+        lowering.emit(node, ConcatKernel(axis=axis, shapes=shapes, dtype=dtype_of(y)), sources, (), y, order)
 
 
 def stored(values: Array, scale: float, result: Output) -> Array:

@@ -7,16 +7,17 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.max_pool import MaxPool as MaxPoolKernel
-from bevel.passes.lowering import Lowering, channels_last
+from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
-from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.max_pool_kernel import lower_max_pool
+from bevel.passes.operators.wide_max_pool import WideMaxPool
 
 
 class MaxPool(Operator):
     float_ops: ClassVar = frozenset({"MaxPool", "GlobalMaxPool"})
     integer_op: ClassVar = "MaxPool"
     ties: ClassVar = True
+    wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op not in self.float_ops:
@@ -33,22 +34,10 @@ class MaxPool(Operator):
         x = site.inputs[0]
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
+        if site.wide:
+            return WideMaxPool().integerize(site)
         whole_image = {"kernel_shape": list(x.tensor.shape[2:])} if site.node.op == "GlobalMaxPool" else site.node.attrs
         return [gs.Node("MaxPool", site.name, dict(whole_image), [x.tensor], [site.output])]
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        x, y = node.inputs[0], node.outputs[0]
-        batch, channels, height, width = image_shape(tuple(x.shape))
-        shape = geometry(node, len(x.shape) - 2)
-        kernel = MaxPoolKernel(
-            batch=batch,
-            height=height,
-            width=width,
-            channels=channels,
-            kernel=two_dimensional(node.attrs["kernel_shape"], 1),
-            strides=two_dimensional(shape["strides"], 1),
-            dilations=two_dimensional(shape["dilations"], 1),
-            pads=edges(shape["pads"]),
-        )
-        layout = channels_last(len(y.shape))
-        lowering.emit(node, kernel, [lowering.read(x, layout)], (), y, layout)
+        lower_max_pool(node, lowering)

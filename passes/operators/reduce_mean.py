@@ -14,9 +14,11 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.kernels.reduce_mean import ReduceMean as ReduceMeanKernel
 from bevel.calib.arithmetic import Output, fixed_point
-from bevel.passes.lowering import Lowering, Order, Value
+from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.reduced import gathered, reduced_axes, without
+from bevel.passes.operators.wide_mean import WideMean
 
 BODY = f"""
 {constants("zero_sum", "multiplier", "shift")}
@@ -31,6 +33,7 @@ class ReduceMean(Operator):
     float_ops: ClassVar = frozenset({"ReduceMean", "GlobalAveragePool"})
     integer_op: ClassVar = "ReduceMean"
     clamps: ClassVar = True
+    wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op not in self.float_ops:
@@ -40,6 +43,8 @@ class ReduceMean(Operator):
         return Match(node, tuple(node.inputs[:1]))
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        if site.wide:
+            return WideMean().integerize(site)
         x = site.inputs[0]
         axes = reduced_axes(site.node)
         if not isinstance(x, Activation) or axes is None:
@@ -83,34 +88,3 @@ class ReduceMean(Operator):
         )
         kept = order if node.attrs["keepdims"] else without(order, axes)
         lowering.emit(node, kernel, [source.buffer], (), y, kept)
-
-
-def reduced_axes(node: gs.Node) -> tuple[int, ...] | None:
-    """The axes a mean runs over, non-negative and sorted; None where they are computed."""
-    rank = len(node.inputs[0].shape)
-    if node.op == "GlobalAveragePool":
-        return tuple(range(2, rank))
-    given = node.attrs.get("axes")
-    if len(node.inputs) > 1 and not node.inputs[1].is_empty():
-        if not isinstance(node.inputs[1], gs.Constant):
-            return None
-        given = node.inputs[1].values
-    if given is None or len(given) == 0:
-        return None if node.attrs.get("noop_with_empty_axes", 0) else tuple(range(rank))
-    return tuple(sorted(int(axis) % rank for axis in given))
-
-
-def gathered(value: Value, axes: set[int]) -> Order:
-    """The value's order if the reduced axes lie side by side in it, else one with them last."""
-    order = value.order
-    places = [place for place, axis in enumerate(order) if axis in axes]
-    between = [order[place] for place in range(places[0], places[-1] + 1)]
-    if all(axis in axes or value.shape[axis] == 1 for axis in between):
-        return order
-    return (*(axis for axis in order if axis not in axes), *(axis for axis in order if axis in axes))
-
-
-def without(order: Order, axes: set[int]) -> Order:
-    """`order` after the reduced axes are gone and the rest renumbered."""
-    kept = sorted(axis for axis in order if axis not in axes)
-    return tuple(kept.index(axis) for axis in order if axis not in axes)

@@ -19,6 +19,7 @@ class Reshape(Operator):
     integer_op: ClassVar = "Reshape"
     also_lowers: ClassVar = frozenset({"Flatten", "Squeeze", "Unsqueeze"})
     ties: ClassVar = True
+    wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         return Match(node, tuple(node.inputs[:1])) if node.op in self.float_ops else None

@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 from bevel.backends.kernels.slice import Slice as SliceKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
+from bevel.passes.operators.wide_values import dtype_of
 
 
 class Window(NamedTuple):
@@ -24,6 +25,7 @@ class Slice(Operator):
     float_ops: ClassVar = frozenset({"Slice", "Split"})
     integer_op: ClassVar = "Slice"
     ties: ClassVar = True
+    wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op not in self.float_ops:
@@ -57,6 +59,7 @@ class Slice(Operator):
             starts=tuple(window.start for window in placed),
             sizes=tuple(window.size for window in placed),
             steps=tuple(window.step for window in placed),
+            dtype=dtype_of(node.inputs[0]),
         )
         lowering.emit(node, kernel, [value.buffer], (), node.outputs[0], value.order)
 

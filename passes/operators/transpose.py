@@ -14,6 +14,7 @@ class Transpose(Operator):
     float_ops: ClassVar = frozenset({"Transpose"})
     integer_op: ClassVar = "Transpose"
     ties: ClassVar = True
+    wide: ClassVar = True
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         x = site.inputs[0]

@@ -8,8 +8,10 @@ from functools import reduce
 
 import numpy as np
 
+from bevel.calib.float_range import float_quant
 from bevel.calib.format import INT8, Format, IntFormat
 from bevel.calib.histogram import Histogram
+from bevel.calib.levels import integer_levels
 from bevel.calib.ranges import RangeMethod, activation_quant
 from bevel.calib.scheme import INT8_ACTIVATIONS, Scheme, TensorQuant
 from bevel.calib.stairs import Stairs, stairs
@@ -33,14 +35,15 @@ class Scales:
 def choose_scales(
     plan: QuantizationPlan, statistics: Mapping[str, Statistics], method: RangeMethod, chosen: Chosen = ALL_INT8
 ) -> Scales:
-    """The model's results are int8, whatever is chosen.
+    """The model's results are int8, whatever is chosen, and so is what operators for int8 alone read and make.
 
     Raises KeyError for a point that was not observed.
     """
     scales = Scales()
     for group in plan.ties:
         format = chosen.of_group(group, plan)
-        wanted = INT8 if plan.results.issuperset(group) else format
+        result, narrow = plan.results.issuperset(group), is_wide(format) and not plan.narrow.isdisjoint(group)
+        wanted = INT8 if result or narrow else format
         quant = fixed_quant(group, plan, statistics) if wanted == INT8 else None
         if quant is not None:
             scales.notes += [Note(name, "scale fixed by its operator") for name in group if name in plan.fixed]
@@ -48,7 +51,8 @@ def choose_scales(
         else:
             choose(scales, group, together([statistics[name] for name in group]), wanted, method)
         if wanted != format:
-            scales.notes += [Note(name, f"a result of the model: int8, not {format.name}") for name in group]
+            why = "a result of the model" if result else "read or made by an operator that has a kernel for 8 bits only"
+            scales.notes += [Note(name, f"{why}: int8, not {format.name}") for name in group]
         scales.notes += tie_notes(group, statistics)
     return scales
 
@@ -57,9 +61,20 @@ def choose(scales: Scales, group: list[str], statistics: Statistics, format: For
     if isinstance(format, IntFormat):
         scales.quants |= dict.fromkeys(group, activation_quant(statistics, Scheme(format), method))
         return
-    found = stairs(statistics, Scheme(format, symmetric=True))
+    scheme = Scheme(format, symmetric=True)
+    if is_wide(format):
+        scales.quants |= dict.fromkeys(group, float_quant(statistics, scheme))
+        return
+    found = stairs(statistics, scheme)
     scales.quants |= dict.fromkeys(group, found.last)
     scales.stairs |= dict.fromkeys(group, found)
+
+
+def is_wide(format: Format) -> bool:
+    """Whether activations of the format are wider than int8."""
+    if isinstance(format, IntFormat):
+        return format.bits > INT8.bits
+    return integer_levels(format) is None
 
 
 def fixed_quant(group: list[str], plan: QuantizationPlan, statistics: Mapping[str, Statistics]) -> TensorQuant | None:

@@ -8,6 +8,7 @@ from bevel.calib.block_weights import factor_table
 from bevel.calib.errors import UserError
 from bevel.calib.format import INT8, UINT8, Format, IntFormat, parse
 from bevel.calib.levels import integer_levels, levels_of
+from bevel.calib.round_float import float_steps
 from bevel.calib.tensor_format import BlockFormat, TensorFormat, parse_tensor_format
 from bevel.passes.quantize.choose_scales import Scales
 from bevel.passes.quantize.chosen import Chosen
@@ -18,6 +19,7 @@ WEIGHTS = (
     "apot5k2, apot7k2, mxfp4, mxfp6, mxfp6e3m2, mxfp8, mxint8, nvfp4, and FORMAT:blockN such as int4:block32"
 )
 WORKING = "int2 to int8, uint1 to uint7, binary, ternary, e2m1, e2m3, log2 to log4 and apot5k2"
+WORKING_ACTIVATIONS = f"{WORKING}, int9 to int16, and minifloats of four exponent bits or fewer"
 MAX_BITS = 8
 
 
@@ -44,7 +46,9 @@ def weight_format(name: str) -> TensorFormat:
 def activation_format(name: str) -> Format:
     """The format of activations called `name`; uint8 is int8, moved by 128. Raises UserError as `weight_format`."""
     format = parsed(name)
-    return INT8 if format == UINT8 else with_levels(name, format)
+    if (isinstance(format, IntFormat) and format.signed) or float_steps(format) is not None:
+        return format
+    return INT8 if format == UINT8 else with_levels(name, format, WORKING_ACTIVATIONS)
 
 
 def parsed(name: str) -> Format:
@@ -54,9 +58,9 @@ def parsed(name: str) -> Format:
         raise UserError(f"{error}; kernels exist for {WORKING}") from error
 
 
-def with_levels(name: str, format: Format) -> Format:
+def with_levels(name: str, format: Format, working: str = WORKING) -> Format:
     if integer_levels(format) is None:
-        raise UserError(f"format {name}: its values are not integer steps within int8; kernels exist for {WORKING}")
+        raise UserError(f"format {name}: its values are no integer steps that kernels hold; they exist for {working}")
     return format
 
 

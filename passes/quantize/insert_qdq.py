@@ -2,10 +2,8 @@
 
 A bias has the scale of its sums, sx * sw, and must fit int32 with room for the sums: where a channel's weights are so
 small that it would not (depthwise channels with tiny scales, channels of zeros), the channel's weight scale is raised.
-Weights of formats wider than int8 keep their scale, and the bias has a power of two of that of its sums.
-
-Activations are int8 tensors whatever their format: a Clip behind the QuantizeLinear keeps the codes of narrower
-integers, a look-up (`Table`, a function of standard operators) those of formats with unequal steps.
+Weights of formats wider than int8, and those of wider activations, keep their scale, and the bias has a power of two of
+that of its sums.
 """
 
 from __future__ import annotations
@@ -16,14 +14,12 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.format import INT8
 from bevel.calib.scheme import TensorQuant
-from bevel.calib.stairs import Stairs
 from bevel.calib.statistics import Statistics
 from bevel.calib.tensor_format import TensorFormat, is_narrow
 from bevel.passes.base import Note
 from bevel.passes.operators.base import Match, Operator
-from bevel.passes.operators.table import look_up
+from bevel.passes.quantize.activations import quantize_output, quantize_tensor
 from bevel.passes.quantize.choose_scales import ALL_INT8, Scales
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.correct_bias import mean_error, mean_shift
@@ -38,10 +34,8 @@ from bevel.passes.quantize.store_weights import (
     quantized_weights,
     roomy,
 )
-from bevel.passes.quantizers import ROUND
 
 Floats = NDArray[np.float64]
-Rounding = TensorQuant | Stairs | None  # how int8 codes become a point's codes; None: they are those already
 
 
 def insert_qdq(
@@ -66,58 +60,6 @@ def insert_qdq(
         else:
             quantize_tensor(graph, tensor, quant, rounding)
     return notes
-
-
-def quantize_tensor(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant, rounding: Rounding) -> None:
-    """Every reader of `tensor` reads it quantized and dequantized."""
-    readers = list(tensor.outputs)
-    through = gs.Variable(f"{tensor.name}/dequantized", np.float32, tensor.shape)
-    for reader in readers:
-        reader.inputs = [through if one is tensor else one for one in reader.inputs]
-    pair(graph, tensor.name, tensor, through, quant, rounding)
-
-
-def quantize_output(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant, rounding: Rounding) -> None:
-    """A graph output keeps its name on the dequantized side."""
-    producer = tensor.inputs[0]
-    raw = gs.Variable(f"{tensor.name}/float", np.float32, tensor.shape)
-    producer.outputs = [raw if one is tensor else one for one in producer.outputs]
-    pair(graph, tensor.name, raw, tensor, quant, rounding)
-
-
-def pair(
-    graph: gs.Graph, name: str, source: gs.Variable, target: gs.Variable, quant: TensorQuant, rounding: Rounding
-) -> None:
-    """`source` to codes of `quant` to `target`."""
-    first = rounding.first if isinstance(rounding, Stairs) else quant
-    codes = gs.Variable(f"{name}/quantized", np.int8, source.shape)
-    parameters = quantizer_constants(name, quant)
-    given = quantizer_constants(f"{name}/int8", first) if isinstance(rounding, Stairs) else parameters
-    graph.nodes.append(gs.Node("QuantizeLinear", f"{name}/quantize", {}, [source, *given], [codes]))
-    if rounding is not None:
-        codes = rounded(graph, name, codes, rounding)
-    graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", {}, [codes, *parameters], [target]))
-
-
-def quantizer_constants(name: str, quant: TensorQuant) -> list[gs.Constant]:
-    return [
-        gs.Constant(f"{name}/scale", np.asarray(quant.scale)),
-        gs.Constant(f"{name}/zero_point", np.asarray(quant.zero_point).astype(np.int8)),
-    ]
-
-
-def rounded(graph: gs.Graph, name: str, codes: gs.Variable, rounding: TensorQuant | Stairs) -> gs.Variable:
-    """The format's codes of int8 `codes`, which are the same where the format is int8."""
-    result = gs.Variable(f"{name}/rounded", np.int8, codes.shape)
-    if isinstance(rounding, Stairs):
-        graph.nodes += look_up(f"{name}{ROUND}", codes, rounding.table, result)
-        return result
-    if rounding.scheme.format == INT8:
-        return codes
-    bounds = {"low": rounding.scheme.low, "high": rounding.scheme.high}
-    constants = [gs.Constant(f"{name}/{role}", np.array(bound, np.int8)) for role, bound in bounds.items()]
-    graph.nodes.append(gs.Node("Clip", f"{name}{ROUND}", {}, [codes, *constants], [result]))
-    return result
 
 
 def store_constants(
@@ -146,7 +88,7 @@ def store_constants(
         x = match.inputs[0]
         quant = quantized_weights(tensor.values, weights, axis)
         if bias is not None and isinstance(bias, gs.Constant):
-            narrow = is_narrow(weights)
+            narrow = is_narrow(weights) and scales.quants[x.name].scheme.dtype == np.int8
             scale, raised = roomy(quant.scale, values, bias.values, float(scales.quants[x.name].scale), axis, narrow)
             quant = quant.with_scale(scale)
             notes += [Note(match.node.name, text) for text in raised]

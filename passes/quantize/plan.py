@@ -26,6 +26,7 @@ class QuantizationPlan:
     fixed: dict[str, tuple[float, int]] = field(default_factory=dict)  # by point
     fused: dict[str, str] = field(default_factory=dict)  # Relu or Clip, and the operator that clamps for it
     moved: set[str] = field(default_factory=set)  # points whose values are other points' values of their tie
+    narrow: set[str] = field(default_factory=set)  # points of operators that have no kernel beyond int8
     results: set[str] = field(default_factory=set)  # points that leave the model and that nothing computes with
     notes: list[Note] = field(default_factory=list)
 
@@ -56,9 +57,22 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     plan.ties = tie_groups(plan, fused)
     plan.fixed = dict(fixed_outputs(plan))
     plan.moved = {tensor.name for one in plan.taken.values() if one[0].moves(one[1]) for tensor in one[1].node.outputs}
+    plan.narrow = set(narrow_points(plan, roots, ends))
     plan.results = {name for group in plan.ties if only_leaves(group, plan, outputs) for name in group}
     plan.notes += [Note(name, f"fused into {producer}") for name, producer in fused.items()]
     return plan
+
+
+def narrow_points(plan: QuantizationPlan, roots: dict[str, gs.Tensor], ends: set[str]) -> Iterator[str]:
+    """What operators for int8 alone read and make, tables among them; a lone Relu or Clip needs no table."""
+    for operator, match in plan.taken.values():
+        if not operator.wide:
+            yield from (tensor.name for tensor in match.inputs if is_activation(tensor))
+            yield from (result_of(tensor, plan.fused).name for tensor in match.node.outputs)
+    for end in ends:
+        (node,) = plan.points[end].inputs
+        if node.op not in ("Relu", "Clip") or node.inputs[0] is not roots[end]:
+            yield from (end, roots[end].name)
 
 
 def is_activation(tensor: gs.Tensor) -> bool:

@@ -366,6 +366,23 @@ def test_operator_in_other_formats_is_the_same_everywhere(
         made.run(sample)
 
 
+# Activations wider than int8, next to weights of either kind; every case runs in one of them.
+WIDE = (("int8", "int16"), ("int4", "e3m2"), ("int8", "e4m3"), ("int8", "int12"), ("e2m1", "e3m4"))
+WIDE_CASES = [(case, *WIDE[index % len(WIDE)]) for index, case in enumerate(CASES.values())]
+
+
+@pytest.mark.parametrize(("case", "weights", "activations"), WIDE_CASES, ids=CASES)
+def test_operator_on_wide_activations_is_the_same_everywhere(
+    case: Case, weights: str, activations: str, text: Any, stages: Any, around: Any
+) -> None:
+    options = QuantizeOptions(weights=weight_format(weights), activations=activation_format(activations))
+    model = text(case.body, case.inputs, case.outputs, case.weights, case.values)
+    made = stages(model, around(model, 0.5), options)
+    assert not [note for note in made.notes if note.text.startswith("stays float")]
+    for sample in made.extremes():
+        made.run(sample)
+
+
 @pytest.mark.parametrize(("weights", "activations"), FORMATS)
 def test_product_in_other_formats_is_near_the_quantized_model(
     weights: str, activations: str, text: Any, stages: Any, around: Any

@@ -1,0 +1,38 @@
+"""Which axes a mean runs over, and how they lie in memory."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from bevel.passes.lowering import Order, Value
+
+
+def reduced_axes(node: gs.Node) -> tuple[int, ...] | None:
+    """The axes a mean runs over, non-negative and sorted; None where they are computed."""
+    rank = len(node.inputs[0].shape)
+    if node.op == "GlobalAveragePool":
+        return tuple(range(2, rank))
+    given = node.attrs.get("axes")
+    if len(node.inputs) > 1 and not node.inputs[1].is_empty():
+        if not isinstance(node.inputs[1], gs.Constant):
+            return None
+        given = node.inputs[1].values
+    if given is None or len(given) == 0:
+        return None if node.attrs.get("noop_with_empty_axes", 0) else tuple(range(rank))
+    return tuple(sorted(int(axis) % rank for axis in given))
+
+
+def gathered(value: Value, axes: set[int]) -> Order:
+    """The value's order if the reduced axes lie side by side in it, else one with them last."""
+    order = value.order
+    places = [place for place, axis in enumerate(order) if axis in axes]
+    between = [order[place] for place in range(places[0], places[-1] + 1)]
+    if all(axis in axes or value.shape[axis] == 1 for axis in between):
+        return order
+    return (*(axis for axis in order if axis not in axes), *(axis for axis in order if axis in axes))
+
+
+def without(order: Order, axes: set[int]) -> Order:
+    """`order` after the reduced axes are gone and the rest renumbered."""
+    kept = sorted(axis for axis in order if axis not in axes)
+    return tuple(kept.index(axis) for axis in order if axis not in axes)

@@ -1,0 +1,112 @@
+"""Quantizers of activations: to codes and back to floats.
+
+Codes of up to 8 bits are int8 tensors: a Clip behind the QuantizeLinear keeps the codes of narrower integers, a look-up
+(`Table`, a function of standard operators) those of formats with unequal steps. Integers of 9 to 16 bits are int16
+tensors. E4M3 has an ONNX type; other minifloats are the function QuantizeFloat, whose steps a DequantizeLinear takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.calib.float_format import E4M3
+from bevel.calib.format import INT8, INT16, Format
+from bevel.calib.levels import wide_levels
+from bevel.calib.round_float import float_steps
+from bevel.calib.scheme import TensorQuant
+from bevel.calib.stairs import Stairs
+from bevel.passes.coding import signed_type
+from bevel.passes.operators.quantize_float import quantize_float
+from bevel.passes.operators.table import look_up
+from bevel.passes.operators.wide_clip import wide_clip
+from bevel.passes.quantizers import ROUND
+
+Rounding = TensorQuant | Stairs | None  # how the first codes become a point's; None: they are those already
+
+STANDARD: Mapping[Format, np.dtype[Any]] = {E4M3: np.dtype(ml_dtypes.float8_e4m3fn)}
+
+
+def quantize_tensor(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant, rounding: Rounding) -> None:
+    """Every reader of `tensor` reads it quantized and dequantized."""
+    readers = list(tensor.outputs)
+    through = gs.Variable(f"{tensor.name}/dequantized", np.float32, tensor.shape)
+    for reader in readers:
+        reader.inputs = [through if one is tensor else one for one in reader.inputs]
+    pair(graph, tensor.name, tensor, through, quant, rounding)
+
+
+def quantize_output(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant, rounding: Rounding) -> None:
+    """A graph output keeps its name on the dequantized side."""
+    producer = tensor.inputs[0]
+    raw = gs.Variable(f"{tensor.name}/float", np.float32, tensor.shape)
+    producer.outputs = [raw if one is tensor else one for one in producer.outputs]
+    pair(graph, tensor.name, raw, tensor, quant, rounding)
+
+
+def pair(
+    graph: gs.Graph, name: str, source: gs.Variable, target: gs.Variable, quant: TensorQuant, rounding: Rounding
+) -> None:
+    """`source` to codes of `quant` to `target`."""
+    if quant.scheme.levels is not None and quant.scheme.dtype != np.int8:
+        float_pair(graph, name, source, target, quant)
+        return
+    first = rounding.first if isinstance(rounding, Stairs) else quant
+    codes = gs.Variable(f"{name}/quantized", signed_type(first.scheme.dtype), source.shape)
+    parameters = quantizer_constants(name, quant)
+    given = quantizer_constants(f"{name}/int8", first) if isinstance(rounding, Stairs) else parameters
+    graph.nodes.append(gs.Node("QuantizeLinear", f"{name}/quantize", {}, [source, *given], [codes]))
+    if rounding is not None:
+        codes = rounded(graph, name, codes, rounding)
+    graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", {}, [codes, *parameters], [target]))
+
+
+def float_pair(graph: gs.Graph, name: str, source: gs.Variable, target: gs.Variable, quant: TensorQuant) -> None:
+    """To the values of a minifloat: by ONNX's own type where it has one and no more values, else to steps."""
+    levels, steps = wide_levels(quant.scheme.format), float_steps(quant.scheme.format)
+    if levels is None or steps is None:
+        raise TypeError(f"{quant.scheme.format.name} has neither int8 nor wide steps")
+    step = float(quant.scale)
+    if (kind := STANDARD.get(quant.scheme.format)) is not None:
+        codes = gs.Variable(f"{name}/quantized", kind, source.shape)
+        parameters = constants_of(name, np.float32(step / levels.unit), np.zeros((), kind))
+        graph.nodes.append(gs.Node("QuantizeLinear", f"{name}/quantize", {}, [source, *parameters], [codes]))
+    else:
+        codes = gs.Variable(f"{name}/quantized", quant.scheme.dtype, source.shape)
+        parameters = constants_of(name, np.float32(step), np.zeros((), quant.scheme.dtype))
+        graph.nodes.append(quantize_float(f"{name}/quantize", source, step, codes, steps))
+    graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", {}, [codes, *parameters], [target]))
+
+
+def quantizer_constants(name: str, quant: TensorQuant) -> list[gs.Constant]:
+    return constants_of(name, quant.scale, quant.zero_point.astype(signed_type(quant.scheme.dtype)))
+
+
+def constants_of(name: str, scale: Any, zero_point: Any) -> list[gs.Constant]:
+    return [
+        gs.Constant(f"{name}/scale", np.asarray(scale)),
+        gs.Constant(f"{name}/zero_point", np.asarray(zero_point)),
+    ]
+
+
+def rounded(graph: gs.Graph, name: str, codes: gs.Variable, rounding: TensorQuant | Stairs) -> gs.Variable:
+    """The format's codes of int8 or int16 `codes`, which are the same where the format is one of these."""
+    result = gs.Variable(f"{name}/rounded", codes.dtype, codes.shape)
+    if isinstance(rounding, Stairs):
+        graph.nodes += look_up(f"{name}{ROUND}", codes, rounding.table, result)
+        return result
+    if rounding.scheme.format in (INT8, INT16):
+        return codes
+    if codes.dtype != np.int8:
+        graph.nodes.append(
+            wide_clip(f"{name}{ROUND}", codes, result, rounding.scheme.low, rounding.scheme.high),
+        )
+        return result
+    bounds = {"low": rounding.scheme.low, "high": rounding.scheme.high}
+    constants = [gs.Constant(f"{name}/{role}", np.array(bound, np.int8)) for role, bound in bounds.items()]
+    graph.nodes.append(gs.Node("Clip", f"{name}{ROUND}", {}, [codes, *constants], [result]))
+    return result
