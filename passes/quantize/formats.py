@@ -18,8 +18,10 @@ WEIGHTS = (
     "int2 to int16, uint1 to uint7, binary, ternary, minifloats such as e2m1, e2m3, e3m2 and e4m3, log2 to log5, "
     "apot5k2, apot7k2, mxfp4, mxfp6, mxfp6e3m2, mxfp8, mxint8, nvfp4, and FORMAT:blockN such as int4:block32"
 )
-WORKING = "int2 to int8, uint1 to uint7, binary, ternary, e2m1, e2m3, log2 to log4 and apot5k2"
-WORKING_ACTIVATIONS = f"{WORKING}, int9 to int16, and minifloats of four exponent bits or fewer"
+ACTIVATIONS = (
+    "int2 to int16, uint1 to uint8, binary, ternary, minifloats of up to four exponent bits such as e2m1, e2m3, e3m2 and "
+    "e4m3, log2 to log4 and apot5k2"
+)
 MAX_BITS = 8
 
 
@@ -48,20 +50,16 @@ def activation_format(name: str) -> Format:
     format = parsed(name)
     if (isinstance(format, IntFormat) and format.signed) or float_steps(format) is not None:
         return format
-    return INT8 if format == UINT8 else with_levels(name, format, WORKING_ACTIVATIONS)
+    if format != UINT8 and integer_levels(format) is None:
+        raise UserError(f"format {name}: its values are no steps that kernels hold; activations can be {ACTIVATIONS}")
+    return INT8 if format == UINT8 else format
 
 
 def parsed(name: str) -> Format:
     try:
         return parse(name)
     except ValueError as error:
-        raise UserError(f"{error}; kernels exist for {WORKING}") from error
-
-
-def with_levels(name: str, format: Format, working: str = WORKING) -> Format:
-    if integer_levels(format) is None:
-        raise UserError(f"format {name}: its values are no integer steps that kernels hold; they exist for {working}")
-    return format
+        raise UserError(f"{error}; activations can be {ACTIVATIONS}") from error
 
 
 def node_formats(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iterator[tuple[str, str]]:
