@@ -43,6 +43,8 @@ def unpack_weights(graph: gs.Graph) -> None:
         elif constant and (found := unpacked(node)) is not None:
             replace(node.outputs[0], found)
     graph.cleanup()
+    called = {(node.domain, node.op) for node in graph.nodes}
+    graph.functions = [one for one in graph.functions if (one.domain, one.name) in called]
 
 
 def stored_type(tensor: gs.Constant) -> np.dtype[Any]:
