@@ -67,6 +67,14 @@ class Coded:
             self, codes=self.codes.transpose(axes), blocks=blocks, block_codes=self.block_codes.transpose(axes)
         )
 
+    def take(self, places: NDArray[Any], axis: int) -> Coded:
+        """The integers at `places` along an axis on which there are no blocks, as numpy's take."""
+        if isinstance(self.blocks, PerTensor):
+            return replace(self, codes=self.codes.take(places, axis))
+        if self.blocks.axis % self.codes.ndim == axis % self.codes.ndim:
+            raise ValueError(f"integers cannot be taken out of blocks along axis {axis}")
+        return replace(self, codes=self.codes.take(places, axis), block_codes=self.block_codes.take(places, axis))
+
 
 def narrowest(integers: NDArray[Any]) -> np.dtype[Any]:
     """The narrowest of int8, int16 and int32 that holds all of `integers`. Raises ValueError where none does."""

@@ -20,10 +20,15 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.calib.arithmetic import Output, requantize
+from bevel.calib.scheme import PerBlock
 from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.coded_constant import CodedConstant
 from bevel.passes.operators.base import DOMAIN, Array
+from bevel.passes.operators.wide_conv import shapes
+from bevel.passes.operators.wide_sums import stored_output
 
 KEPT_TOGETHER = 4
+CONVOLUTIONS, PRODUCTS = ("Conv", "WideConv"), ("Gemm", "WideGemm")
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,13 @@ class PruneConstantChannels(Pass):
 
 
 def chains(graph: gs.Graph) -> Iterator[Chain]:
-    """Every chain, readers in execution order: what a reader loses is known before its own readers are asked."""
+    """Every chain, readers in execution order: what a reader loses is known before its own readers are asked.
+
+    Weights in blocks of input channels keep all of them: others in their place would need other factors.
+    """
     outputs = {tensor.name for tensor in graph.outputs}
     for reader in graph.nodes:
-        if not is_product(reader):
+        if not is_product(reader) or in_blocks(reader.inputs[1]):
             continue
         between: list[gs.Node] = []
         tensor = reader.inputs[0]
@@ -79,15 +87,19 @@ def is_product(node: gs.Node) -> bool:
     """A convolution over all channels, or a product of matrices of rank 2."""
     if node.domain != DOMAIN or not all(isinstance(tensor, gs.Constant) for tensor in node.inputs[1:]):
         return False
-    if node.op == "Conv":
+    if node.op in CONVOLUTIONS:
         return int(node.attrs["group"]) == 1
-    return node.op == "Gemm" and len(node.inputs[0].shape) == 2
+    return node.op in PRODUCTS and len(node.inputs[0].shape) == 2
+
+
+def in_blocks(weights: gs.Constant) -> bool:
+    return isinstance(weights, CodedConstant) and isinstance(weights.coded.blocks, PerBlock)
 
 
 def is_channelwise(node: gs.Node) -> bool:
     """Whether channel c of the output depends on channel c of the input alone, the channels being axis 1 of both."""
     x, y = node.inputs[0], node.outputs[0]
-    if node.op == "Conv" and node.domain == DOMAIN:
+    if node.op in CONVOLUTIONS and node.domain == DOMAIN:
         return bool(int(node.attrs["group"]) == x.shape[1] == y.shape[1])
     if node.op == "ReduceMean" and node.domain == DOMAIN:
         axes = [int(axis) for axis in node.inputs[1].values]
@@ -103,7 +115,7 @@ def is_channelwise(node: gs.Node) -> bool:
 def constant_values(chain: Chain) -> Array:
     """The integer that each channel always holds where the reader reads it; NaN where it varies: [channels]."""
     weights = np.asarray(chain.source.inputs[1].values)
-    outputs_first = weights if chain.source.op == "Conv" else weights.T
+    outputs_first = weights if chain.source.op in CONVOLUTIONS else weights.T
     zero = ~outputs_first.reshape(len(outputs_first), -1).any(axis=1)
     values = np.where(zero, stored(chain.source, np.asarray(chain.source.inputs[2].values).ravel()), np.nan)
     for node in chain.between:
@@ -118,6 +130,8 @@ def stored(node: gs.Node, accumulator: Array) -> Array:
 
 
 def output_of(node: gs.Node) -> Output:
+    if "y_type" in node.attrs:
+        return stored_output(node)
     return Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"])
 
 
@@ -136,7 +150,7 @@ def passed_on(node: gs.Node, values: Array) -> Array:
             sums = filled * count - int(node.attrs["zero_sum"])
             multiplier, shift = (np.array(node.attrs[name]) for name in ("multiplier", "shift"))
             return np.where(known, requantize(sums, multiplier, shift, output_of(node)), np.nan)
-        case "Conv":
+        case "Conv" | "WideConv":
             weights = np.asarray(node.inputs[1].values).astype(np.int64).reshape(len(values), -1)
             steps = filled - int(node.attrs["x_zero_point"])
             shows_padding = any(node.attrs["pads"]) & (steps != 0)
@@ -150,7 +164,7 @@ def passed_on(node: gs.Node, values: Array) -> Array:
 def droppable(chain: Chain, values: Array) -> Array:
     """The channels whose contribution to the reader is one number: bool [channels]."""
     constant: Array = ~np.isnan(values)
-    if chain.reader.op == "Conv" and any(chain.reader.attrs["pads"]):
+    if chain.reader.op in CONVOLUTIONS and any(chain.reader.attrs["pads"]):
         constant &= values == int(chain.reader.attrs["x_zero_point"])
     return constant
 
@@ -170,7 +184,7 @@ def drop(chain: Chain, values: Array, kept: Array) -> None:
     fold(chain.reader, values, kept)
     keep_outputs(chain.source, kept)
     for node in chain.between:
-        if node.op == "Conv":
+        if node.op in CONVOLUTIONS:
             keep_outputs(node, kept)
             node.attrs["group"] = len(kept)
         if node.op == "Reshape":
@@ -179,29 +193,35 @@ def drop(chain: Chain, values: Array, kept: Array) -> None:
             node.inputs[1] = gs.Constant(f"{node.name}/kept_shape", shape)
     for tensor in chain.tensors:
         tensor.shape = [tensor.shape[0], len(kept), *tensor.shape[2:]]
+    for node in (chain.source, *chain.between, chain.reader):
+        if node.op == "WideConv":
+            x, w, y = (tuple(tensor.shape) for tensor in (node.inputs[0], node.inputs[1], node.outputs[0]))
+            node.attrs |= shapes(x, w, y, int(node.attrs["group"]))
 
 
 def fold(reader: gs.Node, values: Array, kept: Array) -> None:
     """Take the channels out of the reader's weights, and their contribution into its bias."""
     weight, bias = reader.inputs[1:3]
     codes = np.asarray(weight.values)
-    inputs_first = codes.swapaxes(0, 1) if reader.op == "Conv" else codes
+    inputs_first = codes.swapaxes(0, 1) if reader.op in CONVOLUTIONS else codes
     gone = np.setdiff1d(np.arange(len(inputs_first)), kept)
     steps = values[gone].astype(np.int64) - int(reader.attrs["x_zero_point"])
     taps = inputs_first[gone].astype(np.int64).reshape(len(gone), inputs_first.shape[1], -1).sum(axis=2)
     added = (steps @ taps).reshape(np.shape(bias.values))
-    remaining = inputs_first[kept].swapaxes(0, 1) if reader.op == "Conv" else inputs_first[kept]
-    reader.inputs[1] = renewed(weight, remaining)
-    reader.inputs[2] = renewed(bias, (np.asarray(bias.values).astype(np.int64) + added).astype(np.int32))
+    reader.inputs[1] = taken(weight, kept, axis=1 if reader.op in CONVOLUTIONS else 0)
+    whole = np.asarray(bias.values)
+    reader.inputs[2] = gs.Constant(f"{bias.name}/kept", (whole.astype(np.int64) + added).astype(whole.dtype))
 
 
 def keep_outputs(node: gs.Node, kept: Array) -> None:
     for index in range(1, 5):
-        tensor = node.inputs[index]
-        values = np.asarray(tensor.values)
-        node.inputs[index] = renewed(tensor, values[:, kept] if node.op == "Gemm" and index == 1 else values[kept])
+        axis = 1 if node.op in PRODUCTS and index == 1 else 0
+        node.inputs[index] = taken(node.inputs[index], kept, axis)
 
 
-def renewed(tensor: gs.Constant, values: Array) -> gs.Constant:
-    """A constant of its own: the old one may be shared."""
-    return gs.Constant(f"{tensor.name}/kept", np.ascontiguousarray(values))
+def taken(tensor: gs.Constant, kept: Array, axis: int) -> gs.Constant:
+    """A constant of its own, as the old one may be shared, of what lies at `kept` along an axis."""
+    name = f"{tensor.name}/kept"
+    if isinstance(tensor, CodedConstant):
+        return CodedConstant(name, tensor.coded.take(kept, axis))
+    return gs.Constant(name, np.ascontiguousarray(np.asarray(tensor.values).take(kept, axis)))

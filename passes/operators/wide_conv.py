@@ -9,7 +9,7 @@ and columns of an image are selected independently of each other.
 from __future__ import annotations
 
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -35,7 +35,20 @@ from bevel.passes.operators.wide_sums import (
 # then the shapes of x as a 2-D image, of the weights as a matrix for each group, of the windows as columns, and of y.
 # There, 0 is x's batch.
 GEOMETRY = ("kernel_shape", "strides", "dilations", "pads", "positions", "image", "matrices", "columns", "result")
+Shape = tuple[int, ...]
 GIVEN = "\n".join(f"  {name} = Constant <value_ints: ints = @{name}> ()" for name in GEOMETRY)
+
+
+def shapes(x: Shape, weights: Shape, y: Shape, groups: int) -> dict[str, Any]:
+    """The attributes that depend on channels and their groups."""
+    channels, taps = weights[0], prod(weights[1:])
+    return {
+        "image": [0, *image_shape(x)[1:]],
+        "matrices": [groups, channels // groups, taps],
+        "columns": [0, groups, taps, prod(y[2:])],
+        "result": [0, *y[1:]],
+        "group": groups,
+    }
 
 
 def windows(axis: int, name: str) -> str:
@@ -93,7 +106,6 @@ class WideConv(Operator):
         if isinstance(sums, Reason):
             return sums
         spatial, groups = len(site.shape) - 2, int(site.node.attrs.get("group", 1))
-        channels, taps = len(sums.weights.codes), sums.weights.codes[0].size
         steps = geometry(site.node, spatial)
         top, left, bottom, right = edges(steps["pads"])
         attrs = {
@@ -102,12 +114,8 @@ class WideConv(Operator):
             "dilations": list(two_dimensional(steps["dilations"], 1)),
             "pads": [0, 0, top, left, 0, 0, bottom, right],
             "positions": list(image_shape(site.shape)[2:]),
-            "image": [0, *image_shape(tuple(x.tensor.shape))[1:]],
-            "matrices": [groups, channels // groups, taps],
-            "columns": [0, groups, taps, prod(site.shape[2:])],
-            "result": [0, *site.shape[1:]],
-            "group": groups,
         }
+        attrs |= shapes(tuple(x.tensor.shape), sums.weights.codes.shape, site.shape, groups)
         inputs = [x.tensor, *sums.constants(site, trailing=spatial)]
         return site.call(self.integer_op, inputs, attrs | sums.attributes(site, x))
 

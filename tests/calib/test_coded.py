@@ -49,3 +49,15 @@ def test_transposed_codes_are_the_transposed_integers() -> None:
         np.testing.assert_array_equal(one.transpose(axes).values(), one.values().transpose(axes))
     flat = coded(one.values())
     np.testing.assert_array_equal(flat.transpose((2, 0, 1)).values(), one.values().transpose(2, 0, 1))
+
+
+def test_integers_are_taken_along_axes_without_blocks() -> None:
+    rng = np.random.default_rng(0)
+    codes, block_codes = rng.integers(0, 4, (5, 6)).astype(np.uint8), rng.integers(0, 2, (5, 2)).astype(np.uint8)
+    table, factors = np.array([-3, 0, 1, 7], np.int32), np.array([1, 9], np.int32)
+    one = Coded(codes, 2, table, PerBlock(1, 4), block_codes, factors)
+    places = np.array([3, 0])
+    np.testing.assert_array_equal(one.take(places, 0).values(), one.values()[places])
+    np.testing.assert_array_equal(coded(one.values()).take(places, 1).values(), one.values()[:, places])
+    with pytest.raises(ValueError, match="blocks along axis 1"):
+        one.take(places, 1)

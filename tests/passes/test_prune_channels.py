@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bevel.backends.kernels.coded_conv import CodedConv
 from bevel.passes.base import PassResult
 from bevel.passes.prune_channels import PruneConstantChannels, kept_channels
+from bevel.passes.quantize import QuantizeOptions
+from bevel.passes.quantize.formats import weight_format
 
 ZERO = [0, 2, 3, 5, 6, 7, 8, 9]  # of ten channels: two stay, and two more to fill a group of four
 IMAGE = "float[2,3,7,6] x"
@@ -68,6 +71,32 @@ def test_channels_without_weights_go(
     assert "6 of 10 channels are constant" in str(pruned.notes)
     for sample in pruned.extremes():
         np.testing.assert_array_equal(pruned.run(sample)["y"], whole.run(sample)["y"])
+
+
+@pytest.mark.parametrize(("body", "weights"), BEHIND.values(), ids=BEHIND)
+def test_channels_without_weights_go_from_wide_sums_too(
+    text: Any, stages: Any, monkeypatch: pytest.MonkeyPatch, body: str, weights: str
+) -> None:
+    model, options = text(body, IMAGE, weights=weights, values=values()), QuantizeOptions(weights=weight_format("e3m2"))
+    pruned = stages(model, options=options)
+    unpruned(monkeypatch)
+    whole = stages(model, options=options)
+    first = next(call.kernel for call in pruned.program.calls if isinstance(call.kernel, CodedConv))
+    assert first.plain.channels_out == 4
+    for sample in pruned.extremes():
+        np.testing.assert_array_equal(pruned.run(sample)["y"], whole.run(sample)["y"])
+
+
+def test_weights_in_blocks_keep_their_input_channels(text: Any, stages: Any) -> None:
+    w = np.random.default_rng(0).standard_normal((40, 3, 3, 3))
+    w[8:] = 0
+    model = text(
+        f"{FIRST} y = Conv (r, p)", IMAGE, weights="float[40,3,3,3] w, float[40] b, float[5,40,1,1] p", values={"w": w}
+    )
+    made = stages(model, options=QuantizeOptions(weights=weight_format("int4:block32")))
+    assert "are constant" not in str(made.notes)
+    for sample in made.extremes():
+        made.run(sample)
 
 
 def test_where_padding_shows_only_channels_at_the_zero_point_go(
