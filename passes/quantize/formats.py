@@ -19,7 +19,7 @@ WEIGHTS = (
     "apot5k2, apot7k2, mxfp4, mxfp6, mxfp6e3m2, mxfp8, mxint8, nvfp4, and FORMAT:blockN such as int4:block32"
 )
 ACTIVATIONS = (
-    "int2 to int16, uint1 to uint8, binary, ternary, minifloats of up to four exponent bits such as e2m1, e2m3, e3m2 and "
+    "int2 to int16, uint1 to uint8, binary, ternary, minifloats of up to four exponent bits such as e2m1, e3m2 and "
     "e4m3, log2 to log4 and apot5k2"
 )
 MAX_BITS = 8
