@@ -1,0 +1,57 @@
+"""`bevel pareto`: parsing only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_PATH = click.Path(path_type=Path)
+FORMATS = "int8,int6,int5,int4,int3,int2"
+
+
+@click.command("pareto", short_help="Draw accuracy over flash, uniform and searched formats.")
+@click.argument("model", type=_PATH)
+@click.option("--target", required=True, metavar="NAME", help="What the model shall run on; see `bevel targets`.")
+@click.option("--calib", type=_PATH, required=True, metavar="FILE", help="Calibration samples, as for optimize.")
+@click.option("--eval", "evaluation", type=_PATH, required=True, metavar="FILE", help="Samples to measure accuracy on.")
+@click.option("--eval-samples", type=click.IntRange(1), metavar="N", help="At most so many of --eval; default: all.")
+@click.option("-o", "--output", type=_PATH, required=True, metavar="OUT", help="Folder to write; whole or not at all.")
+@click.option("--formats", default=FORMATS, show_default=True, metavar="A,B", help="Weight formats to build and mix.")
+@click.option("--activations", default="int8", show_default=True, metavar="FORMAT", help="As for optimize.")
+@click.option(
+    "--searched", type=click.IntRange(0), default=8, show_default=True, help="Budgets to search at, in equal ratios."
+)
+@click.option("--device", metavar="NAME|none", help="Where to measure; default: the target's first that works here.")
+def command(
+    model: Path,
+    target: str,
+    calib: Path,
+    evaluation: Path,
+    eval_samples: int | None,
+    output: Path,
+    formats: str,
+    activations: str,
+    searched: int,
+    device: str | None,
+) -> None:
+    """Build MODEL with each weight format alone, then with formats searched per node under flash budgets between them.
+
+    OUT receives pareto.png, pareto.svg and pareto.json; each point is a build that was measured.
+    """
+    from bevel.tools.options import Options
+    from bevel.tools.pareto.run import Wanted, show_pareto
+
+    options = Options(
+        model=model,
+        target=target,
+        output=output,
+        calib=calib,
+        eval=evaluation,
+        eval_samples=eval_samples,
+        activations=activations,
+        device=device,
+        command=click.get_current_context().find_object(str) or "",
+    )
+    names = tuple(name.strip() for name in formats.split(",") if name.strip())
+    show_pareto(options, Wanted(names, searched))
