@@ -11,6 +11,7 @@ import click
 from bevel.tools import optimize
 from bevel.tools.bench import cli as bench
 from bevel.tools.entry import run
+from bevel.tools.pareto import cli as pareto
 
 _BUNDLE = click.Path(path_type=Path)
 
@@ -25,6 +26,7 @@ def group() -> None:
 
 group.add_command(optimize.command)
 group.add_command(bench.group)
+group.add_command(pareto.command)
 
 
 @group.command(short_help="Run a bundle on a device again.")

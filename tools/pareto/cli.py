@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from bevel.tools.budgets import CANDIDATES, parse_formats
+from bevel.tools.options import Options
+
 _PATH = click.Path(path_type=Path)
-FORMATS = "int8,int6,int5,int4,int3,int2"
 
 
 @click.command("pareto", short_help="Draw accuracy over flash, uniform and searched formats.")
@@ -17,12 +19,13 @@ FORMATS = "int8,int6,int5,int4,int3,int2"
 @click.option("--eval", "evaluation", type=_PATH, required=True, metavar="FILE", help="Samples to measure accuracy on.")
 @click.option("--eval-samples", type=click.IntRange(1), metavar="N", help="At most so many of --eval; default: all.")
 @click.option("-o", "--output", type=_PATH, required=True, metavar="OUT", help="Folder to write; whole or not at all.")
-@click.option("--formats", default=FORMATS, show_default=True, metavar="A,B", help="Weight formats to build and mix.")
+@click.option("--formats", metavar="LIST", help=f"Weight formats to build and mix; default: {','.join(CANDIDATES)}.")
 @click.option("--activations", default="int8", show_default=True, metavar="FORMAT", help="As for optimize.")
 @click.option(
     "--searched", type=click.IntRange(0), default=8, show_default=True, help="Budgets to search at, in equal ratios."
 )
 @click.option("--device", metavar="NAME|none", help="Where to measure; default: the target's first that works here.")
+@click.option("--name", metavar="IDENTIFIER", help="As for optimize; the picture's title says it.")
 def command(
     model: Path,
     target: str,
@@ -30,16 +33,16 @@ def command(
     evaluation: Path,
     eval_samples: int | None,
     output: Path,
-    formats: str,
+    formats: str | None,
     activations: str,
     searched: int,
     device: str | None,
+    name: str | None,
 ) -> None:
     """Build MODEL with each weight format alone, then with formats searched per node under flash budgets between them.
 
     OUT receives pareto.png, pareto.svg and pareto.json; each point is a build that was measured.
     """
-    from bevel.tools.options import Options
     from bevel.tools.pareto.run import Wanted, show_pareto
 
     options = Options(
@@ -51,7 +54,7 @@ def command(
         eval_samples=eval_samples,
         activations=activations,
         device=device,
+        name=name,
         command=click.get_current_context().find_object(str) or "",
     )
-    names = tuple(name.strip() for name in formats.split(",") if name.strip())
-    show_pareto(options, Wanted(names, searched))
+    show_pareto(options, Wanted(parse_formats(formats), searched))

@@ -52,7 +52,7 @@ def draw(title: str, points: Sequence[Point], folder: Path) -> None:
 def draw_panel(axes: Axes, points: Sequence[Point], value: Callable[[Point], float | None]) -> None:
     uniform = placed([one for one in points if one.kind == "uniform"], value)
     searched = placed([one for one in points if one.kind == "searched"], value)
-    best = placed(front(points), value)
+    best = placed(front((one for _, _, one in uniform + searched), lambda one: value(one) or 0.0), value)
     axes.step(*columns(best), where="post", color="0.75", zorder=1, label="best of all")
     axes.plot(*columns(searched), "o", color=SEARCHED, markersize=5, zorder=3, label="searched per node")
     axes.plot(*columns(uniform), "o", color=UNIFORM, markersize=7, markerfacecolor="none", zorder=2, label="uniform")

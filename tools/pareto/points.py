@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -54,18 +54,18 @@ def point(label: str, kind: Kind, told: Report) -> Point:
     )
 
 
-def front(points: Iterable[Point]) -> list[Point]:
-    """The points of which none is both smaller and at least as accurate (by SQNR) as they are; by flash, ascending."""
-    best: list[Point] = []
-    for one in sorted(points, key=lambda one: (one.flash_bytes, -quality(one))):
-        if not best or quality(one) > quality(best[-1]):
-            best.append(one)
-    return best
-
-
 def quality(one: Point) -> float:
     """The SQNR in dB; outputs without an error are above all others."""
     return float("inf") if one.sqnr_db is None else one.sqnr_db
+
+
+def front(points: Iterable[Point], value: Callable[[Point], float] = quality) -> list[Point]:
+    """The points of which none is smaller and at least as good as they are; by flash, ascending."""
+    best: list[Point] = []
+    for one in sorted(points, key=lambda one: (one.flash_bytes, -value(one))):
+        if not best or value(one) > value(best[-1]):
+            best.append(one)
+    return best
 
 
 def budgets(uniform: Sequence[Point], count: int) -> list[int]:

@@ -13,10 +13,12 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bevel.calib.errors import UserError
 from bevel.tools import bundle, manifest
+from bevel.tools.budgets import Budgets
 from bevel.tools.compile import compile_model
 from bevel.tools.manifest import Manifest
 from bevel.tools.options import Options
@@ -27,6 +29,7 @@ from bevel.tools.staging import staged
 from bevel.tools.tables import decibels, percent
 
 WRONG_OUTPUTS = 1
+PLAIN_WIDTH = 120  # of a table that goes to a file
 JSON = "pareto.json"
 
 
@@ -52,12 +55,12 @@ def show_pareto(options: Options, wanted: Wanted) -> None:
         refused = [one for one in results if isinstance(one, Refused)]
         if not points:
             raise UserError(f"nothing could be built: {refused[0].reason}")
-        title = f"{options.model.stem} on {options.target}"
+        title = f"{options.name or options.model.stem} on {options.target}"
         (folder / JSON).write_text(json.dumps(to_json(title, points, refused), indent=2, allow_nan=False) + "\n")
         draw(title, points, folder)
         files = manifest.hashes(folder)
         manifest.write(folder, Manifest(bundle.version(), options.command, {}, files, {}, {}, {}))
-    show_points(Console(), title, points, refused)
+    show_points(Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH), title, points, refused)
     if any(one.mismatches for one in points):
         raise click.exceptions.Exit(WRONG_OUTPUTS)
 
@@ -74,7 +77,9 @@ def run_all(options: Options, wanted: Wanted, display: Display) -> list[Point | 
         uniform = [one for one in results if isinstance(one, Point)]
         for size in budgets(uniform, wanted.searched):
             advance(len(results), total)
-            given = replace(options, max_flash=size, formats=wanted.formats, output=Path(scratch) / f"{len(results)}")
+            given = replace(
+                options, budgets=Budgets(flash=size), formats=wanted.formats, output=Path(scratch) / f"{len(results)}"
+            )
             results.append(attempt(f"at most {size:,} bytes", "searched", given))
     return results
 
@@ -98,15 +103,15 @@ def to_json(title: str, points: Sequence[Point], refused: Sequence[Refused]) -> 
 
 
 def show_points(console: Console, title: str, points: Sequence[Point], refused: Sequence[Refused]) -> None:
-    table = Table("weights", "", title=title, title_justify="left")
+    table = Table("weights", "best")
     for name in ("flash", "RAM", "instructions", "SQNR", "top-1"):
         table.add_column(name, justify="right")
     best = front(points)
     for one in points:
         count = "" if one.instructions is None else f"{one.instructions:,}"
-        mark = "on the front" if one in best else ""
         sizes = f"{one.flash_bytes:,}", f"{one.ram_bytes:,}"
-        table.add_row(one.label, mark, *sizes, count, decibels(one.sqnr_db), percent(one.top1))
+        table.add_row(one.label, "*" * (one in best), *sizes, count, decibels(one.sqnr_db), percent(one.top1))
+    console.print(f"\n[bold]{escape(title)}[/] (*: no smaller build has a higher SQNR)", highlight=False)
     console.print(table)
     for other in refused:
         console.print(f"{other.label}: {other.reason}", highlight=False, markup=False, soft_wrap=True)
