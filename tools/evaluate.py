@@ -158,25 +158,32 @@ def accuracy(models: Models, dataset: Dataset, advance: Advance) -> Accuracy:
 
 
 def dequantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with the DequantizeLinear of each constant done once, by onnxruntime, and not in every run.
+    """The same model with its constant weights unpacked and dequantized once, by onnxruntime, and not in every run.
 
     onnxruntime packs constant weights for its float products, whose sums may then round differently in the last bit.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    ready = [
-        node for node in model.graph.node if node.op_type == "DequantizeLinear" and set(node.input) <= set(constants)
-    ]
+    ready: list[onnx.NodeProto] = []
+    known = set(constants)
+    for node in model.graph.node:
+        if node.input and set(node.input) <= known:
+            ready.append(node)
+            known |= set(node.output)
     if not ready:
         return model
-    used = dict.fromkeys(name for node in ready for name in node.input)
-    outputs = [onnx.ValueInfoProto(name=node.output[0]) for node in ready]
+    made = {node.output[0] for node in ready}
+    others = [node for node in model.graph.node if node.output[0] not in made]
+    read = {name for node in others for name in node.input} | {port.name for port in model.graph.output}
+    used = dict.fromkeys(name for node in ready for name in node.input if name in constants)
+    outputs = [onnx.ValueInfoProto(name=name) for name in sorted(made & read)]
     graph = onnx.helper.make_graph(ready, "weights", [], outputs, [constants[name] for name in used])
     part = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    part.functions.extend(model.functions)
     values = runner(part).run_raw({})
     result = onnx.ModelProto()
     result.CopyFrom(model)
     del result.graph.node[:]
-    result.graph.node.extend(node for node in model.graph.node if node.output[0] not in values)
+    result.graph.node.extend(others)
     result.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in values.items())
     return result
 

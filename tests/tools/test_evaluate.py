@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from bevel.backends.program import Port
+from bevel.passes.operators.unpack import unpack
 from bevel.tools.evaluate import (
     Totals,
     class_labels,
@@ -145,3 +146,25 @@ def test_dequantizing_weights_once_changes_outputs_by_no_more_than_a_sum_s_round
     assert [node.op_type for node in folded.graph.node] == ["MatMul"]
     np.testing.assert_allclose(runner(folded).run(sample)["y"], runner(model).run(sample)["y"], rtol=1e-6)
     assert dequantize_weights(folded) is folded
+
+
+def test_packed_weights_are_unpacked_once() -> None:
+    text = """
+    <ir_version: 10, opset_import: ["" : 21, "bevel" : 1]>
+    net (float[1,2] x) => (float[1,3] y)
+    <uint8[2] packed = {228, 0}, int8[4] table = {-3, -1, 1, 3}, uint8[2] more = {1, 0}, float[3] step = {0.5, 1.0, 2.0}>
+    {
+        w = bevel.Unpack2 <shape = [2, 2]> (packed, table)
+        v = bevel.Unpack2 <shape = [2, 1]> (more, table)
+        m = Concat <axis = 1> (w, v)
+        r = DequantizeLinear <axis = 1> (m, step)
+        y = MatMul (x, r)
+    }
+    """
+    model, sample = onnx.parser.parse_model(text), {"x": np.array([[1.0, 10.0]], np.float32)}
+    model.functions.append(unpack(2, 21))
+    folded = dequantize_weights(model)
+    assert [node.op_type for node in folded.graph.node] == ["MatMul"]
+    expected = [-1.5 + 5.0, -1.0 + 30.0, -2.0 - 60.0]
+    for one in (folded, model):
+        np.testing.assert_allclose(runner(one).run(sample)["y"], [expected])
