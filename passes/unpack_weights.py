@@ -42,6 +42,7 @@ def unpack_weights(graph: gs.Graph) -> None:
             read_steps(node)
         elif constant and (found := unpacked(node)) is not None:
             replace(node.outputs[0], found)
+            node.outputs.clear()
     graph.cleanup()
     called = {(node.domain, node.op) for node in graph.nodes}
     graph.functions = [one for one in graph.functions if (one.domain, one.name) in called]

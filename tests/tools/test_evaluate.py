@@ -152,7 +152,8 @@ def test_packed_weights_are_unpacked_once() -> None:
     text = """
     <ir_version: 10, opset_import: ["" : 21, "bevel" : 1]>
     net (float[1,2] x) => (float[1,3] y)
-    <uint8[2] packed = {228, 0}, int8[4] table = {-3, -1, 1, 3}, uint8[2] more = {1, 0}, float[3] step = {0.5, 1.0, 2.0}>
+    <uint8[2] packed = {228, 0}, int8[4] table = {-3, -1, 1, 3}, uint8[2] more = {1, 0},
+     float[3] step = {0.5, 1.0, 2.0}>
     {
         w = bevel.Unpack2 <shape = [2, 2]> (packed, table)
         v = bevel.Unpack2 <shape = [2, 1]> (more, table)
