@@ -24,6 +24,7 @@ from bevel.calib.scheme import PerBlock
 from bevel.passes.base import Note, Pass, PassResult
 from bevel.passes.coded_constant import CodedConstant
 from bevel.passes.operators.base import DOMAIN, Array
+from bevel.passes.operators.round_float import rounded_constants
 from bevel.passes.operators.wide_conv import shapes
 from bevel.passes.operators.wide_sums import stored_output
 
@@ -101,12 +102,14 @@ def is_channelwise(node: gs.Node) -> bool:
     x, y = node.inputs[0], node.outputs[0]
     if node.op in CONVOLUTIONS and node.domain == DOMAIN:
         return bool(int(node.attrs["group"]) == x.shape[1] == y.shape[1])
-    if node.op == "ReduceMean" and node.domain == DOMAIN:
+    if node.op in ("ReduceMean", "WideMean") and node.domain == DOMAIN:
         axes = [int(axis) for axis in node.inputs[1].values]
         return min(axes) > 1
     if node.op == "Reshape" and not node.domain:
         return bool(list(y.shape[:2]) == list(x.shape[:2]) and prod(y.shape) == prod(x.shape[:2]))
-    return (node.op, node.domain or "") in (("Table", DOMAIN), ("MaxPool", ""), ("Clip", ""))
+    if node.domain == DOMAIN:
+        return node.op in ("Table", "RoundFloat", "WideClip", "WideMaxPool")
+    return node.op in ("MaxPool", "Clip")
 
 
 # Which channels are constant
@@ -145,7 +148,11 @@ def passed_on(node: gs.Node, values: Array) -> Array:
         case "Clip":
             low, high = (int(tensor.values) for tensor in node.inputs[1:3])
             return np.clip(values, low, high)
-        case "ReduceMean":
+        case "WideClip":
+            return np.clip(values, node.attrs["low"], node.attrs["high"])
+        case "RoundFloat":
+            return np.where(known, rounded_constants(node, filled), np.nan)
+        case "ReduceMean" | "WideMean":
             count = prod(node.inputs[0].shape[int(axis)] for axis in node.inputs[1].values)
             sums = filled * count - int(node.attrs["zero_sum"])
             multiplier, shift = (np.array(node.attrs[name]) for name in ("multiplier", "shift"))
@@ -157,7 +164,7 @@ def passed_on(node: gs.Node, values: Array) -> Array:
             constant = ~weights.any(axis=1) | (known & ~shows_padding)
             sums = np.where(known, steps, 0) * weights.sum(axis=1) + np.asarray(node.inputs[2].values).ravel()
             return np.where(constant, stored(node, sums), np.nan)
-        case _:  # MaxPool, whose padding never wins, and Reshape
+        case _:  # MaxPool and WideMaxPool, whose padding never wins, and Reshape
             return values
 
 

@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from bevel.backends.kernels.round_float import RoundFloat as RoundFloatKernel
 from bevel.calib.round_float import FloatSteps
 from bevel.passes.lowering import Lowering
-from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
+from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
 from bevel.passes.operators.wide_sums import element_type
 from bevel.passes.operators.wide_values import stored_dtype
@@ -95,6 +95,13 @@ class RoundFloat(Operator):
             dtype=stored_dtype(node),
         )
         lowering.emit(node, kernel, [value.buffer], (), node.outputs[0], value.order)
+
+
+def rounded_constants(node: gs.Node, x: Array) -> Array:
+    """What the node makes of integers: int64, the shape of `x`."""
+    fraction = int(node.attrs["point"]).bit_length() - 1
+    mantissa = int(node.attrs["border"]).bit_length() - 2 - fraction
+    return FloatSteps(mantissa, int(node.attrs["high"])).round_fine(x, fraction)
 
 
 def round_float(name: str, x: gs.Variable, output: gs.Variable, steps: FloatSteps) -> gs.Node:

@@ -11,7 +11,7 @@ from bevel.backends.kernels.coded_conv import CodedConv
 from bevel.passes.base import PassResult
 from bevel.passes.prune_channels import PruneConstantChannels, kept_channels
 from bevel.passes.quantize import QuantizeOptions
-from bevel.passes.quantize.formats import weight_format
+from bevel.passes.quantize.formats import activation_format, weight_format
 
 ZERO = [0, 2, 3, 5, 6, 7, 8, 9]  # of ten channels: two stay, and two more to fill a group of four
 IMAGE = "float[2,3,7,6] x"
@@ -73,11 +73,17 @@ def test_channels_without_weights_go(
         np.testing.assert_array_equal(pruned.run(sample)["y"], whole.run(sample)["y"])
 
 
-@pytest.mark.parametrize(("body", "weights"), BEHIND.values(), ids=BEHIND)
+@pytest.mark.parametrize("activations", ["int8", "int12", "e3m2"])
+@pytest.mark.parametrize(
+    ("body", "weights"),
+    [(body.replace("Sigmoid", "Relu"), weights) for body, weights in BEHIND.values()],  # no tables of 2**16 entries
+    ids=BEHIND,
+)
 def test_channels_without_weights_go_from_wide_sums_too(
-    text: Any, stages: Any, monkeypatch: pytest.MonkeyPatch, body: str, weights: str
+    text: Any, stages: Any, monkeypatch: pytest.MonkeyPatch, body: str, weights: str, activations: str
 ) -> None:
-    model, options = text(body, IMAGE, weights=weights, values=values()), QuantizeOptions(weights=weight_format("e3m2"))
+    model = text(body, IMAGE, weights=weights, values=values())
+    options = QuantizeOptions(weights=weight_format("e3m2"), activations=activation_format(activations))
     pruned = stages(model, options=options)
     unpruned(monkeypatch)
     whole = stages(model, options=options)
