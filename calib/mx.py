@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from bevel.calib.float_format import FloatFormat
 from bevel.calib.format import Format, IntFormat
+from bevel.calib.tensor_format import MX_BLOCK, BlockFormat
 
-BLOCK = 32
 FRACTION = 6
 LARGEST_VALUE = 2**15 - 1  # what int16 holds
 AROUND = (-1, 0, 1)  # exponents tried, from that of the specification; the first of equal errors is kept
@@ -45,7 +45,7 @@ class MxRounding:
     mantissa: int
     largest: int
     exponents: int
-    block: int = BLOCK
+    block: int = MX_BLOCK
     fraction: int = FRACTION
 
     def __post_init__(self) -> None:
@@ -62,7 +62,12 @@ class MxRounding:
     @property
     def limit(self) -> int:
         """The largest magnitude before the rounding."""
-        return self.largest << (self.exponents + self.fraction)
+        return self.highest << self.fraction
+
+    @property
+    def highest(self) -> int:
+        """The largest magnitude after the rounding, in steps."""
+        return self.largest << self.exponents
 
     def round(self, parts: NDArray[Any], axis: int) -> NDArray[np.int16]:
         """Integer `parts`, up to +-`limit`, as steps in blocks along `axis`: int16, the same shape."""
@@ -102,12 +107,14 @@ class MxRounding:
         return float(2.0 ** np.ceil(np.log2(largest * HEADROOM / (self.largest << self.exponents))))
 
 
-def mx_rounding(element: Format, block: int = BLOCK) -> MxRounding | None:
-    """How activations are rounded to blocks of `element`; None for formats that are no MX elements in 16 bits.
+def mx_rounding(format: BlockFormat) -> MxRounding | None:
+    """How activations are rounded to `format`; None where its scales are no powers of two, or int16 is too narrow.
 
     Minifloats count in their smallest subnormals, and the two's complement element of MXINT8 leaves out -128.
     """
-    match element:
+    if format.scales != "e8m0":
+        return None
+    match element := format.element:
         case FloatFormat(specials="none"):
             smallest = 2.0 ** (element.smallest_exponent - element.mantissa)
             mantissa, largest = element.mantissa, round(element.high / smallest)
@@ -116,10 +123,10 @@ def mx_rounding(element: Format, block: int = BLOCK) -> MxRounding | None:
         case _:
             return None
     exponents = (LARGEST_VALUE // largest).bit_length() - 1
-    return MxRounding(mantissa, largest, exponents, block) if exponents >= 0 else None
+    return MxRounding(mantissa, largest, exponents, format.size) if exponents >= 0 else None
 
 
-def round_reals(x: NDArray[Any], element: Format, axis: int, block: int = BLOCK) -> Reals:
+def round_reals(x: NDArray[Any], element: Format, axis: int, block: int = MX_BLOCK) -> Reals:
     """`x` in blocks of `element` along `axis`, exponents of any size: what `MxRounding.round` is in reals, float64.
 
     Raises ValueError for NaN or infinity.

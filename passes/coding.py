@@ -2,7 +2,8 @@
 
 QuantizeLinear and DequantizeLinear with int8, uint8, int16 or uint16 codes: every integer is a code; unsigned ones are
 moved by half their range, which changes no result. With float8 codes, or the function QuantizeFloat: the steps of a
-minifloat (`bevel.calib.round_float`). Each integer graph has int8, int16 or int32 tensors of them.
+minifloat (`bevel.calib.round_float`). With the function QuantizeFixed: parts of a step, which RoundMx makes steps of
+(`bevel.calib.mx`). Each integer graph has int8, int16 or int32 tensors of them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from bevel.calib.float_format import E4M3
 from bevel.calib.levels import wide_levels
 from bevel.calib.round_float import FloatSteps, float_steps
 from bevel.passes.operators.base import Activation
+from bevel.passes.operators.quantize_fixed import QUANTIZE_FIXED
 from bevel.passes.operators.quantize_float import QUANTIZE_FLOAT, steps_of
+from bevel.passes.operators.round_mx import ROUND_MX, rounding_of
 from bevel.passes.operators.wide_values import stored_dtype
 from bevel.passes.quantizers import parameters, producer
 
@@ -40,6 +43,11 @@ class Coding:
 
     def activation(self, tensor: gs.Tensor) -> Activation:
         return Activation(tensor, self.scale, self.zero_point, self.low, self.high)
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether ONNX's QuantizeLinear makes it."""
+        return self.steps is None and self.dtype != "int32"
 
     @property
     def output(self) -> Output:
@@ -66,9 +74,14 @@ def coding(node: gs.Node) -> Coding:
     if found.scale.ndim == 0 and node.op == QUANTIZE_FLOAT:
         steps = steps_of(node)
         return Coding(scale, 0, stored_dtype(node), -steps.high, steps.high, steps)
+    if found.scale.ndim == 0 and node.op == QUANTIZE_FIXED:
+        return Coding(scale, 0, "int32", int(node.attrs["low"]), int(node.attrs["high"]))
     source = producer(node.inputs[0])
     if source is not None and source.op == QUANTIZE_FLOAT:
         return coding(source)
+    if found.scale.ndim == 0 and source is not None and source.op == ROUND_MX:
+        highest = rounding_of(source).highest
+        return Coding(scale, 0, "int16", -highest, highest)
     if found.scale.ndim == 0 and kind in FLOAT8 and not float(found.zero_point):
         return float_coding(scale, kind)
     if found.scale.ndim or kind not in (np.int8, np.uint8, np.int16, np.uint16):

@@ -25,7 +25,9 @@ from bevel.passes.integer_nodes import integer_nodes
 from bevel.passes.integerizer import Integerizer
 from bevel.passes.operators.base import DOMAIN, Reason
 from bevel.passes.operators.flip_sign import flip_sign
+from bevel.passes.operators.quantize_fixed import quantize_fixed
 from bevel.passes.operators.quantize_float import quantize_float
+from bevel.passes.operators.round_mx import ROUND_MX
 from bevel.passes.prune_channels import PruneConstantChannels
 from bevel.passes.quantizers import is_dequantize, is_quantize, producer
 from bevel.passes.restore_tables import restore_tables
@@ -78,7 +80,7 @@ def start_input(made: Integerizer, tensor: gs.Variable, form: Format) -> gs.Vari
         return port
     if form == "quantized" and tensor.dtype == np.float32:
         given = {coding(node) for node in tensor.outputs if is_quantize(node)}
-        if len(given) == 1 and all(map(is_quantize, tensor.outputs)) and (one := given.pop()).steps is None:
+        if len(given) == 1 and all(map(is_quantize, tensor.outputs)) and (one := given.pop()).is_standard:
             made.ports[tensor.name] = (one.scale, one.zero_point)
             port = gs.Variable(tensor.name, np.dtype(one.dtype), tensor.shape)
             made.codes |= {node.outputs[0].name: port for node in tensor.outputs}
@@ -173,6 +175,9 @@ def emit_quantize(made: Integerizer, node: gs.Node, result: list[gs.Node] | Reas
     if isinstance(result, Reason):
         made.notes.append(Note(node.inputs[0].inputs[0].name, f"stays float: {result}"))
     found, x, codes = coding(node), made.other(node.inputs[0]), made.codes[node.outputs[0].name]
+    if found.dtype == "int32" and found.steps is None:
+        made.nodes.append(quantize_fixed(node.name, x, codes, found.scale, found.high))
+        return
     if found.steps is not None:
         made.nodes.append(quantize_float(node.name, x, found.scale, codes, found.steps))
         return
@@ -205,8 +210,8 @@ def on_integers(node: gs.Node) -> bool:
 
 
 def emit_move(made: Integerizer, node: gs.Node) -> None:
-    """A rounding to the codes of a format, or an operator that some other tool put between integers."""
-    if node.op not in MOVES and not is_rounding(node):
+    """A rounding to codes or blocks of a format, or an operator that some other tool put between integers."""
+    if node.op not in (*MOVES, ROUND_MX) and not is_rounding(node):
         raise UserError(f"node {node.name}: {node.op} of integers cannot be compiled; {', '.join(sorted(MOVES))} can")
     inputs = [made.codes.get(tensor.name) or signed_constant(tensor) for tensor in node.inputs]
     outputs = [made.codes[node.outputs[0].name]]

@@ -8,6 +8,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+QUANTIZERS = ("QuantizeLinear", "QuantizeFloat", "QuantizeFixed")  # what makes integers of floats
+ROUNDINGS = ("Clip", "WideClip", "Table", "RoundMx")  # what may make codes of a format of these integers
 ROUND = "/round"  # how the names of nodes end that round the codes of a tensor to those of a format
 
 
@@ -24,8 +26,8 @@ def producer(tensor: gs.Tensor) -> gs.Node | None:
 
 
 def is_quantize(node: gs.Node | None) -> bool:
-    """Whether it makes codes of floats: QuantizeLinear, or the function that makes steps of a minifloat."""
-    return node is not None and node.op in ("QuantizeLinear", "QuantizeFloat")
+    """Whether it makes integers of floats: QuantizeLinear, or a function that makes steps of a format, or parts."""
+    return node is not None and node.op in QUANTIZERS
 
 
 def is_dequantize(node: gs.Node | None) -> bool:

@@ -20,7 +20,6 @@ from typing import Any
 import onnx
 
 from bevel.calib.errors import UserError
-from bevel.calib.format import Format
 from bevel.calib.tensor_format import TensorFormat
 from bevel.passes.assign.probe import weighted_nodes
 from bevel.passes.quantize.chosen import NodeFormat
@@ -36,7 +35,7 @@ class Pattern:
 
     match: str
     weights: TensorFormat | None = None
-    activations: Format | None = None
+    activations: TensorFormat | None = None
 
 
 def read_patterns(path: Path) -> list[Pattern]:

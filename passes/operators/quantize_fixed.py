@@ -20,6 +20,8 @@ from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import constants, function
 
+QUANTIZE_FIXED = "QuantizeFixed"
+
 BODY = f"""
 {constants("low", "high")}
   least = Cast <to = 1> (low)
@@ -33,7 +35,7 @@ BODY = f"""
 
 class QuantizeFixed(Operator):
     float_ops: ClassVar[frozenset[str]] = frozenset()  # a quantizer, made by `bevel.passes.quantize`
-    integer_op: ClassVar = "QuantizeFixed"
+    integer_op: ClassVar = QUANTIZE_FIXED
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         return None
@@ -58,4 +60,4 @@ class QuantizeFixed(Operator):
 def quantize_fixed(name: str, x: gs.Tensor, y: gs.Variable, scale: float, limit: int) -> gs.Node:
     """`y`, int32 up to +-limit, of float `x`."""
     constant = gs.Constant(f"{name}/scale", np.array(scale, np.float32))
-    return gs.Node("QuantizeFixed", name, {"low": -limit, "high": limit}, [x, constant], [y], domain=DOMAIN)
+    return gs.Node(QUANTIZE_FIXED, name, {"low": -limit, "high": limit}, [x, constant], [y], domain=DOMAIN)

@@ -23,6 +23,8 @@ from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
 
+ROUND_MX = "RoundMx"
+
 POWERS = 31
 LIST = ", ".join(str(2**power) for power in range(POWERS))
 SCALARS = ("largest", "exponents", "fraction", "top")
@@ -120,7 +122,7 @@ BODY = f"""
 
 class RoundMx(Operator):
     float_ops: ClassVar[frozenset[str]] = frozenset()  # stands behind the wide result of other operators
-    integer_op: ClassVar = "RoundMx"
+    integer_op: ClassVar = ROUND_MX
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         return None
@@ -164,7 +166,7 @@ def round_mx(name: str, q: gs.Tensor, y: gs.Variable, rounding: MxRounding, axis
         "axis": axis,
     }
     spacing = gs.Constant(f"{name}/spacing", spacings(rounding))
-    return gs.Node("RoundMx", name, attrs, [q, spacing], [y], domain=DOMAIN)
+    return gs.Node(ROUND_MX, name, attrs, [q, spacing], [y], domain=DOMAIN)
 
 
 def spacings(rounding: MxRounding) -> Array:

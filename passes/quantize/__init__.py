@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import onnx_graphsurgeon as gs
 
-from bevel.calib.format import INT8, Format
+from bevel.calib.format import INT8
 from bevel.calib.ranges import RangeMethod, range_method
 from bevel.calib.statistics import Statistics
 from bevel.calib.tensor_format import TensorFormat
@@ -36,7 +36,7 @@ class QuantizeOptions:
     range: str = "mse"
     bias_correction: bool = True
     weights: TensorFormat = INT8
-    activations: Format = INT8
+    activations: TensorFormat = INT8
     nodes: Mapping[str, NodeFormat] = field(default_factory=dict)
 
     @property

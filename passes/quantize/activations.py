@@ -3,6 +3,7 @@
 Codes of up to 8 bits are int8 tensors: a Clip behind the QuantizeLinear keeps the codes of narrower integers, a look-up
 (`Table`, a function of standard operators) those of formats with unequal steps. Integers of 9 to 16 bits are int16
 tensors. E4M3 has an ONNX type; other minifloats are the function QuantizeFloat, whose steps a DequantizeLinear takes.
+Blocks that share a power of two are made by two functions, QuantizeFixed and RoundMx, as a device makes them.
 """
 
 from __future__ import annotations
@@ -17,16 +18,25 @@ import onnx_graphsurgeon as gs
 from bevel.calib.float_format import E4M3
 from bevel.calib.format import INT8, INT16, Format
 from bevel.calib.levels import wide_levels
+from bevel.calib.mx import mx_rounding
+from bevel.calib.observe import LAST_AXIS_OPERATORS
 from bevel.calib.round_float import float_steps
 from bevel.calib.scheme import TensorQuant
 from bevel.calib.stairs import Stairs
+from bevel.calib.tensor_format import BlockFormat
 from bevel.passes.coding import signed_type
+from bevel.passes.operators.quantize_fixed import quantize_fixed
 from bevel.passes.operators.quantize_float import quantize_float
+from bevel.passes.operators.round_mx import round_mx
 from bevel.passes.operators.table import look_up
 from bevel.passes.operators.wide_clip import wide_clip
 from bevel.passes.quantizers import ROUND
 
-Rounding = TensorQuant | Stairs | None  # how the first codes become a point's; None: they are those already
+# How the first codes become a point's; None: they are those already.
+Rounding = TensorQuant | Stairs | BlockFormat | None
+
+CLAMPS = ("Relu", "Clip")
+CHANNELS_FIRST = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize"})
 
 STANDARD: Mapping[Format, np.dtype[Any]] = {E4M3: np.dtype(ml_dtypes.float8_e4m3fn)}
 
@@ -55,6 +65,9 @@ def pair(
     if quant.scheme.levels is not None and quant.scheme.dtype != np.int8:
         float_pair(graph, name, source, target, quant)
         return
+    if isinstance(rounding, BlockFormat):
+        block_pair(graph, name, source, target, quant, rounding)
+        return
     first = rounding.first if isinstance(rounding, Stairs) else quant
     codes = gs.Variable(f"{name}/quantized", signed_type(first.scheme.dtype), source.shape)
     parameters = quantizer_constants(name, quant)
@@ -80,6 +93,36 @@ def float_pair(graph: gs.Graph, name: str, source: gs.Variable, target: gs.Varia
         parameters = constants_of(name, np.float32(step), np.zeros((), quant.scheme.dtype))
         graph.nodes.append(quantize_float(f"{name}/quantize", source, step, codes, steps))
     graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", {}, [codes, *parameters], [target]))
+
+
+def block_pair(
+    graph: gs.Graph, name: str, source: gs.Variable, target: gs.Variable, quant: TensorQuant, format: BlockFormat
+) -> None:
+    """To blocks of channels that share a power of two: first to parts of a step, then to steps."""
+    rounding = mx_rounding(format)
+    if rounding is None:
+        raise TypeError(f"activations have no blocks of {format.name}")
+    parts = gs.Variable(f"{name}/parts", np.int32, source.shape)
+    codes = gs.Variable(f"{name}/quantized", np.int16, source.shape)
+    part = float(quant.scale) / 2**rounding.fraction
+    graph.nodes += [
+        quantize_fixed(f"{name}/quantize", source, parts, part, rounding.limit),
+        round_mx(f"{name}{ROUND}", parts, codes, rounding, channel_axis(source, target)),
+        gs.Node("DequantizeLinear", f"{name}/dequantize", {}, [codes, *quantizer_constants(name, quant)], [target]),
+    ]
+
+
+def channel_axis(source: gs.Variable, target: gs.Variable) -> int:
+    """The axis that blocks run along: the last of what matrix products read or make, and of sequences of features that
+    are no signals of channels; else axis 1, that of channels."""
+    makers = [
+        *source.inputs,
+        *(maker for node in source.inputs if node.op in CLAMPS for maker in node.inputs[0].inputs),
+    ]
+    touching = {node.op for node in (*makers, *target.outputs)}
+    rank = len(source.shape)
+    features = touching & LAST_AXIS_OPERATORS or (rank == 3 and not touching & CHANNELS_FIRST)
+    return rank - 1 if features else min(1, rank - 1)
 
 
 def quantizer_constants(name: str, quant: TensorQuant) -> list[gs.Constant]:

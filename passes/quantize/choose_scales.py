@@ -9,13 +9,15 @@ from functools import reduce
 import numpy as np
 
 from bevel.calib.float_range import float_quant
-from bevel.calib.format import INT8, Format, IntFormat
+from bevel.calib.format import INT8, INT16, IntFormat
 from bevel.calib.histogram import Histogram
 from bevel.calib.levels import integer_levels
+from bevel.calib.mx import mx_rounding
 from bevel.calib.ranges import RangeMethod, activation_quant
 from bevel.calib.scheme import INT8_ACTIVATIONS, Scheme, TensorQuant
 from bevel.calib.stairs import Stairs, stairs
 from bevel.calib.statistics import Statistics
+from bevel.calib.tensor_format import BlockFormat, TensorFormat
 from bevel.passes.base import Note
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.plan import QuantizationPlan
@@ -25,11 +27,17 @@ ALL_INT8 = Chosen()
 
 @dataclass
 class Scales:
-    """The quantization of each point, by tensor name; how those of unequal steps are reached in two stairs."""
+    """The quantization of each point, by tensor name; how those of unequal steps are reached in two stairs; which are
+    rounded to blocks, whose quantization is then that of their steps."""
 
     quants: dict[str, TensorQuant] = field(default_factory=dict)
     stairs: dict[str, Stairs] = field(default_factory=dict)
+    blocks: dict[str, BlockFormat] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+
+    def rounding(self, point: str) -> Stairs | BlockFormat | TensorQuant:
+        """How integers become the point's codes."""
+        return self.blocks.get(point) or self.stairs.get(point) or self.quants[point]
 
 
 def choose_scales(
@@ -57,7 +65,11 @@ def choose_scales(
     return scales
 
 
-def choose(scales: Scales, group: list[str], statistics: Statistics, format: Format, method: RangeMethod) -> None:
+def choose(scales: Scales, group: list[str], statistics: Statistics, format: TensorFormat, method: RangeMethod) -> None:
+    if isinstance(format, BlockFormat):
+        scales.quants |= dict.fromkeys(group, block_quant(statistics, format))
+        scales.blocks |= dict.fromkeys(group, format)
+        return
     if isinstance(format, IntFormat):
         scales.quants |= dict.fromkeys(group, activation_quant(statistics, Scheme(format), method))
         return
@@ -70,8 +82,19 @@ def choose(scales: Scales, group: list[str], statistics: Statistics, format: For
     scales.stairs |= dict.fromkeys(group, found)
 
 
-def is_wide(format: Format) -> bool:
+def block_quant(statistics: Statistics, format: BlockFormat) -> TensorQuant:
+    """The quantization of the steps of a format of blocks that share a power of two."""
+    rounding = mx_rounding(format)
+    if rounding is None:
+        raise ValueError(f"activations have no blocks of {format.name}")
+    step = rounding.step(max(-statistics.low, statistics.high, 0.0))
+    return TensorQuant(Scheme(INT16, symmetric=True), np.asarray(np.float32(step)), np.zeros((), np.int16))
+
+
+def is_wide(format: TensorFormat) -> bool:
     """Whether activations of the format are wider than int8."""
+    if isinstance(format, BlockFormat):
+        return True
     if isinstance(format, IntFormat):
         return format.bits > INT8.bits
     return integer_levels(format) is None

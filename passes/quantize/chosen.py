@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from bevel.calib.format import INT8, Format
+from bevel.calib.format import INT8
 from bevel.calib.tensor_format import TensorFormat
 from bevel.passes.quantize.plan import QuantizationPlan
 
@@ -15,7 +15,7 @@ class NodeFormat:
     """What is different for one node: its weights, its result. None: as for all others."""
 
     weights: TensorFormat | None = None
-    activations: Format | None = None
+    activations: TensorFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Chosen:
     """weights, activations: for every node; nodes: what is different, by the name of a node or of a model's input."""
 
     weights: TensorFormat = INT8
-    activations: Format = INT8
+    activations: TensorFormat = INT8
     nodes: Mapping[str, NodeFormat] = field(default_factory=dict)
 
     def of_weights(self, node: str) -> TensorFormat:
         return self.nodes.get(node, NodeFormat()).weights or self.weights
 
-    def of_group(self, group: Iterable[str], plan: QuantizationPlan) -> Format:
+    def of_group(self, group: Iterable[str], plan: QuantizationPlan) -> TensorFormat:
         """The format of tensors that share one; where their nodes ask for different ones, that of the most bits."""
         asked = [
             format

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from bevel.calib.block_weights import factor_table
 from bevel.calib.errors import UserError
-from bevel.calib.format import INT8, UINT8, Format, IntFormat, parse
+from bevel.calib.format import INT8, UINT8, IntFormat
 from bevel.calib.levels import integer_levels, levels_of
+from bevel.calib.mx import mx_rounding
 from bevel.calib.round_float import float_steps
 from bevel.calib.tensor_format import BlockFormat, TensorFormat, parse_tensor_format
 from bevel.passes.quantize.choose_scales import Scales
@@ -19,8 +20,8 @@ WEIGHTS = (
     "apot5k2, apot7k2, mxfp4, mxfp6, mxfp6e3m2, mxfp8, mxint8, nvfp4, and FORMAT:blockN such as int4:block32"
 )
 ACTIVATIONS = (
-    "int2 to int16, uint1 to uint8, binary, ternary, minifloats of up to four exponent bits such as e2m1, e3m2 and "
-    "e4m3, log2 to log4 and apot5k2"
+    "int2 to int16, uint1 to uint8, binary, ternary, minifloats of up to four exponent bits such as e2m1, e2m3, e3m2 "
+    "and e4m3, log2 to log4, apot5k2, mxfp4, mxfp6, mxfp6e3m2 and mxint8"
 )
 MAX_BITS = 8
 
@@ -45,19 +46,23 @@ def weight_format(name: str) -> TensorFormat:
     return format
 
 
-def activation_format(name: str) -> Format:
+def activation_format(name: str) -> TensorFormat:
     """The format of activations called `name`; uint8 is int8, moved by 128. Raises UserError as `weight_format`."""
     format = parsed(name)
-    if (isinstance(format, IntFormat) and format.signed) or float_steps(format) is not None:
-        return format
-    if format != UINT8 and integer_levels(format) is None:
+    if isinstance(format, BlockFormat):
+        exact = mx_rounding(format) is not None
+    elif isinstance(format, IntFormat) and format.signed:
+        exact = True
+    else:
+        exact = format == UINT8 or float_steps(format) is not None or integer_levels(format) is not None
+    if not exact:
         raise UserError(f"format {name}: its values are no steps that kernels hold; activations can be {ACTIVATIONS}")
     return INT8 if format == UINT8 else format
 
 
-def parsed(name: str) -> Format:
+def parsed(name: str) -> TensorFormat:
     try:
-        return parse(name)
+        return parse_tensor_format(name)
     except ValueError as error:
         raise UserError(f"{error}; activations can be {ACTIVATIONS}") from error
 
@@ -77,5 +82,9 @@ def node_formats(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iter
 
 def formats_of(points: Iterable[str], scales: Scales) -> str:
     return ", ".join(
-        dict.fromkeys(scales.quants[point].scheme.format.name for point in points if point in scales.quants)
+        dict.fromkeys(
+            (scales.blocks.get(point) or scales.quants[point].scheme.format).name
+            for point in points
+            if point in scales.quants
+        )
     )

@@ -52,9 +52,9 @@ def insert_qdq(
         notes += store_constants(graph, operator, match, scales, means, stored, chosen.of_weights(match.node.name))
     outputs = {tensor.name for tensor in graph.outputs}
     for name, tensor in plan.points.items():
-        # What moves codes of the format needs no rounding of its own.
         quant = scales.quants[name]
-        rounding = None if name in plan.moved else scales.stairs.get(name, quant)
+        # What moves codes of the format needs no rounding of its own.
+        rounding = None if name in plan.moved else scales.rounding(name)
         if name in outputs:
             quantize_output(graph, tensor, quant, rounding)
         else:

@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bevel.calib.format import INT8, parse
-from bevel.calib.mx import BLOCK, MxRounding, mx_rounding, round_reals
+from bevel.calib.format import parse
+from bevel.calib.mx import MxRounding, mx_rounding, round_reals
+from bevel.calib.tensor_format import MX_BLOCK, BlockFormat, parse_tensor_format
 
 NAMES = ("e2m1", "e2m3", "e3m2", "int8")
 TYPES = {"e2m1": ml_dtypes.float4_e2m1fn, "e2m3": ml_dtypes.float6_e2m3fn, "e3m2": ml_dtypes.float6_e3m2fn}
 
 
 def rounding(name: str) -> MxRounding:
-    found = mx_rounding(parse(name))
+    found = mx_rounding(BlockFormat(parse(name), MX_BLOCK, "e8m0"))
     assert found is not None
     return found
 
@@ -64,7 +65,7 @@ def test_the_largest_values_saturate_at_the_limit(name: str) -> None:
     assert made.parts(np.array([1e30, -1e30, 0.0]), 2.0**-10).tolist() == [made.limit, -made.limit, 0]
 
 
-@given(st.lists(st.integers(-(12 << 17), 12 << 17), min_size=1, max_size=BLOCK))
+@given(st.lists(st.integers(-(12 << 17), 12 << 17), min_size=1, max_size=MX_BLOCK))
 def test_no_other_exponent_is_better_for_a_block(values: list[int]) -> None:
     made = rounding("e2m1")
     q = np.array([values], np.int64)
@@ -107,10 +108,10 @@ def test_a_step_is_a_power_of_two_with_room_above_what_was_seen() -> None:
 
 
 def test_formats_beyond_int16_have_no_blocks() -> None:
-    assert mx_rounding(parse("e4m3")) is None
-    assert mx_rounding(parse("e5m2")) is None
-    assert mx_rounding(parse("ternary")) is None
-    assert mx_rounding(INT8) == MxRounding(6, 127, 8)
+    for name in ("mxfp8", "mxfp8e5m2", "nvfp4", "int4:block32"):
+        format = parse_tensor_format(name)
+        assert isinstance(format, BlockFormat) and mx_rounding(format) is None
+    assert rounding("int8") == MxRounding(6, 127, 8)
     with pytest.raises(ValueError, match="int16"):
         MxRounding(1, 12, 12)
     with pytest.raises(ValueError, match="NaN"):

@@ -367,7 +367,15 @@ def test_operator_in_other_formats_is_the_same_everywhere(
 
 
 # Activations wider than int8, next to weights of either kind; every case runs in one of them.
-WIDE = (("int8", "int16"), ("int4", "e3m2"), ("int8", "e4m3"), ("int8", "int12"), ("e2m1", "e3m4"))
+WIDE = (
+    ("int8", "int16"),
+    ("int4", "e3m2"),
+    ("int8", "e4m3"),
+    ("e2m1", "mxfp4"),
+    ("int8", "int12"),
+    ("e2m1", "e3m4"),
+    ("int8", "mxint8"),
+)
 WIDE_CASES = [(case, *WIDE[index % len(WIDE)]) for index, case in enumerate(CASES.values())]
 
 

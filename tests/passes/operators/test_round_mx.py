@@ -12,6 +12,7 @@ import pytest
 from bevel.backends.kernels.round_mx import RoundMx
 from bevel.calib.format import parse
 from bevel.calib.mx import MxRounding, mx_rounding
+from bevel.calib.tensor_format import BlockFormat
 from bevel.passes.export import export
 from bevel.passes.operators.quantize_fixed import quantize_fixed
 from bevel.passes.operators.round_mx import round_mx
@@ -21,7 +22,7 @@ FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 
 
 def rounding(name: str) -> MxRounding:
-    found = mx_rounding(parse(name))
+    found = mx_rounding(BlockFormat(parse(name), 32, "e8m0"))
     assert found is not None
     return found
 
