@@ -6,6 +6,8 @@ answers is then made and measured for real, and where the product differs from w
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import onnx
 
@@ -21,7 +23,7 @@ from bevel.tools.assign_costs import Uniform
 from bevel.tools.assign_explain import Assigned, explain
 from bevel.tools.assign_limits import limits_of
 from bevel.tools.assign_score import reference
-from bevel.tools.assign_search import SAMPLES, Search, spread
+from bevel.tools.assign_search import Search, samples_of
 from bevel.tools.assign_trial import Maker, fixed_formats, no_sites
 from bevel.tools.assign_within import within
 from bevel.tools.budgets import Budgets
@@ -37,42 +39,49 @@ def assign(maker: Maker, exact: onnx.ModelProto, budgets: Budgets, stages: Stage
     Budgets of cost: the most accurate assignment within them; of accuracy alone: the one of least flash.
     Raises UserError for budgets that no assignment keeps, with the nearest that one does.
     """
+    search = open_search(maker, exact, budgets.latency is not None, stages)
+    with stages(STAGE) as advance:
+        limits = limits_of(budgets, search.uniforms, maker)
+        return explain(search, chosen_by(search, exact, budgets, limits, advance))
+
+
+def open_search(maker: Maker, exact: onnx.ModelProto, measure: bool, stages: Stages) -> Search:
+    """Losses and costs of every node that may choose, in each of the formats. measure: instructions or seconds too."""
     names = maker.options.formats
     formats = {name: weight_format(name) for name in names}
     found = weighted_nodes(maker.canonical)
-    sites = [site for site in found if site not in fixed_formats(found, maker.wanted)]
+    fixed = fixed_formats(found, maker.wanted)
+    sites = [site for site in found if site not in fixed]
     if not sites:
         raise no_sites(maker.options.model)
-    assert maker.data.calib is not None, "a model that came quantized is refused before"
+    if maker.data.calib is None:
+        raise ValueError("a model that came quantized has no format to choose")
+    first, held_out = samples_of(maker.data.calib, output_elements(maker.canonical))
 
     with stages(STAGE) as advance:
         quantized = [maker.quantized(dict.fromkeys(sites, formats[name])) for name in names]
-        probe = open_probe(maker.canonical, sites, quantized, spread(maker.data.calib, SAMPLES))
+        probe = open_probe(maker.canonical, sites, quantized, first)
         noise = output_noise(probe, advance)
         losses, products = sensitivity(maker.options.sensitivity, probe, noise, maker.options.seed, advance)
 
     with stages(STAGE) as advance:
         uniforms: list[Uniform] = []
         for name in names:
-            chosen = dict.fromkeys(sites, formats[name])
-            uniforms.append(assign_costs.uniform(maker, chosen, budgets.latency is not None))
+            uniforms.append(assign_costs.uniform(maker, dict.fromkeys(sites, formats[name]), measure))
             advance(len(uniforms), len(names))
-        problem = Problem(
-            tuple(sites), names, losses, assign_costs.costs(sites, uniforms), np.ones(losses.shape, np.bool_)
-        )
-        samples = reference(exact, maker.data.calib, SAMPLES)
-        search = Search(maker, problem, formats, noise, products, tuple(uniforms), samples)
+        costs = assign_costs.costs(sites, uniforms)
+        problem = Problem(tuple(sites), names, losses, costs, np.ones(losses.shape, np.bool_))
+        return Search(maker, problem, formats, noise, products, tuple(uniforms), reference(exact, held_out))
 
-    with stages(STAGE) as advance:
-        limits = limits_of(budgets, uniforms, maker)
-        answer = chosen_by(search, exact, budgets, limits, advance)
-        return explain(search, answer)
+
+def output_elements(model: onnx.ModelProto) -> int:
+    return sum(prod(dim.dim_value for dim in output.type.tensor_type.shape.dim) for output in model.graph.output)
 
 
 def sensitivity(metric: str, probe: Probe, noise: OutputNoise, seed: int, advance: Advance) -> tuple[Floats, Floats]:
     """(losses that add up, [sites, formats]; the products that `refine` takes): only noise says how errors combine."""
     if metric == "sqnr":
-        return noise.losses, noise.products
+        return noise.losses, noise.shrunk
     if metric == "kl":
         losses = divergence(probe, advance)
     else:

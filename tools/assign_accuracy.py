@@ -43,7 +43,7 @@ def judge(search: Search, exact: onnx.ModelProto, budgets: Budgets) -> Judge:
     """Raises UserError for budgets of right answers on data without class labels."""
     evaluation = search.maker.data.evaluation
     assert evaluation is not None, "budgets of accuracy without --eval are refused before"
-    samples = reference(exact, evaluation)
+    samples = reference(exact, evaluation, evaluation.labels)
     if samples.labels is None and (budgets.accuracy is not None or budgets.drop is not None):
         raise UserError(
             f"{search.maker.options.eval} has no class labels `y` for an output [batch, classes], which "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import onnx
 from numpy.typing import NDArray
 
 from bevel.backends.program import Port
-from bevel.calib.dataset import Dataset
 from bevel.tools import evaluate
 from bevel.tools.evaluate import Runner, Sample
 
@@ -59,14 +57,14 @@ class Reference:
         return score(self.outputs, [opened.run(sample) for sample in self.samples], self.labels)
 
 
-def reference(model: onnx.ModelProto, dataset: Dataset, limit: int | None = None) -> Reference:
-    """`model` is the float one; at most `limit` runs."""
+def reference(model: onnx.ModelProto, samples: Iterable[Sample], labels: Array | None = None) -> Reference:
+    """`model` is the float one. labels: of all samples, kept if they are class indices for its first output."""
     exact = evaluate.runner(model)
-    samples = tuple(islice(dataset, limit))
-    outputs = tuple(exact.run(sample) for sample in samples)
+    kept = tuple(samples)
+    outputs = tuple(exact.run(sample) for sample in kept)
     first = next(iter(outputs[0].values()))
-    labels = evaluate.class_labels(dataset.labels, first.shape[1]) if evaluate.is_classification(first) else None
-    return Reference(samples, outputs, labels)
+    known = evaluate.class_labels(labels, first.shape[1]) if evaluate.is_classification(first) else None
+    return Reference(kept, outputs, known)
 
 
 def score(exact: Sequence[dict[str, Array]], found: Iterable[dict[str, Array]], labels: Array | None) -> Score:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,13 +17,15 @@ from bevel.tools.assign_score import Reference
 from bevel.tools.assign_trial import Formats, Maker
 from bevel.tools.evaluate import Sample
 
-SAMPLES = 64  # of the calibration data: errors are sums over many outputs, or over many samples
+VALUES = 1024  # of output errors that a product of two is a sum of; fewer say little but chance
+FEWEST, MOST = 32, 128  # samples that are run to have them, once for each site and format
+HELD_OUT = 128  # other samples, on which assignments are compared: what fits the first by chance does not fit these
 
 
 @dataclass(frozen=True)
 class Search:
     """products: of the errors whose sum's power is to be small, as `refine` takes them; `noise.products`, or for other
-    metrics a diagonal. uniforms: in the order of `problem.formats`. samples: of the calibration data."""
+    metrics a diagonal. uniforms: in the order of `problem.formats`. samples: of the calibration data, held out."""
 
     maker: Maker
     problem: Problem
@@ -53,7 +55,19 @@ class Search:
         return int(np.argmin(self.problem.losses.sum(axis=0)))
 
 
-def spread(dataset: Dataset, count: int) -> Iterator[Sample]:
-    """`count` runs evenly spaced over `dataset`, whose samples may be in order of their classes; all of fewer."""
-    wanted = {index * len(dataset) // count for index in range(count)}
-    return (sample for index, sample in enumerate(dataset) if index in wanted)
+def samples_of(dataset: Dataset, outputs: int) -> tuple[list[Sample], list[Sample]]:
+    """Runs of `dataset` to find losses with, and others to compare assignments on; the same where there are few.
+
+    outputs: elements that one run gives.
+    """
+    count = min(max(VALUES // max(outputs, 1), FEWEST), MOST, len(dataset))
+    first = spread(range(len(dataset)), count)
+    rest = [index for index in range(len(dataset)) if index not in first]
+    second = spread(rest, HELD_OUT) if len(rest) >= FEWEST else first
+    runs = {index: sample for index, sample in enumerate(dataset) if index in first or index in second}
+    return [runs[index] for index in sorted(first)], [runs[index] for index in sorted(second)]
+
+
+def spread(places: Sequence[int], count: int) -> set[int]:
+    """`count` evenly spaced of `places`, as samples may lie in order of their classes; all of fewer."""
+    return {places[index * len(places) // count] for index in range(count)} if len(places) > count else set(places)

@@ -128,7 +128,8 @@ class Budget:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a search for formats chose. SQNR: quantized against float, over the first `samples` of --calib."""
+    """What a search for formats chose. SQNR: quantized against float, over `samples` of --calib that losses were not
+    taken from, where there are enough."""
 
     sensitivity: str
     samples: int

@@ -8,7 +8,8 @@ The squares alone are the usual model (Shkolnik et al. 2020, "Robust Quantizatio
 al. 2016, "Fixed Point Quantization of Deep Convolutional Networks", section 3: errors of layers as independent noise).
 The products say where two nodes' errors add or cancel; Deng et al. 2023, "Mixed-Precision Quantization with Cross-Layer
 Dependencies", section 3, measure them with a run for each pair of nodes. Here they come from the single runs, of which
-only outputs are kept: products of output errors, exact as long as the model is linear in them.
+only outputs are kept: products of output errors, exact as long as the model is linear in them. Two errors that have
+nothing to do with each other still correlate by about 1 / sqrt(samples) on that many: `shrunk` takes this off.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from bevel.passes.assign.probe import Floats, Probe, flat
 
 Advance = Callable[[int, int], None]
+CHANCE = 2.0  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,21 @@ class OutputNoise:
     signal: float
     products: Floats
     formats: int
+    samples: int
 
     @property
     def losses(self) -> Floats:
         """[sites, formats]"""
         return np.diag(self.products).reshape(-1, self.formats)
+
+    @property
+    def shrunk(self) -> Floats:
+        """`products` with each correlation nearer to 0 by what chance makes, soft-thresholded; its diagonal is kept."""
+        lengths = np.sqrt(np.maximum(np.diag(self.products), np.finfo(np.float64).tiny))
+        correlations = self.products / np.outer(lengths, lengths)
+        kept = np.sign(correlations) * np.maximum(np.abs(correlations) - CHANCE / np.sqrt(self.samples), 0.0)
+        np.fill_diagonal(kept, 1.0)
+        return np.asarray(kept * np.outer(lengths, lengths))
 
 
 def output_noise(probe: Probe, advance: Advance) -> OutputNoise:
@@ -50,4 +62,4 @@ def output_noise(probe: Probe, advance: Advance) -> OutputNoise:
         products += errors @ errors.T
         signal += float(reference @ reference)
         advance(done + 1, len(probe.samples))
-    return OutputNoise(signal, products, len(probe.values[0]))
+    return OutputNoise(signal, products, len(probe.values[0]), len(probe.samples))

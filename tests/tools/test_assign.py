@@ -21,7 +21,7 @@ from bevel.tools import report
 from bevel.tools.assign_accuracy import cheapest, missed
 from bevel.tools.assign_costs import Figures
 from bevel.tools.assign_score import Score, score
-from bevel.tools.assign_search import Search, spread
+from bevel.tools.assign_search import Search, samples_of, spread
 from bevel.tools.assign_within import within
 from bevel.tools.budgets import Budgets
 from bevel.tools.optimize import main
@@ -61,7 +61,7 @@ def sqnr_of(assignment: Assignment) -> Score:
 
 def search_in(world: World) -> Search:
     problem = Problem(("a", "b", "c"), FORMATS, LOSSES, Costs(BYTES, np.zeros((3, 2))), np.ones((3, 2), np.bool_))
-    noise = OutputNoise(1.0, np.diag(LOSSES.ravel()), 2)
+    noise = OutputNoise(1.0, np.diag(LOSSES.ravel()), 2, 8)
     uniforms = [SimpleNamespace(figures=Figures(flash_of((f,) * 3, 0), 0, (), (), 0.0)) for f in range(2)]
     samples = SimpleNamespace(score=sqnr_of)
     formats = {name: name for name in FORMATS}
@@ -141,11 +141,19 @@ def test_a_drop_counts_lost_and_gained_answers_on_the_same_samples() -> None:
 
 
 def test_samples_are_spread_over_data_that_lie_in_order() -> None:
-    class Ordered(list):  # type: ignore[type-arg]
-        pass
+    assert spread(range(100), 4) == {0, 25, 50, 75} and spread(range(3), 64) == {0, 1, 2}
 
-    assert list(spread(Ordered(range(100)), 4)) == [0, 25, 50, 75]  # type: ignore[arg-type]
-    assert list(spread(Ordered(range(3)), 64)) == [0, 1, 2]  # type: ignore[arg-type]
+
+@pytest.mark.parametrize(
+    ("runs", "outputs", "first", "second"),
+    [(400, 2, 128, 128), (200, 10, 102, 98), (100, 640, 32, 68), (40, 10, 40, 40)],
+)
+def test_assignments_are_compared_on_other_samples_where_there_are_enough(
+    runs: int, outputs: int, first: int, second: int
+) -> None:
+    probed, held_out = samples_of(range(runs), outputs)  # type: ignore[arg-type]
+    assert (len(probed), len(held_out)) == (first, second)
+    assert set(probed).isdisjoint(held_out) or probed == held_out
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,7 +16,7 @@ from bevel.calib.errors import UserError
 from bevel.calib.observe import observe
 from bevel.passes.assign.curvature import curvature
 from bevel.passes.assign.divergence import divergence
-from bevel.passes.assign.output_noise import output_noise
+from bevel.passes.assign.output_noise import OutputNoise, output_noise
 from bevel.passes.assign.probe import Probe, open_probe, weighted_nodes
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.quantize import NodeFormat, QuantizeOptions, export, quantize
@@ -146,6 +146,14 @@ def test_products_of_errors_foresee_the_noise_of_two_sites_together(network: Cas
     assert foreseen == pytest.approx(real, rel=0.05)
     alone = noise.losses[0, 1] + noise.losses[2, 0]
     assert abs(foreseen - real) < abs(alone - real)
+
+
+def test_correlations_that_chance_would_make_are_taken_off() -> None:
+    errors = np.random.default_rng(0).standard_normal((2, 100))
+    errors = np.concatenate([errors, -errors[:1]])
+    shrunk = OutputNoise(1.0, errors @ errors.T, 1, 100).shrunk
+    np.testing.assert_allclose(np.diag(shrunk), np.square(errors).sum(axis=1))
+    assert shrunk[0, 1] == 0 and shrunk[0, 2] == pytest.approx(-0.8 * shrunk[0, 0])
 
 
 def test_only_a_node_that_asks_for_it_changes(network: Case) -> None:
