@@ -38,7 +38,7 @@ class Ending:
     def rounding(self) -> list[gs.Node]:
         if self.coding.steps is None:
             return []
-        return [round_float(f"{self.codes.name}{ROUND}", self.sums, self.codes, self.coding.steps)]
+        return [round_float(self.sums.name, self.sums, self.codes, self.coding.steps)]
 
     def of_codes(self, clamp: gs.Node | None = None) -> tuple[gs.Variable, float, Output]:
         """Tensor, scale and bounds of what moves codes; clamped as `clamp` does."""
@@ -57,7 +57,7 @@ def ending(quantizer: gs.Node, codes: gs.Variable) -> Ending:
     found = coding(quantizer)
     if found.steps is None:
         return Ending(codes, found, codes)
-    sums = gs.Variable(f"{codes.name}/unrounded", np.int32, codes.shape)
+    sums = gs.Variable(f"{quantizer.inputs[0].name}{ROUND}", np.int32, codes.shape)
     return Ending(codes, found, sums)
 
 

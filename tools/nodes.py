@@ -11,6 +11,8 @@ from bevel.passes.base import Note
 from bevel.tools.data import QUANTIZERS
 from bevel.tools.report import Node
 
+INTEGERS = ("int8", "int16", "int32")
+
 
 def describe_nodes(
     graphs: Sequence[onnx.ModelProto],
@@ -46,8 +48,8 @@ def describe_nodes(
 
 
 def described(stored: str | None, chosen: str | None) -> str | None:
-    """The chosen format of a node whose result is stored in int8."""
-    return chosen if stored == "int8" and chosen is not None else stored
+    """The chosen format of a node whose result is stored in integers."""
+    return chosen if stored in INTEGERS and chosen is not None else stored
 
 
 def joined(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -457,3 +457,17 @@ def test_transposed_convolution_of_any_shape_conforms(
     body = f"y = ConvTranspose <{given}, group = {groups}, output_padding = {extras}> (x, w, b)"
     weights = f"float[{2 * groups},{per_out},{kernel}] w, float[{groups * per_out}] b"
     conforms(Case(body, f"float[1,{2 * groups},{height},{width}] x", weights), mean, text, stages, floats, around)
+
+
+@pytest.mark.parametrize(("weights", "activations"), WIDE)
+def test_sums_on_wide_activations_are_near_the_quantized_model(
+    weights: str, activations: str, text: Any, stages: Any
+) -> None:
+    options = QuantizeOptions(weights=weight_format(weights), activations=activation_format(activations))
+    for name in ("conv relu", "conv depthwise", "gemm transB", "add", "average pool pads", "global average pool"):
+        case = CASES[name]
+        made = stages(
+            text(case.body, case.inputs, case.outputs, case.weights, case.values), None, options, inputs="float"
+        )
+        for sample in made.extremes():
+            assert made.error(sample) <= 1

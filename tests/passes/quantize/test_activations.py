@@ -1,0 +1,83 @@
+"""How activations of wide formats stand in quantized.onnx, and which of them stay int8."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from bevel.calib.format import parse
+from bevel.calib.levels import wide_levels
+from bevel.passes.quantize import QuantizeOptions
+from bevel.passes.quantize.formats import activation_format
+
+TWO_CONVS = "c = Conv <pads = [1,1,1,1]> (x, w)\n r = Relu (c)\n y = Conv (r, v)"
+WEIGHTS = "float[4,3,3,3] w, float[2,4,3,3] v"
+IMAGE = (1, 3, 8, 8)
+
+
+def made_in(activations: str, text: Any, stages: Any, body: str = TWO_CONVS, weights: str = WEIGHTS) -> Any:
+    return stages(text(body, weights=weights), options=QuantizeOptions(activations=activation_format(activations)))
+
+
+def types(model: onnx.ModelProto, tensor: str) -> set[str]:
+    """The element types of what quantizers make of a tensor, as their zero points or attributes say."""
+    kinds = {one.name: one.data_type for one in model.graph.initializer}
+    found = set()
+    for node in model.graph.node:
+        if tensor in node.input and node.op_type == "QuantizeLinear":
+            found.add(onnx.TensorProto.DataType.Name(kinds[node.input[2]]))
+        if tensor in node.input and node.op_type == "QuantizeFloat":
+            found |= {onnx.TensorProto.DataType.Name(one.i) for one in node.attribute if one.name == "y_type"}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("format", "kind"), [("int16", "INT16"), ("int9", "INT16"), ("e4m3", "FLOAT8E4M3FN"), ("e3m2", "INT16")]
+)
+def test_activations_have_the_type_of_their_format_and_results_int8(
+    format: str, kind: str, text: Any, stages: Any
+) -> None:
+    made = made_in(format, text, stages)
+    assert types(made.quantized, "x") == types(made.quantized, "r") == {kind}
+    assert types(made.quantized, "y/float") == {"INT8"}
+    assert f"a result of the model: int8, not {format}" in made.node_notes("y")
+
+
+@pytest.mark.parametrize("format", ["e4m3", "e3m2", "e3m4", "int9", "int12"])
+def test_the_quantized_model_holds_values_of_the_format(format: str, text: Any, stages: Any) -> None:
+    made = made_in(format, text, stages)
+    model = made.quantized
+    model.graph.output.append(onnx.ValueInfoProto(name="r/dequantized"))
+    x = np.random.default_rng(0).standard_normal(IMAGE).astype(np.float32)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    values = np.unique(session.run(["r/dequantized"], {"x": x})[0])
+    assert 20 < len(values) <= 2 ** parse(format).bits
+    scale = next(one for one in model.graph.initializer if one.name == "r/scale")
+    units = values / onnx.numpy_helper.to_array(scale)
+    levels = wide_levels(parse(format))
+    steps = np.rint(units / levels.unit if format == "e4m3" and levels is not None else units)
+    known = np.arange(-(2**15), 2**15) if levels is None else levels.array
+    assert np.isin(steps, known).all()
+
+
+def test_what_operators_for_int8_read_and_make_stays_int8(text: Any, stages: Any) -> None:
+    body = "c = Conv (x, w)\n s = Sigmoid (c)\n d = Conv (s, v)\n y = Relu (d)"
+    made = made_in("e3m2", text, stages, body)
+    assert types(made.quantized, "x") == {"INT16"}
+    assert types(made.quantized, "c") == types(made.quantized, "s") == {"INT8"}
+    assert "for 8 bits only: int8, not e3m2" in made.node_notes("c")
+    for sample in made.extremes():
+        made.run(sample)
+
+
+def test_a_lone_relu_needs_no_table(text: Any, stages: Any) -> None:
+    body = "c = Conv <pads = [1,1,1,1]> (x, w)\n r = Relu (c)\n p = MaxPool <kernel_shape = [1,1]> (c)\n s = Add (r, p)\n y = Conv (s, v)"
+    made = made_in("e3m2", text, stages, body)
+    assert types(made.quantized, "c") == types(made.quantized, "r") == {"INT16"}
+    assert not {"Table", "DequantizeLinear"} & set(made.ops)
+    for sample in made.extremes():
+        made.run(sample)
