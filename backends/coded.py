@@ -84,6 +84,14 @@ class Stored(NamedTuple):
     block_codes: NDArray[np.uint8] | None = None
     block_table: Array | None = None
 
+    def values(self) -> NDArray[np.int64]:
+        """The integers, shaped as the codes, whose last axis the blocks lie along."""
+        values = self.coding.decode(self.codes, self.table)
+        if self.block_codes is None or self.block_table is None:
+            return values
+        factors = self.block_table.astype(np.int64)[self.block_codes].repeat(self.coding.block, axis=-1)
+        return values * factors[..., : values.shape[-1]]
+
 
 def shortest(weights: Array) -> Stored:
     """Integers by the shortest codes there are for them, without a table where that is as short.

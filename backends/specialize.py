@@ -35,6 +35,7 @@ RULES = (
     "narrow_depthwise_dsp",
     "positional_gemm_dsp",
     "narrow_tiles_dsp",
+    "coded_conv_dsp",
     "coded_conv",
     "conv_mve",
     "gemm_mve",

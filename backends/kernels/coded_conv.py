@@ -139,17 +139,20 @@ class CodedConv(Kernel):
         x, *constants, bias, multiplier, shift = arrays
         return requantize(self.plain.sums(x, self.weights(*constants)) + bias, multiplier, shift, self.plain.output)
 
-    def weights(self, packed: Array, *tables: Array) -> NDArray[np.int64]:
+    def weights(self, *constants: Array) -> NDArray[np.int64]:
         """The integers that are multiplied: [Cout, kh, kw, Cin / groups]."""
+        return self.stored(*constants).values()
+
+    def stored(self, packed: Array, *tables: Array) -> Stored:
+        """The inverse of `constants`: codes [Cout, kh, kw, Cin / groups]."""
         p, coding = self.plain, self.coding
-        codes = coded.unpack(packed, self.codes, coding.bits)
-        values = self._rows_of(coding.decode(codes, tables[0] if coding.tabled else None), p.taps)
-        if coding.block:
-            block_codes, block_table = tables[-2:]
-            factors = block_table.astype(np.int64)[self._rows_of(block_codes, self.blocks // self.rows)]
-            of_tap = factors.reshape(p.channels_out, p.kernel[0] * p.kernel[1], -1).repeat(coding.block, axis=2)
-            values = values * of_tap[..., : p.channels_in // p.groups].reshape(values.shape)
-        return values.reshape(p.channels_out, *p.kernel, -1)
+        shape = (p.channels_out, *p.kernel, -1)
+        codes = self._rows_of(coded.unpack(packed, self.codes, coding.bits), p.taps).reshape(shape)
+        table = tables[0] if coding.tabled else None
+        if not coding.block:
+            return Stored(coding, codes.astype(np.uint16), table)
+        block_codes = self._rows_of(tables[-2], self.blocks // self.rows).reshape(shape)
+        return Stored(coding, codes.astype(np.uint16), table, block_codes, tables[-1])
 
     def constants(self, stored: Stored) -> tuple[Array, ...]:
         """packed, table, block_codes and block_table of weights [Cout, kh, kw, Cin / groups]."""
@@ -200,7 +203,7 @@ class CodedConv(Kernel):
 
     def _passes(self) -> Any:
         """A TIR macro: for each pass, decode its weights, then compute its channels of all pixels."""
-        passes, decode, scale = self.passes, self._decode(), self._scale()
+        passes, decode, scale = self.passes, decoder(self.coding, self.codes), self._scale()
         rows, taps = self.rows, self.plain.taps
         inputs = self.plain.channels_in // self.plain.groups
         weights = Weights(rows, 1, rows) if self.depthwise else Weights(rows, taps, inputs)
@@ -214,20 +217,6 @@ class CodedConv(Kernel):
                 every_pixel(X, P, B, M, S, Y, step * rows)
 
         return body
-
-    def _decode(self) -> Any:
-        coding, bits, lanes = self.coding, self.coding.bits, self.lanes
-        groups = -(-self.codes // (CODES * lanes))
-
-        @T.macro
-        def decode(W, table, P, step):
-            for group in T.serial(groups):
-                for lane in T.serial(lanes):
-                    first = T.meta_var((step * groups + group) * bits * lanes + lane)
-                    integers = T.meta_var(coding.expressions(W, first, lanes, table))
-                    store_all(P, group * CODES * lanes + lane, lanes, integers, coding.dtype)
-
-        return decode
 
     def _scale(self) -> Any:
         """The integers of each block times its factor."""
@@ -281,12 +270,14 @@ class CodedConv(Kernel):
         p, x = self.plain, self.operands()[0]
         stored = coded.example(rng, (p.channels_out, *p.kernel, p.channels_in // p.groups), self.coding)
         activations = examples.integers(rng, x.shape, x.dtype, LARGEST_INPUT[x.dtype])
-        sums = p.sums(activations, self.weights(*self.constants(stored))).reshape(-1, p.channels_out)
+        weights = stored.values()
+        sums = p.sums(activations, weights).reshape(-1, p.channels_out)
         middle = sums.mean(axis=0).astype(np.int64)
         deviation = np.maximum(np.abs(sums - middle).mean(axis=0), 8)
         bias = rng.integers(-(deviation.astype(np.int64)) // 4, deviation // 4, dtype=np.int64) - middle
         ratios = rng.uniform(0.1, 0.4, p.channels_out) * (p.output.high - p.output.low) / deviation
-        bits = min(31, 62 - int(np.abs(sums + bias).max()).bit_length()) if self.wide else 31
+        reach = np.abs(weights).reshape(p.channels_out, -1).sum(axis=1) * LARGEST_INPUT[x.dtype] + np.abs(bias)
+        bits = min(31, 62 - int(reach.max()).bit_length()) if self.wide else 31
         typed = bias.astype(np.int64 if self.wide else np.int32)
         multiplier, shift = fixed_points(ratios, bits)
         least = np.int8(UPPER_WORD if self.small else 0)
@@ -324,6 +315,22 @@ def specialize(call: Call, target: Target) -> Special | str:
 def of_gemm(rows: int, k: int, n: int, output: Output) -> Conv:
     """The convolution that computes a Gemm: each row is a pixel."""
     return Conv(1, rows, 1, k, n, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 1, 0, output)
+
+
+def decoder(coding: Coding, count: int) -> Any:
+    """A TIR macro (W, table, P, step): the `count` codes of a pass, from flash to scratch."""
+    bits, lanes = coding.bits, coded.lanes_of(count)
+    groups = -(-count // (CODES * lanes))
+
+    @T.macro
+    def decode(W, table, P, step):
+        for group in T.serial(groups):
+            for lane in T.serial(lanes):
+                first = T.meta_var((step * groups + group) * bits * lanes + lane)
+                integers = T.meta_var(coding.expressions(W, first, lanes, table))
+                store_all(P, group * CODES * lanes + lane, lanes, integers, coding.dtype)
+
+    return decode
 
 
 def store_all(target: Any, first: Any, step: int, values: list[Any], dtype: str) -> None:
