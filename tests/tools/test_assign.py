@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from bevel.calib.errors import UserError
 from bevel.passes.assign.output_noise import OutputNoise
 from bevel.passes.assign.problem import Assignment, Costs, Limits, Problem
-from bevel.tools import report
+from bevel.tools import assign_costs, report
 from bevel.tools.assign_accuracy import cheapest, missed
 from bevel.tools.assign_costs import Figures
 from bevel.tools.assign_score import Score, score
@@ -160,8 +159,9 @@ def test_assignments_are_compared_on_other_samples_where_there_are_enough(
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What is known of costs is known from this module alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield Path(os.environ["XDG_CACHE_HOME"])
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setattr(assign_costs, "cache_folder", lambda: folder)
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_a_run_keeps_its_budgets_and_says_why(
     assert "int4 everywhere" in capfd.readouterr().out
     again = report.read(tmp_path / "out")
     assert again.assignment is not None and json.loads(report.text(again)) == found
-    assert list((cache / "bevel").glob("costs-*/*.json"))
+    assert list(cache.glob("costs-*/*.json"))
 
 
 @pytest.mark.parametrize("metric", ["kl", "hessian-trace"])
