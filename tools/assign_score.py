@@ -34,10 +34,6 @@ class Score:
         return self.right / self.labelled
 
     @property
-    def float_accuracy(self) -> float | None:
-        return self.right_float / self.labelled if self.labelled else None
-
-    @property
     def drop(self) -> float:
         """The fraction of samples by which fewer answers are right than the float model's: a paired count."""
         return (self.right_float - self.right) / self.labelled
