@@ -10,8 +10,11 @@ first, as `bits` is a sum of these):
       plane of 2:  two words, byte b of word i holds four         (words 4i .. 4i+3)
       plane of 1:  one word, byte b holds eight                   (words 0 .. 7)
 
-`kernels/c/bevel_narrow.h` reads them. Which values there are decides on the codes, never the format that they come
-from; a table is used where it makes weights smaller than the range of their values would.
+Tables of 16 values are looked up two codes at a time, so that their codes lie otherwise: the two of a halfword share a
+byte. `kernels/c/bevel_narrow.h` reads both.
+
+Which values there are decides on the codes, never the format that they come from; a table is used where it makes
+weights smaller than the range of their values would.
 """
 
 from __future__ import annotations
@@ -45,6 +48,25 @@ class Codes:
     @property
     def table_bytes(self) -> int:
         return 2**self.bits if self.tabled else 0
+
+    @property
+    def paired(self) -> bool:
+        """Whether two codes are looked up at once, in a table of all pairs."""
+        return self.tabled and self.bits == 4
+
+    def pack(self, codes: Uint8) -> Int32:
+        """uint8 [..., words, 4], words a multiple of UNIT, as int32 [..., words // UNIT * bits]."""
+        if not self.paired:
+            return pack(codes, self.bits)
+        pairs = (codes[..., 0::2] | codes[..., 1::2] << 4).reshape(*codes.shape[:-2], -1, 4)
+        return words_of(pairs.astype(np.uint8)).view(np.int32)
+
+    def unpack(self, stored: Int32) -> Uint8:
+        """`pack` undone."""
+        if not self.paired:
+            return unpack(stored, self.bits)
+        pairs = np.ascontiguousarray(stored, "<i4").view(np.uint8)
+        return np.stack([pairs & 15, pairs >> 4], axis=-1).reshape(*stored.shape[:-1], -1, 4)
 
     def of(self, values: Int8) -> tuple[Uint8, Int8]:
         """The codes of `values`, and the table: int8 [2**bits], or empty."""
@@ -87,7 +109,7 @@ def stored_bytes(count: int, codes: Codes) -> int:
 
 
 def pack(codes: Uint8, bits: int) -> Int32:
-    """uint8 [..., words, 4], words a multiple of UNIT, as int32 [..., words // UNIT * bits]."""
+    """uint8 [..., words, 4], words a multiple of UNIT, in planes: int32 [..., words // UNIT * bits]."""
     units = words_of(codes).reshape(*codes.shape[:-2], -1, UNIT)
     stored, taken = [], 0
     for plane in planes(bits):

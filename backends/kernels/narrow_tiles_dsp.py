@@ -37,6 +37,8 @@ WIDE_GROUP_BYTES = 10240  # or so much for
 WIDE_GROUP = 6  # blocks, over which widening the pixels again and again becomes cheap
 SINGLE_BYTES = 2048  # where pixels are widened only once
 
+PAIRS = 256  # of two codes of four bits
+
 
 @dataclass(frozen=True)
 class NarrowTilesDsp(Kernel):
@@ -78,12 +80,14 @@ class NarrowTilesDsp(Kernel):
     def operands(self) -> tuple[Operand, ...]:
         x, packed, *others = self.inner.operands()
         table = (constant("table", (self.codes.table_bytes,), "int8"),) if self.codes.tabled else ()
+        pairs = (scratch("pairs", (PAIRS,), "int16"),) if self.codes.paired else ()
         return (
             x,
             constant("stored", (self.blocks, self.stored_words), "int32"),
             *table,
             *others,
             scratch("decoded", (self.group, *packed.shape[1:]), "int32"),
+            *pairs,
         )
 
     @property
@@ -103,9 +107,9 @@ class NarrowTilesDsp(Kernel):
         blocks, group, words = self.blocks, self.group, packing.block_words(self.tiles.taps)
         channels, strip, stored_words = self.tiles.channels, self.tiles.scratch_words, self.stored_words
         size, table_bytes, image = self.inner.operands()[-2].size, self.codes.table_bytes, self.inner.image
-        decode, groups, once = self._decode(), -(-blocks // group), self.widened_once
+        decode, groups, once = self._decode, -(-blocks // group), self.widened_once
         macros: tuple[Any, Any] = self._once() if once else (None, self.inner.pixels(self._grouped()))
-        widen, pixels = macros
+        (widen, pixels), paired = macros, self.codes.paired
 
         @T.prim_func(s_tir=True)
         def narrow_tiles(
@@ -117,15 +121,18 @@ class NarrowTilesDsp(Kernel):
             Y: T.Buffer((size,), "int8"),
             A: T.Buffer((strip,), "int32"),
             W: T.Buffer((group, words), "int32"),
+            P: T.Buffer((PAIRS,), "int16"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            if paired:
+                T.evaluate(call("pairs", L.data, P.data))
             if once:
                 widen(X, A)
             for step in T.serial(groups):
-                decode(C, L, W, step * group)
+                T.evaluate(decode(C, L, P, W, step * group))
                 pixels(X, W, M, S, Y, A, step * group)
 
-        left_out = {"L": not self.codes.tabled, "M": not self.tiles.apart, "S": not self.tiles.apart}
+        left_out = {"L": not self.codes.tabled, "M": not self.tiles.apart, "S": not self.tiles.apart, "P": not paired}
         kept = [buffer for buffer in narrow_tiles.params if not left_out.get(buffer.name)]
         return tirx.PrimFunc(kept, narrow_tiles.body, narrow_tiles.ret_type, narrow_tiles.attrs)
 
@@ -133,35 +140,12 @@ class NarrowTilesDsp(Kernel):
         tiles = self.tiles
         return GroupedTiles(tiles.channels, tiles.taps, tiles.widened, tiles.output, tiles.apart, self.group)
 
-    def _decode(self) -> Any:
-        """A TIR macro (C, L, W, lead): a group of blocks, from `lead` on."""
-        codes, count = self.codes, self._grouped().count
-
-        @T.macro
-        def decode(C, L, W, lead):
-            if codes.tabled:
-                T.evaluate(
-                    call(
-                        f"tabled_blocks_{codes.bits}",
-                        T.address_of(C[lead, 0]),
-                        W.data,
-                        count(lead),
-                        L.data,
-                    )
-                )
-            else:
-                T.evaluate(
-                    call(
-                        f"blocks_{codes.bits}",
-                        T.address_of(C[lead, 0]),
-                        W.data,
-                        count(lead),
-                        codes.stride,
-                        codes.least,
-                    )
-                )
-
-        return decode
+    def _decode(self, C: Any, L: Any, P: Any, W: Any, lead: Any) -> Any:
+        """The call that decodes a group of blocks, from `lead` on."""
+        codes, count = self.codes, self._grouped().count(lead)
+        values = (P.data,) if codes.paired else (L.data,) if codes.tabled else (codes.stride, codes.least)
+        name = "paired_blocks" if codes.paired else f"{'tabled_' if codes.tabled else ''}blocks_{codes.bits}"
+        return call(name, T.address_of(C[lead, 0]), W.data, count, *values)
 
     def _once(self) -> tuple[Any, Any]:
         """TIR macros (X, A), which widens all rows, and (X, W, M, S, Y, A, lead), for their products."""
@@ -217,14 +201,14 @@ def coded(packed: Int32, codes: Codes) -> tuple[Array, ...]:
     """Packed blocks with codes for weights, and the table where there is one."""
     found, table = codes.of(weight_bytes(packed))
     head, tail = packed[:, : packing.HEADER], packed[:, -packing.SCALE :]
-    stored = np.concatenate([head, narrow.pack(found, codes.bits), tail], axis=1)
+    stored = np.concatenate([head, codes.pack(found), tail], axis=1)
     return (stored, table) if codes.tabled else (stored,)
 
 
 def decoded(stored: Int32, table: Int8, codes: Codes) -> Int32:
     """The packed blocks that `coded` was given."""
     head, tail = stored[:, : packing.HEADER], stored[:, -packing.SCALE :]
-    values = codes.values(narrow.unpack(stored[:, packing.HEADER : -packing.SCALE], codes.bits), table)
+    values = codes.values(codes.unpack(stored[:, packing.HEADER : -packing.SCALE]), table)
     count, taps = values.shape[:2]
     w = values.reshape(count, taps // 2, 2, 2, 2).transpose(0, 2, 4, 1, 3).reshape(-1, taps)
     return np.concatenate([head, packing.weight_words(w), tail], axis=1)

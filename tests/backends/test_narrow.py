@@ -21,6 +21,14 @@ def test_codes_come_back_from_as_many_words_as_they_have_bits(bits: int, rows: i
     np.testing.assert_array_equal(narrow.unpack(stored, bits), codes)
 
 
+def test_two_codes_that_are_looked_up_at_once_share_a_byte() -> None:
+    codes = np.random.default_rng(0).integers(0, 16, (3, 16, 4), dtype=np.uint8)
+    stored = Codes(4, tabled=True).pack(codes)
+    assert stored.shape == (3, 8)
+    assert int(stored[0, 0]) & 0xFF == codes[0, 0, 0] | codes[0, 0, 1] << 4
+    np.testing.assert_array_equal(Codes(4, tabled=True).unpack(stored), codes)
+
+
 @pytest.mark.parametrize(
     ("levels", "expected"),
     [

@@ -35,6 +35,28 @@ __attribute__((noinline, unused)) static void bevel_look_up(int32_t *words, int3
   }
 }
 
+/* All pairs of 16 weights as halfwords of a block. */
+__attribute__((noinline, unused)) static void bevel_pairs(const int8_t *table, int16_t *pairs) {
+  for (int32_t i = 0; i < 256; i++) pairs[i] = (int16_t)(table[i & 15] + 256 * table[i >> 4]);
+}
+
+/* `count` blocks out of bytes that are a halfword's two codes each. */
+__attribute__((noinline, unused)) static void bevel_paired_blocks(const int32_t *restrict stored, int32_t *restrict out,
+                                                                  int32_t count, const int16_t *restrict pairs) {
+  const uint16_t *const halves = (const uint16_t *)pairs;
+  for (int32_t block = 0; block < count; block++) {
+    const int32_t *const end = out + 5 + (stored[0] & 0xFFFF);
+    bevel_copy_5(out, stored);
+    for (out += 5, stored += 5; out != end; out += 2) {
+      const uint32_t four = (uint32_t)*stored++;
+      out[0] = bevel_halves(halves[four & 0xFF], halves[four >> 8 & 0xFF]);
+      out[1] = bevel_halves(halves[four >> 16 & 0xFF], halves[four >> 24]);
+    }
+    bevel_copy_5(out, stored);
+    out += 5, stored += 5;
+  }
+}
+
 /* Word `j` of the unit that begins at `stored`: a shift and a mask for each plane. */
 #define BEVEL_PLANE(word, shift, mask) ((uint32_t)stored[word] >> (shift) & (mask))
 #define BEVEL_CODES(bits, j)                                                                      \
