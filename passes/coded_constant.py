@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
@@ -10,14 +12,15 @@ from bevel.calib.scheme import PerTensor
 
 
 class CodedConstant(gs.Constant):  # type: ignore[misc]
-    """`coded` as a constant: its values are the integers, in the narrowest of int8, int16 and int32.
+    """`coded` as a constant: its values are the integers, of `dtype`, or in the narrowest of int8, int16 and int32.
 
     With factors for blocks they are int32, the only type of these that standard operators multiply.
     """
 
-    def __init__(self, name: str, coded: Coded) -> None:
+    def __init__(self, name: str, coded: Coded, dtype: np.dtype[Any] | None = None) -> None:
         integers = coded.values()
-        dtype = narrowest(integers) if isinstance(coded.blocks, PerTensor) else np.dtype(np.int32)
+        if dtype is None:
+            dtype = narrowest(integers) if isinstance(coded.blocks, PerTensor) else np.dtype(np.int32)
         super().__init__(name, integers.astype(dtype))
         self.coded = coded
 

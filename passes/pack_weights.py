@@ -8,7 +8,7 @@ values, and those too few to pay for the node, stay as they are. `unpack_weights
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ml_dtypes
@@ -114,7 +114,7 @@ def weight_places(node: onnx.NodeProto, functions: Mapping[str, onnx.FunctionPro
 def pack(packing: Packing, tensor: onnx.TensorProto, found: Coded, readers: list[onnx.NodeProto]) -> bool:
     """Put packed constants and the nodes that unpack them in place of `tensor`, if that pays."""
     values = numpy_helper.to_array(tensor)
-    elements = coded(found.table[found.codes])
+    elements = shortest(found, values.dtype)
     if isinstance(found.blocks, PerBlock):
         factors = coded(found.block_table[found.block_codes])
         return pack_blocks(packing, tensor.name, values, (elements, factors), found.blocks)
@@ -127,6 +127,15 @@ def pack(packing: Packing, tensor: onnx.TensorProto, found: Coded, readers: list
         return False
     unpack(packing, tensor.name, elements, values.dtype)
     return True
+
+
+def shortest(found: Coded, dtype: np.dtype[Any]) -> Coded:
+    """The elements alone: with the format's own table, which other weights share, unless fewer bits do, or `dtype`,
+    which holds the weights, does not hold all of it."""
+    alone = coded(found.table[found.codes])
+    if alone.bits < found.bits or (found.table.astype(dtype) != found.table).any():
+        return alone
+    return replace(alone, codes=found.codes, table=found.table)
 
 
 def pack_blocks(packing: Packing, name: str, values: Array, codes: tuple[Coded, Coded], blocks: PerBlock) -> bool:
@@ -188,10 +197,8 @@ def zero_points_fit(packing: Packing, node: onnx.NodeProto, format: IntFormat) -
 
 def unpack(packing: Packing, name: str, elements: Coded, dtype: np.dtype[Any]) -> None:
     """Codes without blocks as packed bytes, and the node that makes `name` of them."""
-    table = np.zeros(2**elements.bits, dtype)
-    table[: len(elements.table)] = elements.table
     packed = pack_bits(elements.codes, elements.bits)
     packed = np.pad(packed, (0, -packed.size % elements.bits))  # whole groups of codes
-    inputs = [packing.add(packed, f"{name}/packed"), packing.table(table)]
+    inputs = [packing.add(packed, f"{name}/packed"), packing.table(elements.table.astype(dtype))]
     shape = [int(size) for size in elements.codes.shape]
     packing.call(unpack_name(elements.bits), f"{name}/unpack", inputs, name, shape=shape)

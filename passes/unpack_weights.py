@@ -13,13 +13,14 @@ import ml_dtypes
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
-from bevel.calib.coded import Coded, at_levels, coded
+from bevel.calib.coded import Coded, at_levels
 from bevel.calib.float_format import E4M3
 from bevel.calib.levels import levels_of
 from bevel.calib.packing import unpack_bits
-from bevel.calib.scheme import PerBlock
-from bevel.passes.coded_constant import CodedConstant
+from bevel.calib.scheme import PerBlock, PerTensor
+from bevel.passes.coded_constant import CodedConstant, coded_of
 from bevel.passes.operators.base import DOMAIN, Array
 from bevel.passes.operators.unpack import BLOCKS, unpack_width
 from bevel.passes.quantizers import is_dequantize
@@ -78,20 +79,22 @@ def unpacked(node: gs.Node) -> gs.Constant | None:
         return None
     bits = unpack_width(node.op)
     if bits is not None:
-        return gs.Constant(name, looked_up(values[0], values[1], bits, [int(size) for size in node.attrs["shape"]]))
+        codes = unpack_bits(values[0], prod(node.attrs["shape"]), bits, signed=False).reshape(node.attrs["shape"])
+        return looked_up(name, codes.astype(np.uint8), values[1], bits)
     if node.op == BLOCKS:
-        return CodedConstant(name, with_factors(values[0], values[1], PerBlock(node.attrs["axis"], node.attrs["size"])))
+        inner, outer = map(coded_of, node.inputs)
+        if inner is None or outer is None:
+            raise TypeError(f"node {node.name}: elements and factors of blocks are codes")
+        blocks = PerBlock(int(node.attrs["axis"]), int(node.attrs["size"]))
+        return CodedConstant(name, Coded(inner.codes, inner.bits, inner.table, blocks, outer.codes, outer.table))
     return None
 
 
-def looked_up(packed: Array, table: Array, bits: int, shape: list[int]) -> Array:
-    values: Array = table[unpack_bits(packed, prod(shape), bits, signed=False)].reshape(shape)
-    return values
-
-
-def with_factors(elements: Array, factors: Array, blocks: PerBlock) -> Coded:
-    inner, outer = coded(elements), coded(factors)
-    return Coded(inner.codes, inner.bits, inner.table, blocks, outer.codes, outer.table)
+def looked_up(name: str, codes: NDArray[np.uint8], table: Array, bits: int) -> CodedConstant:
+    """Entries of a table, as a constant of the table's type."""
+    one = np.ones(1, np.int32)
+    made = Coded(codes, bits, table.astype(np.int32), PerTensor(), np.zeros((), np.uint8), one)
+    return CodedConstant(name, made, table.dtype)
 
 
 def replace(tensor: gs.Variable, constant: gs.Constant) -> None:
