@@ -20,8 +20,10 @@ from bevel.calib.levels import wide_levels
 
 Int64 = NDArray[np.int64]
 
+LEAST_FRACTION = 4  # the smallest steps alone are rounded twice, the first time to a sixteenth of one
 MOST_FRACTION = 12  # more bits behind a step's point change no figure
-FINE_BITS = 30  # of what is rounded: half of int32
+SHORT_BITS = 15  # of what is rounded in int16
+LONG_BITS = 30  # in int32, of which half is left for what rounds
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,16 @@ class FloatSteps:
     high: int
 
     @property
+    def fine_dtype(self) -> str:
+        """What holds the integers before they are rounded: int16 where it leaves enough bits behind the point."""
+        return "int16" if SHORT_BITS - self.high.bit_length() >= LEAST_FRACTION else "int32"
+
+    @property
     def fraction(self) -> int:
-        """How many bits behind the point integers may have before they are rounded, so that int32 holds them."""
-        return max(1, min(MOST_FRACTION, FINE_BITS - self.high.bit_length()))
+        """How many bits behind the point integers have before they are rounded."""
+        if self.fine_dtype == "int16":
+            return SHORT_BITS - self.high.bit_length()
+        return max(1, min(MOST_FRACTION, LONG_BITS - self.high.bit_length()))
 
     @property
     def exponents(self) -> int:

@@ -55,11 +55,11 @@ class Coding:
 
     @property
     def unrounded(self) -> tuple[float, Output]:
-        """Scale and bounds of what is rounded to the steps: int32 with bits behind their point."""
+        """Scale and bounds of what is rounded to the steps: integers with bits behind their point."""
         if self.steps is None:
             return self.scale, self.output
-        fraction = self.steps.fraction
-        return self.scale / 2**fraction, Output(0, self.low << fraction, self.high << fraction, "int32")
+        fraction, dtype = self.steps.fraction, self.steps.fine_dtype
+        return self.scale / 2**fraction, Output(0, self.low << fraction, self.high << fraction, dtype)
 
 
 def coding(node: gs.Node) -> Coding:

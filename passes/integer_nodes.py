@@ -57,7 +57,7 @@ def ending(quantizer: gs.Node, codes: gs.Variable) -> Ending:
     found = coding(quantizer)
     if found.steps is None:
         return Ending(codes, found, codes)
-    sums = gs.Variable(f"{quantizer.inputs[0].name}{ROUND}", np.int32, codes.shape)
+    sums = gs.Variable(f"{quantizer.inputs[0].name}{ROUND}", np.dtype(found.steps.fine_dtype), codes.shape)
     return Ending(codes, found, sums)
 
 

@@ -22,8 +22,6 @@ from bevel.tools.stages import Advance
 Array = NDArray[Any]
 Sample = Mapping[str, Array]
 
-QUANTIZERS = ("QuantizeLinear", "QuantizeFloat")
-ROUNDINGS = ("Clip", "Table", "WideClip")  # between codes
 NODE_SAMPLES = 32  # per-node error is an average over elements already; more samples do not change its order
 
 

@@ -21,7 +21,7 @@ from bevel.calib.round_float import FloatSteps, float_steps
 
 @dataclass(frozen=True)
 class RoundFloat(Kernel):
-    """x: int32 [size], steps times 2**fraction, but not -2**31; y: dtype [size], steps.
+    """x: x_dtype [size], steps times 2**fraction, but not -2**31; y: dtype [size], steps.
 
     fraction is 1 or more, and high * 2**(fraction + 1) fits int32.
     """
@@ -31,9 +31,10 @@ class RoundFloat(Kernel):
     high: int
     fraction: int
     dtype: str = "int16"
+    x_dtype: str = "int32"
 
     def operands(self) -> tuple[Operand, ...]:
-        return activation("x", (self.size,), "int32"), output("y", (self.size,), self.dtype)
+        return activation("x", (self.size,), self.x_dtype), output("y", (self.size,), self.dtype)
 
     @property
     def in_place(self) -> bool:
@@ -47,19 +48,20 @@ class RoundFloat(Kernel):
         return self.steps.round_fine(arrays[0], self.fraction).astype(self.dtype)
 
     def build(self, name: str) -> Any:
-        size, dtype, fraction, limit = self.size, self.dtype, self.fraction, self.high << self.fraction
+        size, dtype, x_dtype, fraction = self.size, self.dtype, self.x_dtype, self.fraction
+        limit = self.high << self.fraction
         borders = [1 << (fraction + self.mantissa + step) for step in range(1, self.steps.exponents)]
 
         def cut(magnitude: Any) -> Any:
             return reduce(add, [T.cast(magnitude >= border, "int32") for border in borders], T.int32(0))
 
         @T.prim_func(s_tir=True)
-        def round_float(X: T.Buffer((size,), "int32"), Y: T.Buffer((size,), dtype)):
+        def round_float(X: T.Buffer((size,), x_dtype), Y: T.Buffer((size,), dtype)):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             for i in T.serial(size):
                 M = T.alloc_buffer((4,), "int32")  # the sign, the magnitude, what distance it has, and it rounded
-                M[0] = X[i] >> 31
-                M[1] = T.min((X[i] ^ M[0]) - M[0], limit)
+                M[0] = T.cast(X[i], "int32") >> 31
+                M[1] = T.min((T.cast(X[i], "int32") ^ M[0]) - M[0], limit)
                 M[2] = cut(M[1]) & 31
                 half = T.meta_var(T.int32(1) << (M[2] + (fraction - 1)))
                 odd = T.meta_var((M[1] >> (M[2] + fraction)) & 1)
@@ -71,15 +73,16 @@ class RoundFloat(Kernel):
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         """Every value, its ties with the next, their neighbours, and noise."""
         limit = self.high << self.fraction
-        found = [float(value) for value in range(2 ** (self.mantissa + 1))]
-        while found[-1] < self.high:
-            found.append(found[-1] + 2.0 ** (int(found[-1]).bit_length() - 1 - self.mantissa))
-        values = np.array(found) * 2**self.fraction
-        ties = (values[1:] + values[:-1]) / 2
-        special = np.concatenate([ties, ties - 1, ties + 1, values, [limit]]).astype(np.int64)
+        values = [float(value) for value in range(2 ** (self.mantissa + 1))]
+        while values[-1] < self.high:
+            values.append(values[-1] + 2.0 ** (int(values[-1]).bit_length() - 1 - self.mantissa))
+        exact = np.array(values) * 2**self.fraction
+        ties = (exact[1:] + exact[:-1]) / 2
+        special = np.concatenate([ties, ties - 1, ties + 1, exact, [limit]]).astype(np.int64)
         noise = rng.integers(-limit, limit + 1, self.size)
-        extremes = np.array([2**31 - 1, 1 - 2**31])
-        return (np.concatenate([special, -special, noise, extremes])[-self.size :].astype(np.int32),)
+        largest = int(np.iinfo(self.x_dtype).max)
+        found = np.concatenate([special, -special, noise, [largest, -largest]])[-self.size :]
+        return (np.clip(found, -largest, largest).astype(self.x_dtype),)
 
 
 def cases() -> Iterable[RoundFloat]:
@@ -87,7 +90,8 @@ def cases() -> Iterable[RoundFloat]:
         steps = float_steps(format)
         if steps is None:
             raise ValueError(f"{format.name} has no wide steps")
-        return RoundFloat(size, steps.mantissa, steps.high, steps.fraction if fraction is None else fraction, dtype)
+        bits = steps.fraction if fraction is None else fraction
+        return RoundFloat(size, steps.mantissa, steps.high, bits, dtype, steps.fine_dtype)
 
     yield case(E3M2, 1)
     yield case(E3M2, 900)

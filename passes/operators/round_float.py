@@ -19,7 +19,7 @@ from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
 from bevel.passes.operators.wide_sums import element_type
-from bevel.passes.operators.wide_values import stored_dtype
+from bevel.passes.operators.wide_values import dtype_of, stored_dtype
 
 HALVINGS = (16, 8, 4, 2, 1)
 
@@ -47,7 +47,8 @@ BODY = f"""
 {int32_constants("point", "border", "high")}
   unit = Constant <value = int32 {{1}}> ()
   two = Constant <value = int32 {{2}}> ()
-  positive = Abs (x)
+  x32 = Cast <to = 6> (x)
+  positive = Abs (x32)
   limit = Mul (high, point)
   magnitude = Min (positive, limit)
   above = Div (magnitude, border)
@@ -65,7 +66,7 @@ BODY = f"""
   raised = Add (magnitude, nudge)
   kept = Div (raised, divisor)
   rounded = Mul (kept, distance)
-  sign = Sign (x)
+  sign = Sign (x32)
   signed = Mul (rounded, sign)
   y = Cast <to: int = @y_type> (signed)
 """
@@ -93,6 +94,7 @@ class RoundFloat(Operator):
             high=int(node.attrs["high"]),
             fraction=fraction,
             dtype=stored_dtype(node),
+            x_dtype=dtype_of(node.inputs[0]),
         )
         lowering.emit(node, kernel, [value.buffer], (), node.outputs[0], value.order)
 
@@ -105,7 +107,7 @@ def rounded_constants(node: gs.Node, x: Array) -> Array:
 
 
 def round_float(name: str, x: gs.Variable, output: gs.Variable, steps: FloatSteps) -> gs.Node:
-    """x, int32 with `steps.fraction` bits behind the point and within `steps.high`, as steps in `output`."""
+    """x, integers with `steps.fraction` bits behind the point and within `steps.high`, as steps in `output`."""
     attrs = {
         "point": 2**steps.fraction,
         "border": 2 ** (steps.fraction + steps.mantissa + 1),

@@ -65,9 +65,14 @@ def test_a_nan_becomes_the_lowest_step() -> None:
 
 
 @pytest.mark.parametrize("name", ["e3m2", "e4m3", "e4m7"])
-def test_bits_behind_the_point_fit_int32(name: str) -> None:
+def test_bits_behind_the_point_fit_their_type(name: str) -> None:
     steps = steps_of(name)
-    assert steps.fraction >= 1 and steps.high << steps.fraction <= 2**30
+    assert steps.fraction >= 1
+    assert steps.high << steps.fraction <= np.iinfo(steps.fine_dtype).max
+
+
+def test_steps_of_few_bits_are_rounded_from_int16() -> None:
+    assert (steps_of("e3m2").fine_dtype, steps_of("e4m3").fine_dtype) == ("int16", "int32")
 
 
 @pytest.mark.parametrize("name", ["int8", "ternary", "e5m2", "bfloat16"])

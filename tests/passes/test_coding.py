@@ -48,7 +48,9 @@ def test_a_function_is_its_steps_and_so_is_what_ends_them() -> None:
 
 def test_sums_of_a_minifloat_have_bits_behind_the_point() -> None:
     scale, output = Coding(0.25, 0, "int16", -448, 448, FloatSteps(2, 448)).unrounded
-    assert (scale * 2**12, output.low, output.high, output.dtype) == (0.25, -448 << 12, 448 << 12, "int32")
+    assert (scale * 2**6, output.low, output.high, output.dtype) == (0.25, -448 << 6, 448 << 6, "int16")
+    scale, output = Coding(0.25, 0, "int32", -229376, 229376, FloatSteps(3, 229376)).unrounded
+    assert (scale * 2**12, output.high, output.dtype) == (0.25, 229376 << 12, "int32")
 
 
 @pytest.mark.parametrize(

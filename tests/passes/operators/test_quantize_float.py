@@ -64,7 +64,9 @@ def test_rounding_integers_is_the_reference_at_ties_and_beyond_the_largest(name:
     limit = steps.high << steps.fraction
     rng = np.random.default_rng(0)
     magnitudes = np.concatenate([2 ** rng.uniform(0, np.log2(limit), 3000), np.arange(3000) << (steps.fraction - 1)])
-    fine = np.concatenate([magnitudes, -magnitudes, [limit, -limit, 2**31 - 1, 1 - 2**31]]).astype(np.int32)
-    x, y = gs.Variable("x", np.int32, [fine.size]), gs.Variable("y", dtype, [fine.size])
+    largest = np.iinfo(steps.fine_dtype).max
+    every = np.concatenate([magnitudes, -magnitudes, [limit, -limit, largest, -largest]])
+    fine = np.clip(every, -largest, largest).astype(steps.fine_dtype)
+    x, y = gs.Variable("x", np.dtype(steps.fine_dtype), [fine.size]), gs.Variable("y", dtype, [fine.size])
     opened = session(lambda x, y: round_float("r", x, y, steps), x, y, optimized=True)
     np.testing.assert_array_equal(opened.run(None, {"x": fine})[0], steps.round_fine(fine, steps.fraction))

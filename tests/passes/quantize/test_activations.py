@@ -75,7 +75,8 @@ def test_what_operators_for_int8_read_and_make_stays_int8(text: Any, stages: Any
 
 
 def test_a_lone_relu_needs_no_table(text: Any, stages: Any) -> None:
-    body = "c = Conv <pads = [1,1,1,1]> (x, w)\n r = Relu (c)\n p = MaxPool <kernel_shape = [1,1]> (c)\n s = Add (r, p)\n y = Conv (s, v)"
+    pool = "p = MaxPool <kernel_shape = [1,1]> (c)"
+    body = f"c = Conv <pads = [1,1,1,1]> (x, w)\n r = Relu (c)\n {pool}\n s = Add (r, p)\n y = Conv (s, v)"
     made = made_in("e3m2", text, stages, body)
     assert types(made.quantized, "c") == types(made.quantized, "r") == {"INT16"}
     assert not {"Table", "DequantizeLinear"} & set(made.ops)
