@@ -17,6 +17,7 @@ from bevel.backends.firmware import build_firmware
 from bevel.backends.kernel import Kernel
 from bevel.backends.memory import Plan
 from bevel.backends.program import Port, Program
+from bevel.backends.shared_tables import share_tables
 from bevel.backends.sizes import STACK_FLAGS, Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
 from bevel.backends.specialize import helper_text, specialize
 from bevel.backends.target import Target
@@ -51,7 +52,7 @@ def build(
     """
     chosen = options or BuildOptions()
     toolchain = for_target(target, chosen.compiler)
-    program, flags = tuned_program(specialize(program, target), target, toolchain, chosen.selections)
+    program, flags = tuned_program(specialize(share_tables(program), target), target, toolchain, chosen.selections)
     plan = memory.plan(program, chosen.in_place)
     with full_disk_named(folder):
         return build_files(program, target, folder, vectors, toolchain, plan, flags)

@@ -1,0 +1,82 @@
+"""One table of integers for many layers: those of a wide format take a kilobyte, and layers differ in a few entries.
+
+Layers whose values together still fit the codes of one of them are coded alike. That is also taken for one with shorter
+codes, where its own table costs more than its longer codes do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bevel.backends.coded import Stored, filled
+from bevel.backends.kernel import Array
+from bevel.backends.kernels.coded_conv import CodedConv
+from bevel.backends.program import Call, Program
+
+
+@dataclass(frozen=True)
+class Group:
+    """Calls that are to share a table: their places in the program, and every value that they have."""
+
+    bits: int
+    dtype: str
+    calls: tuple[int, ...]
+    values: Array
+
+    def joined(self, other: Group) -> Group | None:
+        """With a group of codes that are no longer, or None where the values would be too many."""
+        values = np.union1d(self.values, other.values)
+        if other.bits > self.bits or other.dtype != self.dtype or len(values) > 2**self.bits:
+            return None
+        return replace(self, calls=(*self.calls, *other.calls), values=values)
+
+
+def share_tables(program: Program) -> Program:
+    """`program` with as few tables as its coded weights need."""
+    found = {index: stored for index, call in enumerate(program.calls) if (stored := tabled(call)) is not None}
+    changed = dict(enumerate(program.calls))
+    for group in grouped(found):
+        if len(group.calls) > 1:
+            changed |= {index: recoded(program.calls[index], found[index], group) for index in group.calls}
+    return replace(program, calls=tuple(changed.values()))
+
+
+def tabled(call: Call) -> Stored | None:
+    """The weights of a call that has them in a table, and one factor."""
+    kernel = call.kernel
+    if not isinstance(kernel, CodedConv) or not kernel.coding.tabled or kernel.coding.block:
+        return None
+    return kernel.stored(*call.constants[:-3])
+
+
+def grouped(found: dict[int, Stored]) -> list[Group]:
+    """Each call in the first group that takes it at a gain, the longest codes first."""
+    groups: list[Group] = []
+    for index, stored in sorted(found.items(), key=lambda one: -one[1].coding.bits):
+        alone = Group(stored.coding.bits, stored.coding.dtype, (index,), np.unique(stored.values()))
+        for place, group in enumerate(groups):
+            joined = group.joined(alone)
+            if joined is not None and gain(stored, joined.bits) > 0:
+                groups[place] = joined
+                break
+        else:
+            groups.append(alone)
+    return groups
+
+
+def gain(stored: Stored, bits: int) -> int:
+    """Bytes that codes of `bits` bits without a table of their own save."""
+    table = 0 if stored.table is None else stored.table.nbytes
+    return table - stored.codes.size * (bits - stored.coding.bits) // 8
+
+
+def recoded(call: Call, stored: Stored, group: Group) -> Call:
+    """`call` with the group's table."""
+    assert isinstance(call.kernel, CodedConv)
+    coding = replace(stored.coding, bits=group.bits)
+    codes = np.searchsorted(group.values, stored.values()).astype(np.uint16)
+    kernel = replace(call.kernel, coding=coding)
+    constants = kernel.constants(Stored(coding, codes, filled(group.values, 2**group.bits, coding.dtype)))
+    return replace(call, kernel=kernel, constants=(*constants, *call.constants[-3:]))
