@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Reason
+from bevel.passes.operators.quantize_float import QUANTIZE_FLOAT
 from bevel.passes.quantizers import is_dequantize, is_quantize, parameters, producer
 
 
@@ -72,9 +73,17 @@ def carry(graph: gs.Graph, node: gs.Node, source: gs.Node) -> None:
         reader.inputs[0] = moved
     node.outputs = [moved]
     codes = gs.Variable(f"{result.name}/quantized", source.inputs[0].dtype, result.shape)
+    graph.nodes.append(quantizer_like(source, f"{result.name}/quantize", moved, codes))
     attrs = dict(source.attrs)
-    graph.nodes.append(gs.Node("QuantizeLinear", f"{result.name}/quantize", {}, [moved, *source.inputs[1:]], [codes]))
     graph.nodes.append(
         gs.Node("DequantizeLinear", f"{result.name}/dequantize", attrs, [codes, *source.inputs[1:]], [result])
     )
     graph.toposort()
+
+
+def quantizer_like(source: gs.Node, name: str, x: gs.Tensor, codes: gs.Tensor) -> gs.Node:
+    """From x to codes that a DequantizeLinear reads as x; steps of a minifloat have a quantizer of theirs."""
+    maker = producer(source.inputs[0])
+    if maker is not None and maker.op == QUANTIZE_FLOAT:
+        return gs.Node(maker.op, name, dict(maker.attrs), [x, *maker.inputs[1:]], [codes], domain=maker.domain)
+    return gs.Node("QuantizeLinear", name, {}, [x, *source.inputs[1:]], [codes])

@@ -22,6 +22,7 @@ def export(graph: gs.Graph, ports: Mapping[str, tuple[float, int]] | None = None
     used = {node.op for node in graph.nodes if node.domain == DOMAIN}
     model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "bevel", ""
+    del model.functions[:]  # of an imported model, perhaps of an older version
     functions = {one.name: one for operator in OPERATORS if (one := operator.function(graph.opset)) is not None}
     constants = {name: tensor for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)}
     unpacking = pack_weights(model, constants, functions)

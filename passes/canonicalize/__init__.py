@@ -4,7 +4,8 @@ What later stages may rely on:
 
 - Opset 21 or newer, no model-local functions, no Constant nodes, no subgraphs. Weights are `gs.Constant`, of integers
   in 8, 16 or 32 bits whatever they were packed to; in a model that was quantized before, a parameter may also be a
-  DequantizeLinear of constants, and its QuantizeLinear and DequantizeLinear stand where they stood.
+  DequantizeLinear of constants, and its QuantizeLinear and DequantizeLinear stand where they stood, as do the functions
+  by which Bevel quantizes.
 - Every tensor has a static shape and a type; every node and tensor a unique, readable name. Graph inputs and outputs
   keep names, order, shapes and types. No arithmetic on shapes is left.
 - Conv, ConvTranspose: kernel_shape, strides, dilations, pads and group are there, auto_pad is not; three inputs. A bias
