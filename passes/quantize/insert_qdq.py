@@ -33,6 +33,7 @@ from bevel.passes.quantize.store_weights import (
     quantized_operand,
     quantized_weights,
     roomy,
+    without_negligible,
 )
 
 Floats = NDArray[np.float64]
@@ -86,10 +87,15 @@ def store_constants(
         values = tensor.values.astype(np.float64)
         bias = match.inputs[bias_index] if bias_index is not None and bias_index < len(match.inputs) else None
         x = match.inputs[0]
-        quant = quantized_weights(tensor.values, weights, axis)
-        if bias is not None and isinstance(bias, gs.Constant):
+        if bias is None or not isinstance(bias, gs.Constant):
+            quant = quantized_weights(tensor.values, weights, axis)
+        else:
             narrow = is_narrow(weights) and scales.quants[x.name].scheme.dtype == np.int8
-            scale, raised = roomy(quant.scale, values, bias.values, float(scales.quants[x.name].scale), axis, narrow)
+            heard = without_negligible(tensor.values, bias.values, scales.quants[x.name], axis)
+            quant = quantized_weights(tensor.values if narrow else heard, weights, axis)
+            scale, raised = roomy(
+                quant.scale, quant.values, bias.values, float(scales.quants[x.name].scale), axis, narrow
+            )
             quant = quant.with_scale(scale)
             notes += [Note(match.node.name, text) for text in raised]
             corrected = bias.values.astype(np.float64)

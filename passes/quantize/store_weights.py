@@ -22,6 +22,7 @@ from bevel.calib.weights import weight_quant
 from bevel.passes.coded_constant import CodedConstant
 
 BIAS_LIMIT = 2**28  # leaves the sums of products three times as much room below `ACCUMULATOR_LIMIT`
+NEGLIGIBLE = 2.0**-12  # of its bias: the most that a channel's products may come to and still be left out
 ZERO_CHANNEL_BIAS = 2**23  # a channel of zeros keeps its bias to 23 bits
 
 Floats = NDArray[np.float64]
@@ -95,8 +96,30 @@ def weight_scheme(format: Format, granularity: PerTensor | PerChannel) -> Scheme
     return Scheme(format, granularity, symmetric=not unsigned, restricted=format == INT8)
 
 
+def without_negligible(
+    weights: NDArray[np.float32], bias: NDArray[np.float32], x: TensorQuant, axis: int
+) -> NDArray[np.float32]:
+    """`weights` with zeros for the channels whose products are nothing beside their bias.
+
+    BatchNormalization leaves such channels; in units of their products, the bias would leave no room for a multiplier.
+    """
+    others = tuple(place for place in range(weights.ndim) if place != axis)
+    taps = np.abs(weights.astype(np.float64)).sum(axis=others)
+    zero_point = int(x.zero_point)
+    largest = taps * float(x.scale) * max(x.scheme.high - zero_point, zero_point - x.scheme.low)
+    smallest_bias = np.abs(bias.astype(np.float64)).reshape(-1, len(taps)).min(axis=0)
+    kept = largest >= smallest_bias * NEGLIGIBLE
+    result: NDArray[np.float32] = weights * np.expand_dims(kept, others)
+    return result
+
+
 def roomy(
-    scale: NDArray[np.float32], weights: Floats, bias: NDArray[np.float32], x_scale: float, axis: int, raising: bool
+    scale: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    x_scale: float,
+    axis: int,
+    raising: bool,
 ) -> tuple[NDArray[np.float32], list[str]]:
     """`scale` set for channels of zeros so that their biases fit, and, if `raising`, raised for all others.
 

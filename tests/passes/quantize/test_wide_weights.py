@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bevel.passes.quantize import QuantizeOptions
@@ -40,6 +41,22 @@ def test_lines_of_wide_weights_are_their_qdq_model(text: Any, stages: Any, name:
     made = stages(model, options=QuantizeOptions(weights=weight_format(name)))
     assert "WideConv" in made.ops
     assert max(made.error(sample) for sample in made.extremes()) <= 1
+
+
+@pytest.mark.parametrize("name", ["e3m2", "int4:block16"])
+@pytest.mark.parametrize("largest", [1e-20, 1e-9, 1e-6, 1e-3])
+def test_channels_whose_products_are_nothing_beside_their_bias_compile(
+    text: Any, stages: Any, name: str, largest: float
+) -> None:
+    rng = np.random.default_rng(0)
+    w, b = rng.standard_normal((4, 32, 3, 3)), rng.standard_normal(4)
+    w[:3] *= largest
+    model = text(
+        "y = Conv (x, w, b)", "float[1,32,5,5] x", weights="float[4,32,3,3] w, float[4] b", values={"w": w, "b": b}
+    )
+    made = stages(model, options=QuantizeOptions(weights=weight_format(name)))
+    assert max(made.error(sample) for sample in made.extremes()) <= 1
+    assert ("3 output channels have only zero weights" in str(made.notes)) == (largest < 1e-6)
 
 
 def test_transposed_convolution_of_wide_weights_says_why_it_stays_float(text: Any, stages: Any) -> None:
