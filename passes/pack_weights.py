@@ -118,12 +118,11 @@ def pack(packing: Packing, tensor: onnx.TensorProto, found: Coded, readers: list
     if isinstance(found.blocks, PerBlock):
         factors = coded(found.block_table[found.block_codes])
         return pack_blocks(packing, tensor.name, values, (elements, factors), found.blocks)
-    saving = values.nbytes - stored_bytes(elements)
     if store_float8(packing, tensor.name, found, readers):
         return True
-    if elements.bits == 4 and saving > 0 and store_four_bits(packing, tensor.name, values, readers):
+    if elements.bits == 4 and store_four_bits(packing, tensor.name, values, readers):
         return True
-    if saving < LEAST_SAVING:
+    if values.nbytes - stored_bytes(elements, values.dtype) < LEAST_SAVING:
         return False
     unpack(packing, tensor.name, elements, values.dtype)
     return True
@@ -140,7 +139,7 @@ def shortest(found: Coded, dtype: np.dtype[Any]) -> Coded:
 
 def pack_blocks(packing: Packing, name: str, values: Array, codes: tuple[Coded, Coded], blocks: PerBlock) -> bool:
     """As `pack`, for elements and the factors of their blocks."""
-    if values.nbytes - sum(map(stored_bytes, codes)) < LEAST_SAVING:
+    if values.nbytes - sum(stored_bytes(one, values.dtype) for one in codes) < LEAST_SAVING:
         return False
     parts = [f"{name}/elements", f"{name}/factors"]
     for part, one in zip(parts, codes, strict=True):
@@ -150,8 +149,9 @@ def pack_blocks(packing: Packing, name: str, values: Array, codes: tuple[Coded, 
     return True
 
 
-def stored_bytes(codes: Coded) -> int:
-    return -(-codes.codes.size * codes.bits // 8)
+def stored_bytes(codes: Coded, dtype: np.dtype[Any]) -> int:
+    """Of codes and a table of `dtype`."""
+    return -(-codes.codes.size * codes.bits // 8) + len(codes.table) * dtype.itemsize
 
 
 def only_dequantized(readers: list[onnx.NodeProto]) -> bool:

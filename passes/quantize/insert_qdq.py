@@ -130,7 +130,6 @@ def integer_bias(graph: gs.Graph, bias: str, node: str, values: Floats, scale: N
     constants = [
         gs.Constant(f"{name}/quantized", codes),
         gs.Constant(f"{name}/scale", scale),
-        gs.Constant(f"{name}/zero_point", np.zeros(scale.shape, np.int32)),
     ]
     target = gs.Variable(f"{name}/dequantized", np.float32, [codes.size])
     graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", {"axis": 0}, constants, [target]))

@@ -137,3 +137,9 @@ def test_exporting_leaves_the_graph_as_it_was() -> None:
     first = export(graph).SerializeToString(deterministic=True)
     assert export(graph).SerializeToString(deterministic=True) == first
     assert coded(np.arange(3)).bits == 2 and isinstance(graph.nodes[0].inputs[0], CodedConstant)
+
+
+def test_weights_whose_table_costs_more_than_it_saves_stay() -> None:
+    values = np.random.default_rng(0).permutation(np.arange(-(2**30), 2**30, 2**24))[:128].reshape(2, 64)
+    model = export(graph_of(gs.Constant("w", values.astype(np.int32))))
+    assert not model.functions and [node.op_type for node in model.graph.node] == ["DequantizeLinear"]
