@@ -67,13 +67,20 @@ class Coded:
             self, codes=self.codes.transpose(axes), blocks=blocks, block_codes=self.block_codes.transpose(axes)
         )
 
-    def take(self, places: NDArray[Any], axis: int) -> Coded:
-        """The integers at `places` along an axis on which there are no blocks, as numpy's take."""
+    def take(self, places: NDArray[np.intp], axis: int) -> Coded:
+        """The integers at `places` along an axis, as numpy's take. Blocks along it become as long as neighbouring
+        places share a factor throughout."""
+        axis %= self.codes.ndim
         if isinstance(self.blocks, PerTensor):
             return replace(self, codes=self.codes.take(places, axis))
-        if self.blocks.axis % self.codes.ndim == axis % self.codes.ndim:
-            raise ValueError(f"integers cannot be taken out of blocks along axis {axis}")
-        return replace(self, codes=self.codes.take(places, axis), block_codes=self.block_codes.take(places, axis))
+        if self.blocks.axis % self.codes.ndim != axis:
+            return replace(self, codes=self.codes.take(places, axis), block_codes=self.block_codes.take(places, axis))
+        of = places // self.blocks.size
+        size = next(
+            size for size in range(self.blocks.size, 0, -1) if (of == np.repeat(of[::size], size)[: len(of)]).all()
+        )
+        block_codes = self.block_codes.take(of[::size], axis)
+        return replace(self, codes=self.codes.take(places, axis), blocks=PerBlock(axis, size), block_codes=block_codes)
 
 
 def narrowest(integers: NDArray[Any]) -> np.dtype[Any]:

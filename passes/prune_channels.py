@@ -6,7 +6,8 @@ A channel is constant where its weights are all zero: networks trained with Batc
 It stays constant through channel-wise operators as long as padding does not show: where padding counts, only channels
 that hold the zero point itself are constant. Exact: every remaining integer is what it was.
 
-The channels kept are rounded up to a multiple of four, which kernels take together.
+The channels kept are rounded up to a multiple of four, which kernels take together. Where input channels share factors
+in blocks, what stays of a block is a shorter one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from bevel.passes.operators.wide_conv import shapes
 from bevel.passes.operators.wide_sums import stored_output
 
 KEPT_TOGETHER = 4
+FACTOR_BITS = 8  # in a kernel's table of blocks
 CONVOLUTIONS, PRODUCTS = ("Conv", "WideConv"), ("Gemm", "WideGemm")
 
 
@@ -54,7 +56,7 @@ class PruneConstantChannels(Pass):
         for chain in list(chains(graph)):
             values = constant_values(chain)
             dropped = droppable(chain, values)
-            kept = kept_channels(len(dropped), dropped)
+            kept = kept_for(chain.reader, dropped)
             if len(kept) == len(dropped):
                 continue
             drop(chain, values, kept)
@@ -63,13 +65,10 @@ class PruneConstantChannels(Pass):
 
 
 def chains(graph: gs.Graph) -> Iterator[Chain]:
-    """Every chain, readers in execution order: what a reader loses is known before its own readers are asked.
-
-    Weights in blocks of input channels keep all of them: others in their place would need other factors.
-    """
+    """Every chain, readers in execution order: what a reader loses is known before its own readers are asked."""
     outputs = {tensor.name for tensor in graph.outputs}
     for reader in graph.nodes:
-        if not is_product(reader) or in_blocks(reader.inputs[1]):
+        if not is_product(reader):
             continue
         between: list[gs.Node] = []
         tensor = reader.inputs[0]
@@ -91,10 +90,6 @@ def is_product(node: gs.Node) -> bool:
     if node.op in CONVOLUTIONS:
         return int(node.attrs["group"]) == 1
     return node.op in PRODUCTS and len(node.inputs[0].shape) == 2
-
-
-def in_blocks(weights: gs.Constant) -> bool:
-    return isinstance(weights, CodedConstant) and isinstance(weights.coded.blocks, PerBlock)
 
 
 def is_channelwise(node: gs.Node) -> bool:
@@ -182,6 +177,33 @@ def kept_channels(channels: int, dropped: Array) -> Array:
     wanted = min(-(-needed // KEPT_TOGETHER) * KEPT_TOGETHER, channels)
     first = np.argsort(dropped, kind="stable")[:wanted]
     return np.sort(first)
+
+
+def kept_for(reader: gs.Node, dropped: Array) -> Array:
+    """Indices of the channels that stay before `reader`."""
+    weights = reader.inputs[1]
+    if isinstance(weights, CodedConstant) and isinstance(weights.coded.blocks, PerBlock) and not dropped.all():
+        return kept_in_blocks(weights.coded.blocks.size, weights.coded.bits, dropped)
+    return kept_channels(len(dropped), dropped)
+
+
+def kept_in_blocks(size: int, bits: int, dropped: Array) -> Array:
+    """Indices of the channels that stay where each `size` of them share a factor of 8 bits, as those that stay will.
+
+    What stays of a block is filled up to whole blocks of a length that divides `size`: the one that takes fewest bits.
+    """
+    options = []
+    for length in (one for one in range(size, 0, -1) if size % one == 0 and (one == size or one % KEPT_TOGETHER == 0)):
+        kept = [first + kept_of_block(dropped[first : first + size], length) for first in range(0, len(dropped), size)]
+        places = np.concatenate(kept)
+        options.append((len(places) * bits + -(-len(places) // length) * FACTOR_BITS, places))
+    return min(options, key=lambda option: option[0])[1]
+
+
+def kept_of_block(dropped: Array, length: int) -> Array:
+    """Indices within a block, with as many constant channels as fill the last part of it."""
+    wanted = min(-(-int((~dropped).sum()) // length) * length, len(dropped))
+    return np.sort(np.argsort(dropped, kind="stable")[:wanted])
 
 
 # Dropping them

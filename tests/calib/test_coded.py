@@ -51,7 +51,7 @@ def test_transposed_codes_are_the_transposed_integers() -> None:
     np.testing.assert_array_equal(flat.transpose((2, 0, 1)).values(), one.values().transpose(2, 0, 1))
 
 
-def test_integers_are_taken_along_axes_without_blocks() -> None:
+def test_integers_taken_keep_their_factors_in_blocks_as_long_as_there_can_be() -> None:
     rng = np.random.default_rng(0)
     codes, block_codes = rng.integers(0, 4, (5, 6)).astype(np.uint8), rng.integers(0, 2, (5, 2)).astype(np.uint8)
     table, factors = np.array([-3, 0, 1, 7], np.int32), np.array([1, 9], np.int32)
@@ -59,5 +59,7 @@ def test_integers_are_taken_along_axes_without_blocks() -> None:
     places = np.array([3, 0])
     np.testing.assert_array_equal(one.take(places, 0).values(), one.values()[places])
     np.testing.assert_array_equal(coded(one.values()).take(places, 1).values(), one.values()[:, places])
-    with pytest.raises(ValueError, match="blocks along axis 1"):
-        one.take(places, 1)
+    for taken, size in (([0, 1, 2, 3, 4], 4), ([0, 3, 5], 2), ([1, 4], 1), ([5], 4)):
+        found = one.take(np.array(taken), 1)
+        assert found.blocks == PerBlock(1, size)
+        np.testing.assert_array_equal(found.values(), one.values()[:, taken])

@@ -9,7 +9,7 @@ import pytest
 
 from bevel.backends.kernels.coded_conv import CodedConv
 from bevel.passes.base import PassResult
-from bevel.passes.prune_channels import PruneConstantChannels, kept_channels
+from bevel.passes.prune_channels import PruneConstantChannels, kept_channels, kept_in_blocks
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import activation_format, weight_format
 
@@ -93,16 +93,28 @@ def test_channels_without_weights_go_from_wide_sums_too(
         np.testing.assert_array_equal(pruned.run(sample)["y"], whole.run(sample)["y"])
 
 
-def test_weights_in_blocks_keep_their_input_channels(text: Any, stages: Any) -> None:
-    w = np.random.default_rng(0).standard_normal((40, 3, 3, 3))
-    w[8:] = 0
-    model = text(
-        f"{FIRST} y = Conv (r, p)", IMAGE, weights="float[40,3,3,3] w, float[40] b, float[5,40,1,1] p", values={"w": w}
-    )
-    made = stages(model, options=QuantizeOptions(weights=weight_format("int4:block32")))
-    assert "are constant" not in str(made.notes)
-    for sample in made.extremes():
-        made.run(sample)
+def test_channels_go_from_blocks_which_become_shorter(text: Any, stages: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    w = np.random.default_rng(0).standard_normal((72, 3, 3, 3))
+    w[5:31] = 0
+    w[33:64] = 0
+    weights = "float[72,3,3,3] w, float[72] b, float[5,72,1,1] p"
+    model = text(f"{FIRST} y = Conv (r, p)", IMAGE, weights=weights, values={"w": w})
+    options = QuantizeOptions(weights=weight_format("int4:block32"))
+    pruned = stages(model, options=options)
+    unpruned(monkeypatch)
+    whole = stages(model, options=options)
+    last = pruned.program.calls[-2].kernel
+    assert isinstance(last, CodedConv)
+    assert (last.plain.channels_in, last.coding.block) == (8 + 8 + 8, 8)
+    for sample in pruned.extremes():
+        np.testing.assert_array_equal(pruned.run(sample)["y"], whole.run(sample)["y"])
+
+
+@pytest.mark.parametrize(("size", "kept"), [(32, [0, 1, 2, 3]), (6, [0, 1, 2, 3, 4, 5]), (8, [0, 1, 2, 3])])
+def test_what_stays_of_a_block_is_filled_up(size: int, kept: list[int]) -> None:
+    dropped = np.ones(40, bool)
+    dropped[1] = False
+    assert kept_in_blocks(size, 4, dropped).tolist() == kept
 
 
 def test_where_padding_shows_only_channels_at_the_zero_point_go(
