@@ -27,11 +27,19 @@ from bevel.backends.kernels.dequantize import Dequantize
 from bevel.backends.kernels.max_pool import MaxPool
 from bevel.backends.kernels.mul import Mul
 from bevel.backends.kernels.quantize import Quantize
+from bevel.backends.kernels.quantize_fixed import QuantizeFixed
+from bevel.backends.kernels.quantize_float import QuantizeFloat
+from bevel.backends.kernels.round_float import RoundFloat
+from bevel.backends.kernels.round_mx import RoundMx
 from bevel.backends.kernels.table import Table
+from bevel.backends.kernels.wide_add import WideAdd
+from bevel.backends.kernels.wide_rescale import WideRescale
 from bevel.backends.program import Buffer, Call, Program
 
 Windowed = Conv | MaxPool | AveragePool
-Elementwise = Clip | ConvertSign | Copy | Dequantize | Quantize | Table
+Broadcast = Add | Mul | WideAdd
+Quantizing = Quantize | QuantizeFixed | QuantizeFloat | Dequantize
+Elementwise = Clip | ConvertSign | Copy | Quantizing | RoundFloat | Table | WideRescale
 IMAGE = 4  # axes of [N, H, W, C]
 
 
@@ -87,7 +95,9 @@ def banding(program: Program, call: Call) -> Banding | None:
         return of_window(kernel, call.constants)
     if isinstance(kernel, CodedConv):
         return of_coded(kernel, call.constants)
-    if isinstance(kernel, Add | Mul):
+    if isinstance(kernel, RoundMx):
+        return of_blocks(kernel, program.buffers[call.inputs[0]], program.buffers[call.output])
+    if isinstance(kernel, Broadcast):
         return of_broadcast(call, kernel)
     if isinstance(kernel, Elementwise):
         return of_elementwise(call, kernel, program.buffers[call.inputs[0]], program.buffers[call.output])
@@ -127,7 +137,7 @@ def of_coded(kernel: CodedConv, constants: tuple[Array, ...]) -> Banding | None:
     return replace(found, piece=piece)
 
 
-def of_broadcast(call: Call, kernel: Add | Mul) -> Banding | None:
+def of_broadcast(call: Call, kernel: Broadcast) -> Banding | None:
     """An input that is the same in all rows is read whole."""
     if len(kernel.shape) != IMAGE or kernel.shape[0] != 1:
         return None
@@ -143,6 +153,16 @@ def of_broadcast(call: Call, kernel: Add | Mul) -> Banding | None:
         return Piece(replace(kernel, shape=shape, a_shape=a_shape, b_shape=b_shape), call.constants)
 
     return Banding(rows, tuple(Window(rows) if shape[1] == rows else None for shape in shapes), piece)
+
+
+def of_blocks(kernel: RoundMx, source: Buffer, output: Buffer) -> Banding | None:
+    """Blocks lie within pixels."""
+    if source.shape != output.shape or len(source.shape) != IMAGE or source.shape[0] != 1:
+        return None
+    _, rows, width, channels = source.shape
+    if (kernel.rows, kernel.channels) != (rows * width, channels):
+        return None
+    return Banding(rows, (Window(rows),), lambda first, end: Piece(replace(kernel, rows=width * (end - first)), ()))
 
 
 def of_elementwise(call: Call, kernel: Elementwise, source: Buffer, output: Buffer) -> Banding | None:

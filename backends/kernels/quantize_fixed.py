@@ -40,6 +40,10 @@ class QuantizeFixed(Kernel):
     def operands(self) -> tuple[Operand, ...]:
         return activation("x", (self.size,), "float32"), output("y", (self.size,), "int32")
 
+    @property
+    def in_place(self) -> bool:
+        return True
+
     def reference(self, *arrays: Array) -> Array:
         low, high = np.float32(self.low), np.float32(self.high)
         with np.errstate(all="ignore"):

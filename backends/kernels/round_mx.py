@@ -1,7 +1,8 @@
 """Integers to blocks of channels that share a power of two: `bevel.calib.mx.MxRounding.round`, channels last.
 
 A block is read once for its largest magnitude, which gives the exponents to try, once for each of these to sum its
-squared errors, and once to be written. The spacing of an element's neighbours doubles with each power of two that it
+squared errors, and once to be written. Results are half as wide as what they may overwrite, so that those of a block
+never lie on what is still to be read. The spacing of an element's neighbours doubles with each power of two that it
 reaches beyond its mantissa; as the powers are few, they are counted.
 """
 
@@ -29,6 +30,10 @@ class RoundMx(Kernel):
     def operands(self) -> tuple[Operand, ...]:
         shape = (self.rows, self.channels)
         return activation("q", shape, "int32"), output("y", shape, "int16")
+
+    @property
+    def in_place(self) -> bool:
+        return True
 
     def reference(self, *arrays: Array) -> Array:
         return self.rounding.round(arrays[0], axis=1)

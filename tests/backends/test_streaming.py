@@ -20,10 +20,14 @@ from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.max_pool import MaxPool
 from bevel.backends.kernels.mul import Mul
+from bevel.backends.kernels.quantize_fixed import QuantizeFixed
+from bevel.backends.kernels.round_mx import RoundMx
+from bevel.backends.kernels.wide_add import WideAdd
 from bevel.backends.memory import Plan
 from bevel.backends.program import Buffer, Call, Port, Program
 from bevel.backends.streaming import stream, streamed
 from bevel.calib.arithmetic import Output
+from bevel.calib.mx import MxRounding
 
 CHANNELS = 3
 WIDTH = 4
@@ -186,6 +190,27 @@ def test_coded_weights_and_wider_activations_run_in_bands_too(rows: int) -> None
     program = network((coded[0], "x"), (coded[1], "a"))
     for upward in (False, True):
         assert_same(program, streamed(program, 0, 1, rows, upward))
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5])
+def test_sums_are_rounded_to_blocks_in_bands_too(rows: int) -> None:
+    rounding = MxRounding(1, 12, 11)
+    limit = Output(0, -rounding.limit, rounding.limit, "int32")
+    wide = CodedConv(replace(conv(12), output=limit), Coding(4, "int8"), "int16", wide=True)
+    blocks = RoundMx(12 * WIDTH, CHANNELS, rounding)
+    sums = WideAdd(image(12), image(12), image(12), 2**12, -(2**13), 2**5, 6, limit)
+    program = network(
+        (QuantizeFixed(12 * WIDTH * CHANNELS, 2.0**-3, limit.low, limit.high), "x"),
+        (blocks, "a"),
+        (wide, "b"),
+        (blocks, "c"),
+        (sums, "bd"),
+    )
+    pixels = {name: replace(buffer, shape=image(12)) for name, buffer in program.buffers.items()}
+    program = replace(program, inputs=(replace(program.inputs[0], dtype="float32", shape=image(12)),), buffers=pixels)
+    program = replace(program, outputs=(replace(program.outputs[0], dtype="int32"),))
+    for upward in (False, True):
+        assert_same(program, streamed(program, 0, 4, rows, upward))
 
 
 @pytest.mark.parametrize(
