@@ -31,7 +31,12 @@ def weight_quant(weights: NDArray[Any], scheme: Scheme, method: Literal["minmax"
     (and that itself) in every slice, from 0.4 to 1.05 or, in formats of few levels, from 0.04 to 1.2 and then finer
     around the best, and keeps the one with the least squared error, as Choukroun et al. 2019, "Low-bit Quantization of
     Neural Networks for Efficient Inference", section 3, do by golden-section search; without symmetry, fractions of
-    both ends. A slice of zeros gets scale 1, or next to none where the format has no zero (binary). Raises ValueError
+    both ends. A slice of zeros gets scale 1, or next to none where the format has no zero (binary).
+
+    In minifloats this is the search for an exponent bias as well, as Liu et al. 2023, "LLM-FP4: 4-Bit Floating-Point
+    Quantized Transformers", do by their search for the largest value: a bias is a power of two, the scale any factor.
+
+    Raises ValueError
     for NaN or infinity.
     """
     if not np.isfinite(weights).all():
