@@ -11,16 +11,19 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.errors import UserError
+from bevel.calib.float_format import E4M3
 from bevel.passes.canonicalize.edit import bypass
 from bevel.passes.carry_quantizers import is_carried
 from bevel.passes.fuse_rounding import as_table, bounds, is_clamp, is_rounding
 from bevel.passes.operators.base import INT8
+from bevel.passes.operators.quantize_float import QUANTIZE_FLOAT, steps_of
 from bevel.passes.qonnx import find_quantizer
 from bevel.passes.qonnx.formula import Floats, Quantizer
 from bevel.passes.qonnx.nodes import DOMAIN, quantizer_node
@@ -73,6 +76,11 @@ def write_constant(graph: gs.Graph, node: gs.Node) -> None:
 
 def write_activation(graph: gs.Graph, node: gs.Node) -> None:
     """A chain from QuantizeLinear to DequantizeLinear becomes one quantizer, or two where a look-up lies between."""
+    maker = producer(node.inputs[0])
+    minifloat = minifloat_of(maker) if maker is not None else None
+    if maker is not None and minifloat is not None:
+        replace(graph, node, [(maker.name.removesuffix("/quantize"), minifloat)], maker.inputs[0])
+        return
     chain = trace(node)
     first, last = known(chain.quantize), known(node)
     name = chain.quantize.name.removesuffix("/quantize")
@@ -92,6 +100,15 @@ def write_activation(graph: gs.Graph, node: gs.Node) -> None:
     elif (first.scale, first.zero_point) != (last.scale, last.zero_point):
         raise UserError(f"node {node.name} reads integers at another scale than {chain.quantize.name} writes them")
     replace(graph, node, quantizers, chain.quantize.inputs[0])
+
+
+def minifloat_of(node: gs.Node) -> Quantizer | None:
+    """What a node that makes steps or codes of a minifloat quantizes to; None for other nodes."""
+    if node.op == QUANTIZE_FLOAT:
+        return find_quantizer.of_steps(steps_of(node), scalar(known(node)))
+    if is_quantize(node) and known(node).zero_point.dtype == ml_dtypes.float8_e4m3fn:
+        return find_quantizer.minifloat(E4M3, scalar(known(node)) * np.float32(find_quantizer.unit(E4M3)))
+    return None
 
 
 class Chain(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from bevel.calib.float_format import E2M1, E2M3, E3M2, E4M3, E5M2, FloatFormat
+from bevel.calib.round_float import FloatSteps
 from bevel.passes.qonnx.formula import BipolarQuant, FloatQuant, Floats, Integers, Quant, Quantizer
 
 NONE = np.zeros((), np.int64)
@@ -78,5 +79,17 @@ def narrow_formats(scale: Floats) -> Iterator[Quantizer]:
 
 def minifloat(format: FloatFormat, scale: Floats) -> FloatQuant:
     """A format whose smallest number above 0 is `scale`."""
-    made = FloatQuant(scale, format.exponent, format.mantissa, format.bias, format.high)
-    return replace(made, scale=np.asarray(scale / np.float32(made.unit), np.float32))
+    whole = np.asarray(scale / np.float32(unit(format)), np.float32)
+    return FloatQuant(whole, format.exponent, format.mantissa, format.bias, format.high)
+
+
+def unit(format: FloatFormat) -> float:
+    """The smallest number above 0."""
+    return float(2.0 ** (format.smallest_exponent - format.mantissa))
+
+
+def of_steps(steps: FloatSteps, scale: Floats) -> FloatQuant:
+    """The minifloat of fewest exponent bits that has these steps, of which each is `scale`."""
+    exponent = steps.exponents.bit_length()
+    format = FloatFormat(exponent, steps.mantissa)
+    return replace(minifloat(format, scale), maximum=steps.high * unit(format))

@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 from bevel.calib.errors import UserError
 from bevel.passes.canonicalize.convert_opset import convert_opset
 from bevel.passes.canonicalize.fold_constants import NEVER, FoldConstants, evaluate, find
+from bevel.passes.export import export
 from bevel.passes.qonnx.nodes import DOMAINS, QUANTIZERS, called, is_quantizer, read_quantizer
 from bevel.passes.qonnx.quantize_activations import quantize_activation
 from bevel.passes.qonnx.store_constants import store_constant
@@ -42,9 +43,7 @@ def import_qonnx(model: onnx.ModelProto) -> onnx.ModelProto:
             change = store_constant if isinstance(node.inputs[0], gs.Constant) else quantize_activation
             change(graph, node, read_quantizer(node))
     graph.cleanup().toposort()
-    imported: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
-    imported.ir_version = graph.ir_version
-    return imported
+    return export(graph)
 
 
 def fold_parameters(graph: gs.Graph) -> None:

@@ -31,7 +31,8 @@ BODY = """
     y = Gemm (g, wy, by)
 """
 WEIGHTS = "float[6,3,3,3] wa, float[6] ba, float[6,6,3,3] wd, float[6] bd, float[96,5] wy, float[5] by"
-FORMATS = ["int8", "int6", "int4", "int2", "uint4", "ternary", "binary", "e2m1", "e2m3"]
+FORMATS = ["int8", "int6", "int4", "int2", "uint4", "ternary", "binary", "e2m1", "e2m3", "e3m2", "e4m3"]
+WIDE = ["int12", "int16"]
 Q = "q = QuantizeLinear (x, s, z)\n"
 SCALES = "float s, int8 z, float t"
 
@@ -64,7 +65,7 @@ def widths(model: onnx.ModelProto) -> list[int]:
     return [getattr(one, "bits", 0) for one in quantizers]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS + WIDE)
 def test_a_quantized_model_comes_back_with_the_same_integers(text, stages, format) -> None:
     options = QuantizeOptions(weights=parse(format), activations=parse(format))
     first = stages(text(BODY, weights=WEIGHTS), options=options).quantized
@@ -73,7 +74,7 @@ def test_a_quantized_model_comes_back_with_the_same_integers(text, stages, forma
         np.testing.assert_array_equal(after.run(None, sample)[0], before.run(None, sample)[0])
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS + WIDE)
 def test_the_exported_model_computes_what_the_quantized_one_does(text, stages, execute, format) -> None:
     options = QuantizeOptions(weights=parse(format), activations=parse(format))
     quantized = stages(text(BODY, weights=WEIGHTS), options=options).quantized

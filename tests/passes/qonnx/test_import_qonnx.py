@@ -96,7 +96,7 @@ def quantizers(draw) -> dict:
     """Of activations; an odd zero point moves ties, which powers of two make often."""
     signed = draw(st.booleans())
     return {
-        "bits": draw(st.integers(2 if signed else 1, 8)),
+        "bits": draw(st.integers(2 if signed else 1, 16)),
         "signed": int(signed),
         "narrow": int(draw(st.booleans())),
         "z": draw(st.sampled_from([0, 0, 2, 16])),
@@ -169,6 +169,17 @@ def test_a_minifloat_of_floats_is_rounded_twice_and_misses_near_borders_only(qon
     assert missed < 0.05 * 50 * 20
 
 
+@pytest.mark.parametrize(
+    ("exponent", "mantissa", "top"), [(3, 2, 28), (4, 3, 448), (4, 3, 480), (4, 2, 96), (3, 4, 31)]
+)
+def test_a_wide_minifloat_of_floats_is_exact(qonnx, execute, exponent, mantissa, top) -> None:
+    format = {"s": 0.0371, "e": exponent, "m": mantissa, "b": 2 ** (exponent - 1) - 1, "top": top}
+    model = qonnx(f"y = FloatQuant {FLOAT}", inputs=X, values=format)
+    opened = session(import_qonnx(model))
+    for sample in images(20, (4, 5)):
+        np.testing.assert_array_equal(opened.run(None, sample)[0], execute(model, sample)[0])
+
+
 def test_a_bipolar_activation_is_its_sign(qonnx, execute) -> None:
     model = qonnx("y = BipolarQuant (x, s)", inputs=X, values={"s": 0.3})
     opened = session(import_qonnx(model))
@@ -213,7 +224,7 @@ def test_one_signed_bit_is_bipolar(qonnx) -> None:
 @pytest.mark.parametrize(
     ("body", "values", "message"),
     [
-        (f"y = Quant {SIGNED} (x, sx, z, bits)", {"bits": 12}, "y (Quant) has 12 bits; activations of up to 8"),
+        (f"y = Quant {SIGNED} (x, sx, z, bits)", {"bits": 17}, "y (Quant) has 17 bits; activations of up to 16"),
         (f"y = Quant {SIGNED} (x, sx, z, bits)", {"bits": 2.5}, "y (Quant) has bits 2.5"),
         (f"y = Quant {SIGNED} (x, sx, half, eight)", {"half": 0.5}, "zero point between two integers"),
         (f"{QUANTIZED}y = Quant {SIGNED} (q, sx, third, four)", {"third": 0.3, "four": 4}, "has the zero point 0.3"),
@@ -223,7 +234,12 @@ def test_one_signed_bit_is_bipolar(qonnx) -> None:
         ('y = Quant <signed = 1, narrow = 0, rounding_mode = "FLOOR"> (x, sx, z, eight)', {}, "rounds by FLOOR; activ"),
         ('y = Quant <signed = 1, narrow = 0, rounding_mode = "ODD"> (x, sx, z, eight)', {}, "rounds by ODD; known"),
         ("y = Trunc (x, sx, z, eight, eight)", {}, "y (Trunc) of qonnx.custom_op.general cannot be compiled"),
-        (f"y = FloatQuant {FLOAT}", E2M1 | {"e": 4, "m": 3, "b": 7, "top": 448}, "numbers up to 229376 units"),
+        (f"y = FloatQuant {FLOAT}", E2M1 | {"e": 5, "m": 2, "b": 15, "top": 57344}, "numbers up to 3758096384 units"),
+        (
+            f"y = FloatQuant {FLOAT}",
+            E2M1 | {"e": 4, "m": 2, "b": 7, "top": 101},
+            "clips at 101, which is none of its numbers",
+        ),
         (f"y = FloatQuant {FLOAT.replace('saturation = 1', 'saturation = 0')}", E2M1, "only saturation"),
         (f"y = FloatQuant {FLOAT}", E2M1 | {"e": 9}, "9 exponent bits"),
     ],
