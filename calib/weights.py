@@ -36,8 +36,7 @@ def weight_quant(weights: NDArray[Any], scheme: Scheme, method: Literal["minmax"
     In minifloats this is the search for an exponent bias as well, as Liu et al. 2023, "LLM-FP4: 4-Bit Floating-Point
     Quantized Transformers", do by their search for the largest value: a bias is a power of two, the scale any factor.
 
-    Raises ValueError
-    for NaN or infinity.
+    Raises ValueError for NaN or infinity.
     """
     if not np.isfinite(weights).all():
         raise ValueError("weights hold NaN or infinity")
