@@ -135,6 +135,14 @@ def unpack(stored: Int32, bits: int) -> Uint8:
     return words.astype("<u4").view(np.uint8).reshape(*stored.shape[:-1], -1, 4)
 
 
+def sample_levels(codes: Codes) -> Int8:
+    """Some values that `codes` may stand for, zero among those of a table."""
+    if not codes.tabled:
+        return codes.values(np.arange(2**codes.bits, dtype=np.uint8), np.zeros(0, np.int8))
+    middle = np.linspace(-127, 127, max(2, 2**codes.bits - 1)).astype(np.int8)[: 2**codes.bits - 1]
+    return np.unique(np.append(middle, np.int8(0)))
+
+
 def planes(bits: int) -> list[int]:
     return [plane for plane in PLANES if bits & plane]
 

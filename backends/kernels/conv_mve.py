@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from tvm import tirx
 from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
@@ -88,7 +89,11 @@ class ConvMve(Kernel):
             constant("rescaling", rescaling_shape(self.plain.channels_out, self.lifted), "int32"),
             y,
         )
-        return packed if self.pointwise else (*packed, scratch("windows", (PIXELS, self.blocks * LANES), "int8"))
+        return packed if self.pointwise else (*packed, scratch("windows", self.windows, "int8"))
+
+    @property
+    def windows(self) -> tuple[int, int]:
+        return PIXELS, self.blocks * LANES
 
     def reference(self, *arrays: Array) -> Array:
         x, packed, rescaling = arrays
@@ -97,65 +102,75 @@ class ConvMve(Kernel):
         return self.plain.reference(x, w.reshape(shape), *unpack_rescaling(rescaling, self.plain.channels_out))
 
     def build(self, name: str) -> Any:
-        return self._build_pointwise(name) if self.pointwise else self._build_windows(name)
+        plain, pointwise = self.plain, self.pointwise
+        x, w, rescaling, y, *_ = self.operands()
+        convolve, pixels = self.convolution(plain.channels_out), y.size // plain.channels_out
+        windows = self.windows
 
-    def _pixels(self, y: Any, first: Any, x: tuple[Any, Any], w: Any, rescaling: Any) -> Any:
-        """TIR that computes all channels of the pixel `first` and the one after it."""
+        @T.prim_func(s_tir=True)
+        def conv_mve(
+            X: T.Buffer(x.shape, "int8"),
+            W: T.Buffer(w.shape, "int8"),
+            R: T.Buffer(rescaling.shape, "int32"),
+            Y: T.Buffer((pixels, plain.channels_out), "int8"),
+            C: T.Buffer(windows, "int8"),
+        ):
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            convolve(X, W, R, Y, C, 0)
+
+        kept = [buffer for buffer in conv_mve.params if not (pointwise and buffer.name == "C")]
+        return tirx.PrimFunc(kept, conv_mve.body, conv_mve.ret_type, conv_mve.attrs)
+
+    def convolution(self, count: Any) -> Any:
+        """A TIR macro (X, W, R, Y, C, lead): `count` channels of all pixels, from `lead` on, the first ones of W.
+
+        `count` is a number, or one as a function of `lead`.
+        """
+        return self._in_place(count) if self.pointwise else self._by_windows(count)
+
+    def _pixels(self, y: Any, first: Any, x: tuple[Any, Any], w: Any, rescaling: Any, lead: Any, count: Any) -> Any:
+        """TIR that computes `count` channels, from `lead` on, of the pixel `first` and the one after it."""
         plain, output = self.plain, self.plain.output
         return call_extern(
             "int32",
             "bevel_mve_pixels",
-            address_of(y[first, 0]),
+            address_of(y[first, lead]),
             self._second * plain.channels_out,
             *x,
             address_of(w[0, 0, 0, 0]),
-            address_of(rescaling[0, 0]),
+            address_of(rescaling[lead // WORDS, 0]),
             self.blocks,
-            plain.channels_out,
+            count(lead) if callable(count) else count,
             output.zero_point,
             output.low,
             output.high,
             self.lifted,
         )
 
-    def _build_pointwise(self, name: str) -> Any:
+    def _in_place(self, count: Any) -> Any:
         plain, pixels_of, next_pixel = self.plain, self._pixels, self._second
-        batch, height, width, channels = plain.operands()[0].shape
-        (rows, columns), (down, right), channels_out = plain.positions, plain.strides, plain.channels_out
-        w_shape, scale_shape = (operand.shape for operand in self.operands()[1:3])
-        pixels = batch * rows * columns
+        (rows, columns), (down, right) = plain.positions, plain.strides
+        pixels = plain.batch * rows * columns
 
         def pixel(x: Any, index: Any) -> Any:
             place = index // (rows * columns), index // columns % rows * down, index % columns * right
             return address_of(x[(*place, 0)])
 
-        @T.prim_func(s_tir=True)
-        def conv_mve(
-            X: T.Buffer((batch, height, width, channels), "int8"),
-            W: T.Buffer(w_shape, "int8"),
-            R: T.Buffer(scale_shape, "int32"),
-            Y: T.Buffer((pixels, channels_out), "int8"),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        @T.macro
+        def convolve(X, W, R, Y, C, lead):
             for pair in T.serial(blocks_of(pixels, PIXELS)):
                 first = T.meta_var(first_pixel(pair, pixels))
                 x = T.meta_var((pixel(X, first), pixel(X, first + next_pixel)))
-                T.evaluate(pixels_of(Y, first, x, W, R))
+                T.evaluate(pixels_of(Y, first, x, W, R, lead, count))
 
-        return conv_mve
+        return convolve
 
-    def _build_windows(self, name: str) -> Any:
+    def _by_windows(self, count: Any) -> Any:
         plain, pixels_of, next_pixel = self.plain, self._pixels, self._second
         batch, height, width, channels = plain.operands()[0].shape
-        (rows, columns), (down, right), channels_out = plain.positions, plain.strides, plain.channels_out
+        (rows, columns), (down, right) = plain.positions, plain.strides
         (kh, kw), row_step, (top, left, bottom, right_of) = plain.kernel, plain.dilations[0], plain.pads
-        w_shape, scale_shape = (operand.shape for operand in self.operands()[1:3])
-        window_bytes, pixels, zero, row_bytes = (
-            self.blocks * LANES,
-            batch * rows * columns,
-            plain.x_zero_point,
-            kw * channels,
-        )
+        pixels, zero, row_bytes = batch * rows * columns, plain.x_zero_point, kw * channels
 
         def window_row(x: Any, windows: Any, which: Any, index: Any, i: Any) -> Any:
             row = index // columns % rows * down + i * row_step - top
@@ -174,23 +189,16 @@ class ConvMve(Kernel):
                 zero,
             )
 
-        @T.prim_func(s_tir=True)
-        def conv_mve(
-            X: T.Buffer((batch, height, width, channels), "int8"),
-            W: T.Buffer(w_shape, "int8"),
-            R: T.Buffer(scale_shape, "int32"),
-            Y: T.Buffer((pixels, channels_out), "int8"),
-            C: T.Buffer((PIXELS, window_bytes), "int8"),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        @T.macro
+        def convolve(X, W, R, Y, C, lead):
             for pair in T.serial(blocks_of(pixels, PIXELS)):
                 first = T.meta_var(first_pixel(pair, pixels))
                 for which, i in T.grid(PIXELS, kh):
                     T.evaluate(window_row(X, C, which, first + which * next_pixel, i))
                 x = T.meta_var((address_of(C[0, 0]), address_of(C[1, 0])))
-                T.evaluate(pixels_of(Y, first, x, W, R))
+                T.evaluate(pixels_of(Y, first, x, W, R, lead, count))
 
-        return conv_mve
+        return convolve
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x, w, bias, multiplier, shift = self.plain.example(rng)

@@ -169,18 +169,11 @@ class NarrowTilesDsp(Kernel):
         """Some of all weights that the codes can hold; with a table, powers of two and zero."""
         x, packed, *rescaling = self.inner.example(rng)
         channels = packing.unpack(packed, 4 * self.blocks)
-        levels = sample_levels(self.codes)
+        levels = narrow.sample_levels(self.codes)
         chosen = levels[rng.integers(0, len(levels), channels.w.shape)]
         w = np.where(used_taps(self.inner), chosen, 0).astype(np.int8)
         packed[:, packing.HEADER : -packing.SCALE] = packing.weight_words(w)
         return x, *coded(packed, self.codes), *rescaling
-
-
-def sample_levels(codes: Codes) -> Int8:
-    if not codes.tabled:
-        return codes.values(np.arange(2**codes.bits, dtype=np.uint8), np.zeros(0, np.int8))
-    middle = np.linspace(-127, 127, max(2, 2**codes.bits - 1)).astype(np.int8)[: 2**codes.bits - 1]
-    return np.unique(np.append(middle, np.int8(0)))
 
 
 def used_taps(inner: GemmDsp | ConvDsp) -> Array:
