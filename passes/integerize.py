@@ -24,6 +24,7 @@ from bevel.passes.fuse_rounding import fuse_rounding, is_rounding
 from bevel.passes.integer_nodes import integer_nodes
 from bevel.passes.integerizer import Integerizer
 from bevel.passes.operators.base import DOMAIN, Reason
+from bevel.passes.operators.dequantize_steps import dequantize_steps
 from bevel.passes.operators.flip_sign import flip_sign
 from bevel.passes.operators.quantize_fixed import quantize_fixed
 from bevel.passes.operators.quantize_float import quantize_float
@@ -123,7 +124,7 @@ def end_output(made: Integerizer, tensor: gs.Variable, form: Format) -> gs.Varia
 
 
 def assign_codes(made: Integerizer) -> None:
-    """A tensor for every integer tensor of the source, and the reals that each DequantizeLinear means."""
+    """A tensor for every integer tensor of the source, and the reals that each dequantizer means."""
     for node in made.source.nodes:
         output = node.outputs[0]
         if is_dequantize(node) and node.inputs[0].name in made.codes:
@@ -186,12 +187,15 @@ def emit_quantize(made: Integerizer, node: gs.Node, result: list[gs.Node] | Reas
 
 
 def emit_float(made: Integerizer, node: gs.Node) -> None:
-    """A float node, or a DequantizeLinear, as it was."""
+    """A float node, or a dequantizer, as it was."""
     outputs = [made.other(tensor) for tensor in node.outputs]
     real = made.reals.get(node.outputs[0].name)
     if real is None:
         inputs = [made.other(tensor) for tensor in node.inputs]
         made.nodes.append(gs.Node(node.op, node.name, dict(node.attrs), inputs, outputs, domain=node.domain))
+        return
+    if real.dtype == "int32":
+        made.nodes.append(dequantize_steps(node.name, real.tensor, real.scale, outputs[0]))
         return
     inputs = [real.tensor, *quantizer_constants(node.name, real.scale, real.zero_point, real.dtype)]
     made.nodes.append(gs.Node("DequantizeLinear", node.name, {}, inputs, outputs))

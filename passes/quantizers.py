@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 QUANTIZERS = ("QuantizeLinear", "QuantizeFloat", "QuantizeFixed")  # what makes integers of floats
+DEQUANTIZERS = ("DequantizeLinear", "DequantizeSteps")  # what makes floats of integers
 ROUNDINGS = ("Clip", "WideClip", "Table", "RoundMx")  # what may make codes of a format of these integers
 ROUND = "/round"  # how the names of nodes end that round the codes of a tensor to those of a format
 
@@ -31,7 +32,7 @@ def is_quantize(node: gs.Node | None) -> bool:
 
 
 def is_dequantize(node: gs.Node | None) -> bool:
-    return node is not None and node.op == "DequantizeLinear"
+    return node is not None and node.op in DEQUANTIZERS
 
 
 def parameters(node: gs.Node) -> Parameters | None:

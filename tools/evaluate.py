@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bevel.backends.program import Port
 from bevel.calib.dataset import Dataset
-from bevel.passes.quantizers import QUANTIZERS, ROUNDINGS
+from bevel.passes.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS
 from bevel.tools.report import Accuracy
 from bevel.tools.stages import Advance
 
@@ -220,7 +220,7 @@ def quantized_points(quantized: onnx.ModelProto, known: set[str]) -> dict[str, t
             readers.setdefault(name, []).append(node)
     found = {}
     for node in quantized.graph.node:
-        if node.op_type in (*QUANTIZERS, "DequantizeLinear"):
+        if node.op_type in (*QUANTIZERS, *DEQUANTIZERS):
             continue
         point = _point(node.output[0], readers)
         if point is None:
@@ -239,7 +239,7 @@ def _point(tensor: str, readers: Mapping[str, list[onnx.NodeProto]]) -> tuple[st
             codes = readers.get(node.output[0], [])
             rounded = [reader.output[0] for reader in codes if reader.op_type in ROUNDINGS]
             codes = readers.get(rounded[0], []) if rounded else codes
-            dequantize = [reader for reader in codes if reader.op_type == "DequantizeLinear"]
+            dequantize = [reader for reader in codes if reader.op_type in DEQUANTIZERS]
             return (tensor, dequantize[0].output[0]) if dequantize else None
     if len(behind) == 1 and behind[0].op_type in ("Relu", "Clip"):
         return _point(behind[0].output[0], readers)

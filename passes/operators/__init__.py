@@ -11,6 +11,7 @@ from bevel.passes.operators.clip import Clip
 from bevel.passes.operators.concat import Concat
 from bevel.passes.operators.conv import Conv
 from bevel.passes.operators.conv_transpose import ConvTranspose
+from bevel.passes.operators.dequantize_steps import DequantizeSteps
 from bevel.passes.operators.flip_sign import FlipSign
 from bevel.passes.operators.gemm import Gemm
 from bevel.passes.operators.max_pool import MaxPool
@@ -58,6 +59,7 @@ OPERATORS: tuple[Operator, ...] = (
     Transpose(),
     # Made by the integerizer, not matched to a float node
     Clip(),
+    DequantizeSteps(),
     FlipSign(),
     QuantizeFixed(),
     RoundMx(),

@@ -2,22 +2,20 @@
 
 Codes of up to 8 bits are int8 tensors: a Clip behind the QuantizeLinear keeps the codes of narrower integers, a look-up
 (`Table`, a function of standard operators) those of formats with unequal steps. Integers of 9 to 16 bits are int16
-tensors. E4M3 has an ONNX type; other minifloats are the function QuantizeFloat, whose steps a DequantizeLinear takes.
+tensors. Wider minifloats are made by the function QuantizeFloat, whose steps a DequantizeLinear takes, or, if they are
+int32, the function DequantizeSteps. E4M3 among them:
+ONNX has it as a type, but onnxruntime at its default settings fuses quantizers of it into operators that do not.
 Blocks that share a power of two are made by two functions, QuantizeFixed and RoundMx, as a device makes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.float_format import E4M3
-from bevel.calib.format import INT8, INT16, Format
-from bevel.calib.levels import wide_levels
+from bevel.calib.format import INT8, INT16
 from bevel.calib.mx import mx_rounding
 from bevel.calib.observe import LAST_AXIS_OPERATORS
 from bevel.calib.round_float import float_steps
@@ -25,6 +23,7 @@ from bevel.calib.scheme import TensorQuant
 from bevel.calib.stairs import Stairs
 from bevel.calib.tensor_format import BlockFormat
 from bevel.passes.coding import signed_type
+from bevel.passes.operators.dequantize_steps import dequantize_steps
 from bevel.passes.operators.quantize_fixed import quantize_fixed
 from bevel.passes.operators.quantize_float import quantize_float
 from bevel.passes.operators.round_mx import round_mx
@@ -37,8 +36,6 @@ Rounding = TensorQuant | Stairs | BlockFormat | None
 
 CLAMPS = ("Relu", "Clip")
 CHANNELS_FIRST = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize"})
-
-STANDARD: Mapping[Format, np.dtype[Any]] = {E4M3: np.dtype(ml_dtypes.float8_e4m3fn)}
 
 
 def quantize_tensor(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant, rounding: Rounding) -> None:
@@ -79,19 +76,16 @@ def pair(
 
 
 def float_pair(graph: gs.Graph, name: str, source: gs.Variable, target: gs.Variable, quant: TensorQuant) -> None:
-    """To the values of a minifloat: by ONNX's own type where it has one and no more values, else to steps."""
-    levels, steps = wide_levels(quant.scheme.format), float_steps(quant.scheme.format)
-    if levels is None or steps is None:
+    """To the steps of a minifloat and back."""
+    steps = float_steps(quant.scheme.format)
+    if steps is None:
         raise TypeError(f"{quant.scheme.format.name} has neither int8 nor wide steps")
-    step = float(quant.scale)
-    if (kind := STANDARD.get(quant.scheme.format)) is not None:
-        codes = gs.Variable(f"{name}/quantized", kind, source.shape)
-        parameters = constants_of(name, np.float32(step / levels.unit), np.zeros((), kind))
-        graph.nodes.append(gs.Node("QuantizeLinear", f"{name}/quantize", {}, [source, *parameters], [codes]))
-    else:
-        codes = gs.Variable(f"{name}/quantized", quant.scheme.dtype, source.shape)
-        parameters = constants_of(name, np.float32(step), np.zeros((), quant.scheme.dtype))
-        graph.nodes.append(quantize_float(f"{name}/quantize", source, step, codes, steps))
+    codes = gs.Variable(f"{name}/quantized", quant.scheme.dtype, source.shape)
+    graph.nodes.append(quantize_float(f"{name}/quantize", source, float(quant.scale), codes, steps))
+    if codes.dtype == np.int32:
+        graph.nodes.append(dequantize_steps(f"{name}/dequantize", codes, float(quant.scale), target))
+        return
+    parameters = constants_of(name, quant.scale, quant.zero_point)
     graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", {}, [codes, *parameters], [target]))
 
 
