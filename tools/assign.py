@@ -18,7 +18,7 @@ from bevel.passes.assign.probe import Floats, Probe, open_probe, weighted_nodes
 from bevel.passes.assign.problem import Assignment, Limits, Problem
 from bevel.passes.quantize.formats import weight_format
 from bevel.tools import assign_costs
-from bevel.tools.assign_accuracy import cheapest, check_accuracy, judge
+from bevel.tools.assign_accuracy import Judge, cheapest, check_accuracy, judge
 from bevel.tools.assign_costs import Uniform
 from bevel.tools.assign_explain import Assigned, explain
 from bevel.tools.assign_limits import limits_of
@@ -42,7 +42,9 @@ def assign(maker: Maker, exact: onnx.ModelProto, budgets: Budgets, stages: Stage
     search = open_search(maker, exact, budgets.latency is not None, stages)
     with stages(STAGE) as advance:
         limits = limits_of(budgets, search.uniforms, maker)
-        return explain(search, chosen_by(search, exact, budgets, limits, advance))
+        judged = judge(search, exact, budgets) if budgets.of_accuracy else None
+        answer = chosen_by(search, judged, budgets, limits, advance)
+        return explain(search, answer, None if judged is None else judged.answers(answer))
 
 
 def open_search(maker: Maker, exact: onnx.ModelProto, measure: bool, stages: Stages) -> Search:
@@ -90,8 +92,7 @@ def sensitivity(metric: str, probe: Probe, noise: OutputNoise, seed: int, advanc
     return losses, np.diag(losses.ravel())
 
 
-def chosen_by(search: Search, exact: onnx.ModelProto, budgets: Budgets, limits: Limits, advance: Advance) -> Assignment:
-    judged = judge(search, exact, budgets) if budgets.of_accuracy else None
+def chosen_by(search: Search, judged: Judge | None, budgets: Budgets, limits: Limits, advance: Advance) -> Assignment:
     if not budgets.of_cost and judged is not None:
         return cheapest(search, judged, limits, advance)
     answer = within(search, budgets, limits)

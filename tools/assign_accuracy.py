@@ -12,6 +12,7 @@ from bevel.passes.assign.problem import Assignment, Limits, Problem
 from bevel.tools.assign_score import Reference, Score, reference
 from bevel.tools.assign_search import Search
 from bevel.tools.budgets import Budgets
+from bevel.tools.report import Answers
 from bevel.tools.stages import Advance
 
 ROUNDING = 1e-9  # of fractions that are differences of fractions
@@ -34,6 +35,10 @@ class Judge:
             program = maker.lowered(integer)
             self.known[assignment] = self.samples.score(integer, (*program.inputs, *program.outputs), integer=True)
         return self.known[assignment]
+
+    def answers(self, assignment: Assignment) -> Answers | None:
+        found = self.score(assignment)
+        return Answers(found.labelled, found.lost, found.gained, found.error) if found.labelled else None
 
     def passes(self, assignment: Assignment) -> bool:
         return not missed(self.budgets, self.score(assignment))

@@ -25,7 +25,7 @@ class Assigned:
         return [Note(one.node, one.reason) for one in self.told.nodes]
 
 
-def explain(search: Search, answer: Assignment) -> Assigned:
+def explain(search: Search, answer: Assignment, answers: report.Answers | None) -> Assigned:
     finest = search.finest
     reference_db = search.sqnr_db(search.problem.uniform(finest))
     nodes = tuple(decision(search, answer, site, reference_db) for site in range(len(answer)))
@@ -39,6 +39,7 @@ def explain(search: Search, answer: Assignment) -> Assigned:
         sqnr_db=finite(search.sqnr_db(answer)),
         nodes=nodes,
         uniform=uniforms,
+        answers=answers,
     )
     return Assigned(search.formats_of(answer), told)
 

@@ -11,23 +11,31 @@ from bevel.tools.assign_costs import Uniform
 from bevel.tools.assign_trial import Maker, Trial
 from bevel.tools.budgets import Budgets, Instructions, Latency
 
+NEARLY_ALL = 0.995
+
 
 def limits_of(budgets: Budgets, uniforms: Sequence[Uniform], maker: Maker) -> Limits:
-    """Raises UserError for a latency in a unit that nothing here measures or estimates."""
+    """Flash is also limited by what the target has.
+
+    Raises UserError for a latency in a unit that nothing here measures or estimates.
+    """
+    memory = maker.target.memory("flash")
+    sizes = [size for size in (budgets.flash, None if memory is None else memory.bytes) if size is not None]
+    flash = float(min(sizes)) if sizes else None
     if budgets.latency is None:
-        return Limits(budgets.flash)
+        return Limits(flash)
     if maker.device is None:
         raise UserError("--max-latency is measured: leave --device none out")
     each = uniforms[0].figures.seconds_each
     if isinstance(budgets.latency, Instructions):
         if maker.device.kind != "simulator":
             raise wrong_unit(budgets.latency, maker.device.name, "seconds", "2ms")
-        return Limits(budgets.flash, float(budgets.latency.count))
+        return Limits(flash, float(budgets.latency.count))
     if maker.device.kind == "simulator":
         if each is None:
             raise wrong_unit(budgets.latency, maker.device.name, "instructions and estimates no time", "3Mi")
-        return Limits(budgets.flash, budgets.latency.value / each)
-    return Limits(budgets.flash, budgets.latency.value)
+        return Limits(flash, budgets.latency.value / each)
+    return Limits(flash, budgets.latency.value)
 
 
 def wrong_unit(latency: Latency, device: str, counts: str, example: str) -> UserError:
@@ -54,6 +62,11 @@ def spent_by(trial: Trial, budgets: Budgets, limits: Limits) -> Limits:
         return Limits(float(trial.artifact.flash_bytes))
     share = latency_spent(trial.measurement, budgets.latency) / amount(budgets.latency)
     return Limits(float(trial.artifact.flash_bytes), share * limits.work)
+
+
+def nearly_all(spent: Limits, limits: Limits) -> bool:
+    """Whether another build could find little more to spend: of flash, the resource that answers are made to fill."""
+    return limits.flash is not None and spent.flash is not None and spent.flash >= NEARLY_ALL * limits.flash
 
 
 def kept(spent: Limits, limits: Limits) -> bool:

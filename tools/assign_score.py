@@ -38,6 +38,12 @@ class Score:
         """The fraction of samples by which fewer answers are right than the float model's: a paired count."""
         return (self.right_float - self.right) / self.labelled
 
+    @property
+    def error(self) -> float:
+        """The standard error of `drop`: of a sum of +1 and -1 on the samples that changed (McNemar 1947)."""
+        changed = self.lost + self.gained - (self.lost - self.gained) ** 2 / self.labelled
+        return float(np.sqrt(changed)) / self.labelled
+
 
 @dataclass(frozen=True)
 class Reference:

@@ -31,6 +31,7 @@ from bevel.tools.options import Options
 from bevel.tools.ram import build_within, fit_ram
 
 VECTORS = 2  # instructions hardly differ between inputs
+ROOM = 16 * 1024 * 1024
 
 Formats = Mapping[str, TensorFormat]  # the weights' of each site
 
@@ -88,7 +89,7 @@ class Maker:
         tests = vectors.make_vectors(integer, program, self.data.vectors, VECTORS)
         with tempfile.TemporaryDirectory(prefix="bevel-") as place:
             folder = Path(place)
-            make = partial(build, target=self.target, folder=folder, vectors=tests, options=BuildOptions())
+            make = partial(build, target=with_room(self.target), folder=folder, vectors=tests, options=BuildOptions())
             fitted = fit_ram(program, self.target, self.options.max_ram)
             fitted, artifact = build_within(program, fitted, self.target, self.options.max_ram, folder, make)
             measurement = self.device.measure(artifact, tests) if self.device is not None and measure else None
@@ -98,6 +99,15 @@ class Maker:
         """`program` with the kernels that a build takes for it."""
         special = specialize(program, self.target)
         return tuned_program(special, self.target, for_target(self.target), None)[0]
+
+
+def with_room(target: Target) -> Target:
+    """`target` with all the flash that its memory map leaves: what is too large is measured too, and then not taken."""
+    flash = target.memory("flash")
+    if flash is None:
+        return target
+    gaps = [memory.origin - flash.origin for memory in target.memories if memory.origin > flash.origin]
+    return target.with_memory(flash=max(flash.bytes, min([*gaps, ROOM])))
 
 
 def code_sizes(artifact: Artifact) -> dict[str, int]:

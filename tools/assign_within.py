@@ -11,7 +11,7 @@ from bevel.calib.errors import UserError
 from bevel.passes.assign.allocate import allocate, least_work, smallest
 from bevel.passes.assign.problem import Assignment, Limits
 from bevel.passes.assign.refine import changed, gains_of, refine
-from bevel.tools.assign_limits import kept, latency_spent, spent_by
+from bevel.tools.assign_limits import kept, latency_spent, nearly_all, spent_by
 from bevel.tools.assign_search import Search
 from bevel.tools.assign_trial import Trial
 from bevel.tools.budgets import Budgets, Instructions
@@ -35,6 +35,8 @@ def within(search: Search, budgets: Budgets, limits: Limits) -> Assignment:
         spent = spent_by(search.maker.built(search.formats_of(answer), budgets.latency is not None), budgets, limits)
         if kept(spent, limits):
             fitting.append(answer)
+            if nearly_all(spent, limits):
+                break
         asked = moved(limits, spent, Limits(search.problem.flash(answer), search.problem.work(answer)))
     return search.best(fitting) if fitting else last_resort(search, budgets, limits)
 
@@ -88,7 +90,7 @@ def last_resort(search: Search, budgets: Budgets, limits: Limits) -> Assignment:
         if kept(spent_by(trial, budgets, limits), limits):
             return assignment
         told.append(described(search, assignment, trial, budgets))
-    asked = [f"--max-flash {budgets.flash:,} bytes"] if budgets.flash is not None else []
+    asked = [f"{limits.flash:,.0f} bytes of flash"] if limits.flash is not None else []
     asked += [f"--max-latency {budgets.latency}"] if budgets.latency is not None else []
     raise UserError(
         f"{search.maker.name}: no formats of {', '.join(search.problem.formats)} keep {' and '.join(asked)}; "

@@ -127,6 +127,17 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """Of `labelled` samples of --eval: those that the float model has right and the integer one wrong, and the other
+    way round. error: the standard error of their difference, as a fraction of the samples."""
+
+    labelled: int
+    lost: int
+    gained: int
+    error: float
+
+
+@dataclass(frozen=True)
 class Assignment:
     """What a search for formats chose. SQNR: quantized against float, over `samples` of --calib that losses were not
     taken from, where there are enough."""
@@ -137,6 +148,7 @@ class Assignment:
     nodes: tuple[Decision, ...]
     uniform: tuple[UniformFormat, ...]
     budgets: tuple[Budget, ...] = ()
+    answers: Answers | None = None  # where a budget counts them
 
 
 @dataclass(frozen=True)
@@ -198,6 +210,7 @@ def _assignment(fields: dict[str, Any]) -> Assignment:
             "nodes": tuple(Decision(**one) for one in fields["nodes"]),
             "uniform": tuple(UniformFormat(**one) for one in fields["uniform"]),
             "budgets": tuple(Budget(**one) for one in fields["budgets"]),
+            "answers": None if fields["answers"] is None else Answers(**fields["answers"]),
         }
     )
 

@@ -88,6 +88,9 @@ def show_assignment(console: Console, chosen: Assignment, flash: int) -> None:
     table.add_row("as chosen", in_bytes(flash), decibels(chosen.sqnr_db))
     _show(console, "Beside one format everywhere", table)
     rows = [(one.option, f"{_number(one.limit)}, has {_number(one.measured)} ({one.unit})") for one in chosen.budgets]
+    if (found := chosen.answers) is not None:
+        changed = f"{found.lost} lost, {found.gained} gained of {found.labelled}"
+        rows.append(("answers beside float", f"{changed}; standard error {100 * found.error:.2f} points"))
     _show_pairs(console, "Budgets", rows)
 
 

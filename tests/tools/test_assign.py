@@ -95,7 +95,7 @@ def test_where_mixing_costs_more_than_it_saves_one_format_everywhere_is_the_answ
 
 def test_a_budget_below_the_smallest_is_refused_with_that() -> None:
     with pytest.raises(
-        UserError, match=r"--max-flash 300 bytes; the nearest: 350 bytes of flash at .* dB \(all int4\)"
+        UserError, match=r"keep 300 bytes of flash; the nearest: 350 bytes of flash at .* dB \(all int4\)"
     ):
         within(search_in(World()), Budgets(flash=300), Limits(300.0))
 
@@ -137,6 +137,7 @@ def test_a_drop_counts_lost_and_gained_answers_on_the_same_samples() -> None:
     found = [{"y": np.array([[0.1, 0.9]])}, {"y": np.array([[0.4, 0.6]])}, {"y": np.array([[0.3, 0.7]])}]
     one = score(exact, found, np.array([0, 1, 1]))
     assert (one.right_float, one.right, one.lost, one.gained, one.drop) == (2, 2, 1, 1, 0.0)
+    assert one.error == pytest.approx(np.sqrt(2) / 3)
 
 
 def test_samples_are_spread_over_data_that_lie_in_order() -> None:
@@ -224,6 +225,38 @@ def test_what_a_file_fixes_stays_and_the_rest_is_chosen(folder: Path, tmp_path: 
     formats = {node["name"]: node["format"] for node in found["nodes"]}
     assert formats["summed"] == "int3 weights, int6"
     assert [one["node"] for one in found["assignment"]["nodes"]] == ["scores"]
+
+
+MODELS = Path(__file__).parents[2] / "models"
+
+
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The report of a perceptron for a part that its int8 product does not fit."""
+    out = tmp_path_factory.mktemp("tight") / "out"
+    data = [item for kind in ("calib", "eval") for item in (f"--{kind}", str(MODELS / f"digits_{kind}.npz"))]
+    options = ["--flash", "24k", "--max-flash", "22k", "--max-drop", "9", "--formats", "int8,int4"]
+    command = [str(MODELS / "mlp.onnx"), "--target", "cortex-m7", *data, "--eval-samples", "100"]
+    assert main([*command, *options, "--vectors", "2", "-o", str(out)]) == 0
+    return told(out)
+
+
+def test_a_model_too_large_for_its_part_is_made_to_fit(tight: Any) -> None:
+    assert tight["size"]["flash_bytes"] <= 22 * 1024
+    assert tight["assignment"]["uniform"][0]["flash_bytes"] > 24 * 1024
+    assert tight["measurement"]["mismatches"] == 0
+    told, answers = tight["accuracy"], tight["assignment"]["answers"]
+    assert answers["labelled"] == 100
+    assert answers["lost"] - answers["gained"] == round(100 * (told["float"] - told["integer"])) <= 9
+
+
+def test_the_answer_beats_every_format_that_is_everywhere_and_fits(tight: Any) -> None:
+    chosen = tight["assignment"]
+    fitting = [one["sqnr_db"] for one in chosen["uniform"] if one["flash_bytes"] <= 22 * 1024]
+    assert fitting and chosen["sqnr_db"] >= max(fitting)
+    assert len({one["weights"] for one in chosen["nodes"]}) > 1
+    saved = {one["weights"] for one in chosen["nodes"] if "saves" in one["reason"]}
+    assert saved and "int8" not in saved
 
 
 def test_a_file_alone_needs_no_budget(folder: Path, tmp_path: Path) -> None:
