@@ -33,6 +33,7 @@ Rule = Callable[[Call, Target], Special | str]
 # take fewer than eight bits, flash counts more than speed.
 RULES = (
     "narrow_conv_mve",
+    "narrow_depthwise_mve",
     "narrow_depthwise_dsp",
     "positional_gemm_dsp",
     "narrow_tiles_dsp",

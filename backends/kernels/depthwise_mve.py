@@ -82,9 +82,31 @@ class DepthwiseMve(Kernel):
         return self.plain.reference(*arrays[:-1])
 
     def build(self, name: str) -> Any:
+        plain, convolve = self.plain, self.convolution()
+        x, w, y, (size,) = *plain.operands()[:2], plain.operands()[-1], self.operands()[-1].shape
+        channels = plain.channels_out
+
+        @T.prim_func(s_tir=True)
+        def depthwise_mve(
+            X: T.Buffer((x.size,), "int8"),
+            W: T.Buffer(w.shape, "int8"),
+            B: T.Buffer((channels,), "int32"),
+            M: T.Buffer((channels,), "int32"),
+            S: T.Buffer((channels,), "int8"),
+            L: T.Buffer((LANES,), "uint8"),
+            Y: T.Buffer(y.shape, "int8"),
+            I: T.Buffer((size,), "int32"),  # noqa: E741
+        ):
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            convolve(X, W, B, M, S, L, Y, I)
+
+        return depthwise_mve
+
+    def convolution(self) -> Any:
+        """A TIR macro (X, W, B, M, S, L, Y, I): the whole call."""
         plain, channel_of, row_of = self.plain, self._channel, self._row
         batch, height, width, channels = plain.operands()[0].shape
-        (rows, columns), (kh, kw), row_step = plain.positions, plain.kernel, plain.dilations[0]
+        rows, kh, row_step = plain.positions[0], plain.kernel[0], plain.dilations[0]
         (top, left, bottom, _), down, zero, squares = plain.pads, plain.strides[0], plain.x_zero_point, self.squares
         size = self.padded_columns * channels
         strip = 2 if squares else 1
@@ -92,18 +114,8 @@ class DepthwiseMve(Kernel):
         margin = left * channels
         after = size - margin - width * channels
 
-        @T.prim_func(s_tir=True)
-        def depthwise_mve(
-            X: T.Buffer((batch * height * width * channels,), "int8"),
-            W: T.Buffer((channels, kh, kw, 1), "int8"),
-            B: T.Buffer((channels,), "int32"),
-            M: T.Buffer((channels,), "int32"),
-            S: T.Buffer((channels,), "int8"),
-            L: T.Buffer((LANES,), "uint8"),
-            Y: T.Buffer((batch, rows, columns, channels), "int8"),
-            I: T.Buffer((size,), "int32"),  # noqa: E741
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        @T.macro
+        def convolve(X, W, B, M, S, L, Y, I):  # noqa: E741
             for n in T.serial(batch):
                 T.evaluate(fill(I, 0, margin * 4, zero))
                 T.evaluate(fill(I, margin + width * channels, after * 4, zero))
@@ -125,7 +137,7 @@ class DepthwiseMve(Kernel):
                     for c in T.serial(channels):
                         T.evaluate(channel_of(Y, n, y, c, I, W, L, B[c], M[c], T.cast(S[c], "int32")))
 
-        return depthwise_mve
+        return convolve
 
     def _row(self, x: Any, n: Any, row: Any) -> Any:
         """The address of a row of the image, or of the nearest one to it."""

@@ -7,6 +7,7 @@
 #define BEVEL_NARROW_MVE_H
 
 #include "bevel_mve.h"
+#include "bevel_mve_depthwise.h"
 
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
 
