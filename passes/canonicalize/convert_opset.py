@@ -12,7 +12,7 @@ from onnx import inliner, version_converter
 from bevel.calib.errors import UserError
 from bevel.passes.operators.base import DOMAIN
 from bevel.passes.operators.unpack import UNPACKING
-from bevel.passes.quantizers import QUANTIZERS, ROUNDINGS
+from bevel.passes.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS
 
 OPSET = 21
 IR_VERSION = 10  # the first to hold opset 21
@@ -41,7 +41,7 @@ def convert_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     """Without local functions but those that unpack weights and those that belong to quantizers."""
-    ours = {*UNPACKING, *QUANTIZERS, *ROUNDINGS}
+    ours = {*UNPACKING, *QUANTIZERS, *DEQUANTIZERS, *ROUNDINGS}
     kept = [(one.domain, one.name) for one in model.functions if one.domain == DOMAIN and one.name in ours]
     return inliner.inline_selected_functions(model, kept, exclude=True)
 

@@ -186,6 +186,23 @@ def test_port_of_uint8_that_is_only_moved_stays_uint8(text: Any, stages: Any) ->
     np.testing.assert_array_equal(made.run({"x": codes})["y"], codes.T)
 
 
+@pytest.mark.parametrize("kind", ["int16", "uint16"])
+def test_activations_of_sixteen_bits_keep_their_scales_and_their_values(kind: str, text: Any, stages: Any) -> None:
+    zero = 32768 if kind == "uint16" else 0
+    model = text(
+        "q = QuantizeLinear (x, s, z)\n d = DequantizeLinear (q, s, z)\n m = MaxPool <kernel_shape = [2,2]> (d)\n"
+        "p = QuantizeLinear (m, s, z)\n e = DequantizeLinear (p, s, z)\n r = AveragePool <kernel_shape = [2,2]> (e)\n"
+        "o = QuantizeLinear (r, s2, z2)\n y = DequantizeLinear (o, s2, z2)",
+        "float[1,3,6,6] x",
+        weights=f"float s, {kind} z, float s2, {kind} z2",
+        values={"s": 1e-4, "s2": 9e-5, "z": zero + 100, "z2": zero - 5},
+    )
+    made = stages(model)
+    assert {"WideMaxPool", "WideAveragePool"} <= set(made.ops)
+    for sample in made.extremes():
+        assert made.error(sample) <= 1
+
+
 def test_activation_in_a_float8_type_without_steps_in_int32_is_refused_by_name(text: Any, stages: Any) -> None:
     model = text(f"{X}y = Relu (d)", "float[1,4] x", weights="float s, float8e5m2 z", values=STEP | {"z": 0})
     with pytest.raises(UserError, match=r"node q\S* quantizes an activation to float8_e5m2; int8, uint8, int16"):

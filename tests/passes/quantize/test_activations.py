@@ -105,3 +105,17 @@ def test_stock_onnxruntime_runs_the_quantized_model_at_its_default_settings(
         for options in (ort.SessionOptions(), plain)
     )
     assert np.abs(stock - written).max() <= 0.02 * np.abs(written).max()  # a step of the int8 result
+
+
+@pytest.mark.parametrize("format", ["int16", "int12", "e4m3", "e3m2"])
+def test_a_quantized_model_that_comes_back_computes_the_same(format: str, text: Any, stages: Any) -> None:
+    first = made_in(format, text, stages)
+    again = stages(first.quantized, inputs="float", outputs="float")
+    given = stages(
+        text(TWO_CONVS, weights=WEIGHTS),
+        options=QuantizeOptions(activations=activation_format(format)),
+        inputs="float",
+        outputs="float",
+    )
+    x = np.random.default_rng(0).standard_normal(IMAGE).astype(np.float32)
+    np.testing.assert_array_equal(again.run({"x": x})["y"], given.run({"x": x})["y"])
