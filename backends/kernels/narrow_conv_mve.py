@@ -27,7 +27,8 @@ from bevel.backends.specialize import Special
 from bevel.backends.target import Target
 from bevel.calib.arithmetic import Int8
 
-GROUP_BYTES = 16384  # what decoded weights are allowed to take
+GROUP_BYTES = 16384  # what decoded weights are allowed to take,
+POINTWISE_BYTES = 4096  # or so much where no windows are built again for each group
 PAIR = 2 * WORDS  # channels whose vectors, eight for each sixteen taps, are stored together
 
 
@@ -47,7 +48,8 @@ class NarrowConvMve(Kernel):
     @property
     def group(self) -> int:
         """Pairs that are decoded at a time, as even a share of all as there is."""
-        most = max(1, GROUP_BYTES // (PAIR * LANES * self.inner.blocks))
+        allowed = POINTWISE_BYTES if self.inner.pointwise else GROUP_BYTES
+        most = max(1, allowed // (PAIR * LANES * self.inner.blocks))
         return blocks_of(self.pairs, blocks_of(self.pairs, most))
 
     def operands(self) -> tuple[Operand, ...]:
