@@ -6,11 +6,13 @@ answers is then made and measured for real, and where the product differs from w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 import numpy as np
 import onnx
 
+from bevel.calib.errors import UserError
 from bevel.passes.assign.curvature import curvature
 from bevel.passes.assign.divergence import divergence
 from bevel.passes.assign.output_noise import Advance, OutputNoise, output_noise
@@ -24,7 +26,7 @@ from bevel.tools.assign_explain import Assigned, explain
 from bevel.tools.assign_limits import limits_of
 from bevel.tools.assign_score import reference
 from bevel.tools.assign_search import Search, samples_of
-from bevel.tools.assign_trial import Maker, fixed_formats, no_sites
+from bevel.tools.assign_trial import Formats, Maker, fixed_formats, no_sites
 from bevel.tools.assign_within import within
 from bevel.tools.budgets import Budgets
 from bevel.tools.stages import Stages
@@ -49,8 +51,7 @@ def assign(maker: Maker, exact: onnx.ModelProto, budgets: Budgets, stages: Stage
 
 def open_search(maker: Maker, exact: onnx.ModelProto, measure: bool, stages: Stages) -> Search:
     """Losses and costs of every node that may choose, in each of the formats. measure: instructions or seconds too."""
-    names = maker.options.formats
-    formats = {name: weight_format(name) for name in names}
+    formats = {name: weight_format(name) for name in maker.options.formats}
     found = weighted_nodes(maker.canonical)
     fixed = fixed_formats(found, maker.wanted)
     sites = [site for site in found if site not in fixed]
@@ -61,19 +62,39 @@ def open_search(maker: Maker, exact: onnx.ModelProto, measure: bool, stages: Sta
     first, held_out = samples_of(maker.data.calib, output_elements(maker.canonical))
 
     with stages(STAGE) as advance:
-        quantized = [maker.quantized(dict.fromkeys(sites, formats[name])) for name in names]
+        everywhere = {name: dict.fromkeys(sites, format) for name, format in formats.items()}
+        uniforms, left_out = build_all(maker, everywhere, measure, advance)
+        names = tuple(uniforms)
+        costs = assign_costs.costs(sites, list(uniforms.values()))
+
+    with stages(STAGE) as advance:
+        quantized = [maker.quantized(everywhere[name]) for name in names]
         probe = open_probe(maker.canonical, sites, quantized, first)
         noise = output_noise(probe, advance)
         losses, products = sensitivity(maker.options.sensitivity, probe, noise, maker.options.seed, advance)
-
-    with stages(STAGE) as advance:
-        uniforms: list[Uniform] = []
-        for name in names:
-            uniforms.append(assign_costs.uniform(maker, dict.fromkeys(sites, formats[name]), measure))
-            advance(len(uniforms), len(names))
-        costs = assign_costs.costs(sites, uniforms)
         problem = Problem(tuple(sites), names, losses, costs, np.ones(losses.shape, np.bool_))
-        return Search(maker, problem, formats, noise, products, tuple(uniforms), reference(exact, held_out))
+        samples = reference(exact, held_out)
+    return Search(maker, problem, formats, noise, products, tuple(uniforms.values()), samples, left_out)
+
+
+def build_all(
+    maker: Maker, everywhere: Mapping[str, Formats], measure: bool, advance: Advance
+) -> tuple[dict[str, Uniform], dict[str, str]]:
+    """The builds of each format, and why there is none of some: they take too much RAM, or have no kernel.
+
+    Raises the first one's UserError where there is no other.
+    """
+    built: dict[str, Uniform] = {}
+    failed: dict[str, UserError] = {}
+    for name, formats in everywhere.items():
+        try:
+            built[name] = assign_costs.uniform(maker, formats, measure)
+        except UserError as error:
+            failed[name] = error
+        advance(len(built) + len(failed), len(everywhere))
+    if not built:
+        raise next(iter(failed.values()))
+    return built, {name: str(error) for name, error in failed.items()}
 
 
 def output_elements(model: onnx.ModelProto) -> int:

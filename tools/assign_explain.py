@@ -19,10 +19,12 @@ class Assigned:
 
     formats: Mapping[str, TensorFormat]
     told: report.Assignment
+    left_out: Mapping[str, str]
 
     @property
     def notes(self) -> list[Note]:
-        return [Note(one.node, one.reason) for one in self.told.nodes]
+        missing = [Note("model", f"{name} is not among the choices: {why}") for name, why in self.left_out.items()]
+        return [Note(one.node, one.reason) for one in self.told.nodes] + missing
 
 
 def explain(search: Search, answer: Assignment, answers: report.Answers | None) -> Assigned:
@@ -41,7 +43,7 @@ def explain(search: Search, answer: Assignment, answers: report.Answers | None) 
         uniform=uniforms,
         answers=answers,
     )
-    return Assigned(search.formats_of(answer), told)
+    return Assigned(search.formats_of(answer), told, search.left_out)
 
 
 def decision(search: Search, answer: Assignment, site: int, reference_db: float) -> report.Decision:

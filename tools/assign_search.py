@@ -34,6 +34,7 @@ class Search:
     products: Floats
     uniforms: tuple[Uniform, ...]
     samples: Reference
+    left_out: Mapping[str, str] = field(default_factory=dict)  # formats that could not be built everywhere, and why
     known: dict[Assignment, float] = field(default_factory=dict, compare=False)
 
     def formats_of(self, assignment: Assignment) -> Formats:

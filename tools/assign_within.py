@@ -95,6 +95,7 @@ def last_resort(search: Search, budgets: Budgets, limits: Limits) -> Assignment:
     raise UserError(
         f"{search.maker.name}: no formats of {', '.join(search.problem.formats)} keep {' and '.join(asked)}; "
         f"the nearest: {'; or '.join(dict.fromkeys(told))}"
+        + "".join(f"; {name} could not be built: {why}" for name, why in search.left_out.items())
     )
 
 

@@ -17,6 +17,7 @@ from bevel.calib.errors import UserError
 from bevel.passes.assign.output_noise import OutputNoise
 from bevel.passes.assign.problem import Assignment, Costs, Limits, Problem
 from bevel.tools import assign_costs, report
+from bevel.tools.assign import build_all
 from bevel.tools.assign_accuracy import cheapest, missed
 from bevel.tools.assign_costs import Figures
 from bevel.tools.assign_score import Score, score
@@ -225,6 +226,19 @@ def test_what_a_file_fixes_stays_and_the_rest_is_chosen(folder: Path, tmp_path: 
     formats = {node["name"]: node["format"] for node in found["nodes"]}
     assert formats["summed"] == "int3 weights, int6"
     assert [one["node"] for one in found["assignment"]["nodes"]] == ["scores"]
+
+
+def test_a_format_that_cannot_be_built_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def uniform(maker: Any, formats: str, measure: bool) -> str:
+        if formats == "wide":
+            raise UserError("needs 9 bytes of RAM")
+        return formats
+
+    monkeypatch.setattr(assign_costs, "uniform", uniform)
+    built, left_out = build_all(None, {"e4m3": "wide", "int4": "narrow"}, False, ignore)  # type: ignore[arg-type,dict-item]
+    assert list(built) == ["int4"] and left_out == {"e4m3": "needs 9 bytes of RAM"}
+    with pytest.raises(UserError, match="9 bytes"):
+        build_all(None, {"e4m3": "wide"}, False, ignore)  # type: ignore[arg-type,dict-item]
 
 
 MODELS = Path(__file__).parents[2] / "models"
