@@ -17,7 +17,8 @@ from bevel.backends.placement import ALIGNMENT as ALIGNMENT
 from bevel.backends.placement import SEARCH_ROUNDS, Group, Part, Piece, place
 from bevel.backends.placement import Lifetime as Lifetime
 from bevel.backends.placement import aligned as aligned
-from bevel.backends.program import Program, Span
+from bevel.backends.program import Call, Program, Span
+from bevel.backends.switching import switchings
 
 START = -1  # the moment before the first call, when the caller fills the inputs
 
@@ -71,7 +72,7 @@ def plan(program: Program, in_place: bool = True, rounds: int = SEARCH_ROUNDS) -
             chosen, groups, layout = (), grouped(pieces, ()), apart
     placed = [(piece, layout.offsets[index]) for index, group in enumerate(groups) for piece in group]
     slots = {piece.scratch: offset for piece, offset in placed if piece.scratch is not None}
-    scratch_sizes = tuple(tuple(one.bytes for one in call.kernel.roles(Role.SCRATCH)) for call in program.calls)
+    scratch_sizes = tuple(tuple(size for _, size in scratch_of(call)) for call in program.calls)
     return Plan(
         offsets={piece.name: offset for piece, offset in placed if piece.scratch is None},
         sizes={name: program.buffers[name].bytes for name in lifetimes},
@@ -178,10 +179,17 @@ def rounded(parts: tuple[Part, ...]) -> tuple[Part, ...]:
 def scratch_pieces(program: Program) -> list[Piece]:
     found = []
     for index, call in enumerate(program.calls):
-        for number, operand in enumerate(call.kernel.roles(Role.SCRATCH)):
-            part = Part(0, aligned(operand.bytes), Lifetime(index, index))
-            found.append(Piece(f"{call.node} {operand.name}", part.end, (part,), (index, number)))
+        for number, (name, size) in enumerate(scratch_of(call)):
+            part = Part(0, aligned(size), Lifetime(index, index))
+            found.append(Piece(f"{call.node} {name}", part.end, (part,), (index, number)))
     return found
+
+
+def scratch_of(call: Call) -> list[tuple[str, int]]:
+    """Name and bytes of a call's working memory: the kernel's own, then that for constants rounded to fewer bits."""
+    own = [(operand.name, operand.bytes) for operand in call.kernel.roles(Role.SCRATCH)]
+    pairs = zip(call.kernel.roles(Role.CONSTANT), switchings(call) if call.narrower else (), strict=False)
+    return own + [(operand.name, operand.bytes) for operand, one in pairs if one is not None and one.lane is not None]
 
 
 def lower_bound(pieces: Sequence[Piece], merges: Sequence[Merge]) -> int:

@@ -41,7 +41,8 @@ class Call:
     """One kernel call: `node` names the integer graph's node it computes.
 
     Operands may be parts of buffers: `input_starts` and `output_start` are the bytes of the buffers that come before
-    them. Without `input_starts` every input starts its buffer.
+    them. Without `input_starts` every input starts its buffer. `narrower`: the constants at other widths than the
+    full one, by their bits, in a program that can change its width while it runs (`bevel.backends.switching`).
     """
 
     node: str
@@ -51,14 +52,16 @@ class Call:
     output: str
     input_starts: tuple[int, ...] = ()
     output_start: int = 0
+    narrower: dict[int, tuple[Array, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.input_starts:
             object.__setattr__(self, "input_starts", (0,) * len(self.inputs))
         declared = self.kernel.roles(Role.CONSTANT)
-        found = [(array.shape, str(array.dtype)) for array in self.constants]
-        if found != [(operand.shape, operand.dtype) for operand in declared]:
-            raise ValueError(f"{self.node}: constants {found} are not those of {self.kernel}")
+        for constants in (self.constants, *self.narrower.values()):
+            found = [(array.shape, str(array.dtype)) for array in constants]
+            if found != [(operand.shape, operand.dtype) for operand in declared]:
+                raise ValueError(f"{self.node}: constants {found} are not those of {self.kernel}")
         if len(self.inputs) != len(self.kernel.roles(Role.INPUT)):
             raise ValueError(f"{self.node}: {len(self.inputs)} inputs given to {self.kernel}")
         if len(self.input_starts) != len(self.inputs):
@@ -92,7 +95,9 @@ class Port:
 
 @dataclass(frozen=True)
 class Program:
-    """Every buffer lives in the arena, except those named in `constants`, which are read from flash."""
+    """Every buffer lives in the arena, except those named in `constants`, which are read from flash. `widths`: the bits
+    of weights that can be chosen while it runs, the full ones first; empty where there is no choice. `width`: those
+    that it begins with."""
 
     name: str  # a C identifier
     inputs: tuple[Port, ...]
@@ -100,6 +105,8 @@ class Program:
     buffers: dict[str, Buffer]
     calls: tuple[Call, ...]
     constants: dict[str, Array] = field(default_factory=dict)  # buffer name: its contents
+    widths: tuple[int, ...] = ()
+    width: int = 8
 
     def run(self, arrays: dict[str, Array]) -> dict[str, Array]:
         """The reference interpretation, by each kernel's `reference`: {input name: array} to {output name: array}."""
@@ -114,7 +121,9 @@ class Program:
                 for (name, first, end), operand in zip(call.reads(), call.kernel.roles(Role.INPUT), strict=True)
             ]
             name, first, end = call.writes()
-            memory[name][first:end] = as_bytes(call.kernel.reference(*inputs, *call.constants))
+            memory[name][first:end] = as_bytes(
+                call.kernel.reference(*inputs, *call.narrower.get(self.width, call.constants))
+            )
         return {port.name: as_array(memory[port.buffer], port) for port in self.outputs}
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from bevel.backends.kernel import Array, Kernel
 from bevel.backends.program import Call, Program
+from bevel.backends.switching import exceptions
 from bevel.backends.target import Target
 
 
@@ -53,6 +54,9 @@ RULES = (
 )
 
 
+MORE_EXCEPTIONS = 4  # times those of the plain kernel: multipliers and shifts may stand among packed weights
+
+
 @dataclass(frozen=True)
 class Specializer:
     """Specialises calls for one target; each kernel with the same arrays once, as bands of an image share weights."""
@@ -69,7 +73,7 @@ class Specializer:
         if key not in self.known:
             self.known[key] = (call, specialized(call, self.target))
         special = self.known[key][1]
-        return replace(call, kernel=special.kernel, constants=special.constants)
+        return replace(call, kernel=special.kernel, constants=special.constants, narrower=special.narrower)
 
 
 def specialize(program: Program, target: Target) -> Program:
@@ -78,11 +82,29 @@ def specialize(program: Program, target: Target) -> Program:
 
 
 def specialized(call: Call, target: Target) -> Call:
+    alone = replace(call, narrower={})
     for rule in rules():
-        found = rule(call, target)
+        found = rule(alone, target)
         if isinstance(found, Special):
-            return replace(call, kernel=found.kernel, constants=found.constants)
+            special = replace(alone, kernel=found.kernel, constants=found.constants)
+            if not call.narrower:
+                return special
+            if (switching := at_every_width(call, special, rule, target)) is not None:
+                return switching
     return call
+
+
+def at_every_width(call: Call, special: Call, rule: Rule, target: Target) -> Call | None:
+    """`special` with its constants at the other widths; None where it is another kernel there, or would have to store
+    weights again: a few elements a channel may be exceptions, as the bias is."""
+    narrower = {}
+    for bits, constants in call.narrower.items():
+        found = rule(replace(call, constants=constants, narrower={}), target)
+        if not isinstance(found, Special) or found.kernel != special.kernel:
+            return None
+        narrower[bits] = found.constants
+    switching = replace(special, narrower=narrower)
+    return switching if exceptions(switching) <= MORE_EXCEPTIONS * exceptions(call) else None
 
 
 @cache

@@ -146,5 +146,7 @@ def chosen(call: Call, choices: Choices) -> Call:
     if choice.kernel.roles(*edges) != kernel.roles(*edges):
         raise ValueError(f"{choice.kernel} has other inputs or outputs than {kernel}")
     if isinstance(kernel, Repacking):
-        return replace(call, kernel=choice.kernel, constants=kernel.repack(call.constants, choice.kernel))
+        narrower = {bits: kernel.repack(constants, choice.kernel) for bits, constants in call.narrower.items()}
+        constants = kernel.repack(call.constants, choice.kernel)
+        return replace(call, kernel=choice.kernel, constants=constants, narrower=narrower)
     return replace(call, kernel=choice.kernel)

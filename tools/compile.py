@@ -19,7 +19,7 @@ from bevel.passes.load import fix_batch, load_model
 from bevel.passes.partition import partition
 from bevel.passes.quantize import QuantizeOptions, export, quantize
 from bevel.passes.quantize.formats import activation_format, weight_format
-from bevel.tools import bundle, devices, evaluate, vectors
+from bevel.tools import bundle, devices, evaluate, vectors, widths
 from bevel.tools.assign import assign
 from bevel.tools.assign_explain import Assigned
 from bevel.tools.assign_trial import Maker
@@ -28,7 +28,7 @@ from bevel.tools.data import open_data
 from bevel.tools.names import model_name
 from bevel.tools.options import Options
 from bevel.tools.ram import build_within, describe, fit_ram
-from bevel.tools.report import Report
+from bevel.tools.report import Report, Width
 from bevel.tools.stages import Stages
 from bevel.tools.staging import staged
 from bevel.tools.summary import Findings, summarize
@@ -83,28 +83,35 @@ def compile_model(options: Options, stages: Stages) -> Report:
         with stages("partition"):
             program, more = partition(integer, name, islands=target.kind == "cpu")
             notes += more
+            program, narrower = widths.switched(options, program, integer, folder, data, target.kind == "cpu")
 
         with stages("build"):
             tests = vectors.make_vectors(integer, program, data.vectors, options.vectors)
             vectors.save(folder, tests)
-            fitted = fit_ram(program, target, options.max_ram)
+            fitted = widths.unbanded(fit_ram(program, target, options.max_ram))
         selections, more = choose_kernels(options, fitted.program, target, device, tests, stages)
         notes += more
         with stages("build"):
             settings = BuildOptions(selections=selections)
             make = partial(build, target=target, folder=folder, vectors=tests, options=settings)
             fitted, artifact = build_within(program, fitted, target, options.max_ram, folder, make)
+            widths.unbanded(fitted)
             notes += describe(program, fitted)
 
         measurement = None
         if device is not None:
             with stages("measure"):
                 measurement = device.measure(artifact, tests)
-
         with stages("evaluate") as advance:
             models = evaluate.Models(model, quantized, integer, (*program.inputs, *program.outputs))
             accuracy = evaluate.accuracy(models, data.evaluation, advance) if data.evaluation else None
             errors = evaluate.node_errors(canonical, quantized, data.vectors, advance)
+
+        at_widths: tuple[Width, ...] = ()
+        if narrower:
+            with stages("widths"):
+                product = widths.Product(fitted.program, target, device, settings)
+                at_widths = widths.measured(product, narrower, models, data, options.vectors)
 
         with stages("report"):
             findings = Findings(
@@ -119,6 +126,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
                 tuple(notes),
                 formats,
                 None if assigned is None else assigned.told,
+                at_widths,
             )
             report = summarize(options, folder, findings)
             check_kept(report)
@@ -134,6 +142,8 @@ def asks_for_formats(options: Options) -> bool:
 
 def quantize_options(options: Options) -> QuantizeOptions:
     """Raises UserError for formats that there are no kernels for, and for one format where a search is to choose."""
+    if options.switchable and asks_for_formats(replace(options, activations=Options.activations)):
+        raise UserError("--switchable rounds int8 weights: leave out --weights, formats and budgets")
     if options.budgets.given and options.weights != Options.weights:
         raise UserError(f"--weights {options.weights} is one format for all; budgets choose from --formats LIST")
     weights, activations = weight_format(options.weights), activation_format(options.activations)

@@ -196,8 +196,8 @@ def node_errors(
     points = quantized_points(quantized, {name for node in reference.graph.node for name in node.output})
     if not points:
         return {}
-    first = runner(_exposing(reference, [before for before, _ in points.values()]))
-    second = runner(_exposing(quantized, [after for _, after in points.values()]))
+    first = runner(exposing(reference, [before for before, _ in points.values()]))
+    second = runner(exposing(quantized, [after for _, after in points.values()]))
     signal, noise = dict.fromkeys(points, 0.0), dict.fromkeys(points, 0.0)
     for index, sample in enumerate(islice(samples, NODE_SAMPLES)):
         exact, rounded = first.run_raw(sample), second.run_raw(sample)
@@ -246,7 +246,7 @@ def _point(tensor: str, readers: Mapping[str, list[onnx.NodeProto]]) -> tuple[st
     return None
 
 
-def _exposing(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+def exposing(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
     """A copy of `model` whose outputs are also `tensors`."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

@@ -10,7 +10,7 @@ import click
 
 from bevel.tools.budgets import CANDIDATES, SENSITIVITIES, Budgets, check_budgets, parse_formats, parse_latency
 from bevel.tools.entry import run
-from bevel.tools.options import RANGE_METHODS, RECIPES, EdgeFormat, Options, parse_dims, parse_size
+from bevel.tools.options import RANGE_METHODS, RECIPES, EdgeFormat, Options, parse_dims, parse_size, parse_widths
 
 _PATH = click.Path(path_type=Path)
 _EDGES = click.Choice(["float", "quantized"])
@@ -56,6 +56,7 @@ _POINTS = click.FloatRange(0.0, 100.0)
 @click.option("--sensitivity", type=click.Choice(SENSITIVITIES), default="sqnr", show_default=True)
 @click.option("--range", "range_method", type=click.Choice(RANGE_METHODS), default="mse", show_default=True)
 @click.option("--no-bias-correction", is_flag=True, help="Leave the mean error of quantized weights in.")
+@click.option("--switchable", metavar="8,6,4,2", help="Widths of int8 weights that the product can change to.")
 @click.option("--inputs", type=_EDGES, default="float", show_default=True, help="Element type of the inputs.")
 @click.option("--outputs", type=_EDGES, default="float", show_default=True, help="Element type of the outputs.")
 @click.option("--device", metavar="NAME|none", help="Where to measure; default: the target's first that works here.")
@@ -93,6 +94,7 @@ def command(
     sensitivity: str,
     range_method: str,
     no_bias_correction: bool,
+    switchable: str | None,
     inputs: EdgeFormat,
     outputs: EdgeFormat,
     device: str | None,
@@ -136,6 +138,7 @@ def command(
         format_file=format_file,
         range=range_method,
         bias_correction=not no_bias_correction,
+        switchable=parse_widths(switchable),
         inputs=inputs,
         outputs=outputs,
         device=device,

@@ -39,6 +39,7 @@ class Options:
     formats: tuple[str, ...] = CANDIDATES  # of weights, for the search that budgets ask for
     sensitivity: str = "sqnr"
     format_file: Path | None = None  # TOML: formats of single nodes
+    switchable: tuple[int, ...] = ()  # bits of weights that the product can change to, besides 8
     inputs: EdgeFormat = "float"
     outputs: EdgeFormat = "float"
     device: str | None = None  # None: the first that works; "none": do not measure
@@ -77,3 +78,14 @@ def parse_dims(texts: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
             raise UserError(f"--dim {text}: write NAME=N, the name of a dynamic dimension and its size")
         pairs.append((name, int(number)))
     return tuple(pairs)
+
+
+def parse_widths(text: str | None) -> tuple[int, ...]:
+    """'8,6,4,2' as (6, 4, 2): the widths besides 8, from wide to narrow; UserError for others than 2 to 8 bits."""
+    if text is None:
+        return ()
+    words = [word.strip() for word in text.split(",")]
+    bits = sorted({int(word) for word in words if word.isdigit()}, reverse=True)
+    if len(bits) != len(words) or bits[0] != 8 or bits[-1] < 2 or len(bits) < 2:
+        raise UserError(f"--switchable {text}: write 8 and other widths from 2 to 7, such as 8,6,4,2")
+    return tuple(bits[1:])

@@ -152,6 +152,18 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class Width:
+    """Weights of `bits` bits in a product that can change their width: as in `Accuracy` and `Measurement`."""
+
+    bits: int
+    top1: float | None
+    sqnr_db: float | None
+    mismatches: int | None  # None: not measured
+    instructions: int | None
+    latency_s: float | None
+
+
+@dataclass(frozen=True)
 class Stage:
     name: str
     seconds: float
@@ -171,6 +183,7 @@ class Report:
     stages: tuple[Stage, ...]
     files: dict[str, str]  # name: sha256 of every file of the bundle but report.json and manifest.json
     assignment: Assignment | None = None  # where budgets were given
+    widths: tuple[Width, ...] = ()  # the narrower ones of a product that can change its width
 
 
 _TOP1 = {"top1_float": "float", "top1_quantized": "quantized", "top1_integer": "integer"}  # `float` is a type in Python
@@ -200,6 +213,7 @@ def from_json(fields: dict[str, Any]) -> Report:
         stages=tuple(Stage(**stage) for stage in fields["stages"]),
         files=fields["files"],
         assignment=None if fields["assignment"] is None else _assignment(fields["assignment"]),
+        widths=tuple(Width(**width) for width in fields["widths"]),
     )
 
 

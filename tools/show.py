@@ -33,7 +33,7 @@ def run_and_show(options: Options, as_json: bool, verbose: bool) -> None:
         tables.show_report(console, told, warnings(options, told))
     if verbose:
         tables.show_notes(Console(stderr=True) if as_json else console, told.nodes)
-    if told.measurement and told.measurement.mismatches and not runs_in_float(told):
+    if wrong_elements(told) and not runs_in_float(told):
         raise click.exceptions.Exit(WRONG_OUTPUTS)
 
 
@@ -43,9 +43,14 @@ def warnings(options: Options, told: report.Report) -> list[str]:
         found.append(f"{GUESS}; give real samples with --calib FILE")
     if runs_in_float(told):
         found.append(ISLANDS)
-    if told.measurement and told.measurement.mismatches:
-        found.append(f"{told.measurement.mismatches} output elements differ from integer.onnx: no cost is reported")
+    if wrong := wrong_elements(told):
+        found.append(f"{wrong} output elements differ from integer.onnx: no cost is reported")
     return found
+
+
+def wrong_elements(told: report.Report) -> int:
+    """At every width."""
+    return sum((one.mismatches or 0) for one in (told.measurement, *told.widths) if one is not None)
 
 
 def runs_in_float(told: report.Report) -> bool:

@@ -35,6 +35,7 @@ class Findings:
     notes: tuple[Note, ...]
     formats: Mapping[str, str]  # of the nodes that we quantized
     assignment: report.Assignment | None = None  # what a search chose
+    widths: tuple[report.Width, ...] = ()  # at which the product was measured besides the full one
 
 
 def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
@@ -54,6 +55,7 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
         stages=(),
         files=manifest.hashes(folder),
         assignment=found.assignment,
+        widths=found.widths,
     )
     return with_budgets(options.budgets, told)
 

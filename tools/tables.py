@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bevel.tools.report import Accuracy, Assignment, Device, KernelCost, Measurement, Node, Report
+from bevel.tools.report import Accuracy, Assignment, Device, KernelCost, Measurement, Node, Report, Width
 
 SHORT_LIST = 5
 KIND = {
@@ -23,6 +23,8 @@ def show_report(console: Console, report: Report, warnings: Sequence[str] = ()) 
     show_facts(console, report)
     if report.assignment is not None:
         show_assignment(console, report.assignment, report.size.flash_bytes)
+    if report.widths:
+        show_widths(console, report.widths)
     show_worst(console, report)
     if report.measurement and (costly := most_expensive(report.measurement)):
         show_kernels(console, "Most expensive nodes", costly, report.measurement)
@@ -70,6 +72,16 @@ def show_worst(console: Console, report: Report) -> None:
         table.add_row(escape(node.name), node.op, node.format or "", decibels(node.sqnr_db))
     if table.row_count:
         _show(console, "Worst nodes by SQNR", table)
+
+
+def show_widths(console: Console, widths: Iterable[Width]) -> None:
+    table = Table("bits")
+    for title in ("top-1", "SQNR", "elements that differ", "instructions", "seconds"):
+        table.add_column(title, justify="right")
+    for one in widths:
+        counted = ("" if count is None else f"{count:,}" for count in (one.mismatches, one.instructions))
+        table.add_row(str(one.bits), percent(one.top1), decibels(one.sqnr_db), *counted, seconds(one.latency_s))
+    _show(console, "The same product at fewer bits", table)
 
 
 def show_assignment(console: Console, chosen: Assignment, flash: int) -> None:

@@ -17,9 +17,11 @@ import numpy as np
 
 from bevel.backends.codegen.constants import Constants, c_type, collect, weights_header, weights_source
 from bevel.backends.codegen.names import comment, identifier, snake_case, unique_identifiers
+from bevel.backends.codegen.widths import declarations, rounding_call, setter, state
 from bevel.backends.kernel import Kernel, Operand, Role
 from bevel.backends.memory import ALIGNMENT, Plan
 from bevel.backends.program import Call, Port, Program
+from bevel.backends.switching import switchings
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,9 @@ def statement(program: Program, plan: Plan, constants: Constants, index: int, sy
     """The C call of call `index`."""
     call = program.calls[index]
     places = iter(input_places(plan, constants, call))
-    arrays = iter(constants.operands[index])
-    scratch = iter(plan.scratch[index])
+    own = len(call.kernel.roles(Role.SCRATCH))
+    scratch = iter(plan.scratch[index][:own])
+    arrays = iter(constant_arguments(program, constants, index, plan.scratch[index][own:]))
     arguments = []
     for operand in call.kernel.operands():
         match operand.role:
@@ -125,8 +128,24 @@ def c_pointer(operand: Operand) -> str:
     return f"{'' if written else 'const '}{c_type(operand.dtype)} *"
 
 
+def constant_arguments(program: Program, constants: Constants, index: int, room: Iterable[int]) -> Iterator[str]:
+    """C expressions of a call's constants; `room`: where in the arena those go that are rounded to fewer bits."""
+    call, symbols, free = program.calls[index], constants.operands[index], iter(room)
+    if not call.narrower:
+        yield from symbols
+        return
+    changes = zip(symbols, call.constants, switchings(call), constants.exceptions[index], strict=True)
+    for symbol, array, change, exceptions in changes:
+        if change is None:
+            yield symbol
+        elif exceptions is None:
+            yield f"{symbol} + {array.size} * {program.name}_width()"
+        else:
+            yield rounding_call(program.name, symbol, array, change, exceptions, next(free))
+
+
 def run_source(program: Program, statements: Iterable[str]) -> str:
-    return f"""{includes(program)}
+    return f"""{includes(program)}{state(program) if program.widths else ""}
 void {program.name}_run(void *arena) {{
   uint8_t *const base = arena;
 {body(statements)}
@@ -160,6 +179,8 @@ def body(statements: Iterable[str]) -> str:
 def kernels_header(program: Program, kernels: dict[str, Kernel]) -> str:
     guard = f"{program.name.upper()}_KERNELS_H"
     prototypes = [prototype(symbol, kernel) for symbol, kernel in kernels.items()]
+    if program.widths:
+        prototypes.append(declarations(program.name))
     return "\n".join([f"#ifndef {guard}", f"#define {guard}", "#include <stdint.h>", "", *prototypes, "", "#endif", ""])
 
 
@@ -196,7 +217,7 @@ extern "C" {{
 
 /* One inference. `arena` must be {upper}_ARENA_BYTES long and aligned to {upper}_ARENA_ALIGN bytes. */
 void {name}_run(void *arena);
-
+{setter(program) if program.widths else ""}
 {chr(10).join(sections)}
 #ifdef __cplusplus
 }}

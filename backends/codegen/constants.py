@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from bevel.backends.codegen.names import comment
 from bevel.backends.kernel import Array, Role
 from bevel.backends.memory import ALIGNMENT
-from bevel.backends.program import Program
+from bevel.backends.program import Call, Program
+from bevel.backends.switching import switchings
 
 C_TYPES = {
     "int8": "int8_t",
@@ -40,11 +41,16 @@ class Constant:
 
 @dataclass(frozen=True)
 class Constants:
-    """Every different array, and the symbols that calls use: of their constant operands, and of constant buffers."""
+    """Every different array, and the symbols that calls use: of their constant operands, and of constant buffers.
+
+    `exceptions`: for each call that has other constants at other widths, the symbols of the places and of the values of
+    each operand's exceptions; None for an operand that has none.
+    """
 
     arrays: tuple[Constant, ...]
     operands: tuple[tuple[str, ...], ...]
     buffers: dict[str, str]
+    exceptions: dict[int, tuple[tuple[str, str] | None, ...]] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -69,17 +75,27 @@ def collect(program: Program) -> Constants:
         key = (str(array.dtype), array.tobytes())
         return found.setdefault(key, Constant(f"{program.name}_{name}", use, array)).symbol
 
-    operands = tuple(
-        tuple(
-            symbol(f"call_{index}_{operand.name.lower()}", f"{call.node}: {operand.name}", array)
-            for operand, array in zip(call.kernel.roles(Role.CONSTANT), call.constants, strict=True)
-        )
-        for index, call in enumerate(program.calls)
-    )
+    def operand_symbols(index: int, call: Call) -> Iterator[tuple[str, tuple[str, str] | None]]:
+        changes = switchings(call) if call.narrower else (None,) * len(call.constants)
+        for operand, array, change in zip(call.kernel.roles(Role.CONSTANT), call.constants, changes, strict=True):
+            name, use = f"call_{index}_{operand.name.lower()}", f"{call.node}: {operand.name}"
+            if change is None:
+                yield symbol(name, use, array), None
+            elif change.lane is None:
+                yield symbol(name, f"{use} at each width", np.stack([array.reshape(-1), *change.values])), None
+            else:
+                places = symbol(f"{name}_places", f"{use}: what is not rounded", change.places)
+                values = symbol(f"{name}_values", f"{use}: that at each other width", change.values)
+                yield symbol(name, use, array), (places, values)
+
+    pairs = [list(operand_symbols(index, call)) for index, call in enumerate(program.calls)]
+    operands = tuple(tuple(name for name, _ in found) for found in pairs)
+    changing = [index for index, call in enumerate(program.calls) if call.narrower]
+    exceptions = {index: tuple(one for _, one in pairs[index]) for index in changing}
     buffers = {
         name: symbol(f"buffer_{number}", name, array) for number, (name, array) in enumerate(program.constants.items())
     }
-    return Constants(tuple(found.values()), operands, buffers)
+    return Constants(tuple(found.values()), operands, buffers, exceptions)
 
 
 def declaration(constant: Constant) -> str:

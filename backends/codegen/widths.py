@@ -1,0 +1,116 @@
+"""C for programs whose weights change their width while they run: the width chosen, and rounding to it."""
+
+from __future__ import annotations
+
+from bevel.backends.kernel import Array
+from bevel.backends.program import Program
+from bevel.backends.switching import FULL, LANES, Switched
+
+
+def setter(program: Program) -> str:
+    """What the header says."""
+    listed = ", ".join(map(str, program.widths))
+    return f"""
+/* The bits of each weight in the runs that begin from now on: {listed}; {program.width} before the first call. Other
+ * numbers change nothing. Weights are rounded in the arena, layer by layer; in flash they stay as they are. */
+void {program.name}_set_bits(int bits);
+"""
+
+
+def declarations(name: str) -> str:
+    return f"""
+/* The place of the width chosen among those there are. */
+int32_t {name}_width(void);
+/* `bytes` bytes of weights at the width chosen: `from` at the full one, else rounded into `to`, but for `count`
+ * elements of `item` bytes at `places`, which are in a row of `values` for each other width. lane: 0 for weights in
+ * bytes, 1 in halfwords, 2 for two in a halfword, 256 * high + low. */
+const void *{name}_rounded(void *to, const void *from, int32_t bytes, int32_t lane, const int32_t *places,
+                           const void *values, int32_t count, int32_t item);"""
+
+
+def rounding_call(
+    name: str, symbol: str, array: Array, change: Switched, exceptions: tuple[str, str], room: int
+) -> str:
+    """The C expression of an array at the width chosen, with `room` in the arena for its narrower forms."""
+    if change.lane is None:
+        raise ValueError(f"{symbol} is not rounded: it has a table")
+    places, values = exceptions
+    sizes = f"{array.nbytes}, {LANES.index(change.lane)}, {places}, {values}, {change.places.size}, {array.itemsize}"
+    return f"{name}_rounded(base + {room}, {symbol}, {sizes})"
+
+
+def state(program: Program) -> str:
+    """Definitions for <model>.c. Rounds as `bevel.backends.switching.rounded`."""
+    name, count = program.name, len(program.widths)
+    return f"""#include <string.h>
+
+static const int8_t widths[{count}] = {{{", ".join(map(str, program.widths))}}};
+static int32_t chosen = {program.widths.index(program.width)};
+
+void {name}_set_bits(int bits) {{
+  for (int32_t i = 0; i < {count}; ++i)
+    if (widths[i] == bits) chosen = i;
+}}
+
+int32_t {name}_width(void) {{ return chosen; }}
+{ROUNDING}
+const void *{name}_rounded(void *to, const void *from, int32_t bytes, int32_t lane, const int32_t *places,
+                           const void *values, int32_t count, int32_t item) {{
+  if (chosen == 0) return from;
+  round_lanes(to, from, bytes, lane, {FULL} - widths[chosen]);
+  const uint8_t *const row = (const uint8_t *)values + (chosen - 1) * count * item;
+  for (int32_t i = 0; i < count; ++i) memcpy((uint8_t *)to + places[i] * item, row + i * item, (size_t)item);
+  return to;
+}}
+"""
+
+
+# Clamping comes first: it changes nothing, as the bounds are rounded to themselves, and then no sum leaves its lane.
+# With the DSP extension four bytes go at once: three saturating additions clamp, to one below the lower bound, which is
+# rounded to it; a pair's high byte is one less where its low byte is negative.
+ROUNDING = """
+static int32_t nearest(int32_t weight, int32_t shift) {
+  const int32_t bound = 128 - (1 << shift);
+  const int32_t clamped = weight > bound ? bound : weight < -bound ? -bound : weight;
+  return ((clamped + (1 << (shift - 1))) >> shift) * (1 << shift);
+}
+
+#if defined(__ARM_FEATURE_SIMD32)
+#include <arm_acle.h>
+
+static uint32_t nearest_bytes(uint32_t weights, uint32_t above, uint32_t twice, uint32_t half, uint32_t mask) {
+  const uint32_t low = (uint32_t)__qsub8((int8x4_t)__qadd8((int8x4_t)weights, (int8x4_t)above), (int8x4_t)twice);
+  return (uint32_t)__qadd8((int8x4_t)__qadd8((int8x4_t)low, (int8x4_t)above), (int8x4_t)half) & mask;
+}
+#endif
+
+static void round_lanes(void *to, const void *from, int32_t bytes, int32_t lane, int32_t shift) {
+  int32_t done = 0;
+  if (lane == 1) {
+    const int16_t *const x = from;
+    int16_t *const y = to;
+    for (int32_t i = 0; i < bytes / 2; ++i) y[i] = (int16_t)nearest(x[i], shift);
+    return;
+  }
+#if defined(__ARM_FEATURE_SIMD32)
+  const uint32_t above = 0x01010101u * (uint32_t)((1 << shift) - 1), twice = 2 * above;
+  const uint32_t half = 0x01010101u << (shift - 1), mask = 0x01010101u * (uint32_t)(256 - (1 << shift));
+  const uint32_t *const words = from;
+  uint32_t *const rounded = to;
+  for (; done + 4 <= bytes; done += 4) {
+    uint32_t word = words[done / 4];
+    if (lane == 2) word = (uint32_t)__sadd16((int16x2_t)word, (int16x2_t)((word & 0x00800080u) << 1));
+    word = nearest_bytes(word, above, twice, half, mask);
+    if (lane == 2) word = (uint32_t)__ssub16((int16x2_t)word, (int16x2_t)((word & 0x00800080u) << 1));
+    rounded[done / 4] = word;
+  }
+#endif
+  const int8_t *const x = from;
+  int8_t *const y = to;
+  for (; done < bytes; done += lane == 2 ? 2 : 1) {
+    const int32_t low = nearest(x[done], shift);
+    y[done] = (int8_t)low;
+    if (lane == 2) y[done + 1] = (int8_t)(nearest(x[done + 1] + (x[done] < 0), shift) - (low < 0));
+  }
+}
+"""
