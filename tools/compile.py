@@ -20,10 +20,10 @@ from bevel.passes.partition import partition
 from bevel.passes.quantize import QuantizeOptions, export, quantize
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.tools import bundle, devices, evaluate, vectors, widths
-from bevel.tools.assign import assign
-from bevel.tools.assign_explain import Assigned
-from bevel.tools.assign_trial import Maker
-from bevel.tools.budgets_kept import check_kept
+from bevel.tools.assign.explain import Assigned
+from bevel.tools.assign.kept import check_kept
+from bevel.tools.assign.run import assign
+from bevel.tools.assign.trial import Maker
 from bevel.tools.data import open_data
 from bevel.tools.names import model_name
 from bevel.tools.options import Options

@@ -14,7 +14,7 @@ from bevel.backends.islands import Float
 from bevel.backends.program import Program
 from bevel.passes.base import Note
 from bevel.tools import bundle, manifest, report
-from bevel.tools.budgets_kept import with_budgets
+from bevel.tools.assign.kept import with_budgets
 from bevel.tools.data import GUESS
 from bevel.tools.nodes import describe_nodes
 from bevel.tools.options import Options

@@ -6,6 +6,7 @@ import pytest
 
 from bevel.calib.errors import UserError
 from bevel.passes.quantize.formats import weight_format
+from bevel.tools.assign.kept import kept
 from bevel.tools.budgets import (
     CANDIDATES,
     Budgets,
@@ -16,7 +17,6 @@ from bevel.tools.budgets import (
     parse_formats,
     parse_latency,
 )
-from bevel.tools.budgets_kept import kept
 from bevel.tools.report import Budget
 
 

@@ -11,9 +11,9 @@ from bevel.calib.errors import UserError
 from bevel.passes.assign.allocate import allocate, least_work, smallest
 from bevel.passes.assign.problem import Assignment, Limits
 from bevel.passes.assign.refine import changed, gains_of, refine
-from bevel.tools.assign_limits import kept, latency_spent, nearly_all, spent_by
-from bevel.tools.assign_search import Search
-from bevel.tools.assign_trial import Trial
+from bevel.tools.assign.limits import kept, latency_spent, nearly_all, spent_by
+from bevel.tools.assign.search import Search
+from bevel.tools.assign.trial import Trial
 from bevel.tools.budgets import Budgets, Instructions
 
 ROUNDS = 5  # builds: kernels that formats share make predictions wrong by some bytes

@@ -10,7 +10,7 @@ from bevel.calib.tensor_format import TensorFormat
 from bevel.passes.assign.problem import Assignment
 from bevel.passes.base import Note
 from bevel.tools import report
-from bevel.tools.assign_search import Search
+from bevel.tools.assign.search import Search
 
 
 @dataclass(frozen=True)

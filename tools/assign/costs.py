@@ -25,7 +25,7 @@ from bevel.backends.program import Program
 from bevel.backends.toolchain import for_target
 from bevel.passes.assign.problem import Costs, Part
 from bevel.tools import bundle
-from bevel.tools.assign_trial import Formats, Maker, Trial
+from bevel.tools.assign.trial import Formats, Maker, Trial
 
 
 @dataclass(frozen=True)

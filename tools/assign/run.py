@@ -19,15 +19,15 @@ from bevel.passes.assign.output_noise import Advance, OutputNoise, output_noise
 from bevel.passes.assign.probe import Floats, Probe, open_probe, weighted_nodes
 from bevel.passes.assign.problem import Assignment, Limits, Problem
 from bevel.passes.quantize.formats import weight_format
-from bevel.tools import assign_costs
-from bevel.tools.assign_accuracy import Judge, cheapest, check_accuracy, judge
-from bevel.tools.assign_costs import Uniform
-from bevel.tools.assign_explain import Assigned, explain
-from bevel.tools.assign_limits import limits_of
-from bevel.tools.assign_score import reference
-from bevel.tools.assign_search import Search, samples_of
-from bevel.tools.assign_trial import Formats, Maker, fixed_formats, no_sites
-from bevel.tools.assign_within import within
+from bevel.tools.assign import costs as assign_costs
+from bevel.tools.assign.accuracy import Judge, cheapest, check_accuracy, judge
+from bevel.tools.assign.costs import Uniform
+from bevel.tools.assign.explain import Assigned, explain
+from bevel.tools.assign.limits import limits_of
+from bevel.tools.assign.score import reference
+from bevel.tools.assign.search import Search, samples_of
+from bevel.tools.assign.trial import Formats, Maker, fixed_formats, no_sites
+from bevel.tools.assign.within import within
 from bevel.tools.budgets import Budgets
 from bevel.tools.stages import Stages
 

@@ -16,13 +16,14 @@ import pytest
 from bevel.calib.errors import UserError
 from bevel.passes.assign.output_noise import OutputNoise
 from bevel.passes.assign.problem import Assignment, Costs, Limits, Problem
-from bevel.tools import assign_costs, report
-from bevel.tools.assign import build_all
-from bevel.tools.assign_accuracy import cheapest, missed
-from bevel.tools.assign_costs import Figures
-from bevel.tools.assign_score import Score, score
-from bevel.tools.assign_search import Search, samples_of, spread
-from bevel.tools.assign_within import within
+from bevel.tools import report
+from bevel.tools.assign import costs as assign_costs
+from bevel.tools.assign.accuracy import cheapest, missed
+from bevel.tools.assign.costs import Figures
+from bevel.tools.assign.run import build_all
+from bevel.tools.assign.score import Score, score
+from bevel.tools.assign.search import Search, samples_of, spread
+from bevel.tools.assign.within import within
 from bevel.tools.budgets import Budgets
 from bevel.tools.optimize import main
 
@@ -241,7 +242,7 @@ def test_a_format_that_cannot_be_built_is_left_out_and_said(monkeypatch: pytest.
         build_all(None, {"e4m3": "wide"}, False, ignore)  # type: ignore[arg-type,dict-item]
 
 
-MODELS = Path(__file__).parents[2] / "models"
+MODELS = Path(__file__).parents[3] / "models"
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from bevel.calib.tensor_format import TensorFormat
 from bevel.passes.assign.output_noise import OutputNoise
 from bevel.passes.assign.probe import Floats
 from bevel.passes.assign.problem import Assignment, Problem, named
-from bevel.tools.assign_costs import Uniform
-from bevel.tools.assign_score import Reference
-from bevel.tools.assign_trial import Formats, Maker
+from bevel.tools.assign.costs import Uniform
+from bevel.tools.assign.score import Reference
+from bevel.tools.assign.trial import Formats, Maker
 from bevel.tools.evaluate import Sample
 
 VALUES = 1024  # of output errors that a product of two is a sum of; fewer say little but chance

@@ -9,8 +9,8 @@ import onnx
 from bevel.calib.errors import UserError
 from bevel.passes.assign.front import front
 from bevel.passes.assign.problem import Assignment, Limits, Problem
-from bevel.tools.assign_score import Reference, Score, reference
-from bevel.tools.assign_search import Search
+from bevel.tools.assign.score import Reference, Score, reference
+from bevel.tools.assign.search import Search
 from bevel.tools.budgets import Budgets
 from bevel.tools.report import Answers
 from bevel.tools.stages import Advance

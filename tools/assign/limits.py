@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from bevel.backends.devices.base import Measurement
 from bevel.calib.errors import UserError
 from bevel.passes.assign.problem import Limits
-from bevel.tools.assign_costs import Uniform
-from bevel.tools.assign_trial import Maker, Trial
+from bevel.tools.assign.costs import Uniform
+from bevel.tools.assign.trial import Maker, Trial
 from bevel.tools.budgets import Budgets, Instructions, Latency
 
 NEARLY_ALL = 0.995
