@@ -5,8 +5,8 @@ to the symmetric range of b bits. Scales, multipliers and shifts stay. What else
 carry a zero point times their sum) is stored for each width.
 
 A kernel may pack weights and biases into one array. Whatever it does, its array at a narrower width is compared with
-its array of 8 bits, rounded lane by lane; where they differ, the values are kept in a table of exceptions. So what a
-call reads is right by construction, and a packing that is no rounding of lanes shows as many exceptions.
+its array of 8 bits, rounded lane by lane; where they differ, the values are kept in a table. So what a call reads is
+right by construction, and a packing that is no rounding of lanes shows by the size of its table.
 
 Source: Jin et al. 2020, "AdaBits: Neural Network Quantization with Adaptive Bit-Widths", section 3.2 (double rounding).
 """
@@ -50,32 +50,54 @@ def lanes_rounded(flat: Array, bits: int, lane: str) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Switched:
-    """How a constant becomes another at narrower widths: by rounding its lanes, but for the elements at `places`, which
-    become `values`: [widths, places]. lane: of LANES, or None where all elements are in the table."""
+    """How a constant becomes another at narrower widths: by rounding its lanes, but for some elements of every
+    `period`. Those at `kept` stay as they are, those at `changed` become `values`: [widths, periods * changed].
+
+    lane: of LANES, or None where all elements are in the table.
+    """
 
     lane: str | None
-    places: NDArray[np.int32]
+    period: int
+    kept: NDArray[np.int32]
+    changed: NDArray[np.int32]
     values: Array
+
+    @property
+    def bytes(self) -> int:
+        return int(self.values.nbytes + self.kept.nbytes + self.changed.nbytes)
+
+    def apply(self, full: Array, bits: int, row: int) -> Array:
+        """`full` at the width of `bits` bits, whose values are those of `row`."""
+        flat = np.ascontiguousarray(full).reshape(-1)
+        found = (flat if self.lane is None else lanes_rounded(flat, bits, self.lane)).copy().reshape(-1, self.period)
+        found[:, self.kept] = flat.reshape(-1, self.period)[:, self.kept]
+        found[:, self.changed] = self.values[row].reshape(-1, self.changed.size)
+        return found.reshape(full.shape)
 
 
 def switched(full: Array, narrower: dict[int, Array]) -> Switched | None:
-    """How `full` becomes each of `narrower`, with the fewest exceptions; None where they are all the same."""
+    """How `full` becomes each of `narrower`, in the fewest bytes; None where they are all the same."""
     if all(np.array_equal(full, one) for one in narrower.values()):
         return None
-    found = [by_lane(full, narrower, lane) for lane in LANES if lane == "int8" or full.nbytes % 2 == 0]
-    best = min(found, key=lambda one: one.places.size)
-    if best.places.size < full.size:
+    lanes = [lane for lane in LANES if lane == "int8" or full.nbytes % 2 == 0]
+    found = [by_lane(full, narrower, lane, period) for lane in lanes for period in {full.shape[-1], full.size}]
+    best = min(found, key=lambda one: one.bytes)
+    if best.changed.size + best.kept.size < best.period:
         return best
-    return Switched(None, best.places, best.values)
+    everything = np.arange(full.size, dtype=np.int32)
+    values = np.stack([array.reshape(-1) for array in narrower.values()])
+    return Switched(None, full.size, everything[:0], everything, values)
 
 
-def by_lane(full: Array, narrower: dict[int, Array], lane: str) -> Switched:
+def by_lane(full: Array, narrower: dict[int, Array], lane: str, period: int) -> Switched:
     flat = np.ascontiguousarray(full).reshape(-1)
-    different = np.zeros(flat.size, bool)
-    for bits, array in narrower.items():
-        different |= array.reshape(-1) != lanes_rounded(flat, bits, lane)
-    places = np.flatnonzero(different).astype(np.int32)
-    return Switched(lane, places, np.stack([array.reshape(-1)[places] for array in narrower.values()]))
+    arrays = [array.reshape(-1, period) for array in narrower.values()]
+    rounds = [lanes_rounded(flat, bits, lane).reshape(-1, period) for bits in narrower]
+    missed = [array != one for array, one in zip(arrays, rounds, strict=True)]
+    others = [array != flat.reshape(-1, period) for array in arrays]
+    exceptions, differs = (np.any(np.stack(masks), axis=(0, 1)) for masks in (missed, others))
+    kept, changed = (np.flatnonzero(exceptions & mask).astype(np.int32) for mask in (~differs, differs))
+    return Switched(lane, period, kept, changed, np.stack([array[:, changed].reshape(-1) for array in arrays]))
 
 
 def switchings(call: Call) -> tuple[Switched | None, ...]:
@@ -87,8 +109,8 @@ def switchings(call: Call) -> tuple[Switched | None, ...]:
 
 
 def exceptions(call: Call) -> int:
-    """How many elements a call has in tables for each width."""
-    return sum(one.places.size for one in switchings(call) if one is not None)
+    """How many elements a call has in a table for each width."""
+    return sum(one.values.shape[1] for one in switchings(call) if one is not None)
 
 
 def switchable(program: Program, narrower: dict[int, Program]) -> Program:

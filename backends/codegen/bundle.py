@@ -17,7 +17,7 @@ import numpy as np
 
 from bevel.backends.codegen.constants import Constants, c_type, collect, weights_header, weights_source
 from bevel.backends.codegen.names import comment, identifier, snake_case, unique_identifiers
-from bevel.backends.codegen.widths import declarations, rounding_call, setter, state
+from bevel.backends.codegen.widths import declarations, setter, state
 from bevel.backends.kernel import Kernel, Operand, Role
 from bevel.backends.memory import ALIGNMENT, Plan
 from bevel.backends.program import Call, Port, Program
@@ -141,7 +141,7 @@ def constant_arguments(program: Program, constants: Constants, index: int, room:
         elif exceptions is None:
             yield f"{symbol} + {array.size} * {program.name}_width()"
         else:
-            yield rounding_call(program.name, symbol, array, change, exceptions, next(free))
+            yield f"{program.name}_rounded(base + {next(free)}, {symbol}, {', '.join(exceptions)})"
 
 
 def run_source(program: Program, statements: Iterable[str]) -> str:

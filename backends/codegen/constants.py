@@ -9,6 +9,7 @@ from math import isnan
 import numpy as np
 
 from bevel.backends.codegen.names import comment
+from bevel.backends.codegen.widths import rounding_form
 from bevel.backends.kernel import Array, Role
 from bevel.backends.memory import ALIGNMENT
 from bevel.backends.program import Call, Program
@@ -43,8 +44,8 @@ class Constant:
 class Constants:
     """Every different array, and the symbols that calls use: of their constant operands, and of constant buffers.
 
-    `exceptions`: for each call that has other constants at other widths, the symbols of the places and of the values of
-    each operand's exceptions; None for an operand that has none.
+    `exceptions`: for each call that has other constants at other widths, the symbols of how each operand is rounded and
+    of the values that are not; None for an operand that is not rounded.
     """
 
     arrays: tuple[Constant, ...]
@@ -84,9 +85,9 @@ def collect(program: Program) -> Constants:
             elif change.lane is None:
                 yield symbol(name, f"{use} at each width", np.stack([array.reshape(-1), *change.values])), None
             else:
-                places = symbol(f"{name}_places", f"{use}: what is not rounded", change.places)
-                values = symbol(f"{name}_values", f"{use}: that at each other width", change.values)
-                yield symbol(name, use, array), (places, values)
+                form = symbol(f"{name}_form", f"{use}: how it is rounded", rounding_form(array, change))
+                values = symbol(f"{name}_values", f"{use}: what is not rounded, at each other width", change.values)
+                yield symbol(name, use, array), (form, values)
 
     pairs = [list(operand_symbols(index, call)) for index, call in enumerate(program.calls)]
     operands = tuple(tuple(name for name, _ in found) for found in pairs)

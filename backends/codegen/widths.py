@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bevel.backends.kernel import Array
 from bevel.backends.program import Program
 from bevel.backends.switching import FULL, LANES, Switched
@@ -21,22 +24,19 @@ def declarations(name: str) -> str:
     return f"""
 /* The place of the width chosen among those there are. */
 int32_t {name}_width(void);
-/* `bytes` bytes of weights at the width chosen: `from` at the full one, else rounded into `to`, but for `count`
- * elements of `item` bytes at `places`, which are in a row of `values` for each other width. lane: 0 for weights in
- * bytes, 1 in halfwords, 2 for two in a halfword, 256 * high + low. */
-const void *{name}_rounded(void *to, const void *from, int32_t bytes, int32_t lane, const int32_t *places,
-                           const void *values, int32_t count, int32_t item);"""
+/* Weights at the width chosen: `from` at the full one, else rounded into `to` as `form` says: lane (0 for weights in
+ * bytes, 1 in halfwords, 2 for two in a halfword, 256 * high + low), bytes, bytes of an element, elements of a period,
+ * how many of a period are kept as they are, how many have values of their own, the places of both. `values` has those
+ * for each other width. */
+const void *{name}_rounded(void *to, const void *from, const int32_t *form, const void *values);"""
 
 
-def rounding_call(
-    name: str, symbol: str, array: Array, change: Switched, exceptions: tuple[str, str], room: int
-) -> str:
-    """The C expression of an array at the width chosen, with `room` in the arena for its narrower forms."""
+def rounding_form(array: Array, change: Switched) -> NDArray[np.int32]:
+    """What the C function reads of how an array is rounded."""
     if change.lane is None:
-        raise ValueError(f"{symbol} is not rounded: it has a table")
-    places, values = exceptions
-    sizes = f"{array.nbytes}, {LANES.index(change.lane)}, {places}, {values}, {change.places.size}, {array.itemsize}"
-    return f"{name}_rounded(base + {room}, {symbol}, {sizes})"
+        raise ValueError("an array with a table for all its elements is not rounded")
+    numbers = [LANES.index(change.lane), array.nbytes, array.itemsize, change.period]
+    return np.array([*numbers, change.kept.size, change.changed.size, *change.kept, *change.changed], np.int32)
 
 
 def state(program: Program) -> str:
@@ -54,12 +54,19 @@ void {name}_set_bits(int bits) {{
 
 int32_t {name}_width(void) {{ return chosen; }}
 {ROUNDING}
-const void *{name}_rounded(void *to, const void *from, int32_t bytes, int32_t lane, const int32_t *places,
-                           const void *values, int32_t count, int32_t item) {{
+const void *{name}_rounded(void *to, const void *from, const int32_t *form, const void *values) {{
   if (chosen == 0) return from;
-  round_lanes(to, from, bytes, lane, {FULL} - widths[chosen]);
-  const uint8_t *const row = (const uint8_t *)values + (chosen - 1) * count * item;
-  for (int32_t i = 0; i < count; ++i) memcpy((uint8_t *)to + places[i] * item, row + i * item, (size_t)item);
+  const int32_t item = form[2], period = form[3] * item, kept = form[4], changed = form[5], blocks = form[1] / period;
+  const int32_t *const places = form + 6;
+  const uint8_t *value = (const uint8_t *)values + (chosen - 1) * blocks * changed * item;
+  round_lanes(to, from, form[1], form[0], {FULL} - widths[chosen]);
+  for (int32_t block = 0; block < blocks; ++block) {{
+    uint8_t *const written = (uint8_t *)to + block * period;
+    const uint8_t *const stored = (const uint8_t *)from + block * period;
+    for (int32_t i = 0; i < kept; ++i) memcpy(written + places[i] * item, stored + places[i] * item, (size_t)item);
+    for (int32_t i = kept; i < kept + changed; ++i, value += item)
+      memcpy(written + places[i] * item, value, (size_t)item);
+  }}
   return to;
 }}
 """

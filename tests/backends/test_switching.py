@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.program import Buffer, Call, Program
-from bevel.backends.switching import LANES, PAIR, lanes_rounded, rounded, switchable, switched
+from bevel.backends.switching import LANES, PAIR, rounded, switchable, switched
 from bevel.calib.arithmetic import Output
 
 WIDTHS = (7, 6, 5, 4, 3, 2)
@@ -57,11 +57,22 @@ def test_packed_weights_are_rounded_where_they_lie_and_the_rest_is_kept_in_table
     if change is None:
         assert all(np.array_equal(full, one) for one in narrower.values())
         return
-    assert change.lane is not None and change.places.size <= 1 + weights.size // 4
+    assert change.lane is not None and change.values.shape[1] <= 1 + weights.size // 4
     for row, (bits, expected) in enumerate(narrower.items()):
-        found = lanes_rounded(full, bits, change.lane).copy()
-        found[change.places] = change.values[row]
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(change.apply(full, bits, row), expected)
+
+
+def test_what_is_the_same_at_every_width_is_kept_and_not_stored_again() -> None:
+    rng = np.random.default_rng(2)
+    weights = rng.integers(-120, 121, (3, 16)).astype(np.int8)
+    scales, biases = rng.integers(2**29, 2**30, (3, 1)), {bits: rng.integers(0, 2**20, (3, 1)) for bits in (8, 4, 2)}
+    blocks = {
+        bits: np.concatenate([biases[bits], rounded(weights, bits).view(np.int32), scales], axis=1).astype(np.int32)
+        for bits in biases
+    }
+    change = switched(blocks[8], {4: blocks[4], 2: blocks[2]})
+    assert change is not None and (change.period, list(change.kept), list(change.changed)) == (6, [5], [0])
+    np.testing.assert_array_equal(change.apply(blocks[8], 2, 1), blocks[2])
 
 
 def test_what_is_no_rounding_at_all_is_a_table() -> None:
