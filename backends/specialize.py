@@ -33,6 +33,7 @@ Rule = Callable[[Call, Target], Special | str]
 # Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins. Where weights
 # take fewer than eight bits, flash counts more than speed.
 RULES = (
+    "positional_mve",
     "narrow_conv_mve",
     "narrow_depthwise_mve",
     "narrow_depthwise_dsp",

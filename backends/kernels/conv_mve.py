@@ -80,12 +80,27 @@ class ConvMve(Kernel):
     def header(self) -> str:
         return "bevel_mve.h"
 
+    @property
+    def function(self) -> str:
+        """Of the header: computes two pixels."""
+        return "bevel_mve_pixels"
+
+    @property
+    def further(self) -> tuple[int, ...]:
+        """What the function takes after the arguments of `bevel_mve_pixels`."""
+        return ()
+
+    @property
+    def vectors(self) -> int:
+        """In which a block of the weights of four channels is stored."""
+        return WORDS
+
     def operands(self) -> tuple[Operand, ...]:
         x, *_, y = self.plain.operands()
         tiles = blocks_of(self.plain.channels_out, WORDS)
         packed = (
             x,
-            constant("w", (tiles, self.blocks, WORDS, LANES), "int8"),
+            constant("w", (tiles, self.blocks, self.vectors, LANES), "int8"),
             constant("rescaling", rescaling_shape(self.plain.channels_out, self.lifted), "int32"),
             y,
         )
@@ -133,7 +148,7 @@ class ConvMve(Kernel):
         plain, output = self.plain, self.plain.output
         return call_extern(
             "int32",
-            "bevel_mve_pixels",
+            self.function,
             address_of(y[first, lead]),
             self._second * plain.channels_out,
             *x,
@@ -145,6 +160,7 @@ class ConvMve(Kernel):
             output.low,
             output.high,
             self.lifted,
+            *self.further,
         )
 
     def _in_place(self, count: Any) -> Any:

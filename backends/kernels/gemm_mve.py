@@ -62,11 +62,26 @@ class GemmMve(Kernel):
     def header(self) -> str:
         return "bevel_mve.h"
 
+    @property
+    def function(self) -> str:
+        """Of the header: computes one row."""
+        return "bevel_mve_row"
+
+    @property
+    def further(self) -> tuple[int, ...]:
+        """What the function takes after the arguments of `bevel_mve_row`."""
+        return ()
+
+    @property
+    def vectors(self) -> int:
+        """In which a block of the weights of eight outputs is stored."""
+        return TILE
+
     def operands(self) -> tuple[Operand, ...]:
         x, *_, y = self.plain.operands()
         packed = (
             x,
-            constant("w", (blocks_of(self.plain.n, TILE), self.blocks, TILE, LANES), "int8"),
+            constant("w", (blocks_of(self.plain.n, TILE), self.blocks, self.vectors, LANES), "int8"),
             constant("rescaling", rescaling_shape(self.plain.n, self.lifted, TILE), "int32"),
             y,
         )
@@ -85,7 +100,7 @@ class GemmMve(Kernel):
         plain, output = self.plain, self.plain.output
         return call_extern(
             "int32",
-            "bevel_mve_row",
+            self.function,
             address_of(y[row, 0]),
             x,
             address_of(w[0, 0, 0, 0]),
@@ -96,6 +111,7 @@ class GemmMve(Kernel):
             output.low,
             output.high,
             self.lifted,
+            *self.further,
         )
 
     def _build_in_place(self, name: str) -> Any:

@@ -19,7 +19,15 @@ from bevel.backends.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 
-MODULES = ("add_mve", "conv_mve", "depthwise_mve", "gemm_mve", "narrow_conv_mve", "narrow_depthwise_mve")
+MODULES = (
+    "add_mve",
+    "conv_mve",
+    "depthwise_mve",
+    "gemm_mve",
+    "narrow_conv_mve",
+    "narrow_depthwise_mve",
+    "positional_mve",
+)
 SEEDS = 3
 
 

@@ -88,42 +88,52 @@ BEVEL_INLINE void bevel_mve_store(int8_t *y, int32x4_t bytes, int count) {
   "vmov %q[s][2], %q[s][0], r0, r4\n\tvmov %q[s][3], %q[s][1], r2, r6\n\t"                          \
   "vmov %q[t][2], %q[t][0], r8, r12\n\tvmov %q[t][3], %q[t][1], r10, lr"
 
-#define BEVEL_ASM(TEXT)                                                                            \
-  __asm__ volatile(TEXT BEVEL_SUMS                                                                 \
+/* All blocks; AFTER is done to the sums then; more operands may follow. */
+#define BEVEL_ASM(TEXT, AFTER, ...)                                                                \
+  __asm__ volatile(TEXT AFTER BEVEL_SUMS                                                           \
                    : [s] "=&w"(first), [t] "=&w"(second), [u] "=&w"(u), [v] "=&w"(v),              \
                      [x0] "+r"(x0), [x1] "+r"(x1), [w] "+r"(w)                                     \
-                   :                                                                               \
+                   : __VA_ARGS__                                                                   \
                    : "r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr", "cc", "memory")
-#define BEVEL_ASM_LOOP(TEXT, BODY)                                                                 \
-  __asm__ volatile(TEXT "1:\n\t" BODY BODY BODY "subs %[n], %[n], #1\n\tbne 1b\n\t" BEVEL_SUMS \
+#define BEVEL_ASM_LOOP(TEXT, BODY, AFTER, ...)                                                     \
+  __asm__ volatile(TEXT "1:\n\t" BODY BODY BODY "subs %[n], %[n], #1\n\tbne 1b\n\t" AFTER BEVEL_SUMS \
                    : [s] "=&w"(first), [t] "=&w"(second), [u] "=&w"(u), [v] "=&w"(v),              \
                      [x0] "+r"(x0), [x1] "+r"(x1), [w] "+r"(w), [n] "+r"(rounds)                   \
-                   :                                                                               \
+                   : __VA_ARGS__                                                                   \
                    : "r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr", "cc", "memory")
 
-/* Eight sums as two vectors over all blocks: the first ones start them, three a round follow. */
-#define BEVEL_DOT(TILE)                                                                                           \
-  int32x4_t first, second, u, v;                                                                                  \
-  int rounds = (blocks - 1) / 3;                                                                                  \
-  if (blocks == 1) BEVEL_ASM(TILE("vmladav.s8"));                                                                 \
-  else if (blocks == 2) BEVEL_ASM(TILE("vmladav.s8") TILE("vmladava.s8"));                                        \
-  else if (blocks == 3) BEVEL_ASM(TILE("vmladav.s8") TILE("vmladava.s8") TILE("vmladava.s8"));                    \
-  else if (blocks == 4)                                                                                           \
-    BEVEL_ASM(TILE("vmladav.s8") TILE("vmladava.s8") TILE("vmladava.s8") TILE("vmladava.s8"));                    \
-  else if (blocks % 3 == 1) BEVEL_ASM_LOOP(TILE("vmladav.s8"), TILE("vmladava.s8"));                              \
-  else if (blocks % 3 == 2) BEVEL_ASM_LOOP(TILE("vmladav.s8") TILE("vmladava.s8"), TILE("vmladava.s8"));          \
-  else BEVEL_ASM_LOOP(TILE("vmladav.s8") TILE("vmladava.s8") TILE("vmladava.s8"), TILE("vmladava.s8"))
+#define BEVEL_EIGHT_SUMS              \
+  int32x4_t first, second, u, v;      \
+  int rounds = (blocks - 1) / 3
 
-/* `count` of four channels of two pixels, at y and y + step. Returns where the next four channels' weights are. */
-BEVEL_INLINE const int8_t *bevel_mve_tile_2x4(int8_t *y, int step, const int8_t *x0, const int8_t *x1, const int8_t *w,
-                                              const int32_t *rescaling, int blocks, int count, BEVEL_OUTPUT) {
-  BEVEL_DOT(BEVEL_2X4);
+/* Eight sums as two vectors over all blocks: the first ones start them, three a round follow. */
+#define BEVEL_DOT(TILE, ...) BEVEL_DOT_OF(TILE("vmladav.s8"), TILE("vmladava.s8"), __VA_ARGS__)
+#define BEVEL_DOT_OF(FIRST, NEXT, ...)                                                                     \
+  if (blocks == 1) BEVEL_ASM(FIRST, __VA_ARGS__);                                                          \
+  else if (blocks == 2) BEVEL_ASM(FIRST NEXT, __VA_ARGS__);                                                \
+  else if (blocks == 3) BEVEL_ASM(FIRST NEXT NEXT, __VA_ARGS__);                                           \
+  else if (blocks == 4) BEVEL_ASM(FIRST NEXT NEXT NEXT, __VA_ARGS__);                                      \
+  else if (blocks % 3 == 1) BEVEL_ASM_LOOP(FIRST, NEXT, __VA_ARGS__);                                      \
+  else if (blocks % 3 == 2) BEVEL_ASM_LOOP(FIRST NEXT, NEXT, __VA_ARGS__);                                 \
+  else BEVEL_ASM_LOOP(FIRST NEXT NEXT, NEXT, __VA_ARGS__)
+
+/* Sums of four channels of two pixels become `count` elements each at y and y + step. */
+BEVEL_INLINE void bevel_mve_put_2x4(int8_t *y, int step, int32x4_t first, int32x4_t second, const int32_t *rescaling,
+                                    int count, BEVEL_OUTPUT) {
   first = bevel_mve_rescale(first, rescaling, lifted);
   second = bevel_mve_rescale(second, rescaling, lifted);
   const int16x8_t both = vqmovntq_s32(bevel_mve_narrow(first), second);
   const int32x4_t bytes = bevel_mve_clamp(both, zero_point, low, high);
   bevel_mve_store(y, bytes, count);
   bevel_mve_store(y + step, vshrq_n_s32(bytes, 16), count);
+}
+
+/* `count` of four channels of two pixels, at y and y + step. Returns where the next four channels' weights are. */
+BEVEL_INLINE const int8_t *bevel_mve_tile_2x4(int8_t *y, int step, const int8_t *x0, const int8_t *x1, const int8_t *w,
+                                              const int32_t *rescaling, int blocks, int count, BEVEL_OUTPUT) {
+  BEVEL_EIGHT_SUMS;
+  BEVEL_DOT(BEVEL_2X4, "", );
+  bevel_mve_put_2x4(y, step, first, second, rescaling, count, zero_point, low, high, lifted);
   return w;
 }
 
@@ -139,17 +149,24 @@ BEVEL_INLINE void bevel_mve_pixels(int8_t *y, int step, const int8_t *x0, const 
   bevel_mve_tile_2x4(y, step, x0, x1, w, rescaling, blocks, channels % 4, zero_point, low, high, lifted);
 }
 
-/* `count` of eight elements. Returns where the next eight elements' weights are. */
-BEVEL_INLINE const int8_t *bevel_mve_tile_1x8(int8_t *y, const int8_t *x0, const int8_t *w, const int32_t *rescaling,
-                                              int blocks, int count, BEVEL_OUTPUT) {
-  const int8_t *x1 = x0;
-  BEVEL_DOT(BEVEL_1X8);
+/* Eight sums become `count` elements. */
+BEVEL_INLINE void bevel_mve_put_1x8(int8_t *y, int32x4_t first, int32x4_t second, const int32_t *rescaling, int count,
+                                    BEVEL_OUTPUT) {
   first = bevel_mve_rescale(first, rescaling, lifted);
   second = bevel_mve_rescale(second, rescaling + BEVEL_RESCALING(lifted), lifted);
   const int16x8_t both = vqmovntq_s32(bevel_mve_narrow(first), second);
   const int32x4_t bytes = bevel_mve_clamp(both, zero_point, low, high);
   bevel_mve_store(y, bytes, count);
   if (count > 4) bevel_mve_store(y + 4, vshrq_n_s32(bytes, 16), count - 4);
+}
+
+/* `count` of eight elements. Returns where the next eight elements' weights are. */
+BEVEL_INLINE const int8_t *bevel_mve_tile_1x8(int8_t *y, const int8_t *x0, const int8_t *w, const int32_t *rescaling,
+                                              int blocks, int count, BEVEL_OUTPUT) {
+  const int8_t *x1 = x0;
+  BEVEL_EIGHT_SUMS;
+  BEVEL_DOT(BEVEL_1X8, "", );
+  bevel_mve_put_1x8(y, first, second, rescaling, count, zero_point, low, high, lifted);
   return w;
 }
 
