@@ -6,7 +6,8 @@ A vector of x is multiplied with sixteen such bytes, and with the same bytes und
 two of the sums differ by is one channel's sum, moved left by its place. So there are as many products as with int8
 weights, and a mask in place of each load that is saved. The multipliers of the int8 kernel undo the move, as a shift
 that is larger by the place undoes it exactly, and what the digits lack is the same for all channels of a pixel: a
-multiple of the sum of its x. The scheme is that of `backends/positional.py`, whose halfwords have more room.
+multiple of the sum of its x. Where many pixels share weights, decoding them once costs less than that
+(`narrow_conv_mve.py`). The scheme is that of `backends/positional.py`, whose halfwords have more room.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bevel.backends import narrow
 from bevel.backends.helium import (
     LEAST_SHIFT,
     WORDS,
+    blocks_of,
     needs_lift,
     pack_rescaling,
     pack_weights,
@@ -39,6 +41,8 @@ from bevel.backends.target import Target
 from bevel.calib.arithmetic import MAX_SHIFT, Int8, Int32
 
 WIDTHS = (2, 4)  # bits that a byte is filled with
+TILE_COST, VECTOR_COST, PAIR_COST = 9, 4, 10  # instructions beyond the int8 kernel's, for each two pixels
+DECODING_COST = 8  # instructions that decode a vector of weights
 
 
 class Digits(NamedTuple):
@@ -204,6 +208,8 @@ def specialize(call: Call, target: Target) -> Special | str:
         return codes
     if codes.tabled or codes.stride != 1 or codes.bits not in WIDTHS:
         return f"{codes} fill no byte"
+    if isinstance(found.kernel, ConvMve) and better_decoded(found.kernel):
+        return "so many pixels share weights that decoding them costs less"
     digits = Digits(codes.bits, codes.least)
     w, bias, multiplier, shift = call.constants
     rescaling = rescaling_for(w.reshape(len(w), -1), bias, multiplier, shift, digits)
@@ -211,6 +217,14 @@ def specialize(call: Call, target: Target) -> Special | str:
         return rescaling
     kernel = kernel_for(plain, rescaling.lifted, digits)
     return Special(kernel, (digits.pack(packed), packed_rescaling(rescaling, tile_of(kernel))))
+
+
+def better_decoded(kernel: ConvMve) -> bool:
+    plain = kernel.plain
+    pairs = blocks_of(plain.batch * plain.positions[0] * plain.positions[1], conv_mve.PIXELS)
+    tiles = blocks_of(plain.channels_out, WORDS)
+    beyond = pairs * (TILE_COST * tiles + VECTOR_COST * kernel.blocks + PAIR_COST)
+    return beyond > DECODING_COST * WORDS * tiles * kernel.blocks
 
 
 def kernel_for(plain: Conv | Gemm, lifted: bool, digits: Digits) -> PositionalConvMve | PositionalGemmMve:

@@ -66,7 +66,7 @@ BEVEL_INLINE int32x4_t bevel_mve_lacking(int bits, int least) {
 
 BEVEL_INLINE int32_t bevel_mve_sum(const int8_t *x, int blocks) {
   int32_t sum = 0;
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (; blocks > 0; --blocks, x += 16) sum = vaddvaq_s8(sum, vldrbq_s8(x));
   return sum;
 }

@@ -20,7 +20,7 @@ from bevel.backends.kernels.narrow_conv_mve import (
     specialize,
 )
 from bevel.backends.program import Call
-from bevel.backends.specialize import Special, specialized
+from bevel.backends.specialize import Special
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 
@@ -60,8 +60,8 @@ def test_a_vector_of_four_bits_holds_two_of_codes() -> None:
 )
 def test_outputs_are_those_of_the_plain_layer(plain: Conv | Gemm, levels: Array) -> None:
     call, x = call_of(plain, levels)
-    found = specialized(call, M55)
-    assert isinstance(found.kernel, NarrowConvMve)
+    found = specialize(call, M55)
+    assert isinstance(found, Special) and isinstance(found.kernel, NarrowConvMve)
     expected = plain.reference(x, *call.constants)
     got = found.kernel.reference(x.reshape(found.kernel.operands()[0].shape), *found.constants)
     np.testing.assert_array_equal(got.reshape(expected.shape), expected)
