@@ -24,6 +24,7 @@ from bevel.passes.carry_quantizers import is_carried
 from bevel.passes.fuse_rounding import as_table, bounds, is_clamp, is_rounding
 from bevel.passes.operators.base import INT8
 from bevel.passes.operators.quantize_float import QUANTIZE_FLOAT, steps_of
+from bevel.passes.operators.round_mx import ROUND_MX
 from bevel.passes.qonnx import find_quantizer
 from bevel.passes.qonnx.formula import Floats, Quantizer
 from bevel.passes.qonnx.nodes import DOMAIN, quantizer_node
@@ -129,6 +130,8 @@ def trace(dequantize: gs.Node) -> Chain:
         node = producer(node.inputs[0])
     if node is None or not is_quantize(node):
         found = "the model's input holds" if node is None else f"{node.op} makes"
+        if node is not None and node.op == ROUND_MX:
+            raise UserError(f"node {dequantize.name} has blocks with scales of their own, which QONNX cannot say")
         raise UserError(f"node {dequantize.name}: {found} integers that no QuantizeLinear made; QONNX has only floats")
     limits = np.iinfo(known(node).zero_point.dtype)
     low, high = int(limits.min), int(limits.max)

@@ -19,6 +19,7 @@ from bevel.passes.qonnx.export_qonnx import export_qonnx
 from bevel.passes.qonnx.import_qonnx import import_qonnx
 from bevel.passes.qonnx.nodes import is_quantizer, read_quantizer
 from bevel.passes.quantize import QuantizeOptions
+from bevel.passes.quantize.formats import activation_format
 
 BODY = """
     a = Conv <pads = [1, 1, 1, 1]> (x, wa, ba)
@@ -123,6 +124,13 @@ def test_what_qonnx_cannot_say_is_refused(text, body, message) -> None:
     model = text(body, weights=f"{SCALES}, int8 low, int8 high", values=values)
     with pytest.raises(UserError, match=message):
         exported(model)
+
+
+def test_blocks_of_activations_and_powers_of_two_are_refused(text, stages) -> None:
+    for format, message in (("mxfp4", "blocks with scales of their own"), ("log4", "looks up values")):
+        options = QuantizeOptions(activations=activation_format(format))
+        with pytest.raises(UserError, match=message):
+            exported(stages(text(BODY, weights=WEIGHTS), options=options).quantized)
 
 
 @given(low=st.integers(-300, 0), high=st.integers(0, 300))
