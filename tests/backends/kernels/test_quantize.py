@@ -18,13 +18,10 @@ from bevel.backends.kernels import dequantize, quantize
 from bevel.backends.kernels.dequantize import Dequantize
 from bevel.backends.kernels.quantize import Quantize, float_parts
 
-CODES = {"int8": onnx.TensorProto.INT8, "uint8": onnx.TensorProto.UINT8}
-
 
 def onnxruntime_result(operator: str, case: Quantize | Dequantize, x: np.ndarray[Any, Any]) -> Any:
-    element = {"QuantizeLinear": (onnx.TensorProto.FLOAT, CODES[case.dtype])}.get(
-        operator, (CODES[case.dtype], onnx.TensorProto.FLOAT)
-    )
+    codes = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(case.dtype))
+    element = (onnx.TensorProto.FLOAT, codes) if operator == "QuantizeLinear" else (codes, onnx.TensorProto.FLOAT)
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node(operator, ["x", "scale", "zero_point"], ["y"])],
         operator,
@@ -35,7 +32,7 @@ def onnxruntime_result(operator: str, case: Quantize | Dequantize, x: np.ndarray
             onnx.numpy_helper.from_array(np.array(case.zero_point, case.dtype), "zero_point"),
         ],
     )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"x": x})[0]
