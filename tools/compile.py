@@ -19,6 +19,7 @@ from bevel.passes.load import fix_batch, load_model
 from bevel.passes.partition import partition
 from bevel.passes.quantize import QuantizeOptions, export, quantize
 from bevel.passes.quantize.formats import activation_format, weight_format
+from bevel.passes.quantize_results import quantize_results
 from bevel.tools import bundle, devices, evaluate, vectors, widths
 from bevel.tools.assign.explain import Assigned
 from bevel.tools.assign.kept import check_kept
@@ -72,6 +73,8 @@ def compile_model(options: Options, stages: Stages) -> Report:
             with stages("quantize"):
                 result = quantize(graph, statistics, wanted)
                 graph, notes, formats = result.graph, notes + result.notes, result.formats
+        else:
+            notes += quantize_results(graph)
         quantized = export(graph)
         bundle.save_model(folder, bundle.QUANTIZED, quantized)
 

@@ -57,6 +57,14 @@ def test_a_qonnx_model_runs_on_the_device_as_its_integer_graph_says(trained, tmp
     assert {node["op"] for node in report["nodes"]} >= {"Conv", "Gemm"}
 
 
+def test_a_result_without_a_quantizer_runs_in_integers_too(trained, tmp_path) -> None:
+    model = onnx.load(trained)
+    del model.graph.node[-1]
+    model.graph.output[0].name = "biased"
+    onnx.save(model, tmp_path / "open.onnx")
+    assert optimized(tmp_path / "open.onnx", tmp_path / "out", "cortex-m7")["measurement"]["mismatches"] == 0
+
+
 def test_what_optimize_wrote_goes_out_as_qonnx_and_comes_in_again(trained, tmp_path, capsys) -> None:
     optimized(trained, tmp_path / "out", "host")
     assert run(cli.group, ["export-qonnx", str(tmp_path / "out"), "-o", str(tmp_path / "again.onnx")]) == 0
