@@ -93,14 +93,9 @@ class NarrowConvMve(Kernel):
         def count(lead: Any) -> Any:
             return group * PAIR if even else T.min(group * PAIR, channels - lead)
 
-        def decode(stored: Any, w: Any, step: Any) -> Any:
+        def decode(stored: Any, w: Any, table: Any, step: Any) -> Any:
             many = group if pairs % group == 0 else T.min(group, pairs - step * group)
-            affine = (1, 0) if codes.tabled else (codes.stride, codes.least)
-            place = T.address_of(stored[step * group, 0])
-            return tirx.call_extern("void", f"bevel_mve_weights_{codes.bits}", place, w.data, many * vectors, *affine)
-
-        def look_up(w: Any, table: Any) -> Any:
-            return tirx.call_extern("void", "bevel_mve_look_up", w.data, group * vectors, table.data)
+            return decoding(codes, T.address_of(stored[step * group, 0]), w.data, many * vectors, table.data)
 
         convolve = self.inner.convolution(count)
 
@@ -116,9 +111,7 @@ class NarrowConvMve(Kernel):
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             for step in T.serial(steps):
-                T.evaluate(decode(Q, W, step))
-                if codes.tabled:
-                    T.evaluate(look_up(W, L))
+                T.evaluate(decode(Q, W, L, step))
                 convolve(X, W, R, Y, C, step * group * PAIR)
 
         left_out = {"L": not codes.tabled, "C": self.inner.pointwise}
@@ -131,6 +124,13 @@ class NarrowConvMve(Kernel):
         levels = narrow.sample_levels(self.codes)
         chosen = np.where(w == 0, 0, levels[rng.integers(0, len(levels), w.shape)]).astype(np.int8)
         return x, *coded(chosen, self.codes), *rescaling
+
+
+def decoding(codes: Codes, stored: Any, w: Any, vectors: Any, table: Any) -> Any:
+    """TIR that decodes so many vectors; `table` is used where the codes have one."""
+    if codes.tabled:
+        return tirx.call_extern("void", f"bevel_mve_looked_up_{codes.bits}", stored, w, vectors, table)
+    return tirx.call_extern("void", f"bevel_mve_weights_{codes.bits}", stored, w, vectors, codes.stride, codes.least)
 
 
 def coded(w: Int8, codes: Codes) -> tuple[Array, ...]:

@@ -16,7 +16,7 @@ from bevel.backends.helium import LANES, blocks_of
 from bevel.backends.kernel import Array, Kernel, Operand, constant, scratch
 from bevel.backends.kernels import depthwise_mve
 from bevel.backends.kernels.depthwise_mve import DepthwiseMve
-from bevel.backends.kernels.narrow_conv_mve import from_planes, in_planes
+from bevel.backends.kernels.narrow_conv_mve import decoding, from_planes, in_planes
 from bevel.backends.narrow import UNIT, Codes
 from bevel.backends.program import Call
 from bevel.backends.specialize import Special
@@ -70,10 +70,6 @@ class NarrowDepthwiseMve(Kernel):
         (*_, y, rows), decoded = self.inner.operands(), self.operands()[-1]
         codes, vectors, convolve = self.codes, self.vectors, self.inner.convolution()
 
-        def decode(stored: Any, w: Any) -> Any:
-            affine = (1, 0) if codes.tabled else (codes.stride, codes.least)
-            return tirx.call_extern("void", f"bevel_mve_weights_{codes.bits}", stored.data, w.data, vectors, *affine)
-
         @T.prim_func(s_tir=True)
         def narrow_depthwise(
             X: T.Buffer((x.size,), "int8"),
@@ -88,9 +84,7 @@ class NarrowDepthwiseMve(Kernel):
             W: T.Buffer(decoded.shape, "int8"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            T.evaluate(decode(Q, W))
-            if codes.tabled:
-                T.evaluate(tirx.call_extern("void", "bevel_mve_look_up", W.data, vectors, V.data))
+            T.evaluate(decoding(codes, Q.data, W.data, vectors, V.data))
             convolve(X, W, B, M, S, L, Y, I)
 
         kept = [buffer for buffer in narrow_depthwise.params if codes.tabled or buffer.name != "V"]

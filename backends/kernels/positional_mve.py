@@ -42,7 +42,7 @@ from bevel.calib.arithmetic import MAX_SHIFT, Int8, Int32
 
 WIDTHS = (2, 4)  # bits that a byte is filled with
 TILE_COST, VECTOR_COST, PAIR_COST = 9, 4, 10  # instructions beyond the int8 kernel's, for each two pixels
-DECODING_COST = 8  # instructions that decode a vector of weights
+DECODING_COST = 5  # instructions that decode a vector of weights
 
 
 class Digits(NamedTuple):

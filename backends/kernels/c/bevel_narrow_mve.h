@@ -1,7 +1,8 @@
 /* Weights of one to seven bits, decoded into vectors of sixteen int8 weights for Helium.
  *
  * Eight vectors are stored in `bits` vectors, each byte's codes cut into planes as backends/narrow.py cuts those of
- * words.
+ * words. A plane's part of a code is shifted to the top of its byte, and what lies below is overwritten with the next
+ * plane's: so no mask is needed until the whole code is shifted down.
  */
 #ifndef BEVEL_NARROW_MVE_H
 #define BEVEL_NARROW_MVE_H
@@ -9,53 +10,70 @@
 #include "bevel_mve.h"
 #include "bevel_mve_depthwise.h"
 
+/* What follows has the codes of vector j of eight: in which vector of a plane its part of `plane` bits is, and how far
+ * that is from the top of a byte. */
+#define BEVEL_PLACE(plane, j) ((j) / (8 / (plane)))
+#define BEVEL_BELOW_TOP(plane, j) (8 - (plane) * ((j) % (8 / (plane)) + 1))
+
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
 
-#define BEVEL_MVE_RIGHT(v, by) ((by) ? vshrq_n_u8(v, (by) ? (by) : 1) : (v))
-#define BEVEL_MVE_PLANE(vector, by, mask) \
-  vandq_u8(BEVEL_MVE_RIGHT(vldrbq_u8(stored + 16 * (vector)), by), vdupq_n_u8(mask))
-#define BEVEL_MVE_CODES(bits, j)                                                                                   \
-  vorrq_u8(vorrq_u8((bits) & 4 ? BEVEL_MVE_PLANE((j) / 2, 4 * ((j) % 2), 0x0F) : vdupq_n_u8(0),                    \
-                    (bits) & 2 ? vshlq_n_u8(BEVEL_MVE_PLANE(((bits) & 4) + (j) / 4, 2 * ((j) % 4), 0x03), (bits) & 4) \
-                               : vdupq_n_u8(0)),                                                                   \
-           (bits) & 1 ? vshlq_n_u8(BEVEL_MVE_PLANE((bits) - 1, j, 0x01), (bits) & 6) : vdupq_n_u8(0))
+#define BEVEL_LEFT(v, by) ((by) ? vshlq_n_u8(v, by) : (v))
+#define BEVEL_TOP(first, plane, j) \
+  BEVEL_LEFT(vldrbq_u8(stored + 16 * ((first) + BEVEL_PLACE(plane, j))), BEVEL_BELOW_TOP(plane, j))
 
-/* Codes become the weights that a table has for them. */
-__attribute__((noinline, unused)) static void bevel_mve_look_up(int8_t *w, int32_t vectors, const int8_t *table) {
-  for (; vectors > 0; vectors--, w += 16) vstrbq_s8(w, vldrbq_gather_offset_s8(table, vldrbq_u8((uint8_t *)w)));
-}
+#define BEVEL_TOP_1(j) BEVEL_TOP(0, 1, j)
+#define BEVEL_TOP_2(j) BEVEL_TOP(0, 2, j)
+#define BEVEL_TOP_3(j) vsriq_n_u8(BEVEL_TOP(2, 1, j), BEVEL_TOP(0, 2, j), 1)
+#define BEVEL_TOP_4(j) BEVEL_TOP(0, 4, j)
+#define BEVEL_TOP_5(j) vsriq_n_u8(BEVEL_TOP(4, 1, j), BEVEL_TOP(0, 4, j), 1)
+#define BEVEL_TOP_6(j) vsriq_n_u8(BEVEL_TOP(4, 2, j), BEVEL_TOP(0, 4, j), 2)
+#define BEVEL_TOP_7(j) vsriq_n_u8(BEVEL_TOP(6, 1, j), BEVEL_TOP_6(j), 1)
+#define BEVEL_CODES(bits, j) vshrq_n_u8(BEVEL_TOP_##bits(j), 8 - (bits))
 
-#define BEVEL_MVE_DECODE(bits, j)                                                                           \
-  vstrbq_s8(w + 16 * (j), vreinterpretq_s8_u8(vaddq_n_u8(vmulq_n_u8(BEVEL_MVE_CODES(bits, j), (uint8_t)stride), \
-                                                         (uint8_t)least)));
+#define BEVEL_WEIGHTS(bits, j) \
+  vstrbq_u8((uint8_t *)w + 16 * (j), vmlasq_n_u8(BEVEL_CODES(bits, j), vdupq_n_u8((uint8_t)stride), (uint8_t)least));
+#define BEVEL_LOOKED_UP(bits, j) vstrbq_s8(w + 16 * (j), vldrbq_gather_offset_s8(table, BEVEL_CODES(bits, j)));
 
 #else
 
-#define BEVEL_MVE_BYTE(vector, by, mask) (stored[16 * (vector) + lane] >> (by) & (mask))
-#define BEVEL_MVE_CODES(bits, j)                                                                              \
-  (((bits) & 4 ? BEVEL_MVE_BYTE((j) / 2, 4 * ((j) % 2), 0x0F) : 0) |                                          \
-   ((bits) & 2 ? BEVEL_MVE_BYTE(((bits) & 4) + (j) / 4, 2 * ((j) % 4), 0x03) << ((bits) & 4) : 0) |           \
-   ((bits) & 1 ? BEVEL_MVE_BYTE((bits) - 1, j, 0x01) << ((bits) & 6) : 0))
+#define BEVEL_PART(first, plane, j)                                                                    \
+  (stored[16 * ((first) + BEVEL_PLACE(plane, j)) + lane] >> (8 - (plane) - BEVEL_BELOW_TOP(plane, j)) & \
+   ((1 << (plane)) - 1))
 
-__attribute__((noinline, unused)) static void bevel_mve_look_up(int8_t *w, int32_t vectors, const int8_t *table) {
-  for (int32_t i = 0; i < 16 * vectors; i++) w[i] = table[(uint8_t)w[i]];
-}
+#define BEVEL_CODES(bits, j)                              \
+  (((bits) & 4 ? BEVEL_PART(0, 4, j) : 0) |               \
+   ((bits) & 2 ? BEVEL_PART((bits) & 4, 2, j) << ((bits) & 4) : 0) | \
+   ((bits) & 1 ? BEVEL_PART((bits) & 6, 1, j) << ((bits) & 6) : 0))
 
-#define BEVEL_MVE_DECODE(bits, j) \
-  for (int lane = 0; lane < 16; lane++) w[16 * (j) + lane] = (int8_t)(BEVEL_MVE_CODES(bits, j) * stride + least);
+#define BEVEL_WEIGHTS(bits, j) \
+  for (int lane = 0; lane < 16; lane++) w[16 * (j) + lane] = (int8_t)(BEVEL_CODES(bits, j) * stride + least);
+#define BEVEL_LOOKED_UP(bits, j) \
+  for (int lane = 0; lane < 16; lane++) w[16 * (j) + lane] = table[BEVEL_CODES(bits, j)];
 
 #endif
 
-/* `vectors` of them, a multiple of eight. */
+#define BEVEL_EIGHT(DECODE, bits)                                           \
+  for (; vectors > 0; vectors -= 8, w += 128, stored += 16 * (bits)) {      \
+    DECODE(bits, 0) DECODE(bits, 1) DECODE(bits, 2) DECODE(bits, 3)         \
+    DECODE(bits, 4) DECODE(bits, 5) DECODE(bits, 6) DECODE(bits, 7)         \
+  }
+
+/* One function for all layers, which gcc would copy for each of their sizes. */
+#if defined(__clang__)
+#define BEVEL_SHARED __attribute__((noinline, unused)) static void
+#else
+#define BEVEL_SHARED __attribute__((noinline, noclone, unused)) static void
+#endif
+
+/* `vectors` of them, a multiple of eight: codes times `stride` and `least`, or what a table has for them. */
 #define BEVEL_NARROW_MVE(bits)                                                                              \
-  __attribute__((noinline, unused)) static void bevel_mve_weights_##bits(                                   \
+  BEVEL_SHARED bevel_mve_weights_##bits(                                                                    \
       const uint8_t *restrict stored, int8_t *restrict w, int32_t vectors, int32_t stride, int32_t least) { \
-    for (; vectors > 0; vectors -= 8, w += 128, stored += 16 * (bits)) {                                    \
-      BEVEL_MVE_DECODE(bits, 0) BEVEL_MVE_DECODE(bits, 1)                                                   \
-      BEVEL_MVE_DECODE(bits, 2) BEVEL_MVE_DECODE(bits, 3)                                                   \
-      BEVEL_MVE_DECODE(bits, 4) BEVEL_MVE_DECODE(bits, 5)                                                   \
-      BEVEL_MVE_DECODE(bits, 6) BEVEL_MVE_DECODE(bits, 7)                                                   \
-    }                                                                                                       \
+    BEVEL_EIGHT(BEVEL_WEIGHTS, bits)                                                                        \
+  }                                                                                                         \
+  BEVEL_SHARED bevel_mve_looked_up_##bits(                                                                  \
+      const uint8_t *restrict stored, int8_t *restrict w, int32_t vectors, const int8_t *restrict table) {  \
+    BEVEL_EIGHT(BEVEL_LOOKED_UP, bits)                                                                      \
   }
 
 BEVEL_NARROW_MVE(1)
