@@ -1,6 +1,8 @@
 """Every case of every Helium kernel, run by a simulated Cortex-M55, equals its reference bit for bit."""
 
+from dataclasses import replace
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,9 +14,12 @@ from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.qemu import Qemu
 from bevel.backends.kernel import Array, Kernel, Role
+from bevel.backends.kernels import conv
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.conv_mve import ConvMve
 from bevel.backends.kernels.depthwise_mve import DepthwiseMve
+from bevel.backends.kernels.gemm import Gemm
+from bevel.backends.kernels.positional_mve import Digits, PositionalConvMve, PositionalGemmMve
 from bevel.backends.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
@@ -103,6 +108,28 @@ def test_cortex_m55_computes_convolutions_of_any_shape(tmp_path: Path) -> None:
         pytest.skip(why)
     program, vectors = program_of(random_convolutions(seed=7, count=20), "shapes")
     artifact = build(program, target, tmp_path, vectors)
+    assert Qemu(target, timeout_s=120).measure(artifact, vectors).mismatches == 0
+
+
+def positional_products() -> list[Kernel]:
+    """Each number of vectors that has code of its own, and more; digits of both widths; odd tiles at the end."""
+    plain = next(case for case in conv.cases() if case.kernel == (1, 1))
+    found: list[Kernel] = []
+    for blocks, digits in product(range(1, 9), (Digits(4, -8), Digits(2, -2), Digits(4, -3), Digits(2, -1))):
+        taps, channels, lifted = 16 * blocks - digits.bits // 4, 5 + blocks + digits.bits, digits.least == -3
+        found.append(PositionalGemmMve(Gemm(1, taps, channels, Output(5)), lifted, digits))
+        pixels = replace(plain, channels_in=taps, channels_out=channels, strides=(1, 1))
+        found.append(PositionalConvMve(pixels, lifted, digits))
+    return found
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "zig"])
+def test_cortex_m55_multiplies_any_number_of_vectors_of_digits(compiler: Any, tmp_path: Path) -> None:
+    target = load("cortex-m55")
+    if why := Qemu(target).missing():
+        pytest.skip(why)
+    program, vectors = program_of(positional_products(), "digits")
+    artifact = build(program, target, tmp_path, vectors, BuildOptions(compiler=compiler))
     assert Qemu(target, timeout_s=120).measure(artifact, vectors).mismatches == 0
 
 
