@@ -28,6 +28,9 @@ class Buffer:
         return prod(self.shape) * int(np.dtype(self.dtype).itemsize)
 
 
+Bounds = tuple[int, int]  # the lowest and the highest integer of a buffer
+
+
 class Span(NamedTuple):
     """Bytes [first, end) of a buffer."""
 
@@ -43,6 +46,7 @@ class Call:
     Operands may be parts of buffers: `input_starts` and `output_start` are the bytes of the buffers that come before
     them. Without `input_starts` every input starts its buffer. `narrower`: the constants at other widths than the
     full one, by their bits, in a program that can change its width while it runs (`bevel.backends.switching`).
+    `input_bounds`: what the integers of each input lie in, None where nothing is known (`bevel.backends.bounds`).
     """
 
     node: str
@@ -53,10 +57,13 @@ class Call:
     input_starts: tuple[int, ...] = ()
     output_start: int = 0
     narrower: dict[int, tuple[Array, ...]] = field(default_factory=dict)
+    input_bounds: tuple[Bounds | None, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.input_starts:
             object.__setattr__(self, "input_starts", (0,) * len(self.inputs))
+        if not self.input_bounds:
+            object.__setattr__(self, "input_bounds", (None,) * len(self.inputs))
         declared = self.kernel.roles(Role.CONSTANT)
         for constants in (self.constants, *self.narrower.values()):
             found = [(array.shape, str(array.dtype)) for array in constants]

@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from bevel.backends.kernel import Array, Kernel
-from bevel.backends.program import Call, Program
+from bevel.backends.program import Bounds, Call, Program
 from bevel.backends.switching import exceptions
 from bevel.backends.target import Target
 
@@ -33,6 +33,7 @@ Rule = Callable[[Call, Target], Special | str]
 # Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins. Where weights
 # take fewer than eight bits, flash counts more than speed.
 RULES = (
+    "bitplane_conv",
     "positional_mve",
     "narrow_conv_mve",
     "narrow_depthwise_mve",
@@ -58,19 +59,23 @@ RULES = (
 MORE_EXCEPTIONS = 4  # times those of the plain kernel: multipliers and shifts may stand among packed weights
 
 
+Key = tuple[Kernel, tuple[int, ...], tuple[Bounds | None, ...]]
+
+
 @dataclass(frozen=True)
 class Specializer:
     """Specialises calls for one target; each kernel with the same arrays once, as bands of an image share weights."""
 
     target: Target
-    # By kernel and identity of the constants, which the calls kept here hold alive.
-    known: dict[tuple[Kernel, tuple[int, ...]], tuple[Call, Call]] = field(default_factory=dict, compare=False)
+    # By kernel, identity of the constants, which the calls kept here hold alive, and what the inputs may be.
+    known: dict[Key, tuple[Call, Call]] = field(default_factory=dict, compare=False)
 
     def program(self, program: Program) -> Program:
-        return replace(program, calls=tuple(self.call(call) for call in program.calls))
+        bounded: Program = import_module("bevel.backends.bounds").with_bounds(program)  # late: it needs kernels
+        return replace(bounded, calls=tuple(self.call(call) for call in bounded.calls))
 
     def call(self, call: Call) -> Call:
-        key = (call.kernel, tuple(id(array) for array in call.constants))
+        key = (call.kernel, tuple(id(array) for array in call.constants), call.input_bounds)
         if key not in self.known:
             self.known[key] = (call, specialized(call, self.target))
         special = self.known[key][1]
