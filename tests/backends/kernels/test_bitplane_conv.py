@@ -86,16 +86,19 @@ def test_bits_that_would_leave_int8_start_lower() -> None:
 @pytest.mark.parametrize(
     ("target", "changed", "levels", "bounds", "reason"),
     [
-        (M55, conv(), [-1, 1], (-128, -127), "vectors of bytes are faster"),
+        (M55, conv(), [-1, 1], (-128, -127), "left to vectors of bytes"),
         (RISCV, conv(), [-4, 0, 1], (-128, -127), "3 weights from -4 to 1 take 3 bits"),
         (RISCV, conv((16, 16), groups=2), [-1, 1], (-128, -127), "no ungrouped sums of products"),
         (RISCV, conv(), [-1, 1], None, "activations of 8 bits"),
-        (M7, conv(), [-1, 0, 1], (-128, -121), "about 2.19 instructions a product"),
+        (M7, conv(), [-1, 1], (-128, -125), "2 planes of products for each weight"),
+        (M7, conv((3, 16)), [-1, 1], (-128, -127), "about 2.80 instructions a product"),
+        (RISCV, conv((16, 16)), [-1, 0, 1], (-128, -121), "about 2.47 instructions a product"),
+        (HOST, conv(), [-1, 0, 1], (-128, -125), "4 planes of products for each weight"),
         (M7, Gemm(1, 640, 64, Output()), [-1, 1], (-128, -127), "positional packing takes a single pixel"),
         (HOST, conv((64, 6)), [-1, 1], (-128, -127), "6 output channels do not come in fours"),
         (HOST, conv(), [-1, 0, 1], None, "576 products are too few for 144 words"),
         (HOST, conv(), [-1, 1], None, "8 planes of products for each weight"),
-        (HOST, Gemm(1, 640, 64, Output()), [-1, 0, 1], (-128, -125), "4 planes of products for each weight"),
+        (HOST, Gemm(1, 640, 64, Output()), [-1, 1], (-128, -113), "4 planes of products for each weight"),
     ],
 )
 def test_other_products_are_left_to_other_kernels(
