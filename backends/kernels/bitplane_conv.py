@@ -5,10 +5,11 @@
         y        for each output channel: window AND weights, counted, weighed, rescaled
 
 Measured on ResNet-8 models with binary weights, as a share of what the kernels otherwise chosen take. Activations of
-one bit: a third of the time on x86-64, 0.6 to 0.65 of the instructions on a Cortex-M7, for a tenth more flash there. Of
+one bit: a third of the time on x86-64, 0.6 to 0.65 of the instructions on a Cortex-M7, for 10 to 16 % more flash. Of
 two bits: 0.65 of the time, but 0.95 of the instructions on a Cortex-M7, so that the rule leaves them to the DSP
-extension. Cores without it gain with up to four bits: 64 channels by two bits take a quarter of the instructions on a
-Cortex-M0+. CPUs multiply bytes faster than four planes of products. Not measured: NEON, and Helium, which is left out.
+extension. Cores without it gain with up to four bits: two bits take 0.4 of the instructions on a Cortex-M0+, for ten
+kilobytes more flash. CPUs multiply bytes faster than four planes of products. NEON was not measured, and Helium is left
+out.
 
 Which values x takes, [x_low, x_low + 2**x_bits), is known from the calls that wrote it. The arithmetic:
 `bevel.backends.bitplanes`.
