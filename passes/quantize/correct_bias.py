@@ -4,8 +4,9 @@ E[x] per input channel comes from the calibration statistics. At padded borders 
 on. Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", section 4.2,
 with the empirical means of its appendix D.
 
-The model's inputs add an error of their own: pixels take few values, and the same part of a step is lost of all of them
-where their zero lies between two codes. Inside the network such errors average out, and nothing is corrected.
+Activations add errors of their own. Pixels take few values, and the same part of a step is lost of all of them where
+their zero lies between two codes. Inside the network such errors average out at eight bits, and nothing is corrected;
+at fewer, ranges are clipped and steps are coarse, which moves the mean of a whole tensor: that is taken out again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bevel.calib.stairs import Stairs, climbed
 from bevel.calib.statistics import Statistics
 
 PARTS = 4  # points a bin of the histogram counts for
+FULL_BITS = 8  # of an activation whose mean quantization leaves alone
 
 Floats = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from bevel.passes.operators.base import Match, Operator
 from bevel.passes.quantize.activations import quantize_output, quantize_tensor
 from bevel.passes.quantize.choose_scales import ALL_INT8, Scales
 from bevel.passes.quantize.chosen import Chosen
-from bevel.passes.quantize.correct_bias import mean_error, mean_shift
+from bevel.passes.quantize.correct_bias import FULL_BITS, mean_error, mean_shift
 from bevel.passes.quantize.plan import QuantizationPlan
 from bevel.passes.quantize.store_weights import (
     Stored,
@@ -104,7 +104,7 @@ def store_constants(
                 groups = int(match.node.attrs.get("group", 1))
                 mean = means[x.name].channel_mean
                 corrected = corrected + mean_error(values - rounded, mean, axis, groups)
-                if not x.inputs:  # an input of the model
+                if not x.inputs or scales.quants[x.name].scheme.format.bits < FULL_BITS:
                     shift = mean_shift(means[x.name], scales.stairs.get(x.name, scales.quants[x.name]))
                     corrected = corrected - mean_error(rounded, np.full_like(mean, shift), axis, groups)
             bias_scale = scales.quants[x.name].scale * channel_scales(quant.scale, bias.values.size)

@@ -14,7 +14,10 @@ DOTS_PER_INCH = 150
 UNIFORM, SEARCHED = "#b35806", "#1f4e9c"  # told apart by people who see colours differently, and in grey
 LABEL_WIDTH = 0.08  # of the picture: labels that would be closer go to different sides of their marks
 
+FAR_BELOW = 5  # times the distance from the median to the best; marks below that stand on the edge, with their number
+
 Axes = Any
+Place = tuple[float, float, Point]
 
 
 def require_matplotlib() -> None:
@@ -50,33 +53,42 @@ def draw(title: str, points: Sequence[Point], folder: Path) -> None:
 
 
 def draw_panel(axes: Axes, points: Sequence[Point], value: Callable[[Point], float | None]) -> None:
-    uniform = placed([one for one in points if one.kind == "uniform"], value)
-    searched = placed([one for one in points if one.kind == "searched"], value)
-    best = placed(front((one for _, _, one in uniform + searched), lambda one: value(one) or 0.0), value)
+    lowest = floor([height for one in points if (height := value(one)) is not None])
+    uniform = placed([one for one in points if one.kind == "uniform"], value, lowest)
+    searched = placed([one for one in points if one.kind == "searched"], value, lowest)
+    best = placed(front((one for _, _, one in uniform + searched), lambda one: value(one) or 0.0), value, lowest)
+    best.append((max(columns(uniform + searched)[0]), best[-1][1], best[-1][2]))  # as good, but no smaller
     axes.step(*columns(best), where="post", color="0.75", zorder=1, label="best of all")
     axes.plot(*columns(searched), "o", color=SEARCHED, markersize=5, zorder=3, label="searched per node")
     axes.plot(*columns(uniform), "o", color=UNIFORM, markersize=7, markerfacecolor="none", zorder=2, label="uniform")
-    label(axes, uniform, LABEL_WIDTH * (max(columns(uniform + searched)[0]) - min(columns(uniform + searched)[0])))
+    names = [one.label if (value(one) or lowest) >= lowest else f"{one.label}: {value(one):.1f}" for *_, one in uniform]
+    label(
+        axes, uniform, names, LABEL_WIDTH * (max(columns(uniform + searched)[0]) - min(columns(uniform + searched)[0]))
+    )
     axes.margins(x=0.06, y=0.14)
 
 
-def label(axes: Axes, places: Sequence[tuple[float, float, Point]], width: float) -> None:
-    """The label of each point below it, or above where the one before it, within `width`, has its own below."""
+def floor(heights: Sequence[float]) -> float:
+    """Where the picture ends below: a build that lost nearly all would press the others together."""
+    median = sorted(heights)[len(heights) // 2]
+    return max(min(heights), median - FAR_BELOW * (max(heights) - median + 1.0))
+
+
+def label(axes: Axes, places: Sequence[Place], names: Sequence[str], width: float) -> None:
+    """The name of each point below it, or above where the one before it, within `width`, has its own below."""
     before, above = -width, False
-    for size, height, one in places:
+    for (size, height, _), name in zip(places, names, strict=True):
         above = not above and size < before + width
         offset, anchor = ((0, 7), "bottom") if above else ((0, -8), "top")
-        axes.annotate(
-            one.label, (size, height), offset, textcoords="offset points", color=UNIFORM, ha="center", va=anchor
-        )
+        axes.annotate(name, (size, height), offset, textcoords="offset points", color=UNIFORM, ha="center", va=anchor)
         before = size
 
 
-def placed(points: Sequence[Point], value: Callable[[Point], float | None]) -> list[tuple[float, float, Point]]:
-    """(KiB, height, point) of the points that have a height, from small to large."""
-    found = [(one.flash_bytes / 1024, height, one) for one in points if (height := value(one)) is not None]
+def placed(points: Sequence[Point], value: Callable[[Point], float | None], lowest: float) -> list[Place]:
+    """(KiB, height, point) of the points that have a height, `lowest` at least, from small to large."""
+    found = [(one.flash_bytes / 1024, max(height, lowest), one) for one in points if (height := value(one)) is not None]
     return sorted(found, key=lambda place: place[:2])
 
 
-def columns(places: Sequence[tuple[float, float, Point]]) -> tuple[list[float], list[float]]:
+def columns(places: Sequence[Place]) -> tuple[list[float], list[float]]:
     return [size for size, _, _ in places], [height for _, height, _ in places]
