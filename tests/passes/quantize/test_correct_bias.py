@@ -85,3 +85,20 @@ def test_what_pixels_between_two_codes_lose_is_given_back(text: Any, stages: Any
         difference = [made.run(sample)["y"] - exact.run(None, sample)[0] for sample in samples]
         errors.append(np.abs(np.mean(difference, axis=(0, 1, 3, 4))).max())
     assert errors[1] < max(0.5 * errors[0], 1e-3)
+
+
+@pytest.mark.parametrize("activations", ["int3", "e2m1"])
+def test_what_activations_of_few_bits_lose_inside_the_network_is_given_back(
+    text: Any, stages: Any, activations: str
+) -> None:
+    model = text("m = Neg (x)\n y = Conv (m, w, b)", "float[1,1,16,16] x", weights="float[2,1,1,1] w, float[2] b")
+    # Few large values among many small ones: the range that loses least clips them, all to one side.
+    samples = [{"x": -(RNG.exponential(1.0, (1, 1, 16, 16)).astype(np.float32) ** 2)} for _ in range(8)]
+    errors = []
+    for correct in (False, True):
+        options = QuantizeOptions(bias_correction=correct, activations=activation_format(activations))
+        made = stages(model, samples, options, inputs="float", outputs="float")
+        exact = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        difference = [made.run(sample)["y"] - exact.run(None, sample)[0] for sample in samples]
+        errors.append(np.abs(np.mean(difference, axis=(0, 1, 3, 4))).max())
+    assert errors[1] < 0.6 * errors[0]
