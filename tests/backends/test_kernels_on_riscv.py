@@ -14,6 +14,7 @@ from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.kernel import Array, Kernel, Role
+from bevel.backends.kernels.bitplane_conv import BitplaneConv
 from bevel.backends.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.backends.toolchain import for_target
@@ -34,11 +35,12 @@ def plain_kernels() -> Iterator[tuple[str, Kernel]]:
 CASES = list(plain_kernels())
 
 
-def vectors_of(array: Array, rng: np.random.Generator) -> Array:
+def vectors_of(kernel: Kernel, array: Array, rng: np.random.Generator) -> Array:
     """The kernel's own example, then, for int8, all the least, all the greatest, and a mixture of the two."""
     if array.dtype != np.int8:
         return np.stack([array] * VECTORS)
-    ends = np.array([-128, 127], np.int8)
+    bounds = (kernel.x_low, kernel.x_low + 2**kernel.x_bits - 1) if isinstance(kernel, BitplaneConv) else (-128, 127)
+    ends = np.array(bounds, np.int8)
     return np.stack([array, *(np.full_like(array, end) for end in ends), rng.choice(ends, array.shape)])
 
 
@@ -55,7 +57,7 @@ def program_of(cases: list[tuple[str, Kernel]]) -> tuple[Program, Vectors]:
                 continue
             names.append(f"{name}_{operand.name}")
             inputs.append(Port(names[-1], names[-1], operand.shape, operand.dtype))
-            arrays[names[-1]] = vectors_of(next(given), rng)
+            arrays[names[-1]] = vectors_of(kernel, next(given), rng)
         (result,) = kernel.roles(Role.OUTPUT)
         outputs.append(Port(name, name, result.shape, result.dtype))
         calls.append(Call(name, kernel, tuple(names), tuple(constants), name))
