@@ -5,7 +5,7 @@ Nothing outside the model's folder is read, and no operator of ours ever sees a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -13,6 +13,7 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from bevel.calib.errors import UserError
+from bevel.passes.cut_outputs import cut_outputs, declare_outputs
 from bevel.passes.qonnx.import_qonnx import import_qonnx
 
 MAX_BYTES = 2**31 - 1  # protobuf's limit for one message
@@ -21,19 +22,24 @@ FIRST_BYTE = b"\x08"  # the tag of ModelProto.ir_version, which every ONNX file 
 ERROR_ONLY = 3
 
 
-def load_model(path: str | Path) -> onnx.ModelProto:
+def load_model(path: str | Path, outputs_at: Sequence[str] = ()) -> onnx.ModelProto:
     """The model with its external data inside it, only true inputs among its inputs, and QONNX's quantizers in ONNX.
 
+    Where `outputs_at` names tensors or nodes, these are the outputs, and what is behind them is not looked at.
     Older opsets stay (canonicalization converts them, and proves it). Raises UserError, one line that names the file.
     """
     file = Path(path)
     model = parse(file)
+    if outputs_at:
+        cut_outputs(model, outputs_at)
     load_external_data(model, file)
     check_graph(model, file)
     drop_initialized_inputs(model)
     model.ir_version = max(model.ir_version, IR_VERSION)
     model = import_qonnx(model)
     check_loads(model, file)
+    if outputs_at:
+        declare_outputs(model)
     return model
 
 

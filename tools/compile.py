@@ -50,7 +50,8 @@ def compile_model(options: Options, stages: Stages) -> Report:
     name = model_name(options.name, options.model)
     with staged(options.output, options.sources) as folder:
         with stages("load"):
-            model = fix_batch(load_model(options.model), options.batch, dict(options.dims))
+            model = load_model(options.model, options.outputs_at)
+            model = fix_batch(model, options.batch, dict(options.dims))
             data = open_data(options, model)
             if data.calib is None and asks_for_formats(options):
                 raise UserError(f"{options.model} came quantized: its formats are kept; leave out the options for them")

@@ -59,6 +59,9 @@ _POINTS = click.FloatRange(0.0, 100.0)
 @click.option("--switchable", metavar="8,6,4,2", help="Widths of int8 weights that the product can change to.")
 @click.option("--inputs", type=_EDGES, default="float", show_default=True, help="Element type of the inputs.")
 @click.option("--outputs", type=_EDGES, default="float", show_default=True, help="Element type of the outputs.")
+@click.option(
+    "--outputs-at", multiple=True, metavar="NAME", help="Cut the model at this tensor or node; may be repeated."
+)
 @click.option("--device", metavar="NAME|none", help="Where to measure; default: the target's first that works here.")
 @click.option("--vectors", type=click.IntRange(1), default=8, show_default=True, help="Inputs compared on the device.")
 @click.option("--flash", metavar="SIZE", help="Flash of your part (512k, 2M) in place of the target's.")
@@ -97,6 +100,7 @@ def command(
     switchable: str | None,
     inputs: EdgeFormat,
     outputs: EdgeFormat,
+    outputs_at: tuple[str, ...],
     device: str | None,
     vectors: int,
     flash: str | None,
@@ -141,6 +145,7 @@ def command(
         switchable=parse_widths(switchable),
         inputs=inputs,
         outputs=outputs,
+        outputs_at=outputs_at,
         device=device,
         vectors=vectors,
         flash=parse_size(flash) if flash else None,

@@ -42,6 +42,7 @@ class Options:
     switchable: tuple[int, ...] = ()  # bits of weights that the product can change to, besides 8
     inputs: EdgeFormat = "float"
     outputs: EdgeFormat = "float"
+    outputs_at: tuple[str, ...] = ()  # tensors or nodes to cut the model at; none: its own outputs
     device: str | None = None  # None: the first that works; "none": do not measure
     vectors: int = 8
     flash: int | None = None
