@@ -26,15 +26,19 @@ MULTIPLIER_BITS = 31
 MAX_SHIFT = 62  # the rounding constant 2**(shift - 1) must fit beside the product in an int64
 
 
+class RatioError(ValueError):
+    """A ratio of scales that no multiplier holds."""
+
+
 def fixed_point(ratio: float, bits: int = MULTIPLIER_BITS) -> tuple[int, int]:
     """`ratio` as (multiplier, shift): ratio ~ multiplier / 2**shift, multiplier in [2**(bits - 1), 2**bits), shift in
     [1, 62]. 31 bits serve int32 accumulators; wider ones leave a multiplier fewer, so that the product fits int64.
 
     Ratios too small for a shift of 62 (below 2**-32 at 31 bits) become (0, 62): they round every accumulator to zero.
-    Raises ValueError for ratios that are not positive or are 2**(bits - 1) or more.
+    Raises RatioError for ratios that are not positive or are 2**(bits - 1) or more.
     """
     if not 0 < ratio < 2 ** (bits - 1):
-        raise ValueError(f"a requantization ratio must lie in (0, 2**{bits - 1}), not {ratio}")
+        raise RatioError(f"a requantization ratio must lie in (0, 2**{bits - 1}), and that of its sums is {ratio:.3g}")
     mantissa, exponent = np.frexp(ratio)
     multiplier = int(np.rint(mantissa * 2**bits))
     if multiplier == 2**bits:

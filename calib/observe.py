@@ -43,12 +43,12 @@ def observe(
     dataset: Dataset,
     tensors: Sequence[str] | None = None,
     progress: Progress | None = None,
-    channel_axes: Mapping[str, int] | None = None,
+    channel_axes: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Statistics]:
     """{tensor name: statistics} of the float tensors that `model` reads or computes at its top level, in graph order.
 
     `tensors` asks for these only. `progress(done, total)` is called after each model run. `channel_axes` overrides the
-    axis along which a tensor's channel means are kept (`channel_axis` says the default). Runs are one at a time on one
+    axes along which a tensor's channel means are kept (`read_axes` says the default). Runs are one at a time on one
     thread without graph optimization, so that the result depends on nothing but model and samples.
 
     Raises UserError for NaN or infinity, naming tensor, node and sample, and for samples the model cannot run;
@@ -57,7 +57,7 @@ def observe(
     names = observable(model) if tensors is None else list(tensors)
     if unknown := set(names) - set(observable(model)):
         raise ValueError(f"the model computes no tensor {sorted(unknown)}")
-    axes = {name: channel_axis(model, name) for name in names} | dict(channel_axes or {})
+    axes = {**read_axes(model, names), **(channel_axes or {})}
     session, outputs = session_with_outputs(model, names)
     statistics: dict[str, Statistics] = {}
     for run, sample in enumerate(dataset):
@@ -90,10 +90,15 @@ def model_inputs_names(model: onnx.ModelProto) -> list[str]:
     return [value.name for value in model.graph.input if value.name not in initializers]
 
 
-def channel_axis(model: onnx.ModelProto, tensor: str) -> int:
-    """-1 for what a matrix product or a layer normalization reads or makes, 1 for everything else."""
-    touching = (node for node in model.graph.node if tensor in node.output or tensor in node.input)
-    return -1 if any(node.op_type in LAST_AXIS_OPERATORS for node in touching) else 1
+def read_axes(model: onnx.ModelProto, tensors: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The axes of channels that the readers of each tensor mean: -1 for matrix products and layer normalizations, 1
+    for everything else. A tensor may have readers of both kinds."""
+    axes: dict[str, set[int]] = {name: set() for name in tensors}
+    for node in model.graph.node:
+        for name in node.input:
+            if name in axes:
+                axes[name].add(-1 if node.op_type in LAST_AXIS_OPERATORS else 1)
+    return {name: tuple(sorted(found)) or (1,) for name, found in axes.items()}
 
 
 def session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> tuple[ort.InferenceSession, list[str]]:
@@ -128,10 +133,10 @@ def is_float(array: object) -> bool:
     return isinstance(array, np.ndarray) and array.dtype.kind == "f"
 
 
-def statistics_of(model: onnx.ModelProto, name: str, array: NDArray[Any], axis: int, run: int) -> Statistics:
+def statistics_of(model: onnx.ModelProto, name: str, array: NDArray[Any], axes: Sequence[int], run: int) -> Statistics:
     """Statistics of one tensor of one run. Raises UserError naming tensor, node and sample for NaN and infinity."""
     try:
-        return Statistics.of(array, axis if -array.ndim <= axis < array.ndim else -1)
+        return Statistics.of(array, [axis if -array.ndim <= axis < array.ndim else -1 for axis in axes])
     except NotFiniteError as error:
         raise UserError(f"tensor {name!r} {made_by(model, name)} holds {error.value} in sample {run}") from error
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,24 +26,25 @@ class NotFiniteError(ValueError):
 class Statistics:
     """The values one tensor took: their histogram and, for each channel, their sum.
 
-    The size is bounded by the histogram's bins and the number of channels, not by the number of samples.
+    sums: by the axis that counts channels, because two readers of one tensor may mean different ones. The size is
+    bounded by the histogram's bins and the number of channels, not by the number of samples.
     """
 
     histogram: Histogram
-    sums: ExactSum | None  # None until a value was seen
+    sums: Mapping[int, ExactSum] = field(default_factory=dict)  # empty until a value was seen
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Statistics) or self.histogram != other.histogram:
             return False
-        if self.sums is None or other.sums is None:
-            return self.sums is other.sums
-        return np.array_equal(self.sums.digits, other.sums.digits)
+        if self.sums.keys() != other.sums.keys():
+            return False
+        return all(np.array_equal(one.digits, other.sums[axis].digits) for axis, one in self.sums.items())
 
     __hash__ = None  # type: ignore[assignment]
 
     @staticmethod
-    def of(array: NDArray[Any], channel_axis: int = 1) -> Statistics:
-        """Of one float array whose axis 0 counts samples and whose `channel_axis` counts channels.
+    def of(array: NDArray[Any], channel_axes: Sequence[int] = (1,)) -> Statistics:
+        """Of one float array whose axis 0 counts samples and each of whose `channel_axes` may count channels.
 
         Arrays of rank 0 and 1, and channels on axis 0, count as one channel. Each sample is summed by itself in
         float64, always over the same shape, and the sums are added exactly, so a batch equals its samples merged.
@@ -54,19 +56,21 @@ class Statistics:
         low, high = float(values.min()), float(values.max())
         if not np.isfinite(low) or not np.isfinite(high):  # min and max hand NaN on
             raise first_not_finite(values)
-        return Statistics(Histogram.of(values, low, high), ExactSum.of(sample_sums(values, channel_axis)))
+        sums = {axis: ExactSum.of(sample_sums(values, axis)) for axis in channel_axes}
+        return Statistics(Histogram.of(values, low, high), sums)
 
     @staticmethod
     def empty() -> Statistics:
-        return Statistics(Histogram.empty(), None)
+        return Statistics(Histogram.empty())
 
     def merge(self, other: Statistics) -> Statistics:
         """The statistics of both data sets together. Raises ValueError where the numbers of channels differ."""
-        if self.sums is None or other.sums is None:
-            return self if other.sums is None else other
+        if not self.count or not other.count:
+            return self if self.count else other
         if self.channels != other.channels:
             raise ValueError(f"tensors of {self.channels} and {other.channels} channels do not merge")
-        return Statistics(self.histogram.merge(other.histogram), self.sums.merge(other.sums))
+        sums = {axis: one.merge(other.sums[axis]) for axis, one in self.sums.items()}
+        return Statistics(self.histogram.merge(other.histogram), sums)
 
     @property
     def count(self) -> int:
@@ -86,15 +90,18 @@ class Statistics:
         return self.low == self.high == 0.0
 
     @property
-    def channels(self) -> int:
-        return 0 if self.sums is None else self.sums.digits.shape[1]
+    def channels(self) -> dict[int, int]:
+        """How many channels each axis counts."""
+        return {axis: one.digits.shape[1] for axis, one in self.sums.items()}
 
-    @property
-    def channel_mean(self) -> NDArray[np.float64]:
-        """The mean of each channel over samples and positions, exact to one rounding: [channels]."""
-        if self.sums is None:
+    def channel_mean(self, axis: int = 1) -> NDArray[np.float64]:
+        """The mean of each channel along `axis` over samples and positions, exact to one rounding: [channels].
+
+        Raises KeyError for an axis along which no sums were kept.
+        """
+        if not self.count:
             return np.zeros(0, np.float64)
-        return self.sums.divided(self.count // self.channels)
+        return self.sums[axis].divided(self.count // self.channels[axis])
 
 
 def sample_sums(values: NDArray[np.float32], channel_axis: int) -> NDArray[np.float64]:

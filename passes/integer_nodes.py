@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic import Output, RatioError
 from bevel.calib.round_float import FloatSteps
 from bevel.passes.coded_constant import CodedConstant
 from bevel.passes.coding import Coding, coding
@@ -127,18 +127,26 @@ def operator_nodes(
     if site.wide and not operator.wide:
         return Reason(f"{match.node.op} has a kernel for int8 only; give it int8 activations, before and after")
     if not operator.ties:
-        return rounded(operator.integerize(site), end)
+        return rounded(integerized(operator, site), end)
     x = inputs[0]
     if operator.integer_op == "Concat" or site.keeps_quantization() or not isinstance(x, Activation):
-        return operator.integerize(site)
+        return integerized(operator, site)
     # Other tools may quantize a moved tensor anew: move first, then change the scale.
     moved = gs.Variable(f"{end.codes.name}/moved", np.dtype(x.dtype), end.codes.shape)
     same = Output(x.zero_point, x.low, x.high, x.dtype)
-    first = operator.integerize(Site(match.node, inputs, moved, x.scale, same, index))
+    first = integerized(operator, Site(match.node, inputs, moved, x.scale, same, index))
     if isinstance(first, Reason):
         return first
     then = on_another_scale(f"{site.name}/rescale", replace(x, tensor=moved), end, clamp)
     return then if isinstance(then, Reason) else [*first, *then]
+
+
+def integerized(operator: Operator, site: Site) -> list[gs.Node] | Reason:
+    """The operator's integer form; there is none where its scales lie too far apart for a multiplier."""
+    try:
+        return operator.integerize(site)
+    except RatioError as error:
+        return Reason(str(error))
 
 
 def operand(made: Integerizer, tensor: gs.Tensor) -> Activation | Weight | Array | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -32,11 +33,19 @@ LARGEST_INPUT = 255
 Means = Mapping[str, NDArray[np.float64]]
 
 
-def weighted_inputs(integer: onnx.ModelProto) -> dict[str, tuple[str, int]]:
-    """{node with weights: (the tensor it reads, its zero point)}."""
+class Read(NamedTuple):
+    """What a node with weights reads: the tensor, its zero point, and the axis of its channels."""
+
+    tensor: str
+    zero_point: int
+    channels: int
+
+
+def weighted_inputs(integer: onnx.ModelProto) -> dict[str, Read]:
+    """{node with weights: what it reads}."""
     nodes = [node for node in integer.graph.node if node.domain == DOMAIN and node.op_type in OPERATORS]
     points = {node.name: {one.name: one.i for one in node.attribute}["x_zero_point"] for node in nodes}
-    return {node.name: (node.input[0], points[node.name]) for node in nodes}
+    return {node.name: Read(node.input[0], points[node.name], -1 if node.op_type == "Gemm" else 1) for node in nodes}
 
 
 def switch_width(integer: onnx.ModelProto, bits: int, means: Means | None = None) -> onnx.ModelProto:

@@ -72,18 +72,18 @@ def switched(
 def input_means(integer: onnx.ModelProto, program: Program, samples: Iterable[evaluate.Sample]) -> Means:
     """The mean of each channel, less its zero point, of what each node with weights reads."""
     read = weighted_inputs(integer)
-    exposed = evaluate.exposing(integer, [tensor for tensor, _ in read.values()])
+    exposed = evaluate.exposing(integer, [one.tensor for one in read.values()])
     one = evaluate.runner(exposed)
     ports = {port.name: port for port in program.inputs if port.scale is not None}
     found = [
-        {name: channel_mean(values[tensor], zero_point) for name, (tensor, zero_point) in read.items()}
+        {name: channel_mean(values[one.tensor], one.zero_point, one.channels) for name, one in read.items()}
         for values in (one.run_raw(given) | given for given in (evaluate.encode(sample, ports) for sample in samples))
     ]
     return {name: np.mean([means[name] for means in found], axis=0) for name in read}
 
 
-def channel_mean(codes: NDArray[Any], zero_point: int) -> NDArray[np.float64]:
-    others = tuple(place for place in range(codes.ndim) if place != 1)
+def channel_mean(codes: NDArray[Any], zero_point: int, axis: int) -> NDArray[np.float64]:
+    others = tuple(place for place in range(codes.ndim) if place != axis % codes.ndim)
     return np.asarray(codes.mean(axis=others, dtype=np.float64) - zero_point)
 
 

@@ -30,6 +30,7 @@ from bevel.passes.quantize.store_weights import (
     bias_scales,
     channel_scales,
     dequantized,
+    left_out,
     quantized_operand,
     quantized_weights,
     roomy,
@@ -97,12 +98,13 @@ def store_constants(
                 quant.scale, quant.values, bias.values, float(scales.quants[x.name].scale), axis, narrow
             )
             quant = quant.with_scale(scale)
-            notes += [Note(match.node.name, text) for text in raised]
+            texts = [*raised, *left_out(tensor.values, quant.values, axis)]
+            notes += [Note(match.node.name, text) for text in texts]
             corrected = bias.values.astype(np.float64)
             if x.name in means:
                 rounded = quant.reals
                 groups = int(match.node.attrs.get("group", 1))
-                mean = means[x.name].channel_mean
+                mean = means[x.name].channel_mean(summed_axis(match))
                 corrected = corrected + mean_error(values - rounded, mean, axis, groups)
                 if not x.inputs or scales.quants[x.name].scheme.format.bits < FULL_BITS:
                     shift = mean_shift(means[x.name], scales.stairs.get(x.name, scales.quants[x.name]))
@@ -113,6 +115,11 @@ def store_constants(
             replace_input(match, bias, integer_bias(graph, bias.name, match.node.name, corrected, bias_scale))
         replace_input(match, tensor, dequantized(graph, tensor, quant, stored))
     return notes
+
+
+def summed_axis(match: Match) -> int:
+    """The axis of its input that a product sums over, as `bevel.calib.observe.read_axes` counts it."""
+    return 1 if match.node.op in ("Conv", "ConvTranspose") else -1
 
 
 def tied_quant(operator: Operator, match: Match, tensor: gs.Constant, scales: Scales) -> TensorQuant | None:

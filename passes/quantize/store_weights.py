@@ -136,9 +136,20 @@ def roomy(
     new = np.maximum(wanted, smallest).astype(np.float32)
     raised = np.flatnonzero(~zero & (new > scale))
     texts = [f"weight scales of {len(raised)} channels raised so that their biases fit int32"] if len(raised) else []
-    if zero.any():
-        texts.append(f"{int(zero.sum())} output channels have only zero weights")
     return new, texts
+
+
+def left_out(given: NDArray[np.float32], kept: NDArray[np.float32], axis: int) -> list[str]:
+    """How many output channels came without weights, and how many lost theirs to `without_negligible`."""
+    others = tuple(place for place in range(given.ndim) if place != axis)
+    came, left = ((np.abs(one).max(axis=others) == 0).sum() for one in (given, kept))
+    texts = [f"{came} output channels have only zero weights"] if came else []
+    if left > came:
+        texts.append(
+            f"the weights of {left - came} output channels are left out: their products never reach "
+            f"{NEGLIGIBLE:.2%} of the bias"
+        )
+    return texts
 
 
 def bias_scales(sum_scale: NDArray[np.float32], bias: Floats) -> NDArray[np.float32]:

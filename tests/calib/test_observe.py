@@ -8,7 +8,7 @@ import pytest
 
 from bevel.calib.dataset import Dataset, InputType, open_dataset, random_dataset
 from bevel.calib.errors import UserError
-from bevel.calib.observe import always_zero, channel_axis, model_inputs, observe
+from bevel.calib.observe import always_zero, model_inputs, observe, read_axes
 from bevel.calib.statistics import Statistics
 
 HEADER = '<ir_version: 10, opset_import: ["" : 21]>\n'
@@ -103,17 +103,29 @@ PROJECTION = model("y = MatMul(x, w)", weights="float[4,3] w = {1,2,3,4,5,6,7,8,
 def test_channel_means_follow_the_operator(tmp_path: Path) -> None:
     x = samples(5)
     found = observe(PROJECTION, data(tmp_path, x, PROJECTION))
-    assert channel_axis(PROJECTION, "y") == -1 and channel_axis(RELU, "y") == 1
-    assert found["y"].channels == 3
+    assert read_axes(PROJECTION, ["x"]) == {"x": (-1,)} and read_axes(RELU, ["x"]) == {"x": (1,)}
+    assert found["x"].channels == {-1: 4}
     # float64 sums of ten float32 values
-    np.testing.assert_allclose(found["x"].channel_mean, x.mean((0, 1), dtype=np.float64), atol=1e-14)
+    np.testing.assert_allclose(found["x"].channel_mean(-1), x.mean((0, 1), dtype=np.float64), atol=1e-14)
     np.testing.assert_allclose(
-        observe(RELU, data(tmp_path, x))["x"].channel_mean, x.mean((0, 2), dtype=np.float64), atol=1e-14
+        observe(RELU, data(tmp_path, x))["x"].channel_mean(1), x.mean((0, 2), dtype=np.float64), atol=1e-14
     )
 
 
 def test_the_channel_axis_of_a_tensor_can_be_given(tmp_path: Path) -> None:
-    assert observe(RELU, data(tmp_path, samples(1)), ["x"], channel_axes={"x": 2})["x"].channels == 4
+    assert observe(RELU, data(tmp_path, samples(1)), ["x"], channel_axes={"x": (2,)})["x"].channels == {2: 4}
+
+
+def test_readers_that_mean_different_axes_each_have_their_means(tmp_path: Path) -> None:
+    both = model(
+        "y = MatMul(x, w)\n z = Relu(x)",
+        weights="float[4,2] w = {1,2,3,4,5,6,7,8}",
+        outputs="float[1,2,2] y, float[1,2,4] z",
+    )
+    x = samples(5)
+    found = observe(both, data(tmp_path, x, both))["x"]
+    np.testing.assert_allclose(found.channel_mean(-1), x.mean((0, 1), dtype=np.float64), atol=1e-14)
+    np.testing.assert_allclose(found.channel_mean(1), x.mean((0, 2), dtype=np.float64), atol=1e-14)
 
 
 def test_random_data_observes_too() -> None:

@@ -85,12 +85,14 @@ def test_channel_means_are_the_means_over_samples_and_positions(
 ) -> None:
     x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     # float64 sums of a few dozen float32 values round by less than 1e-14
-    np.testing.assert_allclose(Statistics.of(x, axis).channel_mean, x.mean(others, dtype=np.float64), atol=1e-14)
+    np.testing.assert_allclose(
+        Statistics.of(x, [axis]).channel_mean(axis), x.mean(others, dtype=np.float64), atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("shape", [(), (5,)])
 def test_tensors_of_low_rank_are_one_channel(shape: tuple[int, ...]) -> None:
-    assert Statistics.of(np.full(shape, 2.5, np.float32)).channel_mean.tolist() == [2.5]
+    assert Statistics.of(np.full(shape, 2.5, np.float32)).channel_mean().tolist() == [2.5]
 
 
 def test_extremes_and_zeros_are_seen() -> None:
@@ -112,7 +114,7 @@ def test_a_value_that_is_not_finite_is_located(value: float, row: int) -> None:
 
 
 def test_tensors_with_different_channels_do_not_merge() -> None:
-    with pytest.raises(ValueError, match="3 and 4 channels"):
+    with pytest.raises(ValueError, match="of {1: 3} and {1: 4} channels"):
         Statistics.of(np.ones((1, 3), np.float32)).merge(Statistics.of(np.ones((1, 4), np.float32)))
 
 

@@ -120,3 +120,17 @@ def test_computed_scale_is_refused_by_name(text: Any, stages: Any) -> None:
     body = "s = ReduceMax <keepdims = 0> (v)\n q = QuantizeLinear (x, s, z)\n y = DequantizeLinear (q, s, z)"
     with pytest.raises(UserError, match="computes its scale; only constant scales can be compiled"):
         stages(text(body, "float[5] x, float[3] v", weights="int8 z", values=STEP))
+
+
+def test_a_product_that_no_multiplier_brings_to_its_results_scale_stays_float_and_says_so(
+    text: Any, stages: Any
+) -> None:
+    """A weight of 1e36 that only ever met zeros."""
+    weights = np.random.default_rng(0).standard_normal((8, 4))
+    weights[0, 0] = 1e36
+    samples = [{"x": np.random.default_rng(seed).standard_normal((1, 8)).astype(np.float32)} for seed in range(4)]
+    for one in samples:
+        one["x"][:, 0] = 0
+    model = text("y = Gemm (x, w)", "float[1,8] x", weights="float[8,4] w", values={"w": weights})
+    made = stages(model, samples, islands=True)
+    assert "a requantization ratio must lie in" in made.node_notes("y")

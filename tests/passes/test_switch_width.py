@@ -57,7 +57,11 @@ def test_what_nodes_with_weights_read_is_known_by_name(text, stages) -> None:
     read = weighted_inputs(done.integer)
     assert read.keys() == weights_of(done.integer).keys()
     tensors = {name for node in done.integer.graph.node for name in node.output} | {"x"}
-    assert all(tensor in tensors for tensor, _ in read.values())
+    assert all(one.tensor in tensors for one in read.values())
+    assert sorted((weights_of(done.integer)[name][0].ndim, one.channels) for name, one in read.items()) == [
+        (2, -1),
+        (4, 1),
+    ]
 
 
 def test_weights_that_are_not_int8_are_refused(text, stages) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.correct_bias import mean_error
-from bevel.passes.quantize.formats import activation_format
+from bevel.passes.quantize.formats import activation_format, weight_format
 
 RNG = np.random.default_rng(11)
 
@@ -102,3 +102,22 @@ def test_what_activations_of_few_bits_lose_inside_the_network_is_given_back(
         difference = [made.run(sample)["y"] - exact.run(None, sample)[0] for sample in samples]
         errors.append(np.abs(np.mean(difference, axis=(0, 1, 3, 4))).max())
     assert errors[1] < 0.6 * errors[0]
+
+
+def test_a_product_takes_the_means_along_its_own_axis_where_others_read_along_another(text: Any, stages: Any) -> None:
+    """The MatMul reads its input's last axis and the Conv axis 1, which have the same length and unlike means."""
+    ramp = np.linspace(-6, 6, 8)[None, None, None, :] + (np.arange(8) % 2 * 10 - 5)[None, :, None, None]
+    samples = [{"x": (0.3 * RNG.standard_normal((1, 8, 8, 8)) + ramp).astype(np.float32)} for _ in range(8)]
+    alone = text("y = Conv (x, w)", "float[1,8,8,8] x", weights="float[4,8,1,1] w")
+    both = text(
+        "z = MatMul (x, v)\n y = Conv (x, w)",
+        "float[1,8,8,8] x",
+        "float[] z, float[] y",
+        weights="float[1,8,8,4] v, float[4,8,1,1] w",
+        values={"w": onnx.numpy_helper.to_array(alone.graph.initializer[0])},
+    )
+    options = QuantizeOptions(weights=weight_format("int3"))
+    made = [stages(one, samples, options, inputs="float", outputs="float", islands=True) for one in (alone, both)]
+    for sample in samples:
+        results = [ort.InferenceSession(one.integer.SerializeToString()).run(["y"], sample)[0] for one in made]
+        np.testing.assert_array_equal(results[0], results[1])
