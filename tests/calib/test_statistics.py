@@ -114,7 +114,7 @@ def test_a_value_that_is_not_finite_is_located(value: float, row: int) -> None:
 
 
 def test_tensors_with_different_channels_do_not_merge() -> None:
-    with pytest.raises(ValueError, match="of {1: 3} and {1: 4} channels"):
+    with pytest.raises(ValueError, match=r"of \{1: 3\} and \{1: 4\} channels"):
         Statistics.of(np.ones((1, 3), np.float32)).merge(Statistics.of(np.ones((1, 4), np.float32)))
 
 
