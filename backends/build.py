@@ -11,7 +11,7 @@ from pathlib import Path
 from bevel.backends import memory, tune, tuned
 from bevel.backends.artifact import Artifact, BuiltCall, Slot, checksums
 from bevel.backends.codegen.bundle import Bundle, bundle
-from bevel.backends.codegen.raw_abi import c_source, llvm_object
+from bevel.backends.codegen.compiled import compile_kernels, kernels_object, kernels_source
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
 from bevel.backends.kernel import Kernel
@@ -122,15 +122,14 @@ def compile_all(
     name = program.name
     for file, text in generated.texts.items():
         (folder / file).write_text(text, encoding="utf-8")
-    own: dict[str, Flags] = {f"{name}.c": (), f"{name}_weights.c": ()}
+    stack = STACK_FLAGS[toolchain.kind]
+    objects = [toolchain.compile(source, folder, (stack,)) for source in (f"{name}.c", f"{name}_weights.c")]
     if target.llvm is None:
-        own |= write_kernels(name, folder, generated, flags)
-    objects = [toolchain.compile(source, folder, (STACK_FLAGS[toolchain.kind], *own[source])) for source in own]
-    if target.llvm is not None:
-        functions = {symbol: kernel.build(symbol) for symbol, kernel in generated.kernels.items()}
-        (folder / f"{name}_kernels.o").write_bytes(llvm_object(functions, dict(target.llvm), generated.aliasing))
-        objects.append(f"{name}_kernels.o")
-    return objects
+        own = write_kernels(name, folder, generated, flags)
+        return objects + [compile_kernels(source, folder, toolchain, (stack, *own[source])) for source in own]
+    code = kernels_object(generated.kernels, dict(target.llvm), generated.aliasing)
+    (folder / f"{name}_kernels.o").write_bytes(code)
+    return [*objects, f"{name}_kernels.o"]
 
 
 def write_kernels(name: str, folder: Path, generated: Bundle, flags: KernelFlags) -> dict[str, Flags]:
@@ -143,10 +142,9 @@ def write_kernels(name: str, folder: Path, generated: Bundle, flags: KernelFlags
         headers = {kernel.header for kernel in kernels.values() if kernel.header is not None}
         for header in headers:
             (folder / header).write_text(helper_text(header), encoding="utf-8")
-        functions = {symbol: kernel.build(symbol) for symbol, kernel in kernels.items()}
         file = f"{name}_kernels{f'_{index}' if index else ''}.c"
         comment = f"/* Measured best with {' '.join(chosen)} */\n" if chosen else ""
-        (folder / file).write_text(comment + c_source(functions, generated.aliasing, headers), encoding="utf-8")
+        (folder / file).write_text(comment + kernels_source(kernels, generated.aliasing, headers), encoding="utf-8")
         written[file] = chosen
     return written
 

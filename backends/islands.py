@@ -59,6 +59,10 @@ class Float(Kernel):
         shapes = ", ".join(f"{operand.dtype}{list(operand.shape)}" for operand in self.operands())
         return f"Float({self.operation}: {shapes})"
 
+    @property
+    def content(self) -> str:
+        return f"{self.order} {tvm.ir.save_json(self.function)}"
+
     def operands(self) -> tuple[Operand, ...]:
         parameters = zip(self.function.params, self.order, strict=True)
         return tuple(

@@ -73,6 +73,11 @@ class Kernel(ABC):
         return False
 
     @property
+    def content(self) -> str:
+        """All that `build` depends on besides this file, for caches: equal kernels have equal content."""
+        return repr(self)
+
+    @property
     def header(self) -> str | None:
         """The C header in `backends/kernels/c/` whose functions the PrimFunc calls; such a kernel has no LLVM route."""
         return None

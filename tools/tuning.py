@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bevel.backends import tune, tuned
+from bevel.backends.cache import cache_folder
 from bevel.backends.devices.base import Device, Vectors
-from bevel.backends.devices.count_hook import cache_folder
 from bevel.backends.program import Program
 from bevel.backends.search import search
 from bevel.backends.specialize import specialize

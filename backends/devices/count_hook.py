@@ -5,12 +5,10 @@ A hook in Python costs microseconds a block, which is minutes an inference; in C
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import hashlib
 import os
 import platform
-import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.backends import toolchain
+from bevel.backends.cache import cache_folder
 from bevel.backends.timing.estimate import Block
 from bevel.backends.toolchain import Toolchain
 
@@ -200,18 +199,3 @@ def build(compiler: Toolchain, source: bytes, library: Path) -> None:
         (folder / file).write_bytes(source)
         toolchain.run((*compiler.command, *compiler.flags, *FLAGS, file, "-o", library.name), folder)
         os.replace(folder / library.name, library)
-
-
-@cache
-def cache_folder() -> Path:
-    """~/.cache/bevel (XDG base directory specification), or a folder for this process where that is not writable."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(base, "bevel")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        private = tempfile.mkdtemp(prefix="bevel-")
-        atexit.register(shutil.rmtree, private, ignore_errors=True)
-        return Path(private)

@@ -160,6 +160,16 @@ def test_equal_operators_are_equal_kernels_and_different_shapes_are_not() -> Non
     assert first != other
 
 
+def test_caches_find_an_imported_operator_again_and_no_other_shape_or_operator() -> None:
+    def contents(text: str) -> set[str]:
+        return {call.kernel.content for call in import_island(parsed(text), "p_").calls}
+
+    four = contents("agraph (float[4] a) => (float[4] b) { b = Exp(a) }")
+    assert contents("agraph (float[4] a) => (float[4] b) { b = Exp(a) }") == four
+    assert contents("agraph (float[5] a) => (float[5] b) { b = Exp(a) }").isdisjoint(four)
+    assert contents("agraph (float[4] a) => (float[4] b) { b = Sin(a) }").isdisjoint(four)
+
+
 def test_the_number_relax_appends_to_a_name_does_not_part_equal_kernels() -> None:
     (alone,) = import_island(parsed("agraph (float[4] a) => (float[4] b) { b = Exp(a) }"), "p_").calls
     both = import_island(

@@ -4,7 +4,8 @@ A node's cost in a format is what the build shows that has this format everywher
 kernel's code, its instructions or seconds. Kernels that calls share are in flash once; what a product holds beside all
 that (start-up code, helpers) is charged once for the formats that bring more of it than the others.
 
-Files in the user's cache spare building twice: a figure is known by kernel, shapes of constants, target, and the tools.
+Files in the user's cache spare building twice: a figure is known by kernel, shapes of constants, target,
+the tools, and the sources that code is generated from.
 """
 
 from __future__ import annotations
@@ -20,11 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from bevel.backends.devices.count_hook import cache_folder
+from bevel.backends.cache import cache_folder, sources_digest
 from bevel.backends.program import Program
 from bevel.backends.toolchain import for_target
 from bevel.passes.assign.problem import Costs, Part
-from bevel.tools import bundle
 from bevel.tools.assign.trial import Formats, Maker, Trial
 
 
@@ -53,7 +53,7 @@ class Uniform:
 def uniform(maker: Maker, formats: Formats, measure: bool) -> Uniform:
     """The build of `formats`, or what the cache knows of an equal one."""
     program = maker.as_built(maker.program(formats))
-    path = cache_folder() / f"costs-{bundle.version()}" / f"{digest(program, maker, measure)}.json"
+    path = cache_folder() / "costs" / f"{digest(program, maker, measure)}.json"
     known = read(path)
     if known is not None:
         return Uniform(program, known)
@@ -70,7 +70,7 @@ def digest(program: Program, maker: Maker, measure: bool) -> str:
     calls = [(repr(call.kernel), [(one.shape, str(one.dtype)) for one in call.constants]) for call in program.calls]
     tools = (for_target(maker.target).version, device)
     limits = (maker.options.ram, maker.options.flash, maker.options.max_ram)
-    return hashlib.sha256(repr((maker.target.name, tools, limits, calls)).encode()).hexdigest()
+    return hashlib.sha256(repr((sources_digest(), maker.target.name, tools, limits, calls)).encode()).hexdigest()
 
 
 def figures_of(trial: Trial) -> Figures:

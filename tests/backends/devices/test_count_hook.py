@@ -148,15 +148,6 @@ def test_builds_at_the_same_time_leave_one_good_library(tmp_path: Path, compiler
     assert ctypes.CDLL(str(library)).counter_bytes() > 0
 
 
-def test_a_cache_that_cannot_be_written_gives_way_to_a_folder_of_this_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    folder = count_hook.cache_folder.__wrapped__()
-    assert folder.is_dir() and tmp_path not in folder.parents
-
-
 def test_blocks_of_inferences_are_counted_and_where_they_fell_through() -> None:
     uc = machine(TWICE)
     counter = count_hook.attach(uc, RUN, [FIRST, SECOND], runs=2)
