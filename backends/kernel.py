@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,13 @@ class Kernel(ABC):
 
     def roles(self, *roles: Role) -> tuple[Operand, ...]:
         return tuple(operand for operand in self.operands() if operand.role in roles)
+
+
+class Special(NamedTuple):
+    """A kernel that computes the same as another one, and its constants in operand order."""
+
+    kernel: Kernel
+    constants: tuple[Array, ...]
 
 
 def activation(name: str, shape: tuple[int, ...], dtype: str = "int8") -> Operand:

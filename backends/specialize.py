@@ -10,49 +10,60 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib import import_module
 from importlib.resources import files
-from typing import NamedTuple
 
-from bevel.backends.kernel import Array, Kernel
+from bevel.backends.bounds import with_bounds
+from bevel.backends.kernel import Kernel, Special
+from bevel.backends.kernels import (
+    add_dsp,
+    add_mve,
+    average_pool_dsp,
+    bitplane_conv,
+    coded_conv,
+    coded_conv_dsp,
+    conv_dsp,
+    conv_mve,
+    depthwise_dsp,
+    depthwise_mve,
+    gemm_dsp,
+    gemm_mve,
+    max_pool_dsp,
+    narrow_conv_mve,
+    narrow_depthwise_dsp,
+    narrow_depthwise_mve,
+    narrow_tiles_dsp,
+    positional_gemm_dsp,
+    positional_mve,
+    reduce_mean_dsp,
+)
 from bevel.backends.program import Bounds, Call, Program
 from bevel.backends.switching import exceptions
 from bevel.backends.target import Target
 
-
-class Special(NamedTuple):
-    """A kernel that computes the same as the plain one, and its constants in operand order."""
-
-    kernel: Kernel
-    constants: tuple[Array, ...]
-
-
 Rule = Callable[[Call, Target], Special | str]
 
-# Modules of `bevel.backends.kernels`, whose `specialize` are asked in order; the first that applies wins. Where weights
-# take fewer than eight bits, flash counts more than speed.
-RULES = (
-    "bitplane_conv",
-    "positional_mve",
-    "narrow_conv_mve",
-    "narrow_depthwise_mve",
-    "narrow_depthwise_dsp",
-    "positional_gemm_dsp",
-    "narrow_tiles_dsp",
-    "coded_conv_dsp",
-    "coded_conv",
-    "conv_mve",
-    "gemm_mve",
-    "depthwise_mve",
-    "add_mve",
-    "depthwise_dsp",
-    "gemm_dsp",
-    "conv_dsp",
-    "add_dsp",
-    "reduce_mean_dsp",
-    "average_pool_dsp",
-    "max_pool_dsp",
+# Asked in order; the first that applies wins. Where weights take fewer than eight bits, flash counts more than speed.
+RULES: tuple[Rule, ...] = (
+    bitplane_conv.specialize,
+    positional_mve.specialize,
+    narrow_conv_mve.specialize,
+    narrow_depthwise_mve.specialize,
+    narrow_depthwise_dsp.specialize,
+    positional_gemm_dsp.specialize,
+    narrow_tiles_dsp.specialize,
+    coded_conv_dsp.specialize,
+    coded_conv.specialize,
+    conv_mve.specialize,
+    gemm_mve.specialize,
+    depthwise_mve.specialize,
+    add_mve.specialize,
+    depthwise_dsp.specialize,
+    gemm_dsp.specialize,
+    conv_dsp.specialize,
+    add_dsp.specialize,
+    reduce_mean_dsp.specialize,
+    average_pool_dsp.specialize,
+    max_pool_dsp.specialize,
 )
 
 
@@ -71,8 +82,7 @@ class Specializer:
     known: dict[Key, tuple[Call, Call]] = field(default_factory=dict, compare=False)
 
     def program(self, program: Program) -> Program:
-        bounded: Program = import_module("bevel.backends.bounds").with_bounds(program)  # late: it needs kernels
-        return replace(bounded, calls=tuple(self.call(call) for call in bounded.calls))
+        return replace(program, calls=tuple(self.call(call) for call in with_bounds(program).calls))
 
     def call(self, call: Call) -> Call:
         key = (call.kernel, tuple(id(array) for array in call.constants), call.input_bounds)
@@ -89,7 +99,7 @@ def specialize(program: Program, target: Target) -> Program:
 
 def specialized(call: Call, target: Target) -> Call:
     alone = replace(call, narrower={})
-    for rule in rules():
+    for rule in RULES:
         found = rule(alone, target)
         if isinstance(found, Special):
             special = replace(alone, kernel=found.kernel, constants=found.constants)
@@ -111,12 +121,6 @@ def at_every_width(call: Call, special: Call, rule: Rule, target: Target) -> Cal
         narrower[bits] = found.constants
     switching = replace(special, narrower=narrower)
     return switching if exceptions(switching) <= MORE_EXCEPTIONS * exceptions(call) else None
-
-
-@cache
-def rules() -> tuple[Rule, ...]:
-    """The functions of RULES: imported when they are needed, because their modules need this one."""
-    return tuple(import_module(f"bevel.backends.kernels.{name}").specialize for name in RULES)
 
 
 INCLUDED = re.compile(r'^#include "(bevel_\w+\.h)"$', re.MULTILINE)

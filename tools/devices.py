@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from bevel.backends.devices import find
-from bevel.backends.devices.base import Device
+from bevel.backends.devices.base import SERIAL, Device
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 
 NONE = "none"
-BOARD = f"{find.SERIAL}PORT"
+BOARD = f"{SERIAL}PORT"
 
 
 def choose(target: Target, wanted: str | None) -> Device | None:
     """The device for `target`; None for "none". Raises UserError with what is missing, and what would enable it."""
     if wanted == NONE:
         return None
-    if wanted is not None and wanted not in target.devices and not wanted.startswith(find.SERIAL):
+    if wanted is not None and wanted not in target.devices and not wanted.startswith(SERIAL):
         known = ", ".join([*target.devices, *([BOARD] if target.kind == "microcontroller" else [])])
         raise UserError(f"no device '{wanted}' for {target.name}; it runs on: {known}, or none")
     found = [find.device(wanted, target)] if wanted else find.devices(target)

@@ -9,6 +9,7 @@ from bevel.backends.artifact import Artifact
 from bevel.backends.kernel import Array
 
 DeviceKind = Literal["board", "simulator", "host"]
+SERIAL = "serial:"  # how the name of a board on a port begins, which no target's file can know
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from bevel.backends.devices.base import Device
+from bevel.backends.devices.base import SERIAL, Device
 from bevel.backends.target import Target
-
-SERIAL = "serial:"  # a board on a port, which no target's file can know
 
 
 def devices(target: Target) -> list[Device]:

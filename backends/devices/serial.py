@@ -31,8 +31,7 @@ from typing import Any
 
 from bevel.backends.artifact import Artifact
 from bevel.backends.devices import image, report
-from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
-from bevel.backends.devices.find import SERIAL
+from bevel.backends.devices.base import SERIAL, CallCost, DeviceKind, Measurement, Vectors
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 

@@ -31,11 +31,10 @@ from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
 from bevel.backends.helium import LANES, blocks_of, needs_lift, without_lift
-from bevel.backends.kernel import Array, Kernel, Operand, constant, scratch
+from bevel.backends.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.kernels import conv
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.program import Call
-from bevel.backends.specialize import Special
 from bevel.backends.target import Target
 
 ROWS = 4  # of the image, interleaved

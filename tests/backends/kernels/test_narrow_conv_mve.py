@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bevel.backends.kernel import Array
+from bevel.backends.kernel import Array, Special
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.narrow_conv_mve import (
@@ -20,7 +20,6 @@ from bevel.backends.kernels.narrow_conv_mve import (
     specialize,
 )
 from bevel.backends.program import Call
-from bevel.backends.specialize import Special
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 
