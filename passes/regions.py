@@ -32,25 +32,20 @@ class Region:
     nodes: tuple[gs.Node, ...]
 
 
-def tensor_roots(nodes: Iterable[gs.Node], kept: frozenset[str], barriers: frozenset[str]) -> dict[str, gs.Tensor]:
+def tensor_roots(nodes: Iterable[gs.Node], barriers: frozenset[str]) -> dict[str, gs.Tensor]:
     """The root of each tensor that is a function of one other: name to root. `nodes` in execution order.
 
-    Tensors named in `kept` are roots of their own (somebody needs their value), and nodes named in `barriers` are not
-    looked through.
+    Nodes named in `barriers` are not looked through.
     """
     roots: dict[str, gs.Tensor] = {}
     for node in nodes:
         if node.name in barriers or not is_elementwise(node):
             continue
-        found = [through(tensor, roots, kept) for tensor in node.inputs if isinstance(tensor, gs.Variable)]
+        found = [roots.get(tensor.name, tensor) for tensor in node.inputs if isinstance(tensor, gs.Variable)]
         present = {root.name: root for root in found if root.name}
         if len(present) == 1:
             (roots[node.outputs[0].name],) = present.values()
     return roots
-
-
-def through(tensor: gs.Tensor, roots: dict[str, gs.Tensor], kept: frozenset[str]) -> gs.Tensor:
-    return tensor if tensor.name in kept else roots.get(tensor.name, tensor)
 
 
 def is_elementwise(node: gs.Node) -> bool:

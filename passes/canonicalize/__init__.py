@@ -37,6 +37,7 @@ from bevel.passes.base import Note, Pass, PassResult, run_passes
 from bevel.passes.canonicalize.absorb_pad import AbsorbPad
 from bevel.passes.canonicalize.absorb_transposes import AbsorbTransposes
 from bevel.passes.canonicalize.convert_opset import convert_opset
+from bevel.passes.canonicalize.divide_by_reciprocal import DivideByReciprocal
 from bevel.passes.canonicalize.evaluate import check_equivalence, random_inputs
 from bevel.passes.canonicalize.fold_affine import FoldAffine
 from bevel.passes.canonicalize.fold_batchnorm import FoldBatchNorm
@@ -93,7 +94,14 @@ def rewrite() -> list[Pass]:
 
 def finish() -> list[Pass]:
     """What must not happen before the rewrites have settled."""
-    return [LowerBatchNorm(), UnifyReshape(transposes=True), RemoveIdentity(), InferShapes(), NameNodes()]
+    return [
+        LowerBatchNorm(),
+        DivideByReciprocal(),
+        UnifyReshape(transposes=True),
+        RemoveIdentity(),
+        InferShapes(),
+        NameNodes(),
+    ]
 
 
 def canonicalize(

@@ -53,7 +53,18 @@ def tabulate(
     """The region between x and `output` as one table look-up."""
     steps = np.arange(-128, 128)
     reals = ((steps - x.zero_point) * np.float32(x.scale)).astype(np.float32)
-    return look_up(name, x.tensor, quantized(evaluate_region(region, reals, opset), scale, result), output)
+    found = defined_everywhere(evaluate_region(region, reals, opset))
+    return look_up(name, x.tensor, quantized(found, scale, result), output)
+
+
+def defined_everywhere(values: Array) -> Array:
+    """`values`, in the order of the codes, with that of the nearest code where the function is not a number."""
+    places, known = np.arange(len(values)), np.flatnonzero(~np.isnan(values))
+    if not known.size:
+        return values
+    nearest = known[np.abs(places[:, np.newaxis] - known).argmin(axis=1)]
+    filled: Array = values[nearest]
+    return filled
 
 
 def rescale(name: str, x: Activation, output: gs.Variable, scale: float, result: Output) -> list[gs.Node]:

@@ -10,6 +10,7 @@ Blocks that share a power of two are made by two functions, QuantizeFixed and Ro
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -29,29 +30,36 @@ from bevel.passes.operators.quantize_float import quantize_float
 from bevel.passes.operators.round_mx import round_mx
 from bevel.passes.operators.table import look_up
 from bevel.passes.operators.wide_clip import wide_clip
+from bevel.passes.quantize.divisors import Nonzero
 from bevel.passes.quantizers import ROUND
 
 # How the first codes become a point's; None: they are those already.
-Rounding = TensorQuant | Stairs | BlockFormat | None
+Rounding = TensorQuant | Stairs | BlockFormat | Nonzero | None
 
 CLAMPS = ("Relu", "Clip")
 CHANNELS_FIRST = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize"})
 
 
-def quantize_tensor(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant, rounding: Rounding) -> None:
-    """Every reader of `tensor` reads it quantized and dequantized."""
-    readers = list(tensor.outputs)
+def quantize_tensor(
+    graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant, rounding: Rounding, unrounded: Container[str] = ()
+) -> None:
+    """Every reader of `tensor` reads it quantized and dequantized, but for the nodes named in `unrounded`."""
+    readers = [node for node in tensor.outputs if node.name not in unrounded]
     through = gs.Variable(f"{tensor.name}/dequantized", np.float32, tensor.shape)
     for reader in readers:
         reader.inputs = [through if one is tensor else one for one in reader.inputs]
     pair(graph, tensor.name, tensor, through, quant, rounding)
 
 
-def quantize_output(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant, rounding: Rounding) -> None:
-    """A graph output keeps its name on the dequantized side."""
+def quantize_output(
+    graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant, rounding: Rounding, unrounded: Container[str] = ()
+) -> None:
+    """A graph output keeps its name on the dequantized side; the nodes named in `unrounded` read the other."""
     producer = tensor.inputs[0]
     raw = gs.Variable(f"{tensor.name}/float", np.float32, tensor.shape)
     producer.outputs = [raw if one is tensor else one for one in producer.outputs]
+    for reader in [node for node in tensor.outputs if node.name in unrounded]:
+        reader.inputs = [raw if one is tensor else one for one in reader.inputs]
     pair(graph, tensor.name, raw, tensor, quant, rounding)
 
 
@@ -130,20 +138,26 @@ def constants_of(name: str, scale: Any, zero_point: Any) -> list[gs.Constant]:
     ]
 
 
-def rounded(graph: gs.Graph, name: str, codes: gs.Variable, rounding: TensorQuant | Stairs) -> gs.Variable:
+def rounded(graph: gs.Graph, name: str, codes: gs.Variable, rounding: TensorQuant | Stairs | Nonzero) -> gs.Variable:
     """The format's codes of int8 or int16 `codes`, which are the same where the format is one of these."""
     result = gs.Variable(f"{name}/rounded", codes.dtype, codes.shape)
     if isinstance(rounding, Stairs):
         graph.nodes += look_up(f"{name}{ROUND}", codes, rounding.table, result)
         return result
-    if rounding.scheme.format in (INT8, INT16):
+    if isinstance(rounding, Nonzero):
+        if not rounding.clamps:
+            graph.nodes += look_up(f"{name}{ROUND}", codes, rounding.table, result)
+            return result
+        low, high = rounding.low, rounding.high
+    elif rounding.scheme.format in (INT8, INT16):
         return codes
+    else:
+        low, high = rounding.scheme.low, rounding.scheme.high
     if codes.dtype != np.int8:
-        graph.nodes.append(
-            wide_clip(f"{name}{ROUND}", codes, result, rounding.scheme.low, rounding.scheme.high),
-        )
+        graph.nodes.append(wide_clip(f"{name}{ROUND}", codes, result, low, high))
         return result
-    bounds = {"low": rounding.scheme.low, "high": rounding.scheme.high}
-    constants = [gs.Constant(f"{name}/{role}", np.array(bound, np.int8)) for role, bound in bounds.items()]
+    constants = [
+        gs.Constant(f"{name}/{role}", np.array(bound, np.int8)) for role, bound in (("low", low), ("high", high))
+    ]
     graph.nodes.append(gs.Node("Clip", f"{name}{ROUND}", {}, [codes, *constants], [result]))
     return result

@@ -20,6 +20,7 @@ from bevel.calib.statistics import Statistics
 from bevel.calib.tensor_format import BlockFormat, TensorFormat
 from bevel.passes.base import Note
 from bevel.passes.quantize.chosen import Chosen
+from bevel.passes.quantize.divisors import Nonzero, without_zero
 from bevel.passes.quantize.plan import QuantizationPlan
 
 ALL_INT8 = Chosen()
@@ -33,10 +34,13 @@ class Scales:
     quants: dict[str, TensorQuant] = field(default_factory=dict)
     stairs: dict[str, Stairs] = field(default_factory=dict)
     blocks: dict[str, BlockFormat] = field(default_factory=dict)
+    nonzero: dict[str, Nonzero] = field(default_factory=dict)  # divisors whose codes leave out 0
     notes: list[Note] = field(default_factory=list)
 
-    def rounding(self, point: str) -> Stairs | BlockFormat | TensorQuant:
+    def rounding(self, point: str) -> Stairs | BlockFormat | Nonzero | TensorQuant:
         """How integers become the point's codes."""
+        if point in self.nonzero:
+            return self.nonzero[point]
         return self.blocks.get(point) or self.stairs.get(point) or self.quants[point]
 
 
@@ -62,7 +66,19 @@ def choose_scales(
             why = "a result of the model" if result else "read or made by an operator that has a kernel for 8 bits only"
             scales.notes += [Note(name, f"{why}: int8, not {format.name}") for name in group]
         scales.notes += tie_notes(group, statistics)
+    keep_from_zero(scales, plan, statistics)
     return scales
+
+
+def keep_from_zero(scales: Scales, plan: QuantizationPlan, statistics: Mapping[str, Statistics]) -> None:
+    """Leave the code of 0 out of those divisors that never were 0."""
+    for name in plan.points:
+        if name not in plan.divisors or name in scales.blocks or name in scales.stairs:
+            continue
+        found = without_zero(statistics[name], scales.quants[name])
+        if found is not None:
+            scales.nonzero[name] = found
+            scales.notes.append(Note(name, "something is divided by it and it never was 0: no value is rounded to 0"))
 
 
 def choose(scales: Scales, group: list[str], statistics: Statistics, format: TensorFormat, method: RangeMethod) -> None:

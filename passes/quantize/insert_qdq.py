@@ -56,11 +56,13 @@ def insert_qdq(
     for name, tensor in plan.points.items():
         quant = scales.quants[name]
         # What moves codes of the format needs no rounding of its own.
-        rounding = None if name in plan.moved else scales.rounding(name)
+        moved = name in plan.moved and name not in scales.nonzero
+        rounding = None if moved else scales.rounding(name)
+        unrounded = plan.unrounded.get(name, set())
         if name in outputs:
-            quantize_output(graph, tensor, quant, rounding)
+            quantize_output(graph, tensor, quant, rounding, unrounded)
         else:
-            quantize_tensor(graph, tensor, quant, rounding)
+            quantize_tensor(graph, tensor, quant, rounding, unrounded)
     return notes
 
 

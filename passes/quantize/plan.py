@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from bevel.passes.base import Note
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Match, Operator, Reason
+from bevel.passes.quantize.divisors import find_divisors
 from bevel.passes.regions import is_elementwise, tensor_roots
 
 Taken = tuple[Operator, Match]
@@ -27,6 +28,8 @@ class QuantizationPlan:
     fused: dict[str, str] = field(default_factory=dict)  # Relu or Clip, and the operator that clamps for it
     moved: set[str] = field(default_factory=set)  # points whose values are other points' values of their tie
     narrow: set[str] = field(default_factory=set)  # points of operators that have no kernel beyond int8
+    unrounded: dict[str, set[str]] = field(default_factory=dict)  # readers whose table is of the function as a whole
+    divisors: set[str] = field(default_factory=set)  # points of which a 0 would make no finite number
     results: set[str] = field(default_factory=set)  # points that leave the model and that nothing computes with
     notes: list[Note] = field(default_factory=list)
 
@@ -36,7 +39,7 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     found = {node.name: find_operator(node) for node in graph.nodes}
     fused = dict(fused_activations(graph, found, outputs))
     plan = QuantizationPlan(fused=fused)
-    roots = region_roots(graph, frozenset(fused), outputs)
+    roots = tensor_roots(graph.nodes, frozenset(fused))
     plan.taken = {name: one for name, one in found.items() if not isinstance(one, Reason)}
     for node in graph.nodes:  # regions and fused activations are not operators of their own
         if node.name in fused or node.outputs[0].name in roots:
@@ -58,6 +61,8 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     plan.fixed = dict(fixed_outputs(plan))
     plan.moved = {tensor.name for one in plan.taken.values() if one[0].moves(one[1]) for tensor in one[1].node.outputs}
     plan.narrow = set(narrow_points(plan, roots, ends))
+    plan.unrounded = {end: inside(plan.points[end], roots) for end in ends}
+    plan.divisors = set(find_divisors(graph, plan.points, {end: roots[end] for end in ends}))
     plan.results = {name for group in plan.ties if only_leaves(group, plan, outputs) for name in group}
     plan.notes += [Note(name, f"fused into {producer}") for name, producer in fused.items()]
     return plan
@@ -88,7 +93,7 @@ def fused_activations(
     graph: gs.Graph, found: dict[str, Taken | Reason], outputs: set[str]
 ) -> Iterator[tuple[str, str]]:
     """(Relu or Clip, the operator that clamps for it) where nothing else reads what lies between."""
-    functions_of_one = tensor_roots(graph.nodes, frozenset(), frozenset())
+    functions_of_one = tensor_roots(graph.nodes, frozenset())
     for node in graph.nodes:
         if node.op not in ("Relu", "Clip") or not is_elementwise(node):
             continue
@@ -110,40 +115,24 @@ def result_of(tensor: gs.Tensor, fused: dict[str, str]) -> gs.Tensor:
     return tensor
 
 
-def region_roots(graph: gs.Graph, barriers: frozenset[str], outputs: set[str]) -> dict[str, gs.Tensor]:
-    """The root of each tensor inside or at the end of a table's region; tensors read outside become roots."""
-    kept: frozenset[str] = frozenset()
-    while True:
-        roots = tensor_roots(graph.nodes, kept, barriers)
-        split = {
-            tensor.name
-            for node in graph.nodes
-            for tensor in node.outputs
-            if tensor.name in roots and tensor.name not in kept and read_inside_and_outside(tensor, roots, outputs)
-        }
-        if not split:
-            return roots
-        kept |= split
-
-
-def inside(tensor: gs.Tensor, roots: dict[str, gs.Tensor]) -> list[bool]:
-    """For each reader of `tensor`, whether it belongs to the same region."""
+def inside(tensor: gs.Tensor, roots: dict[str, gs.Tensor]) -> set[str]:
+    """The readers of `tensor` that belong to the same region."""
     root = roots[tensor.name]
-    return [bool(node.outputs) and roots.get(node.outputs[0].name) is root for node in tensor.outputs]
-
-
-def read_inside_and_outside(tensor: gs.Tensor, roots: dict[str, gs.Tensor], outputs: set[str]) -> bool:
-    readers = inside(tensor, roots)
-    return any(readers) and (not all(readers) or tensor.name in outputs)
+    return {node.name for node in tensor.outputs if node.outputs and roots.get(node.outputs[0].name) is root}
 
 
 def region_ends(graph: gs.Graph, roots: dict[str, gs.Tensor], outputs: set[str]) -> set[str]:
+    """What a table makes: tensors of a region that leave the model, or that something else than their region reads."""
     return {
         tensor.name
         for node in graph.nodes
         for tensor in node.outputs
-        if tensor.name in roots and (not any(inside(tensor, roots)) or tensor.name in outputs)
+        if tensor.name in roots and (tensor.name in outputs or ends_here(tensor, roots))
     }
+
+
+def ends_here(tensor: gs.Tensor, roots: dict[str, gs.Tensor]) -> bool:
+    return not tensor.outputs or not {node.name for node in tensor.outputs} <= inside(tensor, roots)
 
 
 def covered(taken: Iterable[Taken]) -> set[str]:
