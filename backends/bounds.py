@@ -15,16 +15,19 @@ import numpy as np
 from bevel.backends.kernel import Array, Role
 from bevel.backends.kernels.add import Add
 from bevel.backends.kernels.average_pool import AveragePool
+from bevel.backends.kernels.broadcast import Broadcast
 from bevel.backends.kernels.clip import Clip
 from bevel.backends.kernels.coded_conv import CodedConv
 from bevel.backends.kernels.concat import Concat
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.conv_transpose import ConvTranspose
 from bevel.backends.kernels.copy import Copy
+from bevel.backends.kernels.gather import Gather
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.max_pool import MaxPool
 from bevel.backends.kernels.mul import Mul
 from bevel.backends.kernels.pad import Pad
+from bevel.backends.kernels.reduce_extreme import ReduceExtreme
 from bevel.backends.kernels.reduce_mean import ReduceMean
 from bevel.backends.kernels.resize_nearest import ResizeNearest
 from bevel.backends.kernels.slice import Slice
@@ -98,7 +101,7 @@ def of_moved(call: Call, inputs: Sequence[Bounds]) -> Bounds | None:
             return max(min(low, kernel.high), kernel.low), max(min(high, kernel.high), kernel.low)
         case Table():
             return of_values(call.constants[0][low + ENTRIES // 2 : high + ENTRIES // 2 + 1])
-        case Copy() | Slice() | Transpose() | ResizeNearest() | Concat():
+        case Copy() | Slice() | Transpose() | ResizeNearest() | Concat() | Gather() | Broadcast() | ReduceExtreme():
             return joined(inputs)
         case Pad():
             return joined((*inputs, (kernel.value, kernel.value)))

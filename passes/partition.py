@@ -150,7 +150,12 @@ def runs_in_integers(node: gs.Node) -> bool:
     if is_quantize(node) or is_dequantize(node) or node.domain == DOMAIN:
         return True
     tensors = [tensor for tensor in node.inputs if isinstance(tensor, gs.Variable) and not tensor.is_empty()]
-    return lowering_operator(node) is not None and all(one.dtype in INTEGERS for one in tensors)
+    parameters = [] if node.op == "Concat" else node.inputs[1:]
+    return (
+        lowering_operator(node) is not None
+        and all(one.dtype in INTEGERS for one in (*tensors, *node.outputs))
+        and all(isinstance(one, gs.Constant) or one.is_empty() for one in parameters)
+    )
 
 
 def lower_quantizer(node: gs.Node, lowering: Lowering) -> None:

@@ -20,6 +20,9 @@ What later stages may rely on:
   have constant axes.
 - A clamp is Relu, or Clip with two scalar constants (infinite where open). Chains of clamps are one. Activations are
   not fused into other nodes; that is for the quantizer.
+- DepthToSpace and SpaceToDepth are Reshape and Transpose; a Gather from floats has a list of indices, unevenly spaced
+  (others are Slice); an Expand adds no axes; a Pad crops nothing; a linear Resize changes the last two axes of rank 4
+  (or has a mode that is not separable).
 - A change of shape is Reshape with a static constant shape; a Transpose moves at least one dimension larger than 1.
 """
 
@@ -37,6 +40,7 @@ from bevel.passes.base import Note, Pass, PassResult, run_passes
 from bevel.passes.canonicalize.absorb_pad import AbsorbPad
 from bevel.passes.canonicalize.absorb_transposes import AbsorbTransposes
 from bevel.passes.canonicalize.convert_opset import convert_opset
+from bevel.passes.canonicalize.crop_by_slice import CropBySlice
 from bevel.passes.canonicalize.divide_by_reciprocal import DivideByReciprocal
 from bevel.passes.canonicalize.evaluate import check_equivalence, random_inputs
 from bevel.passes.canonicalize.fold_affine import FoldAffine
@@ -49,11 +53,15 @@ from bevel.passes.canonicalize.merge_transposes import MergeTransposes
 from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.canonicalize.remove_identity import RemoveIdentity
 from bevel.passes.canonicalize.sink_reshape import SinkReshape
+from bevel.passes.canonicalize.spell_depth_to_space import SpellDepthToSpace
 from bevel.passes.canonicalize.unify_clip import UnifyClip
 from bevel.passes.canonicalize.unify_conv import UnifyConv
+from bevel.passes.canonicalize.unify_expand import UnifyExpand
+from bevel.passes.canonicalize.unify_gather import UnifyGather
 from bevel.passes.canonicalize.unify_gemm import UnifyGemm
 from bevel.passes.canonicalize.unify_pool import UnifyPool
 from bevel.passes.canonicalize.unify_reshape import UnifyReshape
+from bevel.passes.canonicalize.unify_resize import UnifyResize
 from bevel.passes.unpack_weights import unpack_weights
 
 MAX_ROUNDS = 20  # each round removes or renames something for good; real models settle in three or four
@@ -78,6 +86,11 @@ def rewrite() -> list[Pass]:
         UnifyConv(),
         UnifyPool(),
         UnifyGemm(),
+        UnifyGather(),
+        UnifyExpand(),
+        UnifyResize(),
+        CropBySlice(),
+        SpellDepthToSpace(),
         # layout: Reshapes and Transposes meet and vanish
         SinkReshape(),
         MergeTransposes(),

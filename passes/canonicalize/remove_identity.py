@@ -1,9 +1,9 @@
 """Remove nodes that hand their first input on unchanged.
 
 Identity and inference-time Dropout; Cast to the type it has; Pad by nothing; Transpose that permutes nothing;
-Slice, Expand, Tile and Reshape to the shape it has; Concat, Sum, Max, Min and Mean of one tensor; Clip without
-bounds; Add or Sub of 0, Mul or Div by 1. Graph inputs and outputs keep their names, so a node between one and the
-other stays.
+Slice, Expand, Tile and Reshape to the shape it has; Concat, Sum, Max, Min and Mean of one tensor; Clip without bounds;
+a reduction over no axes; Add or Sub of 0, Mul or Div by 1. Graph inputs and outputs keep their names, so a node between
+one and the other stays.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from bevel.passes.canonicalize.edit import alive, bypass, given, integers, scala
 RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile"}
 NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 COMMUTATIVE = {"Add", "Mul"}
+REDUCTIONS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd"}  # of one element, the element
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ def changes_nothing(node: gs.Node) -> bool:
             return same_shape(node) and (steps is None or all(step == 1 for step in integers(steps) or (0,)))
         case op if op in RESHAPES:
             return same_shape(node)
+        case op if op in REDUCTIONS:
+            return bool(node.attrs.get("noop_with_empty_axes", 0)) and not integers(given(node, 1))
     return False
 
 

@@ -1,9 +1,9 @@
-"""Spell pooling out: explicit pads, no auto_pad, no ceil_mode, and one name for the mean over all positions.
+"""Spell pooling out: explicit pads, no auto_pad, no ceil_mode, and one name for what runs over all positions.
 
 MaxPool: padding never wins, so the windows that ceil_mode adds are windows over more padding at the end. AveragePool
 that does not count padding: the same. The mean over every position (AveragePool of one window, ReduceMean over
-all spatial axes of a rank-4 or rank-5 tensor) is GlobalAveragePool, with a Reshape behind it where the
-axes were dropped. Exact, but for the order of a sum.
+all spatial axes of a rank-4 or rank-5 tensor) is GlobalAveragePool, and so is ReduceMax GlobalMaxPool, with a Reshape
+behind it where the axes were dropped. Exact, but for the order of a sum.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import onnx_graphsurgeon as gs
 from bevel.passes.base import Note, Pass, PassResult
 from bevel.passes.canonicalize.edit import alive, append, constant, given, integers, static_shape, variable
 from bevel.passes.canonicalize.window import Axis, auto_padding, axes, explicit
+
+# A reduction over all spatial axes: the pool that it is, and the ranks that this has
+GLOBAL = {"ReduceMean": ("GlobalAveragePool", (4, 5)), "ReduceMax": ("GlobalMaxPool", (3, 4))}
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ class UnifyPool(Pass):
             match node.op:
                 case "MaxPool" | "AveragePool":
                     reason, changed = unify_window(node)
-                case "ReduceMean":
-                    reason, changed = unify_mean(graph, node)
+                case op if op in GLOBAL:
+                    reason, changed = unify_global(graph, node)
                 case _:
                     continue
             if reason:
@@ -95,16 +98,16 @@ def is_global(node: gs.Node, attrs: dict[str, Any]) -> bool:
     return tuple(attrs["kernel_shape"]) == sizes and not any(attrs["pads"]) and set(attrs["dilations"]) <= {1}
 
 
-def unify_mean(graph: gs.Graph, node: gs.Node) -> tuple[str | None, bool]:
-    """Turn a mean over all spatial axes into GlobalAveragePool; (why not, whether something changed)."""
-    shape = static_shape(node.inputs[0])
-    reduced = mean_axes(node)
-    if shape is None or reduced is None or len(shape) not in (4, 5) or len(node.inputs) < 2:
+def unify_global(graph: gs.Graph, node: gs.Node) -> tuple[str | None, bool]:
+    """Turn a mean or maximum over all spatial axes into a global pool; (why not, whether something changed)."""
+    shape, (pool, ranks) = static_shape(node.inputs[0]), GLOBAL[node.op]
+    reduced = reduced_axes(node)
+    if shape is None or reduced is None or len(shape) not in ranks or len(node.inputs) < 2:
         return None, False
     if sorted(reduced) != list(range(2, len(shape))):
         return None, False
     result, keep = node.outputs[0], node.attrs.get("keepdims", 1)
-    node.op, node.attrs, node.inputs = "GlobalAveragePool", {}, node.inputs[:1]
+    node.op, node.attrs, node.inputs = pool, {}, node.inputs[:1]
     if not keep:
         pooled = variable(graph, f"{node.name}.pooled", result.dtype, shape[:2] + (1,) * (len(shape) - 2))
         node.outputs = [pooled]
@@ -113,7 +116,7 @@ def unify_mean(graph: gs.Graph, node: gs.Node) -> tuple[str | None, bool]:
     return None, True
 
 
-def mean_axes(node: gs.Node) -> list[int] | None:
+def reduced_axes(node: gs.Node) -> list[int] | None:
     """The reduced axes, counted from the front; None where they are computed or empty."""
     rank = len(static_shape(node.inputs[0]) or ())
     found = integers(given(node, 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import onnx_graphsurgeon as gs
 
 from bevel.passes.operators.add import Add
@@ -13,13 +15,15 @@ from bevel.passes.operators.conv import Conv
 from bevel.passes.operators.conv_transpose import ConvTranspose
 from bevel.passes.operators.dequantize_steps import DequantizeSteps
 from bevel.passes.operators.flip_sign import FlipSign
+from bevel.passes.operators.gather import Gather
 from bevel.passes.operators.gemm import Gemm
 from bevel.passes.operators.max_pool import MaxPool
 from bevel.passes.operators.mul import Mul
 from bevel.passes.operators.pad import Pad
 from bevel.passes.operators.quantize_fixed import QuantizeFixed
 from bevel.passes.operators.quantize_float import QuantizeFloat
-from bevel.passes.operators.reduce_mean import ReduceMean
+from bevel.passes.operators.reduce_extreme import ReduceExtreme
+from bevel.passes.operators.reduce_mean import ReduceMean, ReduceSum
 from bevel.passes.operators.reshape import Reshape
 from bevel.passes.operators.resize import Resize
 from bevel.passes.operators.round_float import RoundFloat
@@ -27,6 +31,7 @@ from bevel.passes.operators.round_mx import RoundMx
 from bevel.passes.operators.slice import Slice
 from bevel.passes.operators.softmax import Softmax
 from bevel.passes.operators.table import Table
+from bevel.passes.operators.tile import Tile
 from bevel.passes.operators.transpose import Transpose
 from bevel.passes.operators.wide_add import WideAdd
 from bevel.passes.operators.wide_average_pool import WideAveragePool
@@ -38,6 +43,7 @@ from bevel.passes.operators.wide_mean import WideMean
 from bevel.passes.operators.wide_pad import WidePad
 from bevel.passes.operators.wide_rescale import WideRescale
 
+OPSET = 21  # of functions that are only asked for their names
 OPERATORS: tuple[Operator, ...] = (
     # Products with constant weights; Gemm comes before Add because it takes MatMul + Add.
     Conv(),
@@ -48,14 +54,18 @@ OPERATORS: tuple[Operator, ...] = (
     Mul(),
     AveragePool(),
     ReduceMean(),
+    ReduceSum(),
+    ReduceExtreme(),
     Softmax(),
     MaxPool(),
     # Integers only moved
     Concat(),
+    Gather(),
     Pad(),
     Reshape(),
     Resize(),
     Slice(),
+    Tile(),
     Transpose(),
     # Made by the integerizer, not matched to a float node
     Clip(),
@@ -91,5 +101,15 @@ def find_operator(node: gs.Node) -> tuple[Operator, Match] | Reason:
 
 def lowering_operator(node: gs.Node) -> Operator | None:
     """The operator that lowers an integer node to a kernel call."""
-    lowers = (one for one in OPERATORS if node.op == one.integer_op or node.op in one.also_lowers)
-    return next(lowers, None)
+    return lowering_operators().get((bool(node.domain), node.op))
+
+
+@cache
+def lowering_operators() -> dict[tuple[bool, str], Operator]:
+    """Who lowers what: (whether it is a function of ours, name of the operator)."""
+    found: dict[tuple[bool, str], Operator] = {}
+    for operator in OPERATORS:
+        function = operator.function(OPSET)
+        for name in (operator.integer_op, *operator.also_lowers):
+            found.setdefault((function is not None and function.name == name, name), operator)
+    return found

@@ -1,6 +1,6 @@
-"""ReduceMean and GlobalAveragePool: an int32 sum, requantized with the number of summands.
+"""ReduceMean, GlobalAveragePool and ReduceSum: an int32 sum, requantized, of a mean with the number of summands.
 
-y = requantize(sum(x) - count * zx),    ratio = sx / (sy * count)
+y = requantize(sum(x) - count * zx),    ratio = sx / (sy * count),  of a sum sx / sy
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bevel.calib.arithmetic import Output, fixed_point
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
-from bevel.passes.operators.reduced import gathered, reduced_axes, without
+from bevel.passes.operators.reduced import laid, reduced_axes, summands
 from bevel.passes.operators.wide_mean import WideMean
 
 BODY = f"""
@@ -52,7 +52,7 @@ class ReduceMean(Operator):
         count = prod(x.tensor.shape[axis] for axis in axes)
         if count * 255 >= 2**30:
             return Reason(f"a sum of {count} elements may overflow int32")
-        multiplier, shift = fixed_point(x.scale / (site.scale * count))
+        multiplier, shift = fixed_point(x.scale / (site.scale * summands(site.node, count)))
         attrs = {
             "keepdims": 1 if site.node.op == "GlobalAveragePool" else int(site.node.attrs.get("keepdims", 1)),
             "zero_sum": count * x.zero_point,
@@ -69,22 +69,20 @@ class ReduceMean(Operator):
         return function(self.integer_op, attributes, ("x", "axes"), BODY, opset)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        x, y = node.inputs[0], node.outputs[0]
         axes = {int(axis) for axis in lowering.constant(node.inputs[1])}
-        value = lowering.value(x)
-        order = gathered(value, axes)
-        source = lowering.reorder(value, order, x.name)
-        places = [place for place, axis in enumerate(order) if axis in axes]
-        stored = source.stored
-        count = prod(stored[place] for place in places)
+        x = laid(node, axes, bool(node.attrs["keepdims"]), lowering)
         kernel = ReduceMeanKernel(
-            outer=prod(stored[: places[0]]),
-            reduced=count,
-            inner=prod(stored[places[-1] + 1 :]),
-            x_zero_point=node.attrs["zero_sum"] // count,
+            outer=x.outer,
+            reduced=x.reduced,
+            inner=x.inner,
+            x_zero_point=node.attrs["zero_sum"] // x.reduced,
             multiplier=node.attrs["multiplier"],
             shift=node.attrs["shift"],
             output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
         )
-        kept = order if node.attrs["keepdims"] else without(order, axes)
-        lowering.emit(node, kernel, [source.buffer], (), y, kept)
+        lowering.emit(node, kernel, [x.buffer], (), node.outputs[0], x.order)
+
+
+class ReduceSum(ReduceMean):
+    float_ops: ClassVar = frozenset({"ReduceSum"})
+    integer_op: ClassVar = "ReduceSum"

@@ -1,14 +1,49 @@
-"""Which axes a mean runs over, and how they lie in memory."""
+"""Which axes a reduction runs over, and how they lie in memory."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import prod
+
 import onnx_graphsurgeon as gs
 
-from bevel.passes.lowering import Order, Value
+from bevel.passes.lowering import Lowering, Order, Value
+
+
+@dataclass(frozen=True)
+class Laid:
+    """x as a reduction's kernel reads it: [outer, reduced, inner] in `buffer`; `order` is its result's."""
+
+    buffer: str
+    outer: int
+    reduced: int
+    inner: int
+    order: Order
+
+
+def laid(node: gs.Node, axes: set[int], keepdims: bool, lowering: Lowering) -> Laid:
+    """The first input of `node` with the reduced axes side by side, moved if they are not."""
+    x = node.inputs[0]
+    value = lowering.value(x)
+    order = gathered(value, axes)
+    source = lowering.reorder(value, order, x.name)
+    places = [place for place, axis in enumerate(order) if axis in axes]
+    return Laid(
+        source.buffer,
+        prod(source.stored[: places[0]]),
+        prod(source.stored[place] for place in places),
+        prod(source.stored[places[-1] + 1 :]),
+        order if keepdims else without(order, axes),
+    )
+
+
+def summands(node: gs.Node, count: int) -> int:
+    """What the sum of `count` elements is divided by."""
+    return 1 if node.op == "ReduceSum" else count
 
 
 def reduced_axes(node: gs.Node) -> tuple[int, ...] | None:
-    """The axes a mean runs over, non-negative and sorted; None where they are computed."""
+    """The axes a reduction runs over, non-negative and sorted; None where they are computed."""
     rank = len(node.inputs[0].shape)
     if node.op == "GlobalAveragePool":
         return tuple(range(2, rank))

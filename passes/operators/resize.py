@@ -1,4 +1,4 @@
-"""Resize of images, nearest and bilinear; input and output share their quantization.
+"""Resize, nearest of any rank and bilinear of images; input and output share their quantization.
 
 Nearest copies integers, so ONNX's own Resize on int8 is the definition. Bilinear is separable: y = R x C with one row
 of weights for each output line, kept as integers in 2**-11 that sum to 2**11, and one rounding at the end. Where each
@@ -21,6 +21,7 @@ from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, ROUNDING_SHIFT, STORE, function
+from bevel.passes.operators.gather import lower_gather
 
 WEIGHT_BITS = 11  # two axes of 2**11 and an int8 stay below 2**30
 BODY = f"""
@@ -43,11 +44,15 @@ class Resize(Operator):
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op != "Resize":
             return None
-        x, y = node.inputs[0].shape, node.outputs[0].shape
-        if len(x) != 4 or list(x[:2]) != list(y[:2]):
-            return Reason("only the height and width of images are resized in integers")
-        if node.attrs.get("mode", "nearest") not in ("nearest", "linear") or node.attrs.get("antialias", 0):
-            return Reason("only nearest and bilinear resizing without antialias have an integer kernel")
+        x, y, mode = node.inputs[0].shape, node.outputs[0].shape, node.attrs.get("mode", "nearest")
+        if mode not in ("nearest", "linear"):
+            return Reason(f"it interpolates in mode {mode}; nearest and linear have integer kernels")
+        if node.attrs.get("antialias", 0):
+            return Reason("it antialiases; resizing without has integer kernels")
+        if mode == "linear" and (len(x) != 4 or list(x[:2]) != list(y[:2])):
+            return Reason(
+                f"it resizes {list(x)} to {list(y)}: more than the last two axes, with a crop or an aspect ratio"
+            )
         if node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize":
             return Reason("resizing that extrapolates beyond the image has no integer kernel")
         if not all(isinstance(tensor, gs.Constant) or tensor.is_empty() for tensor in node.inputs[1:]):
@@ -77,6 +82,10 @@ class Resize(Operator):
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
+        if node.op == "Resize" and (len(x.shape) != 4 or list(x.shape[:2]) != list(y.shape[:2])):
+            changed = [axis for axis, sizes in enumerate(zip(x.shape, y.shape, strict=True)) if len(set(sizes)) > 1]
+            lower_gather(node, {axis: nearest_index(node, axis) for axis in changed}, lowering)
+            return
         layout = channels_last(4)
         source = lowering.read(x, layout)
         (batch, channels, height, width), (out_height, out_width) = x.shape, y.shape[2:]
@@ -100,37 +109,39 @@ class Resize(Operator):
         lowering.emit(node, kernel, [source], (rows, row_weights, columns, column_weights), y, layout)
 
 
-def resized(node: gs.Node, image: Array) -> Array:
-    """onnxruntime's Resize of `image` ([1, 1, H, W] as the node's input, other batch and channels), float32."""
-    x = gs.Variable("x", image.dtype, [*node.inputs[0].shape])
-    y = gs.Variable("y", image.dtype)
+def resized(node: gs.Node, values: Array) -> Array:
+    """onnxruntime's Resize of `values`, shaped as the node's input."""
+    x = gs.Variable("x", values.dtype, [*node.inputs[0].shape])
+    y = gs.Variable("y", values.dtype)
     graph = gs.Graph(
         [gs.Node("Resize", "resize", dict(node.attrs), [x, *node.inputs[1:]], [y])], [x], [y], opset=19, ir_version=10
     )
     session = ort.InferenceSession(gs.export_onnx(graph).SerializeToString(), providers=["CPUExecutionProvider"])
-    result: Array = session.run(None, {"x": np.ascontiguousarray(np.broadcast_to(image, x.shape))})[0][0, 0]
+    result: Array = session.run(None, {"x": np.ascontiguousarray(values)})[0]
     return result
+
+
+def along(axis: int, rank: int) -> tuple[int | slice, ...]:
+    """The first line along `axis`."""
+    return tuple(slice(None) if place == axis else 0 for place in range(rank))
 
 
 def nearest_index(node: gs.Node, axis: int) -> Array:
     """Which input line each output line copies."""
-    size = node.inputs[0].shape[axis]
-    ramp = np.arange(size, dtype=np.int32)
-    image = ramp[:, None] if axis == 2 else ramp[None, :]
-    shape = (1, 1, *np.broadcast_shapes(image.shape, tuple(node.inputs[0].shape[2:])))
-    lines = resized(node, np.broadcast_to(image, shape))
-    return lines[:, 0] if axis == 2 else lines[0, :]
+    shape = tuple(node.inputs[0].shape)
+    ramp = np.arange(shape[axis], dtype=np.int32).reshape([-1 if place == axis else 1 for place in range(len(shape))])
+    result: Array = resized(node, np.broadcast_to(ramp, shape))[along(axis, len(shape))]
+    return result
 
 
 def axis_weights(node: gs.Node, axis: int) -> Array:
     """[out, in]: how much each input line counts in each output line."""
-    size = node.inputs[0].shape[axis]
+    shape = tuple(node.inputs[0].shape)
     columns = []
-    for line in range(size):
-        impulse = np.zeros((1, 1, *node.inputs[0].shape[2:]), np.float32)
+    for line in range(shape[axis]):
+        impulse = np.zeros(shape, np.float32)
         impulse[(..., line, slice(None)) if axis == 2 else (..., line)] = 1
-        image = resized(node, impulse)
-        columns.append(image[:, 0] if axis == 2 else image[0, :])
+        columns.append(resized(node, impulse)[along(axis, len(shape))])
     return np.stack(columns, axis=1)
 
 

@@ -1,6 +1,6 @@
-"""ReduceMean and GlobalAveragePool where x or the result is wider than int8: the sum in int64, requantized.
+"""ReduceMean, GlobalAveragePool and ReduceSum where x or the result is wider than int8: the sum in int64, requantized.
 
-y = requantize(sum(x) - count * zx),    ratio = sx / (sy * count)
+y = requantize(sum(x) - count * zx),    ratio = sx / (sy * count),  of a sum sx / sy
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bevel.backends.kernels.wide_mean import WideMean as WideMeanKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE_TO_TYPE, constants, function
-from bevel.passes.operators.reduced import gathered, reduced_axes, without
+from bevel.passes.operators.reduced import laid, reduced_axes, summands
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import dtype_of, output_attributes, rescaling
 
@@ -42,7 +42,7 @@ class WideMean(Operator):
         if not isinstance(x, Activation) or axes is None:
             return Reason("its input is not quantized")
         count = prod(x.tensor.shape[axis] for axis in axes)
-        found = rescaling(np.array(x.scale / (site.scale * count)), count * x.reach)
+        found = rescaling(np.array(x.scale / (site.scale * summands(site.node, count))), count * x.reach)
         if isinstance(found, Reason):
             return found
         attrs = {
@@ -59,22 +59,16 @@ class WideMean(Operator):
         return function(self.integer_op, attributes, ("x", "axes"), BODY, opset)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        x, y = node.inputs[0], node.outputs[0]
         axes = {int(axis) for axis in lowering.constant(node.inputs[1])}
-        value = lowering.value(x)
-        order = gathered(value, axes)
-        source = lowering.reorder(value, order, x.name)
-        places = [place for place, axis in enumerate(order) if axis in axes]
-        count = prod(source.stored[place] for place in places)
+        x = laid(node, axes, bool(node.attrs["keepdims"]), lowering)
         kernel = WideMeanKernel(
-            outer=prod(source.stored[: places[0]]),
-            reduced=count,
-            inner=prod(source.stored[places[-1] + 1 :]),
-            x_zero_point=node.attrs["zero_sum"] // count,
+            outer=x.outer,
+            reduced=x.reduced,
+            inner=x.inner,
+            x_zero_point=node.attrs["zero_sum"] // x.reduced,
             multiplier=node.attrs["multiplier"],
             shift=node.attrs["shift"],
             output=stored_output(node),
-            x_dtype=dtype_of(x),
+            x_dtype=dtype_of(node.inputs[0]),
         )
-        kept = order if node.attrs["keepdims"] else without(order, axes)
-        lowering.emit(node, kernel, [source.buffer], (), y, kept)
+        lowering.emit(node, kernel, [x.buffer], (), node.outputs[0], x.order)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bevel.backends.kernels.clip import Clip
 from bevel.passes.lowering import Lowering, Value, channels_last, onnx_order
-from bevel.passes.operators.reduce_mean import gathered, without
+from bevel.passes.operators.reduced import gathered, without
 from bevel.passes.operators.reshape import order_with_unit_axes_moved
 
 

@@ -45,8 +45,8 @@ def conv_transpose(attributes: str, weights: str = "float[3,4,3,3] w, float[4] b
     return Case(f"y = ConvTranspose <{attributes}> (x, w, b)", weights=weights, **rest)
 
 
-def one(body: str, **rest: Any) -> Case:
-    return Case(f"y = {body}", **rest)
+def one(body: str, inputs: str = "float[1,3,7,6] x", weights: str = "", values: Any = None, **rest: Any) -> Case:
+    return Case(f"y = {body}", inputs, weights, values or {}, **rest)
 
 
 def resize(attributes: str, height: float, width: float, image: str = "float[1,3,7,6] x") -> Case:
@@ -175,6 +175,19 @@ POOLS = {
     "mean over the last axis": one(
         "ReduceMean (x, a)", inputs="float[2,3,9] x", weights="int64[1] a", values={"a": -1}
     ),
+    "sum over rows": one("ReduceSum <keepdims = 0> (x, a)", weights="int64[1] a", values={"a": 2}),
+    "sum over everything": one("ReduceSum (x)"),
+    "maximum over channels": one("ReduceMax (x, a)", weights="int64[1] a", values={"a": 1}),
+    "minimum over rows and channels": one(
+        "ReduceMin <keepdims = 0> (x, a)", weights="int64[2] a", values={"a": [-2, 1]}
+    ),
+    "maximum over time": one("ReduceMax <keepdims = 0> (x, a)", inputs=LINE, weights="int64[1] a", values={"a": 2}),
+    "maximum over time behind a conv": Case(
+        "c = Conv (x, w, b)\n y = ReduceMax <keepdims = 0> (c, a)",
+        LINE,
+        "float[5,4,3] w, float[5] b, int64[1] a",
+        {"a": -1},
+    ),
     "mean behind a conv": Case(
         "c = Conv (x, w, b)\n y = ReduceMean <keepdims = 0> (c, a)",
         weights=f"{CONV}, int64[1] a",
@@ -247,6 +260,28 @@ MOVES = {
         "Pad (x, p, v)", weights="int64[8] p, float v", values={"p": [0, 0, 1, 1, 0, 0, 1, 1], "v": 0.7}
     ),
     "pad of an axis": one("Pad (x, p, , a)", weights="int64[2] p, int64[1] a", values={"p": [1, 2], "a": -1}),
+    "pad by reflection": one(
+        'Pad <mode = "reflect"> (x, p)', weights="int64[8] p", values={"p": [0, 0, 2, 0, 0, 0, 1, 3]}
+    ),
+    "pad by edges": one(
+        'Pad <mode = "edge"> (x, p, , a)', weights="int64[2] p, int64[1] a", values={"p": [9, 2], "a": -2}
+    ),
+    "pad by wrapping": one('Pad <mode = "wrap"> (x, p)', weights="int64[8] p", values={"p": [0, 1, 2, 3, 0, 0, 1, 0]}),
+    "pad that crops": one("Pad (x, p)", weights="int64[8] p", values={"p": [0, 0, -1, 2, 0, 1, 1, -3]}),
+    "gather": one("Gather <axis = 1> (x, i)", weights="int64[5] i", values={"i": [2, 0, 0, -1, 1]}),
+    "gather one": one("Gather <axis = -2> (x, i)", weights="int64 i", values={"i": -2}),
+    "gather in steps": one("Gather <axis = 3> (x, i)", weights="int64[3] i", values={"i": [4, 2, 0]}),
+    "gather a table": one("Gather <axis = 2> (x, i)", weights="int64[2,2] i", values={"i": [[1, 0], [4, 4]]}),
+    "gather the channels of a conv": Case(
+        "c = Conv (x, w, b)\n y = Gather <axis = 1> (c, i)", weights=f"{CONV}, int64[4] i", values={"i": [0, 2, 1, 3]}
+    ),
+    "tile": one("Tile (x, r)", weights="int64[4] r", values={"r": [2, 1, 3, 1]}),
+    "expand": one("Expand (x, n)", "float[3,1,4] x", weights="int64[4] n", values={"n": [2, 1, 5, 1]}),
+    "depth to space": one("DepthToSpace <blocksize = 2> (x)", inputs=IMAGES),
+    "depth to space of a conv, by columns": Case(
+        'c = Conv (x, w, b)\n y = DepthToSpace <blocksize = 2, mode = "CRD"> (c)', weights=CONV
+    ),
+    "space to depth": one("SpaceToDepth <blocksize = 3> (x)", inputs="float[1,2,3,6] x"),
     "transpose": one("Transpose <perm = [0,3,1,2]> (x)"),
     "transpose of a matrix": one("Transpose (x)", inputs="float[3,5] x"),
     "reshape": one("Reshape (x, s)", weights="int64[2] s", values={"s": [6, -1]}),
@@ -274,6 +309,20 @@ MOVES = {
     "resize bilinear down": resize(f'{BILINEAR} = "half_pixel"', 0.5, 0.6),
     "resize bilinear to one row": resize(f'{BILINEAR} = "pytorch_half_pixel"', 1 / 7, 1),
     "resize bilinear from one pixel": resize(f'{BILINEAR} = "half_pixel"', 3, 2, "float[2,3,1,1] x"),
+    "resize nearest a line": one(
+        f'Resize <{NEAREST} = "asymmetric", nearest_mode = "floor"> (x, , s)', LINE, "float[3] s", {"s": [1, 1, 2]}
+    ),
+    "resize nearest a volume": one(
+        f'Resize <{NEAREST} = "half_pixel"> (x, , s)', "float[1,2,3,2,4] x", "float[5] s", {"s": [1, 1, 2, 1.5, 2]}
+    ),
+    "resize linear a line": one(f'Resize <{BILINEAR} = "half_pixel"> (x, , s)', LINE, "float[3] s", {"s": [1, 1, 1.7]}),
+    "resize linear images channels last": one(
+        f'Resize <{BILINEAR} = "align_corners"> (x, , s)',
+        "float[1,4,5,3] x",
+        "float[4] s",
+        {"s": [1, 2, 2, 1]},
+        steps=2,
+    ),
     "resize bilinear to sizes": one(
         f'Resize <{BILINEAR} = "half_pixel"> (x, , , n)',
         inputs=IMAGES,
