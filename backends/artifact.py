@@ -13,7 +13,8 @@ from bevel.backends.program import Port
 
 @dataclass(frozen=True)
 class Slot:
-    """A graph input or output and where in the arena it lies, in bytes from the arena's start."""
+    """A graph input or output and where in the arena it lies, in bytes from the arena's start; where a float port is
+    converted (`bevel.backends.conversions`), its integers."""
 
     port: Port
     offset: int

@@ -45,6 +45,7 @@ def with_bounds(program: Program) -> Program:
     """`program` with every call's `input_bounds`."""
     known = {name: Held(str(array.dtype), of_values(array)) for name, array in program.constants.items()}
     known |= {port.buffer: Held(port.dtype, of_type(port.dtype)) for port in program.inputs}
+    known |= {call.output: written(call, (None,)) for call in program.entries}
     calls = []
     for call in program.calls:
         inputs = tuple(
@@ -52,9 +53,8 @@ def with_bounds(program: Program) -> Program:
             for name, operand in zip(call.inputs, call.kernel.roles(Role.INPUT), strict=True)
         )
         calls.append(replace(call, input_bounds=inputs))
-        (result,) = call.kernel.roles(Role.OUTPUT)
-        written = Held(result.dtype, of_result(call, inputs))
-        known[call.output] = known[call.output].or_else(written) if call.output in known else written
+        result = written(call, inputs)
+        known[call.output] = known[call.output].or_else(result) if call.output in known else result
     return replace(program, calls=tuple(calls))
 
 
@@ -74,6 +74,11 @@ class Held(NamedTuple):
 
 
 NOTHING = Held("", None)
+
+
+def written(call: Call, inputs: Sequence[Bounds | None]) -> Held:
+    (result,) = call.kernel.roles(Role.OUTPUT)
+    return Held(result.dtype, of_result(call, inputs))
 
 
 def of_result(call: Call, inputs: Sequence[Bounds | None]) -> Bounds | None:

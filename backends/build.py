@@ -12,6 +12,7 @@ from bevel.backends import memory, tune, tuned
 from bevel.backends.artifact import Artifact, BuiltCall, Slot, checksums
 from bevel.backends.codegen.bundle import Bundle, bundle
 from bevel.backends.codegen.compiled import compile_kernels, kernels_object, kernels_source
+from bevel.backends.conversions import split_conversions
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
 from bevel.backends.kernel import Kernel
@@ -52,7 +53,8 @@ def build(
     """
     chosen = options or BuildOptions()
     toolchain = for_target(target, chosen.compiler)
-    program, flags = tuned_program(specialize(share_tables(program), target), target, toolchain, chosen.selections)
+    special = specialize(share_tables(split_conversions(program, target)), target)
+    program, flags = tuned_program(special, target, toolchain, chosen.selections)
     plan = memory.plan(program, chosen.in_place)
     with full_disk_named(folder):
         return build_files(program, target, folder, vectors, toolchain, plan, flags)
@@ -103,8 +105,8 @@ def build_files(
         archive=archive.name,
         firmware=firmware,
         entry=f"{program.name}_run",
-        inputs=slots(program.inputs, plan),
-        outputs=slots(program.outputs, plan),
+        inputs=slots(program, program.inputs, plan),
+        outputs=slots(program, program.outputs, plan),
         plan=plan,
         calls=built_calls(program, generated),
         toolchain=toolchain.version,
@@ -175,8 +177,11 @@ def built_calls(program: Program, generated: Bundle) -> tuple[BuiltCall, ...]:
     )
 
 
-def slots(ports: tuple[Port, ...], plan: Plan) -> tuple[Slot, ...]:
-    return tuple(Slot(port, plan.offsets[port.buffer]) for port in ports)
+def slots(program: Program, ports: tuple[Port, ...], plan: Plan) -> tuple[Slot, ...]:
+    """Where ports lie in the arena; one that is converted, where its first integers do."""
+    held = {call.inputs[0]: call.output for call in reversed(program.entries)}
+    held |= {call.output: call.inputs[0] for call in reversed(program.exits)}
+    return tuple(Slot(port, plan.offsets[held.get(port.buffer, port.buffer)]) for port in ports)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -103,12 +103,18 @@ def accesses(program: Program) -> Iterator[tuple[int, Span]]:
         return Span(buffer, 0, program.buffers[buffer].bytes)
 
     for port in program.inputs:
-        yield START, whole(port.buffer)
+        if port.buffer not in program.outside:
+            yield START, whole(port.buffer)
+    for call in program.entries:
+        yield START, call.writes()
     for index, call in enumerate(program.calls):
         for span in (*call.reads(), call.writes()):
             yield index, span
     for port in program.outputs:
-        yield len(program.calls), whole(port.buffer)
+        if port.buffer not in program.outside:
+            yield len(program.calls), whole(port.buffer)
+    for name in dict.fromkeys(name for call in program.exits for name in call.inputs):
+        yield len(program.calls), whole(name)
 
 
 def parts_of(touched: Sequence[tuple[Span, int]]) -> Iterator[Part]:

@@ -102,9 +102,12 @@ class Port:
 
 @dataclass(frozen=True)
 class Program:
-    """Every buffer lives in the arena, except those named in `constants`, which are read from flash. `widths`: the bits
-    of weights that can be chosen while it runs, the full ones first; empty where there is no choice. `width`: those
-    that it begins with."""
+    """Every buffer lives in the arena, except those named in `constants`, which are read from flash, and those in
+    `outside`. `widths`: the bits of weights that can be chosen while it runs, the full ones first; empty where there is
+    no choice. `width`: those that it begins with.
+
+    `entries` and `exits`: calls before and after one run, between floats in the application's memory and the arena
+    (`bevel.backends.conversions`). `sha256`: of the file of the integer model, if it is one."""
 
     name: str  # a C identifier
     inputs: tuple[Port, ...]
@@ -114,6 +117,15 @@ class Program:
     constants: dict[str, Array] = field(default_factory=dict)  # buffer name: its contents
     widths: tuple[int, ...] = ()
     width: int = 8
+    entries: tuple[Call, ...] = ()
+    exits: tuple[Call, ...] = ()
+    sha256: str = ""
+
+    @property
+    def outside(self) -> frozenset[str]:
+        """The buffers of ports that are in the application's memory."""
+        read = (name for call in self.entries for name in call.inputs)
+        return frozenset((*read, *(call.output for call in self.exits)))
 
     def run(self, arrays: dict[str, Array]) -> dict[str, Array]:
         """The reference interpretation, by each kernel's `reference`: {input name: array} to {output name: array}."""
@@ -122,7 +134,7 @@ class Program:
         for port in self.inputs:
             given = as_bytes(arrays[port.name])
             memory[port.buffer][: given.size] = given
-        for call in self.calls:
+        for call in (*self.entries, *self.calls, *self.exits):
             inputs = [
                 memory[name][first:end].view(operand.dtype).reshape(operand.shape)
                 for (name, first, end), operand in zip(call.reads(), call.kernel.roles(Role.INPUT), strict=True)

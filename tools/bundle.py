@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,9 +27,11 @@ def version() -> str:
     return metadata.version("bevel")
 
 
-def save_model(folder: Path, name: str, model: onnx.ModelProto) -> None:
-    """Equal models become equal bytes."""
-    (folder / name).write_bytes(model.SerializeToString(deterministic=True))
+def save_model(folder: Path, name: str, model: onnx.ModelProto) -> str:
+    """The sha256 of the file. Equal models become equal bytes."""
+    data = model.SerializeToString(deterministic=True)
+    (folder / name).write_bytes(data)
+    return hashlib.sha256(data).hexdigest()
 
 
 def finish(

@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends import target as targets
 from bevel.backends.build import BuildOptions, build
+from bevel.backends.conversions import split_conversions
 from bevel.calib.errors import UserError
 from bevel.calib.observe import observe
 from bevel.passes.assign.patterns import apply_patterns, read_patterns
@@ -82,12 +83,13 @@ def compile_model(options: Options, stages: Stages) -> Report:
         with stages("integerize"):
             integer, more = integerize(graph, inputs=options.inputs, outputs=options.outputs)
             notes += more
-            bundle.save_model(folder, bundle.INTEGER, integer)
+            digest = bundle.save_model(folder, bundle.INTEGER, integer)
 
         with stages("partition"):
             program, more = partition(integer, name, islands=target.kind == "cpu")
             notes += more
             program, narrower = widths.switched(options, program, integer, folder, data, target.kind == "cpu")
+            program = replace(split_conversions(program, target), sha256=digest)
 
         with stages("build"):
             tests = vectors.make_vectors(integer, program, data.vectors, options.vectors)

@@ -26,7 +26,7 @@ void qemu_plugin_register_atexit_cb(plugin_id id, void (*callback)(plugin_id, vo
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
-size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
+const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
 
 EXPORT int qemu_plugin_version = 1;
 
@@ -51,13 +51,20 @@ static void on_block(unsigned core, void *data) {
   block->executed += (uint64_t)running;
 }
 
+/* By its first halfword (Armv7-M Architecture Reference Manual, A5.1). qemu_plugin_insn_size counts what QEMU looked at
+ * of the instruction behind it, too, where that one crosses a page. */
+static uint64_t thumb_size(const struct qemu_plugin_insn *insn) {
+  const uint8_t *bytes = qemu_plugin_insn_data(insn);
+  return (bytes[0] | bytes[1] << 8) >= 0xE800 ? 4 : 2;
+}
+
 static void on_translation(plugin_id id, struct qemu_plugin_tb *tb) {
   struct block *block = calloc(1, sizeof *block);
   const size_t instructions = qemu_plugin_tb_n_insns(tb);
   (void)id;
   if (!block) abort();
   block->address = qemu_plugin_tb_vaddr(tb);
-  for (size_t i = 0; i < instructions; i++) block->size += qemu_plugin_insn_size(qemu_plugin_tb_get_insn(tb, i));
+  for (size_t i = 0; i < instructions; i++) block->size += thumb_size(qemu_plugin_tb_get_insn(tb, i));
   block->next = all;
   all = block;
   qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, 0, block);

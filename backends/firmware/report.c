@@ -70,31 +70,46 @@ static uint32_t differing_bytes(const uint8_t *got, const uint8_t *expected, uin
   return count;
 }
 
-static void put_mismatch(uint32_t vector, uint32_t output, uint32_t element, const uint8_t *got,
-                         const uint8_t *expected) {
-  const uint32_t bytes = bevel_model.outputs[output].element_bytes;
+struct place {
+  uint32_t vector, output, element;
+};
+
+static void put_mismatch(struct place at, const uint8_t *got, const uint8_t *expected) {
+  const uint32_t bytes = bevel_model.outputs[at.output].element_bytes;
   put_text("mismatch");
-  put_key("vector", vector);
-  put_key("output", output);
-  put_key("element", element);
+  put_key("vector", at.vector);
+  put_key("output", at.output);
+  put_key("element", at.element);
   put_hex_key("got", element_bits(got, bytes), bytes);
   put_hex_key("expected", element_bits(expected, bytes), bytes);
   board_put('\n');
 }
 
-static uint32_t compare(uint32_t vector, uint32_t output, const uint8_t *expected) {
-  const struct bevel_tensor *tensor = &bevel_model.outputs[output];
-  const uint8_t *got = bevel_model.arena + tensor->offset;
-  const uint32_t bytes = tensor->element_bytes;
-  uint32_t mismatches = 0;
-  for (uint32_t i = 0; i * bytes < tensor->bytes; i++) {
-    if (!differing_bytes(got + i * bytes, expected + i * bytes, bytes)) continue;
-    if (bevel_report.mismatches == 0 && mismatches == 0) {
-      put_mismatch(vector, output, i, got + i * bytes, expected + i * bytes);
-    }
-    mismatches++;
+/* `count` elements, the first of which is at `at`. */
+static void check_elements(struct place at, uint32_t count, const uint8_t *got, const uint8_t *expected) {
+  const uint32_t bytes = bevel_model.outputs[at.output].element_bytes;
+  bevel_report.crc = crc32(bevel_report.crc, got, count * bytes);
+  for (; count; count--, at.element++, got += bytes, expected += bytes) {
+    if (!differing_bytes(got, expected, bytes)) continue;
+    if (bevel_report.mismatches == 0) put_mismatch(at, got, expected);
+    bevel_report.mismatches++;
   }
-  return mismatches;
+}
+
+static void check_output(struct place at, const uint8_t *expected) {
+  const struct bevel_tensor *tensor = &bevel_model.outputs[at.output];
+  const uint32_t elements = tensor->bytes / tensor->element_bytes;
+  if (!tensor->get) {
+    check_elements(at, elements, bevel_model.arena + tensor->offset, expected);
+    return;
+  }
+  float values[BEVEL_PART];
+  for (uint32_t part = 0; at.element < elements; part++) {
+    const uint32_t count = tensor->get(bevel_model.arena, part, values);
+    if (!count) return; /* the CRC then tells that elements are missing */
+    check_elements(at, count, (const uint8_t *)values, expected + at.element * tensor->element_bytes);
+    at.element += count;
+  }
 }
 
 /* Not inlined: the clock is read around an indirect call in exactly one way. */
@@ -116,20 +131,24 @@ __attribute__((naked)) static void nothing(void *argument __attribute__((unused)
 /* Volatile, so that no compiler makes a copy of `timed` for it. */
 static void (*const volatile empty_function)(void *) = nothing;
 
+static const uint8_t *behind(const uint8_t *data, const struct bevel_tensor *tensor) {
+  return data + ((tensor->bytes + 3) & ~(uint32_t)3);
+}
+
 static const uint8_t *load_inputs(const uint8_t *data) {
   for (uint32_t i = 0; i < bevel_model.input_count; i++) {
-    __builtin_memcpy(bevel_model.arena + bevel_model.inputs[i].offset, data, bevel_model.inputs[i].bytes);
-    data += bevel_model.inputs[i].bytes;
+    const struct bevel_tensor *tensor = &bevel_model.inputs[i];
+    if (tensor->set) tensor->set(bevel_model.arena, (const float *)(const void *)data);
+    else __builtin_memcpy(bevel_model.arena + tensor->offset, data, tensor->bytes);
+    data = behind(data, tensor);
   }
   return data;
 }
 
 static const uint8_t *check_outputs(uint32_t vector, const uint8_t *expected) {
   for (uint32_t i = 0; i < bevel_model.output_count; i++) {
-    const struct bevel_tensor *tensor = &bevel_model.outputs[i];
-    bevel_report.mismatches += compare(vector, i, expected);
-    bevel_report.crc = crc32(bevel_report.crc, bevel_model.arena + tensor->offset, tensor->bytes);
-    expected += tensor->bytes;
+    check_output((struct place){vector, i, 0}, expected);
+    expected = behind(expected, &bevel_model.outputs[i]);
   }
   return expected;
 }

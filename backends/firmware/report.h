@@ -24,6 +24,7 @@
 
 #define BEVEL_PROTOCOL 1
 #define BEVEL_MAGIC 0x4C564542u /* "BEVL" */
+#define BEVEL_PART 64 /* the most elements that a conversion of an output gives at once */
 #define BEVEL_STACK_PAINT 0xB5B5B5B5u
 
 struct bevel_report {
@@ -32,9 +33,12 @@ struct bevel_report {
   uint64_t ticks;
 };
 
-/* Where one graph input or output lies in the arena. */
+/* One graph input or output as the application sees it, and where it lies in the arena, unless it is converted: an input
+ * by `set`, an output by `get`, a few elements in each part (<model>_kernels.h). */
 struct bevel_tensor {
   uint32_t offset, bytes, element_bytes;
+  void (*set)(void *arena, const float *values);
+  uint32_t (*get)(const void *arena, uint32_t part, float *values);
 };
 
 /* What the generated glue of one model (firmware_model.c) tells the report. */
@@ -48,7 +52,8 @@ struct bevel_model {
   uint64_t *call_ticks; /* room for `calls` */
 };
 
-/* The section .vectors: a count, then for each vector its inputs and the outputs expected of it, without gaps. */
+/* The section .vectors: a count, then for each vector its inputs and the outputs expected of it, each filled up to whole
+ * words. */
 struct bevel_vectors {
   uint32_t count;
   uint8_t data[];

@@ -1,4 +1,5 @@
-"""Test vectors as the firmware reads them: a little-endian count, then each sample's inputs and expected outputs."""
+"""Test vectors as the firmware reads them: a little-endian count, then each sample's inputs and expected outputs, each
+filled up to whole words, so that floats may be read where they are."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from bevel.backends.kernel import Array
 from bevel.backends.program import Port
 
 COUNT_BYTES = 4
+WORD = 4
 
 
 def pack(vectors: Vectors, inputs: Sequence[Port], outputs: Sequence[Port]) -> bytes:
@@ -20,8 +22,12 @@ def pack(vectors: Vectors, inputs: Sequence[Port], outputs: Sequence[Port]) -> b
     Raises ValueError where an array is not what its port says.
     """
     columns = [rows(vectors.inputs, port) for port in inputs] + [rows(vectors.expected, port) for port in outputs]
-    samples = [b"".join(column[index] for column in columns) for index in range(len(vectors))]
+    samples = [b"".join(filled(column[index]) for column in columns) for index in range(len(vectors))]
     return len(vectors).to_bytes(COUNT_BYTES, "little") + b"".join(samples)
+
+
+def filled(data: bytes) -> bytes:
+    return data + bytes(-len(data) % WORD)
 
 
 def expected_crc(vectors: Vectors, outputs: Sequence[Port]) -> int:

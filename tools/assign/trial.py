@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 from bevel.backends import elf
 from bevel.backends.artifact import Artifact
 from bevel.backends.build import BuildOptions, build, tuned_program
+from bevel.backends.conversions import split_conversions
 from bevel.backends.devices.base import Device, Measurement
 from bevel.backends.program import Program
 from bevel.backends.specialize import specialize
@@ -77,7 +78,8 @@ class Maker:
         return integerize(self.graph(formats), inputs=self.options.inputs, outputs=self.options.outputs)[0]
 
     def lowered(self, integer: onnx.ModelProto) -> Program:
-        return partition(integer, self.name, islands=self.target.kind == "cpu")[0]
+        program, _ = partition(integer, self.name, islands=self.target.kind == "cpu")
+        return split_conversions(program, self.target)
 
     def program(self, formats: Formats) -> Program:
         return self.lowered(self.integer(formats))

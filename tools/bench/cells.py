@@ -1,4 +1,5 @@
-"""One network on one core: the whole of `optimize` at its defaults, with int8 inputs and outputs, and what it cost."""
+"""One network on one core: the whole of `optimize` at its defaults, with integer inputs and outputs unless told
+otherwise, and what it cost."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from bevel.tools import manifest
 from bevel.tools.bench.macs import network_macs
 from bevel.tools.bench.subjects import Subject
 from bevel.tools.compile import compile_model
-from bevel.tools.options import Options
+from bevel.tools.options import EdgeFormat, Options
 from bevel.tools.report import Estimate, Report
 from bevel.tools.stages import Stages
 
@@ -43,6 +44,8 @@ class Setup:
     samples: int = 100  # at most so many tell the accuracy
     tune: int | None = None
     tune_database: Path | None = None
+    inputs: EdgeFormat = "quantized"
+    outputs: EdgeFormat = "quantized"
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ def run_cell(subject: Subject, core: str, folder: Path, setup: Setup, stages: St
         eval_samples=setup.samples,
         tune=setup.tune,
         tune_database=setup.tune_database,
-        inputs="quantized",
-        outputs="quantized",
+        inputs=setup.inputs,
+        outputs=setup.outputs,
     )
     try:
         told = compile_model(options, stages)

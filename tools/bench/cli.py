@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
+from bevel.tools.options import EdgeFormat
+
 _PATH = click.Path(path_type=Path)
+_EDGES = click.Choice(["float", "quantized"])
 
 
 @click.group("bench", short_help="Measure many networks at once.")
@@ -22,6 +25,8 @@ def group() -> None:
 @click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="For the accuracy of each.")
 @click.option("--tune", type=click.IntRange(1), metavar="N", help="As for optimize, in every cell.")
 @click.option("--tune-database", type=_PATH, metavar="FILE", help="As for optimize.")
+@click.option("--inputs", type=_EDGES, default="quantized", show_default=True, help="As for optimize.")
+@click.option("--outputs", type=_EDGES, default="quantized", show_default=True, help="As for optimize.")
 @click.option("-o", "--output", type=_PATH, metavar="FILE", help="Write all numbers as JSON.")
 def mcu(
     models: Path | None,
@@ -31,6 +36,8 @@ def mcu(
     samples: int,
     tune: int | None,
     tune_database: Path | None,
+    inputs: EdgeFormat,
+    outputs: EdgeFormat,
     output: Path | None,
 ) -> None:
     """Build networks for Cortex-M cores, run them in simulation, and print what one inference costs.
@@ -41,4 +48,4 @@ def mcu(
     from bevel.tools.bench.mcu import show_bench
 
     wanted = tuple(name.strip() for name in cores.split(",")) if cores else ()
-    show_bench(models, only, wanted, compared, Setup(samples, tune, tune_database), output)
+    show_bench(models, only, wanted, compared, Setup(samples, tune, tune_database, inputs, outputs), output)
