@@ -127,6 +127,11 @@ class Program:
         read = (name for call in self.entries for name in call.inputs)
         return frozenset((*read, *(call.output for call in self.exits)))
 
+    @property
+    def converted(self) -> tuple[Port, ...]:
+        """The ports that entries and exits convert."""
+        return tuple(port for port in (*self.inputs, *self.outputs) if port.buffer in self.outside)
+
     def run(self, arrays: dict[str, Array]) -> dict[str, Array]:
         """The reference interpretation, by each kernel's `reference`: {input name: array} to {output name: array}."""
         memory = {name: np.zeros(buffer.bytes, np.uint8) for name, buffer in self.buffers.items()}

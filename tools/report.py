@@ -184,6 +184,7 @@ class Report:
     files: dict[str, str]  # name: sha256 of every file of the bundle but report.json and manifest.json
     assignment: Assignment | None = None  # where budgets were given
     widths: tuple[Width, ...] = ()  # the narrower ones of a product that can change its width
+    converted: tuple[str, ...] = ()  # float ports that are converted before and after what is counted
 
 
 _TOP1 = {"top1_float": "float", "top1_quantized": "quantized", "top1_integer": "integer"}  # `float` is a type in Python
@@ -214,6 +215,7 @@ def from_json(fields: dict[str, Any]) -> Report:
         files=fields["files"],
         assignment=None if fields["assignment"] is None else _assignment(fields["assignment"]),
         widths=tuple(Width(**width) for width in fields["widths"]),
+        converted=tuple(fields["converted"]),
     )
 
 

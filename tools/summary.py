@@ -56,6 +56,7 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
         files=manifest.hashes(folder),
         assignment=found.assignment,
         widths=found.widths,
+        converted=tuple(port.name for port in found.program.converted),
     )
     return with_budgets(options.budgets, told)
 

@@ -147,7 +147,10 @@ def _show_pairs(console: Console, title: str, rows: Iterable[tuple[str, str]]) -
 def _measured_rows(report: Report) -> list[tuple[str, str]]:
     if report.device is None or report.measurement is None:
         return [("device", "not measured")]
-    return _device_rows(report.device, report.measurement)
+    rows = _device_rows(report.device, report.measurement)
+    if report.converted:
+        rows.append(("not counted", f"the conversion between float and integers of {', '.join(report.converted)}"))
+    return rows
 
 
 def _accuracy_rows(accuracy: Accuracy | None) -> list[tuple[str, str]]:
