@@ -14,7 +14,7 @@ from bevel.tools import report, tables
 from bevel.tools.report import Accuracy, Device, KernelCost, Measurement, Model, Node, Report, Size, Stage
 
 KEYS = {
-    "": "bevel model target recipe accuracy size device measurement nodes stages files assignment widths",
+    "": "bevel model target recipe accuracy size device measurement nodes stages files assignment widths converted",
     "model": "file sha256",
     "accuracy": "samples float quantized integer sqnr_db agreement",
     "size": "float_bytes quantized_bytes flash_bytes weights_bytes arena_bytes ram_bytes",
