@@ -10,7 +10,7 @@ are close to onnxruntime's, not equal: an island is outside the promise that int
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -30,6 +30,8 @@ from bevel.backends.kernel import Array, Kernel, Operand, Role
 from bevel.backends.kernels.copy import Copy
 from bevel.backends.program import Buffer, Call
 from bevel.calib.errors import UserError
+
+MESSAGE = 160  # characters of a message of TVM's that a person reads
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +116,21 @@ class Island:
     constants: dict[str, Array]
 
 
+class NotImportable(UserError):
+    """What TVM's importer, or a program without TVM's runtime, cannot hold. `reason`: one short line."""
+
+    def __init__(self, prefix: str, reason: str) -> None:
+        super().__init__(f"{prefix}: {reason}")
+        self.reason = reason
+
+
+def one_line(error: Exception) -> str:
+    """The sentence of a message of several lines: TVM puts where it came from above it, and a trace of C++ below."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = next((line for line in reversed(lines) if not line.startswith(("File ", "at ", "Stack trace", "^"))), "")
+    return said[:MESSAGE] or type(error).__name__
+
+
 @dataclass(frozen=True)
 class Stored:
     """A relax value that some buffer holds."""
@@ -163,7 +180,7 @@ def static_buffer(value: onnx.ValueInfoProto) -> Buffer:
     """Raises UserError when a dimension has no number."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape") or any(not axis.HasField("dim_value") for axis in tensor.shape.dim):
-        raise UserError(f"{value.name}: a float island needs a static shape; fix the batch and input sizes")
+        raise NotImportable(value.name, "a float island needs a static shape; fix the batch and input sizes")
     shape = tuple(int(axis.dim_value) for axis in tensor.shape.dim)
     return Buffer(value.name, shape, str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)))
 
@@ -172,21 +189,18 @@ def legalised(model: onnx.ModelProto, prefix: str) -> Any:
     """The relax module of `model`: a main function of call_tir bindings, constants folded, dead code gone."""
     unknown = unimportable(model)
     if unknown:
-        raise UserError(f"{prefix}: TVM has no importer for {', '.join(unknown)}; replace them before optimizing")
-    try:
-        with redirect_stdout(StringIO()):  # it prints what it then raises
-            module = from_onnx(model)
-    except Exception as error:  # the importer reports an attribute or type it cannot take by whatever Python raises
-        operators = ", ".join(sorted({node.op_type for node in model.graph.node}))
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        raise UserError(f"{prefix}: TVM cannot import this use of {operators}: {reason[0]}") from error
+        raise NotImportable(prefix, f"TVM has no importer for {', '.join(unknown)}")
     passes = [
         relax.transform.LegalizeOps(),
         relax.transform.FoldConstant(),
         relax.transform.CanonicalizeBindings(),
         relax.transform.DeadCodeElimination(),
     ]
-    return tvm.ir.transform.Sequential(passes)(module)
+    try:
+        with redirect_stdout(StringIO()):  # it prints what it then raises
+            return tvm.ir.transform.Sequential(passes)(from_onnx(model))
+    except Exception as error:  # TVM reports an attribute or type it cannot take by whatever Python or C++ raises
+        raise NotImportable(prefix, f"TVM cannot import this use of it: {one_line(error)}") from error
 
 
 def is_tir_call(value: Any) -> bool:
@@ -211,7 +225,17 @@ def evaluated(value: Any, values: dict[Any, Value], prefix: str) -> Value:
             element: Value = as_tuple(evaluated(value.tuple_value, values, prefix))[value.index]
             return element
     what = str(value.op.name) if isinstance(value, tvm.ir.Call) else type(value).__name__
-    raise UserError(f"{prefix}: {what} needs TVM's runtime, which no product has; replace the operator")
+    raise NotImportable(prefix, f"{what} needs TVM's runtime, which no product has")
+
+
+def run_island(island: Island, arrays: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+    """{output: array} of an island on this machine, its inputs given by name."""
+    memory: dict[str, Array] = {**island.constants, **arrays}
+    for call in island.calls:
+        operands = call.kernel.roles(Role.INPUT)
+        inputs = [memory[name].reshape(one.shape) for name, one in zip(call.inputs, operands, strict=True)]
+        memory[call.output] = call.kernel.reference(*inputs, *call.constants)
+    return {name: memory[name] for name in outputs}
 
 
 def as_tuple(value: Value) -> tuple[Any, ...]:
@@ -223,7 +247,7 @@ def tir_calls(module: Any, call: Any, values: dict[Any, Value], node: str) -> li
     name, function = str(call.args[0].name_hint), module[call.args[0]]
     arguments = [evaluated(field, values, node) for field in call.args[1].fields]
     if len(call.args) > 2 or any(isinstance(argument, tuple) for argument in arguments):
-        raise UserError(f"{node}: {name} takes a symbolic shape or a tuple; replace the operator before optimizing")
+        raise NotImportable(node, f"{name} takes a symbolic shape or a tuple")
     outputs = len(function.params) - len(arguments)
     result = []
     for index in range(outputs):

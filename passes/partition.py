@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.islands import import_island
 from bevel.backends.kernels.dequantize import Dequantize
 from bevel.backends.kernels.quantize import Quantize
 from bevel.backends.program import Port, Program
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.passes.export import PORTS
+from bevel.passes.islands import FloatRun, float_run, imported
 from bevel.passes.lowering import Lowering, Value, onnx_order
 from bevel.passes.operators import lowering_operator
 from bevel.passes.operators.base import DOMAIN
@@ -34,9 +34,7 @@ def partition(model: onnx.ModelProto, name: str, islands: bool) -> tuple[Program
 
     Raises UserError naming the nodes that have no kernel; with `islands`, float nodes get one through TVM's importer.
     """
-    graph = gs.import_onnx(model)
-    unpack_weights(graph)
-    dequantize_constants(graph)
+    graph = prepared(model)
     meanings = {port: (scale, zero) for port, (scale, zero) in json.loads(metadata(model).get(PORTS, "{}")).items()}
     lowering = Lowering()
     for tensor in graph.inputs:
@@ -52,6 +50,14 @@ def partition(model: onnx.ModelProto, name: str, islands: bool) -> tuple[Program
     lowering.drop_unread_constants()
     program = Program(name, inputs, tuple(outputs), lowering.buffers, tuple(lowering.calls), lowering.constants)
     return program, notes
+
+
+def prepared(model: onnx.ModelProto) -> gs.Graph:
+    """The integer model with its weights as constants of whole integers, those of float nodes as floats."""
+    graph = gs.import_onnx(model)
+    unpack_weights(graph)
+    dequantize_constants(graph)
+    return graph
 
 
 def metadata(model: onnx.ModelProto) -> dict[str, str]:
@@ -87,13 +93,14 @@ def lower_nodes(graph: gs.Graph, lowering: Lowering, islands: bool) -> list[Note
             "replace them in the model, or choose a CPU target, which runs them in float"
         )
     notes = []
+    ports = {tensor.name for tensor in graph.outputs}
     for integers, run in groupby(graph.nodes, key=runs_in_integers):
         nodes = list(run)
         if integers:
             for node in nodes:
                 lower_integer(node, lowering)
         else:
-            lower_island(graph, nodes, lowering)
+            lower_island(float_run(nodes, ports, graph.opset), lowering)
             notes += [Note(node.name, "runs in float, compiled by TVM's importer") for node in nodes]
     return notes
 
@@ -106,42 +113,13 @@ def lower_integer(node: gs.Node, lowering: Lowering) -> None:
         lower_quantizer(node, lowering)
 
 
-def lower_island(graph: gs.Graph, nodes: list[gs.Node], lowering: Lowering) -> None:
+def lower_island(run: FloatRun, lowering: Lowering) -> None:
     """Neighbouring float nodes as one sub-model, whose inputs are named for the buffers they are in."""
-    made = {tensor.name for node in nodes for tensor in node.outputs}
-    ports = {tensor.name for tensor in graph.outputs}
-    local: dict[str, gs.Tensor] = {}
-    inputs: list[gs.Variable] = []
-
-    def inside(tensor: gs.Tensor) -> gs.Tensor:
-        if isinstance(tensor, gs.Constant) or tensor.is_empty():
-            return tensor
-        if tensor.name not in local:
-            name = tensor.name
-            if name not in made:
-                name = lowering.read(tensor, onnx_order(len(tensor.shape)))
-            local[tensor.name] = gs.Variable(name, tensor.dtype, tensor.shape)
-            if tensor.name not in made:
-                inputs.append(local[tensor.name])
-        return local[tensor.name]
-
-    copies = [
-        gs.Node(node.op, node.name, dict(node.attrs), [*map(inside, node.inputs)], [*map(inside, node.outputs)])
-        for node in nodes
-    ]
-    read_outside = [
-        tensor
-        for node in nodes
-        for tensor in node.outputs
-        if tensor.name in ports or any(reader not in nodes for reader in tensor.outputs)
-    ]
-    outputs = [local[tensor.name] for tensor in read_outside]
-    model = gs.export_onnx(gs.Graph(copies, inputs, outputs, opset=graph.opset), do_type_check=False)
-    island = import_island(model, f"{nodes[0].name}/")
+    island = imported(run, lambda tensor: lowering.read(tensor, onnx_order(len(tensor.shape))))
     lowering.buffers |= {buffer.name: buffer for buffer in island.buffers}
     lowering.constants |= island.constants
     lowering.calls += island.calls
-    for tensor in read_outside:
+    for tensor in run.outputs:
         shape = tuple(tensor.shape)
         lowering.values[tensor.name] = Value(tensor.name, shape, onnx_order(len(shape)))
 

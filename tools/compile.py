@@ -15,6 +15,7 @@ from bevel.calib.errors import UserError
 from bevel.calib.observe import observe
 from bevel.passes.assign.patterns import apply_patterns, read_patterns
 from bevel.passes.canonicalize import canonicalize
+from bevel.passes.check_islands import check_islands
 from bevel.passes.integerize import integerize
 from bevel.passes.load import fix_batch, load_model
 from bevel.passes.partition import partition
@@ -93,6 +94,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
 
         with stages("build"):
             tests = vectors.make_vectors(integer, program, data.vectors, options.vectors)
+            check_islands(integer, vectors.samples(tests))
             vectors.save(folder, tests)
             fitted = widths.unbanded(fit_ram(program, target, options.max_ram))
         selections, more = choose_kernels(options, fitted.program, target, device, tests, stages)

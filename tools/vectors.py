@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,12 @@ def check_same(vectors: Vectors, stock: dict[str, NDArray[Any]]) -> None:
     """AssertionError where onnxruntime's optimizations change a bit."""
     found = compare(stock, vectors.expected)
     assert not found.mismatches, f"integer.onnx depends on onnxruntime's optimization level: {found.first}"
+
+
+def samples(vectors: Vectors) -> Iterator[dict[str, NDArray[Any]]]:
+    """The inputs one by one, as the integer model takes them."""
+    for index in range(len(vectors)):
+        yield {name: array[index] for name, array in vectors.inputs.items()}
 
 
 def save(folder: Path, vectors: Vectors) -> None:
