@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +16,13 @@ from bevel.backends.firmware import build_firmware
 from bevel.backends.kernel import Kernel
 from bevel.backends.memory import Plan
 from bevel.backends.program import Port, Program
+from bevel.backends.room import full_disk_named
 from bevel.backends.shared_tables import share_tables
 from bevel.backends.sizes import STACK_FLAGS, Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
 from bevel.backends.specialize import helper_text, specialize
 from bevel.backends.target import Target
 from bevel.backends.toolchain import Preference, Toolchain, ToolError, for_target
 from bevel.backends.tune import Flags, Selections
-from bevel.calib.errors import UserError
 
 # A model's shared library names the libraries it really needs, and asks for no executable stack.
 SHARED_FLAGS = ("-shared", "-Wl,-z,noexecstack", "-Wl,--as-needed", "-lm")
@@ -188,13 +186,3 @@ def remove_leftovers(folder: Path) -> None:
     """Objects and compiler reports are no part of the product."""
     for path in (*folder.glob("*.o"), *folder.glob("*.su")):
         path.unlink()
-
-
-@contextmanager
-def full_disk_named(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"the disk is full: could not write to {folder}") from error
-        raise

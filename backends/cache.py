@@ -11,12 +11,13 @@ import atexit
 import contextlib
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+
+from bevel.backends.litter import outside_scratch, scratch_folder
 
 LIMIT = 1 << 30  # bytes of all entries
 KEPT = LIMIT * 3 // 4  # what is left of them when the limit was passed
@@ -118,6 +119,6 @@ def cache_folder() -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError:
-        private = tempfile.mkdtemp(prefix="bevel-")
-        atexit.register(shutil.rmtree, private, ignore_errors=True)
-        return Path(private)
+        private = contextlib.ExitStack()
+        atexit.register(private.close)
+        return private.enter_context(scratch_folder(outside_scratch()))

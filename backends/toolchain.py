@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from bevel.backends import processes
+from bevel.backends.room import full_disk, some_disk_is_full
 from bevel.backends.target import Compiler, Target
 from bevel.calib.errors import UserError
 
@@ -43,7 +44,6 @@ ZIG_FLAGS = ("-fno-sanitize=all", "-Wno-unused-command-line-argument")
 
 
 FULL_DISK = ("No space left on device", "NoSpaceLeft", "Disk quota exceeded")  # gcc and binutils; zig
-FULL_DISK_BYTES = 1 << 20  # no build ends with less free than this
 
 
 class ToolError(RuntimeError):
@@ -93,17 +93,12 @@ class Tool:
 def run(command: Sequence[str], folder: Path) -> str:
     """The standard output of a command run in `folder`."""
     environment = os.environ | {"LC_ALL": "C", "ZERO_AR_DATE": "1", "SOURCE_DATE_EPOCH": "0"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace")
+    done = processes.run(command, folder, environment)
     if done.returncode == 0:
         return done.stdout
-    if disk_is_full(done.stderr, folder):
-        raise UserError(f"the disk is full: {Path(command[0]).name} could not write to {folder}")
+    if any(words in done.stderr for words in FULL_DISK) or some_disk_is_full(folder):
+        raise full_disk(folder)  # zig aborts and takes its unfinished files away, so the disks are asked too
     raise ToolError(f"{' '.join(command)} (in {folder}) exited with {done.returncode}\n{done.stdout}{done.stderr}")
-
-
-def disk_is_full(message: str, folder: Path) -> bool:
-    """Whether that is why a tool failed. zig aborts and takes its unfinished files away, so the disk is asked too."""
-    return any(words in message for words in FULL_DISK) or shutil.disk_usage(folder).free < FULL_DISK_BYTES
 
 
 def for_target(target: Target, prefer: Preference = "auto") -> Toolchain:
@@ -121,9 +116,13 @@ def find(compiler: Compiler, bare: bool) -> Toolchain | None:
     extra = BARE_FLAGS if bare else ("-fPIC",)
     if compiler.kind == "zig":
         return zig((*compiler.flags, *ZIG_FLAGS, *extra))
-    return next(
-        (tools for name in compiler.commands if (tools := gcc(name, (*compiler.flags, *GCC_FLAGS, *extra)))), None
-    )
+    names = (name for name in compiler.commands if bare or has_headers(name))
+    return next((tools for name in names if (tools := gcc(name, (*compiler.flags, *GCC_FLAGS, *extra)))), None)
+
+
+def has_headers(command: str) -> bool:
+    """Whether a compiler for an operating system finds the C library's headers: they come in a package of their own."""
+    return ask(command, "-E", "-include", "string.h", "-include", "math.h", "-x", "c", os.devnull) is not None
 
 
 def gcc(command: str, flags: tuple[str, ...]) -> Toolchain | None:
@@ -146,7 +145,7 @@ def ask(*command: str) -> str | None:
 
 @cache
 def answer(*command: str) -> str | None:
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    done = processes.run(command)
     return done.stdout.strip() if done.returncode == 0 else None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from bevel.backends.interruption import nothing_at_stake
 from bevel.tools import optimize
 from bevel.tools.bench import cli as bench
 from bevel.tools.entry import run
@@ -37,7 +38,8 @@ group.add_command(pareto.command)
 @click.option("--json", "as_json", is_flag=True, help="Print device and measurement as report.json has them.")
 def measure(bundle: Path, device: str | None, data: Path | None, vectors: int, as_json: bool) -> None:
     """Run BUNDLE (the folder that optimize wrote) on a device again, and compare before counting."""
-    from bevel.tools.measure import show_measurement
+    with nothing_at_stake():
+        from bevel.tools.measure import show_measurement
 
     show_measurement(bundle, device, data, vectors, as_json)
 
@@ -46,7 +48,8 @@ def measure(bundle: Path, device: str | None, data: Path | None, vectors: int, a
 @click.argument("bundle", type=_BUNDLE)
 def inspect(bundle: Path) -> None:
     """Check the files of BUNDLE, then draw its arena, its kernels and the notes."""
-    from bevel.tools.inspect import show_bundle
+    with nothing_at_stake():
+        from bevel.tools.inspect import show_bundle
 
     show_bundle(bundle)
 
@@ -56,7 +59,8 @@ def inspect(bundle: Path) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="File to write.")
 def export_qonnx(model: Path, output: Path) -> None:
     """Write MODEL (a QDQ model, or the folder that optimize wrote) with Quant, BipolarQuant and FloatQuant nodes."""
-    from bevel.tools.qonnx import write_qonnx
+    with nothing_at_stake():
+        from bevel.tools.qonnx import write_qonnx
 
     write_qonnx(model, output)
 
@@ -64,7 +68,8 @@ def export_qonnx(model: Path, output: Path) -> None:
 @group.command()
 def targets() -> None:
     """List the targets, their memories and devices."""
-    from bevel.tools.doctor import show_targets
+    with nothing_at_stake():
+        from bevel.tools.doctor import show_targets
 
     show_targets()
 
@@ -72,7 +77,8 @@ def targets() -> None:
 @group.command(short_help="List every tool, found or not.")
 def doctor() -> None:
     """List every tool that Bevel looks for, found or not, and what it enables."""
-    from bevel.tools.doctor import show_tools
+    with nothing_at_stake():
+        from bevel.tools.doctor import show_tools
 
     show_tools()
 

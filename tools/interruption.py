@@ -6,14 +6,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bevel.backends.interruption import check
+
 
 @contextmanager
 def heeded() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the end of the body if one was raised inside of it and lost.
+    """Raise KeyboardInterrupt at the begin or the end of the body if one was raised before or inside of it and lost.
 
     ctypes drops an exception that a callback raises (a simulator's memory-mapped register, say) and reports it to
     `sys.unraisablehook`, so that the body would go on as if nothing had happened.
     """
+    check()
     lost: list[BaseException] = []
     previous = sys.unraisablehook
 
@@ -30,3 +33,4 @@ def heeded() -> Iterator[None]:
         sys.unraisablehook = previous
     if lost:
         raise KeyboardInterrupt
+    check()

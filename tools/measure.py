@@ -16,6 +16,7 @@ from bevel.backends.artifact import Artifact, from_json
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.fit import Chain, in_bands
+from bevel.backends.litter import scratch
 from bevel.backends.target import Target
 from bevel.calib.dataset import open_dataset
 from bevel.calib.errors import UserError
@@ -56,7 +57,7 @@ def measure_bundle(
     if device is None:
         raise UserError("--device none measures nothing; name a device, or leave it out")
     built, tests = from_json(made.artifact, folder), vectors.load(folder)
-    with TemporaryDirectory(prefix="bevel-") as name:
+    with scratch(), TemporaryDirectory(prefix="bevel-") as name:
         if data is not None:
             built, tests = rebuild(folder, made, target, Path(name), data, count)
         with heeded():
@@ -65,9 +66,9 @@ def measure_bundle(
 
 
 def rebuild(
-    folder: Path, made: Manifest, target: Target, scratch: Path, data: Path, count: int
+    folder: Path, made: Manifest, target: Target, place: Path, data: Path, count: int
 ) -> tuple[Artifact, Vectors]:
-    """The bundle's integer.onnx built again in `scratch`, with vectors from `data`: firmware holds its inputs.
+    """The bundle's integer.onnx built again in `place`, with vectors from `data`: firmware holds its inputs.
 
     Raises UserError where the library is not the bundle's byte for byte, because a tool is another.
     """
@@ -77,7 +78,7 @@ def rebuild(
     tests = vectors.make_vectors(integer, program, open_dataset(data, inputs), count)
     selections = {kernel: tuned.selection(chosen) for kernel, chosen in made.settings["kernels"].items()}
     program = in_bands(program, [Chain(**chain) for chain in made.settings["chains"]])
-    artifact = build(program, target, scratch, tests, BuildOptions(selections=selections))
+    artifact = build(program, target, place, tests, BuildOptions(selections=selections))
     if artifact.files[artifact.archive] != made.files[artifact.archive]:
         was = made.tools["compiler"]
         raise UserError(f"{folder} was built with {was}, here is {artifact.toolchain}: run optimize again")

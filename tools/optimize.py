@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from bevel.backends.interruption import nothing_at_stake
 from bevel.tools.budgets import CANDIDATES, SENSITIVITIES, Budgets, check_budgets, parse_formats, parse_latency
 from bevel.tools.entry import run
 from bevel.tools.options import RANGE_METHODS, RECIPES, EdgeFormat, Options, parse_dims, parse_size, parse_widths
@@ -158,7 +159,8 @@ def command(
         recipe=recipe,
         command=click.get_current_context().find_object(str) or "",
     )
-    from bevel.tools.show import run_and_show
+    with nothing_at_stake():
+        from bevel.tools.show import run_and_show
 
     run_and_show(options, as_json=as_json, verbose=verbose)
 

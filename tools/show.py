@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import click
 from rich.console import Console
 
+from bevel.backends.litter import scratch
 from bevel.tools import report, tables
 from bevel.tools.compile import compile_model
 from bevel.tools.data import GUESS
@@ -24,7 +25,7 @@ ISLANDS = "some nodes run in float, whose last bits depend on the machine (-v: w
 def run_and_show(options: Options, as_json: bool, verbose: bool) -> None:
     """Run and print. Exits with 1 where the device computed other integers than integer.onnx: a bug of ours."""
     quiet_libraries()
-    with Bars(Console(stderr=True)) if sys.stderr.isatty() else nullcontext(Silent()) as display:
+    with scratch(), Bars(Console(stderr=True)) if sys.stderr.isatty() else nullcontext(Silent()) as display:
         told = compile_model(options, Stages(display))
     console = Console()
     if as_json:

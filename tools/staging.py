@@ -1,24 +1,27 @@
 """The output folder appears whole or not at all.
 
-Everything is written into `.NAME.XXXX.partial` beside the output and renamed at the end, so an error, a full disk or
-Ctrl-C leaves what was there before. Only a folder that an earlier run wrote, and nobody has added to or changed since,
-is replaced.
+Everything is written into `.NAME.XXXXXXXX.bevel.partial` beside the output, which changes places with the output in one
+step, so an error, a full disk, Ctrl-C or kill -9 leaves what was there before. Only a folder that an earlier run wrote,
+and nobody has added to or changed since, is replaced.
 """
 
 from __future__ import annotations
 
-import errno
+import ctypes
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bevel.backends import interruption, litter
+from bevel.backends.room import check_room, full_disk_named
 from bevel.calib.errors import UserError
 from bevel.tools import manifest
 
-FREE_BYTES_WANTED = 16 * 1024 * 1024  # an early refusal; a disk that fills later is still caught
+NAME_BYTES = 255  # the limit of Linux's file systems
+HERE = -100  # AT_FDCWD
+EXCHANGE = 2  # RENAME_EXCHANGE
 
 
 @contextmanager
@@ -29,29 +32,33 @@ def staged(output: Path, sources: tuple[Path, ...]) -> Iterator[Path]:
     replaced, cannot be written or has no room.
     """
     output = Path(os.path.abspath(output))
-    _refuse_unsafe(output, sources)
+    check_output(output, sources)
     base = _nearest_folder(output.parent)
-    folder = _make_folder(base, output.name)
-    try:
+    with full_disk_named(output), _folder(base, output.name) as folder:
         yield folder
-        output.parent.mkdir(parents=True, exist_ok=True)
-        _swap(folder, output)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"the disk is full: {output} could not be written") from error
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        interruption.check()
+        with interruption.held():
+            output.parent.mkdir(parents=True, exist_ok=True)
+            _swap(folder, output)
+            if not litter.in_scratch(output):
+                interruption.outlived(str(output))
 
 
-def _refuse_unsafe(output: Path, sources: tuple[Path, ...]) -> None:
-    real = output.resolve()
+def check_output(output: Path, sources: tuple[Path, ...]) -> None:
+    """Raises UserError where `output` may not be replaced."""
+    if len(os.fsencode(output.name)) > NAME_BYTES:
+        raise UserError(f"-o {output.name[:20]}...: a name of {len(output.name)} letters is too long for a folder")
+    try:
+        real = output.resolve()
+        exists = output.exists()
+    except OSError as error:  # such as a path that is too long as a whole
+        raise UserError(f"-o {output}: {error.strerror}") from error
     for source in sources:
         if source.exists() and (real == source.resolve() or real in source.resolve().parents):
             raise UserError(f"{output}: the output folder holds the input {source}; name another folder with -o")
-    if output.is_symlink() or (output.exists() and not output.is_dir()):
+    if output.is_symlink() or (exists and not output.is_dir()):
         raise UserError(f"{output} is not a folder; name a new or an empty one with -o")
-    if output.is_dir() and any(output.iterdir()) and (reason := manifest.foreign(output)):
+    if exists and any(output.iterdir()) and (reason := manifest.foreign(output)):
         raise UserError(f"{output} is not empty and {reason}; name a new folder with -o")
 
 
@@ -64,16 +71,16 @@ def _nearest_folder(path: Path) -> Path:
     return path
 
 
-def _make_folder(base: Path, name: str) -> Path:
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=base))
-    except OSError as error:
-        raise UserError(f"cannot write in {base}: {error.strerror}") from error
-    if (free := shutil.disk_usage(base).free) < FREE_BYTES_WANTED:
-        folder.rmdir()
-        raise UserError(f"{base} has {free} bytes left on its disk; {FREE_BYTES_WANTED} are needed")
-    folder.chmod(0o777 & ~_umask())  # mkdtemp made it private; the output should be as any new folder
-    return folder
+@contextmanager
+def _folder(base: Path, name: str) -> Iterator[Path]:
+    with litter.temporary(base, f".{name}", litter.PARTIAL, lambda error: _unwritable(base, error)) as folder:
+        check_room(base)
+        folder.chmod(0o777 & ~_umask())  # mkdtemp made it private; the output should be as any new folder
+        yield folder
+
+
+def _unwritable(base: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write in {base}: {error.strerror}")
 
 
 def _umask() -> int:
@@ -83,9 +90,14 @@ def _umask() -> int:
 
 
 def _swap(folder: Path, output: Path) -> None:
-    """`folder` becomes `output`; an earlier output steps aside first and comes back if that fails."""
+    """`folder` becomes `output`, and an earlier output becomes `folder`: at once, where the file system can.
+
+    Where it cannot, the earlier output steps aside first and comes back if that fails.
+    """
     if not output.exists():
         folder.rename(output)
+        return
+    if _exchanged(folder, output):
         return
     aside = folder.with_suffix(".old")
     output.rename(aside)
@@ -95,3 +107,11 @@ def _swap(folder: Path, output: Path) -> None:
         aside.rename(output)
         raise
     shutil.rmtree(aside)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step (Linux 3.15, glibc 2.28); False where that does not exist."""
+    with suppress(AttributeError):
+        rename = ctypes.CDLL(None).renameat2
+        return bool(rename(HERE, os.fsencode(one), HERE, os.fsencode(other), EXCHANGE) == 0)
+    return False

@@ -167,7 +167,9 @@ def address_of(function: Any) -> int:
 
 def host_compiler() -> Toolchain | None:
     """What compiles for the machine we run on: cc or gcc where installed, else zig from its wheel."""
-    return toolchain.gcc("cc", ()) or toolchain.gcc("gcc", ()) or toolchain.zig(toolchain.ZIG_FLAGS)
+    names = (name for name in ("cc", "gcc") if toolchain.has_headers(name))
+    found = (toolchain.gcc(name, ()) for name in names)
+    return next((tools for tools in found if tools is not None), None) or toolchain.zig(toolchain.ZIG_FLAGS)
 
 
 @cache

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from bevel.backends import processes
 from bevel.backends.artifact import Artifact, Slot
 from bevel.backends.devices.base import CallCost, Vectors
 from bevel.backends.kernel import Array
@@ -85,7 +85,7 @@ def seconds_of(nanoseconds: np.floating[Any]) -> float:
 
 def run_harness(folder: Path, prefix: Sequence[str], words: Sequence[str], limit_s: float) -> None:
     command = (*prefix, f"./{HARNESS}", *words)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=limit_s)
+    done = processes.run(command, folder, timeout=limit_s)
     if done.returncode == 0:
         return
     if done.returncode == -signal.SIGILL:

@@ -16,7 +16,7 @@ from statistics import median_low
 from threading import Timer
 from typing import IO
 
-from bevel.backends import toolchain
+from bevel.backends import processes, toolchain
 from bevel.backends.artifact import Artifact
 from bevel.backends.devices import image, qemu_plugin, report
 from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
@@ -141,10 +141,7 @@ class Qemu:
 def emulate(command: Sequence[str], firmware: Path, timeout_s: float) -> str:
     """What the board's first UART says until the report ends. Raises FirmwareError where it does not end."""
     plain = ("-kernel", str(firmware), "-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none")
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            (*command, *plain), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
+    with tempfile.TemporaryFile("w+") as errors, processes.started((*command, *plain), errors=errors) as process:
         timer = Timer(timeout_s, process.kill)
         timer.start()
         try:

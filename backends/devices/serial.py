@@ -17,7 +17,6 @@ the board flashes `firmware.elf` and presses reset while this waits; where the t
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
+from bevel.backends import processes
 from bevel.backends.artifact import Artifact
 from bevel.backends.devices import image, report
 from bevel.backends.devices.base import SERIAL, CallCost, DeviceKind, Measurement, Vectors
@@ -115,9 +115,9 @@ class Serial:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "firmware.elf"
             path.write_bytes(firmware)
-            done = subprocess.run([FLASHER, "load", "-t", chip, str(path)], capture_output=True, text=True)
+            done = processes.run((FLASHER, "load", "-t", chip, str(path)))
             if done.returncode == 0:
-                done = subprocess.run([FLASHER, "reset", "-t", chip], capture_output=True, text=True)
+                done = processes.run((FLASHER, "reset", "-t", chip))
         if done.returncode:
             raise UserError(f"pyOCD could not flash {chip}: {' '.join(done.stderr.split())[-200:]}")
 

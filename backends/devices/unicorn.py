@@ -24,6 +24,7 @@ from bevel.backends.devices.count_hook import RISCV, THUMB, Counter, Instruction
 from bevel.backends.devices.estimate import estimate
 from bevel.backends.devices.image import Image
 from bevel.backends.devices.report import FirmwareError
+from bevel.backends.interruption import beside
 from bevel.backends.target import Target
 
 PAGE = 4096
@@ -191,7 +192,7 @@ class Emulation:
         """The UART's text, and Counter.runs. Raises FirmwareError where the firmware does not reach its end."""
         start, done = self.reset(), self.image.address("bevel_done")
         try:
-            self.uc.emu_start(start, done, timeout=int(timeout_s * 1e6))
+            beside(lambda: self.uc.emu_start(start, done, timeout=int(timeout_s * 1e6)), self.uc.emu_stop)
         except self.engine.UcError as error:
             raise FirmwareError(self.describe_fault(str(error))) from error
         if self.uc.reg_read(self.program_counter) != done:

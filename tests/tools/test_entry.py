@@ -1,11 +1,16 @@
-"""Every command ends in 0, or in one line and 2, or in a traceback."""
+"""Every command ends in 0, or in one line and 2, or, where the bug is ours, in one line and 1."""
 
 from __future__ import annotations
 
 import errno
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import click
 import pytest
@@ -44,10 +49,58 @@ def test_wrong_usage_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("error", [ValueError("ours"), OSError(errno.EIO, "broken disk")])
-def test_our_own_bugs_keep_their_traceback(error: Exception) -> None:
-    with pytest.raises(type(error)):
-        run(failing(error), [])
+def recursing() -> None:
+    recursing()
+
+
+def too_large() -> None:
+    raise MemoryError("Unable to allocate 3 TiB")
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("error", [ValueError("ours\nand more"), OSError(errno.EIO, "broken disk"), AssertionError()])
+def test_a_bug_of_ours_is_one_line_that_names_a_file_with_the_traceback(
+    error: Exception, temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(failing(error), []) == 1
+    line = capsys.readouterr().err
+    assert line.startswith(f"error: this is a bug of Bevel: {type(error).__name__}") and line.count("\n") == 1
+    (file,) = temporary.iterdir()
+    assert str(file) in line and "raise error" in file.read_text()
+
+
+def test_a_recursion_without_end_is_one_line_too(temporary: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(command(recursing), []) == 1
+    assert "RecursionError" in capsys.readouterr().err and "recursing" in next(temporary.iterdir()).read_text()
+
+
+def test_a_traceback_that_cannot_be_written_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    monkeypatch.setenv("HOME", str(tmp_path / "gone"))
+    assert run(failing(ValueError("ours")), []) == 1
+    assert "could not be written" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(command(too_large), []) == 2
+    assert "too little" in capsys.readouterr().err
+
+
+def test_a_bug_behind_an_interruption_that_was_lost_is_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+    def body() -> None:
+        with suppress(KeyboardInterrupt):  # as a C extension does
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise ImportError("a library that was not imported whole")
+
+    assert run(command(body), []) == 2
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_termination_counts_as_interruption(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,3 +112,22 @@ def test_termination_counts_as_interruption(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_command_that_ends_well_is_zero() -> None:
     assert run(command(lambda: None), []) == 0
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    program = "import sys; from bevel.tools.cli import main; sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    program = "import sys; from bevel.tools.cli import main; sys.exit(main())"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", program, "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr == "error: No space left on device\n"

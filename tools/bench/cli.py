@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bevel.backends.interruption import nothing_at_stake
 from bevel.tools.options import EdgeFormat
 
 _PATH = click.Path(path_type=Path)
@@ -44,8 +45,9 @@ def mcu(
 
     FILE of --reference is JSON: {network: {"macs": N, core: {"instructions": N, "flash_bytes": N, "arena_bytes": N}}}.
     """
-    from bevel.tools.bench.cells import Setup
-    from bevel.tools.bench.mcu import show_bench
+    with nothing_at_stake():
+        from bevel.tools.bench.cells import Setup
+        from bevel.tools.bench.mcu import show_bench
 
     wanted = tuple(name.strip() for name in cores.split(",")) if cores else ()
     show_bench(models, only, wanted, compared, Setup(samples, tune, tune_database, inputs, outputs), output)

@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 
 from bevel.backends import target as targets
+from bevel.backends.litter import scratch
 from bevel.calib.errors import UserError
 from bevel.tools import bundle, devices
 from bevel.tools.bench import reference, tables
@@ -78,10 +79,10 @@ def runnable(cores: Sequence[str], named: bool, console: Console) -> list[str]:
 def run_all(found: Sequence[Subject], cores: Sequence[str], setup: Setup, display: Display) -> list[Cell | Refusal]:
     pairs = list(product(found, cores))
     results = []
-    with TemporaryDirectory(prefix="bevel-bench-") as scratch, Stages(display)("bench") as advance:
+    with scratch(), TemporaryDirectory(prefix="bevel-bench-") as place, Stages(display)("bench") as advance:
         for index, (subject, core) in enumerate(pairs):
             advance(index, len(pairs))
-            results.append(run_cell(subject, core, Path(scratch) / f"{index}", setup, Stages()))
+            results.append(run_cell(subject, core, Path(place) / f"{index}", setup, Stages()))
     return results
 
 

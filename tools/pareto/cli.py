@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bevel.backends.interruption import nothing_at_stake
 from bevel.tools.budgets import CANDIDATES, parse_formats
 from bevel.tools.options import Options
 
@@ -43,7 +44,8 @@ def command(
 
     OUT receives pareto.png, pareto.svg and pareto.json; each point is a build that was measured.
     """
-    from bevel.tools.pareto.run import Wanted, show_pareto
+    with nothing_at_stake():
+        from bevel.tools.pareto.run import Wanted, show_pareto
 
     options = Options(
         model=model,

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bevel.backends.litter import scratch
 from bevel.calib.errors import UserError
 from bevel.tools import bundle, manifest
 from bevel.tools.budgets import Budgets
@@ -48,7 +49,7 @@ def show_pareto(options: Options, wanted: Wanted) -> None:
 
     require_matplotlib()
     quiet_libraries()
-    with staged(options.output, options.sources) as folder:
+    with scratch(), staged(options.output, options.sources) as folder:
         with Bars(Console(stderr=True)) if sys.stderr.isatty() else nullcontext(Silent()) as display:
             results = run_all(options, wanted, display)
         points = [one for one in results if isinstance(one, Point)]
@@ -68,17 +69,17 @@ def show_pareto(options: Options, wanted: Wanted) -> None:
 def run_all(options: Options, wanted: Wanted, display: Display) -> list[Point | Refused]:
     """Uniform builds in the order given, then searched ones from the smallest budget up."""
     results: list[Point | Refused] = []
-    with TemporaryDirectory(prefix="bevel-pareto-") as scratch, Stages(display)("pareto") as advance:
+    with TemporaryDirectory(prefix="bevel-pareto-") as place, Stages(display)("pareto") as advance:
         total = len(wanted.formats) + wanted.searched
         for format in wanted.formats:
             advance(len(results), total)
-            given = replace(options, weights=format, output=Path(scratch) / f"{len(results)}")
+            given = replace(options, weights=format, output=Path(place) / f"{len(results)}")
             results.append(attempt(format, "uniform", given))
         uniform = [one for one in results if isinstance(one, Point)]
         for size in budgets(uniform, wanted.searched):
             advance(len(results), total)
             given = replace(
-                options, budgets=Budgets(flash=size), formats=wanted.formats, output=Path(scratch) / f"{len(results)}"
+                options, budgets=Budgets(flash=size), formats=wanted.formats, output=Path(place) / f"{len(results)}"
             )
             results.append(attempt(f"at most {size:,} bytes", "searched", given))
     return results
