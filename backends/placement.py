@@ -136,29 +136,44 @@ def earlier(order: list[int], candidates: list[int], random: Random) -> list[int
 
 def conflicts(groups: Sequence[Group]) -> Conflicts:
     """For each group, how far from each other group it may not lie."""
+    met: dict[tuple[int, int], list[tuple[Piece, Piece]]] = {}
+    for (index, mine), (other, theirs) in live_together(groups):
+        met.setdefault((index, other), []).append((mine, theirs))
     found: Conflicts = [{} for _ in groups]
-    for index, group in enumerate(groups):
-        for other in range(index):
-            ways = forbidden(group, groups[other])
-            if ways:
-                found[index][other] = ways
-                # Rounding to the alignment makes [first, end) the mirror image of [ALIGNMENT - end, ALIGNMENT - first).
-                mirrored = [(ALIGNMENT - end, ALIGNMENT - first) for first, end in ways]
-                found[other][index] = sorted(mirrored)
+    for (index, other), pairs in met.items():
+        ways = united(way for mine, theirs in pairs for way in forbidden(mine, theirs))
+        if ways:
+            found[index][other] = ways
+            # Rounding to the alignment makes [first, end) the mirror image of [ALIGNMENT - end, ALIGNMENT - first).
+            mirrored = [(ALIGNMENT - end, ALIGNMENT - first) for first, end in ways]
+            found[other][index] = sorted(mirrored)
     return found
 
 
-def forbidden(group: Group, other: Group) -> list[Interval]:
-    """Multiples of ALIGNMENT, as intervals [first, end), that `group` may not lie above `other`."""
-    return united(
-        (((b.first - a.end) // ALIGNMENT + 1) * ALIGNMENT, -((a.first - b.end) // ALIGNMENT) * ALIGNMENT)
-        for mine in group
-        for theirs in other
-        if mine.first <= theirs.last and theirs.first <= mine.last
-        for a in mine.parts
-        for b in theirs.parts
-        if a.lifetime.overlaps(b.lifetime)
-    )
+Member = tuple[int, Piece]  # a group's index, and one of its pieces
+
+
+def live_together(groups: Sequence[Group]) -> Iterator[tuple[Member, Member]]:
+    """Pairs of pieces of two groups whose spans of time meet, the larger index first. In order of time, each piece is
+    held against those that are still live, so that a chain takes time in proportion to its length."""
+    pieces = [(piece.first, piece.last, index, piece) for index, group in enumerate(groups) for piece in group]
+    live: list[tuple[int, Member]] = []
+    for first, last, index, piece in sorted(pieces, key=lambda one: one[:3]):
+        live = [one for one in live if one[0] >= first]
+        for _, (other, theirs) in live:
+            if other != index:
+                mine = (index, piece)
+                yield (mine, (other, theirs)) if index > other else ((other, theirs), mine)
+        live.append((last, (index, piece)))
+
+
+def forbidden(piece: Piece, other: Piece) -> Iterator[Interval]:
+    """Multiples of ALIGNMENT, as intervals [first, end), that `piece` may not lie above `other`."""
+    for a in piece.parts:
+        for b in other.parts:
+            if a.lifetime.overlaps(b.lifetime):
+                lowest = ((b.first - a.end) // ALIGNMENT + 1) * ALIGNMENT
+                yield lowest, -((a.first - b.end) // ALIGNMENT) * ALIGNMENT
 
 
 def united(intervals: Iterable[Interval]) -> list[Interval]:

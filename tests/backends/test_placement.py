@@ -5,7 +5,7 @@ from itertools import permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bevel.backends.placement import ALIGNMENT, Group, Lifetime, Part, Piece, forbidden, place
+from bevel.backends.placement import ALIGNMENT, Group, Lifetime, Part, Piece, forbidden, live_together, place, united
 
 # Size in units of the alignment, first and last call. Everywhere four units are live, and no layout of four exists.
 TIGHT = [(3, 0, 0), (1, 1, 1), (2, 1, 2), (1, 3, 3), (1, 0, 3), (2, 4, 4), (1, 2, 4), (1, 3, 5), (3, 5, 5)]
@@ -65,11 +65,28 @@ def test_an_output_with_longer_rows_starts_lower() -> None:
 
 
 def test_distances_are_forbidden_only_where_parts_meet() -> None:
+    def ways(group: Group, other: Group) -> list[tuple[int, int]]:
+        return united(forbidden(group[0], other[0]))
+
     other = whole(2, 1, 1)
-    assert forbidden(whole(3, 1, 2), other) == [(-2 * ALIGNMENT, 2 * ALIGNMENT)]
-    assert forbidden(whole(3, 2, 2), other) == []
+    assert ways(whole(3, 1, 2), other) == [(-2 * ALIGNMENT, 2 * ALIGNMENT)]
+    assert ways(whole(3, 2, 2), other) == []
     split = rows(3, 1, [(1, 1), (2, 2), (1, 1)])
-    assert forbidden(split, whole(1, 1, 1)) == [(-2 * ALIGNMENT, -ALIGNMENT), (0, ALIGNMENT)]
+    assert ways(split, whole(1, 1, 1)) == [(-2 * ALIGNMENT, -ALIGNMENT), (0, ALIGNMENT)]
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5)), min_size=1, max_size=3), max_size=5))
+def test_the_sweep_through_time_finds_all_pieces_that_live_together(spans: list[list[tuple[int, int]]]) -> None:
+    groups = [tuple(piece for first, length in group for piece in whole(1, first, first + length)) for group in spans]
+    members = [(index, piece) for index, group in enumerate(groups) for piece in group]
+    pairs = [
+        (a[0], b[0], a[1].first, a[1].last, b[1].first, b[1].last)
+        for a in members
+        for b in members
+        if a[0] > b[0] and a[1].first <= b[1].last and b[1].first <= a[1].last
+    ]
+    found = [(i, j, a.first, a.last, b.first, b.last) for (i, a), (j, b) in live_together(groups)]
+    assert sorted(found) == sorted(pairs)
 
 
 @st.composite
