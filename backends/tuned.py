@@ -20,6 +20,7 @@ from typing import Any
 
 from bevel.backends.tune import Selection, Selections
 from bevel.calib.errors import UserError
+from bevel.calib.files import check_plain
 
 SHIPPED = "tuned.json"
 
@@ -67,6 +68,7 @@ def shipped_database() -> Database:
 def read(path: Path) -> Database:
     """The database in a file, empty where there is none. Raises UserError for a file that is something else."""
     try:
+        check_plain(path)
         return parse(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.calib.errors import UserError
+from bevel.calib.files import check_plain
 from bevel.calib.stored import StoredArray, array_names
 
 Array = NDArray[Any]
@@ -150,13 +151,19 @@ def open_dataset(path: Path, inputs: Inputs, limit: int | None = None) -> FileDa
 
 
 def data_files(path: Path) -> list[Path]:
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".npy"))
-        if not files:
-            raise UserError(f"{path} holds no .npz or .npy file")
-        return files
-    if not path.exists():
-        raise UserError(f"{path} does not exist; give an .npz, a .npy or a folder of either")
+    try:
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".npy"))
+            if not files:
+                raise UserError(f"{path} holds no .npz or .npy file")
+            for file in files:
+                check_plain(file)
+            return files
+        check_plain(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; give an .npz, a .npy or a folder of either") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if path.suffix not in (".npz", ".npy"):
         raise UserError(f"{path} is neither .npz nor .npy; write it with numpy.savez(path, <input name>=array)")
     return [path]

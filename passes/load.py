@@ -13,6 +13,7 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from bevel.calib.errors import UserError
+from bevel.calib.files import check_plain
 from bevel.passes.cut_outputs import cut_outputs, declare_outputs
 from bevel.passes.qonnx.import_qonnx import import_qonnx
 
@@ -45,6 +46,7 @@ def load_model(path: str | Path, outputs_at: Sequence[str] = ()) -> onnx.ModelPr
 
 def parse(file: Path) -> onnx.ModelProto:
     try:
+        check_plain(file)
         size = file.stat().st_size
         if size > MAX_BYTES:
             raise UserError(f"{file}: {size} bytes; models of 2 GB and more are not supported")

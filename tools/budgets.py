@@ -10,7 +10,7 @@ from bevel.calib.errors import UserError
 SENSITIVITIES = ("sqnr", "kl", "hessian-trace", "hessian-eigenvalue")
 CANDIDATES = ("int8", "int6", "int5", "int4", "int3", "int2")  # most accurate first
 
-_LATENCY = re.compile(r"(\d+(?:\.\d+)?)\s*(s|ms|us|i|ki|Mi|Gi)")
+_LATENCY = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(s|ms|us|i|ki|Mi|Gi)")
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _INSTRUCTIONS = {"i": 1, "ki": 1_000, "Mi": 1_000_000, "Gi": 1_000_000_000}
 

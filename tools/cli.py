@@ -12,6 +12,7 @@ from bevel.backends.interruption import nothing_at_stake
 from bevel.tools import optimize
 from bevel.tools.bench import cli as bench
 from bevel.tools.entry import run
+from bevel.tools.parameters import COUNT
 from bevel.tools.pareto import cli as pareto
 
 _BUNDLE = click.Path(path_type=Path)
@@ -34,7 +35,7 @@ group.add_command(pareto.command)
 @click.argument("bundle", type=_BUNDLE)
 @click.option("--device", metavar="NAME", help="Where; default: the target's first device that works here.")
 @click.option("--data", type=click.Path(path_type=Path), metavar="FILE", help="Other inputs than the bundle's vectors.")
-@click.option("--vectors", type=click.IntRange(1), default=8, show_default=True, help="How many samples of --data.")
+@click.option("--vectors", type=COUNT, default=8, show_default=True, help="How many samples of --data.")
 @click.option("--json", "as_json", is_flag=True, help="Print device and measurement as report.json has them.")
 def measure(bundle: Path, device: str | None, data: Path | None, vectors: int, as_json: bool) -> None:
     """Run BUNDLE (the folder that optimize wrote) on a device again, and compare before counting."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bevel.calib.errors import UserError
+from bevel.calib.files import check_plain, kind_of
 
 NAME = "manifest.json"
 
@@ -28,6 +29,12 @@ class Manifest:
 
 
 def sha256(path: Path) -> str:
+    """The kind of what is no plain file in place of its content: reading it might wait for ever."""
+    try:
+        if (kind := kind_of(path)) is not None:
+            return kind
+    except FileNotFoundError:
+        return "a link to nothing"
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -48,6 +55,7 @@ def read(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give the folder that `optimize -o` wrote")
     try:
+        check_plain(folder / NAME)
         fields = json.loads((folder / NAME).read_text())
         return Manifest(**fields)
     except FileNotFoundError:

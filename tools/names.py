@@ -8,7 +8,7 @@ from pathlib import Path
 from bevel.backends.codegen.names import identifier
 from bevel.calib.errors import UserError
 
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")  # file names are made of it
 
 
 def model_name(wanted: str | None, model: Path) -> str:
@@ -16,5 +16,5 @@ def model_name(wanted: str | None, model: Path) -> str:
     if wanted is None:
         return identifier(model.stem)
     if not _IDENTIFIER.fullmatch(wanted):
-        raise UserError(f"--name {wanted}: write a C identifier, letters, digits and _, beginning with a letter")
+        raise UserError(f"--name {wanted}: write a C identifier of up to 100 letters, digits and _, a letter first")
     return wanted

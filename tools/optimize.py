@@ -10,13 +10,15 @@ import click
 
 from bevel.backends.interruption import nothing_at_stake
 from bevel.tools.budgets import CANDIDATES, SENSITIVITIES, Budgets, check_budgets, parse_formats, parse_latency
+from bevel.tools.early import check_early
 from bevel.tools.entry import run
 from bevel.tools.options import RANGE_METHODS, RECIPES, EdgeFormat, Options, parse_dims, parse_size, parse_widths
+from bevel.tools.parameters import COUNT, SEED, Finite
 
 _PATH = click.Path(path_type=Path)
 _EDGES = click.Choice(["float", "quantized"])
-_FRACTION = click.FloatRange(0.0, 1.0)
-_POINTS = click.FloatRange(0.0, 100.0)
+_FRACTION = Finite(0.0, 1.0)
+_POINTS = Finite(0.0, 100.0)
 
 
 @click.command(
@@ -30,11 +32,9 @@ _POINTS = click.FloatRange(0.0, 100.0)
 @click.option(
     "--eval", "evaluation", type=_PATH, metavar="FILE", help="Samples to measure accuracy on, `y` if labelled."
 )
-@click.option("--eval-samples", type=click.IntRange(1), metavar="N", help="At most so many of --eval; default: all.")
+@click.option("--eval-samples", type=COUNT, metavar="N", help="At most so many of --eval; default: all.")
 @click.option("-o", "--output", type=_PATH, required=True, metavar="OUT", help="Folder to write; whole or not at all.")
-@click.option(
-    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Size of a dynamic batch dimension."
-)
+@click.option("--batch", type=COUNT, default=1, show_default=True, help="Size of a dynamic batch dimension.")
 @click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Size of another dynamic dimension.")
 @click.option("--recipe", type=click.Choice(RECIPES), default="int8", show_default=True, help="How to quantize.")
 @click.option(
@@ -52,7 +52,7 @@ _POINTS = click.FloatRange(0.0, 100.0)
     "--min-accuracy", type=_FRACTION, metavar="0..1", help="Least share of right answers on --eval; smallest."
 )
 @click.option("--max-drop", type=_POINTS, metavar="POINTS", help="Right answers lost at most, in percentage points.")
-@click.option("--min-sqnr", type=float, metavar="DB", help="Least SQNR on --eval.")
+@click.option("--min-sqnr", type=Finite(0.0), metavar="DB", help="Least SQNR on --eval.")
 @click.option("--formats", metavar="LIST", help=f"Formats of weights to choose from; default: {','.join(CANDIDATES)}.")
 @click.option("--sensitivity", type=click.Choice(SENSITIVITIES), default="sqnr", show_default=True)
 @click.option("--range", "range_method", type=click.Choice(RANGE_METHODS), default="mse", show_default=True)
@@ -64,16 +64,14 @@ _POINTS = click.FloatRange(0.0, 100.0)
     "--outputs-at", multiple=True, metavar="NAME", help="Cut the model at this tensor or node; may be repeated."
 )
 @click.option("--device", metavar="NAME|none", help="Where to measure; default: the target's first that works here.")
-@click.option("--vectors", type=click.IntRange(1), default=8, show_default=True, help="Inputs compared on the device.")
+@click.option("--vectors", type=COUNT, default=8, show_default=True, help="Inputs compared on the device.")
 @click.option("--flash", metavar="SIZE", help="Flash of your part (512k, 2M) in place of the target's.")
 @click.option("--ram", metavar="SIZE", help="RAM of your part in place of the target's.")
 @click.option("--max-ram", metavar="SIZE", help="Keep arena, stack and static data within SIZE, in bands of rows.")
-@click.option(
-    "--tune", type=click.IntRange(1), metavar="N", help="Measure N candidates for each kernel, keep the best."
-)
+@click.option("--tune", type=COUNT, metavar="N", help="Measure N candidates for each kernel, keep the best.")
 @click.option("--tune-database", type=_PATH, metavar="FILE", help="What --tune found before; default: in your cache.")
 @click.option("--name", metavar="IDENTIFIER", help="C name of the model; default: from the file name.")
-@click.option("--seed", type=int, default=0, show_default=True, help="For everything drawn at random.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="For everything drawn at random.")
 @click.option("--json", "as_json", is_flag=True, help="Print report.json instead of the table.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the notes: each decision and its reason.")
 def command(
@@ -159,6 +157,7 @@ def command(
         recipe=recipe,
         command=click.get_current_context().find_object(str) or "",
     )
+    check_early(options)
     with nothing_at_stake():
         from bevel.tools.show import run_and_show
 

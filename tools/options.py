@@ -15,7 +15,8 @@ RECIPES = ("int8",)
 
 EdgeFormat = Literal["float", "quantized"]
 
-_SIZE = re.compile(r"(\d+)\s*([kKmM]?)(?:i?[bB])?")
+_SIZE = re.compile(r"(\d{1,12})\s*([kKmM]?)(?:i?[bB])?")
+_COUNT = re.compile(r"\d{1,9}")  # of what a tensor can have along an axis
 _FACTOR = {"": 1, "k": 1024, "m": 1024 * 1024}
 
 
@@ -75,7 +76,7 @@ def parse_dims(texts: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     pairs = []
     for text in texts:
         name, separator, number = text.rpartition("=")
-        if not (separator and name and number.isdigit() and int(number) > 0):
+        if not (separator and name and _COUNT.fullmatch(number) and int(number) > 0):
             raise UserError(f"--dim {text}: write NAME=N, the name of a dynamic dimension and its size")
         pairs.append((name, int(number)))
     return tuple(pairs)
@@ -86,7 +87,7 @@ def parse_widths(text: str | None) -> tuple[int, ...]:
     if text is None:
         return ()
     words = [word.strip() for word in text.split(",")]
-    bits = sorted({int(word) for word in words if word.isdigit()}, reverse=True)
+    bits = sorted({int(word) for word in words if _COUNT.fullmatch(word)}, reverse=True)
     if len(bits) != len(words) or bits[0] != 8 or bits[-1] < 2 or len(bits) < 2:
         raise UserError(f"--switchable {text}: write 8 and other widths from 2 to 7, such as 8,6,4,2")
     return tuple(bits[1:])

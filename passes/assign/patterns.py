@@ -20,6 +20,7 @@ from typing import Any
 import onnx
 
 from bevel.calib.errors import UserError
+from bevel.calib.files import check_plain
 from bevel.calib.tensor_format import TensorFormat
 from bevel.passes.assign.probe import weighted_nodes
 from bevel.passes.quantize.chosen import NodeFormat
@@ -41,6 +42,7 @@ class Pattern:
 def read_patterns(path: Path) -> list[Pattern]:
     """Raises UserError for a file that is not there, is not TOML, or says something else than the above."""
     try:
+        check_plain(path)
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a TOML file with [[node]] tables") from error

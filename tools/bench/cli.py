@@ -8,6 +8,7 @@ import click
 
 from bevel.backends.interruption import nothing_at_stake
 from bevel.tools.options import EdgeFormat
+from bevel.tools.parameters import COUNT
 
 _PATH = click.Path(path_type=Path)
 _EDGES = click.Choice(["float", "quantized"])
@@ -23,8 +24,8 @@ def group() -> None:
 @click.option("--only", multiple=True, metavar="NAME", help="Only this network; may be repeated.")
 @click.option("--cores", metavar="A,B", help="Targets; default: cortex-m4, -m7 and -m55 as far as they run here.")
 @click.option("--reference", "compared", type=_PATH, metavar="FILE", help="Another system's numbers, to compare with.")
-@click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="For the accuracy of each.")
-@click.option("--tune", type=click.IntRange(1), metavar="N", help="As for optimize, in every cell.")
+@click.option("--samples", type=COUNT, default=100, show_default=True, help="For the accuracy of each.")
+@click.option("--tune", type=COUNT, metavar="N", help="As for optimize, in every cell.")
 @click.option("--tune-database", type=_PATH, metavar="FILE", help="As for optimize.")
 @click.option("--inputs", type=_EDGES, default="quantized", show_default=True, help="As for optimize.")
 @click.option("--outputs", type=_EDGES, default="quantized", show_default=True, help="As for optimize.")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bevel.calib.errors import UserError
+from bevel.calib.files import check_plain
 from bevel.tools.bench.cells import Cell
 
 
@@ -65,6 +66,7 @@ class Means:
 def read(path: Path) -> tuple[Network, ...]:
     """Raises UserError for a file that cannot be read or is not of this form."""
     try:
+        check_plain(path)
         data = json.loads(path.read_text())
         return tuple(network(name, entry) for name, entry in data.items())
     except OSError as error:

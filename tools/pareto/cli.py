@@ -8,7 +8,9 @@ import click
 
 from bevel.backends.interruption import nothing_at_stake
 from bevel.tools.budgets import CANDIDATES, parse_formats
+from bevel.tools.early import check_early
 from bevel.tools.options import Options
+from bevel.tools.parameters import COUNT
 
 _PATH = click.Path(path_type=Path)
 
@@ -18,7 +20,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--target", required=True, metavar="NAME", help="What the model shall run on; see `bevel targets`.")
 @click.option("--calib", type=_PATH, required=True, metavar="FILE", help="Calibration samples, as for optimize.")
 @click.option("--eval", "evaluation", type=_PATH, required=True, metavar="FILE", help="Samples to measure accuracy on.")
-@click.option("--eval-samples", type=click.IntRange(1), metavar="N", help="At most so many of --eval; default: all.")
+@click.option("--eval-samples", type=COUNT, metavar="N", help="At most so many of --eval; default: all.")
 @click.option("-o", "--output", type=_PATH, required=True, metavar="OUT", help="Folder to write; whole or not at all.")
 @click.option("--formats", metavar="LIST", help=f"Weight formats to build and mix; default: {','.join(CANDIDATES)}.")
 @click.option("--activations", default="int8", show_default=True, metavar="FORMAT", help="As for optimize.")
@@ -44,8 +46,7 @@ def command(
 
     OUT receives pareto.png, pareto.svg and pareto.json; each point is a build that was measured.
     """
-    with nothing_at_stake():
-        from bevel.tools.pareto.run import Wanted, show_pareto
+    formats_wanted = parse_formats(formats)
 
     options = Options(
         model=model,
@@ -59,4 +60,8 @@ def command(
         name=name,
         command=click.get_current_context().find_object(str) or "",
     )
-    show_pareto(options, Wanted(parse_formats(formats), searched))
+    check_early(options)
+    with nothing_at_stake():
+        from bevel.tools.pareto.run import Wanted, show_pareto
+
+    show_pareto(options, Wanted(formats_wanted, searched))
