@@ -37,7 +37,10 @@ from bevel.backends.kernels.transpose import Transpose
 from bevel.backends.kernels.wide_add import WideAdd
 from bevel.backends.kernels.wide_average_pool import WideAveragePool
 from bevel.backends.kernels.wide_mean import WideMean
+from bevel.backends.kernels.wide_mul import WideMul
 from bevel.backends.kernels.wide_rescale import WideRescale
+from bevel.backends.kernels.wide_softmax import WideSoftmax
+from bevel.backends.kernels.wide_table import WideTable
 from bevel.backends.program import Bounds, Call, Program
 
 
@@ -88,7 +91,7 @@ def of_result(call: Call, inputs: Sequence[Bounds | None]) -> Bounds | None:
     match kernel:
         case Add() | AveragePool() | Conv() | ConvTranspose() | Gemm() | Mul() | ReduceMean() | Softmax():
             return kernel.output.low, kernel.output.high
-        case WideAdd() | WideAveragePool() | WideMean() | WideRescale():
+        case WideAdd() | WideAveragePool() | WideMean() | WideMul() | WideRescale() | WideSoftmax() | WideTable():
             return kernel.output.low, kernel.output.high
         case CodedConv():
             return kernel.plain.output.low, kernel.plain.output.high

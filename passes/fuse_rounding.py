@@ -43,7 +43,7 @@ def is_rounding(node: gs.Node) -> bool:
 
 
 def is_table(node: gs.Node) -> bool:
-    return bool(node.op == "Table" and node.domain == DOMAIN)
+    return bool(node.op == "Table" and node.domain == DOMAIN and node.outputs[0].dtype == np.int8)
 
 
 def is_clamp(node: gs.Node) -> bool:

@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.calib.arithmetic import Output, RatioError
 from bevel.calib.round_float import FloatSteps
+from bevel.passes.base import Note
 from bevel.passes.coded_constant import CodedConstant
 from bevel.passes.coding import Coding, coding
 from bevel.passes.integerizer import Integerizer
@@ -23,8 +24,11 @@ from bevel.passes.operators.clip import Clip
 from bevel.passes.operators.round_float import round_float
 from bevel.passes.operators.table import rescale, tabulate
 from bevel.passes.operators.wide_rescale import wide_rescale
+from bevel.passes.operators.wide_table import wide_tabulate
 from bevel.passes.quantizers import ROUND, Parameters, is_dequantize, parameters, producer
 from bevel.passes.regions import Region, find_region, is_elementwise
+
+TABLE_TYPES = frozenset({"int8", "int16"})
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,17 @@ def of_region(made: Integerizer, region: Region, node: gs.Node, end: Ending) -> 
     alone = is_clamp(node) and node.inputs[0] is region.root
     if alone and (x.scale, x.zero_point, x.dtype) == (end.coding.scale, end.coding.zero_point, end.coding.dtype):
         return Clip().integerize(Site(node, (x,), *end.of_codes(node)))
-    if (x.dtype, end.coding.dtype) == ("int8", "int8"):
-        return tabulate(node.name, region, x, *end.of_codes(), made.source.opset)
-    if alone:
+    narrow = (x.dtype, end.coding.dtype) == ("int8", "int8")
+    if alone and not narrow:
         return on_another_scale(node.name, x, end, node)
-    return Reason(f"its function of {x.dtype} to {end.coding.dtype} would need a table; tables are of int8")
+    if end.coding.steps is not None or not {x.dtype, end.coding.dtype} <= TABLE_TYPES:
+        return Reason(f"its function of {x.dtype} to {end.coding.dtype} would need a table; tables have codes to int16")
+    if x.dtype == "int8":
+        return tabulate(node.name, region, x, *end.of_codes(), made.source.opset)
+    nodes, lines = wide_tabulate(node.name, region, x, *end.of_codes(), made.source.opset)
+    size = f"{len(lines.ends)} lines, {lines.bytes} bytes"
+    made.notes.append(Note(node.name, f"its table is {size}, and at most {lines.error:.2f} steps off"))
+    return nodes
 
 
 def operator_nodes(
@@ -123,8 +133,9 @@ def operator_nodes(
             return Reason(f"its input {tensor.name} is not quantized")
     inputs = tuple(found for found in operands if found is not None)
     index = [one is made_by_it for one in match.node.outputs].index(True)
-    site = Site(match.node, inputs, *(end.of_codes(clamp) if operator.ties else end.of_sums(clamp)), index)
-    if site.wide and not operator.wide:
+    target = end.of_codes(clamp) if operator.ties else end.of_sums(clamp)
+    site = Site(match.node, inputs, *target, index, end.coding.steps)
+    if site.wide and not operator.wide and not (operator.wide_codes and all_codes(site)):
         return Reason(f"{match.node.op} has a kernel for int8 only; give it int8 activations, before and after")
     if not operator.ties:
         return rounded(integerized(operator, site), end)
@@ -147,6 +158,12 @@ def integerized(operator: Operator, site: Site) -> list[gs.Node] | Reason:
         return operator.integerize(site)
     except RatioError as error:
         return Reason(str(error))
+
+
+def all_codes(site: Site) -> bool:
+    """Whether all that it reads and makes are int8 or int16, and every integer of its result is a code."""
+    types = {one.dtype for one in site.inputs if isinstance(one, Activation)} | {site.result.dtype}
+    return types <= TABLE_TYPES and site.steps is None
 
 
 def operand(made: Integerizer, tensor: gs.Tensor) -> Activation | Weight | Array | None:

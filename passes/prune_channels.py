@@ -28,6 +28,7 @@ from bevel.passes.operators.base import DOMAIN, Array
 from bevel.passes.operators.round_float import rounded_constants
 from bevel.passes.operators.wide_conv import shapes
 from bevel.passes.operators.wide_sums import stored_output
+from bevel.passes.operators.wide_table import wide_entries
 
 KEPT_TOGETHER = 4
 FACTOR_BITS = 8  # in a kernel's table of blocks
@@ -103,7 +104,7 @@ def is_channelwise(node: gs.Node) -> bool:
     if node.op == "Reshape" and not node.domain:
         return bool(list(y.shape[:2]) == list(x.shape[:2]) and prod(y.shape) == prod(x.shape[:2]))
     if node.domain == DOMAIN:
-        return node.op in ("Table", "RoundFloat", "WideClip", "WideMaxPool")
+        return node.op in ("Table", "RoundFloat", "WideClip", "WideMaxPool", "WideTable")
     return node.op in ("MaxPool", "Clip")
 
 
@@ -140,6 +141,8 @@ def passed_on(node: gs.Node, values: Array) -> Array:
         case "Table":
             entries = np.asarray(node.inputs[1].values)
             return np.where(known, entries[filled], np.nan)  # negative integers count from the end, as in Gather
+        case "WideTable":
+            return np.where(known, wide_entries(node, filled), np.nan)
         case "Clip":
             low, high = (int(tensor.values) for tensor in node.inputs[1:3])
             return np.clip(values, low, high)

@@ -1,4 +1,4 @@
-"""ConvTranspose with constant int8 weights, channels last: y = requantize(bias + sum of (x - x_zero_point) * w).
+"""ConvTranspose with constant integer weights, channels last: y = requantize(bias + sum of (x - x_zero_point) * w).
 
 Written as a gather: output position p receives input position q through kernel tap t wherever
 q * stride + t * dilation - pad == p, so each output is summed once, in a register, and nothing is scattered into a
@@ -17,14 +17,15 @@ from tvm.script import tirx as T
 from bevel.backends import arithmetic as tir
 from bevel.backends import examples
 from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
+from bevel.backends.kernels.copy import random_values
 from bevel.backends.loops import register_tile
-from bevel.calib.arithmetic import Output, requantize
+from bevel.calib.arithmetic import Output, fixed_points, requantize
 
 
 @dataclass(frozen=True)
 class ConvTranspose(Kernel):
-    """x: int8 [N, H, W, Cin]; w: int8 [Cout, kh, kw, Cin / groups]; bias, multiplier: int32 [Cout]; shift: int8 [Cout];
-    y: int8 [N, OH, OW, Cout].
+    """x: x_dtype [N, H, W, Cin]; w: w_dtype [Cout, kh, kw, Cin / groups]; bias: sum_dtype, multiplier: int32, shift:
+    int8 [Cout]; y: output.dtype [N, OH, OW, Cout]. Sums fit sum_dtype, and times the multiplier stay below 2**62.
 
     ONNX semantics: w is ONNX's [Cin, Cout / groups, kh, kw] with its axes moved and its taps where they were. pads are
     (top, left, bottom, right); output_padding is (rows, columns) added at the bottom and the right.
@@ -43,6 +44,9 @@ class ConvTranspose(Kernel):
     groups: int
     x_zero_point: int
     output: Output
+    x_dtype: str = "int8"
+    w_dtype: str = "int8"
+    sum_dtype: str = "int32"
 
     @property
     def spread(self) -> tuple[int, int]:
@@ -69,12 +73,12 @@ class ConvTranspose(Kernel):
 
     def operands(self) -> tuple[Operand, ...]:
         return (
-            activation("x", (self.batch, self.height, self.width, self.channels_in)),
-            constant("w", (self.channels_out, *self.kernel, self.channels_in // self.groups), "int8"),
-            constant("bias", (self.channels_out,), "int32"),
+            activation("x", (self.batch, self.height, self.width, self.channels_in), self.x_dtype),
+            constant("w", (self.channels_out, *self.kernel, self.channels_in // self.groups), self.w_dtype),
+            constant("bias", (self.channels_out,), self.sum_dtype),
             constant("multiplier", (self.channels_out,), "int32"),
             constant("shift", (self.channels_out,), "int8"),
-            output("y", (self.batch, *self.positions, self.channels_out)),
+            output("y", (self.batch, *self.positions, self.channels_out), self.output.dtype),
         )
 
     def reference(self, *arrays: Array) -> Array:
@@ -102,20 +106,22 @@ class ConvTranspose(Kernel):
         (top, left, _, _), x_zero_point, output = self.pads, self.x_zero_point, self.output
         groups, group_in, group_out = self.groups, self.channels_in // self.groups, self.channels_out // self.groups
         channels, tile = self.channels_out, register_tile(group_out)
+        x_dtype, w_dtype, sum_dtype, y_dtype = self.x_dtype, self.w_dtype, self.sum_dtype, self.output.dtype
+        requantize = tir.requantize if sum_dtype == "int32" else tir.requantize_wide
 
         @T.prim_func(s_tir=True)
         def conv_transpose(
-            X: T.Buffer((batch, height, width, groups * group_in), "int8"),
-            W: T.Buffer((channels, kh, kw, group_in), "int8"),
-            B: T.Buffer((channels,), "int32"),
+            X: T.Buffer((batch, height, width, groups * group_in), x_dtype),
+            W: T.Buffer((channels, kh, kw, group_in), w_dtype),
+            B: T.Buffer((channels,), sum_dtype),
             M: T.Buffer((channels,), "int32"),
             S: T.Buffer((channels,), "int8"),
-            Y: T.Buffer((batch, rows, columns, channels), "int8"),
+            Y: T.Buffer((batch, rows, columns, channels), y_dtype),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             for n, y, x, g, block in T.grid(batch, rows, columns, groups, group_out // tile):
                 first = T.meta_var(g * group_out + block * tile)
-                A = T.alloc_buffer((tile,), "int32")
+                A = T.alloc_buffer((tile,), sum_dtype)
                 for u in T.unroll(tile):
                     A[u] = B[first + u]
                 for i in T.serial(kh):
@@ -128,24 +134,30 @@ class ConvTranspose(Kernel):
                                     value = T.meta_var(
                                         T.cast(
                                             X[n, T.truncdiv(above, down), T.truncdiv(before, right), g * group_in + c],
-                                            "int32",
+                                            sum_dtype,
                                         )
                                         - x_zero_point
                                     )
                                     for u in T.unroll(tile):
-                                        A[u] = A[u] + value * T.cast(W[first + u, i, j, c], "int32")
+                                        A[u] = A[u] + value * T.cast(W[first + u, i, j, c], sum_dtype)
                 for u in T.unroll(tile):
-                    Y[n, y, x, first + u] = tir.requantize(A[u], M[first + u], S[first + u], output)
+                    Y[n, y, x, first + u] = requantize(A[u], M[first + u], S[first + u], output)
 
         return conv_transpose
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x, w = (operand.shape for operand in self.operands()[:2])
+        x, w = self.operands()[:2]
+        taps = self.channels_in // self.groups * 2
+        if self.sum_dtype == "int32":
+            numbers = examples.rescaling(rng, (self.channels_out,), taps=taps)
+        else:  # of what such sums leave of the product's bits
+            ratios = rng.uniform(0.5, 2, self.channels_out) / (taps * 2.0**16)
+            numbers = fixed_points(ratios, bits=20)
         return (
-            examples.activations(rng, x),
-            examples.weights(rng, w),
-            examples.biases(rng, self.channels_out),
-            *examples.rescaling(rng, (self.channels_out,), taps=self.channels_in // self.groups * 2),
+            random_values(rng, x.shape, self.x_dtype),
+            examples.weights(rng, w.shape) if self.w_dtype == "int8" else random_values(rng, w.shape, self.w_dtype),
+            examples.biases(rng, self.channels_out).astype(self.sum_dtype),
+            *numbers,
         )
 
 
@@ -174,3 +186,8 @@ def cases() -> Iterable[ConvTranspose]:
     yield transpose((1, 4, 4), (4, 6), (3, 2), strides=(2, 1), dilations=(2, 3), groups=2, x_zero_point=-5)
     yield transpose((1, 4, 3), (4, 4), (3, 3), strides=(2, 2), groups=4, pads=(0, 1, 1, 0), output=Output(7, -90, 90))
     yield transpose((1, 1, 9), (3, 5), (1, 4), strides=(1, 2), pads=(0, 1, 0, 1), x_zero_point=1)
+    int16 = Output(-300, -(2**15), 2**15 - 1, "int16")
+    wide: dict[str, Any] = {"x_dtype": "int16", "sum_dtype": "int64", "output": int16}
+    yield transpose((2, 3, 4), (3, 8), (2, 2), strides=(2, 2), x_zero_point=-(2**15), **wide)
+    yield transpose((1, 4, 3), (4, 6), (3, 3), strides=(2, 1), groups=2, w_dtype="int16", x_zero_point=77, **wide)
+    yield transpose((1, 3, 2), (1, 1), (2, 2), x_dtype="int16", x_zero_point=9, output=Output(3, -100, 90))

@@ -20,12 +20,13 @@ from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, 
 from bevel.backends.kernels.copy import random_values
 from bevel.calib.arithmetic import Output, rounding_shift_right
 
-MAX_BITS = 11  # 2**7 * 2**(2 * 11) leaves an int32 room for the rounding constant
+# Of a weight: 2**7 * 2**(2 * 11) leaves an int32 room for the rounding constant. int16 is summed in int64.
+MAX_BITS = {"int8": 11, "int16": 15}
 
 
 @dataclass(frozen=True)
 class ResizeBilinear(Kernel):
-    """x: int8 [batch, height, width, channels]; y: int8 [batch, out_height, out_width, channels].
+    """x: output.dtype [batch, height, width, channels]; y: the same type [batch, out_height, out_width, channels].
 
     rows, row_weights: int32 [out_height, 2]; columns, column_weights: int32 [out_width, 2]; weights in steps of
     2**-bits, not negative.
@@ -41,61 +42,67 @@ class ResizeBilinear(Kernel):
     output: Output
 
     def __post_init__(self) -> None:
-        if not 0 < self.bits <= MAX_BITS:
-            raise ValueError(f"weights of {self.bits} bits: int32 accumulators hold 1 to {MAX_BITS}")
+        most = MAX_BITS[self.output.dtype]
+        if not 0 < self.bits <= most:
+            raise ValueError(f"weights of {self.bits} bits: {self.sum_type} accumulators hold 1 to {most}")
+
+    @property
+    def sum_type(self) -> str:
+        return "int32" if self.output.dtype == "int8" else "int64"
 
     def operands(self) -> tuple[Operand, ...]:
         return (
-            activation("x", (self.batch, self.height, self.width, self.channels)),
+            activation("x", (self.batch, self.height, self.width, self.channels), self.output.dtype),
             constant("rows", (self.out_height, 2), "int32"),
             constant("row_weights", (self.out_height, 2), "int32"),
             constant("columns", (self.out_width, 2), "int32"),
             constant("column_weights", (self.out_width, 2), "int32"),
-            output("y", (self.batch, self.out_height, self.out_width, self.channels)),
+            output("y", (self.batch, self.out_height, self.out_width, self.channels), self.output.dtype),
         )
 
     def reference(self, *arrays: Array) -> Array:
         x, rows, row_weights, columns, column_weights = arrays
-        accumulator = np.zeros((self.batch, self.out_height, self.out_width, self.channels), np.int32)
+        accumulator = np.zeros((self.batch, self.out_height, self.out_width, self.channels), self.sum_type)
         for a in range(2):
             for b in range(2):
                 weights = row_weights[:, a, None, None] * column_weights[:, b, None]
-                accumulator += x.take(rows[:, a], axis=1).take(columns[:, b], axis=2) * weights
+                accumulator += x.astype(self.sum_type).take(rows[:, a], axis=1).take(columns[:, b], axis=2) * weights
         return self.output.store(rounding_shift_right(accumulator, 2 * self.bits))
 
     def build(self, name: str) -> Any:
         batch, out_height, out_width, channels = self.batch, self.out_height, self.out_width, self.channels
-        bits, output = self.bits, self.output
+        bits, output, dtype, sum_type = self.bits, self.output, self.output.dtype, self.sum_type
+        half = T.int32(1 << (2 * bits - 1)) if sum_type == "int32" else T.int64(1 << (2 * bits - 1))
 
         @T.prim_func(s_tir=True)
         def resize_bilinear(
-            X: T.Buffer((batch, self.height, self.width, channels), "int8"),
+            X: T.Buffer((batch, self.height, self.width, channels), dtype),
             R: T.Buffer((out_height, 2), "int32"),
             RW: T.Buffer((out_height, 2), "int32"),
             C: T.Buffer((out_width, 2), "int32"),
             CW: T.Buffer((out_width, 2), "int32"),
-            Y: T.Buffer((batch, out_height, out_width, channels), "int8"),
+            Y: T.Buffer((batch, out_height, out_width, channels), dtype),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             W = T.sblock_alloc_buffer((4,), "int32")  # the weights of a pixel's four taps, shared by its channels
-            A = T.sblock_alloc_buffer((1,), "int32")
+            A = T.sblock_alloc_buffer((1,), sum_type)
             for n, i, j in T.grid(batch, out_height, out_width):
                 W[0] = RW[i, 0] * CW[j, 0]
                 W[1] = RW[i, 0] * CW[j, 1]
                 W[2] = RW[i, 1] * CW[j, 0]
                 W[3] = RW[i, 1] * CW[j, 1]
                 for c in T.serial(channels):
-                    A[0] = T.cast(X[n, R[i, 0], C[j, 0], c], "int32") * W[0]
-                    A[0] = A[0] + T.cast(X[n, R[i, 0], C[j, 1], c], "int32") * W[1]
-                    A[0] = A[0] + T.cast(X[n, R[i, 1], C[j, 0], c], "int32") * W[2]
-                    A[0] = A[0] + T.cast(X[n, R[i, 1], C[j, 1], c], "int32") * W[3]
-                    # The accumulator is below 2**29, so its rounding needs no int64.
-                    Y[n, i, j, c] = tir.store((A[0] + (1 << (2 * bits - 1))) >> (2 * bits), output)
+                    A[0] = T.cast(X[n, R[i, 0], C[j, 0], c], sum_type) * T.cast(W[0], sum_type)
+                    A[0] = A[0] + T.cast(X[n, R[i, 0], C[j, 1], c], sum_type) * T.cast(W[1], sum_type)
+                    A[0] = A[0] + T.cast(X[n, R[i, 1], C[j, 0], c], sum_type) * T.cast(W[2], sum_type)
+                    A[0] = A[0] + T.cast(X[n, R[i, 1], C[j, 1], c], sum_type) * T.cast(W[3], sum_type)
+                    # That of int8 is below 2**29, so that its rounding needs no int64.
+                    Y[n, i, j, c] = tir.store((A[0] + half) >> T.cast(T.int32(2 * bits), sum_type), output)
 
         return resize_bilinear
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x = random_values(rng, (self.batch, self.height, self.width, self.channels), "int8")
+        x = random_values(rng, (self.batch, self.height, self.width, self.channels), self.output.dtype)
         rows, row_weights = self.example_axis(rng, self.height, self.out_height)
         columns, column_weights = self.example_axis(rng, self.width, self.out_width)
         return x, rows, row_weights, columns, column_weights
@@ -114,3 +121,5 @@ def cases() -> Iterable[ResizeBilinear]:
     yield ResizeBilinear(
         batch=1, height=2, width=4, channels=17, out_height=5, out_width=3, bits=7, output=Output(0, low=-5, high=90)
     )
+    int16 = Output(0, -(2**15), 2**15 - 1, "int16")
+    yield ResizeBilinear(batch=1, height=4, width=3, channels=6, out_height=7, out_width=6, bits=15, output=int16)

@@ -18,8 +18,8 @@ from bevel.backends.kernels.copy import random_values
 
 @dataclass(frozen=True)
 class ResizeNearest(Kernel):
-    """x: int8 [batch, height, width, channels]; rows: int32 [out_height]; columns: int32 [out_width];
-    y: int8 [batch, out_height, out_width, channels].
+    """x: dtype [batch, height, width, channels]; rows: int32 [out_height]; columns: int32 [out_width];
+    y: dtype [batch, out_height, out_width, channels].
     """
 
     batch: int
@@ -28,13 +28,14 @@ class ResizeNearest(Kernel):
     channels: int
     out_height: int
     out_width: int
+    dtype: str = "int8"
 
     def operands(self) -> tuple[Operand, ...]:
         return (
-            activation("x", (self.batch, self.height, self.width, self.channels)),
+            activation("x", (self.batch, self.height, self.width, self.channels), self.dtype),
             constant("rows", (self.out_height,), "int32"),
             constant("columns", (self.out_width,), "int32"),
-            output("y", (self.batch, self.out_height, self.out_width, self.channels)),
+            output("y", (self.batch, self.out_height, self.out_width, self.channels), self.dtype),
         )
 
     def reference(self, *arrays: Array) -> Array:
@@ -47,7 +48,7 @@ class ResizeNearest(Kernel):
         return te.create_prim_func([x, rows, columns, y]).with_attr("global_symbol", name)
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x = random_values(rng, (self.batch, self.height, self.width, self.channels), "int8")
+        x = random_values(rng, (self.batch, self.height, self.width, self.channels), self.dtype)
         rows = rng.integers(0, self.height, self.out_height, dtype=np.int32)
         columns = rng.integers(0, self.width, self.out_width, dtype=np.int32)
         rows[0], columns[-1] = self.height - 1, self.width - 1
@@ -59,3 +60,4 @@ def cases() -> Iterable[ResizeNearest]:
     yield ResizeNearest(batch=2, height=3, width=5, channels=3, out_height=6, out_width=10)
     yield ResizeNearest(batch=1, height=7, width=6, channels=1, out_height=3, out_width=4)
     yield ResizeNearest(batch=1, height=1, width=4, channels=17, out_height=1, out_width=9)
+    yield ResizeNearest(batch=2, height=3, width=4, channels=5, out_height=7, out_width=8, dtype="int16")

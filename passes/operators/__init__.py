@@ -37,11 +37,16 @@ from bevel.passes.operators.wide_add import WideAdd
 from bevel.passes.operators.wide_average_pool import WideAveragePool
 from bevel.passes.operators.wide_clip import WideClip
 from bevel.passes.operators.wide_conv import WideConv
+from bevel.passes.operators.wide_conv_transpose import WideConvTranspose
 from bevel.passes.operators.wide_gemm import WideGemm
 from bevel.passes.operators.wide_max_pool import WideMaxPool
 from bevel.passes.operators.wide_mean import WideMean
+from bevel.passes.operators.wide_mul import WideMul
 from bevel.passes.operators.wide_pad import WidePad
 from bevel.passes.operators.wide_rescale import WideRescale
+from bevel.passes.operators.wide_resize import WideResizeBilinear, WideResizeNearest
+from bevel.passes.operators.wide_softmax import WideSoftmax
+from bevel.passes.operators.wide_table import WideTable
 
 OPSET = 21  # of functions that are only asked for their names
 OPERATORS: tuple[Operator, ...] = (
@@ -76,6 +81,7 @@ OPERATORS: tuple[Operator, ...] = (
     Table(),
     WideClip(),
     WideConv(),
+    WideConvTranspose(),
     WideGemm(),
     QuantizeFloat(),
     RoundFloat(),
@@ -83,8 +89,13 @@ OPERATORS: tuple[Operator, ...] = (
     WideAveragePool(),
     WideMaxPool(),
     WideMean(),
+    WideMul(),
     WidePad(),
     WideRescale(),
+    WideResizeBilinear(),
+    WideResizeNearest(),
+    WideSoftmax(),
+    WideTable(),
 )
 
 

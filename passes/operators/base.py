@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bevel.calib.arithmetic import Output
 from bevel.calib.coded import Coded
+from bevel.calib.round_float import FloatSteps
 
 if TYPE_CHECKING:
     from bevel.passes.lowering import Lowering
@@ -99,6 +100,7 @@ class Site:
     scale: float
     result: Output
     index: int = 0  # which of the node's outputs
+    steps: FloatSteps | None = None  # which integers the result's format has; None: all
 
     @property
     def name(self) -> str:
@@ -142,6 +144,7 @@ class Operator(ABC):
     clamps: ClassVar[bool] = False  # a Relu or Clip behind it costs nothing: the result is clamped anyway
     ties: ClassVar[bool] = False  # input and output share one quantization
     wide: ClassVar[bool] = False  # int16 and int32 activations may go in and come out
+    wide_codes: ClassVar[bool] = False  # int16 activations may, of which every integer is a code
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         """The operator at `node`, a reason why it cannot be integer, or None if it is another operator's."""

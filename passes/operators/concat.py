@@ -12,6 +12,7 @@ from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.table import rescale
+from bevel.passes.operators.wide_rescale import wide_rescale
 from bevel.passes.operators.wide_values import dtype_of
 
 
@@ -34,11 +35,13 @@ class Concat(Operator):
                     site.result.dtype,
                 ):
                     parts.append(part.tensor)
-                case Activation() if site.wide:
-                    return Reason("its inputs are wider than 8 bits and differ in scale")
                 case Activation():  # quantized elsewhere, on another scale
-                    moved = gs.Variable(f"{site.name}/part{index}", np.int8, list(part.tensor.shape))
-                    nodes += rescale(f"{site.name}/rescale{index}", part, moved, site.scale, site.result)
+                    moved = gs.Variable(f"{site.name}/part{index}", site.result.dtype, list(part.tensor.shape))
+                    change = wide_rescale if site.wide else rescale
+                    rescaled = change(f"{site.name}/rescale{index}", part, moved, site.scale, site.result)
+                    if isinstance(rescaled, Reason):
+                        return rescaled
+                    nodes += rescaled
                     parts.append(moved)
                 case Weight() as constant:
                     parts.append(site.constant(f"part{index}", stored(constant.reals, site.scale, site.result)))

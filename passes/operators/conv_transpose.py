@@ -18,9 +18,10 @@ from bevel.backends.kernels.conv_transpose import ConvTranspose as ConvTranspose
 from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.accumulate import accumulation
-from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
+from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.wide_conv_transpose import WideConvTranspose, borders, turned, upright
 
 INPUTS = (
     "x",
@@ -52,6 +53,7 @@ class ConvTranspose(Operator):
     float_ops: ClassVar = frozenset({"ConvTranspose"})
     integer_op: ClassVar = "ConvTranspose"
     clamps: ClassVar = True
+    wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op != "ConvTranspose":
@@ -75,7 +77,7 @@ class ConvTranspose(Operator):
         groups = int(site.node.attrs.get("group", 1))
         sums = accumulation(site, x, channel_axis=1, groups=groups)
         if isinstance(sums, Reason):
-            return sums
+            return WideConvTranspose().integerize(site)
         shape, window = tuple(x.tensor.shape), sums.weights.shape[2:]
         steps = geometry(site.node, len(window))
         extra = [int(v) for v in site.node.attrs.get("output_padding", [0] * len(window))]
@@ -98,10 +100,7 @@ class ConvTranspose(Operator):
         x, y = node.inputs[0], node.outputs[0]
         weights, bias, multiplier, shift = (lowering.constant(tensor) for tensor in node.inputs[1:5])
         batch, channels_in, height, width = image_shape(tuple(x.shape))
-        spatial = weights.ndim - 2
-        # Turned back to ONNX orientation, [out, in / groups, kh, kw] to [out, kh, kw, in / groups]
-        upright = np.flip(weights, axis=tuple(range(2, weights.ndim)))
-        packed = np.moveaxis(upright.reshape(*weights.shape[:2], *two_dimensional(list(weights.shape[2:]), 1)), 1, -1)
+        packed = upright(weights)
         kernel = ConvTransposeKernel(
             batch=batch,
             height=height,
@@ -117,31 +116,9 @@ class ConvTranspose(Operator):
             x_zero_point=int(node.attrs["x_zero_point"]),
             output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
         )
-        layout = channels_last(spatial + 2)
+        layout = channels_last(weights.ndim)
         constants = (packed, bias.ravel(), multiplier.ravel(), shift.ravel())
         lowering.emit(node, kernel, [lowering.read(x, layout)], constants, y, layout)
-
-
-def turned(weights: Array, groups: int) -> Array:
-    """[in, out / groups, kernel...] to a convolution's [out, in / groups, kernel...], turned by 180 degrees."""
-    channels_in, per_group, *window = weights.shape
-    grouped = weights.reshape(groups, channels_in // groups, per_group, *window).swapaxes(1, 2)
-    flat = grouped.reshape(groups * per_group, channels_in // groups, *window)
-    return np.flip(flat, axis=tuple(range(2, flat.ndim)))
-
-
-def borders(
-    window: tuple[int, ...], dilations: list[int], pads: list[int], extra: list[int], strides: list[int]
-) -> list[int]:
-    """Pads around the spread image, all begins then all ends; the gap behind the last pixel counts towards the end.
-
-    Negative where more is cut off than the kernel reaches; ONNX's Pad crops then.
-    """
-    axes = range(len(window))
-    reach = [dilations[axis] * (window[axis] - 1) for axis in axes]
-    begin = [reach[axis] - pads[axis] for axis in axes]
-    end = [reach[axis] - pads[axis + len(window)] + extra[axis] - (strides[axis] - 1) for axis in axes]
-    return [*begin, *end]
 
 
 def spread_constants(

@@ -13,6 +13,7 @@ from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Match, Operator, Reason, Site
 from bevel.passes.operators.elementwise import emit_elementwise, operand
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.wide_mul import WideMul
 
 ZEROS = ("a_zero_point", "b_zero_point")
 FACTORS = ("multiplier", "shift")
@@ -31,11 +32,14 @@ class Mul(Operator):
     float_ops: ClassVar = frozenset({"Mul"})
     integer_op: ClassVar = "Mul"
     clamps: ClassVar = True
+    wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         return Match(node, tuple(node.inputs[:2])) if node.op == "Mul" else None
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        if site.wide:
+            return WideMul().integerize(site)
         a, b = (operand(site, index) for index in (0, 1))
         if isinstance(a, Reason):
             return a

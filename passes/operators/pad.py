@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.gather import gathers, lower_gather
-from bevel.passes.operators.wide_pad import WidePad, lower_pad, padding_value, pads_of
+from bevel.passes.operators.wide_pad import WidePad, lower_pad, padding_value, pads_of, stored_value
 
 
 class Pad(Operator):
@@ -48,8 +48,7 @@ class Pad(Operator):
         if site.wide:
             return WidePad().integerize(site)
         given = site.node.inputs
-        value = site.result.store(np.rint(np.array(padding_value(site.node) / site.scale)).astype(np.int64))
-        return site.standard([x.tensor, given[1], site.constant("value", value), *given[3:4]])
+        return site.standard([x.tensor, given[1], site.constant("value", stored_value(site)), *given[3:4]])
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         if repeats(node):

@@ -1,13 +1,14 @@
 """Resize, nearest of any rank and bilinear of images; input and output share their quantization.
 
 Nearest copies integers, so ONNX's own Resize on int8 is the definition. Bilinear is separable: y = R x C with one row
-of weights for each output line, kept as integers in 2**-11 that sum to 2**11, and one rounding at the end. Where each
-output line reads, and with which weights, is asked of onnxruntime's Resize itself (on indices, and on unit impulses),
-so every coordinate transformation mode means what it means there.
+of weights for each output line, kept as integers in 2**-11 (of int16 in 2**-15) that sum to 1, and one rounding at the
+end. Where each output line reads, and with which weights, is asked of onnxruntime's Resize itself (on indices, and on
+unit impulses), so every coordinate transformation mode means what it means there.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,21 +16,22 @@ import onnx
 import onnx_graphsurgeon as gs
 import onnxruntime as ort
 
-from bevel.backends.kernels.resize_bilinear import ResizeBilinear
+from bevel.backends.kernels.resize_bilinear import MAX_BITS
 from bevel.backends.kernels.resize_nearest import ResizeNearest
 from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, ROUNDING_SHIFT, STORE, function
-from bevel.passes.operators.gather import lower_gather
+from bevel.passes.operators.gather import gathers, lower_gather
+from bevel.passes.operators.wide_resize import WideResizeBilinear, lower_bilinear, wide_nearest
+from bevel.passes.operators.wide_values import output_attributes
 
-WEIGHT_BITS = 11  # two axes of 2**11 and an int8 stay below 2**30
 BODY = f"""
   x32 = Cast <to = 6> (x)
   lines = MatMul (rows, x32)
   sums = MatMul (lines, columns)
   product = Cast <to = 7> (sums)
-  shift = Constant <value_int = {2 * WEIGHT_BITS}> ()
+  shift = Constant <value_int = {2 * MAX_BITS["int8"]}> ()
 {ROUNDING_SHIFT}
 {STORE}
 """
@@ -40,6 +42,7 @@ class Resize(Operator):
     integer_op: ClassVar = "Resize"
     also_lowers: ClassVar = frozenset({"ResizeBilinear"})
     ties: ClassVar = True
+    wide_codes: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op != "Resize":
@@ -49,7 +52,7 @@ class Resize(Operator):
             return Reason(f"it interpolates in mode {mode}; nearest and linear have integer kernels")
         if node.attrs.get("antialias", 0):
             return Reason("it antialiases; resizing without has integer kernels")
-        if mode == "linear" and (len(x) != 4 or list(x[:2]) != list(y[:2])):
+        if mode == "linear" and not resizes_images(node):
             return Reason(
                 f"it resizes {list(x)} to {list(y)}: more than the last two axes, with a crop or an aspect ratio"
             )
@@ -69,11 +72,21 @@ class Resize(Operator):
         if not site.keeps_quantization():
             return Reason("its input and output are quantized differently")
         if site.node.attrs.get("mode", "nearest") == "nearest":
+            if site.wide and resizes_images(site.node):
+                return wide_nearest(site, x.tensor, *(nearest_index(site.node, axis) for axis in (2, 3)))
+            if site.wide:
+                return gathers(
+                    site, x.tensor, {axis: nearest_index(site.node, axis) for axis in resized_axes(site.node)}
+                )
             return site.standard([x.tensor, *site.node.inputs[1:]])
-        rows, columns = (integer_weights(axis_weights(site.node, axis)) for axis in (2, 3))
+        bits = MAX_BITS[site.result.dtype]
+        rows, columns = (integer_weights(axis_weights(site.node, axis), bits) for axis in (2, 3))
         if rows is None or columns is None:
             return Reason("it reads more than two pixels along an axis")
         inputs = [x.tensor, site.constant("rows", rows), site.constant("columns", columns.T)]
+        if site.wide:
+            attrs = output_attributes(replace(site.result, zero_point=0))
+            return site.call(WideResizeBilinear.integer_op, inputs, attrs)
         attrs = {"zero_point": 0, "low": site.result.low, "high": site.result.high}
         return site.call("ResizeBilinear", inputs, attrs)
 
@@ -81,32 +94,29 @@ class Resize(Operator):
         return function("ResizeBilinear", OUTPUT_ATTRIBUTES, ("x", "rows", "columns"), BODY, opset)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        if node.op == "ResizeBilinear":
+            lower_bilinear(node, lowering, Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]))
+            return
         x, y = node.inputs[0], node.outputs[0]
-        if node.op == "Resize" and (len(x.shape) != 4 or list(x.shape[:2]) != list(y.shape[:2])):
-            changed = [axis for axis, sizes in enumerate(zip(x.shape, y.shape, strict=True)) if len(set(sizes)) > 1]
-            lower_gather(node, {axis: nearest_index(node, axis) for axis in changed}, lowering)
+        if not resizes_images(node):
+            lower_gather(node, {axis: nearest_index(node, axis) for axis in resized_axes(node)}, lowering)
             return
         layout = channels_last(4)
-        source = lowering.read(x, layout)
         (batch, channels, height, width), (out_height, out_width) = x.shape, y.shape[2:]
-        if node.op == "Resize":
-            near = ResizeNearest(batch, height, width, channels, out_height, out_width)
-            constants = [nearest_index(node, axis).astype(np.int32) for axis in (2, 3)]
-            lowering.emit(node, near, [source], constants, y, layout)
-            return
-        kernel = ResizeBilinear(
-            batch,
-            height,
-            width,
-            channels,
-            out_height,
-            out_width,
-            bits=WEIGHT_BITS,
-            output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
-        )
-        rows, row_weights = taps(lowering.constant(node.inputs[1]))
-        columns, column_weights = taps(lowering.constant(node.inputs[2]).T)
-        lowering.emit(node, kernel, [source], (rows, row_weights, columns, column_weights), y, layout)
+        kernel = ResizeNearest(batch, height, width, channels, out_height, out_width)
+        constants = [nearest_index(node, axis).astype(np.int32) for axis in (2, 3)]
+        lowering.emit(node, kernel, [lowering.read(x, layout)], constants, y, layout)
+
+
+def resizes_images(node: gs.Node) -> bool:
+    """Whether only the last two of four axes change."""
+    x, y = node.inputs[0].shape, node.outputs[0].shape
+    return len(x) == 4 and list(x[:2]) == list(y[:2])
+
+
+def resized_axes(node: gs.Node) -> list[int]:
+    sizes = zip(node.inputs[0].shape, node.outputs[0].shape, strict=True)
+    return [axis for axis, (old, new) in enumerate(sizes) if old != new]
 
 
 def resized(node: gs.Node, values: Array) -> Array:
@@ -145,21 +155,11 @@ def axis_weights(node: gs.Node, axis: int) -> Array:
     return np.stack(columns, axis=1)
 
 
-def integer_weights(weights: Array) -> Array | None:
-    """The weights in 2**-11, each row summing to 2**11 exactly; None if a row has more than two."""
+def integer_weights(weights: Array, bits: int) -> Array | None:
+    """The weights in 2**-bits, each row summing to 2**bits exactly; None if a row has more than two."""
     if (np.count_nonzero(weights, axis=1) > 2).any() or not np.allclose(weights.sum(axis=1), 1, atol=1e-4):
         return None
-    codes: Array = np.rint(weights * 2**WEIGHT_BITS).astype(np.int32)
+    codes: Array = np.rint(weights * 2**bits).astype(np.int32)
     rows = np.arange(len(codes))
-    codes[rows, codes.argmax(axis=1)] += 2**WEIGHT_BITS - codes.sum(axis=1)
+    codes[rows, codes.argmax(axis=1)] += 2**bits - codes.sum(axis=1)
     return codes
-
-
-def taps(codes: Array) -> tuple[Array, Array]:
-    """[out, in] with at most two weights a row, as two indices and two weights a row."""
-    order = np.argsort(codes == 0, axis=1, kind="stable")[:, :2]
-    if order.shape[1] == 1:
-        order = np.repeat(order, 2, axis=1)
-        weights = np.concatenate([codes, np.zeros_like(codes)], axis=1)
-        return order.astype(np.int32), weights.astype(np.int32)
-    return order.astype(np.int32), np.take_along_axis(codes, order, axis=1).astype(np.int32)

@@ -22,6 +22,7 @@ from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
 from bevel.passes.operators.table import rescale
+from bevel.passes.operators.wide_softmax import WideSoftmax, rows_of
 
 SCALE, ZERO_POINT = 1 / 256, -128
 LARGEST_EXPONENT = 22
@@ -52,6 +53,7 @@ BODY = f"""
 class Softmax(Operator):
     float_ops: ClassVar = frozenset({"Softmax"})
     integer_op: ClassVar = "Softmax"
+    wide_codes: ClassVar = True
 
     def fixed_output(self, match: Match) -> tuple[float, int] | None:
         return SCALE, ZERO_POINT
@@ -60,6 +62,8 @@ class Softmax(Operator):
         x = site.inputs[0]
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
+        if site.wide:
+            return WideSoftmax().integerize(site)
         axis = int(site.node.attrs.get("axis", -1)) % len(site.shape)
         k = exponent_bits(site.shape[axis])
         if k < 8:
@@ -79,15 +83,10 @@ class Softmax(Operator):
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
         (axis,) = lowering.constant(node.inputs[2])
-        value = lowering.value(x)
-        behind = value.order[value.order.index(axis) + 1 :]
-        order = value.order
-        if any(value.shape[other] != 1 for other in behind):
-            order = (*(other for other in order if other != axis), int(axis))
-        source = lowering.reorder(value, order, x.name)
-        n = value.shape[axis]
-        kernel = SoftmaxKernel(rows=prod(value.shape) // n, n=n, output=Output(ZERO_POINT))
-        lowering.emit(node, kernel, [source.buffer], (lowering.constant(node.inputs[1]),), y, order)
+        source, order = rows_of(lowering, x, int(axis))
+        n = x.shape[int(axis)]
+        kernel = SoftmaxKernel(rows=prod(x.shape) // n, n=n, output=Output(ZERO_POINT))
+        lowering.emit(node, kernel, [source], (lowering.constant(node.inputs[1]),), y, order)
 
 
 def exponent_bits(n: int) -> int:

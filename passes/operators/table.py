@@ -1,8 +1,8 @@
-"""Any function of one 8-bit tensor as a table of its 256 results.
+"""Any function of one 8-bit tensor as a table of its 256 results, of 8 or 16 bits. `wide_table` is for 16 bits in.
 
 The function may be one float operator or a chain or diamond of them (x * sigmoid(x)), as long as one quantized tensor
 goes in and each element depends on one element. The table is the float operators run on all 256 dequantized inputs,
-then quantized, so the result is the best any 8-bit kernel can give.
+then quantized, so the result is the best any kernel can give.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Table(Operator):
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value = lowering.value(node.inputs[0])
         table = entries(node)
-        kernel = TableKernel(size=int(np.prod(value.shape)))
+        kernel = TableKernel(size=int(np.prod(value.shape)), dtype=str(table.dtype))
         lowering.emit(node, kernel, [value.buffer], (table,), node.outputs[0], value.order)
 
 
@@ -62,8 +62,10 @@ def defined_everywhere(values: Array) -> Array:
     places, known = np.arange(len(values)), np.flatnonzero(~np.isnan(values))
     if not known.size:
         return values
-    nearest = known[np.abs(places[:, np.newaxis] - known).argmin(axis=1)]
-    filled: Array = values[nearest]
+    after = np.searchsorted(known, places).clip(0, len(known) - 1)
+    before = (after - 1).clip(0)
+    nearer = places - known[before] <= known[after] - places
+    filled: Array = values[np.where(nearer, known[before], known[after])]
     return filled
 
 

@@ -66,17 +66,14 @@ def windows(axis: int, name: str) -> str:
 """
 
 
-BODY = f"""
-{GIVEN}
-{WIDEN}
+# `padded`, `weights` of the sums' type, and the constants of GEOMETRY but for pads and image -> `accumulator`
+PRODUCTS_OF_WINDOWS = f"""
   first = Constant <value_int = 0> ()
   last = Constant <value_ints = [-1]> ()
   reaches = Mul (kernel_shape, dilations)
   ends = Mul (positions, strides)
 {windows(0, "down")}
 {windows(1, "across")}
-  pixels = Reshape (centered, image)
-  padded = Pad (pixels, pads)
   by_row = Gather <axis = 2> (padded, down)
   by_tap = Gather <axis = 4> (by_row, across)
   taps_first = Transpose <perm = [0, 1, 2, 4, 3, 5]> (by_tap)
@@ -85,6 +82,14 @@ BODY = f"""
   products = MatMul (groups, windows)
   sums = Reshape (products, result)
   accumulator = Add (sums, b)
+"""
+
+BODY = f"""
+{GIVEN}
+{WIDEN}
+  pixels = Reshape (centered, image)
+  padded = Pad (pixels, pads)
+{PRODUCTS_OF_WINDOWS}
 {REQUANTIZE_TO_TYPE}
 """
 

@@ -1,4 +1,4 @@
-"""Pad of int16 and int32 with zeros: onnxruntime pads int32, which holds both."""
+"""Pad of int16 and int32: onnxruntime pads int32, which holds both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.kernels.pad import Pad as PadKernel
 from bevel.passes.lowering import Lowering
-from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
+from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
 from bevel.passes.operators.wide_sums import element_type
 from bevel.passes.operators.wide_values import dtype_of
@@ -34,12 +34,10 @@ class WidePad(Operator):
         source = site.inputs[0]
         if not isinstance(source, Activation):
             return Reason("its input is not quantized")
-        if padding_value(site.node) != 0.0:
-            return Reason("integers wider than 8 bits are padded with zeros only")
         before, after = pads_of(site.node, len(source.tensor.shape))
         # Of all axes: onnxruntime's transpose optimizer overlooks the axes of a Pad.
         widths = site.constant("pads", np.array([*before, *after], np.int64))
-        value = site.constant("value", np.array(site.result.zero_point, site.result.dtype))
+        value = site.constant("value", stored_value(site))
         attrs = {"y_type": element_type(site.result.dtype)}
         return site.call(self.integer_op, [source.tensor, widths, value], attrs)
 
@@ -48,6 +46,13 @@ class WidePad(Operator):
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         lower_pad(node, lowering)
+
+
+def stored_value(site: Site) -> Array:
+    """The integer that the padding holds."""
+    units = np.array(padding_value(site.node) / site.scale)
+    rounded = np.rint(units) if site.steps is None else site.steps.round_float(units.astype(np.float32))
+    return site.result.store(np.clip(rounded, -(2.0**31), 2.0**31).astype(np.int64))
 
 
 def lower_pad(node: gs.Node, lowering: Lowering) -> None:

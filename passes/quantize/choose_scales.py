@@ -14,7 +14,7 @@ from bevel.calib.histogram import Histogram
 from bevel.calib.levels import integer_levels
 from bevel.calib.mx import mx_rounding
 from bevel.calib.ranges import RangeMethod, activation_quant
-from bevel.calib.scheme import INT8_ACTIVATIONS, Scheme, TensorQuant
+from bevel.calib.scheme import Scheme, TensorQuant
 from bevel.calib.stairs import Stairs, stairs
 from bevel.calib.statistics import Statistics
 from bevel.calib.tensor_format import BlockFormat, TensorFormat
@@ -47,23 +47,25 @@ class Scales:
 def choose_scales(
     plan: QuantizationPlan, statistics: Mapping[str, Statistics], method: RangeMethod, chosen: Chosen = ALL_INT8
 ) -> Scales:
-    """The model's results are int8, whatever is chosen, and so is what operators for int8 alone read and make.
+    """The model's results have 8 bits at least, whatever is chosen; what an operator reads and makes that has no kernel
+    for the format is int8.
 
     Raises KeyError for a point that was not observed.
     """
     scales = Scales()
     for group in plan.ties:
         format = chosen.of_group(group, plan)
-        result, narrow = plan.results.issuperset(group), is_wide(format) and not plan.narrow.isdisjoint(group)
+        result = plan.results.issuperset(group) and not holds_int8(format)
+        narrow = is_wide(format) and not without_kernel(format, plan).isdisjoint(group)
         wanted = INT8 if result or narrow else format
-        quant = fixed_quant(group, plan, statistics) if wanted == INT8 else None
+        quant = fixed_quant(group, plan, statistics, wanted) if isinstance(wanted, IntFormat) else None
         if quant is not None:
             scales.notes += [Note(name, "scale fixed by its operator") for name in group if name in plan.fixed]
             scales.quants |= dict.fromkeys(group, quant)
         else:
             choose(scales, group, together([statistics[name] for name in group]), wanted, method)
         if wanted != format:
-            why = "a result of the model" if result else "read or made by an operator that has a kernel for 8 bits only"
+            why = "a result of the model" if result else "read or made by an operator that has no kernel for the format"
             scales.notes += [Note(name, f"{why}: int8, not {format.name}") for name in group]
         scales.notes += tie_notes(group, statistics)
     keep_from_zero(scales, plan, statistics)
@@ -79,6 +81,16 @@ def keep_from_zero(scales: Scales, plan: QuantizationPlan, statistics: Mapping[s
         if found is not None:
             scales.nonzero[name] = found
             scales.notes.append(Note(name, "something is divided by it and it never was 0: no value is rounded to 0"))
+
+
+def holds_int8(format: TensorFormat) -> bool:
+    """Whether it is an integer format of 8 bits or more: results of the model may have it."""
+    return isinstance(format, IntFormat) and format.bits >= INT8.bits
+
+
+def without_kernel(format: TensorFormat, plan: QuantizationPlan) -> set[str]:
+    """The points that an operator without a kernel for the wide format reads or makes."""
+    return plan.narrow if isinstance(format, IntFormat) else plan.narrow | plan.coded
 
 
 def choose(scales: Scales, group: list[str], statistics: Statistics, format: TensorFormat, method: RangeMethod) -> None:
@@ -116,17 +128,20 @@ def is_wide(format: TensorFormat) -> bool:
     return integer_levels(format) is None
 
 
-def fixed_quant(group: list[str], plan: QuantizationPlan, statistics: Mapping[str, Statistics]) -> TensorQuant | None:
-    """What an operator of the group fixes (Softmax: 1/256), if every other member's values fit into it."""
+def fixed_quant(
+    group: list[str], plan: QuantizationPlan, statistics: Mapping[str, Statistics], format: IntFormat
+) -> TensorQuant | None:
+    """What an operator of the group fixes (Softmax: 1/256 at 8 bits), if every other member's values fit into it."""
     fixed = {plan.fixed[name] for name in group if name in plan.fixed}
-    if len(fixed) != 1:
+    if len(fixed) != 1 or format.bits < INT8.bits:
         return None
-    ((scale, zero_point),) = fixed
-    low, high = ((code - zero_point) * scale for code in (INT8_ACTIVATIONS.low - 0.5, INT8_ACTIVATIONS.high + 1.5))
+    scheme, finer = Scheme(format), 2 ** (format.bits - INT8.bits)
+    ((scale, zero_point),) = ((scale / finer, zero_point * finer) for scale, zero_point in fixed)
+    low, high = ((code - zero_point) * scale for code in (scheme.low - 0.5, scheme.high + 1.5))
     others = [statistics[name] for name in group if name not in plan.fixed]
     if any(one.low < low or one.high > high for one in others):
         return None
-    return TensorQuant(INT8_ACTIVATIONS, np.asarray(np.float32(scale)), np.array(zero_point, np.int8))
+    return TensorQuant(scheme, np.asarray(np.float32(scale)), np.array(zero_point, scheme.dtype))
 
 
 def together(members: list[Statistics]) -> Statistics:

@@ -30,6 +30,7 @@ class QuantizationPlan:
     narrow: set[str] = field(default_factory=set)  # points of operators that have no kernel beyond int8
     unrounded: dict[str, set[str]] = field(default_factory=dict)  # readers whose table is of the function as a whole
     divisors: set[str] = field(default_factory=set)  # points of which a 0 would make no finite number
+    coded: set[str] = field(default_factory=set)  # points of operators that need every integer of int16 to be a code
     results: set[str] = field(default_factory=set)  # points that leave the model and that nothing computes with
     notes: list[Note] = field(default_factory=list)
 
@@ -60,7 +61,9 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     plan.ties = tie_groups(plan, fused)
     plan.fixed = dict(fixed_outputs(plan))
     plan.moved = {tensor.name for one in plan.taken.values() if one[0].moves(one[1]) for tensor in one[1].node.outputs}
-    plan.narrow = set(narrow_points(plan, roots, ends))
+    plan.narrow = {name for one in plan.taken.values() if not beyond_int8(one[0]) for name in touched(plan, *one)}
+    plan.coded = {name for one in plan.taken.values() if one[0].wide_codes for name in touched(plan, *one)}
+    plan.coded |= set(table_points(plan, roots, ends))
     plan.unrounded = {end: inside(plan.points[end], roots) for end in ends}
     plan.divisors = set(find_divisors(graph, plan.points, {end: roots[end] for end in ends}))
     plan.results = {name for group in plan.ties if only_leaves(group, plan, outputs) for name in group}
@@ -68,12 +71,18 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     return plan
 
 
-def narrow_points(plan: QuantizationPlan, roots: dict[str, gs.Tensor], ends: set[str]) -> Iterator[str]:
-    """What operators for int8 alone read and make, tables among them; a lone Relu or Clip needs no table."""
-    for operator, match in plan.taken.values():
-        if not operator.wide:
-            yield from (tensor.name for tensor in match.inputs if is_activation(tensor))
-            yield from (result_of(tensor, plan.fused).name for tensor in match.node.outputs)
+def beyond_int8(operator: Operator) -> bool:
+    return operator.wide or operator.wide_codes
+
+
+def touched(plan: QuantizationPlan, operator: Operator, match: Match) -> Iterator[str]:
+    """What an operator reads and makes."""
+    yield from (tensor.name for tensor in match.inputs if is_activation(tensor))
+    yield from (result_of(tensor, plan.fused).name for tensor in match.node.outputs)
+
+
+def table_points(plan: QuantizationPlan, roots: dict[str, gs.Tensor], ends: set[str]) -> Iterator[str]:
+    """What tables read and make; a lone Relu or Clip needs no table."""
     for end in ends:
         (node,) = plan.points[end].inputs
         if node.op not in ("Relu", "Clip") or node.inputs[0] is not roots[end]:

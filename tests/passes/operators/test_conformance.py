@@ -440,6 +440,20 @@ def test_operator_on_wide_activations_is_the_same_everywhere(
         made.run(sample)
 
 
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_operator_asked_for_int16_reads_and_makes_nothing_narrower(
+    case: Case, text: Any, stages: Any, around: Any
+) -> None:
+    options = QuantizeOptions(activations=activation_format("int16"))
+    model = text(case.body, case.inputs, case.outputs, case.weights, case.values)
+    made = stages(model, around(model, -0.5), options)
+    assert not [note for note in made.notes if note.text.startswith("stays float")]
+    buffers = made.program.buffers.items()
+    assert {buffer.dtype for name, buffer in buffers if name not in made.program.constants} == {"int16"}
+    for sample in made.extremes():
+        assert made.error(sample) <= case.steps + 1  # lines between codes may be a step beyond rounding
+
+
 @pytest.mark.parametrize(("weights", "activations"), FORMATS)
 def test_product_in_other_formats_is_near_the_quantized_model(
     weights: str, activations: str, text: Any, stages: Any, around: Any
