@@ -115,8 +115,9 @@ def resizes_images(node: gs.Node) -> bool:
 
 
 def resized_axes(node: gs.Node) -> list[int]:
-    sizes = zip(node.inputs[0].shape, node.outputs[0].shape, strict=True)
-    return [axis for axis, (old, new) in enumerate(sizes) if old != new]
+    """Those whose size changes, or the last, so that there is one."""
+    sizes = list(zip(node.inputs[0].shape, node.outputs[0].shape, strict=True))
+    return [axis for axis, (old, new) in enumerate(sizes) if old != new] or [len(sizes) - 1]
 
 
 def resized(node: gs.Node, values: Array) -> Array:

@@ -64,5 +64,5 @@ def test_channels_whose_products_are_nothing_beside_their_bias_compile(
 def test_transposed_convolution_of_wide_weights_is_exact(name: str, text: Any, stages: Any) -> None:
     model = text("y = ConvTranspose <strides = [2,2]> (x, w)", weights="float[3,4,2,2] w")
     made = stages(model, options=QuantizeOptions(weights=weight_format(name)))
-    assert made.calls == ["ConvTranspose"]
+    assert "ConvTranspose" in made.calls
     assert max(made.error(sample) for sample in made.extremes()) <= 1
