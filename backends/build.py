@@ -16,6 +16,7 @@ from bevel.backends.firmware import build_firmware
 from bevel.backends.kernel import Kernel
 from bevel.backends.memory import Plan
 from bevel.backends.program import Port, Program
+from bevel.backends.progress import Steps, Tell, silent
 from bevel.backends.room import full_disk_named
 from bevel.backends.shared_tables import share_tables
 from bevel.backends.sizes import STACK_FLAGS, Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
@@ -33,11 +34,13 @@ OVERFLOW = ("overflowed by", "will not fit in region")  # what GNU ld and LLD sa
 @dataclass(frozen=True)
 class BuildOptions:
     """`compiler`: which kind of C compiler to take, `auto` for the target's order. `in_place`: let outputs overwrite
-    inputs that are read for the last time. `selections`: what tuning found for the kernels; None for what ships."""
+    inputs that are read for the last time. `selections`: what tuning found for the kernels; None for what ships.
+    `tell`: what is to hear of each step."""
 
     compiler: Preference = "auto"
     in_place: bool = True
     selections: Selections | None = None
+    tell: Tell = silent
 
 
 def build(
@@ -55,7 +58,9 @@ def build(
     program, flags = tuned_program(special, target, toolchain, chosen.selections)
     plan = memory.plan(program, chosen.in_place)
     with full_disk_named(folder):
-        return build_files(program, target, folder, vectors, toolchain, plan, flags)
+        artifact = build_files(program, target, folder, vectors, toolchain, plan, flags, Steps(chosen.tell))
+    toolchain.used()
+    return artifact
 
 
 def tuned_program(
@@ -76,14 +81,16 @@ def build_files(
     toolchain: Toolchain,
     plan: Plan,
     flags: KernelFlags,
+    steps: Steps,
 ) -> Artifact:
     generated = bundle(program, plan)
     check_fits(least_sizes(plan, generated.constants), target, program, plan, generated.constants)
-    objects = compile_all(program, target, folder, toolchain, generated, flags)
+    objects = compile_all(program, target, folder, toolchain, generated, flags, steps)
     sizes = object_sizes(folder, program.name, objects, plan)
     check_fits(sizes, target, program, plan, generated.constants)
     archive = toolchain.archive(objects, f"lib{program.name}.a", folder)
     library, firmware = None, None
+    steps.begin(f"{'library' if target.kind == 'cpu' else 'firmware'}{toolchain.first_use()}")
     if target.kind == "cpu":
         library = toolchain.link(objects, f"lib{program.name}.so", folder, SHARED_FLAGS).name
         sizes = file_sizes(folder / library, sizes)
@@ -116,23 +123,35 @@ def build_files(
 
 
 def compile_all(
-    program: Program, target: Target, folder: Path, toolchain: Toolchain, generated: Bundle, flags: KernelFlags
+    program: Program,
+    target: Target,
+    folder: Path,
+    toolchain: Toolchain,
+    generated: Bundle,
+    flags: KernelFlags,
+    steps: Steps,
 ) -> list[str]:
     """Write and compile the sources; return the objects' names. Kernels become C unless TVM has an LLVM target."""
     name = program.name
     for file, text in generated.texts.items():
         (folder / file).write_text(text, encoding="utf-8")
     stack = STACK_FLAGS[toolchain.kind]
-    objects = [toolchain.compile(source, folder, (stack,)) for source in (f"{name}.c", f"{name}_weights.c")]
+    steps.total = len(generated.kernels) + len({flags.get(kernel, ()) for kernel in generated.kernels.values()}) + 3
+    objects = []
+    for source in (f"{name}.c", f"{name}_weights.c"):
+        steps.begin(f"{source}{toolchain.first_use()}")
+        objects.append(toolchain.compile(source, folder, (stack,)))
     if target.llvm is None:
-        own = write_kernels(name, folder, generated, flags)
-        return objects + [compile_kernels(source, folder, toolchain, (stack, *own[source])) for source in own]
-    code = kernels_object(generated.kernels, dict(target.llvm), generated.aliasing)
+        for source, own in write_kernels(name, folder, generated, flags, steps).items():
+            steps.begin(source)
+            objects.append(compile_kernels(source, folder, toolchain, (stack, *own)))
+        return objects
+    code = kernels_object(generated.kernels, dict(target.llvm), generated.aliasing, steps.begin)
     (folder / f"{name}_kernels.o").write_bytes(code)
     return [*objects, f"{name}_kernels.o"]
 
 
-def write_kernels(name: str, folder: Path, generated: Bundle, flags: KernelFlags) -> dict[str, Flags]:
+def write_kernels(name: str, folder: Path, generated: Bundle, flags: KernelFlags, steps: Steps) -> dict[str, Flags]:
     """Write one C file for all kernels that share their flags, and the helpers they include: {file: flags}."""
     groups: dict[Flags, dict[str, Kernel]] = {}
     for symbol, kernel in generated.kernels.items():
@@ -144,7 +163,8 @@ def write_kernels(name: str, folder: Path, generated: Bundle, flags: KernelFlags
             (folder / header).write_text(helper_text(header), encoding="utf-8")
         file = f"{name}_kernels{f'_{index}' if index else ''}.c"
         comment = f"/* Measured best with {' '.join(chosen)} */\n" if chosen else ""
-        (folder / file).write_text(comment + kernels_source(kernels, generated.aliasing, headers), encoding="utf-8")
+        source = kernels_source(kernels, generated.aliasing, headers, steps.begin)
+        (folder / file).write_text(comment + source, encoding="utf-8")
         written[file] = chosen
     return written
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from bevel.backends import processes
+from bevel.backends.cache import cache_folder, digest
 from bevel.backends.room import full_disk, some_disk_is_full
 from bevel.backends.target import Compiler, Target
 from bevel.calib.errors import UserError
@@ -79,6 +81,20 @@ class Toolchain:
         """Link objects and archives (names relative to `folder`); `extra` goes last, where libraries belong."""
         run((*self.command, *self.flags, "-g0", "-Wl,--build-id=none", *objects, "-o", name, *extra), folder)
         return folder / name
+
+    def first_use(self) -> str:
+        """What to say where a build takes longer than later ones: zig makes its own run-time library first."""
+        fresh = self.kind == "zig" and not self._mark().exists()
+        return f" (the first build with {self.version} for this target fills its cache, once)" if fresh else ""
+
+    def used(self) -> None:
+        """Remember that there was a build."""
+        with suppress(OSError):
+            self._mark().parent.mkdir(parents=True, exist_ok=True)
+            self._mark().touch()
+
+    def _mark(self) -> Path:
+        return cache_folder() / "used" / digest((self.version, *self.flags))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from bevel.calib.errors import UserError
+from bevel.calib.extras import to_install
 from bevel.models import FOLDER, data
 
 SEED = 20
@@ -126,7 +127,7 @@ def optional(module: str) -> Any:
         return import_module(module)
     except ImportError as error:
         missing = module.partition(".")[0]
-        raise UserError(f"{missing} is not installed ({error}); `pip install 'bevel[train]'` brings it") from error
+        raise UserError(f"{missing} is not installed ({error}); {to_install('train')} brings it") from error
 
 
 def script(main: Callable[[], None]) -> None:

@@ -18,9 +18,7 @@ from bevel.tools.pareto import cli as pareto
 _BUNDLE = click.Path(path_type=Path)
 
 
-@click.group(
-    "bevel", no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.group("bevel", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="bevel", message="%(package)s %(version)s")
 def group() -> None:
     """Shape a float ONNX model for an edge device."""

@@ -99,8 +99,8 @@ def compile_model(options: Options, stages: Stages) -> Report:
             fitted = widths.unbanded(fit_ram(program, target, options.max_ram))
         selections, more = choose_kernels(options, fitted.program, target, device, tests, stages)
         notes += more
-        with stages("build"):
-            settings = BuildOptions(selections=selections)
+        with stages("build") as advance:
+            settings = BuildOptions(selections=selections, tell=advance)
             make = partial(build, target=target, folder=folder, vectors=tests, options=settings)
             fitted, artifact = build_within(program, fitted, target, options.max_ram, folder, make)
             widths.unbanded(fitted)

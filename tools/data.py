@@ -30,9 +30,9 @@ def open_data(options: Options, model: onnx.ModelProto) -> Data:
     quantized = holds_quantizers(model)
     given: Dataset | None = None
     if options.calib == "random":
-        given = random_dataset(inputs, RANDOM_RUNS, options.seed)
+        given = random_dataset(inputs, options.calib_samples or RANDOM_RUNS, options.seed)
     elif isinstance(options.calib, Path):
-        given = open_dataset(options.calib, inputs)
+        given = open_dataset(options.calib, inputs, options.calib_samples)
     elif not quantized:
         raise UserError(f"{options.model} is a float model: give samples with --calib FILE, or ask for --calib random")
     evaluation = open_dataset(options.eval, inputs, options.eval_samples) if options.eval else None

@@ -22,7 +22,7 @@ def show_tools() -> None:
 
 def show_targets() -> None:
     table = Table()
-    for name in ("target", "flash", "RAM", "devices", ""):
+    for name in ("target", "flash", "RAM", "devices", "what it is"):
         table.add_column(name)
     for name in targets.names():
         found = targets.load(name)

@@ -30,6 +30,8 @@ def run(command: click.Command, arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     typed = shlex.join([command.name or "bevel", *given])
     _print_anything()
+    if arguments is None and (code := _completed(command)) is not None:
+        return code
     with interruption.handled(last=arguments is None):
         return _ended(command, given, typed)
 
@@ -52,6 +54,18 @@ def _ended(command: click.Command, given: list[str], typed: str) -> int:
         if interruption.received():  # what an interruption broke on its way is not worth telling
             return _fail(interruption.line())
         return _told(error, typed)
+
+
+def _completed(command: click.Command) -> int | None:
+    """What a shell asks through a variable, as click writes its scripts; None where no shell asks."""
+    name = command.name or "bevel"
+    variable = f"_{name}_COMPLETE".upper()
+    asked = os.environ.get(variable)
+    if not asked:
+        return None
+    from click.shell_completion import shell_complete
+
+    return shell_complete(command, {}, name, variable, asked)
 
 
 def _told(error: Exception, typed: str) -> int:

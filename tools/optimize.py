@@ -13,7 +13,7 @@ from bevel.tools.budgets import CANDIDATES, SENSITIVITIES, Budgets, check_budget
 from bevel.tools.early import check_early
 from bevel.tools.entry import run
 from bevel.tools.options import RANGE_METHODS, RECIPES, EdgeFormat, Options, parse_dims, parse_size, parse_widths
-from bevel.tools.parameters import COUNT, SEED, Finite
+from bevel.tools.parameters import COUNT, SEED, Finite, complete_samples, complete_targets
 
 _PATH = click.Path(path_type=Path)
 _EDGES = click.Choice(["float", "quantized"])
@@ -27,12 +27,24 @@ _POINTS = Finite(0.0, 100.0)
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.argument("model", type=_PATH)
-@click.option("--target", required=True, metavar="NAME", help="What the model shall run on; see `bevel targets`.")
-@click.option("--calib", metavar="FILE|random", help="Calibration samples: .npz, .npy or a folder; `random` guesses.")
+@click.option(
+    "--target",
+    required=True,
+    metavar="NAME",
+    shell_complete=complete_targets,
+    help="What the model shall run on; see `bevel targets`.",
+)
+@click.option(
+    "--calib",
+    metavar="FILE|random",
+    shell_complete=complete_samples,
+    help="Calibration samples: .npz, .npy or a folder; `random` guesses.",
+)
+@click.option("--calib-samples", type=COUNT, metavar="N", help="Only the first N of --calib; default: all.")
 @click.option(
     "--eval", "evaluation", type=_PATH, metavar="FILE", help="Samples to measure accuracy on, `y` if labelled."
 )
-@click.option("--eval-samples", type=COUNT, metavar="N", help="At most so many of --eval; default: all.")
+@click.option("--eval-samples", type=COUNT, metavar="N", help="Only the first N of --eval; default: all.")
 @click.option("-o", "--output", type=_PATH, required=True, metavar="OUT", help="Folder to write; whole or not at all.")
 @click.option("--batch", type=COUNT, default=1, show_default=True, help="Size of a dynamic batch dimension.")
 @click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Size of another dynamic dimension.")
@@ -73,11 +85,14 @@ _POINTS = Finite(0.0, 100.0)
 @click.option("--name", metavar="IDENTIFIER", help="C name of the model; default: from the file name.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="For everything drawn at random.")
 @click.option("--json", "as_json", is_flag=True, help="Print report.json instead of the table.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no tables: only what went wrong.")
 @click.option("-v", "--verbose", is_flag=True, help="Print the notes: each decision and its reason.")
+@click.version_option(package_name="bevel", message="%(package)s %(version)s")
 def command(
     model: Path,
     target: str,
     calib: str | None,
+    calib_samples: int | None,
     evaluation: Path | None,
     eval_samples: int | None,
     output: Path,
@@ -110,6 +125,7 @@ def command(
     name: str | None,
     seed: int,
     as_json: bool,
+    quiet: bool,
     verbose: bool,
 ) -> None:
     """Quantize MODEL (to int8, unless told otherwise), build it for a target, run it there, and report what it costs.
@@ -129,6 +145,7 @@ def command(
         target=target,
         output=output,
         calib="random" if calib == "random" else Path(calib) if calib else None,
+        calib_samples=calib_samples,
         eval=evaluation,
         eval_samples=eval_samples,
         batch=batch,
@@ -161,7 +178,7 @@ def command(
     with nothing_at_stake():
         from bevel.tools.show import run_and_show
 
-    run_and_show(options, as_json=as_json, verbose=verbose)
+    run_and_show(options, as_json=as_json, quiet=quiet, verbose=verbose)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,6 +28,7 @@ class Options:
     target: str
     output: Path
     calib: Path | Literal["random"] | None = None
+    calib_samples: int | None = None  # the first so many; None: all of them
     eval: Path | None = None
     eval_samples: int | None = None  # None: all of them
     batch: int = 1

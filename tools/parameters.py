@@ -1,4 +1,4 @@
-"""Types of options that click has not: counts that fit a machine, and numbers that are numbers."""
+"""What click has not: counts that fit a machine, numbers that are numbers, and what a shell may complete."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 COUNT = click.IntRange(1, 2**31 - 1)
 SEED = click.IntRange(0, 2**63 - 1)
@@ -19,3 +20,16 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is no finite number", param, ctx)
         return number
+
+
+def complete_targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from bevel.backends.target import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+def complete_samples(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """`random`, or whatever file the shell knows."""
+    if incomplete and "random".startswith(incomplete):
+        return [CompletionItem("random")]
+    return [CompletionItem(incomplete, type="file")]

@@ -22,14 +22,20 @@ PORTS = ("QuantizeLinear", "DequantizeLinear")
 ISLANDS = "some nodes run in float, whose last bits depend on the machine (-v: which nodes)"
 
 
-def run_and_show(options: Options, as_json: bool, verbose: bool) -> None:
-    """Run and print. Exits with 1 where the device computed other integers than integer.onnx: a bug of ours."""
+def run_and_show(options: Options, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Run and print; `quiet` shows no progress, and of the tables only warnings, on standard error.
+
+    Exits with 1 where the device computed other integers than integer.onnx: a bug of ours.
+    """
     quiet_libraries()
-    with scratch(), Bars(Console(stderr=True)) if sys.stderr.isatty() else nullcontext(Silent()) as display:
+    shown = sys.stderr.isatty() and not quiet
+    with scratch(), Bars(Console(stderr=True)) if shown else nullcontext(Silent()) as display:
         told = compile_model(options, Stages(display))
     console = Console()
     if as_json:
         click.echo(report.text(told), nl=False)
+    elif quiet:
+        tables.show_warnings(Console(stderr=True), warnings(options, told))
     else:
         tables.show_report(console, told, warnings(options, told))
     if verbose:

@@ -10,18 +10,28 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 
+from bevel.backends.interruption import check
 from bevel.tools.interruption import heeded
 from bevel.tools.report import Stage
 
 Advance = Callable[[int, int], None]  # (done, total)
 
 
+class NamedAdvance(Protocol):
+    """An Advance that may be told what is being done."""
+
+    def __call__(self, done: int, total: int, part: str = "") -> None: ...
+
+
 class Display(Protocol):
     def begin(self, stage: str) -> None: ...
 
     def advance(self, done: int, total: int) -> None: ...
+
+    def doing(self, part: str) -> None: ...
 
 
 class Silent:
@@ -31,6 +41,9 @@ class Silent:
         pass
 
     def advance(self, done: int, total: int) -> None:
+        pass
+
+    def doing(self, part: str) -> None:
         pass
 
 
@@ -43,10 +56,11 @@ class Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[part]}"),
             console=console,
             transient=True,
         )
-        self._task = self._progress.add_task("", total=None)
+        self._task = self._progress.add_task("", total=None, part="")
 
     @property
     def tasks(self) -> list[Task]:
@@ -63,10 +77,13 @@ class Bars:
 
     def begin(self, stage: str) -> None:
         self._progress.remove_task(self._task)  # a task keeps its total for good
-        self._task = self._progress.add_task(stage, total=None)
+        self._task = self._progress.add_task(stage, total=None, part="")
 
     def advance(self, done: int, total: int) -> None:
         self._progress.update(self._task, completed=done, total=total)
+
+    def doing(self, part: str) -> None:
+        self._progress.update(self._task, part=escape(part))
 
 
 @dataclass
@@ -80,10 +97,16 @@ class Stages:
         return tuple(Stage(name, round(spent, 3)) for name, spent in self.seconds.items())
 
     @contextmanager
-    def __call__(self, name: str) -> Iterator[Advance]:
-        """Time the body as stage `name`; yields what the body calls with (done, total)."""
-        self.display.begin(name)
+    def __call__(self, stage: str) -> Iterator[NamedAdvance]:
+        """Time the body as `stage`; yields what the body calls with (done, total), and perhaps the name of a part."""
+        self.display.begin(stage)
         start = time.perf_counter()
         with heeded():
-            yield self.display.advance
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            yield self._advance
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def _advance(self, done: int, total: int, part: str = "") -> None:
+        check()
+        if part:
+            self.display.doing(part)
+        self.display.advance(done, total)

@@ -29,6 +29,10 @@ def show_report(console: Console, report: Report, warnings: Sequence[str] = ()) 
     if report.measurement and (costly := most_expensive(report.measurement)):
         show_kernels(console, "Most expensive nodes", costly, report.measurement)
     show_stages(console, report)
+    show_warnings(console, warnings)
+
+
+def show_warnings(console: Console, warnings: Sequence[str]) -> None:
     for warning in warnings:
         console.print(f"[bold red]{escape(warning)}[/]")
 

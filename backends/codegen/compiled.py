@@ -6,7 +6,7 @@ What these functions return has the same bytes whether it comes from the cache o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,16 @@ from bevel.backends.toolchain import C_FLAGS, Toolchain
 SIZE_BYTES = 8
 
 
-def kernels_source(kernels: Mapping[str, Kernel], aliasing: frozenset[str], headers: Iterable[str]) -> str:
+Begin = Callable[[str], None]  # is told each symbol whose kernel is made
+
+
+def unheard(symbol: str) -> None:
+    pass
+
+
+def kernels_source(
+    kernels: Mapping[str, Kernel], aliasing: frozenset[str], headers: Iterable[str], begin: Begin = unheard
+) -> str:
     """The C file of `kernels`, {symbol: kernel}, as `raw_abi.c_source` writes it."""
     wanted = sorted(set(headers))
     parts = [*named(kernels), *sorted(aliasing.intersection(kernels)), "headers", *wanted]
@@ -25,20 +34,29 @@ def kernels_source(kernels: Mapping[str, Kernel], aliasing: frozenset[str], head
     def make() -> bytes:
         from bevel.backends.codegen.raw_abi import c_source
 
-        functions = {symbol: kernel.build(symbol) for symbol, kernel in kernels.items()}
-        return c_source(functions, aliasing, wanted).encode()
+        return c_source(built(kernels, begin), aliasing, wanted).encode()
 
     return remembered("c", parts, make).decode()
 
 
-def kernels_object(kernels: Mapping[str, Kernel], target: dict[str, Any], aliasing: frozenset[str]) -> bytes:
+def built(kernels: Mapping[str, Kernel], begin: Begin) -> dict[str, Any]:
+    functions = {}
+    for symbol, kernel in kernels.items():
+        begin(symbol)
+        functions[symbol] = kernel.build(symbol)
+    return functions
+
+
+def kernels_object(
+    kernels: Mapping[str, Kernel], target: dict[str, Any], aliasing: frozenset[str], begin: Begin = unheard
+) -> bytes:
     """The object of `kernels`, {symbol: kernel}, for TVM's LLVM `target`, as `raw_abi.llvm_object` makes it."""
     parts = [*named(kernels), *sorted(aliasing.intersection(kernels)), "target", repr(sorted(target.items()))]
 
     def make() -> bytes:
         from bevel.backends.codegen.raw_abi import llvm_object
 
-        return llvm_object({symbol: kernel.build(symbol) for symbol, kernel in kernels.items()}, target, aliasing)
+        return llvm_object(built(kernels, begin), target, aliasing)
 
     return remembered("llvm", parts, make)
 

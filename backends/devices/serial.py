@@ -34,6 +34,7 @@ from bevel.backends.devices import image, report
 from bevel.backends.devices.base import SERIAL, CallCost, DeviceKind, Measurement, Vectors
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
+from bevel.calib.extras import to_install
 
 BAUD = "115200"
 TIMEOUT_S = 600.0
@@ -71,7 +72,7 @@ class Serial:
         if self.target.kind != "microcontroller" or self.clock_hz is None:
             return f"{self.target.name} is no board on a serial port"
         if find_spec("serial") is None:
-            return "pyserial is not installed: `pip install bevel[board]` would measure on a board"
+            return f"pyserial is not installed: {to_install('board')} would measure on a board"
         return None
 
     def tool(self) -> str:

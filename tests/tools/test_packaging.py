@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,13 @@ def test_every_tracked_file_is_in_a_package_and_of_a_kind_that_is_packed(package
         path = Path(name)
         assert ".".join(("bevel", *path.parent.parts)) in packages, f"{name} is in no package"
         assert any(fnmatch(path.name, kind) for kind in kinds), f"{name} is of no kind listed in package-data"
+
+
+def test_the_package_says_its_version(packages: set[str]) -> None:
+    program = "import bevel; print(bevel.__version__, hasattr(bevel, 'version'))"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / ".types")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert "bevel" in packages and done.stdout.split() == [metadata.version("bevel"), "False"], done.stderr
 
 
 def test_no_cache_is_packed(packages: set[str]) -> None:

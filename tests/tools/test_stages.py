@@ -19,6 +19,9 @@ class Log:
     def advance(self, done: int, total: int) -> None:
         self.lines.append(f"{done}/{total}")
 
+    def doing(self, part: str) -> None:
+        self.lines.append(part)
+
 
 def test_stages_are_timed_in_their_order_and_pass_progress_on() -> None:
     log = Log()
@@ -58,3 +61,10 @@ def test_an_interruption_that_a_callback_lost_ends_its_stage() -> None:
 
     with pytest.raises(KeyboardInterrupt), Stages()("measure"):
         ctypes.CFUNCTYPE(None)(interrupted)()
+
+
+def test_a_bar_shows_what_is_being_done() -> None:
+    written = io.StringIO()
+    with Bars(Console(file=written, force_terminal=True, width=120)) as bars, Stages(bars)("build") as advance:
+        advance(3, 7, "net_kernels.c [x]")
+    assert "3/7" in written.getvalue() and "net_kernels.c [x]" in written.getvalue()

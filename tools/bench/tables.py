@@ -17,7 +17,9 @@ MEAN = "geometric mean"
 
 def show_cells(console: Console, cells: Sequence[Cell]) -> None:
     """One row a network and core: instructions are executed instructions of a simulator, not cycles."""
-    table = numbers("network", "core", right=("instructions", "MAC/instr.", "flash", "arena", "SQNR", "wrong"))
+    table = numbers(
+        "network", "core", right=("instructions", "MAC/instr.", "flash", "arena", "SQNR", "elements that differ")
+    )
     for cell in cells:
         per = f"{cell.macs / cell.instructions:.2f}" if cell.instructions else ""
         counted = f"{cell.instructions:,}" if cell.instructions else "-"

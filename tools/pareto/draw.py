@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bevel.calib.errors import UserError
+from bevel.calib.extras import to_install
 from bevel.tools.pareto.points import Point, front
 
 PICTURES = ("pareto.png", "pareto.svg")
@@ -25,7 +26,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib
     except ImportError:
-        raise UserError("drawing needs matplotlib; install it with: pip install 'bevel[plot]'") from None
+        raise UserError(f"matplotlib is not installed: {to_install('plot')} would draw the picture") from None
     matplotlib.use("agg")
 
 
