@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,13 +13,15 @@ import onnx_graphsurgeon as gs
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.gather import gathers, lower_gather
-from bevel.passes.operators.wide_pad import WidePad, lower_pad, padding_value, pads_of, stored_value
+from bevel.passes.operators.table import on_scale, quantized
+from bevel.passes.operators.wide_pad import WidePad, lower_pad, padding_value, pads_of
 
 
 class Pad(Operator):
     float_ops: ClassVar = frozenset({"Pad"})
     integer_op: ClassVar = "Pad"
     ties: ClassVar = True
+    rescales: ClassVar = True
     wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
@@ -39,22 +42,32 @@ class Pad(Operator):
         x = site.inputs[0]
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
-        if not site.keeps_quantization():
-            return Reason("its input and output are quantized differently")
-        if repeats(site.node):
-            if site.wide:
-                return gathers(site, x.tensor, picked(site.node, x.tensor.shape))
-            return site.standard([x.tensor, site.node.inputs[1], gs.Variable.empty(), *site.node.inputs[3:4]])
-        if site.wide:
-            return WidePad().integerize(site)
-        given = site.node.inputs
-        return site.standard([x.tensor, given[1], site.constant("value", stored_value(site)), *given[3:4]])
+        found = on_scale(site.name, x, site.scale, site.result)
+        if isinstance(found, Reason):
+            return found
+        tensor, nodes = found
+        padded = pad_integers(site, tensor)
+        return padded if isinstance(padded, Reason) else [*nodes, *padded]
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         if repeats(node):
             lower_gather(node, picked(node, lowering.value(node.inputs[0]).shape), lowering)
         else:
             lower_pad(node, lowering)
+
+
+def pad_integers(site: Site, x: gs.Tensor) -> list[gs.Node] | Reason:
+    """The Pad of integers that mean what those of the result mean."""
+    given = site.node.inputs
+    if repeats(site.node):
+        if site.wide:
+            return gathers(site, x, picked(site.node, x.shape))
+        return site.standard([x, given[1], gs.Variable.empty(), *given[3:4]])
+    if site.wide:
+        same = Activation(x, site.scale, site.result.zero_point)
+        return WidePad().integerize(replace(site, inputs=(same,)))
+    value = quantized(np.array(padding_value(site.node)), site.scale, site.result)
+    return site.standard([x, given[1], site.constant("value", value), *given[3:4]])
 
 
 def repeats(node: gs.Node) -> bool:

@@ -18,6 +18,7 @@ from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
+from bevel.passes.operators.wide_rescale import wide_rescale
 from bevel.passes.regions import Region, evaluate_region
 
 # Gather counts negative indices from the end, so the stored table starts with q = 0 and ends with q = -1.
@@ -51,9 +52,7 @@ def tabulate(
     name: str, region: Region, x: Activation, output: gs.Variable, scale: float, result: Output, opset: int
 ) -> list[gs.Node]:
     """The region between x and `output` as one table look-up."""
-    steps = np.arange(-128, 128)
-    reals = ((steps - x.zero_point) * np.float32(x.scale)).astype(np.float32)
-    found = defined_everywhere(evaluate_region(region, reals, opset))
+    found = defined_everywhere(evaluate_region(region, reals_of_codes(x), opset))
     return look_up(name, x.tensor, quantized(found, scale, result), output)
 
 
@@ -71,12 +70,31 @@ def defined_everywhere(values: Array) -> Array:
 
 def rescale(name: str, x: Activation, output: gs.Variable, scale: float, result: Output) -> list[gs.Node]:
     """The same reals on another scale, as a table."""
-    reals = (np.arange(-128, 128) - x.zero_point) * np.float64(x.scale)
-    return look_up(name, x.tensor, quantized(reals, scale, result), output)
+    return look_up(name, x.tensor, quantized(reals_of_codes(x), scale, result), output)
+
+
+def reals_of_codes(x: Activation) -> Array:
+    """What q = -128 .. 127 stand for, as DequantizeLinear computes it."""
+    reals: Array = (np.arange(-128, 128) - x.zero_point).astype(np.float32) * np.float32(x.scale)
+    return reals
+
+
+def on_scale(name: str, x: Activation, scale: float, result: Output) -> tuple[gs.Tensor, list[gs.Node]] | Reason:
+    """x's integers as integers of `scale` and `result`, and the nodes that make them, if any are needed."""
+    if (x.scale, x.zero_point, x.dtype) == (scale, result.zero_point, result.dtype):
+        return x.tensor, []
+    moved = gs.Variable(f"{name}/rescaled", np.dtype(result.dtype), list(x.tensor.shape))
+    if (x.dtype, result.dtype) == ("int8", "int8"):
+        return moved, rescale(f"{name}/rescale", x, moved, scale, result)
+    made = wide_rescale(f"{name}/rescale", x, moved, scale, result)
+    return made if isinstance(made, Reason) else (moved, made)
 
 
 def quantized(reals: Array, scale: float, result: Output) -> Array:
-    steps = np.clip(np.rint(np.nan_to_num(reals.astype(np.float64) / scale)), -(2**30), 2**30)
+    """Integers as QuantizeLinear makes them: a float32 quotient, rounded to nearest, ties to even."""
+    with np.errstate(over="ignore"):
+        quotients = reals.astype(np.float32) / np.float32(scale)
+    steps = np.clip(np.rint(np.nan_to_num(quotients)), -(2.0**30), 2.0**30)
     return result.store(steps.astype(np.int64))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cache, reduce
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from bevel.passes.base import Note
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.divisors import Nonzero, without_zero
 from bevel.passes.quantize.plan import QuantizationPlan
+from bevel.passes.quantize.separate import separate
 
 ALL_INT8 = Chosen()
 
@@ -34,6 +35,7 @@ class Scales:
     quants: dict[str, TensorQuant] = field(default_factory=dict)
     stairs: dict[str, Stairs] = field(default_factory=dict)
     blocks: dict[str, BlockFormat] = field(default_factory=dict)
+    rescaled: set[str] = field(default_factory=set)  # results into which inputs are rescaled
     nonzero: dict[str, Nonzero] = field(default_factory=dict)  # divisors whose codes leave out 0
     notes: list[Note] = field(default_factory=list)
 
@@ -58,18 +60,46 @@ def choose_scales(
         result = plan.results.issuperset(group) and not holds_int8(format)
         narrow = is_wide(format) and not without_kernel(format, plan).isdisjoint(group)
         wanted = INT8 if result or narrow else format
-        quant = fixed_quant(group, plan, statistics, wanted) if isinstance(wanted, IntFormat) else None
-        if quant is not None:
-            scales.notes += [Note(name, "scale fixed by its operator") for name in group if name in plan.fixed]
-            scales.quants |= dict.fromkeys(group, quant)
-        else:
-            choose(scales, group, together([statistics[name] for name in group]), wanted, method)
+        for part in parts(scales, group, plan, statistics, wanted, method):
+            quant = fixed_quant(part, plan, statistics, wanted) if isinstance(wanted, IntFormat) else None
+            if quant is not None:
+                scales.notes += [Note(name, "scale fixed by its operator") for name in part if name in plan.fixed]
+                scales.quants |= dict.fromkeys(part, quant)
+            else:
+                choose(scales, part, together([statistics[name] for name in part]), wanted, method)
+            scales.notes += tie_notes(part, statistics)
         if wanted != format:
             why = "a result of the model" if result else "read or made by an operator that has no kernel for the format"
             scales.notes += [Note(name, f"{why}: int8, not {format.name}") for name in group]
-        scales.notes += tie_notes(group, statistics)
     keep_from_zero(scales, plan, statistics)
     return scales
+
+
+def parts(
+    scales: Scales,
+    group: list[str],
+    plan: QuantizationPlan,
+    statistics: Mapping[str, Statistics],
+    format: TensorFormat,
+    method: RangeMethod,
+) -> list[list[str]]:
+    """The points of a group of one format that share one scale."""
+    if not isinstance(format, IntFormat):
+        return [group]
+    integers = format
+
+    @cache
+    def quant_of(points: tuple[str, ...]) -> TensorQuant:
+        fixed = fixed_quant(list(points), plan, statistics, integers)
+        return fixed or activation_quant(together([statistics[name] for name in points]), Scheme(integers), method)
+
+    found = separate(group, plan, statistics, lambda points: quant_of(tuple(points)))
+    for (name, result), cost in found.lost.items():
+        scales.rescaled.add(result)
+        scales.notes.append(
+            Note(name, f"keeps its own scale and is rescaled into {result}: one scale would cost {cost:.1f} dB")
+        )
+    return found.groups
 
 
 def keep_from_zero(scales: Scales, plan: QuantizationPlan, statistics: Mapping[str, Statistics]) -> None:

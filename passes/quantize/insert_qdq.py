@@ -23,7 +23,7 @@ from bevel.passes.quantize.activations import quantize_output, quantize_tensor
 from bevel.passes.quantize.choose_scales import ALL_INT8, Scales
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.correct_bias import FULL_BITS, mean_error, mean_shift
-from bevel.passes.quantize.plan import QuantizationPlan
+from bevel.passes.quantize.plan import QuantizationPlan, result_of
 from bevel.passes.quantize.store_weights import (
     Stored,
     WeightQuant,
@@ -51,12 +51,14 @@ def insert_qdq(
     notes: list[Note] = []
     stored: Stored = {}
     for operator, match in plan.taken.values():
-        notes += store_constants(graph, operator, match, scales, means, stored, chosen.of_weights(match.node.name))
+        notes += store_constants(
+            graph, operator, match, plan, scales, means, stored, chosen.of_weights(match.node.name)
+        )
     outputs = {tensor.name for tensor in graph.outputs}
     for name, tensor in plan.points.items():
         quant = scales.quants[name]
         # What moves codes of the format needs no rounding of its own.
-        moved = name in plan.moved and name not in scales.nonzero
+        moved = name in plan.moved and name not in scales.nonzero and name not in scales.rescaled
         rounding = None if moved else scales.rounding(name)
         unrounded = plan.unrounded.get(name, set())
         if name in outputs:
@@ -70,6 +72,7 @@ def store_constants(
     graph: gs.Graph,
     operator: Operator,
     match: Match,
+    plan: QuantizationPlan,
     scales: Scales,
     means: Mapping[str, Statistics],
     stored: Stored,
@@ -83,7 +86,7 @@ def store_constants(
         if not isinstance(tensor, gs.Constant) or tensor.values.dtype != np.float32 or index == bias_index:
             continue
         if axis is None:
-            tied = tied_quant(operator, match, tensor, scales)
+            tied = tied_quant(operator, match, tensor, plan, scales)
             operand = quantized_operand(tensor.values, weights) if tied is None else WeightQuant(tensor.values, tied)
             replace_input(match, tensor, dequantized(graph, tensor, operand, stored))
             continue
@@ -124,12 +127,13 @@ def summed_axis(match: Match) -> int:
     return 1 if match.node.op in ("Conv", "ConvTranspose") else -1
 
 
-def tied_quant(operator: Operator, match: Match, tensor: gs.Constant, scales: Scales) -> TensorQuant | None:
-    """The quantization that a constant must share with the operator's other inputs (Concat), if it must."""
-    tied = operator.tied(match)
-    if all(one is not tensor for one in tied):
+def tied_quant(
+    operator: Operator, match: Match, tensor: gs.Constant, plan: QuantizationPlan, scales: Scales
+) -> TensorQuant | None:
+    """The quantization that a constant must share with the operator's result (Concat), if it must."""
+    if all(one is not tensor for one in operator.tied(match)):
         return None
-    return next((scales.quants[one.name] for one in tied if one.name in scales.quants), None)
+    return scales.quants.get(result_of(match.node.outputs[0], plan.fused).name)
 
 
 def integer_bias(graph: gs.Graph, bias: str, node: str, values: Floats, scale: NDArray[np.float32]) -> gs.Variable:

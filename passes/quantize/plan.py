@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -19,11 +20,15 @@ Taken = tuple[Operator, Match]
 
 @dataclass
 class QuantizationPlan:
-    """taken: operators by node name. points: tensors to quantize, in graph order. ties: groups of points."""
+    """taken: operators by node name. points: tensors to quantize, in graph order. ties: groups of points that share a
+    format, and one scale but for what `joins` says: by the result of an operator that can rescale, its inputs. firm:
+    the groups that are left without the joins."""
 
     taken: dict[str, Taken] = field(default_factory=dict)
     points: dict[str, gs.Tensor] = field(default_factory=dict)
     ties: list[list[str]] = field(default_factory=list)
+    firm: list[list[str]] = field(default_factory=list)
+    joins: dict[str, list[str]] = field(default_factory=dict)
     fixed: dict[str, tuple[float, int]] = field(default_factory=dict)  # by point
     fused: dict[str, str] = field(default_factory=dict)  # Relu or Clip, and the operator that clamps for it
     moved: set[str] = field(default_factory=set)  # points whose values are other points' values of their tie
@@ -31,8 +36,13 @@ class QuantizationPlan:
     unrounded: dict[str, set[str]] = field(default_factory=dict)  # readers whose table is of the function as a whole
     divisors: set[str] = field(default_factory=set)  # points of which a 0 would make no finite number
     coded: set[str] = field(default_factory=set)  # points of operators that need every integer of int16 to be a code
+    leaving: set[str] = field(default_factory=set)  # points that are outputs of the model
     results: set[str] = field(default_factory=set)  # points that leave the model and that nothing computes with
     notes: list[Note] = field(default_factory=list)
+
+    def ties_into(self, node: gs.Node, members: set[str]) -> bool:
+        """Whether an operator that reads one of the tied `members` makes another of them."""
+        return node.name in self.taken and any(tensor.name in members for tensor in node.outputs)
 
 
 def make_plan(graph: gs.Graph) -> QuantizationPlan:
@@ -58,7 +68,10 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
             wanted |= {result_of(output, fused).name for output in node.outputs}
     wanted |= ends | {roots[end].name for end in ends}
     plan.points = {tensor.name: tensor for tensor in float_tensors(graph) if tensor.name in wanted}
-    plan.ties = tie_groups(plan, fused)
+    tied = list(tied_points(plan))
+    plan.joins = {one.result: one.inputs for one in tied if one.rescales}
+    plan.ties = tie_groups(plan, tied)
+    plan.firm = tie_groups(plan, [one for one in tied if not one.rescales])
     plan.fixed = dict(fixed_outputs(plan))
     plan.moved = {tensor.name for one in plan.taken.values() if one[0].moves(one[1]) for tensor in one[1].node.outputs}
     plan.narrow = {name for one in plan.taken.values() if not beyond_int8(one[0]) for name in touched(plan, *one)}
@@ -66,7 +79,8 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     plan.coded |= set(table_points(plan, roots, ends))
     plan.unrounded = {end: inside(plan.points[end], roots) for end in ends}
     plan.divisors = set(find_divisors(graph, plan.points, {end: roots[end] for end in ends}))
-    plan.results = {name for group in plan.ties if only_leaves(group, plan, outputs) for name in group}
+    plan.leaving = outputs & plan.points.keys()
+    plan.results = {name for group in plan.ties if only_leaves(group, plan) for name in group}
     plan.notes += [Note(name, f"fused into {producer}") for name, producer in fused.items()]
     return plan
 
@@ -195,8 +209,24 @@ def has_weights(node: gs.Node, plan: QuantizationPlan) -> bool:
     return any(operator.weight_axis(match, index) is not None for index in range(len(match.inputs)))
 
 
-def tie_groups(plan: QuantizationPlan, fused: dict[str, str]) -> list[list[str]]:
-    """The points in groups that must share a scale, by union of each operator's ties; lone points are groups of one."""
+class Tied(NamedTuple):
+    """The points that an operator's definition ties: its result and inputs, and whether inputs can be rescaled."""
+
+    result: str
+    inputs: list[str]
+    rescales: bool
+
+
+def tied_points(plan: QuantizationPlan) -> Iterator[Tied]:
+    for operator, match in plan.taken.values():
+        inputs = [tensor.name for tensor in operator.tied(match) if is_activation(tensor)]
+        if inputs:
+            for tensor in match.node.outputs:
+                yield Tied(result_of(tensor, plan.fused).name, inputs, operator.rescales)
+
+
+def tie_groups(plan: QuantizationPlan, tied: Iterable[Tied]) -> list[list[str]]:
+    """The points in groups that share a scale, by union of ties; lone points are groups of one."""
     leader = {name: name for name in plan.points}
 
     def find(name: str) -> str:
@@ -204,27 +234,20 @@ def tie_groups(plan: QuantizationPlan, fused: dict[str, str]) -> list[list[str]]
             name = leader[name]
         return name
 
-    for operator, match in plan.taken.values():
-        tied = [tensor.name for tensor in operator.tied(match) if is_activation(tensor)]
-        if tied:
-            tied += [result_of(tensor, fused).name for tensor in match.node.outputs]
-            for name in tied[1:]:
-                leader[find(name)] = find(tied[0])
+    for one in tied:
+        for name in (*one.inputs[1:], one.result):
+            leader[find(name)] = find(one.inputs[0])
     groups: dict[str, list[str]] = {}
     for name in plan.points:
         groups.setdefault(find(name), []).append(name)
     return list(groups.values())
 
 
-def only_leaves(group: list[str], plan: QuantizationPlan, outputs: set[str]) -> bool:
+def only_leaves(group: list[str], plan: QuantizationPlan) -> bool:
     """Whether the group holds an output of the model, and no operator but those that tie it reads any of it."""
     members = set(group)
-
-    def ties(node: gs.Node) -> bool:
-        return node.name in plan.taken and any(tensor.name in members for tensor in node.outputs)
-
     readers = [node for name in group for node in plan.points[name].outputs]
-    return bool(members & outputs) and all(map(ties, readers))
+    return bool(members & plan.leaving) and all(plan.ties_into(node, members) for node in readers)
 
 
 def fixed_outputs(plan: QuantizationPlan) -> Iterator[tuple[str, tuple[float, int]]]:
