@@ -56,7 +56,8 @@ def integerize(
     new_inputs = [start_input(made, tensor, inputs) for tensor in graph.inputs]
     assign_codes(made)
     results = {node.name: integer_nodes(made, node) for node in graph.nodes if is_quantize(node)}
-    new_outputs = [end_output(made, tensor, outputs) for tensor in graph.outputs]
+    arrived = {tensor.name: port for tensor, port in zip(graph.inputs, new_inputs, strict=True)}
+    new_outputs = [arrived.get(tensor.name) or end_output(made, tensor, outputs) for tensor in graph.outputs]
     needed = needed_floats(made, results)
     for node in graph.nodes:
         emit(made, node, results, needed)
@@ -81,7 +82,13 @@ def start_input(made: Integerizer, tensor: gs.Variable, form: Format) -> gs.Vari
         return port
     if form == "quantized" and tensor.dtype == np.float32:
         given = {coding(node) for node in tensor.outputs if is_quantize(node)}
-        if len(given) == 1 and all(map(is_quantize, tensor.outputs)) and (one := given.pop()).is_standard:
+        leaves = any(tensor is output for output in made.source.outputs)
+        if (
+            not leaves
+            and len(given) == 1
+            and all(map(is_quantize, tensor.outputs))
+            and (one := given.pop()).is_standard
+        ):
             made.ports[tensor.name] = (one.scale, one.zero_point)
             port = gs.Variable(tensor.name, np.dtype(one.dtype), tensor.shape)
             made.codes |= {node.outputs[0].name: port for node in tensor.outputs}

@@ -1,47 +1,79 @@
 """Read an ONNX model from disk and pin its shapes, or say in one line why that cannot be.
 
 Nothing outside the model's folder is read, and no operator of ours ever sees a model that onnxruntime refuses.
+What other tools and older or newer exporters write otherwise is brought to one form by `bevel.passes.exchange`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import onnxruntime as ort
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import inliner
 
-from bevel.calib.errors import UserError
+from bevel.calib.errors import UserError, reason_of
 from bevel.calib.files import check_plain
+from bevel.passes.base import Note
+from bevel.passes.canonicalize.convert_opset import IR_VERSION, OPSET
 from bevel.passes.cut_outputs import cut_outputs, declare_outputs
+from bevel.passes.exchange.external_data import MAX_BYTES, densify, load_external_data
+from bevel.passes.exchange.legible_text import make_legible
+from bevel.passes.exchange.lower_opset import lower_opset
+from bevel.passes.exchange.widen_floats import widen_floats
+from bevel.passes.operators.base import DOMAIN
 from bevel.passes.qonnx.import_qonnx import import_qonnx
 
-MAX_BYTES = 2**31 - 1  # protobuf's limit for one message
-IR_VERSION = 8  # the oldest we write: initializers need not be inputs (since 4), functions allowed
+OLDEST_IR = 8  # the oldest we write: initializers need not be inputs (since 4), functions allowed
 FIRST_BYTE = b"\x08"  # the tag of ModelProto.ir_version, which every ONNX file begins with
 ERROR_ONLY = 3
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A model as every later stage takes it, and what was changed on the way."""
+
+    model: onnx.ModelProto
+    notes: tuple[Note, ...]
+
+
 def load_model(path: str | Path, outputs_at: Sequence[str] = ()) -> onnx.ModelProto:
-    """The model with its external data inside it, only true inputs among its inputs, and QONNX's quantizers in ONNX.
+    """The model of `load`, for those who need no notes."""
+    return load(path, outputs_at).model
+
+
+def load(path: str | Path, outputs_at: Sequence[str] = ()) -> Loaded:
+    """The model with its external data inside it, only true inputs among its inputs, floats of 32 bits, without local
+    functions, and QONNX's quantizers in ONNX.
 
     Where `outputs_at` names tensors or nodes, these are the outputs, and what is behind them is not looked at.
     Older opsets stay (canonicalization converts them, and proves it). Raises UserError, one line that names the file.
     """
     file = Path(path)
     model = parse(file)
-    if outputs_at:
-        cut_outputs(model, outputs_at)
-    load_external_data(model, file)
-    check_graph(model, file)
-    drop_initialized_inputs(model)
-    model.ir_version = max(model.ir_version, IR_VERSION)
-    model = import_qonnx(model)
-    check_loads(model, file)
-    if outputs_at:
-        declare_outputs(model)
-    return model
+    escaped = make_legible(model, file)
+    try:
+        if outputs_at:
+            cut_outputs(model, outputs_at)
+        load_external_data(model, file)
+        densify(model, file)
+        check_graph(model)
+        drop_initialized_inputs(model)
+        lower_opset(model, OPSET)
+        model.ir_version = min(max(model.ir_version, OLDEST_IR), IR_VERSION)
+        model = without_functions(model)
+        notes = [Note("model", f"its name {name} is written with escapes here") for name in escaped]
+        notes += widen_floats(model)
+        model = import_qonnx(model)
+        check_loads(model)
+        if outputs_at:
+            declare_outputs(model)
+    except UserError as error:
+        raise error if str(error).startswith(f"{file}: ") else UserError(f"{file}: {error}") from error
+    return Loaded(model, tuple(notes))
 
 
 def parse(file: Path) -> onnx.ModelProto:
@@ -68,87 +100,63 @@ def parse(file: Path) -> onnx.ModelProto:
     return model
 
 
-def load_external_data(model: onnx.ModelProto, file: Path) -> None:
-    """Bring tensors stored in other files into the model, after checking where those files are."""
-    total = model.ByteSize()
-    for tensor in stored_tensors(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            total += check_external(tensor, file)
-    if total > MAX_BYTES:
-        raise UserError(f"{file}: {total} bytes with its external data; models of 2 GB and more are not supported")
-    onnx.load_external_data_for_model(model, str(file.parent))
-
-
-def stored_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    yield from model.graph.initializer
-    bodies = [model.graph.node, *(function.node for function in model.functions)]
-    for node in (node for body in bodies for node in body):
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-
-
-def check_external(tensor: onnx.TensorProto, file: Path) -> int:
-    """The stored size of one external tensor in bytes."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
-    folder = file.parent.resolve()
-    target = (folder / location).resolve()
-    if Path(location).is_absolute() or ".." in Path(location).parts or not target.is_relative_to(folder):
-        raise UserError(f"{file}: weights of {tensor.name} lie outside the model's folder ({location}); refused")
-    if not location or not target.is_file():
-        raise UserError(f"{file}: the file with the weights of {tensor.name} is missing ({location})")
-    size, offset = target.stat().st_size, int(entries.get("offset", 0))
-    length = int(entries.get("length", size - offset))
-    if offset < 0 or length < 0 or offset + length > size:
-        raise UserError(f"{file}: {location} is cut short: {tensor.name} ends at {offset + length}, the file at {size}")
-    return length
-
-
-def check_graph(model: onnx.ModelProto, file: Path) -> None:
-    """Refuse what has no static dataflow."""
+def check_graph(model: onnx.ModelProto) -> None:
+    """Refuse what is no graph of tensors of numbers."""
     graph = model.graph
     if not graph.output:
-        raise UserError(f"{file}: the graph has no outputs")
-    if graph.sparse_initializer:
-        raise UserError(f"{file}: sparse weights ({graph.sparse_initializer[0].values.name}); store them dense")
-    for node in (*graph.node, *(node for function in model.functions for node in function.node)):
-        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
-            raise UserError(
-                f"{file}: node {node.name or node.output[0]} is a {node.op_type}; control flow is not supported"
-            )
+        raise UserError("the graph has no outputs")
+    for kind, values in (("input", graph.input), ("output", graph.output)):
+        for value in values:
+            held = value.type.WhichOneof("value") or "tensor_type"
+            if held != "tensor_type":
+                raise UserError(f"{kind} {value.name} is no tensor of numbers but a {held.removesuffix('_type')}")
+            if value.type.tensor_type.elem_type == onnx.TensorProto.STRING:
+                raise UserError(f"{kind} {value.name} is no tensor of numbers but of strings")
     for value in graph.input:
-        elem_type = value.type.tensor_type.elem_type
-        if not elem_type or elem_type == onnx.TensorProto.STRING:
-            raise UserError(f"{file}: input {value.name} is no tensor of numbers")
+        if not value.type.tensor_type.elem_type:
+            raise UserError(f"input {value.name} is no tensor of numbers: it has no type")
 
 
 def drop_initialized_inputs(model: onnx.ModelProto) -> None:
-    """Old exporters list each weight among the inputs too; only what has no value is an input."""
-    known = {tensor.name for tensor in model.graph.initializer}
+    """Old exporters list each weight among the inputs too; only what has no value is an input. Of weights that are
+    there twice, the last ones count, as in onnxruntime."""
+    known = {tensor.name: tensor for tensor in model.graph.initializer}
+    if len(known) < len(model.graph.initializer):
+        kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in known.values()]
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept)
     inputs = [value for value in model.graph.input if value.name not in known]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
 
 
-def check_loads(model: onnx.ModelProto, file: Path) -> None:
+def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without local functions but Bevel's own."""
+    kept = [(one.domain, one.name) for one in model.functions if one.domain == DOMAIN]
+    if len(kept) == len(model.functions):
+        return model
+    try:
+        return inliner.inline_selected_functions(model, kept, exclude=True)
+    except Exception as error:  # its errors share no base class but Exception
+        raise UserError(f"its local functions cannot be inlined ({reason_of(error)})") from error
+
+
+def check_loads(model: onnx.ModelProto) -> None:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = ERROR_ONLY
     try:
         ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{file}: onnxruntime cannot load it: {reason}") from error
+        raise UserError(f"onnxruntime cannot load it: {reason_of(error)}") from error
 
 
 def fix_batch(model: onnx.ModelProto, batch: int = 1, dims: Mapping[str, int] | None = None) -> onnx.ModelProto:
     """A copy of the model whose inputs have static shapes.
 
     An unknown first dimension becomes `batch`, wherever its name appears. Other unknown dimensions are looked up in
-    `dims` by name, or as `input:axis` where they have none; `dims` also overrides `batch`.
-    Raises UserError for a dimension that is not given and a name that does not exist.
+    `dims` as `input:axis`, or by name where they have one; `dims` also overrides `batch`.
+    Raises UserError for a dimension that is not given or 0, and a name that does not exist.
     """
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
@@ -163,27 +171,33 @@ def fix_batch(model: onnx.ModelProto, batch: int = 1, dims: Mapping[str, int] | 
             if not is_dynamic(dim):
                 continue
             name = label(value.name, axis, dim)
-            if name not in sizes:
+            size = sizes.get(place(value.name, axis), sizes.get(name))
+            if size is None:
                 raise UserError(
-                    f"input {value.name}: dimension {axis} ({name}) is dynamic; give its size by name ({name}=N)"
+                    f"input {value.name}: dimension {axis} ({name}) is dynamic; give its size with --dim {name}=N "
+                    "(--batch N is for the first dimension alone), or samples that have it"
                 )
-            dim.dim_value = sizes[name]  # a oneof: the name goes
+            dim.dim_value = size  # a oneof: the name goes
     forget_shapes(fixed)
     return fixed
 
 
 def check_sizes(model: onnx.ModelProto, batch: int, sizes: dict[str, int]) -> None:
-    known = []
+    known, places = [], []
     for value in model.graph.input:
         if not value.type.tensor_type.HasField("shape"):
             raise UserError(f"input {value.name}: its rank is unknown; export the model with shapes")
-        dims = enumerate(value.type.tensor_type.shape.dim)
-        known += [label(value.name, axis, dim) for axis, dim in dims if is_dynamic(dim)]
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if is_dynamic(dim):
+                known.append(label(value.name, axis, dim))
+                places.append(place(value.name, axis))
+            elif dim.dim_value == 0:
+                raise UserError(f"input {value.name}: dimension {axis} is 0; what has no elements cannot be compiled")
     for name, size in {"batch": batch, **sizes}.items():
         if size < 1:
             raise UserError(f"dimension {name}: a size must be 1 or more, not {size}")
     for name in sizes:
-        if name not in known:
+        if name not in (*known, *places):
             raise UserError(f"no dynamic dimension {name}; the model has: {', '.join(dict.fromkeys(known)) or 'none'}")
 
 
@@ -192,7 +206,13 @@ def is_dynamic(dim: onnx.TensorShapeProto.Dimension) -> bool:
 
 
 def label(value: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> str:
-    return dim.dim_param or f"{value}:{axis}"
+    """The dimension's name; exporters write a question mark where they have none."""
+    name: str = dim.dim_param.strip("?")
+    return name or place(value, axis)
+
+
+def place(value: str, axis: int) -> str:
+    return f"{value}:{axis}"
 
 
 def forget_shapes(model: onnx.ModelProto) -> None:

@@ -127,6 +127,8 @@ def lower_island(run: FloatRun, lowering: Lowering) -> None:
 def runs_in_integers(node: gs.Node) -> bool:
     if is_quantize(node) or is_dequantize(node) or node.domain == DOMAIN:
         return True
+    if node.op == "Identity":
+        return True
     tensors = [tensor for tensor in node.inputs if isinstance(tensor, gs.Variable) and not tensor.is_empty()]
     parameters = [] if node.op == "Concat" else node.inputs[1:]
     return (

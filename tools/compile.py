@@ -17,7 +17,7 @@ from bevel.passes.assign.patterns import apply_patterns, read_patterns
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.check_islands import check_islands
 from bevel.passes.integerize import integerize
-from bevel.passes.load import fix_batch, load_model
+from bevel.passes.load import fix_batch, load
 from bevel.passes.partition import partition
 from bevel.passes.quantize import QuantizeOptions, export, quantize
 from bevel.passes.quantize.formats import activation_format, weight_format
@@ -28,6 +28,7 @@ from bevel.tools.assign.kept import check_kept
 from bevel.tools.assign.run import assign
 from bevel.tools.assign.trial import Maker
 from bevel.tools.data import open_data
+from bevel.tools.dimensions import dimensions
 from bevel.tools.names import model_name
 from bevel.tools.options import Options
 from bevel.tools.ram import build_within, describe, fit_ram
@@ -52,14 +53,16 @@ def compile_model(options: Options, stages: Stages) -> Report:
     name = model_name(options.name, options.model)
     with staged(options.output, options.sources) as folder:
         with stages("load"):
-            model = load_model(options.model, options.outputs_at)
-            model = fix_batch(model, options.batch, dict(options.dims))
+            loaded = load(options.model, options.outputs_at)
+            sizes, decided = dimensions(options, loaded.model)
+            model = fix_batch(loaded.model, options.batch, sizes)
             data = open_data(options, model)
             if data.calib is None and asks_for_formats(options):
                 raise UserError(f"{options.model} came quantized: its formats are kept; leave out the options for them")
 
         with stages("canonicalize"):
             graph, notes = canonicalize(model, islice(data.vectors, EQUIVALENCE_SAMPLES))
+            notes = [*loaded.notes, *decided, *notes]
             canonical = gs.export_onnx(graph)
 
         formats: dict[str, str] = {}

@@ -2,10 +2,12 @@
 
 What later stages may rely on:
 
-- Opset 21 or newer, no model-local functions, no Constant nodes, no subgraphs. Weights are `gs.Constant`, of integers
-  in 8, 16 or 32 bits whatever they were packed to; in a model that was quantized before, a parameter may also be a
-  DequantizeLinear of constants, and its QuantizeLinear and DequantizeLinear stand where they stood, as do the functions
-  by which Bevel quantizes.
+- Opset 21, or the newer one that an operator needs, no model-local functions, no Constant nodes, no subgraphs. Weights
+  are `gs.Constant`, of integers in 8, 16 or 32 bits whatever they were packed to; in a model that was quantized before,
+  a parameter may also be a DequantizeLinear of constants, and its QuantizeLinear and DequantizeLinear stand where they
+  stood, as do the functions by which Bevel quantizes.
+- A graph output is what a node computes, or a graph input of that name. Identity stands only between a graph input, a
+  constant or an output and another output.
 - Every tensor has a static shape and a type; every node and tensor a unique, readable name. Graph inputs and outputs
   keep names, order, shapes and types. No arithmetic on shapes is left.
 - Conv, ConvTranspose: kernel_shape, strides, dilations, pads and group are there, auto_pad is not; three inputs. A bias
@@ -36,24 +38,30 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from bevel.calib.errors import UserError, reason_of
 from bevel.passes.base import Note, Pass, PassResult, run_passes
 from bevel.passes.canonicalize.absorb_pad import AbsorbPad
 from bevel.passes.canonicalize.absorb_transposes import AbsorbTransposes
-from bevel.passes.canonicalize.convert_opset import convert_opset
+from bevel.passes.canonicalize.check_compilable import check_compilable
+from bevel.passes.canonicalize.convert_opset import convert_opset, opset_of
 from bevel.passes.canonicalize.crop_by_slice import CropBySlice
 from bevel.passes.canonicalize.divide_by_reciprocal import DivideByReciprocal
 from bevel.passes.canonicalize.evaluate import check_equivalence, random_inputs
 from bevel.passes.canonicalize.fold_affine import FoldAffine
 from bevel.passes.canonicalize.fold_batchnorm import FoldBatchNorm
 from bevel.passes.canonicalize.fold_constants import FoldConstants
+from bevel.passes.canonicalize.fold_control_flow import fold_control_flow
 from bevel.passes.canonicalize.infer_shapes import InferShapes
 from bevel.passes.canonicalize.lower_batchnorm import LowerBatchNorm
+from bevel.passes.canonicalize.lower_statistics import LowerStatistics
 from bevel.passes.canonicalize.merge_duplicates import MergeDuplicates
 from bevel.passes.canonicalize.merge_transposes import MergeTransposes
 from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.canonicalize.remove_identity import RemoveIdentity
+from bevel.passes.canonicalize.separate_outputs import SeparateOutputs
 from bevel.passes.canonicalize.sink_reshape import SinkReshape
 from bevel.passes.canonicalize.spell_depth_to_space import SpellDepthToSpace
+from bevel.passes.canonicalize.trim_outputs import TrimOutputs
 from bevel.passes.canonicalize.unify_clip import UnifyClip
 from bevel.passes.canonicalize.unify_conv import UnifyConv
 from bevel.passes.canonicalize.unify_expand import UnifyExpand
@@ -72,7 +80,7 @@ __all__ = ["canonicalize", "check_equivalence", "random_inputs"]
 
 def prepare() -> list[Pass]:
     """Make shapes and constants known; everything after relies on them."""
-    return [NameNodes(), InferShapes(), FoldConstants()]
+    return [SeparateOutputs(), NameNodes(), TrimOutputs(), InferShapes(), FoldConstants(), LowerStatistics()]
 
 
 def rewrite() -> list[Pass]:
@@ -127,12 +135,44 @@ def canonicalize(
     Raises UserError for what cannot be made static, AssertionError where the outputs differ (a bug of ours).
     """
     logging.getLogger("onnx_graphsurgeon").setLevel(logging.ERROR)
-    graph = gs.import_onnx(convert_opset(model))
-    unpack_weights(graph)
-    results = [run_passes(prepare(), graph), settle(graph), run_passes(finish(), graph)]
-    feeds = samples if samples is not None else [random_inputs(model, seed) for seed in range(SAMPLES)]
-    check_equivalence(model, gs.export_onnx(graph), feeds)
+    converted = convert_opset(model)
+    feeds = list(samples) if samples is not None else [random_inputs(model, seed) for seed in range(SAMPLES)]
+    try:
+        graph = read_graph(fold_control_flow(converted))
+        unpack_weights(graph)
+        results = [run_passes(prepare(), graph), settle(graph), run_passes(finish(), graph)]
+        check_compilable(graph)
+        check_equivalence(model, gs.export_onnx(graph), feeds)
+    except UserError:
+        raise
+    except Exception:
+        check_conversion(model, converted, feeds)
+        raise
     return graph, [note for result in results for note in result.notes]
+
+
+def read_graph(model: onnx.ModelProto) -> gs.Graph:
+    """Raises UserError for what onnx-graphsurgeon cannot read."""
+    try:
+        return gs.import_onnx(model)
+    except Exception as error:  # whatever Python raises where an attribute is not what it expects
+        raise UserError(f"its graph cannot be read: {reason_of(error)}") from error
+
+
+def check_conversion(
+    model: onnx.ModelProto, converted: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]
+) -> None:
+    """Raises UserError where onnx's version converter is what changed the model."""
+    version = opset_of(model)
+    if version == opset_of(converted):
+        return
+    try:
+        check_equivalence(model, converted, samples)
+    except UserError:
+        raise
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        reason = f"onnx {onnx.__version__} converts it from opset {version} to another function ({reason_of(error)})"
+        raise UserError(f"{reason}; export the model with opset 17 or later") from error
 
 
 def settle(graph: gs.Graph) -> PassResult:

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from bevel.calib.errors import UserError
+from bevel.calib.errors import UserError, reason_of
 
 Array = NDArray[Any]
 ERROR_ONLY = 3  # onnxruntime's log level: its warnings about shapes and unused initializers are not for the user
@@ -107,8 +107,7 @@ def run_given(session: ort.InferenceSession, names: list[str], sample: Mapping[s
     try:
         results: list[Array] = session.run(names, dict(sample))
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"onnxruntime cannot run the model as it was given: {reason}") from error
+        raise UserError(f"onnxruntime cannot run the model as it was given: {reason_of(error)}") from error
     return results
 
 

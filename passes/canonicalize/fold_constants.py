@@ -16,8 +16,9 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from bevel.calib.errors import UserError, reason_of
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, detach, is_output, static_shape
+from bevel.passes.canonicalize.edit import Array, alive, append, constant, detach, is_output, redirect, static_shape
 from bevel.passes.canonicalize.evaluate import open_session
 
 RANDOM = frozenset(
@@ -45,13 +46,13 @@ def fold_shapes(graph: gs.Graph) -> int:
     """Turn Shape and Size of statically shaped tensors into constants; how many."""
     folded = 0
     for node in alive(graph):
-        if node.op not in ("Shape", "Size") or is_output(graph, node.outputs[0]):
+        if node.op not in ("Shape", "Size"):
             continue
         shape = static_shape(node.inputs[0])
         if shape is None:
             continue
         sizes = np.array(shape[node.attrs.get("start", 0) : node.attrs.get("end")], np.int64)
-        become_constant(node.outputs[0], sizes if node.op == "Shape" else np.array(prod(shape), np.int64))
+        become_constant(graph, node.outputs[0], sizes if node.op == "Shape" else np.array(prod(shape), np.int64))
         folded += 1
     return folded
 
@@ -63,9 +64,9 @@ def find(graph: gs.Graph, max_bytes: int, never: frozenset[str] = NEVER) -> tupl
     found, notes = [], []
     for node in graph.toposort().nodes:
         known = all(isinstance(t, gs.Constant) or t.is_empty() or id(t) in folded for t in node.inputs)
-        if not known or node.op in never or not node.outputs:
+        if not known or node.op in never or not node.outputs or hands_on(graph, node):
             continue
-        if reason := obstacle(graph, node, max_bytes):
+        if reason := obstacle(node, max_bytes):
             notes.append(Note(node.name, f"stays, though it reads constants only: {reason}"))
             continue
         found.append(node)
@@ -73,9 +74,7 @@ def find(graph: gs.Graph, max_bytes: int, never: frozenset[str] = NEVER) -> tupl
     return found, notes
 
 
-def obstacle(graph: gs.Graph, node: gs.Node, max_bytes: int) -> str | None:
-    if any(is_output(graph, tensor) for tensor in node.outputs):
-        return "it gives a graph output"
+def obstacle(node: gs.Node, max_bytes: int) -> str | None:
     if any(isinstance(value, gs.Graph) for value in node.attrs.values()):
         return "it contains a graph"
     before = sum(size_in_bytes(tensor) for tensor in node.inputs)
@@ -90,21 +89,48 @@ def size_in_bytes(tensor: gs.Tensor) -> int:
     return prod(shape) * int(np.dtype(tensor.dtype).itemsize) if shape is not None else 0
 
 
+def hands_on(graph: gs.Graph, node: gs.Node) -> bool:
+    """Whether the node is there to give a constant to a graph output (`SeparateOutputs`)."""
+    return node.op == "Identity" and is_output(graph, node.outputs[0])
+
+
 def evaluate(graph: gs.Graph, nodes: list[gs.Node]) -> None:
     """Replace the outputs of `nodes` that others read by their values."""
     inside = {id(node) for node in nodes}
-    wanted = [t for node in nodes for t in node.outputs if any(id(reader) not in inside for reader in t.outputs)]
+    wanted = [
+        tensor
+        for node in nodes
+        for tensor in node.outputs
+        if is_output(graph, tensor) or any(id(reader) not in inside for reader in tensor.outputs)
+    ]
     if wanted:
-        part = gs.Graph(nodes, [], wanted, graph.name, opset=graph.opset, import_domains=graph.import_domains)
-        part.ir_version = graph.ir_version
-        session = open_session(gs.export_onnx(part, do_type_check=False))
-        for tensor, values in zip(wanted, session.run([t.name for t in wanted], {}), strict=True):
-            become_constant(tensor, values)
+        for tensor, values in zip(wanted, computed(graph, nodes, wanted), strict=True):
+            become_constant(graph, tensor, values)
     for node in nodes:
         detach(node)
 
 
-def become_constant(tensor: gs.Variable, values: np.ndarray) -> None:
+def computed(graph: gs.Graph, nodes: list[gs.Node], wanted: list[gs.Tensor]) -> list[Array]:
+    """Raises UserError where onnxruntime cannot compute them."""
+    part = gs.Graph(nodes, [], wanted, graph.name, opset=graph.opset, import_domains=graph.import_domains)
+    part.ir_version = graph.ir_version
+    try:
+        results: list[Array] = open_session(gs.export_onnx(part, do_type_check=False)).run([t.name for t in wanted], {})
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        raise UserError(
+            f"node {nodes[0].name} ({nodes[0].op}) reads constants only, but cannot be computed: {reason_of(error)}"
+        ) from error
+    return results
+
+
+def become_constant(graph: gs.Graph, tensor: gs.Variable, values: Array) -> None:
+    """Graph outputs keep their name and get a node that hands the constant on."""
     for node in list(tensor.inputs):
         detach(node)
-    tensor.to_constant(values)
+    if not is_output(graph, tensor):
+        tensor.to_constant(values)
+        return
+    held = constant(graph, f"{tensor.name}.value", np.asarray(values))
+    redirect(tensor, held)
+    tensor.dtype, tensor.shape = held.dtype, held.shape
+    append(graph, "Identity", f"{tensor.name}.identity", [held], tensor)

@@ -1,8 +1,9 @@
 """Give every tensor its static shape and type.
 
 onnx's own inference answers for most operators. What it leaves open (arithmetic on shapes that it does not follow,
-operators of other domains) is read off two runs in onnxruntime on different random inputs: a shape that
-differs between them depends on the data, and no static program can hold it.
+operators of other domains), or counts otherwise than onnxruntime (pools with ceil_mode), is read off two runs in
+onnxruntime on different random inputs: a shape that differs between them depends on the data, and no static program
+can hold it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.calib.errors import UserError
+from bevel.calib.errors import UserError, reason_of
 from bevel.passes.base import Pass, PassResult
 from bevel.passes.canonicalize.edit import static_shape
 from bevel.passes.canonicalize.evaluate import random_inputs, run_tensors
@@ -58,13 +59,23 @@ def untyped_model(graph: gs.Graph) -> onnx.ModelProto:
 
 def infer(model: onnx.ModelProto, names: list[str], graph: gs.Graph) -> dict[str, Type]:
     """Type and shape of each named tensor: by inference where it answers, else by running."""
-    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True).graph
+    if any(map(is_distrusted, model.graph.node)):
+        return observe(model, names, graph)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True).graph
+    except Exception:  # its errors share no base class but Exception; onnxruntime then answers, or says what is wrong
+        return observe(model, names, graph)
     types = {}
     for value in (*inferred.value_info, *inferred.output):
         if (found := read_type(value)) is not None:
             types[value.name] = found
     holes = [name for name in names if name not in types]
     return types | observe(model, holes, graph) if holes else types
+
+
+def is_distrusted(node: onnx.NodeProto) -> bool:
+    """Whether onnx's inference may count the node's output otherwise than onnxruntime."""
+    return any(attribute.name == "ceil_mode" and attribute.i for attribute in node.attribute)
 
 
 def read_type(value: onnx.ValueInfoProto) -> Type | None:
@@ -82,9 +93,8 @@ def observe(model: onnx.ModelProto, names: list[str], graph: gs.Graph) -> dict[s
     try:
         one, other = (run_tensors(model, names, random_inputs(model, seed)) for seed in (0, 1))
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-        reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"the shape of {names[0]} is unknown, and the model does not run on random input: {reason}"
+            f"the shape of {names[0]} is unknown, and the model does not run on random input: {reason_of(error)}"
         ) from error
     for name in names:
         if not isinstance(one[name], np.ndarray):

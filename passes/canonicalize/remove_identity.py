@@ -1,9 +1,9 @@
 """Remove nodes that hand their first input on unchanged.
 
 Identity and inference-time Dropout; Cast to the type it has; Pad by nothing; Transpose that permutes nothing;
-Slice, Expand, Tile and Reshape to the shape it has; Concat, Sum, Max, Min and Mean of one tensor; Clip without bounds;
-a reduction over no axes; Add or Sub of 0, Mul or Div by 1. Graph inputs and outputs keep their names, so a node between
-one and the other stays.
+Slice, Expand, Tile and Reshape to the shape it has; Concat (of which inputs without elements are left out), Sum, Max,
+Min and Mean of one tensor; Clip without bounds; a reduction over no axes; Add or Sub of 0, Mul or Div by 1. Graph
+inputs and outputs keep their names, so a node between one and the other stays, as Identity.
 """
 
 from __future__ import annotations
@@ -31,15 +31,27 @@ class RemoveIdentity(Pass):
         notes = []
         modified = False
         for node in alive(graph):
+            modified |= node.op == "Concat" and leave_empty_out(node)
             source = find(node)
             if source is None:
                 continue
             op = node.op
             if obstacle := bypass(graph, node, source):
                 notes.append(Note(node.name, f"{op} that changes nothing stays: {obstacle}"))
-                continue
+                if op == "Identity":
+                    continue
+                node.op, node.attrs, node.inputs, node.outputs = "Identity", {}, [source], node.outputs[:1]
             modified = True
         return PassResult(graph, modified, notes)
+
+
+def leave_empty_out(concat: gs.Node) -> bool:
+    """Drop inputs without elements, of which the result holds nothing; whether there were any."""
+    filled = [tensor for tensor in concat.inputs if 0 not in (static_shape(tensor) or ())]
+    if not filled or len(filled) == len(concat.inputs):
+        return False
+    concat.inputs = filled
+    return True
 
 
 def find(node: gs.Node) -> gs.Tensor | None:

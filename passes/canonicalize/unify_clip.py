@@ -2,6 +2,7 @@
 
     min(max(x, a), b) == clip(x, a, b)     clip(x, 0, inf) == relu(x)
     clip(clip(x, a, b), c, d) == clip(x, clip(a, c, d), clip(b, c, d))        for a <= b
+    clip(x, a, b) == clip(x, b, b) == b                                       for a > b
 
 Exact: no value is rounded. Float tensors only; PRelu and LeakyRelu are no clamps and stay.
 """
@@ -62,7 +63,9 @@ def find(node: gs.Node) -> Clamp | None:
             return Clamp(node.inputs[0], 0.0, np.inf)
         case "Clip":
             low, high = bound(given(node, 1), -np.inf), bound(given(node, 2), np.inf)
-            return Clamp(node.inputs[0], low, high) if low is not None and high is not None and low <= high else None
+            if low is None or high is None or np.isnan((low, high)).any():
+                return None
+            return Clamp(node.inputs[0], min(low, high), high)
         case "Max":
             operand = scalar_operand(node)
             return None if operand is None else Clamp(operand[0], operand[1], np.inf)

@@ -3,8 +3,10 @@
     alpha * x' @ w' + beta * c   becomes   Gemm(x, alpha * w, beta * c)
     x [..., K] @ w [K, N] + b    becomes   Reshape, Gemm, Reshape
 
-MatMul and the Add behind it are one Gemm; a missing bias is zero. A product of two activations, a batch of weights and
-a constant on the left stay MatMul. In a quantized model a parameter may be a DequantizeLinear of constants.
+MatMul and the Add behind it are one Gemm; a missing bias is zero. A third input of Gemm that is no number per column is
+added by a node of its own. A Gemm of two activations is a MatMul, with nodes for what else it does. A product of two
+activations, a batch of weights and a constant on the left stay MatMul. In a quantized model a parameter may be a
+DequantizeLinear of constants.
 Exact but for the order of one addition, and for alpha and beta, which round each weight once.
 """
 
@@ -41,9 +43,13 @@ class UnifyGemm(Pass):
         modified = False
         for node in alive(graph):
             if node.op == "Gemm" and not is_unified(node):
+                separate_bias(graph, node)
                 reason = gemm_obstacle(node)
                 if reason is None:
                     unify(graph, node)
+                elif not is_parameter(node.inputs[1]):
+                    open_up(graph, node)
+                    reason = None
             elif node.op == "MatMul":
                 found = find(graph, node)
                 if found is None:
@@ -86,6 +92,59 @@ def gemm_obstacle(gemm: gs.Node) -> str | None:
     if not isinstance(bias, gs.Constant) and (gemm.attrs.get("beta", 1.0) != 1 or static_shape(bias) != (size,)):
         return "its quantized bias would have to be scaled or reshaped"
     return None
+
+
+def separate_bias(graph: gs.Graph, gemm: gs.Node) -> None:
+    """Let a node of its own add a third input that is not one constant number for each column."""
+    bias, result = given(gemm, 2), gemm.outputs[0]
+    shape = static_shape(result)
+    if bias is None or shape is None:
+        return
+    if is_parameter(bias) and as_bias_shape(static_shape(bias), shape[-1]) is not None:
+        return
+    addend = scaled(graph, gemm.name, bias, gemm.attrs.pop("beta", 1.0))
+    product = variable(graph, f"{gemm.name}.product", result.dtype, shape)
+    gemm.inputs, gemm.outputs = gemm.inputs[:2], [product]
+    append(graph, "Add", f"{gemm.name}.add", [product, addend], result)
+
+
+def times(graph: gs.Graph, name: str, tensor: gs.Tensor, factor: float) -> gs.Variable:
+    result = variable(graph, f"{name}.scaled", tensor.dtype, static_shape(tensor) or ())
+    number = constant(graph, f"{name}.factor", np.array(factor, tensor.dtype))
+    append(graph, "Mul", name, [tensor, number], result)
+    return result
+
+
+def open_up(graph: gs.Graph, gemm: gs.Node) -> None:
+    """Transpose, MatMul, Mul and Add for a Gemm whose factors are both computed."""
+    attrs, result, bias = dict(gemm.attrs), gemm.outputs[0], given(gemm, 2)
+    factors = []
+    for place, key in enumerate(("transA", "transB")):
+        factor = gemm.inputs[place]
+        if attrs.get(key, 0):
+            turned = variable(graph, f"{gemm.name}.{key}", factor.dtype, (static_shape(factor) or ())[::-1])
+            append(graph, "Transpose", turned.name, [factor], turned, {"perm": [1, 0]})
+            factor = turned
+        factors.append(factor)
+    name, shape = gemm.name, static_shape(result) or ()
+    detach(gemm)
+    product = variable(graph, f"{name}.product", result.dtype, shape)
+    append(graph, "MatMul", name, factors, product)
+    if attrs.get("alpha", 1.0) != 1:
+        product = times(graph, f"{name}.alpha", product, attrs["alpha"])
+    if bias is not None:
+        addend = scaled(graph, name, bias, attrs.get("beta", 1.0))
+        append(graph, "Add", f"{name}.add", [product, addend], result)
+        return
+    product.inputs[0].outputs = [result]
+
+
+def scaled(graph: gs.Graph, name: str, bias: gs.Tensor, factor: float) -> gs.Tensor:
+    if factor == 1:
+        return bias
+    if isinstance(bias, gs.Constant):
+        return constant(graph, f"{name}.bias", (bias.values * factor).astype(bias.dtype))
+    return times(graph, f"{name}.beta", bias, factor)
 
 
 def as_bias_shape(shape: tuple[int, ...] | None, size: int) -> tuple[int, ...] | None:

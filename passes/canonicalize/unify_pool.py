@@ -61,9 +61,9 @@ def unify_window(node: gs.Node) -> tuple[str | None, bool]:
 def pool_attributes(node: gs.Node) -> dict[str, Any] | str:
     spatial = axes(node, tuple(node.attrs["kernel_shape"]))
     padded = [replace(axis, begin=begin, end=end) for axis in spatial for begin, end in [auto_padding(node, axis)]]
-    outputs = (static_shape(node.outputs[0]) or ())[2:]
+    outputs = tuple(map(windows, padded)) if node.attrs.get("ceil_mode", 0) else tuple(axis.windows for axis in padded)
     counts = bool(node.attrs.get("count_include_pad", 0))
-    if any(len(tensor.outputs) for tensor in node.outputs[1:]):
+    if len(node.outputs) > 1:
         return "its indices are used, and they depend on the padding"
     if node.attrs.get("auto_pad", "NOTSET").startswith("SAME") and any(map(skips_ends, spatial)):
         return "auto_pad SAME with strides wider than its windows: runtimes disagree on where the windows lie"
@@ -79,6 +79,15 @@ def pool_attributes(node: gs.Node) -> dict[str, Any] | str:
     if node.op == "AveragePool":
         attrs["count_include_pad"] = int(counts and any(map(any, pads)))
     return attrs
+
+
+def windows(axis: Axis) -> int:
+    """The windows of ceil_mode: as many as cover the input, but none that starts in the padding at its end.
+
+    The rule is the specification's since opset 22 and onnxruntime's at any; onnx's shape inference counts one more.
+    """
+    covering = -(-(axis.size + axis.begin + axis.end - axis.extent) // axis.stride) + 1
+    return covering - ((covering - 1) * axis.stride >= axis.size + axis.begin)
 
 
 def skips_ends(axis: Axis) -> bool:

@@ -17,6 +17,7 @@ from bevel.passes.operators.dequantize_steps import DequantizeSteps
 from bevel.passes.operators.flip_sign import FlipSign
 from bevel.passes.operators.gather import Gather
 from bevel.passes.operators.gemm import Gemm
+from bevel.passes.operators.identity import Identity
 from bevel.passes.operators.max_pool import MaxPool
 from bevel.passes.operators.mul import Mul
 from bevel.passes.operators.pad import Pad
@@ -66,6 +67,7 @@ OPERATORS: tuple[Operator, ...] = (
     # Integers only moved
     Concat(),
     Gather(),
+    Identity(),
     Pad(),
     Reshape(),
     Resize(),

@@ -8,7 +8,7 @@ import pytest
 from onnx import numpy_helper
 
 from bevel.calib.errors import UserError
-from bevel.passes.load import fix_batch, load_model
+from bevel.passes.load import fix_batch, load, load_model
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>\n'
 GOOD = HEADER + "g (float[N,3] x) => (float[N,3] y) { y = Relu(x) }"
@@ -103,14 +103,10 @@ def test_external_data_elsewhere_missing_or_short_is_refused(tmp_path, location,
         ("g (float[1,3] x) => () { y = Relu(x) }", "has no outputs"),
         ("g (float[1,3] x) => (float[1,3] y) { y = NoSuchOperator(x) }", "onnxruntime cannot load it"),
         ("g (float[1,3] x) => (float[1,3] y) { y = Relu(z) }", "onnxruntime cannot load it"),
-        (
-            "g (bool c) => (float[1] y) { [choice] y = If(c) <"
-            "then_branch = t () => (float[1] a) { a = Constant <value_floats = [1.0]> () },"
-            "else_branch = e () => (float[1] b) { b = Constant <value_floats = [2.0]> () }> }",
-            "node choice is a If",
-        ),
         ("g (string[1] x) => (string[1] y) { y = Identity(x) }", "no tensor of numbers"),
         ("g (seq(float[1]) x) => (float[1] y) { i = Constant <value_int = 0> ()\n y = SequenceAt(x, i) }", "no tensor"),
+        ("g (float[1] x) => (seq(float[1]) y) { y = SequenceConstruct(x) }", "output y is no tensor"),
+        ("g (float[1] x) => (optional(float[1]) y) { y = Optional(x) }", "output y is no tensor"),
     ],
 )
 def test_a_graph_that_cannot_be_compiled_is_refused(tmp_path, text, reason) -> None:
@@ -124,6 +120,34 @@ def test_weights_listed_among_the_inputs_are_no_inputs(tmp_path) -> None:
     model.ir_version = 3
     loaded = load_model(written(tmp_path, model))
     assert [value.name for value in loaded.graph.input] == ["x"]
+
+
+def test_of_weights_that_are_there_twice_the_last_count(tmp_path) -> None:
+    model = with_weights()
+    model.graph.initializer.append(numpy_helper.from_array(2 * np.eye(4, dtype=np.float32), "w"))
+    (tensor,) = load_model(written(tmp_path, model)).graph.initializer
+    assert numpy_helper.to_array(tensor)[0, 0] == 2
+
+
+def test_a_newer_form_of_the_file_is_read(tmp_path) -> None:
+    model = onnx.parser.parse_model(GOOD)
+    model.ir_version = 99
+    assert load_model(written(tmp_path, model)).ir_version == 10
+
+
+def test_local_functions_are_opened(tmp_path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
+        g (float[1,4] x) => (float[1,4] y) { y = local.twice (x) }
+        <domain: "local", opset_import: ["" : 17]> twice (a) => (b) { b = Add (a, a) }"""
+    model = load_model(written(tmp_path, onnx.parser.parse_model(text)))
+    assert [node.op_type for node in model.graph.node] == ["Add"] and not model.functions
+
+
+def test_half_precision_comes_as_float32_with_notes(tmp_path) -> None:
+    text = HEADER + "g (float16[1,4] x) => (float16[1,4] y) { y = Relu (x) }"
+    loaded = load(written(tmp_path, onnx.parser.parse_model(text)))
+    assert loaded.model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert [note.node for note in loaded.notes] == ["model", "x", "y"]
 
 
 def test_the_file_stays_as_it_is(tmp_path) -> None:
@@ -148,6 +172,8 @@ def sizes(model: onnx.ModelProto) -> list[list[int]]:
         ("float[N,T] x, float[N,T,4] z", {"T": 7}, [[2, 7], [2, 7, 4]]),
         ("float[N,3] x", {"N": 5}, [[5, 3]]),
         ("float[N,?] x", {"x:1": 9}, [[2, 9]]),
+        ("float[N,?,?] x", {"x:1": 9, "x:2": 7}, [[2, 9, 7]]),
+        ("float[N,T,T] x", {"T": 9, "x:2": 7}, [[2, 9, 7]]),
     ],
 )
 def test_dynamic_dimensions_get_their_size(inputs, dims, expected) -> None:
@@ -160,7 +186,9 @@ def test_dynamic_dimensions_get_their_size(inputs, dims, expected) -> None:
 @pytest.mark.parametrize(
     ("inputs", "batch", "dims", "reason"),
     [
-        ("float[N,T] x", 1, {}, "dimension 1 .T. is dynamic"),
+        ("float[N,T] x", 1, {}, "dimension 1 .T. is dynamic.*--dim T=N .--batch N"),
+        ("float[N,0] x", 1, {}, "dimension 1 is 0"),
+        ("float[0,3] x", 1, {}, "dimension 0 is 0"),
         ("float[N,?] x", 1, {}, "x:1=N"),
         ("float[N,3] x", 1, {"T": 3}, "no dynamic dimension T; the model has: N"),
         ("float[1,3] x", 1, {"T": 3}, "the model has: none"),

@@ -1,5 +1,7 @@
 """The whole way, on graphs as exporters write them."""
 
+import sys
+
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
@@ -122,8 +124,20 @@ def test_weights_survive_the_conversion(model) -> None:
     assert convert_opset(subject).graph.initializer[0].raw_data == subject.graph.initializer[0].raw_data
 
 
-def test_newer_opsets_stay(model) -> None:
-    assert convert_opset(model("y = Relu(x)", opset=22)).opset_import[0].version == 22
+def test_a_newer_opset_comes_down_as_far_as_its_operators_allow(model) -> None:
+    assert convert_opset(model("y = Relu(x)", opset=22)).opset_import[0].version == OPSET
+    assert convert_opset(model("y = Relu(x)", opset=23)).opset_import[0].version == OPSET
+    body = "y = RMSNormalization(x, s)"
+    assert convert_opset(model(body, weights="float[8] s", opset=23)).opset_import[0].version == 23
+
+
+def test_the_converter_s_own_mistake_is_named_as_one(model, monkeypatch) -> None:
+    """Resize of opset 10 without what `old_spellings` puts right."""
+    module = sys.modules["bevel.passes.canonicalize.convert_opset"]  # the package has a function of that name
+    monkeypatch.setattr(module, "correct", lambda converted, version: None)
+    subject = model('y = Resize <mode = "linear"> (x, s)', weights="float[4] s", values={"s": [1, 1, 2, 2]}, opset=10)
+    with pytest.raises(UserError, match="converts it from opset 10 to another function"):
+        canonicalize(subject)
 
 
 def test_a_model_local_function_is_inlined() -> None:

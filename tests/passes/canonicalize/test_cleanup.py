@@ -5,11 +5,14 @@ import onnx_graphsurgeon as gs
 import pytest
 
 from bevel.calib.errors import UserError
+from bevel.passes.base import PassResult
+from bevel.passes.canonicalize import canonicalize
 from bevel.passes.canonicalize.fold_constants import FoldConstants
 from bevel.passes.canonicalize.infer_shapes import InferShapes
 from bevel.passes.canonicalize.merge_duplicates import MergeDuplicates
 from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.canonicalize.remove_identity import RemoveIdentity
+from bevel.passes.canonicalize.separate_outputs import SeparateOutputs
 from bevel.passes.canonicalize.sink_reshape import SinkReshape
 
 
@@ -34,14 +37,14 @@ def test_a_slice_of_a_shape_is_its_slice(model, apply) -> None:
         model("s = Shape <start = 1, end = -1> (x)\n y = Add(s, one)", outputs="int64[] y", weights="int64 one")
     )
     FoldConstants()(result.graph)
-    assert result.graph.nodes[0].inputs[0].values.tolist() == [3, 8]
+    assert result.graph.nodes[0].op == "Identity"
+    assert result.graph.nodes[0].inputs[0].values.tolist() == [4, 9]
 
 
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
         ("big = Expand(v, shape)\n y = Add(x, big)", "it would store"),
-        ("y = Relu(v)\n z = Relu(x)", "it gives a graph output"),
     ],
 )
 def test_constants_that_must_not_fold_stay_and_say_why(model, apply, operators, body, reason) -> None:
@@ -50,6 +53,31 @@ def test_constants_that_must_not_fold_stay_and_say_why(model, apply, operators, 
     result = apply(subject, FoldConstants(max_bytes=64))
     assert not result.modified
     assert reason in result.notes[0].text
+
+
+@pytest.mark.parametrize("body", ["y = Relu(v)\n z = Relu(x)", "y = Add(v, v)\n z = Add(x, y)"])
+def test_an_output_that_reads_constants_only_is_handed_on(model, apply, operators, body) -> None:
+    result = apply(model(body, outputs="float[] y, float[] z", weights="float[1] v"), FoldConstants())
+    assert sorted(operators(result)) == sorted(["Identity", body.split("z = ")[1].split("(")[0]])
+    assert not FoldConstants()(result.graph).modified
+
+
+def test_a_weight_that_is_an_output_is_handed_on(model, operators) -> None:
+    subject = model("y = Add(x, v)", outputs="float[] y, float[] v", weights="float[1] v")
+    graph, _ = canonicalize(subject)
+    assert sorted(operators(PassResult(graph, True))) == ["Add", "Identity"]
+    assert [output.name for output in graph.outputs] == ["y", "v"]
+
+
+def test_an_input_that_is_an_output_stays(model, apply, operators) -> None:
+    result = apply(model("y = Relu(x)", outputs="float[] y, float[] x"), SeparateOutputs())
+    assert not result.modified and result.graph.outputs[1] is result.graph.inputs[0]
+
+
+@pytest.mark.parametrize("body", ["y = Dropout(x)", "y = Add(x, zero)", "y = Cast <to = 1> (x)", "y = Identity(x)"])
+def test_between_an_input_and_an_output_only_identity_stays(model, apply, operators, body) -> None:
+    subject = model(body, weights="float zero", values={"zero": 0.0})
+    assert operators(apply(subject, RemoveIdentity())) == ["Identity"]
 
 
 def test_stored_integers_are_not_turned_back_into_floats(model, apply, operators) -> None:

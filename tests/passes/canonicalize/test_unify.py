@@ -10,6 +10,8 @@ from bevel.passes.canonicalize.unify_pool import UnifyPool
 from bevel.passes.canonicalize.unify_reshape import UnifyReshape
 
 GEMM = "float[5,4] w, float[4] b, float[4,5] wt, float[1,4] row, float[2,1] column, float s, float[2,5,4] batch"
+GEMM += ", float[2,4] whole, float[1] single, int64[1] zero, int64[1] four, int64[1] one"
+WINDOW = {"zero": [0], "four": [4], "one": [1]}
 
 
 @pytest.mark.parametrize(
@@ -23,10 +25,19 @@ GEMM = "float[5,4] w, float[4] b, float[4,5] wt, float[1,4] row, float[2,1] colu
         ("y = Gemm <transA = 1> (x, w, s)", "float[5,2] x", ["Transpose", "Gemm"]),
         ("m = MatMul(x, w)\n y = Add(m, b)", "float[1,3,2,5] x", ["Reshape", "Gemm", "Reshape"]),
         ("m = MatMul(x, w)\n y = Add(m, column)", "float[2,5] x", ["Gemm", "Add"]),
+        ("y = Gemm(x, w, column)", "float[2,5] x", ["Gemm", "Add"]),
+        ("y = Gemm <beta = 0.5> (x, w, whole)", "float[2,5] x", ["Gemm", "Add"]),
+        ("y = Gemm <transA = 1, transB = 1, alpha = 2.0> (x, wt, whole)", "float[5,2] x", ["Transpose", "Gemm", "Add"]),
+        ("y = Gemm(x, w, single)", "float[2,5] x", ["Gemm"]),
+        (
+            "r = Relu(x)\n c = Slice(r, zero, four, one)\n y = Gemm <beta = 0.5> (x, w, c)",
+            "float[2,5] x",
+            ["Relu", "Gemm", "Slice", "Mul", "Add"],
+        ),
     ],
 )
 def test_a_product_by_constant_weights_is_a_gemm(model, apply, operators, body, inputs, expected) -> None:
-    result = apply(model(body, inputs, weights=GEMM), UnifyGemm())
+    result = apply(model(body, inputs, weights=GEMM, values=WINDOW), UnifyGemm())
     assert operators(result) == expected
     gemm = next(node for node in result.graph.nodes if node.op == "Gemm")
     assert not gemm.attrs
@@ -40,14 +51,36 @@ def test_a_product_by_constant_weights_is_a_gemm(model, apply, operators, body, 
         ("y = MatMul(wt, x)", "float[5,2] x", "its constant is on the left"),
         ("y = MatMul(x, batch)", "float[2,3,5] x", "a batch of matrices"),
         ("y = MatMul(x, w)", "float[5] x", "rank 1"),
-        ("y = Gemm(x, w, column)", "float[2,5] x", "no bias per column"),
-        ("r = Relu(w)\n y = Gemm(x, r, b)", "float[2,5] x", "its weights are not constant"),
     ],
 )
 def test_other_products_stay_and_say_why(model, apply, body, inputs, reason) -> None:
     result = apply(model(body, inputs, weights=GEMM), UnifyGemm())
     assert not result.modified
     assert reason in result.notes[0].text
+
+
+@pytest.mark.parametrize(
+    ("attributes", "inputs", "expected"),
+    [
+        ("", "float[2,5] x, float[5,4] z, float[4] c", ["MatMul", "Add"]),
+        (
+            "<transA = 1, transB = 1>",
+            "float[5,2] x, float[4,5] z, float[2,1] c",
+            ["MatMul", "Transpose", "Transpose", "Add"],
+        ),
+        ("<alpha = 0.5, beta = 2.0>", "float[2,5] x, float[5,4] z, float[2,4] c", ["MatMul", "Mul", "Mul", "Add"]),
+    ],
+)
+def test_a_gemm_of_two_activations_is_a_matmul_and_what_else_it_does(
+    model, apply, operators, attributes, inputs, expected
+) -> None:
+    result = apply(model(f"y = Gemm {attributes} (x, z, c)", inputs), UnifyGemm())
+    assert sorted(operators(result)) == sorted(expected)
+    assert not UnifyGemm()(result.graph).modified
+
+
+def test_a_gemm_of_two_activations_without_a_third_input_is_a_matmul(model, apply, operators) -> None:
+    assert operators(apply(model("y = Gemm(x, z)", "float[2,5] x, float[5,4] z"), UnifyGemm())) == ["MatMul"]
 
 
 def test_a_product_of_two_activations_stays_a_matmul(model, apply) -> None:

@@ -1,0 +1,56 @@
+"""Refuse, in one line that names the node, what no target computes and no pass can bring to a form that one does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.calib.errors import UserError
+from bevel.passes.canonicalize.edit import Array, given, is_output, static_shape, values
+
+CUT = "cut the model before it with --outputs-at"
+DYNAMIC = frozenset(
+    ["DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat", "QAttention"]
+)
+INTEGER_PRODUCTS = frozenset(["MatMulInteger", "ConvInteger"])
+
+
+def check_compilable(graph: gs.Graph) -> None:
+    """Raises UserError for a canonical graph that holds such a node."""
+    for node in graph.nodes:
+        if (reason := obstacle(graph, node)) is not None:
+            raise UserError(f"node {node.name} ({node.op}) {reason}")
+
+
+def obstacle(graph: gs.Graph, node: gs.Node) -> str | None:
+    for tensor in node.outputs:
+        if tensor.is_empty():
+            continue
+        if 0 in (shape := static_shape(tensor) or ()):
+            where = f"dimension {shape.index(0)} is 0"
+            return f"gives {tensor.name} of shape {list(shape)}: {where}, and what has no elements cannot be compiled"
+        if tensor.dtype is not None and not is_number(np.dtype(tensor.dtype)):
+            return f"gives {tensor.name}, a tensor of {np.dtype(tensor.dtype)}; only numbers can be compiled: {CUT}"
+    if node.op in DYNAMIC:
+        return "quantizes by each input's own range; give the float model, which Bevel quantizes, or static QDQ"
+    if node.op == "MaxPool" and len(node.outputs) > 1 and is_used(graph, node.outputs[1]):
+        return f"gives its indices as {node.outputs[1].name}, which no target computes; {CUT}"
+    if node.op == "Clip" and any(np.isnan(bound).any() for bound in clip_bounds(node)):
+        return "has a bound that is NaN; no number lies within it"
+    return None
+
+
+def is_number(dtype: np.dtype[Any]) -> bool:
+    """ml_dtypes' small numbers are of kind V, as are none of numpy's own that ONNX knows."""
+    return dtype.kind in "biufV"
+
+
+def is_used(graph: gs.Graph, tensor: gs.Tensor) -> bool:
+    return not tensor.is_empty() and bool(tensor.outputs or is_output(graph, tensor))
+
+
+def clip_bounds(clip: gs.Node) -> list[Array]:
+    bounds = [values(tensor) for tensor in (given(clip, 1), given(clip, 2)) if tensor is not None]
+    return [bound for bound in bounds if bound is not None and bound.dtype.kind == "f"]

@@ -1,0 +1,1 @@
+"""What comes in from other tools, brought to what the passes know."""
