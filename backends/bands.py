@@ -24,8 +24,11 @@ from bevel.backends.kernels.coded_conv import CodedConv
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.copy import ConvertSign, Copy
 from bevel.backends.kernels.dequantize import Dequantize
+from bevel.backends.kernels.div import Div
+from bevel.backends.kernels.extreme import Extreme
 from bevel.backends.kernels.max_pool import MaxPool
 from bevel.backends.kernels.mul import Mul
+from bevel.backends.kernels.prelu import PRelu
 from bevel.backends.kernels.quantize import Quantize
 from bevel.backends.kernels.quantize_fixed import QuantizeFixed
 from bevel.backends.kernels.quantize_float import QuantizeFloat
@@ -39,7 +42,7 @@ from bevel.backends.kernels.wide_table import WideTable
 from bevel.backends.program import Buffer, Call, Program
 
 Windowed = Conv | MaxPool | AveragePool
-Broadcast = Add | Mul | WideAdd | WideMul
+Broadcast = Add | Mul | Div | Extreme | PRelu | WideAdd | WideMul
 Quantizing = Quantize | QuantizeFixed | QuantizeFloat | Dequantize
 Elementwise = Clip | ConvertSign | Copy | Quantizing | RoundFloat | Table | WideRescale | WideTable
 IMAGE = 4  # axes of [N, H, W, C]

@@ -22,11 +22,14 @@ from bevel.backends.kernels.concat import Concat
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.conv_transpose import ConvTranspose
 from bevel.backends.kernels.copy import Copy
+from bevel.backends.kernels.div import Div
+from bevel.backends.kernels.extreme import Extreme
 from bevel.backends.kernels.gather import Gather
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.max_pool import MaxPool
 from bevel.backends.kernels.mul import Mul
 from bevel.backends.kernels.pad import Pad
+from bevel.backends.kernels.prelu import PRelu
 from bevel.backends.kernels.reduce_extreme import ReduceExtreme
 from bevel.backends.kernels.reduce_mean import ReduceMean
 from bevel.backends.kernels.resize_nearest import ResizeNearest
@@ -90,6 +93,8 @@ def of_result(call: Call, inputs: Sequence[Bounds | None]) -> Bounds | None:
     known = [bounds for bounds in inputs if bounds is not None]
     match kernel:
         case Add() | AveragePool() | Conv() | ConvTranspose() | Gemm() | Mul() | ReduceMean() | Softmax():
+            return kernel.output.low, kernel.output.high
+        case Div() | Extreme() | PRelu():
             return kernel.output.low, kernel.output.high
         case WideAdd() | WideAveragePool() | WideMean() | WideMul() | WideRescale() | WideSoftmax() | WideTable():
             return kernel.output.low, kernel.output.high

@@ -22,6 +22,7 @@ What later stages may rely on:
   have constant axes.
 - A clamp is Relu, or Clip with two scalar constants (infinite where open). Chains of clamps are one. Activations are
   not fused into other nodes; that is for the quantizer.
+- Sum and Mean are Add (and Mul); Max and Min have at most two inputs.
 - DepthToSpace and SpaceToDepth are Reshape and Transpose; a Gather from floats has a list of indices, unevenly spaced
   (others are Slice); an Expand adds no axes; a Pad crops nothing; a linear Resize changes the last two axes of rank 4
   (or has a mode that is not separable).
@@ -57,6 +58,7 @@ from bevel.passes.canonicalize.lower_statistics import LowerStatistics
 from bevel.passes.canonicalize.merge_duplicates import MergeDuplicates
 from bevel.passes.canonicalize.merge_transposes import MergeTransposes
 from bevel.passes.canonicalize.name_nodes import NameNodes
+from bevel.passes.canonicalize.pair_operands import PairOperands
 from bevel.passes.canonicalize.remove_identity import RemoveIdentity
 from bevel.passes.canonicalize.separate_outputs import SeparateOutputs
 from bevel.passes.canonicalize.sink_reshape import SinkReshape
@@ -89,6 +91,7 @@ def rewrite() -> list[Pass]:
         # fewer nodes, one spelling each
         RemoveIdentity(),
         MergeDuplicates(),
+        PairOperands(),
         UnifyReshape(),
         UnifyClip(),
         UnifyConv(),

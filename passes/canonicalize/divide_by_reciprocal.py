@@ -1,4 +1,4 @@
-"""Multiply with the reciprocal of a divisor that is a function of one tensor.
+"""Multiply with the reciprocal of a divisor that is a constant, or a function of one tensor.
 
     a / f(x) == a * (1 / f(x))
 
@@ -16,7 +16,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, append, detach, static_shape, variable
+from bevel.passes.canonicalize.edit import alive, append, constant, detach, static_shape, variable
 from bevel.passes.quantizers import is_dequantize, is_quantize
 from bevel.passes.regions import tensor_roots
 
@@ -43,12 +43,17 @@ def divides_by_function(node: gs.Node, roots: dict[str, gs.Tensor]) -> bool:
     if node.op != "Div" or node.outputs[0].name in roots or node.outputs[0].dtype != np.float32:
         return False
     dividend, divisor = node.inputs
+    if isinstance(divisor, gs.Constant):
+        return bool(np.asarray(divisor.values).all() and np.isfinite(1 / divisor.values).all())
     return isinstance(dividend, gs.Variable) and divisor.name in roots and static_shape(divisor) is not None
 
 
 def multiply(graph: gs.Graph, node: gs.Node) -> None:
     (dividend, divisor), result, name = node.inputs, node.outputs[0], node.name
     detach(node)
-    reciprocal = variable(graph, f"{name}.reciprocal", divisor.dtype, divisor.shape)
-    append(graph, "Reciprocal", f"{name}.reciprocal", [divisor], reciprocal)
+    if isinstance(divisor, gs.Constant):
+        reciprocal: gs.Tensor = constant(graph, f"{name}.reciprocal", 1 / divisor.values)
+    else:
+        reciprocal = variable(graph, f"{name}.reciprocal", divisor.dtype, divisor.shape)
+        append(graph, "Reciprocal", f"{name}.reciprocal", [divisor], reciprocal)
     append(graph, "Mul", name, [dividend, reciprocal], result)

@@ -14,6 +14,8 @@ from bevel.passes.operators.concat import Concat
 from bevel.passes.operators.conv import Conv
 from bevel.passes.operators.conv_transpose import ConvTranspose
 from bevel.passes.operators.dequantize_steps import DequantizeSteps
+from bevel.passes.operators.div import Div
+from bevel.passes.operators.extreme import Max, Min
 from bevel.passes.operators.flip_sign import FlipSign
 from bevel.passes.operators.gather import Gather
 from bevel.passes.operators.gemm import Gemm
@@ -21,6 +23,7 @@ from bevel.passes.operators.identity import Identity
 from bevel.passes.operators.max_pool import MaxPool
 from bevel.passes.operators.mul import Mul
 from bevel.passes.operators.pad import Pad
+from bevel.passes.operators.prelu import PRelu
 from bevel.passes.operators.quantize_fixed import QuantizeFixed
 from bevel.passes.operators.quantize_float import QuantizeFloat
 from bevel.passes.operators.reduce_extreme import ReduceExtreme
@@ -58,6 +61,10 @@ OPERATORS: tuple[Operator, ...] = (
     # Arithmetic on activations
     Add(),
     Mul(),
+    Div(),
+    Max(),
+    Min(),
+    PRelu(),
     AveragePool(),
     ReduceMean(),
     ReduceSum(),

@@ -1,15 +1,15 @@
-"""What Add and Mul share: two operands, broadcast, in one layout."""
+"""What operators on two tensors share: two operands, broadcast, in one layout."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.kernel import Kernel
 from bevel.passes.lowering import Lowering, Order, Value
-from bevel.passes.operators.base import Activation, Reason, Site, Weight
+from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
 
 Shape = tuple[int, ...]
 
@@ -33,7 +33,12 @@ def operand(site: Site, index: int) -> Activation | Reason:
             return Activation(site.constant(f"operand{index}", codes), float(step), 0)
 
 
-def emit_elementwise(node: gs.Node, lowering: Lowering, kernel: Callable[[Shape, Shape, Shape], Kernel]) -> None:
+def emit_elementwise(
+    node: gs.Node,
+    lowering: Lowering,
+    kernel: Callable[[Shape, Shape, Shape], Kernel],
+    constants: Sequence[Array] = (),
+) -> None:
     """Emit a two-operand kernel in the layout of its larger operand; `kernel` takes the three shapes in memory."""
     rank = len(node.outputs[0].shape)
     operands = [extended(lowering.value(tensor), rank) for tensor in node.inputs[:2]]
@@ -43,7 +48,7 @@ def emit_elementwise(node: gs.Node, lowering: Lowering, kernel: Callable[[Shape,
     placed = [lowering.reorder(value, order, name) for value, name in zip(operands, names, strict=True)]
     stored = tuple(node.outputs[0].shape[axis] for axis in order)
     made = kernel(stored, placed[0].stored, placed[1].stored)
-    lowering.emit(node, made, [value.buffer for value in placed], (), node.outputs[0], order)
+    lowering.emit(node, made, [value.buffer for value in placed], constants, node.outputs[0], order)
 
 
 def extended(value: Value, rank: int) -> Value:

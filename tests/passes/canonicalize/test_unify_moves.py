@@ -3,6 +3,7 @@
 import pytest
 
 from bevel.passes.canonicalize.crop_by_slice import CropBySlice
+from bevel.passes.canonicalize.pair_operands import PairOperands
 from bevel.passes.canonicalize.remove_identity import RemoveIdentity
 from bevel.passes.canonicalize.spell_depth_to_space import SpellDepthToSpace
 from bevel.passes.canonicalize.unify_expand import UnifyExpand
@@ -91,6 +92,21 @@ def test_a_reduction_over_no_axes_goes(model, apply, operators) -> None:
     assert operators(apply(subject, RemoveIdentity())) == ["Relu", "Abs"]
     subject = model("r = Relu (x)\n s = ReduceSum (r)\n y = Abs (s)", "float[2,3] x")
     assert not apply(subject, RemoveIdentity()).modified
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("y = Sum (x, z)", ["Add"]),
+        ("y = Sum (x, z, row)", ["Add", "Add"]),
+        ("y = Mean (x, z)", ["Add", "Mul"]),
+        ("y = Max (x, z, x)", ["Max", "Max"]),
+        ("y = Min (x, z)", ["Min"]),
+    ],
+)
+def test_what_takes_many_tensors_is_a_chain_of_pairs(model, apply, operators, body, expected) -> None:
+    subject = model(body, "float[2,3] x, float[2,3] z", weights="float[3] row")
+    assert operators(apply(subject, PairOperands())) == expected
 
 
 LINEAR = 'mode = "linear", coordinate_transformation_mode'

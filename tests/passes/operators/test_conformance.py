@@ -130,6 +130,21 @@ SUMS = {
     "constant larger than the tensor": one("Mul (x, s)", inputs="float[1,3,1,1] x", weights="float[1,3,4,5] s"),
     "x plus x": one("Add (x, x)"),
     "x times x": one("Mul (x, x)"),
+    "div": one("Div (x, z)", inputs="float[1,3,4,5] x, float[1,3,4,5] z"),
+    "div by channels": one("Div (x, z)", inputs="float[1,3,4,5] x, float[1,3,1,1] z"),
+    "div of a constant": one("Div (s, x)", weights="float[3,1,1] s"),
+    "div by a constant": one("Div (x, s)", weights="float[3,1,1] s"),
+    "max": one("Max (x, z)", inputs="float[1,3,4,5] x, float[1,3,4,5] z"),
+    "min with a row": one("Min (x, z)", inputs="float[1,3,4,5] x, float[5] z"),
+    "max with constants": one("Max (x, s)", weights="float[3,1,1] s"),
+    "min of three": one("Min (x, z, x)", inputs="float[2,3] x, float[2,3] z"),
+    "sum of three": one("Sum (x, z, w)", "float[2,3] x, float[2,3] z, float[1,3] w", steps=2),
+    "mean of three": one("Mean (x, z, x)", "float[2,3] x, float[2,3] z", steps=2),
+    "prelu of channels": one("PRelu (x, s)", weights="float[3,1,1] s"),
+    "prelu of a batch of channels": one(
+        "PRelu (x, s)", weights="float[1,3,1,1] s", values={"s": np.array([0.3, -0.1, 1.5]).reshape(1, 3, 1, 1)}
+    ),
+    "prelu behind a conv": Case("c = Conv (x, w, b)\n y = PRelu (c, s)", weights=f"{CONV}, float[4,1,1] s", steps=3),
     "sum relu": Case("s = Add (x, z)\n y = Relu(s)", "float[1,3,4,5] x, float[1,3,4,5] z"),
     "residual relu": Case(
         "c = Conv <pads = [1,1,1,1]> (x, w)\n s = Add (x, c)\n y = Relu(s)", weights="float[3,3,3,3] w", steps=2

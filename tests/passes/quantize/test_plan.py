@@ -141,7 +141,7 @@ def test_product_of_two_activations_stays_float(plan: Any) -> None:
         ("y = Gather <axis = 2> (z, i)", "", "its indices are computed"),
         ("y, m = MaxPool <kernel_shape = [2,2]> (x)", "", "the indices"),
         ("y = AveragePool <kernel_shape = [2,2], dilations = [2,2]> (x)", "", "dilated average pooling"),
-        ("y = Div (x, z)", "", "Div has no integer kernel"),
+        ("y = Mod <fmod = 1> (x, z)", "", "Mod has no integer kernel"),
     ],
 )  # fmt: skip
 def test_variant_without_integers_says_which_it_is(plan: Any, body: str, weights: str, reason: str) -> None:
