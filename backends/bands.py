@@ -36,13 +36,14 @@ from bevel.backends.kernels.round_float import RoundFloat
 from bevel.backends.kernels.round_mx import RoundMx
 from bevel.backends.kernels.table import Table
 from bevel.backends.kernels.wide_add import WideAdd
+from bevel.backends.kernels.wide_div import WideDiv
 from bevel.backends.kernels.wide_mul import WideMul
 from bevel.backends.kernels.wide_rescale import WideRescale
 from bevel.backends.kernels.wide_table import WideTable
 from bevel.backends.program import Buffer, Call, Program
 
 Windowed = Conv | MaxPool | AveragePool
-Broadcast = Add | Mul | Div | Extreme | PRelu | WideAdd | WideMul
+Broadcast = Add | Mul | Div | Extreme | PRelu | WideAdd | WideDiv | WideMul
 Quantizing = Quantize | QuantizeFixed | QuantizeFloat | Dequantize
 Elementwise = Clip | ConvertSign | Copy | Quantizing | RoundFloat | Table | WideRescale | WideTable
 IMAGE = 4  # axes of [N, H, W, C]

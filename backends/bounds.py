@@ -39,6 +39,7 @@ from bevel.backends.kernels.table import ENTRIES, Table
 from bevel.backends.kernels.transpose import Transpose
 from bevel.backends.kernels.wide_add import WideAdd
 from bevel.backends.kernels.wide_average_pool import WideAveragePool
+from bevel.backends.kernels.wide_div import WideDiv
 from bevel.backends.kernels.wide_mean import WideMean
 from bevel.backends.kernels.wide_mul import WideMul
 from bevel.backends.kernels.wide_rescale import WideRescale
@@ -94,9 +95,18 @@ def of_result(call: Call, inputs: Sequence[Bounds | None]) -> Bounds | None:
     match kernel:
         case Add() | AveragePool() | Conv() | ConvTranspose() | Gemm() | Mul() | ReduceMean() | Softmax():
             return kernel.output.low, kernel.output.high
-        case Div() | Extreme() | PRelu():
+        case Div() | Extreme() | PRelu() | WideDiv():
             return kernel.output.low, kernel.output.high
-        case WideAdd() | WideAveragePool() | WideMean() | WideMul() | WideRescale() | WideSoftmax() | WideTable():
+        case (
+            WideAdd()
+            | WideAveragePool()
+            | WideDiv()
+            | WideMean()
+            | WideMul()
+            | WideRescale()
+            | WideSoftmax()
+            | WideTable()
+        ):
             return kernel.output.low, kernel.output.high
         case CodedConv():
             return kernel.plain.output.low, kernel.plain.output.high

@@ -13,18 +13,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends import examples
 from bevel.backends.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.kernels.copy import random_values
 from bevel.backends.loops import broadcast_axes, offset_of
 from bevel.calib.arithmetic import Output
 
 
 @dataclass(frozen=True)
 class Extreme(Kernel):
-    """a: int8 a_shape; b: int8 b_shape; y: int8 shape, to which both broadcast as in numpy. Both sums fit int32."""
+    """a: a_dtype a_shape; b: b_dtype b_shape; y: output.dtype shape, to which both broadcast as in numpy.
+
+    Both sums fit int32 where all of them are int8, else int64.
+    """
 
     shape: tuple[int, ...]
     a_shape: tuple[int, ...]
@@ -36,13 +40,19 @@ class Extreme(Kernel):
     shift: int
     largest: bool
     output: Output
+    a_dtype: str = "int8"
+    b_dtype: str = "int8"
 
     def operands(self) -> tuple[Operand, ...]:
-        return activation("a", self.a_shape), activation("b", self.b_shape), output("y", self.shape)
+        return (
+            activation("a", self.a_shape, self.a_dtype),
+            activation("b", self.b_shape, self.b_dtype),
+            output("y", self.shape, self.output.dtype),
+        )
 
     @property
     def in_place(self) -> bool:
-        return self.a_shape == self.shape
+        return self.a_shape == self.shape and self.a_dtype == self.output.dtype
 
     def reference(self, *arrays: Array) -> Array:
         a, b = (np.broadcast_to(array, self.shape).astype(np.int64) for array in arrays)
@@ -54,21 +64,23 @@ class Extreme(Kernel):
         sizes = tuple(operand.size for operand in self.operands())
         a_size, b_size, y_size = sizes
         extents, (a_strides, b_strides, y_strides) = broadcast_axes(self.shape, self.a_shape, self.b_shape, self.shape)
-        a_multiplier, b_multiplier, shift, output = self.a_multiplier, self.b_multiplier, self.shift, self.output
-        a_offset, b_offset, better = self.a_offset, self.b_offset, T.max if self.largest else T.min
+        a_dtype, b_dtype, y_dtype, output = self.a_dtype, self.b_dtype, self.output.dtype, self.output
+        sums, better = "int32" if {a_dtype, b_dtype, y_dtype} == {"int8"} else "int64", T.max if self.largest else T.min
+        numbers = (self.a_multiplier, self.b_multiplier, self.a_offset, self.b_offset, self.shift)
+        a_multiplier, b_multiplier, a_offset, b_offset, shift = (tirx.const(number, sums) for number in numbers)
 
         @T.prim_func(s_tir=True)
-        def extreme(A: T.Buffer((a_size,), "int8"), B: T.Buffer((b_size,), "int8"), Y: T.Buffer((y_size,), "int8")):
+        def extreme(A: T.Buffer((a_size,), a_dtype), B: T.Buffer((b_size,), b_dtype), Y: T.Buffer((y_size,), y_dtype)):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             for axis in T.grid(*extents):
-                a = T.meta_var(T.cast(A[offset_of(axis, a_strides)], "int32") * a_multiplier + a_offset)
-                b = T.meta_var(T.cast(B[offset_of(axis, b_strides)], "int32") * b_multiplier + b_offset)
+                a = T.meta_var(T.cast(A[offset_of(axis, a_strides)], sums) * a_multiplier + a_offset)
+                b = T.meta_var(T.cast(B[offset_of(axis, b_strides)], sums) * b_multiplier + b_offset)
                 Y[offset_of(axis, y_strides)] = tir.store(better(a, b) >> shift, output)
 
         return extreme
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return examples.activations(rng, self.a_shape), examples.activations(rng, self.b_shape)
+        return random_values(rng, self.a_shape, self.a_dtype), random_values(rng, self.b_shape, self.b_dtype)
 
 
 def cases() -> Iterable[Extreme]:
@@ -78,3 +90,6 @@ def cases() -> Iterable[Extreme]:
             (2, 5, 3, 7), (2, 5, 3, 7), (3, 1), 700_001, 523_456, 2**19, 128 * 523_456, 20, largest, Output(-7)
         )
         yield Extreme((3, 4), (3, 4), (3, 4), 3, 2, 9, 1, 1, largest, Output(3, -50, 60))
+        int16 = Output(3, -(2**15), 2**15 - 1, "int16")
+        yield Extreme((3, 4), (3, 4), (4,), 2**30, 2**29, 2**45, 77, 30, largest, int16, "int16", "int16")
+        yield Extreme((3, 4), (3, 4), (), 2**20, 2**29, 2**25, 77, 30, largest, int16, "int16", "int8")

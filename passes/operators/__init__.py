@@ -42,6 +42,7 @@ from bevel.passes.operators.wide_average_pool import WideAveragePool
 from bevel.passes.operators.wide_clip import WideClip
 from bevel.passes.operators.wide_conv import WideConv
 from bevel.passes.operators.wide_conv_transpose import WideConvTranspose
+from bevel.passes.operators.wide_div import WideDiv
 from bevel.passes.operators.wide_gemm import WideGemm
 from bevel.passes.operators.wide_max_pool import WideMaxPool
 from bevel.passes.operators.wide_mean import WideMean
@@ -90,6 +91,7 @@ OPERATORS: tuple[Operator, ...] = (
     Table(),
     WideClip(),
     WideConv(),
+    WideDiv(),
     WideConvTranspose(),
     WideGemm(),
     QuantizeFloat(),

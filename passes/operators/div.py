@@ -20,6 +20,7 @@ from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Operator, Reason, Site
 from bevel.passes.operators.elementwise import emit_elementwise, operand
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.wide_div import WideDiv
 
 RECIPROCAL_BITS = 22  # 255 * 2**22 stays below 2**30
 FACTORS = ("a_zero_point", "multiplier", "shift")
@@ -40,8 +41,11 @@ class Div(Operator):
     float_ops: ClassVar = frozenset({"Div"})
     integer_op: ClassVar = "Div"
     clamps: ClassVar = True
+    wide: ClassVar = True
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        if site.wide:
+            return WideDiv().integerize(site)
         a, b = (operand(site, index) for index in (0, 1))
         if isinstance(a, Reason):
             return a

@@ -13,12 +13,15 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.kernels.extreme import Extreme
-from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.add import common_shift
 from bevel.passes.operators.base import Match, Operator, Reason, Site
 from bevel.passes.operators.elementwise import emit_elementwise, operand
-from bevel.passes.operators.functions import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants, function
+from bevel.passes.operators.functions import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, PLACE, constants, function
+from bevel.passes.operators.wide_add import common_shift as wide_shift
+from bevel.passes.operators.wide_sums import stored_output
+from bevel.passes.operators.wide_values import dtype_of, output_attributes
+from bevel.passes.operators.wide_values import operand as wide_operand
 
 WEIGHTS = ("a_multiplier", "b_multiplier", "a_offset", "b_offset", "shift")
 
@@ -36,7 +39,8 @@ def body(comparison: str) -> str:
   sum = Where (a_wins, a_sum, b_sum)
 {DIVISOR}
 {FLOOR}
-{STORE}
+{PLACE}
+  y = Cast <to: int = @y_type> (clamped)
 """
 
 
@@ -44,6 +48,7 @@ class Max(Operator):
     float_ops: ClassVar = frozenset({"Max"})
     integer_op: ClassVar = "Max"
     clamps: ClassVar = True
+    wide: ClassVar = True
     comparison: ClassVar = "Greater"
 
     def match(self, node: gs.Node) -> Match | Reason | None:
@@ -52,13 +57,13 @@ class Max(Operator):
         return Match(node, tuple(node.inputs)) if len(node.inputs) == 2 else Reason("it has not two inputs")
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        a, b = (operand(site, index) for index in (0, 1))
+        a, b = ((wide_operand if site.wide else operand)(site, index) for index in (0, 1))
         if isinstance(a, Reason):
             return a
         if isinstance(b, Reason):
             return b
         ratios = (a.scale / site.scale, b.scale / site.scale)
-        shift = common_shift(ratios)
+        shift = wide_shift(ratios, (a.reach, b.reach)) if site.wide else common_shift(ratios)
         if shift is None:
             return Reason(f"its operands are {max(ratios):.3g} times coarser than its result")
         first, second = (round(ratio * 2**shift) for ratio in ratios)
@@ -68,14 +73,11 @@ class Max(Operator):
             "a_offset": 2**shift // 2 - a.zero_point * first,
             "b_offset": 2**shift // 2 - b.zero_point * second,
             "shift": shift,
-            "zero_point": site.result.zero_point,
-            "low": site.result.low,
-            "high": site.result.high,
-        }
+        } | output_attributes(site.result)
         return site.call(self.integer_op, [a.tensor, b.tensor], attrs)
 
     def function(self, opset: int) -> onnx.FunctionProto:
-        attributes = (*WEIGHTS, *OUTPUT_ATTRIBUTES)
+        attributes = (*WEIGHTS, *OUTPUT_ATTRIBUTES, "y_type")
         return function(self.integer_op, attributes, ("a", "b"), body(self.comparison), opset)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
@@ -90,7 +92,9 @@ class Max(Operator):
                 b_offset=node.attrs["b_offset"],
                 shift=node.attrs["shift"],
                 largest=node.op == "Max",
-                output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
+                output=stored_output(node),
+                a_dtype=dtype_of(node.inputs[0]),
+                b_dtype=dtype_of(node.inputs[1]),
             )
 
         emit_elementwise(node, lowering, kernel)

@@ -2,7 +2,8 @@
 
     y = clamp(zy + (((x - zx) * m + 2**(n - 1)) >> n)),    m = round(2**n * sx / sy) if x >= zx, else that times a slope
 
-n is the largest shift for which the product fits int32. Slopes stay as exact as m: they are not quantized before.
+n is the largest shift for which the product fits int32, or int64 where integers are wider than int8. Slopes stay as
+exact as m: they are not quantized before.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.kernels.prelu import PRelu as PReluKernel
-from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.add import common_shift
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.elementwise import emit_elementwise
-from bevel.passes.operators.functions import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants, function
+from bevel.passes.operators.functions import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, PLACE, constants, function
+from bevel.passes.operators.wide_add import common_shift as wide_shift
+from bevel.passes.operators.wide_sums import stored_output
+from bevel.passes.operators.wide_values import dtype_of, output_attributes
 
 FACTORS = ("x_zero_point", "positive", "half", "shift")
 BODY = f"""
@@ -34,7 +37,8 @@ BODY = f"""
   sum = Add (scaled, half)
 {DIVISOR}
 {FLOOR}
-{STORE}
+{PLACE}
+  y = Cast <to: int = @y_type> (clamped)
 """
 
 
@@ -42,6 +46,7 @@ class PRelu(Operator):
     float_ops: ClassVar = frozenset({"PRelu"})
     integer_op: ClassVar = "PRelu"
     clamps: ClassVar = True
+    wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op != "PRelu":
@@ -55,7 +60,8 @@ class PRelu(Operator):
             return Reason("its slopes are computed")
         slopes = (slope.reals if isinstance(slope, Weight) else slope).astype(np.float64)
         ratio = x.scale / site.scale
-        shift = common_shift((ratio, ratio * float(np.abs(slopes).max(initial=0.0))))
+        ratios = (ratio, ratio * float(np.abs(slopes).max(initial=0.0)))
+        shift = wide_shift(ratios, (x.reach, x.reach)) if site.wide else common_shift(ratios)
         if shift is None:
             return Reason(f"its input is {ratio:.3g} times coarser than its result")
         attrs = {
@@ -63,15 +69,12 @@ class PRelu(Operator):
             "positive": round(ratio * 2**shift),
             "half": 2**shift // 2,
             "shift": shift,
-            "zero_point": site.result.zero_point,
-            "low": site.result.low,
-            "high": site.result.high,
-        }
+        } | output_attributes(site.result)
         factors = np.rint(slopes * ratio * 2**shift).astype(np.int32)
         return site.call(self.integer_op, [x.tensor, site.constant("slope", factors)], attrs)
 
     def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, (*FACTORS, *OUTPUT_ATTRIBUTES), ("x", "slope"), BODY, opset)
+        return function(self.integer_op, (*FACTORS, *OUTPUT_ATTRIBUTES, "y_type"), ("x", "slope"), BODY, opset)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         def kernel(shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> PReluKernel:
@@ -82,7 +85,8 @@ class PRelu(Operator):
                 x_zero_point=node.attrs["x_zero_point"],
                 positive=node.attrs["positive"],
                 shift=node.attrs["shift"],
-                output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
+                output=stored_output(node),
+                x_dtype=dtype_of(node.inputs[0]),
             )
 
         emit_elementwise(node, lowering, kernel)

@@ -111,6 +111,7 @@ CONVOLUTIONS = {
         "m = MatMul (x, w)\n s = Add(m, b)\n y = Relu(s)", "float[2,3,7] x", "float[7,5] w, float[5] b"
     ),
 }
+APART = {"s": np.array([1.0, 1.5, 2.0]).reshape(3, 1, 1)}  # divisors that are never 0
 SUMS = {
     "add": one("Add (x, z)", inputs="float[1,3,4,5] x, float[1,3,4,5] z"),
     "sub": one("Sub (x, z)", inputs="float[1,3,4,5] x, float[1,3,4,5] z"),
@@ -130,9 +131,13 @@ SUMS = {
     "constant larger than the tensor": one("Mul (x, s)", inputs="float[1,3,1,1] x", weights="float[1,3,4,5] s"),
     "x plus x": one("Add (x, x)"),
     "x times x": one("Mul (x, x)"),
-    "div": one("Div (x, z)", inputs="float[1,3,4,5] x, float[1,3,4,5] z"),
-    "div by channels": one("Div (x, z)", inputs="float[1,3,4,5] x, float[1,3,1,1] z"),
-    "div of a constant": one("Div (s, x)", weights="float[3,1,1] s"),
+    "div": Case(
+        "m = Max (z, s)\n y = Div (x, m)", "float[1,3,4,5] x, float[1,3,4,5] z", "float[3,1,1] s", APART, steps=2
+    ),
+    "div by channels": Case(
+        "m = Max (z, s)\n y = Div (x, m)", "float[1,3,4,5] x, float[1,3,1,1] z", "float[3,1,1] s", APART, steps=2
+    ),
+    "div of a constant": Case("m = Max (x, s)\n y = Div (s, m)", weights="float[3,1,1] s", values=APART, steps=2),
     "div by a constant": one("Div (x, s)", weights="float[3,1,1] s"),
     "max": one("Max (x, z)", inputs="float[1,3,4,5] x, float[1,3,4,5] z"),
     "min with a row": one("Min (x, z)", inputs="float[1,3,4,5] x, float[5] z"),
