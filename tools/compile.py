@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -11,8 +12,11 @@ import onnx_graphsurgeon as gs
 from bevel.backends import target as targets
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.conversions import split_conversions
+from bevel.backends.devices.host import Host
+from bevel.backends.devices.qemu_user import QemuUser
 from bevel.calib.errors import UserError
 from bevel.calib.observe import observe
+from bevel.calib.statistics import Statistics
 from bevel.passes.assign.patterns import apply_patterns, read_patterns
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.check_islands import check_islands
@@ -27,10 +31,14 @@ from bevel.tools.assign.explain import Assigned
 from bevel.tools.assign.kept import check_kept
 from bevel.tools.assign.run import assign
 from bevel.tools.assign.trial import Maker
+from bevel.tools.broken import Trials, explained
 from bevel.tools.data import open_data
 from bevel.tools.dimensions import dimensions
+from bevel.tools.library import has_islands
+from bevel.tools.library import measure as measure_library
 from bevel.tools.names import model_name
 from bevel.tools.options import Options
+from bevel.tools.outputs import describe_outputs
 from bevel.tools.ram import build_within, describe, fit_ram
 from bevel.tools.report import Report, Width
 from bevel.tools.stages import Stages
@@ -67,6 +75,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
 
         formats: dict[str, str] = {}
         assigned: Assigned | None = None
+        statistics: Mapping[str, Statistics] | None = None
         if data.calib is not None:  # a model that came quantized keeps its scales
             with stages("observe") as advance:
                 statistics = observe(canonical, data.calib, progress=advance)
@@ -114,9 +123,19 @@ def compile_model(options: Options, stages: Stages) -> Report:
             with stages("measure"):
                 measurement = device.measure(artifact, tests)
         with stages("evaluate") as advance:
-            models = evaluate.Models(model, quantized, integer, (*program.inputs, *program.outputs))
-            accuracy = evaluate.accuracy(models, data.evaluation, advance) if data.evaluation else None
+            ports = (*program.inputs, *program.outputs)
+            models = evaluate.Models(model, quantized, integer, ports, describe_outputs(canonical))
             errors = evaluate.node_errors(canonical, quantized, data.vectors, advance)
+            trials = None
+            if statistics is not None:
+                names = frozenset(name for node in model.graph.node for name in (node.name, *node.output))
+                trials = Trials(canonical, statistics, wanted, data.vectors, models.outputs, names)
+            totals = evaluate.measured(models, data, advance)
+            accuracy = totals.accuracy() if data.evaluation else None
+            outputs = explained(totals.outputs(), models.outputs, canonical, errors, trials)
+            library = None
+            if isinstance(device, Host | QemuUser) and has_islands(program):
+                library = measure_library(device, artifact, models, data.vectors, evaluate.labels_of(data))
 
         at_widths: tuple[Width, ...] = ()
         if narrower:
@@ -138,6 +157,8 @@ def compile_model(options: Options, stages: Stages) -> Report:
                 formats,
                 None if assigned is None else assigned.told,
                 at_widths,
+                outputs,
+                library,
             )
             report = summarize(options, folder, findings)
             check_kept(report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,9 +13,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from bevel.backends.program import Port
-from bevel.calib.dataset import Dataset
 from bevel.passes.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS
-from bevel.tools.report import Accuracy
+from bevel.tools.data import Data
+from bevel.tools.outputs import Described
+from bevel.tools.quality import Totals, power, sqnr_db
 from bevel.tools.stages import Advance
 
 Array = NDArray[Any]
@@ -75,87 +75,38 @@ def _known(value: float | None) -> float:
     return value
 
 
-def sqnr_db(signal: float, noise: float) -> float | None:
-    """10 log10(sum ref^2 / sum err^2); None where there is no error to speak of or no signal."""
-    return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
-
-
-@dataclass
-class Totals:
-    """Running sums over the samples of one evaluation, in float64."""
-
-    signal: float = 0.0
-    noise: float = 0.0
-    samples: int = 0
-    answered: int = 0  # samples with an argmax
-    same: int = 0
-    labelled: int = 0
-    right: tuple[int, int, int] = (0, 0, 0)
-
-    def add(self, outputs: Sequence[Mapping[str, Array]], labels: Array | None) -> None:
-        """Outputs of the float, quantized and integer model for the next samples; `labels` are those of all samples."""
-        reference, integer = outputs[0], outputs[-1]
-        for name, values in reference.items():
-            wide = values.astype(np.float64)
-            self.signal += float(np.sum(np.square(wide)))
-            self.noise += float(np.sum(np.square(wide - integer[name])))
-        name, first = next(iter(reference.items()))
-        batch = len(first) if first.ndim else 1
-        if is_classification(first):
-            answers = [np.argmax(found[name], axis=-1) for found in outputs]
-            self.answered += batch
-            self.same += int(np.sum(answers[0] == answers[-1]))
-            if (known := class_labels(labels, first.shape[1])) is not None:
-                exact, quantized, integers = (
-                    count + int(np.sum(answer == known[self.samples : self.samples + batch]))
-                    for count, answer in zip(self.right, answers, strict=True)
-                )
-                self.labelled, self.right = self.labelled + batch, (exact, quantized, integers)
-        self.samples += batch
-
-    def accuracy(self) -> Accuracy:
-        exact, quantized, integer = (count / self.labelled if self.labelled else None for count in self.right)
-        agreement = self.same / self.answered if self.answered else None
-        return Accuracy(self.samples, exact, quantized, integer, sqnr_db(self.signal, self.noise), agreement)
-
-
-def is_classification(output: Array) -> bool:
-    """Whether an output is [batch, classes]: only there an argmax is an answer."""
-    return output.ndim == 2 and output.shape[1] > 1
-
-
-def class_labels(labels: Array | None, classes: int) -> Array | None:
-    """`labels` [samples] if they are class indices below `classes`, else None."""
-    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0:
-        return None
-    return labels if labels.min() >= 0 and labels.max() < classes else None
-
-
 @dataclass(frozen=True)
 class Models:
-    """One network three times. `ports` are those of the integer one, whose edges may be quantized."""
+    """One network three times. `ports` are those of the integer one, whose edges may be quantized; `outputs`: what its
+    outputs are."""
 
     exact: onnx.ModelProto
     quantized: onnx.ModelProto
     integer: onnx.ModelProto
     ports: tuple[Port, ...]
+    outputs: Mapping[str, Described] = field(default_factory=dict)
 
     def runners(self) -> tuple[Runner, Runner, Runner]:
         quantized = dequantize_weights(self.quantized)
         return runner(self.exact), runner(quantized), runner(self.integer, self.ports, optimized=True)
 
 
-def accuracy(models: Models, dataset: Dataset, advance: Advance) -> Accuracy:
-    """The three models on every sample: top-1 where `y` is a class index, and integer against float.
+def measured(models: Models, data: Data, advance: Advance) -> Totals:
+    """The three models on all of --eval, or without it on the first of the other samples: the integer against float.
 
     The integer model runs at onnxruntime's default settings, where it answers the same (see `vectors.make_vectors`).
     """
     runners = models.runners()
-    totals = Totals()
-    for done, sample in enumerate(dataset):
-        totals.add([one.run(sample) for one in runners], dataset.labels)
-        advance(done + 1, len(dataset))
-    return totals.accuracy()
+    totals = Totals(models.outputs)
+    count = len(data.vectors) if data.evaluation else min(len(data.vectors), NODE_SAMPLES)
+    for done, sample in enumerate(islice(data.vectors, count)):
+        totals.add([one.run(sample) for one in runners], labels_of(data))
+        advance(done + 1, count)
+    return totals
+
+
+def labels_of(data: Data) -> Array | None:
+    return None if data.evaluation is None else data.evaluation.labels
 
 
 def dequantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -192,21 +143,38 @@ def dequantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 def node_errors(
     reference: onnx.ModelProto, quantized: onnx.ModelProto, samples: Iterable[Sample], advance: Advance
 ) -> dict[str, float | None]:
-    """{node of the float graph: SQNR in dB of what it passes on, quantized against float}, on up to 32 samples."""
-    points = quantized_points(quantized, {name for node in reference.graph.node for name in node.output})
+    """{node or input of the float graph: SQNR in dB of what it passes on, quantized against float}, on 32 samples."""
+    made = {name for node in reference.graph.node for name in node.output}
+    points = input_points(quantized) | quantized_points(quantized, made)
     if not points:
         return {}
-    first = runner(exposing(reference, [before for before, _ in points.values()]))
+    first = runner(exposing(reference, [before for before, _ in points.values() if before in made]))
     second = runner(exposing(quantized, [after for _, after in points.values()]))
     signal, noise = dict.fromkeys(points, 0.0), dict.fromkeys(points, 0.0)
     for index, sample in enumerate(islice(samples, NODE_SAMPLES)):
-        exact, rounded = first.run_raw(sample), second.run_raw(sample)
+        exact, rounded = {**sample, **first.run_raw(sample)}, second.run_raw(sample)
         for node, (before, after) in points.items():
             wide = exact[before].astype(np.float64)
-            signal[node] += float(np.sum(np.square(wide)))
-            noise[node] += float(np.sum(np.square(wide - rounded[after])))
+            known = np.isfinite(wide)
+            signal[node] += power(wide[known])
+            noise[node] += power(wide[known] - rounded[after][known])
         advance(index + 1, NODE_SAMPLES)
     return {node: sqnr_db(signal[node], noise[node]) for node in points}
+
+
+def input_points(quantized: onnx.ModelProto) -> dict[str, tuple[str, str]]:
+    """{input: (itself, what its only quantizers make of it)} of the quantized inputs."""
+    readers = readers_of(quantized)
+    found = {value.name: _point(value.name, readers) for value in quantized.graph.input}
+    return {name: point for name, point in found.items() if point is not None and point[0] == name}
+
+
+def readers_of(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    return readers
 
 
 def quantized_points(quantized: onnx.ModelProto, known: set[str]) -> dict[str, tuple[str, str]]:
@@ -214,10 +182,7 @@ def quantized_points(quantized: onnx.ModelProto, known: set[str]) -> dict[str, t
 
     A Relu or Clip between a node and its quantizer is part of the node. `known` are the tensors of the float graph.
     """
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in quantized.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
+    readers = readers_of(quantized)
     found = {}
     for node in quantized.graph.node:
         if node.op_type in (*QUANTIZERS, *DEQUANTIZERS):

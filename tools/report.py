@@ -23,14 +23,49 @@ class Model:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Over all `samples` of the --eval file. The top-1 fractions are None where the data has no class index `y`."""
+    """Over all `samples` of the --eval file. The top-1 fractions are None where the data has no class index `y`. SQNR
+    and agreement are those of the worst output, or part of one (`Output`)."""
 
     samples: int
     top1_float: float | None
     top1_quantized: float | None
     top1_integer: float | None
-    sqnr_db: float | None  # integer against float, all output elements; None where not one differs
-    agreement: float | None  # fraction of samples with the same argmax, integer and float; None without a class axis
+    sqnr_db: float | None  # integer against float; None where not one element differs
+    agreement: float | None  # fraction of samples with the same answer, integer and float; None without answers
+    quantized_sqnr_db: float | None = None  # quantized against float
+    labels: str | None = None  # the output that `y` belongs to
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output against the float model's, or one `part` of it: what came into the last Concat. SQNR as in `Accuracy`,
+    -200 where it is infinite or NaN; None for class numbers too. values: distinct ones, counted up to 4; nonfinite:
+    elements that are infinite or NaN and should not be. Of a broken one: the node that lost it, and what helps."""
+
+    name: str
+    part: str | None
+    sqnr_db: float | None
+    quantized_sqnr_db: float | None
+    agreement: float | None
+    values: int | None
+    float_values: int | None
+    nonfinite: int
+    broke_at: str | None = None
+    helps: str | None = None
+
+
+@dataclass(frozen=True)
+class Library:
+    """What the library computes, where float kernels may differ from integer.onnx: on `samples` of --eval, or of
+    --calib. integer_db: SQNR against integer.onnx, None where not one element differs; same: share of equal class
+    numbers, None without such outputs. The rest as in `Accuracy`."""
+
+    samples: int
+    top1: float | None
+    sqnr_db: float | None
+    agreement: float | None
+    integer_db: float | None
+    same: float | None
 
 
 @dataclass(frozen=True)
@@ -183,6 +218,8 @@ class Report:
     stages: tuple[Stage, ...]
     files: dict[str, str]  # name: sha256 of every file of the bundle but report.json and manifest.json
     assignment: Assignment | None = None  # where budgets were given
+    outputs: tuple[Output, ...] = ()  # on --eval, or without it on up to 32 samples of --calib
+    library: Library | None = None  # where nodes run in float on this machine
     widths: tuple[Width, ...] = ()  # the narrower ones of a product that can change its width
     converted: tuple[str, ...] = ()  # float ports that are converted before and after what is counted
 
@@ -214,6 +251,8 @@ def from_json(fields: dict[str, Any]) -> Report:
         stages=tuple(Stage(**stage) for stage in fields["stages"]),
         files=fields["files"],
         assignment=None if fields["assignment"] is None else _assignment(fields["assignment"]),
+        outputs=tuple(Output(**output) for output in fields["outputs"]),
+        library=None if fields["library"] is None else Library(**fields["library"]),
         widths=tuple(Width(**width) for width in fields["widths"]),
         converted=tuple(fields["converted"]),
     )

@@ -10,8 +10,10 @@ from rich.console import Console
 
 from bevel.backends.litter import scratch
 from bevel.tools import report, tables
+from bevel.tools.broken import is_broken
 from bevel.tools.compile import compile_model
 from bevel.tools.data import GUESS
+from bevel.tools.library import is_wrong
 from bevel.tools.options import Options
 from bevel.tools.quiet import quiet_libraries
 from bevel.tools.stages import Bars, Silent, Stages
@@ -19,6 +21,8 @@ from bevel.tools.stages import Bars, Silent, Stages
 WRONG_OUTPUTS = 1
 FLOAT = "float32"  # the format of nodes without an integer form, and of what stands at float ports:
 PORTS = ("QuantizeLinear", "DequantizeLinear")
+NO_REMEDY = "no option is known to mend it"
+WRONG_LIBRARY = "the library computes something else than integer.onnx, beyond tipped roundings: this is a bug of Bevel"
 ISLANDS = "some nodes run in float, whose last bits depend on the machine (-v: which nodes)"
 
 
@@ -37,10 +41,10 @@ def run_and_show(options: Options, as_json: bool, quiet: bool, verbose: bool) ->
     elif quiet:
         tables.show_warnings(Console(stderr=True), warnings(options, told))
     else:
-        tables.show_report(console, told, warnings(options, told))
+        tables.show_report(console, told, warnings(options, told), options.output)
     if verbose:
         tables.show_notes(Console(stderr=True) if as_json else console, told.nodes)
-    if wrong_elements(told) and not runs_in_float(told):
+    if wrong_elements(told) and (not runs_in_float(told) or wrong_library(told)):
         raise click.exceptions.Exit(WRONG_OUTPUTS)
 
 
@@ -50,9 +54,34 @@ def warnings(options: Options, told: report.Report) -> list[str]:
         found.append(f"{GUESS}; give real samples with --calib FILE")
     if runs_in_float(told):
         found.append(ISLANDS)
+    if wrong_library(told):
+        found.append(WRONG_LIBRARY)
     if wrong := wrong_elements(told):
         found.append(f"{wrong} output elements differ from integer.onnx: no cost is reported")
-    return found
+    return found + [broken_output(one, told) for one in told.outputs if is_broken(one)]
+
+
+def broken_output(one: report.Output, told: report.Report) -> str:
+    """What became of an output, where it was lost first, and what would help."""
+    facts = []
+    if one.nonfinite:
+        facts.append(f"{one.nonfinite:,} elements are infinite or NaN")
+    elif one.sqnr_db is not None:
+        facts.append(f"SQNR {tables.decibels(one.sqnr_db)}")
+    if one.values is not None and one.float_values is not None and one.values < one.float_values:
+        few = f"{one.values} values" if one.values != 1 else "one value"
+        facts.append(f"only {few} left of those that float has")
+    if (node := next((node for node in told.nodes if node.name == one.broke_at), None)) is not None:
+        at = f" at {tables.decibels(node.sqnr_db)}" if node.sqnr_db is not None else ""
+        facts.append(f"first lost in {node.name} ({node.op}){at}")
+    elif one.broke_at is not None:
+        facts.append(f"first lost in the input {one.broke_at}")
+    part = f", part {one.part}" if one.part is not None else ""
+    return f"output {one.name}{part} is not usable: {', '.join(facts)}; {one.helps or NO_REMEDY}"
+
+
+def wrong_library(told: report.Report) -> bool:
+    return told.library is not None and is_wrong(told.library)
 
 
 def wrong_elements(told: report.Report) -> int:

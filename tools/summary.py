@@ -36,6 +36,8 @@ class Findings:
     formats: Mapping[str, str]  # of the nodes that we quantized
     assignment: report.Assignment | None = None  # what a search chose
     widths: tuple[report.Width, ...] = ()  # at which the product was measured besides the full one
+    outputs: tuple[report.Output, ...] = ()
+    library: report.Library | None = None
 
 
 def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
@@ -55,6 +57,8 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
         stages=(),
         files=manifest.hashes(folder),
         assignment=found.assignment,
+        outputs=found.outputs,
+        library=found.library,
         widths=found.widths,
         converted=tuple(port.name for port in found.program.converted),
     )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bevel.tools.report import Accuracy, Assignment, Device, KernelCost, Measurement, Node, Report, Width
+from bevel.tools.report import Assignment, Device, KernelCost, Measurement, Node, Report, Width
 
 SHORT_LIST = 5
+PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}
+LEAST_DB = -200.0  # of infinity, and of noise where there is no signal
 KIND = {
     "simulator": "simulator (instructions, not cycles)",
     "host": "this machine",
@@ -18,9 +23,11 @@ KIND = {
 }
 
 
-def show_report(console: Console, report: Report, warnings: Sequence[str] = ()) -> None:
-    """The tables at the end of a run."""
+def show_report(console: Console, report: Report, warnings: Sequence[str] = (), output: Path | None = None) -> None:
+    """The tables at the end of a run; `output`: where its bundle is."""
     show_facts(console, report)
+    if len(report.outputs) > 1:
+        show_outputs(console, report)
     if report.assignment is not None:
         show_assignment(console, report.assignment, report.size.flash_bytes)
     if report.widths:
@@ -29,12 +36,52 @@ def show_report(console: Console, report: Report, warnings: Sequence[str] = ()) 
     if report.measurement and (costly := most_expensive(report.measurement)):
         show_kernels(console, "Most expensive nodes", costly, report.measurement)
     show_stages(console, report)
+    show_terms(console, report)
     show_warnings(console, warnings)
+    if output is not None:
+        show_next(console, output, report)
 
 
 def show_warnings(console: Console, warnings: Sequence[str]) -> None:
     for warning in warnings:
-        console.print(f"[bold red]{escape(warning)}[/]")
+        console.print(f"[bold red]{escape(warning)}[/]", soft_wrap=True)
+
+
+def show_terms(console: Console, report: Report) -> None:
+    """What the words of the tables mean, a line each."""
+    told = {"SQNR": "power of the float model's output over power of the error: 20 dB is an error of 10 %, 40 dB 1 %"}
+    if report.accuracy is not None and report.accuracy.top1_float is not None:
+        told["top-1"] = "share of samples whose answer is the label"
+    if report.accuracy is not None and report.accuracy.agreement is not None:
+        told["agreement"] = "share of samples with the same answer as the float model"
+    if report.measurement is not None and report.measurement.per_kernel:
+        told["share"] = "of all that one inference takes; MACs: multiplications with an addition"
+    console.print()
+    for name, text in told.items():
+        console.print(f"[bold]{name}[/]: {text}", highlight=False, soft_wrap=True)
+
+
+def show_next(console: Console, output: Path, report: Report) -> None:
+    """Where the product is, and what to do with it."""
+    names = [name.removeprefix("lib").removesuffix(".a") for name in report.files if name.endswith(".a")]
+    header = f", {names[0]}.h tells how to call it" if names else ""
+    console.print(f"\nThe product is in {output}{header}. Next: bevel inspect {shlex.quote(str(output))}", **PLAIN)
+
+
+def show_outputs(console: Console, report: Report) -> None:
+    """The outputs beside each other, or their parts."""
+    outputs = report.outputs
+    titles = ["output", *(["part"] if any(one.part for one in outputs) else [])]
+    table = Table(*titles)
+    answers = any(one.agreement is not None for one in outputs)
+    for title in ("SQNR integer", "SQNR quantized", *(["agreement"] if answers else [])):
+        table.add_column(title, justify="right")
+    for one in outputs:
+        names = [escape(one.name), escape(one.part or "")][: len(titles)]
+        numbers = ["", ""] if one.values is None else [decibels(one.sqnr_db), decibels(one.quantized_sqnr_db)]
+        table.add_row(*names, *numbers, *([percent(one.agreement)] if answers else []))
+    where = "" if report.accuracy is not None else " on calibration samples"
+    _show(console, f"Outputs against the float model{where}", table)
 
 
 def show_notes(console: Console, nodes: Iterable[Node]) -> None:
@@ -60,7 +107,7 @@ def _cost(kernel: KernelCost) -> float:
 
 
 def show_facts(console: Console, report: Report) -> None:
-    rows = [*_accuracy_rows(report.accuracy), *_size_rows(report), *_measured_rows(report)]
+    rows = [*_accuracy_rows(report), *_size_rows(report), *_measured_rows(report)]
     _show_pairs(console, f"{report.model.file} on {report.target}", rows)
 
 
@@ -157,7 +204,8 @@ def _measured_rows(report: Report) -> list[tuple[str, str]]:
     return rows
 
 
-def _accuracy_rows(accuracy: Accuracy | None) -> list[tuple[str, str]]:
+def _accuracy_rows(report: Report) -> list[tuple[str, str]]:
+    accuracy = report.accuracy
     if accuracy is None:
         return [("accuracy", "not measured: give samples with --eval")]
     rows = [("samples", f"{accuracy.samples}")]
@@ -165,10 +213,27 @@ def _accuracy_rows(accuracy: Accuracy | None) -> list[tuple[str, str]]:
         names = ("top-1 float", "top-1 quantized", "top-1 integer")
         values = (accuracy.top1_float, accuracy.top1_quantized, accuracy.top1_integer)
         rows += [(name, percent(value)) for name, value in zip(names, values, strict=True)]
-    rows.append(("SQNR, integer to float", decibels(accuracy.sqnr_db)))
+    worst = ", worst output" if len(report.outputs) > 1 else ""
+    if accuracy.sqnr_db is not None or any(one.values is not None for one in report.outputs):
+        rows.append((f"SQNR, integer to float{worst}", decibels(accuracy.sqnr_db)))
     if accuracy.agreement is not None:
-        rows.append(("same answer as float", percent(accuracy.agreement)))
-    return rows
+        rows.append(("agreement with float", percent(accuracy.agreement)))
+    return rows + _library_rows(report)
+
+
+def _library_rows(report: Report) -> list[tuple[str, str]]:
+    """What the library itself computes, where that is not integer.onnx bit for bit."""
+    found = report.library
+    if found is None:
+        return []
+    told = [f"{found.samples} samples"]
+    if found.top1 is not None:
+        told.append(f"top-1 {percent(found.top1)}")
+    if any(one.values is not None for one in report.outputs):
+        told += [f"SQNR to float {decibels(found.sqnr_db)}", f"to integer.onnx {decibels(found.integer_db)}"]
+    if found.agreement is not None:
+        told.append(f"agreement {percent(found.agreement)}")
+    return [("the library itself", ", ".join(told))]
 
 
 def _size_rows(report: Report) -> list[tuple[str, str]]:
@@ -210,7 +275,9 @@ def percent(value: float | None) -> str:
 
 
 def decibels(value: float | None) -> str:
-    return "no error" if value is None else f"{value:.2f} dB"
+    if value is None:
+        return "no error"
+    return "nothing left" if value <= LEAST_DB else f"{value:.2f} dB"
 
 
 def seconds(value: float | None) -> str:

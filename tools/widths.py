@@ -104,7 +104,7 @@ def measured(product: Product, narrower: Models, models: evaluate.Models, data: 
         tests = vectors.make_vectors(integer, product.program, data.vectors, count)
         cost = product.measured(bits, tests)
         at_bits = replace(models, integer=integer)
-        accuracy = evaluate.accuracy(at_bits, data.evaluation, lambda done, total: None) if data.evaluation else None
+        accuracy = evaluate.measured(at_bits, data, lambda done, total: None).accuracy() if data.evaluation else None
         found.append(
             Width(
                 bits,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,7 @@ from bevel.backends.artifact import Artifact
 from bevel.backends.devices.base import DeviceKind, Measurement, Vectors
 from bevel.backends.devices.native import build_harness, outputs, times
 from bevel.backends.devices.outputs import compare
+from bevel.backends.kernel import Array
 from bevel.backends.target import Target
 from bevel.backends.toolchain import for_target
 
@@ -35,6 +38,14 @@ class Host:
 
     def tool(self) -> str:
         return f"{processor()}, one thread"
+
+    @contextmanager
+    def opened(self, artifact: Artifact) -> Iterator[Callable[[dict[str, Array]], dict[str, Array]]]:
+        """The library as a function: {input port: array [N, *shape]} to the same of its outputs."""
+        with TemporaryDirectory(prefix="bevel-") as name:
+            folder = Path(name)
+            build_harness(artifact, for_target(self.target), folder, static=False)
+            yield lambda inputs: outputs(artifact, Vectors(inputs, {}), folder)
 
     def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
         """Compare every output element, then time. Raises HarnessError when the model's process crashes."""

@@ -6,6 +6,8 @@ An emulator's time says nothing about the machine it emulates, so none is report
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +16,7 @@ from bevel.backends.artifact import Artifact
 from bevel.backends.devices.base import DeviceKind, Measurement, Vectors
 from bevel.backends.devices.native import build_harness, outputs
 from bevel.backends.devices.outputs import compare
+from bevel.backends.kernel import Array
 from bevel.backends.target import Target
 from bevel.backends.toolchain import Toolchain, for_target, printed_version
 
@@ -48,6 +51,15 @@ class QemuUser:
     @property
     def core(self) -> str:
         return self.target.setting("qemu-user", "cpu") or "max"
+
+    @contextmanager
+    def opened(self, artifact: Artifact) -> Iterator[Callable[[dict[str, Array]], dict[str, Array]]]:
+        """The library as a function: {input port: array [N, *shape]} to the same of its outputs."""
+        with TemporaryDirectory(prefix="bevel-") as name:
+            folder = Path(name)
+            build_harness(artifact, static_toolchain(self.target), folder, static=True)
+            emulator = (self.command or COMMANDS[0], "-cpu", self.core)
+            yield lambda inputs: outputs(artifact, Vectors(inputs, {}), folder, emulator)
 
     def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
         """Compare every output element. Raises HarnessError when the program crashes."""

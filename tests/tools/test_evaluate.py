@@ -11,15 +11,12 @@ import pytest
 from bevel.backends.program import Port
 from bevel.passes.operators.unpack import unpack
 from bevel.tools.evaluate import (
-    Totals,
-    class_labels,
     decode,
     dequantize_weights,
     encode,
     node_errors,
     quantized_points,
     runner,
-    sqnr_db,
 )
 
 QDQ = """
@@ -52,45 +49,6 @@ def named(text: str) -> onnx.ModelProto:
     return model
 
 
-def test_sqnr_is_the_power_ratio_in_decibels() -> None:
-    assert sqnr_db(1000.0, 1.0) == pytest.approx(30.0)
-    assert sqnr_db(1.0, 0.0) is None and sqnr_db(0.0, 1.0) is None
-
-
-def test_totals_count_answers_labels_and_errors() -> None:
-    totals = Totals()
-    exact = {"p": np.array([[3.0, 0.0], [0.0, 4.0]], np.float32)}
-    rounded = {"p": np.array([[3.0, 0.0], [4.0, 0.0]], np.float32)}
-    totals.add([exact, exact, rounded], np.array([0, 1]))
-    found = totals.accuracy()
-    assert (found.samples, found.top1_float, found.top1_quantized, found.top1_integer) == (2, 1.0, 1.0, 0.5)
-    assert found.agreement == 0.5
-    assert found.sqnr_db == pytest.approx(10 * np.log10(25 / 32))
-
-
-def test_labels_belong_to_their_samples_over_several_runs() -> None:
-    totals = Totals()
-    labels = np.array([1, 0])
-    for answer in (1, 0):
-        output = {"p": np.eye(2, dtype=np.float32)[[answer]]}
-        totals.add([output] * 3, labels)
-    assert totals.accuracy().top1_float == 1.0
-
-
-def test_an_output_without_classes_has_no_top1_and_no_agreement() -> None:
-    totals = Totals()
-    totals.add([{"image": np.ones((1, 2, 2), np.float32)}] * 3, np.array([0]))
-    found = totals.accuracy()
-    assert found.top1_float is None and found.agreement is None and found.samples == 1
-
-
-@pytest.mark.parametrize(
-    "labels", [None, np.array([0, 7]), np.array([0.5, 1]), np.array([[0], [1]]), np.array([-1, 0])]
-)
-def test_labels_that_are_no_class_index_are_not_used(labels: np.ndarray | None) -> None:
-    assert class_labels(labels, classes=3) is None
-
-
 def test_encode_rounds_half_to_even_and_saturates_as_onnx_does() -> None:
     port = Port("x", "x", (1, 5), "int8", scale=0.5, zero_point=3)
     values = np.array([[-1000.0, -0.25, 0.25, 0.75, 1000.0]], np.float32)
@@ -111,6 +69,36 @@ def test_node_errors_compare_what_a_node_passes_on() -> None:
     signal, noise = 0.6**2 + 1 + 4, 0.1**2
     assert errors["a_node"] == pytest.approx(10 * np.log10(signal / noise), abs=1e-3)
     assert calls
+
+
+def test_node_errors_tell_of_quantized_inputs_too() -> None:
+    text = QDQ.replace(
+        "a = Neg (x)", "p = QuantizeLinear (x, step, zero)\n e = DequantizeLinear (p, step, zero)\n a = Neg (e)"
+    )
+    sample = {"x": np.array([[0.1, 1.0, 2.0, 1.0]], np.float32)}
+    errors = node_errors(named(FLOAT), named(text), [sample], lambda done, total: None)
+    assert errors["x"] == pytest.approx(10 * np.log10(6.01 / 0.01), abs=1e-3)
+
+
+def test_a_node_that_makes_infinities_has_an_error() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[1,2] x) => (float[1,2] z)
+    <float step = {0.5}, int8 zero = {0}>
+    {
+        a = Reciprocal (x)
+        q = QuantizeLinear (a, step, zero)
+        d = DequantizeLinear (q, step, zero)
+        z = Reciprocal (d)
+    }
+    """
+    reference = named(text)
+    del reference.graph.node[1:3]
+    reference.graph.node[1].input[0] = "a"
+    errors = node_errors(
+        reference, named(text), [{"x": np.array([[0.0, 100.0]], np.float32)}], lambda done, total: None
+    )
+    assert errors == {"a_node": 0.0}
 
 
 def test_a_runner_takes_and_gives_real_values_where_the_model_holds_codes() -> None:

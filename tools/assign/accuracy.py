@@ -12,6 +12,7 @@ from bevel.passes.assign.problem import Assignment, Limits, Problem
 from bevel.tools.assign.score import Reference, Score, reference
 from bevel.tools.assign.search import Search
 from bevel.tools.budgets import Budgets
+from bevel.tools.outputs import describe_outputs
 from bevel.tools.report import Answers
 from bevel.tools.stages import Advance
 
@@ -48,10 +49,13 @@ def judge(search: Search, exact: onnx.ModelProto, budgets: Budgets) -> Judge:
     """Raises UserError for budgets of right answers on data without class labels."""
     evaluation = search.maker.data.evaluation
     assert evaluation is not None, "budgets of accuracy without --eval are refused before"
-    samples = reference(exact, evaluation, evaluation.labels)
+    described = describe_outputs(search.maker.canonical)
+    if budgets.sqnr is not None and all(one.kind == "ids" for one in described.values()):
+        raise UserError("--min-sqnr: the outputs are class numbers, without SQNR; --max-drop counts right answers")
+    samples = reference(exact, evaluation, described, evaluation.labels)
     if samples.labels is None and (budgets.accuracy is not None or budgets.drop is not None):
         raise UserError(
-            f"{search.maker.options.eval} has no class labels `y` for an output [batch, classes], which "
+            f"{search.maker.options.eval} has no class labels `y` for an output of classes, which "
             f"--min-accuracy and --max-drop count; --min-sqnr needs none"
         )
     return Judge(search, samples, budgets)

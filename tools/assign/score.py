@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from bevel.backends.program import Port
 from bevel.tools import evaluate
 from bevel.tools.evaluate import Runner, Sample
+from bevel.tools.outputs import Described
+from bevel.tools.quality import Totals, answers_of
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Score:
-    """sqnr_db: over all output elements, infinite where nothing differs. The rest counts samples with labels: `right`
-    answers of the float model and of this one, those it `lost`, and those it `gained`."""
+    """sqnr_db: of the worst output or part, infinite where nothing differs. The rest counts samples with labels:
+    `right` answers of the float model and of this one, those it `lost`, and those it `gained`."""
 
     sqnr_db: float
     labelled: int = 0
@@ -47,11 +49,14 @@ class Score:
 
 @dataclass(frozen=True)
 class Reference:
-    """Samples with the float model's outputs for them, and their labels if there are any."""
+    """Samples with the float model's outputs for them, what these are, and if there are class labels that fit one of
+    them, the labels and its name."""
 
     samples: tuple[Sample, ...]
     outputs: tuple[dict[str, Array], ...]
+    described: Mapping[str, Described] = field(default_factory=dict)
     labels: Array | None = field(default=None)
+    labelled: str = ""
 
     def score(self, model: onnx.ModelProto, ports: Sequence[Port] = (), integer: bool = False) -> Score:
         """Of the quantized model, or of the integer one, whose edges `ports` describe."""
@@ -60,37 +65,46 @@ class Reference:
             if integer
             else evaluate.runner(evaluate.dequantize_weights(model))
         )
-        return score(self.outputs, [opened.run(sample) for sample in self.samples], self.labels)
+        return score(self, [opened.run(sample) for sample in self.samples])
 
 
-def reference(model: onnx.ModelProto, samples: Iterable[Sample], labels: Array | None = None) -> Reference:
-    """`model` is the float one. labels: of all samples, kept if they are class indices for its first output."""
+def reference(
+    model: onnx.ModelProto,
+    samples: Iterable[Sample],
+    described: Mapping[str, Described] | None = None,
+    labels: Array | None = None,
+) -> Reference:
+    """`model` is the float one. labels: of all samples, kept if they are class indices for one of its outputs."""
     exact = evaluate.runner(model)
-    kept = tuple(samples)
+    kept, known = tuple(samples), dict(described or {})
     outputs = tuple(exact.run(sample) for sample in kept)
-    first = next(iter(outputs[0].values()))
-    known = evaluate.class_labels(labels, first.shape[1]) if evaluate.is_classification(first) else None
-    return Reference(kept, outputs, known)
+    totals = Totals(known)
+    for one in outputs:
+        totals.add([one, one], labels)
+    fitting = totals.labelled
+    if fitting is None:
+        return Reference(kept, outputs, known)
+    return Reference(kept, outputs, known, labels, fitting.described.name)
 
 
-def score(exact: Sequence[dict[str, Array]], found: Iterable[dict[str, Array]], labels: Array | None) -> Score:
-    """`labels`: one for each row of the first output over all runs, or None."""
-    signal, noise = 0.0, 0.0
+def score(reference: Reference, found: Iterable[dict[str, Array]]) -> Score:
+    """Of `found`, the outputs of another model for the same samples."""
+    totals = Totals(reference.described)
     answers: list[tuple[Array, Array]] = []
-    for wanted, outputs in zip(exact, found, strict=True):
-        for name, values in wanted.items():
-            wide = values.astype(np.float64)
-            signal += float(np.sum(np.square(wide)))
-            noise += float(np.sum(np.square(wide - outputs[name])))
-        first = next(iter(wanted))
-        if labels is not None:
-            answers.append((np.argmax(wanted[first], axis=-1), np.argmax(outputs[first], axis=-1)))
-    decibels = evaluate.sqnr_db(signal, noise)
+    name = reference.labelled
+    for wanted, outputs in zip(reference.outputs, found, strict=True):
+        totals.add([wanted, outputs], None)
+        if reference.labels is not None:
+            what = totals.each[name].described
+            before, after = answers_of(wanted[name], what), answers_of(outputs[name], what)
+            assert before is not None and after is not None, "labels fit an output that has answers"
+            answers.append((before, after))
+    decibels = totals.sqnr_db
     power = float("inf") if decibels is None else decibels
-    if labels is None:
+    if reference.labels is None:
         return Score(power)
     rows = sum(len(one) for one, _ in answers)
-    before = np.concatenate([one for one, _ in answers]) == labels[:rows]
-    after = np.concatenate([one for _, one in answers]) == labels[:rows]
-    lost, gained = int(np.sum(before & ~after)), int(np.sum(after & ~before))
-    return Score(power, rows, int(before.sum()), int(after.sum()), lost, gained)
+    right = np.concatenate([one for one, _ in answers]) == reference.labels[:rows]
+    still = np.concatenate([one for _, one in answers]) == reference.labels[:rows]
+    lost, gained = int(np.sum(right & ~still)), int(np.sum(still & ~right))
+    return Score(power, rows, int(right.sum()), int(still.sum()), lost, gained)

@@ -21,7 +21,7 @@ from bevel.tools.assign import costs as assign_costs
 from bevel.tools.assign.accuracy import cheapest, missed
 from bevel.tools.assign.costs import Figures
 from bevel.tools.assign.run import build_all
-from bevel.tools.assign.score import Score, score
+from bevel.tools.assign.score import Reference, Score, score
 from bevel.tools.assign.search import Search, samples_of, spread
 from bevel.tools.assign.within import within
 from bevel.tools.budgets import Budgets
@@ -137,7 +137,7 @@ def test_accuracy_that_the_finest_format_does_not_reach_is_refused_with_what_it_
 def test_a_drop_counts_lost_and_gained_answers_on_the_same_samples() -> None:
     exact = [{"y": np.array([[0.9, 0.1]])}, {"y": np.array([[0.4, 0.6]])}, {"y": np.array([[0.8, 0.2]])}]
     found = [{"y": np.array([[0.1, 0.9]])}, {"y": np.array([[0.4, 0.6]])}, {"y": np.array([[0.3, 0.7]])}]
-    one = score(exact, found, np.array([0, 1, 1]))
+    one = score(Reference((), tuple(exact), {}, np.array([0, 1, 1]), "y"), found)
     assert (one.right_float, one.right, one.lost, one.gained, one.drop) == (2, 2, 1, 1, 0.0)
     assert one.error == pytest.approx(np.sqrt(2) / 3)
 

@@ -1,0 +1,154 @@
+"""Outputs that lost what they mean: which node lost it first, and which option would mend it, found by trying them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from bevel.calib.errors import UserError
+from bevel.calib.statistics import Statistics
+from bevel.passes.cut_outputs import OPTION as CUT
+from bevel.passes.cut_outputs import cut_outputs
+from bevel.passes.quantize import QuantizeOptions, export, quantize
+from bevel.passes.quantize.formats import activation_format, weight_format
+from bevel.tools import evaluate
+from bevel.tools.evaluate import Sample
+from bevel.tools.outputs import Described
+from bevel.tools.quality import FEW, Totals
+from bevel.tools.report import Output
+
+LOW_DB = 10.0  # noise of a tenth of the signal's power: below it an output says little
+WORTH_DB = 3.0  # half the noise: less is no remedy
+TRIAL_SAMPLES = 16
+NOTHING = "no option of optimize mends it"
+
+
+def is_broken(one: Output) -> bool:
+    """Whether a person must be told: little is left of the float model's output."""
+    few = one.values is not None and one.float_values is not None and one.values < min(FEW, one.float_values)
+    return one.nonfinite > 0 or few or (one.sqnr_db is not None and one.sqnr_db < LOW_DB)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What another option would give. `known`: the names of the user's model, at which it can be cut."""
+
+    canonical: onnx.ModelProto
+    statistics: Mapping[str, Statistics]
+    wanted: QuantizeOptions
+    samples: Iterable[Sample]
+    described: Mapping[str, Described]
+    known: frozenset[str]
+
+    def options(self) -> Iterator[tuple[str, QuantizeOptions]]:
+        """Others than were taken, the least costly first."""
+        wide = replace(self.wanted, activations=activation_format("int16"))
+        widened = self.wanted.activations.name != wide.activations.name
+        if self.wanted.weights.name not in ("int8", "int16"):
+            yield "--weights int8", replace(self.wanted, weights=weight_format("int8"))
+        if self.wanted.range != "minmax":
+            yield "--range minmax", replace(self.wanted, range="minmax")
+        if widened:
+            yield "--activations int16", wide
+        if widened and self.wanted.range != "minmax":
+            yield "--activations int16 --range minmax", replace(wide, range="minmax")
+
+    def outputs(self, canonical: onnx.ModelProto, settings: QuantizeOptions) -> tuple[Output, ...]:
+        graph = quantize(gs.import_onnx(canonical), self.statistics, settings).graph
+        exact, rounded = evaluate.runner(canonical), evaluate.runner(evaluate.dequantize_weights(export(graph)))
+        totals = Totals(self.described)
+        for sample in islice(self.samples, TRIAL_SAMPLES):
+            given = {value.name: sample[value.name] for value in canonical.graph.input}
+            totals.add([exact.run(given), rounded.run(given)], None)
+        return totals.outputs()
+
+
+def explained(
+    outputs: Sequence[Output],
+    described: Mapping[str, Described],
+    canonical: onnx.ModelProto,
+    errors: Mapping[str, float | None],
+    trials: Trials | None,
+) -> tuple[Output, ...]:
+    """`outputs`, the broken ones with the first node that lost them and what would help. `errors`: of nodes, in dB."""
+    broken = [one for one in outputs if is_broken(one)]
+    if not broken:
+        return tuple(outputs)
+    remedies = {} if trials is None else found_remedies(broken, trials)
+    unknown = "its scales came with the model" if trials is None else NOTHING
+    return tuple(
+        replace(
+            one,
+            broke_at=first_lost(canonical, errors, one.part or described[one.name].tensor),
+            helps=remedies.get((one.name, one.part), unknown),
+        )
+        if is_broken(one)
+        else one
+        for one in outputs
+    )
+
+
+def first_lost(canonical: onnx.ModelProto, errors: Mapping[str, float | None], tensor: str) -> str | None:
+    """Of the inputs and nodes that `tensor` depends on, in execution order, the first below LOW_DB, or the worst."""
+    needed, ancestors = {tensor}, []
+    for node in reversed(canonical.graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            ancestors.append(node)
+    names = [value.name for value in canonical.graph.input if value.name in needed]
+    names += [str(node.name) for node in ancestors[::-1]]
+    known: dict[str, float] = {name: decibels for name in names if (decibels := errors.get(name)) is not None}
+    for name, decibels in known.items():
+        if decibels < LOW_DB:
+            return str(name)
+    last = str(ancestors[0].name) if ancestors else None
+    return min(known, key=lambda name: known[name], default=last)
+
+
+def found_remedies(broken: Sequence[Output], trials: Trials) -> dict[tuple[str, str | None], str]:
+    """{(output, part): what would help}, the first option that mends it, or the one that comes nearest."""
+    pending = {(one.name, one.part): one for one in broken}
+    nearest: dict[tuple[str, str | None], tuple[float, str]] = {}
+    mended: dict[tuple[str, str | None], str] = {}
+    for option, attempt in attempts(trials):
+        if not pending:
+            break
+        try:
+            found = {(one.name, one.part): one for one in attempt()}
+        except UserError:
+            continue  # no such form of this model: no remedy
+        for key, one in list(pending.items()):
+            result = found.get(key)
+            if result is None or result.sqnr_db is None:
+                continue
+            if not is_broken(result):
+                mended[key] = f"{option} gives {result.sqnr_db:.1f} dB"
+                del pending[key]
+            elif better(result, one) and result.sqnr_db > nearest.get(key, (-1e9, ""))[0]:
+                nearest[key] = (result.sqnr_db, f"{option} comes nearest, {result.sqnr_db:.1f} dB")
+    return {key: text for key, (_, text) in nearest.items()} | mended
+
+
+def better(result: Output, one: Output) -> bool:
+    return one.sqnr_db is None or (result.sqnr_db or 0.0) >= one.sqnr_db + WORTH_DB
+
+
+def attempts(trials: Trials) -> Iterator[tuple[str, Callable[[], tuple[Output, ...]]]]:
+    for option, settings in trials.options():
+        yield option, lambda settings=settings: trials.outputs(trials.canonical, settings)  # type: ignore[misc]
+    for one in trials.described.values():
+        if one.parts and set(one.parts) <= trials.known:
+            yield " ".join(f"{CUT} {part}" for part in one.parts), lambda one=one: at_parts(one, trials)  # type: ignore[misc]
+
+
+def at_parts(joined: Described, trials: Trials) -> tuple[Output, ...]:
+    """The parts of an output as outputs of their own."""
+    model = onnx.ModelProto()
+    model.CopyFrom(trials.canonical)
+    cut_outputs(model, joined.parts)
+    alone = replace(trials, described={})
+    return tuple(replace(one, name=joined.name, part=one.name) for one in alone.outputs(model, trials.wanted))

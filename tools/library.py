@@ -1,0 +1,93 @@
+"""What the library of a product with float kernels computes, measured beside both models.
+
+integer.onnx says what integers do on every machine. Float kernels may differ from it in their last bits, so the library
+itself is judged too. A float result that lies between two codes of the quantizer behind it may be rounded to the other:
+one step of 8 bits is 48 dB below the range, and layers behind carry on a few of them. What is nearer to integer.onnx
+than TIPPED_DB is that; what is farther is another function.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevel.backends.artifact import Artifact
+from bevel.backends.devices.host import Host
+from bevel.backends.devices.qemu_user import QemuUser
+from bevel.backends.islands import Float
+from bevel.backends.program import Program
+from bevel.tools.evaluate import Models, Sample, decode, encode
+from bevel.tools.outputs import Described, plain
+from bevel.tools.quality import Totals
+from bevel.tools.report import Library
+
+Array = NDArray[Any]
+
+TIPPED_DB = 24.0
+TIPPED_IDS = 0.9  # share of class numbers: of those whose scores lie that near, few change
+SAMPLES = 512
+AT_ONCE = 16
+SECONDS = 20.0
+
+
+def has_islands(program: Program) -> bool:
+    return any(isinstance(call.kernel, Float) for call in program.calls)
+
+
+def is_wrong(found: Library) -> bool:
+    """Whether the library is not integer.onnx, tipped roundings aside."""
+    apart = found.integer_db is not None and found.integer_db < TIPPED_DB
+    return apart or (found.same is not None and found.same < TIPPED_IDS)
+
+
+def measure(
+    device: Host | QemuUser, artifact: Artifact, models: Models, samples: Iterable[Sample], labels: Array | None
+) -> Library:
+    """On up to SAMPLES samples, or as many as fit into SECONDS."""
+    to_float = Totals(models.outputs)
+    to_integer = Totals({name: plain(name, kind_at(one)) for name, one in models.outputs.items()})
+    exact, _, integer = models.runners()
+    ports = {port.name: port for port in models.ports if port.scale is not None}
+    end = time.monotonic() + SECONDS
+    with device.opened(artifact) as run:
+        for group in groups(islice(samples, SAMPLES)):
+            stacked = stack([encode(sample, ports) for sample in group])
+            for sample, codes in zip(group, apart(run(stacked), len(group)), strict=True):
+                found = {name: decode(value, ports.get(name)) for name, value in codes.items()}
+                to_float.add([exact.run(sample), found], labels)
+                to_integer.add([integer.run(sample), found], None)
+            if time.monotonic() > end:
+                break
+    accuracy, nearness = to_float.accuracy(), to_integer.accuracy()
+    ids = [one for one in to_integer.outputs() if one.values is None]
+    return Library(
+        samples=accuracy.samples,
+        top1=accuracy.top1_integer,
+        sqnr_db=accuracy.sqnr_db,
+        agreement=accuracy.agreement,
+        integer_db=nearness.sqnr_db,
+        same=min((one.agreement or 0.0 for one in ids), default=None),
+    )
+
+
+def kind_at(one: Described) -> Any:
+    return "ids" if one.kind == "ids" else "numbers"
+
+
+def groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    walk = iter(samples)
+    while group := list(islice(walk, AT_ONCE)):
+        yield group
+
+
+def stack(rows: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def apart(columns: Mapping[str, Array], count: int) -> list[dict[str, Array]]:
+    return [{name: column[index] for name, column in columns.items()} for index in range(count)]
