@@ -92,6 +92,11 @@ def coding(node: gs.Node) -> Coding:
     return Coding(scale, zero_point, f"int{8 * kind.itemsize}", -half, half - 1)
 
 
+def cast_coding(cast: gs.Node) -> Coding:
+    """Of the 8-bit integers that a Cast makes floats: int8 codes of the same numbers."""
+    return Coding(1.0, -128 if cast.inputs[0].dtype == np.uint8 else 0, "int8", -128, 127)
+
+
 def float_coding(scale: float, kind: np.dtype[np.generic]) -> Coding:
     """Float8 codes with a scale, as steps."""
     levels, steps = wide_levels(FLOAT8[kind]), float_steps(FLOAT8[kind])

@@ -18,8 +18,9 @@ from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.carry_quantizers import carry_quantizers
-from bevel.passes.coding import coding, signed_type
+from bevel.passes.coding import cast_coding, coding, signed_type
 from bevel.passes.export import PORTS, export
+from bevel.passes.fuse_pixels import fuse_pixels
 from bevel.passes.fuse_rounding import fuse_rounding, is_rounding
 from bevel.passes.integer_nodes import integer_nodes
 from bevel.passes.integerizer import Integerizer
@@ -31,6 +32,7 @@ from bevel.passes.operators.quantize_float import quantize_float
 from bevel.passes.operators.round_mx import ROUND_MX
 from bevel.passes.prune_channels import PruneConstantChannels
 from bevel.passes.quantizers import is_dequantize, is_quantize, producer
+from bevel.passes.regions import casts_pixels
 from bevel.passes.restore_tables import restore_tables
 
 __all__ = ["PORTS", "Format", "export", "integerize"]
@@ -55,7 +57,7 @@ def integerize(
     made = Integerizer(graph)
     new_inputs = [start_input(made, tensor, inputs) for tensor in graph.inputs]
     assign_codes(made)
-    results = {node.name: integer_nodes(made, node) for node in graph.nodes if is_quantize(node)}
+    results = {node.name: made_of(made, node) for node in graph.nodes if is_quantize(node)}
     arrived = {tensor.name: port for tensor, port in zip(graph.inputs, new_inputs, strict=True)}
     new_outputs = [arrived.get(tensor.name) or end_output(made, tensor, outputs) for tensor in graph.outputs]
     needed = needed_floats(made, results)
@@ -66,9 +68,15 @@ def integerize(
     NameNodes()(new)  # a result with two quantizers became two nodes of one name
     new.cleanup().toposort()
     fuse_rounding(new)
+    fuse_pixels(new)
     pruned = PruneConstantChannels()(new)
     share_constants(new)
     return export(new, made.ports), made.notes + pruned.notes
+
+
+def made_of(made: Integerizer, quantizer: gs.Node) -> list[gs.Node] | Reason | None:
+    """None for codes that are there already."""
+    return None if quantizer.outputs[0].name in made.arriving else integer_nodes(made, quantizer)
 
 
 # Ports
@@ -134,12 +142,26 @@ def assign_codes(made: Integerizer) -> None:
     """A tensor for every integer tensor of the source, and the reals that each dequantizer means."""
     for node in made.source.nodes:
         output = node.outputs[0]
-        if is_dequantize(node) and node.inputs[0].name in made.codes:
+        if casts_pixels(node) and node.inputs[0].name in made.codes:
+            made.reals[output.name] = cast_coding(node).activation(made.codes[node.inputs[0].name])
+        elif is_quantize(node) and keeps_pixels(made, node):
+            made.codes[output.name] = made.reals[node.inputs[0].name].tensor
+            made.arriving.add(output.name)
+        elif is_dequantize(node) and node.inputs[0].name in made.codes:
             made.reals[output.name] = coding(node).activation(made.codes[node.inputs[0].name])
         elif (is_quantize(node) or on_integers(node)) and output.name not in made.codes:
             dtype = np.dtype(coding(node).dtype) if is_quantize(node) else signed_type(output.dtype)
             name = output.name if output.dtype == dtype else f"{output.name}/signed"
             made.codes[output.name] = gs.Variable(name, dtype, output.shape)
+
+
+def keeps_pixels(made: Integerizer, quantizer: gs.Node) -> bool:
+    """Whether it makes of a cast the integers that were cast."""
+    real, source = made.reals.get(quantizer.inputs[0].name), producer(quantizer.inputs[0])
+    if real is None or source is None or not casts_pixels(source):
+        return False
+    found = coding(quantizer)
+    return found.dtype == "int8" and found.activation(real.tensor) == real
 
 
 # Emission, in the source's order

@@ -26,6 +26,7 @@ What later stages may rely on:
 - DepthToSpace and SpaceToDepth are Reshape and Transpose; a Gather from floats has a list of indices, unevenly spaced
   (others are Slice); an Expand adds no axes; a Pad crops nothing; a linear Resize changes the last two axes of rank 4
   (or has a mode that is not separable).
+- What only moves the 8-bit integers of an input stands before the Cast that makes them floats.
 - A change of shape is Reshape with a static constant shape; a Transpose moves at least one dimension larger than 1.
 """
 
@@ -57,6 +58,7 @@ from bevel.passes.canonicalize.lower_batchnorm import LowerBatchNorm
 from bevel.passes.canonicalize.lower_statistics import LowerStatistics
 from bevel.passes.canonicalize.merge_duplicates import MergeDuplicates
 from bevel.passes.canonicalize.merge_transposes import MergeTransposes
+from bevel.passes.canonicalize.move_before_cast import MoveBeforeCast
 from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.canonicalize.pair_operands import PairOperands
 from bevel.passes.canonicalize.remove_identity import RemoveIdentity
@@ -122,6 +124,7 @@ def finish() -> list[Pass]:
         LowerBatchNorm(),
         DivideByReciprocal(),
         UnifyReshape(transposes=True),
+        MoveBeforeCast(),
         RemoveIdentity(),
         InferShapes(),
         NameNodes(),

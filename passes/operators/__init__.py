@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 from bevel.passes.operators.add import Add
 from bevel.passes.operators.average_pool import AveragePool
 from bevel.passes.operators.base import Match, Operator, Reason
+from bevel.passes.operators.channel_table import ChannelTable
 from bevel.passes.operators.clip import Clip
 from bevel.passes.operators.concat import Concat
 from bevel.passes.operators.conv import Conv
@@ -83,6 +84,7 @@ OPERATORS: tuple[Operator, ...] = (
     Tile(),
     Transpose(),
     # Made by the integerizer, not matched to a float node
+    ChannelTable(),
     Clip(),
     DequantizeSteps(),
     FlipSign(),

@@ -17,6 +17,7 @@ from bevel.backends.kernels.table import Table as TableKernel
 from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
+from bevel.passes.operators.channel_table import channel_tables
 from bevel.passes.operators.functions import function
 from bevel.passes.operators.wide_rescale import wide_rescale
 from bevel.passes.regions import Region, evaluate_region
@@ -53,11 +54,15 @@ def tabulate(
 ) -> list[gs.Node]:
     """The region between x and `output` as one table look-up."""
     found = defined_everywhere(evaluate_region(region, reals_of_codes(x), opset))
+    if region.axis is not None:
+        return [channel_tables(name, x.tensor, quantized(found, scale, result), region.axis, output)]
     return look_up(name, x.tensor, quantized(found, scale, result), output)
 
 
 def defined_everywhere(values: Array) -> Array:
     """`values`, in the order of the codes, with that of the nearest code where the function is not a number."""
+    if values.ndim > 1:
+        return np.stack([defined_everywhere(one) for one in values])
     places, known = np.arange(len(values)), np.flatnonzero(~np.isnan(values))
     if not known.size:
         return values

@@ -59,7 +59,8 @@ def choose_scales(
         format = chosen.of_group(group, plan)
         result = plan.results.issuperset(group) and not holds_int8(format)
         narrow = is_wide(format) and not without_kernel(format, plan).isdisjoint(group)
-        wanted = INT8 if result or narrow else format
+        pixels = not plan.pixels.isdisjoint(group)
+        wanted = INT8 if result or narrow or pixels else format
         for part in parts(scales, group, plan, statistics, wanted, method):
             quant = fixed_quant(part, plan, statistics, wanted) if isinstance(wanted, IntFormat) else None
             if quant is not None:
@@ -68,7 +69,7 @@ def choose_scales(
             else:
                 choose(scales, part, together([statistics[name] for name in part]), wanted, method)
             scales.notes += tie_notes(part, statistics)
-        if wanted != format:
+        if wanted != format and not pixels:
             why = "a result of the model" if result else "read or made by an operator that has no kernel for the format"
             scales.notes += [Note(name, f"{why}: int8, not {format.name}") for name in group]
     keep_from_zero(scales, plan, statistics)

@@ -13,7 +13,8 @@ from bevel.passes.base import Note
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Match, Operator, Reason
 from bevel.passes.quantize.divisors import find_divisors
-from bevel.passes.regions import is_elementwise, tensor_roots
+from bevel.passes.quantize.pixels import fixed_pixels
+from bevel.passes.regions import casts_pixels, is_elementwise, tensor_roots
 
 Taken = tuple[Operator, Match]
 
@@ -38,6 +39,7 @@ class QuantizationPlan:
     coded: set[str] = field(default_factory=set)  # points of operators that need every integer of int16 to be a code
     leaving: set[str] = field(default_factory=set)  # points that are outputs of the model
     results: set[str] = field(default_factory=set)  # points that leave the model and that nothing computes with
+    pixels: set[str] = field(default_factory=set)  # points that are 8-bit integers, made floats
     notes: list[Note] = field(default_factory=list)
 
     def ties_into(self, node: gs.Node, members: set[str]) -> bool:
@@ -73,6 +75,8 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     plan.ties = tie_groups(plan, tied)
     plan.firm = tie_groups(plan, [one for one in tied if not one.rescales])
     plan.fixed = dict(fixed_outputs(plan))
+    plan.pixels = {node.outputs[0].name for node in graph.nodes if casts_pixels(node)} & plan.points.keys()
+    plan.fixed |= fixed_pixels(plan.points, {end: roots[end] for end in ends}, graph.opset)
     plan.moved = {tensor.name for one in plan.taken.values() if one[0].moves(one[1]) for tensor in one[1].node.outputs}
     plan.narrow = {name for one in plan.taken.values() if not beyond_int8(one[0]) for name in touched(plan, *one)}
     plan.coded = {name for one in plan.taken.values() if one[0].wide_codes for name in touched(plan, *one)}
@@ -179,7 +183,8 @@ def stay_float(
     outputs = {tensor.name for tensor in graph.outputs}
 
     def floating(node: gs.Node) -> bool:
-        return node.name not in plan.taken and node.name not in fused and node.outputs[0].name not in roots
+        apart = node.name not in plan.taken and node.name not in fused and node.outputs[0].name not in roots
+        return apart and not casts_pixels(node)
 
     for node in graph.nodes:
         reason = found[node.name]
