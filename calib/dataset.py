@@ -49,7 +49,8 @@ class Dataset(ABC):
 
 @dataclass(frozen=True)
 class RandomDataset(Dataset):
-    """Floats from the standard normal distribution, integers and booleans 0 or 1; the same for the same seed."""
+    """Floats from the standard normal distribution, uint8 of all values, other integers and booleans 0 or 1; the same
+    for the same seed."""
 
     inputs: Inputs
     count: int
@@ -69,7 +70,7 @@ class RandomDataset(Dataset):
 def random_array(rng: np.random.Generator, one: InputType) -> Array:
     if one.dtype.kind == "f":
         return rng.standard_normal(one.shape).astype(one.dtype)
-    return rng.integers(0, 2, one.shape).astype(one.dtype)
+    return rng.integers(0, 256 if one.dtype == np.uint8 else 2, one.shape).astype(one.dtype)
 
 
 def random_dataset(inputs: Inputs, count: int, seed: int) -> RandomDataset:
@@ -134,8 +135,8 @@ def open_dataset(path: Path, inputs: Inputs, limit: int | None = None) -> FileDa
     Arrays are named like the inputs and count samples along axis 0: either in the input's own rank, its first dimension
     B being the batch (B consecutive samples form a run, a ragged tail is dropped with a note), or with one rank more
     (each sample is a run). `y`, where the model has no such input, holds labels. A folder's files are taken in the
-    order of their names. At most `limit` samples are used. Floats are converted to the input's precision, integers
-    where every value survives, which is checked on iteration.
+    order of their names. At most `limit` samples are used. Floats are converted to the input's precision, from and to
+    integers where every value survives, which is checked on iteration.
 
     Raises UserError for missing or unreadable files, wrong names, ranks, shapes or types and for empty data at once,
     and for NaN, infinity or values that do not convert on iteration, naming array and sample.
@@ -207,7 +208,7 @@ def rows_together(part: StoredArray, one: InputType) -> int:
 
 
 def check_type(part: StoredArray, one: InputType) -> None:
-    kinds = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}
+    kinds = {"f": "fiub", "i": "fiub", "u": "fiub", "b": "b"}
     if part.dtype.kind not in kinds.get(one.dtype.kind, ""):
         raise UserError(f"{part.place} is {part.dtype}; the model's input takes {one.dtype}: convert it first")
 
@@ -247,14 +248,14 @@ def read_labels(path: Path, parts: list[StoredArray | None], columns: tuple[Colu
 
 
 def converted(row: Array, dtype: np.dtype[Any], where: str) -> Array:
-    """`row` as `dtype`, every value finite and, from integers, unchanged. Raises UserError that begins with `where`."""
+    """`row` as `dtype`, all finite and, from or to integers, unchanged. Raises UserError that begins with `where`."""
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows to infinity is reported below
         result = row.astype(dtype)
         restored = result.astype(row.dtype)
     if dtype.kind == "f" and not np.isfinite(result).all():
         first = row[~np.isfinite(result)].flat[0]
         raise UserError(f"{where} holds {first}; the data must be finite {dtype}")
-    if row.dtype.kind in "iu" and (changed := restored != row).any():
+    if {row.dtype.kind, dtype.kind} & {"i", "u"} and (changed := restored != row).any():
         raise UserError(f"{where} holds {row[changed].flat[0]}, which {dtype} cannot represent")
     return result
 

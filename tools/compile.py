@@ -37,8 +37,9 @@ from bevel.tools.dimensions import dimensions
 from bevel.tools.library import has_islands
 from bevel.tools.library import measure as measure_library
 from bevel.tools.names import model_name
-from bevel.tools.options import Options
+from bevel.tools.options import Options, edge
 from bevel.tools.outputs import describe_outputs
+from bevel.tools.pixels import with_pixels
 from bevel.tools.ram import build_within, describe, fit_ram
 from bevel.tools.report import Report, Width
 from bevel.tools.stages import Stages
@@ -64,6 +65,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
             loaded = load(options.model, options.outputs_at)
             sizes, decided = dimensions(options, loaded.model)
             model = fix_batch(loaded.model, options.batch, sizes)
+            model = with_pixels(options, model)
             data = open_data(options, model)
             if data.calib is None and asks_for_formats(options):
                 raise UserError(f"{options.model} came quantized: its formats are kept; leave out the options for them")
@@ -94,7 +96,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
         bundle.save_model(folder, bundle.QUANTIZED, quantized)
 
         with stages("integerize"):
-            integer, more = integerize(graph, inputs=options.inputs, outputs=options.outputs)
+            integer, more = integerize(graph, inputs=edge(options.inputs), outputs=options.outputs)
             notes += more
             digest = bundle.save_model(folder, bundle.INTEGER, integer)
 

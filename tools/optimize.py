@@ -12,7 +12,16 @@ from bevel.backends.interruption import nothing_at_stake
 from bevel.tools.budgets import CANDIDATES, SENSITIVITIES, Budgets, check_budgets, parse_formats, parse_latency
 from bevel.tools.early import check_early
 from bevel.tools.entry import run
-from bevel.tools.options import RANGE_METHODS, RECIPES, EdgeFormat, Options, parse_dims, parse_size, parse_widths
+from bevel.tools.options import (
+    RANGE_METHODS,
+    RECIPES,
+    EdgeFormat,
+    InputFormat,
+    Options,
+    parse_dims,
+    parse_size,
+    parse_widths,
+)
 from bevel.tools.parameters import COUNT, SEED, Finite, complete_samples, complete_targets
 
 _PATH = click.Path(path_type=Path)
@@ -70,7 +79,13 @@ _POINTS = Finite(0.0, 100.0)
 @click.option("--range", "range_method", type=click.Choice(RANGE_METHODS), default="mse", show_default=True)
 @click.option("--no-bias-correction", is_flag=True, help="Leave the mean error of quantized weights in.")
 @click.option("--switchable", metavar="8,6,4,2", help="Widths of int8 weights that the product can change to.")
-@click.option("--inputs", type=_EDGES, default="float", show_default=True, help="Element type of the inputs.")
+@click.option(
+    "--inputs",
+    type=click.Choice(["float", "quantized", "uint8"]),
+    default="float",
+    show_default=True,
+    help="Element type of the inputs; uint8: pixels of 0 to 255.",
+)
 @click.option("--outputs", type=_EDGES, default="float", show_default=True, help="Element type of the outputs.")
 @click.option(
     "--outputs-at", multiple=True, metavar="NAME", help="Cut the model at this tensor or node; may be repeated."
@@ -112,7 +127,7 @@ def command(
     range_method: str,
     no_bias_correction: bool,
     switchable: str | None,
-    inputs: EdgeFormat,
+    inputs: InputFormat,
     outputs: EdgeFormat,
     outputs_at: tuple[str, ...],
     device: str | None,

@@ -14,6 +14,7 @@ RANGE_METHODS = ("mse", "minmax", "percentile", "entropy")
 RECIPES = ("int8",)
 
 EdgeFormat = Literal["float", "quantized"]
+InputFormat = Literal["float", "quantized", "uint8"]
 
 _SIZE = re.compile(r"(\d{1,12})\s*([kKmM]?)(?:i?[bB])?")
 _COUNT = re.compile(r"\d{1,9}")  # of what a tensor can have along an axis
@@ -42,7 +43,7 @@ class Options:
     sensitivity: str = "sqnr"
     format_file: Path | None = None  # TOML: formats of single nodes
     switchable: tuple[int, ...] = ()  # bits of weights that the product can change to, besides 8
-    inputs: EdgeFormat = "float"
+    inputs: InputFormat = "float"
     outputs: EdgeFormat = "float"
     outputs_at: tuple[str, ...] = ()  # tensors or nodes to cut the model at; none: its own outputs
     device: str | None = None  # None: the first that works; "none": do not measure
@@ -62,6 +63,11 @@ class Options:
         """The user's files that a run reads."""
         given = (self.model, self.calib, self.eval, self.format_file)
         return tuple(path for path in given if isinstance(path, Path))
+
+
+def edge(inputs: InputFormat) -> EdgeFormat:
+    """What becomes of float inputs: those that take uint8 are integers of their own already."""
+    return "quantized" if inputs == "quantized" else "float"
 
 
 def parse_size(text: str) -> int:

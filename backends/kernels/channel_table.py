@@ -1,4 +1,4 @@
-"""A function of one 8-bit value for each channel, looked up: y = table[channel][x]; of an image, its mean and deviation."""
+"""A function of one 8-bit value for each channel, looked up: y = table[channel][x]; such as a mean and a deviation."""
 
 from __future__ import annotations
 

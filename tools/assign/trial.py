@@ -28,7 +28,7 @@ from bevel.passes.partition import partition
 from bevel.passes.quantize import NodeFormat, QuantizeOptions, export, quantize
 from bevel.tools import vectors
 from bevel.tools.data import Data
-from bevel.tools.options import Options
+from bevel.tools.options import Options, edge
 from bevel.tools.ram import build_within, fit_ram
 
 VECTORS = 2  # instructions hardly differ between inputs
@@ -75,7 +75,7 @@ class Maker:
         return export(self.graph(formats))
 
     def integer(self, formats: Formats) -> onnx.ModelProto:
-        return integerize(self.graph(formats), inputs=self.options.inputs, outputs=self.options.outputs)[0]
+        return integerize(self.graph(formats), inputs=edge(self.options.inputs), outputs=self.options.outputs)[0]
 
     def lowered(self, integer: onnx.ModelProto) -> Program:
         program, _ = partition(integer, self.name, islands=self.target.kind == "cpu")
