@@ -208,8 +208,10 @@ def rows_together(part: StoredArray, one: InputType) -> int:
 
 
 def check_type(part: StoredArray, one: InputType) -> None:
-    kinds = {"f": "fiub", "i": "fiub", "u": "fiub", "b": "b"}
-    if part.dtype.kind not in kinds.get(one.dtype.kind, ""):
+    """Pixels may come as floats, too, as images are often kept."""
+    kinds = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}
+    pixels = part.dtype.kind == "f" and one.dtype.kind in "iu" and one.dtype.itemsize == 1
+    if part.dtype.kind not in kinds.get(one.dtype.kind, "") and not pixels:
         raise UserError(f"{part.place} is {part.dtype}; the model's input takes {one.dtype}: convert it first")
 
 
