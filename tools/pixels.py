@@ -24,7 +24,9 @@ def with_pixels(options: Options, model: onnx.ModelProto) -> onnx.ModelProto:
     if options.inputs != "uint8":
         return model
     names = float_inputs(model)
-    others = {} if not isinstance(options.calib, Path) else not_pixels(options.calib, model, names)
+    others = (
+        {} if not isinstance(options.calib, Path) else not_pixels(options.calib, model, names, options.calib_samples)
+    )
     pixels = [name for name in names if name not in others]
     if not pixels and not any(one.dtype == np.uint8 for one in model_inputs(model).values()):
         found = next((f": input {name!r} holds {value:.9g}" for name, value in others.items()), "")
@@ -35,10 +37,10 @@ def with_pixels(options: Options, model: onnx.ModelProto) -> onnx.ModelProto:
     return take_pixels(model, pixels)
 
 
-def not_pixels(calib: Path, model: onnx.ModelProto, names: list[str]) -> dict[str, float]:
+def not_pixels(calib: Path, model: onnx.ModelProto, names: list[str], limit: int | None) -> dict[str, float]:
     """The inputs of `names` whose samples are no pixels, and the first value that is none."""
     found: dict[str, float] = {}
-    for sample in open_dataset(calib, model_inputs(model)):
+    for sample in open_dataset(calib, model_inputs(model), limit):
         for name in names:
             values = sample[name]
             wrong = (values < 0) | (values > MOST) | (values != np.rint(values))
