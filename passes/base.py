@@ -12,10 +12,18 @@ import onnx_graphsurgeon as gs
 
 @dataclass(frozen=True)
 class Note:
-    """One decision about one node, for the report: what changed, or why nothing did."""
+    """One decision about one node, for the report: what changed, or why nothing did.
+
+    reason: of a node that stays float, why, for a refusal to quote; empty for all other decisions.
+    """
 
     node: str
     text: str
+    reason: str = ""
+
+
+def stays_float(node: str, reason: str) -> Note:
+    return Note(node, f"stays float: {reason}", reason)
 
 
 @dataclass

@@ -15,7 +15,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
-from bevel.passes.base import Note
+from bevel.passes.base import Note, stays_float
 from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.carry_quantizers import carry_quantizers
 from bevel.passes.coding import cast_coding, coding, signed_type
@@ -203,7 +203,7 @@ def emit_quantize(made: Integerizer, node: gs.Node, result: list[gs.Node] | Reas
     if node.outputs[0].name in made.arriving:
         return
     if isinstance(result, Reason):
-        made.notes.append(Note(node.inputs[0].inputs[0].name, f"stays float: {result}"))
+        made.notes.append(stays_float(node.inputs[0].inputs[0].name, result))
     found, x, codes = coding(node), made.other(node.inputs[0]), made.codes[node.outputs[0].name]
     if found.dtype == "int32" and found.steps is None:
         made.nodes.append(quantize_fixed(node.name, x, codes, found.scale, found.high))

@@ -6,6 +6,7 @@ On a CPU, nodes that stayed float become kernels through TVM's importer; a micro
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from math import prod
 
@@ -24,15 +25,19 @@ from bevel.passes.lowering import Lowering, Value, onnx_order
 from bevel.passes.operators import lowering_operator
 from bevel.passes.operators.base import DOMAIN
 from bevel.passes.quantizers import is_dequantize, is_quantize, parameters
+from bevel.passes.refuse_floats import reasons_of, refusal
 from bevel.passes.unpack_weights import unpack_weights
 
 INTEGERS = (np.int8, np.uint8, np.int16, np.int32)
 
 
-def partition(model: onnx.ModelProto, name: str, islands: bool) -> tuple[Program, list[Note]]:
+def partition(
+    model: onnx.ModelProto, name: str, islands: bool, said: Sequence[Note] = ()
+) -> tuple[Program, list[Note]]:
     """The program `name` (a C identifier) that computes `model`, the integer model, bit for bit.
 
-    Raises UserError naming the nodes that have no kernel; with `islands`, float nodes get one through TVM's importer.
+    With `islands`, float nodes become kernels through TVM's importer; without, raises UserError that names them, with
+    the reasons that `said`, the notes of the passes before, hold.
     """
     graph = prepared(model)
     meanings = {port: (scale, zero) for port, (scale, zero) in json.loads(metadata(model).get(PORTS, "{}")).items()}
@@ -41,7 +46,7 @@ def partition(model: onnx.ModelProto, name: str, islands: bool) -> tuple[Program
         buffer = lowering.new_buffer(tensor.name, tuple(tensor.shape), str(np.dtype(tensor.dtype)))
         lowering.values[tensor.name] = Value(buffer, tuple(tensor.shape), onnx_order(len(tensor.shape)))
     inputs = tuple(port(lowering, tensor, lowering.values[tensor.name].buffer, meanings) for tensor in graph.inputs)
-    notes = lower_nodes(graph, lowering, islands)
+    notes = lower_nodes(graph, lowering, islands, reasons_of(said))
     taken = {one.buffer for one in inputs}
     outputs = []
     for tensor in graph.outputs:
@@ -83,15 +88,10 @@ def others(rank: int, axis: int) -> list[int]:
     return [place for place in range(rank) if place != axis % rank]
 
 
-def lower_nodes(graph: gs.Graph, lowering: Lowering, islands: bool) -> list[Note]:
+def lower_nodes(graph: gs.Graph, lowering: Lowering, islands: bool, reasons: Mapping[str, str]) -> list[Note]:
     floats = [node for node in graph.nodes if not runs_in_integers(node)]
     if floats and not islands:
-        names = ", ".join(f"{node.name} ({node.op})" for node in floats[:8])
-        more = f" and {len(floats) - 8} more" if len(floats) > 8 else ""
-        raise UserError(
-            f"this target runs integers only, and these nodes have no integer kernel: {names}{more}; "
-            "replace them in the model, or choose a CPU target, which runs them in float"
-        )
+        raise UserError(refusal(graph, floats, reasons))
     notes = []
     ports = {tensor.name for tensor in graph.outputs}
     for integers, run in groupby(graph.nodes, key=runs_in_integers):

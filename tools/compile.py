@@ -101,7 +101,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
             digest = bundle.save_model(folder, bundle.INTEGER, integer)
 
         with stages("partition"):
-            program, more = partition(integer, name, islands=target.kind == "cpu")
+            program, more = partition(integer, name, target.kind == "cpu", notes)
             notes += more
             program, narrower = widths.switched(options, program, integer, folder, data, target.kind == "cpu")
             program = replace(split_conversions(program, target), sha256=digest)

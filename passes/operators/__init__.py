@@ -120,7 +120,12 @@ def find_operator(node: gs.Node) -> tuple[Operator, Match] | Reason:
             return operator, found
         if found is not None:
             return found
-    return Reason(f"{node.op} has no integer kernel")
+    return no_kernel(node.op)
+
+
+def no_kernel(op: str) -> Reason:
+    """The reason where no operator of ours takes the float one."""
+    return Reason(f"{op} has no integer kernel")
 
 
 def lowering_operator(node: gs.Node) -> Operator | None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note
+from bevel.passes.base import Note, stays_float
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Match, Operator, Reason
 from bevel.passes.quantize.divisors import find_divisors
@@ -189,7 +189,7 @@ def stay_float(
     for node in graph.nodes:
         reason = found[node.name]
         if floating(node) and isinstance(reason, Reason) and is_activation(node.outputs[0]):
-            plan.notes.append(Note(node.name, f"stays float: {reason}"))
+            plan.notes.append(stays_float(node.name, reason))
     changed = True
     while changed:
         changed = False

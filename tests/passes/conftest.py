@@ -224,7 +224,7 @@ def compiled(
         graph, notes = result.graph, notes + result.notes
     quantized = export(graph)
     integer, more = integerize(graph, inputs, outputs)
-    program, last = partition(integer, "m", islands)
+    program, last = partition(integer, "m", islands, [*notes, *more])
     return Compiled(quantized, integer, program, (*notes, *more, *last))
 
 

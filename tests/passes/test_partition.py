@@ -104,14 +104,51 @@ def test_every_buffer_is_written_once_before_it_is_read(text: Any, stages: Any) 
 
 def test_microcontroller_is_refused_the_float_nodes_by_name(text: Any, stages: Any) -> None:
     body = "t = Transpose <perm = [1,0]> (x)\n m = MatMul (x, t)\n y = LpNormalization (m)"
-    with pytest.raises(UserError, match=r"runs integers only.*: m \(MatMul\), y \(LpNormalization\); replace them"):
+    with pytest.raises(UserError, match=r"runs integers only.*: m \(MatMul\): both factors .*; y \(LpNormalization\); replace them"):
         stages(text(body, "float[3,4] x"))
 
 
 def test_long_lists_of_refused_nodes_are_cut(text: Any, stages: Any) -> None:
     body = "\n".join(f"a{i + 1} = LpNormalization (a{i})" for i in range(11))
-    with pytest.raises(UserError, match=r"a8 \(LpNormalization\) and 3 more; replace"):
+    with pytest.raises(UserError, match=r"a4 \(LpNormalization\); and 7 more; replace"):
         stages(text(body, "float[3,4] a0", "float[] a11"))
+
+
+REFUSED = {
+    "computed indices": (
+        "i = Cast <to = 7> (j)\n y = Gather (x, i)",
+        "float[3,4] x, float[2] j",
+        r"y \(Gather\): its indices are computed",
+    ),
+    "a mode": (
+        'y = Resize <mode = "cubic"> (x, , n)',
+        "float[1,1,4,4] x",
+        r"y \(Resize\): it interpolates in mode cubic",
+    ),
+    "a rank": (
+        "y = MaxPool <kernel_shape = [2,2,2]> (x)",
+        "float[1,1,4,4,4] x",
+        r"y \(MaxPool\): only 1-D and 2-D pooling",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "inputs", "reason"), REFUSED.values(), ids=REFUSED)
+def test_refusal_gives_the_reason_that_the_code_knows(
+    body: str, inputs: str, reason: str, text: Any, stages: Any
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        stages(text(body, inputs, weights="float[4] n", values={"n": [1, 1, 2, 2]}))
+
+
+def test_refusal_of_a_tail_names_the_tensor_to_cut_at(text: Any, stages: Any) -> None:
+    with pytest.raises(UserError, match=r"--outputs-at r$"):
+        stages(text("r = Relu (x)\n y = LpNormalization (r)", "float[3,4] x"))
+
+
+def test_refusal_in_the_middle_leaves_the_cut_open(text: Any, stages: Any) -> None:
+    with pytest.raises(UserError, match=r"--outputs-at NAME$"):
+        stages(text("n = LpNormalization (x)\n y = Gemm (n, w)", "float[3,4] x", weights="float[4,2] w"))
 
 
 ISLANDS = {
