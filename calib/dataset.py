@@ -246,6 +246,9 @@ def read_labels(path: Path, parts: list[StoredArray | None], columns: tuple[Colu
     samples = max(one.length for one in columns)
     if len(labels) != samples:
         raise UserError(f"{path}: {LABELS!r} has {len(labels)} rows for {samples} samples")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        row = int(np.argwhere(~np.isfinite(labels))[0][0])
+        raise UserError(f"{path}: {LABELS!r} holds {labels[~np.isfinite(labels)].flat[0]} for sample {row}")
     return labels
 
 

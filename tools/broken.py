@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -24,6 +25,7 @@ from bevel.tools.report import Output
 LOW_DB = 10.0  # noise of a tenth of the signal's power: below it an output says little
 WORTH_DB = 3.0  # half the noise: less is no remedy
 TRIAL_SAMPLES = 16
+TRIAL_SECONDS = 60.0  # when another option is no longer tried: large models take long to quantize
 NOTHING = "no option of optimize mends it"
 
 
@@ -114,8 +116,9 @@ def found_remedies(broken: Sequence[Output], trials: Trials) -> dict[tuple[str, 
     pending = {(one.name, one.part): one for one in broken}
     nearest: dict[tuple[str, str | None], tuple[float, str]] = {}
     mended: dict[tuple[str, str | None], str] = {}
+    end = time.monotonic() + TRIAL_SECONDS
     for option, attempt in attempts(trials):
-        if not pending:
+        if not pending or time.monotonic() > end:
             break
         try:
             found = {(one.name, one.part): one for one in attempt()}

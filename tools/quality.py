@@ -190,10 +190,12 @@ class Totals:
     described: Mapping[str, Described] = field(default_factory=dict)
     samples: int = 0
     each: dict[str, OutputTotals] = field(default_factory=dict)
+    labels: Array | None = None
 
     def add(self, outputs: Sequence[Mapping[str, Array]], labels: Array | None) -> None:
         """Outputs of the float, (quantized) and judged model for the next run; `labels` are those of all samples."""
         exact, quantized, judged = outputs[0], outputs[len(outputs) // 2], outputs[-1]
+        self.labels = labels
         batch = 1
         for place, (name, values) in enumerate(exact.items()):
             one = self.each.setdefault(name, OutputTotals(self.described.get(name, plain(name))))
@@ -236,4 +238,15 @@ class Totals:
             agreement=min(shares) if shares else None,
             quantized_sqnr_db=worst([output.quantized_sqnr_db for output in outputs]),
             labels=None if one is None else one.described.name,
+            labels_unused=None if one is not None else self.unused,
+        )
+
+    @property
+    def unused(self) -> str | None:
+        """Why integer labels, of which there were some, are no classes of an output."""
+        if self.labels is None or self.labels.ndim != 1 or self.labels.dtype.kind not in "iu" or not self.labels.size:
+            return None
+        found = f"`y` holds {self.labels.min()} to {self.labels.max()}"
+        return (
+            f"{found}, and no output has classes numbered so: give class numbers from 0 on, or floats for a regression"
         )

@@ -34,6 +34,7 @@ class Accuracy:
     agreement: float | None  # fraction of samples with the same answer, integer and float; None without answers
     quantized_sqnr_db: float | None = None  # quantized against float
     labels: str | None = None  # the output that `y` belongs to
+    labels_unused: str | None = None  # why integers in `y` are no classes
 
 
 @dataclass(frozen=True)

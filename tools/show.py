@@ -52,6 +52,8 @@ def warnings(options: Options, told: report.Report) -> list[str]:
     found = []
     if options.calib == "random":
         found.append(f"{GUESS}; give real samples with --calib FILE")
+    if told.accuracy is not None and told.accuracy.labels_unused is not None:
+        found.append(f"no top-1: {told.accuracy.labels_unused}")
     if runs_in_float(told):
         found.append(ISLANDS)
     if wrong_library(told):

@@ -194,6 +194,7 @@ REFUSED = [
     ("complex numbers", npz(x=np.zeros((1, 2, 3), complex)), r"holds complex128"),
     ("no samples", npz(x=images(0)), r"gives 0 samples; the model needs 1"),
     ("too few labels", npz(x=images(3), y=np.zeros(2)), r"'y' has 2 rows for 3 samples"),
+    ("labels that are no number", npz(x=images(3), y=np.array([0, 1, np.nan])), r"'y' holds nan for sample 2"),
     ("a scalar label", npz(x=images(3), y=np.float32(1)), r"one row for each sample"),
     ("labels in some files", folder_with_and_without_labels, r"1 of 2 files have 'y'"),
 ]

@@ -109,6 +109,16 @@ def test_labels_belong_to_the_output_that_the_float_model_answers_best() -> None
     assert (told.labels, told.top1_float) == ("classes", 1.0)
 
 
+def test_integers_that_are_no_classes_are_told_of() -> None:
+    output = {"y": np.array([[0.1, 0.9], [0.8, 0.2]])}
+    told = totals(output, output, np.array([1, 2])).accuracy()
+    assert told.labels_unused is not None and told.labels_unused.startswith(
+        "`y` holds 1 to 2, and no output has classes"
+    )
+    for labels in (np.array([1, 0]), np.array([0.5, 1.5]), None):
+        assert totals(output, output, labels).accuracy().labels_unused is None
+
+
 @pytest.mark.parametrize(
     "labels", [None, np.array([0, 7]), np.array([0.5, 1]), np.array([[0], [1]]), np.array([-1, 0])]
 )

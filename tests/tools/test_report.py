@@ -17,7 +17,7 @@ KEYS = {
     "": "bevel model target recipe accuracy size device measurement nodes stages files assignment outputs library"
     " widths converted",
     "model": "file sha256",
-    "accuracy": "samples float quantized integer sqnr_db agreement quantized_sqnr_db labels",
+    "accuracy": "samples float quantized integer sqnr_db agreement quantized_sqnr_db labels labels_unused",
     "size": "float_bytes quantized_bytes flash_bytes weights_bytes arena_bytes ram_bytes",
     "device": "name kind tool",
     "measurement": "inputs mismatches instructions latency_s per_kernel estimate",
