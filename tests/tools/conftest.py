@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,16 @@ def samples(count: int = SAMPLES) -> dict[str, np.ndarray]:
         "image": rng.standard_normal((count, 2, 6, 6)).astype(np.float32),
         "y": rng.integers(0, 3, count),
     }
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C counts in a test as in a terminal, even where the tests run in the background and it is ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
