@@ -112,13 +112,31 @@ def tidy(folder: Path, limit: int = LIMIT, kept: int = KEPT) -> None:
 @cache
 def cache_folder() -> Path:
     """~/.cache/bevel (XDG base directory specification), or a folder for this process where that is not writable."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(base, "bevel")
+    if writable(folder := user_caches() / "bevel"):
+        return folder
+    private = contextlib.ExitStack()
+    atexit.register(private.close)
+    return private.enter_context(scratch_folder(outside_scratch()))
+
+
+def user_caches() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"))
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be made in `folder`, which is made if need be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            return folder
+            return True
     except OSError:
-        private = contextlib.ExitStack()
-        atexit.register(private.close)
-        return private.enter_context(scratch_folder(outside_scratch()))
+        return False
+
+
+@cache
+def zig_cache() -> Path:
+    """Where zig may keep what it makes once: its own choice, or ours where that cannot be written. zig would then run
+    for ever."""
+    chosen = os.environ.get("ZIG_GLOBAL_CACHE_DIR")
+    folder = Path(chosen) if chosen else user_caches() / "zig"
+    return folder if writable(folder) else cache_folder() / "zig"

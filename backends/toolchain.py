@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from bevel.backends import processes
-from bevel.backends.cache import cache_folder, digest
+from bevel.backends.cache import cache_folder, digest, zig_cache
 from bevel.backends.room import full_disk, some_disk_is_full
 from bevel.backends.target import Compiler, Target
 from bevel.calib.errors import UserError
@@ -109,6 +109,8 @@ class Tool:
 def run(command: Sequence[str], folder: Path) -> str:
     """The standard output of a command run in `folder`."""
     environment = os.environ | {"LC_ALL": "C", "ZERO_AR_DATE": "1", "SOURCE_DATE_EPOCH": "0"}
+    if tuple(command[: len(ZIG)]) == ZIG:
+        environment["ZIG_GLOBAL_CACHE_DIR"] = str(zig_cache().absolute())
     done = processes.run(command, folder, environment)
     if done.returncode == 0:
         return done.stdout

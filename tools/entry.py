@@ -30,6 +30,7 @@ def run(command: click.Command, arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     typed = shlex.join([command.name or "bevel", *given])
     _print_anything()
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would tell its maker of each run
     if arguments is None and (code := _completed(command)) is not None:
         return code
     with interruption.handled(last=arguments is None):

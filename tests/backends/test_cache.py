@@ -87,3 +87,15 @@ def test_a_cache_that_cannot_be_written_gives_way_to_a_folder_of_this_process(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     folder = cache.cache_folder.__wrapped__()
     assert folder.is_dir() and tmp_path not in folder.parents
+
+
+def test_zig_gets_a_cache_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path / "ours")
+    monkeypatch.delenv("ZIG_GLOBAL_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
+    assert cache.zig_cache.__wrapped__() == tmp_path / "users" / "zig"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cache.zig_cache.__wrapped__() == tmp_path / "ours" / "zig"
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(tmp_path / "file"))
+    assert cache.zig_cache.__wrapped__() == tmp_path / "ours" / "zig"
