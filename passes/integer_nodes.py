@@ -88,6 +88,18 @@ def integer_nodes(made: Integerizer, quantizer: gs.Node) -> list[gs.Node] | Reas
             return reason
 
 
+def index_nodes(made: Integerizer, node: gs.Node) -> list[gs.Node] | Reason | None:
+    """Integer nodes for an operator whose result is no activation; None where it is another, or reads floats."""
+    if node.outputs[0].dtype is None or np.dtype(node.outputs[0].dtype).kind == "f":
+        return None
+    match find_operator(node):
+        case (operator, match) if operator.ends:
+            inputs = tuple(found for tensor in match.inputs if (found := operand(made, tensor)) is not None)
+            if len(inputs) == len(match.inputs):
+                return operator.integerize(Site(node, inputs, made.other(node.outputs[0]), 1.0, Output()))
+    return None
+
+
 def on_another_scale(name: str, x: Activation, end: Ending, clamp: gs.Node | None = None) -> list[gs.Node] | Reason:
     """x's reals in the codes of `end`: a table of int8, a product of wider integers."""
     sums, scale, result = end.of_sums(clamp)

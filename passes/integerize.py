@@ -22,7 +22,7 @@ from bevel.passes.coding import cast_coding, coding, signed_type
 from bevel.passes.export import PORTS, export
 from bevel.passes.fuse_pixels import fuse_pixels
 from bevel.passes.fuse_rounding import fuse_rounding, is_rounding
-from bevel.passes.integer_nodes import integer_nodes
+from bevel.passes.integer_nodes import index_nodes, integer_nodes
 from bevel.passes.integerizer import Integerizer
 from bevel.passes.operators.base import DOMAIN, Reason
 from bevel.passes.operators.dequantize_steps import dequantize_steps
@@ -57,7 +57,7 @@ def integerize(
     made = Integerizer(graph)
     new_inputs = [start_input(made, tensor, inputs) for tensor in graph.inputs]
     assign_codes(made)
-    results = {node.name: made_of(made, node) for node in graph.nodes if is_quantize(node)}
+    results = {node.name: made_of(made, node) if is_quantize(node) else index_nodes(made, node) for node in graph.nodes}
     arrived = {tensor.name: port for tensor, port in zip(graph.inputs, new_inputs, strict=True)}
     new_outputs = [arrived.get(tensor.name) or end_output(made, tensor, outputs) for tensor in graph.outputs]
     needed = needed_floats(made, results)
@@ -182,7 +182,7 @@ def needed_floats(made: Integerizer, results: dict[str, list[gs.Node] | Reason |
             continue
         needed.add(tensor.name)
         node = producer(tensor)
-        if node is not None and not is_dequantize(node):
+        if node is not None and not is_dequantize(node) and not isinstance(results[node.name], list):
             pending += node.inputs
     return needed
 
@@ -192,6 +192,8 @@ def emit(made: Integerizer, node: gs.Node, results: dict[str, list[gs.Node] | Re
         emit_quantize(made, node, results[node.name])
     elif on_integers(node):
         emit_move(made, node)
+    elif isinstance(result := results[node.name], list):
+        made.nodes += result
     elif any(tensor.name in needed for tensor in node.outputs):
         emit_float(made, node)
 

@@ -29,6 +29,9 @@ from bevel.passes.refuse_floats import reasons_of, refusal
 from bevel.passes.unpack_weights import unpack_weights
 
 INTEGERS = (np.int8, np.uint8, np.int16, np.int32)
+# What only moves elements moves those of other types too: the indices that ArgMax makes, truth values
+MOVES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Gather", "Tile"})
+MOVED = (*INTEGERS, np.int64, np.bool_)
 
 
 def partition(
@@ -131,9 +134,12 @@ def runs_in_integers(node: gs.Node) -> bool:
         return True
     tensors = [tensor for tensor in node.inputs if isinstance(tensor, gs.Variable) and not tensor.is_empty()]
     parameters = [] if node.op == "Concat" else node.inputs[1:]
+    read, made = (MOVED if node.op in MOVES else INTEGERS), (MOVED if node.op in MOVES else (*INTEGERS, np.int64))
     return (
         lowering_operator(node) is not None
-        and all(one.dtype in INTEGERS for one in (*tensors, *node.outputs))
+        and bool(tensors)
+        and all(one.dtype in read for one in tensors)
+        and all(one.dtype in made for one in node.outputs)
         and all(isinstance(one, gs.Constant) or one.is_empty() for one in parameters)
     )
 

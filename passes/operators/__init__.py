@@ -7,6 +7,7 @@ from functools import cache
 import onnx_graphsurgeon as gs
 
 from bevel.passes.operators.add import Add
+from bevel.passes.operators.arg_max import ArgMax, ArgMin
 from bevel.passes.operators.average_pool import AveragePool
 from bevel.passes.operators.base import Match, Operator, Reason
 from bevel.passes.operators.channel_table import ChannelTable
@@ -71,6 +72,8 @@ OPERATORS: tuple[Operator, ...] = (
     ReduceMean(),
     ReduceSum(),
     ReduceExtreme(),
+    ArgMax(),
+    ArgMin(),
     Softmax(),
     MaxPool(),
     # Integers only moved

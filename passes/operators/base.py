@@ -144,6 +144,7 @@ class Operator(ABC):
     clamps: ClassVar[bool] = False  # a Relu or Clip behind it costs nothing: the result is clamped anyway
     ties: ClassVar[bool] = False  # input and output share one quantization
     rescales: ClassVar[bool] = False  # it ties, but an input that has a quantization of its own is rescaled into it
+    ends: ClassVar[bool] = False  # its result is no activation: indices
     wide: ClassVar[bool] = False  # int16 and int32 activations may go in and come out
     wide_codes: ClassVar[bool] = False  # int16 activations may, of which every integer is a code
 

@@ -198,13 +198,19 @@ def stay_float(
                 continue
             sources = [tensor.inputs for tensor in node.inputs if is_activation(tensor)]
             readers = [reader for tensor in node.outputs for reader in tensor.outputs]
-            between = sources and readers and all(len(one) == 1 and floating(one[0]) for one in sources)
-            if between and all(map(floating, readers)) and not outputs & {tensor.name for tensor in node.outputs}:
+            behind = sources and all(len(one) == 1 and floating(one[0]) for one in sources)
+            before = readers and all(map(floating, readers)) and not outputs & {tensor.name for tensor in node.outputs}
+            if behind and (before or ends(node, plan)):
                 plan.taken.pop(node.name, None)
                 for tensor in node.outputs:
                     roots.pop(tensor.name, None)
                 plan.notes.append(Note(node.name, "stays float: it stands between float operators"))
                 changed = True
+
+
+def ends(node: gs.Node, plan: QuantizationPlan) -> bool:
+    """Whether nothing behind the node gains by its integers: its result is no activation."""
+    return node.name in plan.taken and plan.taken[node.name][0].ends
 
 
 def has_weights(node: gs.Node, plan: QuantizationPlan) -> bool:
