@@ -22,10 +22,11 @@ from bevel.passes.canonicalize.convert_opset import IR_VERSION, OPSET
 from bevel.passes.cut_outputs import cut_outputs, declare_outputs
 from bevel.passes.exchange.external_data import MAX_BYTES, densify, load_external_data
 from bevel.passes.exchange.legible_text import make_legible
-from bevel.passes.exchange.lower_opset import lower_opset
+from bevel.passes.exchange.lower_opset import all_nodes, lower_opset
 from bevel.passes.exchange.widen_floats import widen_floats
 from bevel.passes.operators.base import DOMAIN
 from bevel.passes.qonnx.import_qonnx import import_qonnx
+from bevel.passes.qoperator.forms import DYNAMIC, WAY_OUT
 
 OLDEST_IR = 8  # the oldest we write: initializers need not be inputs (since 4), functions allowed
 FIRST_BYTE = b"\x08"  # the tag of ModelProto.ir_version, which every ONNX file begins with
@@ -101,7 +102,7 @@ def parse(file: Path) -> onnx.ModelProto:
 
 
 def check_graph(model: onnx.ModelProto) -> None:
-    """Refuse what is no graph of tensors of numbers."""
+    """Refuse what is no graph of tensors of numbers, and what is quantized anew for each input."""
     graph = model.graph
     if not graph.output:
         raise UserError("the graph has no outputs")
@@ -115,6 +116,10 @@ def check_graph(model: onnx.ModelProto) -> None:
     for value in graph.input:
         if not value.type.tensor_type.elem_type:
             raise UserError(f"input {value.name} is no tensor of numbers: it has no type")
+    for node in all_nodes(model):
+        if node.op_type in DYNAMIC:
+            name = f"node {node.name or node.output[0]} ({node.op_type})"
+            raise UserError(f"{name} takes its scale from each input's own values; {WAY_OUT}")
 
 
 def drop_initialized_inputs(model: onnx.ModelProto) -> None:

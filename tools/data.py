@@ -10,6 +10,7 @@ import onnx
 from bevel.calib.dataset import Dataset, open_dataset, random_dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe import model_inputs
+from bevel.passes.qoperator.forms import QOPERATORS
 from bevel.tools.options import Options
 
 RANDOM_RUNS = 32
@@ -41,4 +42,4 @@ def open_data(options: Options, model: onnx.ModelProto) -> Data:
 
 
 def holds_quantizers(model: onnx.ModelProto) -> bool:
-    return any(node.op_type in QUANTIZERS for node in model.graph.node)
+    return any(node.op_type in QUANTIZERS or node.op_type in QOPERATORS for node in model.graph.node)

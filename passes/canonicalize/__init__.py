@@ -74,6 +74,7 @@ from bevel.passes.canonicalize.unify_gemm import UnifyGemm
 from bevel.passes.canonicalize.unify_pool import UnifyPool
 from bevel.passes.canonicalize.unify_reshape import UnifyReshape
 from bevel.passes.canonicalize.unify_resize import UnifyResize
+from bevel.passes.qoperator.read_qoperators import ReadQOperators
 from bevel.passes.unpack_weights import unpack_weights
 
 MAX_ROUNDS = 20  # each round removes or renames something for good; real models settle in three or four
@@ -84,7 +85,15 @@ __all__ = ["canonicalize", "check_equivalence", "random_inputs"]
 
 def prepare() -> list[Pass]:
     """Make shapes and constants known; everything after relies on them."""
-    return [SeparateOutputs(), NameNodes(), TrimOutputs(), InferShapes(), FoldConstants(), LowerStatistics()]
+    return [
+        SeparateOutputs(),
+        NameNodes(),
+        TrimOutputs(),
+        InferShapes(),
+        FoldConstants(),
+        ReadQOperators(),
+        LowerStatistics(),
+    ]
 
 
 def rewrite() -> list[Pass]:

@@ -9,12 +9,9 @@ import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
 from bevel.passes.canonicalize.edit import Array, given, is_output, static_shape, values
+from bevel.passes.qoperator.forms import UNREAD
 
 CUT = "cut the model before it with --outputs-at"
-DYNAMIC = frozenset(
-    ["DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat", "QAttention"]
-)
-INTEGER_PRODUCTS = frozenset(["MatMulInteger", "ConvInteger"])
 
 
 def check_compilable(graph: gs.Graph) -> None:
@@ -33,8 +30,8 @@ def obstacle(graph: gs.Graph, node: gs.Node) -> str | None:
             return f"gives {tensor.name} of shape {list(shape)}: {where}, and what has no elements cannot be compiled"
         if tensor.dtype is not None and not is_number(np.dtype(tensor.dtype)):
             return f"gives {tensor.name}, a tensor of {np.dtype(tensor.dtype)}; only numbers can be compiled: {CUT}"
-    if node.op in DYNAMIC:
-        return "quantizes by each input's own range; give the float model, which Bevel quantizes, or static QDQ"
+    if node.op in UNREAD:
+        return f"of {node.domain} cannot be read; give the float model, which Bevel quantizes, or QDQ"
     if node.op == "MaxPool" and len(node.outputs) > 1 and is_used(graph, node.outputs[1]):
         return f"gives its indices as {node.outputs[1].name}, which no target computes; {CUT}"
     if node.op == "Clip" and any(np.isnan(bound).any() for bound in clip_bounds(node)):

@@ -12,6 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from bevel.calib.errors import UserError, reason_of
+from bevel.passes.qoperator.forms import QOPERATORS
 
 Array = NDArray[Any]
 ERROR_ONLY = 3  # onnxruntime's log level: its warnings about shapes and unused initializers are not for the user
@@ -131,4 +132,4 @@ def excess(expected: Array, found: Array, tolerance: Tolerance) -> float:
 
 
 def quantizes(model: onnx.ModelProto) -> bool:
-    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    return any(node.op_type == "QuantizeLinear" or node.op_type in QOPERATORS for node in model.graph.node)

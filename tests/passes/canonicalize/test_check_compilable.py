@@ -26,11 +26,6 @@ PLACES = {"nine": [9], "ten": [10], "three": [3]}
         ),
         ("p, z = MaxPool <kernel_shape = [2,2]> (x)\n y = Cast <to = 1> (z)", "float[] y", "gives its indices as z"),
         ("y = Clip (x, , nan)", "float[] y", r"\(Clip\) has a bound that is NaN"),
-        (
-            "q, s, z = DynamicQuantizeLinear (x)\n y = DequantizeLinear (q, s, z)",
-            "float[] y",
-            "quantizes by each input's own range; give the float model",
-        ),
     ],
 )
 def test_it_is_refused_by_name(model, body, outputs, reason) -> None:
