@@ -33,8 +33,8 @@ class TrimOutputs(Pass):
 
 def first_optional(node: gs.Node, opset: int) -> int:
     """How many outputs have to stay, at least one."""
-    if len(node.outputs) < 2 or node.domain not in (None, "", "ai.onnx"):
-        return len(node.outputs)
+    if len(node.outputs) < 2 or node.domain not in (None, "", "ai.onnx") or node.attrs.get("training_mode", 0):
+        return len(node.outputs)  # BatchNormalization in training mode has all of them, or onnx refuses it
     try:
         outputs = defs.get_schema(node.op, opset, "").outputs
     except defs.SchemaError:

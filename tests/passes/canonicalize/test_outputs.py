@@ -69,6 +69,7 @@ def test_batch_normalization_in_training_uses_the_batch_s_own_moments(model, app
     result = apply(subject, LowerStatistics())
     assert "BatchNormalization" not in operators(result)
     assert "is in training mode" in result.notes[0].text
+    canonicalize(subject)
 
 
 def test_batch_normalization_for_inference_stays(model, apply) -> None:
