@@ -38,6 +38,7 @@ class Pass(ABC):
     """A rewrite of the graph, in place. Subclasses name themselves and define `call`."""
 
     name: ClassVar[str]
+    spells: ClassVar[dict[str, str]] = {}  # operators that go wherever they stand, and what they become, if anything
 
     @abstractmethod
     def call(self, graph: gs.Graph) -> PassResult:

@@ -20,7 +20,7 @@ def words(text: str) -> frozenset[str]:
 
 ONE_INPUT = words(
     "Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish LeakyRelu "
-    "Log Mish Neg Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh "
+    "Log Mish Neg Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh "
     "ThresholdedRelu Identity"
 )
 WITH_CONSTANTS = words("Add Sub Mul Div Pow Max Min Sum Mean Clip PRelu")

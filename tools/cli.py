@@ -73,6 +73,17 @@ def targets() -> None:
     show_targets()
 
 
+@group.command(short_help="List what runs in integers.")
+@click.option("--target", metavar="NAME", help="And say what becomes of the rest on this target.")
+@click.option("--markdown", is_flag=True, help="As a table for a README.")
+def operators(target: str | None, markdown: bool) -> None:
+    """List the ONNX operators that every target computes in integers, with their limits."""
+    with nothing_at_stake():
+        from bevel.tools.operators import show_operators
+
+    show_operators(target, markdown)
+
+
 @group.command(short_help="List every tool, found or not.")
 def doctor() -> None:
     """List every tool that Bevel looks for, found or not, and what it enables."""

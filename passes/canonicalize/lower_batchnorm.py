@@ -23,6 +23,7 @@ class LowerBatchNorm(Pass):
     """Requires static shapes. Meant to run after FoldBatchNorm."""
 
     name: ClassVar[str] = "lower-batchnorm"
+    spells: ClassVar[dict[str, str]] = {"BatchNormalization": "Conv; folded where a product stands before it"}
 
     def call(self, graph: gs.Graph) -> PassResult:
         notes = []

@@ -22,6 +22,7 @@ class PairOperands(Pass):
     """Requires static shapes."""
 
     name: ClassVar[str] = "pair-operands"
+    spells: ClassVar[dict[str, str]] = {"Sum": "Add", "Mean": "Add, Mul"}
 
     def call(self, graph: gs.Graph) -> PassResult:
         found = [node for node in alive(graph) if is_several(node)]

@@ -26,6 +26,7 @@ REDUCTIONS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd"}
 @dataclass(frozen=True)
 class RemoveIdentity(Pass):
     name: ClassVar[str] = "remove-identity"
+    spells: ClassVar[dict[str, str]] = {"Identity": "", "Dropout": ""}
 
     def call(self, graph: gs.Graph) -> PassResult:
         notes = []

@@ -33,7 +33,7 @@ class SpellDepthToSpace(Pass):
     """Requires static shapes."""
 
     name: ClassVar[str] = "spell-depth-to-space"
-    removes: ClassVar[tuple[str, ...]] = ("DepthToSpace", "SpaceToDepth")
+    spells: ClassVar[dict[str, str]] = dict.fromkeys(("DepthToSpace", "SpaceToDepth"), "Transpose")
 
     def call(self, graph: gs.Graph) -> PassResult:
         found = [(node, shuffle) for node in alive(graph) if (shuffle := find(node)) is not None]
@@ -43,7 +43,7 @@ class SpellDepthToSpace(Pass):
 
 
 def find(node: gs.Node) -> Shuffle | None:
-    shape = static_shape(node.inputs[0]) if node.op in SpellDepthToSpace.removes else None
+    shape = static_shape(node.inputs[0]) if node.op in SpellDepthToSpace.spells else None
     if shape is None or len(shape) != 4 or prod(shape) == 0:
         return None
     (n, c, h, w), b = shape, int(node.attrs["blocksize"])

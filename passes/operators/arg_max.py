@@ -23,6 +23,7 @@ WIDE = {"ArgMax": "WideArgMax", "ArgMin": "WideArgMin"}  # of int16, which onnxr
 
 class ArgMax(Operator):
     float_ops: ClassVar = frozenset({"ArgMax"})
+    limits: ClassVar = "the result is int64"
     integer_op: ClassVar = "ArgMax"
     also_lowers: ClassVar = frozenset({"WideArgMax"})
     wide: ClassVar = True

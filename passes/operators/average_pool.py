@@ -38,6 +38,7 @@ INPUTS = ("x", "plane_shape", "ones", "sum_shape", "multiplier", "shift")
 
 class AveragePool(Operator):
     float_ops: ClassVar = frozenset({"AveragePool"})
+    limits: ClassVar = "1-D, 2-D; undilated"
     integer_op: ClassVar = "AveragePool"
     clamps: ClassVar = True
     wide: ClassVar = True

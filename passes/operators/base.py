@@ -139,6 +139,7 @@ class Operator(ABC):
     """One operator, from float ONNX to a kernel. Subclasses hold no state."""
 
     float_ops: ClassVar[frozenset[str]]
+    limits: ClassVar[str] = ""  # which of its float operators have integers, for the list that people read
     integer_op: ClassVar[str]  # what `lower` takes: a function of the domain "bevel", or a standard operator
     also_lowers: ClassVar[frozenset[str]] = frozenset()  # further standard operators that `lower` takes
     clamps: ClassVar[bool] = False  # a Relu or Clip behind it costs nothing: the result is clamped anyway

@@ -37,6 +37,7 @@ BODY = f"""
 
 class Conv(Operator):
     float_ops: ClassVar = frozenset({"Conv"})
+    limits: ClassVar = "1-D, 2-D; constant weights"
     integer_op: ClassVar = "Conv"
     clamps: ClassVar = True
     wide: ClassVar = True

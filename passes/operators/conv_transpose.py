@@ -51,6 +51,7 @@ BODY = f"""
 
 class ConvTranspose(Operator):
     float_ops: ClassVar = frozenset({"ConvTranspose"})
+    limits: ClassVar = "1-D, 2-D; constant weights"
     integer_op: ClassVar = "ConvTranspose"
     clamps: ClassVar = True
     wide: ClassVar = True

@@ -17,6 +17,7 @@ from bevel.passes.operators.wide_values import dtype_of
 
 class Gather(Operator):
     float_ops: ClassVar = frozenset({"Gather"})
+    limits: ClassVar = "constant indices"
     integer_op: ClassVar = "Gather"
     ties: ClassVar = True
     wide: ClassVar = True

@@ -35,6 +35,7 @@ BODY = f"""
 
 class Gemm(Operator):
     float_ops: ClassVar = frozenset({"Gemm", "MatMul", "Add"})
+    limits: ClassVar = "one factor constant"
     integer_op: ClassVar = "Gemm"
     clamps: ClassVar = True
     wide: ClassVar = True

@@ -19,6 +19,7 @@ from bevel.passes.operators.wide_pad import WidePad, lower_pad, padding_value, p
 
 class Pad(Operator):
     float_ops: ClassVar = frozenset({"Pad"})
+    limits: ClassVar = "constant widths; constant, reflect, edge, wrap"
     integer_op: ClassVar = "Pad"
     ties: ClassVar = True
     rescales: ClassVar = True

@@ -44,6 +44,7 @@ BODY = f"""
 
 class PRelu(Operator):
     float_ops: ClassVar = frozenset({"PRelu"})
+    limits: ClassVar = "constant slopes"
     integer_op: ClassVar = "PRelu"
     clamps: ClassVar = True
     wide: ClassVar = True

@@ -31,6 +31,7 @@ BODY = """
 
 class ReduceExtreme(Operator):
     float_ops: ClassVar = frozenset({"ReduceMax", "ReduceMin"})
+    limits: ClassVar = "any axes, constant"
     integer_op: ClassVar = "ReduceMax"
     also_lowers: ClassVar = frozenset({"ReduceMin", WIDE})
     ties: ClassVar = True

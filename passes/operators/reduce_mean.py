@@ -31,6 +31,7 @@ BODY = f"""
 
 class ReduceMean(Operator):
     float_ops: ClassVar = frozenset({"ReduceMean", "GlobalAveragePool"})
+    limits: ClassVar = "any axes, constant"
     integer_op: ClassVar = "ReduceMean"
     clamps: ClassVar = True
     wide: ClassVar = True

@@ -39,6 +39,7 @@ BODY = f"""
 
 class Resize(Operator):
     float_ops: ClassVar = frozenset({"Resize"})
+    limits: ClassVar = "nearest, linear; without antialiasing, tf_crop_and_resize and kept aspect ratios"
     integer_op: ClassVar = "Resize"
     also_lowers: ClassVar = frozenset({"ResizeBilinear"})
     ties: ClassVar = True

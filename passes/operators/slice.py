@@ -23,6 +23,7 @@ class Window(NamedTuple):
 
 class Slice(Operator):
     float_ops: ClassVar = frozenset({"Slice", "Split"})
+    limits: ClassVar = "constant bounds"
     integer_op: ClassVar = "Slice"
     ties: ClassVar = True
     wide: ClassVar = True

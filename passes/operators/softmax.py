@@ -52,6 +52,7 @@ BODY = f"""
 
 class Softmax(Operator):
     float_ops: ClassVar = frozenset({"Softmax"})
+    limits: ClassVar = "any axis"
     integer_op: ClassVar = "Softmax"
     wide_codes: ClassVar = True
 

@@ -14,6 +14,7 @@ from bevel.passes.operators.wide_values import dtype_of
 
 class Tile(Operator):
     float_ops: ClassVar = frozenset({"Tile", "Expand"})
+    limits: ClassVar = "constant repeats"
     integer_op: ClassVar = "Tile"
     also_lowers: ClassVar = frozenset({"Expand"})
     ties: ClassVar = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from bevel.passes.listed_operators import Listed, listed_operators
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import activation_format, weight_format
+from bevel.passes.regions import ONE_INPUT
 
 
 @dataclass(frozen=True)
@@ -234,6 +237,7 @@ TABLES = {
     "prelu of a scalar": one("PRelu (x, s)", weights="float[1] s", values={"s": 0.25}),
     "elu of an odd shape": one("Elu (x)", inputs="float[7] x"),
     "reciprocal": one("Reciprocal (x)"),
+    "square": one("Pow (x, e)", weights="float e", values={"e": 2}),
     "conv sigmoid": Case("c = Conv (x, w, b)\n y = Sigmoid(c)", weights=CONV),
     "conv swish": Case("c = Conv (x, w, b)\n s = Sigmoid (c)\n y = Mul (c, s)", weights=CONV, steps=2),
     "softmax": one("Softmax (x)", inputs="float[2,10] x"),
@@ -381,7 +385,18 @@ GRAPHS = {
     ),
 }
 CASES = CONVOLUTIONS | SUMS | POOLS | TABLES | MOVES | GRAPHS
+
+
+@pytest.mark.parametrize("row", listed_operators(), ids=lambda row: row.ops[0])
+def test_every_operator_of_the_list_has_a_case(row: Listed) -> None:
+    tested = " ".join(case.body for case in CASES.values())
+    without = {op for op in row.ops if not re.search(rf"\b{op} ?[<(]", tested)}
+    assert without <= ONE_INPUT | ELSEWHERE
+
+
 # Around these means all calibration data is negative, mixed, positive: zero points at the top, inside, at the bottom.
+# In test_arg_max.py, and among the tests of canonicalization
+ELSEWHERE = {"ArgMax", "ArgMin", "BatchNormalization", "Dropout", "Identity"}
 MEANS = (-6.0, 0.0, 6.0)
 
 
