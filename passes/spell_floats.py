@@ -2,8 +2,9 @@
 
 Each rewrite is the operator's definition in the ONNX specification; float results move by units in the last place.
 
-- Resize by cubic interpolation, with antialias or exclude_outside, or by a factor that does not divide: linear in its
-  input along each axis, so a product by a constant matrix, whose columns are what onnxruntime answers to unit impulses.
+- Resize by cubic interpolation, with antialias or exclude_outside, with half_pixel_symmetric, or by a factor that does
+  not divide: linear in its input along each axis, so a product by a constant matrix, whose columns are what onnxruntime
+  answers to unit impulses.
 - SpaceToDepth: Reshape, Transpose, Reshape.
 - LayerNormalization and RMSNormalization over several axes, or with their further outputs: means, squares and roots.
 - BatchNormalization in training mode: the mean and variance of the batch, and the running ones.
@@ -106,12 +107,23 @@ def resize(new: Speller) -> list[gs.Node] | None:
 def imported_right(new: Speller, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     """Nearest and linear of ratios that the sizes tell: TVM computes the ratio from them, whatever `scales` says."""
     unusual = new.attr("mode", "nearest") == "cubic" or new.attr("antialias", 0) or new.attr("exclude_outside", 0)
+    unusual |= new.attr("coordinate_transformation_mode", "") == "half_pixel_symmetric" or "axes" in new.node.attrs
     scales = new.input(2)
     if scales is not None and not isinstance(scales, gs.Constant):
         return True  # or refused: nothing here knows them
-    given = scales.values if scales is not None and scales.values.size == len(before) else None
+    given = factors(new.node, len(before))
     told = given is None or np.allclose(np.asarray(before) * given, after, rtol=DIVIDES)
     return bool(told and not unusual)
+
+
+def factors(node: gs.Node, rank: int) -> Array | None:
+    """The factor of every axis, or None where sizes are given instead."""
+    scales = node.inputs[2] if len(node.inputs) > 2 and not node.inputs[2].is_empty() else None
+    if scales is None or not np.size(scales.values):
+        return None
+    every = np.ones(rank, np.float32)
+    every[list(node.attrs.get("axes", range(rank)))] = scales.values
+    return every
 
 
 def impulses(node: gs.Node, axis: int, before: tuple[int, ...], after: tuple[int, ...]) -> Array | None:
@@ -126,11 +138,11 @@ def impulses(node: gs.Node, axis: int, before: tuple[int, ...], after: tuple[int
     attrs = {name: value for name, value in node.attrs.items() if name not in ("axes", "keep_aspect_ratio_policy")}
     x, y = gs.Variable("x", np.float32, shape), gs.Variable("y", np.float32)
     empty = gs.Variable.empty()
-    scales = node.inputs[2] if len(node.inputs) > 2 and not node.inputs[2].is_empty() else None
-    if isinstance(scales, gs.Constant) and scales.values.size == len(before):
-        factors = np.ones(len(shape), np.float32)
-        factors[place] = scales.values[axis]
-        inputs = [x, empty, gs.Constant("scales", factors)]
+    given = factors(node, len(before))
+    if given is not None:
+        scales = np.ones(len(shape), np.float32)
+        scales[place] = given[axis]
+        inputs = [x, empty, gs.Constant("scales", scales)]
     else:
         sizes = np.array(shape, np.int64)
         sizes[place] = after[axis]

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.backends.artifact import Artifact
+from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
 from bevel.backends.islands import Float
-from bevel.backends.program import Program
+from bevel.backends.program import Port, Program
 from bevel.tools.evaluate import Models, Sample, decode, encode
 from bevel.tools.outputs import Described, plain
 from bevel.tools.quality import Totals
@@ -73,6 +74,22 @@ def measure(
         integer_db=nearness.sqnr_db,
         same=min((one.agreement or 0.0 for one in ids), default=None),
     )
+
+
+def tipped_only(device: Host | QemuUser, artifact: Artifact, tests: Vectors) -> bool:
+    """Whether what differs from integer.onnx in `tests` are last bits and tipped roundings."""
+    totals = Totals({slot.port.name: plain(slot.port.name, kind_of_port(slot.port)) for slot in artifact.outputs})
+    with device.opened(artifact) as run:
+        found = run(tests.inputs)
+    for wanted, got in zip(apart(tests.expected, len(tests)), apart(found, len(tests)), strict=True):
+        totals.add([wanted, got], None)
+    told = totals.accuracy()
+    return not is_wrong(Library(len(tests), None, None, None, told.sqnr_db, told.agreement))
+
+
+def kind_of_port(port: Port) -> Any:
+    """Integers without a scale are class numbers or indices."""
+    return "ids" if port.scale is None and np.dtype(port.dtype).kind in "iub" else "numbers"
 
 
 def kind_at(one: Described) -> Any:

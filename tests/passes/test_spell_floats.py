@@ -30,6 +30,11 @@ SPELLED = {
     "nearest by a factor that does not divide": resized('mode = "nearest", nearest_mode = "floor"', 0.7, 1.4),
     "cubic to a size": PICTURE.format(h=5, w=9)
     + '<int64[4] s = {1, 2, 5, 9}> { y = Resize <mode = "cubic"> (x, "", "", s) }',
+    "chosen axes": PICTURE.format(h=5, w=6)
+    + '<float[1] s = {0.7}> { y = Resize <mode = "linear", axes = [2]> (x, "", s) }',
+    "symmetric halves of a pixel": resized(
+        'mode = "linear", coordinate_transformation_mode = "half_pixel_symmetric"', 0.7, 1.4
+    ),
     "one axis of a row": """agraph (float[1,2,9] x) => (float[1,2,6] y) <float[3] s = {1.0, 1.0, 0.7}>
         { y = Resize <mode = "linear"> (x, "", s) }""",
     "pixels to channels": "agraph (float[1,2,4,6] x) => (float[1,8,2,3] y) { y = SpaceToDepth <blocksize = 2> (x) }",

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from bevel.passes import spell_floats
+from bevel.tools.cli import main as bevel
 from bevel.tools.optimize import main
 
 NORMALIZED = """
@@ -88,6 +89,7 @@ def test_the_library_itself_is_measured(inputs: Path, make_model: Callable[[str]
     assert library["samples"] == accuracy["samples"] == 12
     assert abs(library["sqnr_db"] - accuracy["sqnr_db"]) < 0.1
     assert library["integer_db"] is None or library["integer_db"] > 100  # last bits
+    assert bevel(["measure", str(output), "--json"]) == 0
 
 
 def test_class_numbers_of_the_library_are_counted(inputs: Path, make_model: Callable[[str], onnx.ModelProto]) -> None:
