@@ -24,6 +24,7 @@ from bevel.passes.integerize import integerize
 from bevel.passes.load import fix_batch, load
 from bevel.passes.partition import partition
 from bevel.passes.quantize import QuantizeOptions, export, quantize
+from bevel.passes.quantize.clamp_masks import clamp_masks
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.passes.quantize_results import quantize_results
 from bevel.tools import bundle, devices, evaluate, vectors, widths
@@ -80,6 +81,8 @@ def compile_model(options: Options, stages: Stages) -> Report:
         statistics: Mapping[str, Statistics] | None = None
         if data.calib is not None:  # a model that came quantized keeps its scales
             with stages("observe") as advance:
+                notes += clamp_masks(graph, data.calib)
+                canonical = gs.export_onnx(graph)
                 statistics = observe(canonical, data.calib, progress=advance)
             if options.format_file is not None:
                 wanted = replace(wanted, nodes=apply_patterns(read_patterns(options.format_file), canonical))

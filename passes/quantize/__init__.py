@@ -66,9 +66,21 @@ def quantize(graph: gs.Graph, statistics: Mapping[str, Statistics], options: Qua
         return Quantized(graph, False, [Note("model", "came quantized: its scales are kept")])
     plan = make_plan(graph)
     chosen = Chosen(options.weights, options.activations, options.nodes)
+    statistics = behind_clips(graph, statistics)
     scales = choose_scales(plan, statistics, options.method, chosen)
     formats = dict(node_formats(plan, scales, chosen))
     means = statistics if options.bias_correction else {}
     notes = insert_qdq(graph, plan, scales, means, chosen)
     graph.cleanup().toposort()
     return Quantized(graph, True, [*plan.notes, *scales.notes, *notes], formats)
+
+
+def behind_clips(graph: gs.Graph, statistics: Mapping[str, Statistics]) -> Mapping[str, Statistics]:
+    """`statistics` with those of inputs that only Clips read as the widest Clip leaves them: quantizers saturate."""
+    widest: dict[str, Statistics] = {}
+    for tensor in graph.inputs:
+        clips = [node for node in tensor.outputs if node.op == "Clip" and node.outputs[0].name in statistics]
+        if clips and len(clips) == len(tensor.outputs):
+            one = min(clips, key=lambda clip: statistics[clip.outputs[0].name].low)
+            widest[tensor.name] = statistics[one.outputs[0].name]
+    return {**statistics, **widest}
