@@ -26,6 +26,7 @@ from bevel.passes.partition import partition
 from bevel.passes.quantize import QuantizeOptions, export, quantize
 from bevel.passes.quantize.clamp_masks import clamp_masks
 from bevel.passes.quantize.formats import activation_format, weight_format
+from bevel.passes.quantize.widen_activations import widen_activations
 from bevel.passes.quantize_results import quantize_results
 from bevel.tools import bundle, devices, evaluate, vectors, widths
 from bevel.tools.assign.explain import Assigned
@@ -86,6 +87,10 @@ def compile_model(options: Options, stages: Stages) -> Report:
                 statistics = observe(canonical, data.calib, progress=advance)
             if options.format_file is not None:
                 wanted = replace(wanted, nodes=apply_patterns(read_patterns(options.format_file), canonical))
+            if not options.switchable:
+                with stages("quantize"):
+                    widened = widen_activations(graph, statistics, wanted.method, wanted.chosen, data.calib)
+                wanted, notes = replace(wanted, nodes={**wanted.nodes, **widened.nodes}), notes + widened.notes
             if options.budgets.given:
                 maker = Maker(options, canonical, statistics, wanted, data, name, target, device)
                 assigned = assign(maker, model, options.budgets, stages)

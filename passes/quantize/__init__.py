@@ -19,6 +19,7 @@ from bevel.passes.base import Note, PassResult
 from bevel.passes.export import export
 from bevel.passes.quantize.choose_scales import choose_scales
 from bevel.passes.quantize.chosen import Chosen, NodeFormat
+from bevel.passes.quantize.clamp_masks import behind_clips
 from bevel.passes.quantize.formats import node_formats
 from bevel.passes.quantize.insert_qdq import insert_qdq
 from bevel.passes.quantize.plan import make_plan
@@ -38,6 +39,10 @@ class QuantizeOptions:
     weights: TensorFormat = INT8
     activations: TensorFormat = INT8
     nodes: Mapping[str, NodeFormat] = field(default_factory=dict)
+
+    @property
+    def chosen(self) -> Chosen:
+        return Chosen(self.weights, self.activations, self.nodes)
 
     @property
     def method(self) -> RangeMethod:
@@ -65,7 +70,7 @@ def quantize(graph: gs.Graph, statistics: Mapping[str, Statistics], options: Qua
     if is_quantized(graph):
         return Quantized(graph, False, [Note("model", "came quantized: its scales are kept")])
     plan = make_plan(graph)
-    chosen = Chosen(options.weights, options.activations, options.nodes)
+    chosen = options.chosen
     statistics = behind_clips(graph, statistics)
     scales = choose_scales(plan, statistics, options.method, chosen)
     formats = dict(node_formats(plan, scales, chosen))
@@ -73,14 +78,3 @@ def quantize(graph: gs.Graph, statistics: Mapping[str, Statistics], options: Qua
     notes = insert_qdq(graph, plan, scales, means, chosen)
     graph.cleanup().toposort()
     return Quantized(graph, True, [*plan.notes, *scales.notes, *notes], formats)
-
-
-def behind_clips(graph: gs.Graph, statistics: Mapping[str, Statistics]) -> Mapping[str, Statistics]:
-    """`statistics` with those of inputs that only Clips read as the widest Clip leaves them: quantizers saturate."""
-    widest: dict[str, Statistics] = {}
-    for tensor in graph.inputs:
-        clips = [node for node in tensor.outputs if node.op == "Clip" and node.outputs[0].name in statistics]
-        if clips and len(clips) == len(tensor.outputs):
-            one = min(clips, key=lambda clip: statistics[clip.outputs[0].name].low)
-            widest[tensor.name] = statistics[one.outputs[0].name]
-    return {**statistics, **widest}

@@ -22,6 +22,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.calib.dataset import Dataset
 from bevel.calib.extremes import BARRED, Extremes, extremes
+from bevel.calib.statistics import Statistics
 from bevel.passes.base import Note
 from bevel.passes.quantizers import producer
 
@@ -222,3 +223,14 @@ def clamp(graph: gs.Graph, edge: Edge) -> None:
     ]
     graph.nodes.append(gs.Node("Clip", clamped.name, {}, [tensor, *constants], [clamped]))
     edge.node.inputs[edge.index] = clamped
+
+
+def behind_clips(graph: gs.Graph, statistics: Mapping[str, Statistics]) -> Mapping[str, Statistics]:
+    """`statistics` with those of inputs that only Clips read as the widest Clip leaves them: quantizers saturate."""
+    widest: dict[str, Statistics] = {}
+    for tensor in graph.inputs:
+        clips = [node for node in tensor.outputs if node.op == "Clip" and node.outputs[0].name in statistics]
+        if clips and len(clips) == len(tensor.outputs):
+            one = min(clips, key=lambda clip: statistics[clip.outputs[0].name].low)
+            widest[tensor.name] = statistics[one.outputs[0].name]
+    return {**statistics, **widest}

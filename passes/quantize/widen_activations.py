@@ -1,0 +1,179 @@
+"""Int16 for the few tensors that int8 loses: those that, rounded to int8 alone, leave less than 20 dB of a result.
+
+A logarithm of powers, an exponential, a variance beside its square root: values that span more binades than int8 has
+bits, and whose small ones count. Whether they count shows in the model's results alone, so it is measured there: the
+float model runs on calibration samples with quantizers that can be switched on and off, in the manner of group testing
+(Dorfman 1943). All at once first; a set that leaves 20 dB of every result holds no such tensor, any other is halved.
+A healthy network is decided by one run a sample, and has no such tensor.
+
+What is found gets int16 if the model with all other tensors in int8 gains a decibel by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from bevel.calib.dataset import Dataset
+from bevel.calib.format import INT8, INT16
+from bevel.calib.ranges import RangeMethod
+from bevel.calib.statistics import Statistics
+from bevel.passes.base import Note
+from bevel.passes.export import export
+from bevel.passes.quantize.choose_scales import choose_scales
+from bevel.passes.quantize.chosen import Chosen, NodeFormat, owners
+from bevel.passes.quantize.clamp_masks import behind_clips
+from bevel.passes.quantize.insert_qdq import insert_qdq
+from bevel.passes.quantize.plan import QuantizationPlan, make_plan
+from bevel.passes.quantizers import is_dequantize, is_quantize
+
+LEAST = 20.0  # dB of a result that the rounding of one tensor alone must leave
+GAIN = 1.0  # dB that int16 must bring the whole
+SAMPLES = 8
+WORK = 4 * 10**9  # elements that all runs together may compute: some ten seconds
+SWITCHES = "switches"
+Array = NDArray[Any]
+
+
+@dataclass
+class Widened:
+    """nodes: int16 for the nodes and inputs that make the tensors found."""
+
+    nodes: dict[str, NodeFormat] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+
+
+def widen_activations(
+    graph: gs.Graph, statistics: Mapping[str, Statistics], method: RangeMethod, chosen: Chosen, dataset: Dataset
+) -> Widened:
+    """Which tensors of the canonical float `graph` need int16; it stays as it is."""
+    copy = gs.import_onnx(gs.export_onnx(graph))
+    plan = make_plan(copy)
+    groups = [group for group in plan.ties if may_widen(group, plan, chosen)]
+    outputs = [tensor.name for tensor in graph.outputs if tensor.dtype == np.float32]
+    if not groups or not outputs:
+        return Widened()
+    samples = list(islice(iter(dataset), sample_count(copy, len(groups))))
+    scales = choose_scales(plan, behind_clips(graph, statistics), method)
+    insert_qdq(copy, replace(plan, taken={}), scales, {})
+    probe = Probe(copy, groups, outputs, samples)
+    everything = range(len(groups))
+    lost = list(probe.lost(everything))
+    if not lost:
+        return Widened()
+    before, after = probe.decibels(everything), probe.decibels([one for one in everything if one not in lost])
+    return described(plan, groups, chosen, {one: probe.decibels([one]) for one in lost}, before, after)
+
+
+def may_widen(group: list[str], plan: QuantizationPlan, chosen: Chosen) -> bool:
+    """Whether the tensors are int8 because nobody said otherwise, and all that touches them has int16 kernels."""
+    asked = [chosen.nodes.get(name, NodeFormat()).activations for point in group for name in owners(point, plan)]
+    fixed = plan.narrow | plan.pixels
+    return chosen.activations == INT8 and not any(asked) and fixed.isdisjoint(group)
+
+
+def sample_count(graph: gs.Graph, groups: int) -> int:
+    """How many samples there is time for if every group must be tried: no clock, so that choices repeat."""
+    elements = sum(int(np.prod(one.shape)) for one in graph.tensors().values() if isinstance(one, gs.Variable))
+    return int(max(1, min(SAMPLES, WORK // (2 * groups * max(elements, 1)))))
+
+
+def described(
+    plan: QuantizationPlan,
+    groups: list[list[str]],
+    chosen: Chosen,
+    alone: Mapping[int, float],
+    before: float,
+    after: float,
+) -> Widened:
+    """int16 for the groups in `alone`, if the results have gained by it."""
+    found = Widened()
+    if after < before + GAIN:
+        return found
+    for index, left in alone.items():
+        for point in groups[index]:
+            name = owner(point, plan)
+            found.nodes[name] = replace(chosen.nodes.get(name, NodeFormat()), activations=INT16)
+            text = f"int16: int8 of it alone leaves {left:.1f} dB of the results"
+            found.notes.append(Note(name, f"{text}; all tensors in int8 leave {before:.1f}, all but such {after:.1f}"))
+    return found
+
+
+def owner(point: str, plan: QuantizationPlan) -> str:
+    """The name under which the point's format is asked for."""
+    return next(iter(owners(point, plan)))
+
+
+class Probe:
+    """A model with quantizers of `groups` that are on or off, and what it makes of samples with all of them off."""
+
+    def __init__(
+        self, graph: gs.Graph, groups: list[list[str]], outputs: list[str], samples: Sequence[Mapping[str, Array]]
+    ) -> None:
+        put_switches(graph, groups)
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 3
+        model = export(graph.cleanup().toposort()).SerializeToString()
+        self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.outputs, self.samples, self.count = outputs, samples, len(groups)
+        self.wanted = [self.run(sample, ()) for sample in samples]
+
+    def run(self, sample: Mapping[str, Array], on: Sequence[int]) -> list[Array]:
+        switches = np.zeros(self.count, bool)
+        switches[list(on)] = True
+        found: list[Array] = self.session.run(self.outputs, {**sample, SWITCHES: switches})
+        return found
+
+    def decibels(self, on: Sequence[int]) -> float:
+        """SQNR of the worst result with the quantizers of these groups on; minus infinity where one is not finite."""
+        signal, noise = np.zeros(len(self.outputs)), np.zeros(len(self.outputs))
+        for sample, wanted in zip(self.samples, self.wanted, strict=True):
+            for place, (found, true) in enumerate(zip(self.run(sample, on), wanted, strict=True)):
+                reals = true.astype(np.float64)
+                signal[place] += (reals**2).sum()
+                noise[place] += ((found - reals) ** 2).sum()
+        heard = signal > 0
+        if not np.isfinite(noise[heard]).all():
+            return -np.inf
+        ratios = signal[heard] / np.maximum(noise[heard], np.finfo(np.float64).tiny)
+        return float(10 * np.log10(ratios.min(initial=np.inf)))
+
+    def lost(self, among: Sequence[int]) -> Iterator[int]:
+        """The groups that alone leave less than `LEAST` of a result."""
+        if not among or self.decibels(among) >= LEAST:
+            return
+        if len(among) == 1:
+            yield among[0]
+            return
+        half = len(among) // 2
+        yield from self.lost(among[:half])
+        yield from self.lost(among[half:])
+
+
+def put_switches(graph: gs.Graph, groups: list[list[str]]) -> None:
+    """Behind each quantizer a choice between what it makes and what it reads; without one where its group has none."""
+    group_of = {point: index for index, group in enumerate(groups) for point in group}
+    switches = gs.Variable(SWITCHES, np.bool_, [len(groups)])
+    graph.inputs.append(switches)
+    for node in [node for node in graph.nodes if is_dequantize(node)]:
+        point = node.name.removesuffix("/dequantize")
+        if point not in group_of:
+            continue
+        quantize = node
+        while not is_quantize(quantize):
+            quantize = quantize.inputs[0].inputs[0]
+        target = node.outputs[0]
+        rounded = gs.Variable(f"{point}/switched", np.float32, target.shape)
+        on = gs.Variable(f"{point}/on", np.bool_, [])
+        node.outputs = [rounded]
+        index = gs.Constant(f"{point}/group", np.array(group_of[point], np.int64))
+        graph.nodes.append(gs.Node("Gather", f"{point}/switch", {}, [switches, index], [on]))
+        graph.nodes.append(gs.Node("Where", f"{point}/choose", {}, [on, rounded, quantize.inputs[0]], [target]))
