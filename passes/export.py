@@ -8,10 +8,12 @@ from collections.abc import Mapping
 import onnx
 import onnx_graphsurgeon as gs
 
+from bevel.passes.compact_quantizers import compact_quantizers
 from bevel.passes.operators import OPERATORS
 from bevel.passes.operators.base import DOMAIN
 from bevel.passes.operators.unpack import functions as unpack_functions
 from bevel.passes.pack_weights import pack_weights
+from bevel.passes.unsigned_activations import unsigned_activations
 
 PORTS = "bevel.ports"  # model metadata: {port: [scale, zero_point]} of ports that carry integers
 IR_VERSION = 10  # the newest that opset 21 needs
@@ -33,4 +35,12 @@ def export(graph: gs.Graph, ports: Mapping[str, tuple[float, int]] | None = None
     model.functions.extend(functions[name] for name in sorted(used | unpacking))
     if ports is not None:
         onnx.helper.set_model_props(model, {PORTS: json.dumps(ports, sort_keys=True)})
+    return model
+
+
+def export_quantized(graph: gs.Graph) -> onnx.ModelProto:
+    """A QDQ graph as the model file that other runtimes get: activations are uint8, and nothing stands in it twice."""
+    model = export(graph)
+    unsigned_activations(model)
+    compact_quantizers(model)
     return model

@@ -25,9 +25,12 @@ from bevel.calib.packing import pack_bits
 from bevel.calib.scheme import PerBlock
 from bevel.passes.coded_constant import coded_of
 from bevel.passes.operators.base import DOMAIN, Array
+from bevel.passes.operators.dequantize_steps import DequantizeSteps
 from bevel.passes.operators.unpack import BLOCKS, unpack_name
 
 LEAST_SAVING = 128  # bytes: about what a node takes in the file
+LEAST_RANK = 2  # biases stay plain: OpenVINO takes no bias of a Conv whose rank it does not see
+STEPS = DequantizeSteps.integer_op
 WEIGHTS = "w"  # what functions call the input that holds weights
 FOUR_BITS = {INT4: np.dtype(ml_dtypes.int4), UINT4: np.dtype(ml_dtypes.uint4)}
 
@@ -40,6 +43,7 @@ class Packing:
     initializers: list[onnx.TensorProto] = field(default_factory=list)
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     tables: dict[tuple[str, bytes], str] = field(default_factory=dict)
+    called: set[str] = field(default_factory=set)  # functions of operators
 
     def add(self, values: Array, name: str) -> str:
         """An initializer, once for each name; its name."""
@@ -76,7 +80,7 @@ def pack_weights(
         if tensor.name in readers and (codes := coded_of(constants[tensor.name])) is not None
         if pack(packing, tensor, codes, readers[tensor.name])
     ]
-    if not packed:
+    if not packed and not packing.called:
         return set()
     nodes = [*packing.nodes, *model.graph.node]
     read = {name for node in nodes for name in node.input} | {port.name for port in model.graph.output}
@@ -85,7 +89,7 @@ def pack_weights(
     for name in ("node", "initializer"):
         model.graph.ClearField(name)
     model.graph.MergeFrom(graph)
-    return {node.op_type for node in packing.nodes if node.domain == DOMAIN}
+    return packing.called | {node.op_type for node in packing.nodes if node.domain == DOMAIN}
 
 
 def weight_readers(
@@ -114,18 +118,39 @@ def weight_places(node: onnx.NodeProto, functions: Mapping[str, onnx.FunctionPro
 def pack(packing: Packing, tensor: onnx.TensorProto, found: Coded, readers: list[onnx.NodeProto]) -> bool:
     """Put packed constants and the nodes that unpack them in place of `tensor`, if that pays."""
     values = numpy_helper.to_array(tensor)
+    if values.ndim < LEAST_RANK:
+        return False
     elements = shortest(found, values.dtype)
     if isinstance(found.blocks, PerBlock):
+        multiply_out(packing, readers, values.ndim)
         factors = coded(found.block_table[found.block_codes])
         return pack_blocks(packing, tensor.name, values, (elements, factors), found.blocks)
     if store_float8(packing, tensor.name, found, readers):
         return True
+    if values.dtype == np.int32:
+        multiply_out(packing, readers, values.ndim)
     if elements.bits == 4 and store_four_bits(packing, tensor.name, values, readers):
         return True
-    if values.nbytes - stored_bytes(elements, values.dtype) < LEAST_SAVING:
+    if values.nbytes - stored_bytes(elements, values.dtype) < LEAST_SAVING or is_int8(elements, values):
         return False
     unpack(packing, tensor.name, elements, values.dtype)
     return True
+
+
+def multiply_out(packing: Packing, readers: list[onnx.NodeProto], rank: int) -> None:
+    """Let int32 weights become reals by a product, exact as DequantizeLinear: onnxruntime would fuse that into a
+    QLinearConv, which takes no int32."""
+    for node in readers:
+        if node.op_type != "DequantizeLinear":
+            continue
+        scale = packing.values(node.input[1])
+        axis = next((attr.i for attr in node.attribute if attr.name == "axis"), 1) % rank
+        if scale.ndim:
+            scale = scale.reshape([-1 if place == axis else 1 for place in range(rank)])
+        node.op_type, node.domain = STEPS, DOMAIN
+        node.input[:] = [node.input[0], packing.add(scale, f"{node.input[1]}/spread")]
+        node.ClearField("attribute")
+        packing.called.add(STEPS)
 
 
 def shortest(found: Coded, dtype: np.dtype[Any]) -> Coded:
@@ -135,6 +160,13 @@ def shortest(found: Coded, dtype: np.dtype[Any]) -> Coded:
     if alone.bits < found.bits or (found.table.astype(dtype) != found.table).any():
         return alone
     return replace(alone, codes=found.codes, table=found.table)
+
+
+def is_int8(elements: Coded, values: Array) -> bool:
+    """Whether integers use the range of int8: few different ones by chance do not pay for a function, which not every
+    runtime reads."""
+    wide = values.dtype == np.int8 and int(values.max(initial=0)) - int(values.min(initial=0)) > 127
+    return wide and elements.bits > 4
 
 
 def pack_blocks(packing: Packing, name: str, values: Array, codes: tuple[Coded, Coded], blocks: PerBlock) -> bool:

@@ -22,6 +22,7 @@ from bevel.calib.packing import unpack_bits
 from bevel.calib.scheme import PerBlock, PerTensor
 from bevel.passes.coded_constant import CodedConstant, coded_of
 from bevel.passes.operators.base import DOMAIN, Array
+from bevel.passes.operators.dequantize_steps import DequantizeSteps
 from bevel.passes.operators.unpack import BLOCKS, unpack_width
 from bevel.passes.quantizers import is_dequantize
 
@@ -40,6 +41,7 @@ def unpack_weights(graph: gs.Graph) -> None:
     for node in graph.nodes:
         constant = all(isinstance(tensor, gs.Constant) for tensor in node.inputs)
         if is_dequantize(node) and constant:
+            read_linear(node)
             read_steps(node)
         elif constant and (found := unpacked(node)) is not None:
             replace(node.outputs[0], found)
@@ -53,6 +55,17 @@ def stored_type(tensor: gs.Constant) -> np.dtype[Any]:
     """The type of its elements; graphsurgeon gives ONNX's number for what numpy itself does not have."""
     given = tensor.dtype
     return onnx.helper.tensor_dtype_to_np_dtype(given) if isinstance(given, int) else np.dtype(given)
+
+
+def read_linear(node: gs.Node) -> None:
+    """Let weights that became reals by a product with a scale spread over their axes be a DequantizeLinear again."""
+    if node.op != DequantizeSteps.integer_op:
+        return
+    scale = np.asarray(node.inputs[1].values)
+    axes = [place for place, size in enumerate(scale.shape) if size > 1]
+    node.op, node.domain = "DequantizeLinear", None
+    node.attrs["axis"] = axes[0] if axes else 0
+    node.inputs[1] = gs.Constant(f"{node.inputs[1].name}/flat", scale.ravel() if axes else scale.reshape(()))
 
 
 def read_steps(node: gs.Node) -> None:

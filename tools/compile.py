@@ -23,7 +23,7 @@ from bevel.passes.check_islands import check_islands
 from bevel.passes.integerize import integerize
 from bevel.passes.load import fix_batch, load
 from bevel.passes.partition import partition
-from bevel.passes.quantize import QuantizeOptions, export, quantize
+from bevel.passes.quantize import QuantizeOptions, export_quantized, quantize
 from bevel.passes.quantize.clamp_masks import clamp_masks
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.passes.quantize.widen_activations import widen_activations
@@ -100,7 +100,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
                 graph, notes, formats = result.graph, notes + result.notes, result.formats
         else:
             notes += quantize_results(graph)
-        quantized = export(graph)
+        quantized = export_quantized(graph)
         bundle.save_model(folder, bundle.QUANTIZED, quantized)
 
         with stages("integerize"):

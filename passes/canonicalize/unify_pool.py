@@ -78,6 +78,8 @@ def pool_attributes(node: gs.Node) -> dict[str, Any] | str:
     attrs = explicit(grown, pads)
     if node.op == "AveragePool":
         attrs["count_include_pad"] = int(counts and any(map(any, pads)))
+        if set(attrs["dilations"]) <= {1}:
+            del attrs["dilations"]  # onnxruntime up to 1.32 passes it on to QLinearAveragePool, which has none
     return attrs
 
 
@@ -104,7 +106,7 @@ def grow(axis: Axis, windows: int) -> Axis:
 def is_global(node: gs.Node, attrs: dict[str, Any]) -> bool:
     """Whether one window covers the whole input, without padding."""
     sizes = (static_shape(node.inputs[0]) or ())[2:]
-    return tuple(attrs["kernel_shape"]) == sizes and not any(attrs["pads"]) and set(attrs["dilations"]) <= {1}
+    return tuple(attrs["kernel_shape"]) == sizes and not any(attrs["pads"]) and set(attrs.get("dilations", ())) <= {1}
 
 
 def unify_global(graph: gs.Graph, node: gs.Node) -> tuple[str | None, bool]:

@@ -16,7 +16,7 @@ from bevel.calib.ranges import RangeMethod, range_method
 from bevel.calib.statistics import Statistics
 from bevel.calib.tensor_format import TensorFormat
 from bevel.passes.base import Note, PassResult
-from bevel.passes.export import export
+from bevel.passes.export import export, export_quantized
 from bevel.passes.quantize.choose_scales import choose_scales
 from bevel.passes.quantize.chosen import Chosen, NodeFormat
 from bevel.passes.quantize.clamp_masks import behind_clips
@@ -25,7 +25,7 @@ from bevel.passes.quantize.insert_qdq import insert_qdq
 from bevel.passes.quantize.plan import make_plan
 from bevel.passes.quantizers import is_dequantize, is_quantize
 
-__all__ = ["NodeFormat", "QuantizeOptions", "Quantized", "export", "is_quantized", "quantize"]
+__all__ = ["NodeFormat", "QuantizeOptions", "Quantized", "export", "export_quantized", "is_quantized", "quantize"]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from bevel.passes.base import Note
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.integerize import Format, integerize
 from bevel.passes.partition import partition
-from bevel.passes.quantize import QuantizeOptions, export, quantize
+from bevel.passes.quantize import QuantizeOptions, export, export_quantized, quantize
 from bevel.passes.quantizers import is_dequantize, is_quantize
 
 settings.register_profile("seeded", derandomize=True, deadline=None)
@@ -89,9 +89,10 @@ def run(opened: ort.InferenceSession, sample: Sample) -> dict[str, Array]:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the stages made of one model."""
+    """What the stages made of one model. shipped: the quantized model as its file has it."""
 
     quantized: onnx.ModelProto
+    shipped: onnx.ModelProto
     integer: onnx.ModelProto
     program: Program
     notes: tuple[Note, ...]
@@ -222,10 +223,10 @@ def compiled(
         given = tuple(samples) if samples is not None else calibration(model)
         result = quantize(graph, observe(gs.export_onnx(graph), Samples(given)), options or QuantizeOptions())
         graph, notes = result.graph, notes + result.notes
-    quantized = export(graph)
+    quantized, shipped = export(graph), export_quantized(graph)
     integer, more = integerize(graph, inputs, outputs)
     program, last = partition(integer, "m", islands, [*notes, *more])
-    return Compiled(quantized, integer, program, (*notes, *more, *last))
+    return Compiled(quantized, shipped, integer, program, (*notes, *more, *last))
 
 
 @pytest.fixture(scope="session")

@@ -142,4 +142,16 @@ def test_exporting_leaves_the_graph_as_it_was() -> None:
 def test_weights_whose_table_costs_more_than_it_saves_stay() -> None:
     values = np.random.default_rng(0).permutation(np.arange(-(2**30), 2**30, 2**24))[:128].reshape(2, 64)
     model = export(graph_of(gs.Constant("w", values.astype(np.int32))))
-    assert not model.functions and [node.op_type for node in model.graph.node] == ["DequantizeLinear"]
+    assert [node.op_type for node in model.graph.node] == ["DequantizeSteps"]  # of int32: no packing, see below
+
+
+def test_int32_weights_are_spelled_as_a_product_and_come_back_as_they_were() -> None:
+    """onnxruntime fuses a DequantizeLinear of int32 weights into a QLinearConv, which takes none."""
+    made = block_coded(seed=7)
+    graph = graph_of(CodedConstant("w", made))
+    model = export(graph)
+    assert [node.op_type for node in model.graph.node][-1] == "DequantizeSteps"
+    again = loaded(model)
+    assert [node.op for node in again.nodes] == ["DequantizeLinear"] and again.nodes[0].attrs["axis"] == 0
+    np.testing.assert_array_equal(reals(again), reals(graph_of(CodedConstant("w", made))))
+    np.testing.assert_array_equal(run(model), reals(again))

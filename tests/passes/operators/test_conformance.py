@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -500,6 +501,14 @@ def test_product_in_other_formats_is_near_the_quantized_model(
         made = stages(model, around(model), options)
         for sample in made.extremes():
             assert made.error(sample) <= 1
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_quantized_model_of_every_operator_loads_in_stock_onnxruntime(case: Case, text: Any, stages: Any) -> None:
+    model = text(case.body, case.inputs, case.outputs, case.weights, case.values)
+    made = stages(model)
+    opened = ort.InferenceSession(made.shipped.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert [port.name for port in opened.get_outputs()] == [port.name for port in model.graph.output]
 
 
 WINDOWS = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), st.integers(0, 2), st.integers(0, 2))

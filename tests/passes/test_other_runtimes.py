@@ -1,0 +1,79 @@
+"""quantized.onnx in the runtimes that people have: stock onnxruntime as it is installed, and OpenVINO."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from bevel.passes.quantize import QuantizeOptions
+from bevel.passes.quantize.formats import activation_format, weight_format
+
+NETWORK = """
+  c = Conv <pads = [1,1,1,1]> (x, w, b)
+  r = Relu (c)
+  d = Conv <group = 16, pads = [1,1,1,1]> (r, v, b)
+  s = HardSwish (d)
+  a = Add (s, r)
+  m = MaxPool <kernel_shape = [2,2], strides = [2,2]> (a)
+  p = AveragePool <kernel_shape = [2,2], strides = [2,2]> (m)
+  u = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric"> (p, , scales)
+  k = Concat <axis = 1> (u, m)
+  t = ConvTranspose <strides = [2,2]> (k, q)
+  g = GlobalAveragePool (t)
+  f = Flatten (g)
+  e = Gemm (f, n, o)
+  y = Softmax (e)
+"""
+WEIGHTS = (
+    "float[16,3,3,3] w, float[16] b, float[16,1,3,3] v, float[4] scales, float[32,8,2,2] q, float[8,6] n, float[6] o"
+)
+VALUES = {"scales": [1, 1, 2, 2]}
+FORMATS = "int8 int6 int4 uint4 int3 ternary binary e2m1 e3m2 e4m3 log3 apot5k2 int12 int16 mxfp4 nvfp4 int4:block32"
+WIDE = "int6 int4 int12 int16 e2m1 e3m2 e4m3 log3 mxfp4 mxint8"
+CASES = [(weights, "int8") for weights in FORMATS.split()] + [("int8", activations) for activations in WIDE.split()]
+OPEN = ("int8", "int4", "uint4", "e4m3", "int16")  # weights that standard types hold
+
+
+def quantized(text: Any, stages: Any, weights: str = "int8", activations: str = "int8") -> onnx.ModelProto:
+    options = QuantizeOptions(weights=weight_format(weights), activations=activation_format(activations))
+    model: onnx.ModelProto = stages(
+        text(NETWORK, weights=WEIGHTS, values=VALUES), options=options, islands=True
+    ).shipped
+    return model
+
+
+def sample() -> np.ndarray[Any, Any]:
+    return np.random.default_rng(5).standard_normal((1, 3, 8, 8)).astype(np.float32)
+
+
+def answer(model: onnx.ModelProto, optimized: bool) -> np.ndarray[Any, Any]:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    found: np.ndarray[Any, Any] = session.run(None, {"x": sample()})[0]
+    return found
+
+
+@pytest.mark.parametrize(("weights", "activations"), CASES)
+def test_stock_onnxruntime_runs_every_format_as_it_is_written(
+    weights: str, activations: str, text: Any, stages: Any
+) -> None:
+    model = quantized(text, stages, weights, activations)
+    # Where it fuses quantizers, a rounding may fall to the other side, and later products make it larger.
+    np.testing.assert_allclose(answer(model, True), answer(model, False), atol=8 / 256)
+
+
+@pytest.mark.parametrize("weights", OPEN)
+def test_openvino_answers_as_onnxruntime(weights: str, text: Any, stages: Any) -> None:
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed: pip install '.[runtimes]'")
+    core = openvino.Core()
+    model = core.read_model(quantized(text, stages, weights).SerializeToString())
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    expected = answer(quantized(text, stages, weights), False)
+    np.testing.assert_allclose(compiled({"x": sample()})[0], expected, atol=8 / 256)
