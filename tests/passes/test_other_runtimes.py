@@ -65,8 +65,9 @@ def test_stock_onnxruntime_runs_every_format_as_it_is_written(
     weights: str, activations: str, text: Any, stages: Any
 ) -> None:
     model = quantized(text, stages, weights, activations)
-    # Where it fuses quantizers, a rounding may fall to the other side, and later products make it larger.
-    np.testing.assert_allclose(answer(model, True), answer(model, False), atol=8 / 256)
+    # Where it fuses quantizers, a rounding may fall to the other side: a step of few bits is wide.
+    atol = 8 / 256 if activations == "int8" else 8 / 64
+    np.testing.assert_allclose(answer(model, True), answer(model, False), atol=atol)
 
 
 @pytest.mark.parametrize("weights", OPEN)
