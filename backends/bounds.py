@@ -28,6 +28,7 @@ from bevel.backends.kernels.gather import Gather
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.max_pool import MaxPool
 from bevel.backends.kernels.mul import Mul
+from bevel.backends.kernels.normalize import Normalize
 from bevel.backends.kernels.pad import Pad
 from bevel.backends.kernels.prelu import PRelu
 from bevel.backends.kernels.reduce_extreme import ReduceExtreme
@@ -95,7 +96,7 @@ def of_result(call: Call, inputs: Sequence[Bounds | None]) -> Bounds | None:
     match kernel:
         case Add() | AveragePool() | Conv() | ConvTranspose() | Gemm() | Mul() | ReduceMean() | Softmax():
             return kernel.output.low, kernel.output.high
-        case Div() | Extreme() | PRelu() | WideDiv():
+        case Div() | Extreme() | Normalize() | PRelu() | WideDiv():
             return kernel.output.low, kernel.output.high
         case (
             WideAdd()

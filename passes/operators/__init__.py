@@ -24,6 +24,7 @@ from bevel.passes.operators.gemm import Gemm
 from bevel.passes.operators.identity import Identity
 from bevel.passes.operators.max_pool import MaxPool
 from bevel.passes.operators.mul import Mul
+from bevel.passes.operators.normalize import Normalize
 from bevel.passes.operators.pad import Pad
 from bevel.passes.operators.prelu import PRelu
 from bevel.passes.operators.quantize_fixed import QuantizeFixed
@@ -75,6 +76,7 @@ OPERATORS: tuple[Operator, ...] = (
     ArgMax(),
     ArgMin(),
     Softmax(),
+    Normalize(),
     MaxPool(),
     # Integers only moved
     Concat(),

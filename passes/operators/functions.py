@@ -42,6 +42,20 @@ FLOOR = f"""
   shifted = Sub (quotient, floor_of_raise)
 """
 
+
+def floored(value: str, shift: str, result: str, tag: str) -> str:
+    """`result` int64 = floor(value / 2**shift) as DIVISOR and FLOOR make it, in names of its own; `powers` is there."""
+    return f"""
+  {tag}_shift = Cast <to = 7> ({shift})
+  {tag}_divisor = Gather (powers, {tag}_shift)
+  {tag}_raise = Constant <value_int = {2**MAX_SHIFT}> ()
+  {tag}_raised = Add ({value}, {tag}_raise)
+  {tag}_quotient = Div ({tag}_raised, {tag}_divisor)
+  {tag}_floor_of_raise = Div ({tag}_raise, {tag}_divisor)
+  {result} = Sub ({tag}_quotient, {tag}_floor_of_raise)
+"""
+
+
 # `product` int64, `shift` -> `shifted` int64: bevel.calib.arithmetic.rounding_shift_right
 ROUNDING_SHIFT = f"""
 {DIVISOR}

@@ -103,14 +103,14 @@ def test_every_buffer_is_written_once_before_it_is_read(text: Any, stages: Any) 
 
 
 def test_microcontroller_is_refused_the_float_nodes_by_name(text: Any, stages: Any) -> None:
-    body = "t = Transpose <perm = [1,0]> (x)\n m = MatMul (x, t)\n y = LpNormalization (m)"
-    with pytest.raises(UserError, match=r"m \(MatMul\): both factors .*; y \(LpNormalization\); replace them"):
+    body = "t = Transpose <perm = [1,0]> (x)\n m = MatMul (x, t)\n y = Trilu (m)"
+    with pytest.raises(UserError, match=r"m \(MatMul\): both factors .*; y \(Trilu\); replace them"):
         stages(text(body, "float[3,4] x"))
 
 
 def test_long_lists_of_refused_nodes_are_cut(text: Any, stages: Any) -> None:
-    body = "\n".join(f"a{i + 1} = LpNormalization (a{i})" for i in range(11))
-    with pytest.raises(UserError, match=r"a4 \(LpNormalization\); and 7 more; replace"):
+    body = "\n".join(f"a{i + 1} = Trilu (a{i})" for i in range(11))
+    with pytest.raises(UserError, match=r"a4 \(Trilu\); and 7 more; replace"):
         stages(text(body, "float[3,4] a0", "float[] a11"))
 
 
@@ -143,12 +143,12 @@ def test_refusal_gives_the_reason_that_the_code_knows(
 
 def test_refusal_of_a_tail_names_the_tensor_to_cut_at(text: Any, stages: Any) -> None:
     with pytest.raises(UserError, match=r"--outputs-at r$"):
-        stages(text("r = Relu (x)\n y = LpNormalization (r)", "float[3,4] x"))
+        stages(text("r = Relu (x)\n y = Trilu (r)", "float[3,4] x"))
 
 
 def test_refusal_in_the_middle_leaves_the_cut_open(text: Any, stages: Any) -> None:
     with pytest.raises(UserError, match=r"--outputs-at NAME$"):
-        stages(text("n = LpNormalization (x)\n y = Gemm (n, w)", "float[3,4] x", weights="float[4,2] w"))
+        stages(text("n = Trilu (x)\n y = Gemm (n, w)", "float[3,4] x", weights="float[4,2] w"))
 
 
 ISLANDS = {

@@ -13,14 +13,13 @@ from bevel.passes import spell_floats
 from bevel.tools.cli import main as bevel
 from bevel.tools.optimize import main
 
-NORMALIZED = """
+SQUARED = """
 <ir_version: 8, opset_import: ["" : 17]>
 island (float[N,2,6,6] image) => (float[N,3] scores)
 {
     summed = Conv <kernel_shape = [3,3], pads = [1,1,1,1]> (image, kernel, offset)
-    gamma = Constant <value = float[6] {1, 1, 1, 1, 1, 1}> ()
-    normal = LayerNormalization (summed, gamma)
-    pooled = GlobalAveragePool (normal)
+    squared = MatMul (summed, summed)
+    pooled = GlobalAveragePool (squared)
     flat = Flatten (pooled)
     scores = Gemm (flat, weights, bias)
 }
@@ -35,23 +34,23 @@ def command(inputs: Path, output: Path, target: str) -> list[str]:
 def test_a_cpu_runs_them_in_float_and_says_which(
     inputs: Path, make_model: Callable[[str], onnx.ModelProto], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    onnx.save(make_model(NORMALIZED), inputs / "model.onnx")
+    onnx.save(make_model(SQUARED), inputs / "model.onnx")
     output = inputs.parent / "out"
     assert main(command(inputs, output, "host")) == 0
     assert WARNING in capfd.readouterr().out
     nodes = {node["name"]: node for node in json.loads((output / "report.json").read_text())["nodes"]}
-    assert nodes["normal"]["format"] == "float32"
-    assert any("LayerNormalization has no integer kernel" in note for note in nodes["normal"]["notes"])
+    assert nodes["squared"]["format"] == "float32"
+    assert any("both factors are computed" in note for note in nodes["squared"]["notes"])
     assert nodes["summed"]["format"] == nodes["scores"]["format"] == "int8"
 
 
 def test_a_microcontroller_refuses_and_names_them(
     inputs: Path, make_model: Callable[[str], onnx.ModelProto], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    onnx.save(make_model(NORMALIZED), inputs / "model.onnx")
+    onnx.save(make_model(SQUARED), inputs / "model.onnx")
     output = inputs.parent / "out"
     assert main(command(inputs, output, "cortex-m4")) == 2
-    assert "normal (LayerNormalization)" in capfd.readouterr().err
+    assert "squared (MatMul): both factors are computed" in capfd.readouterr().err
     assert not output.exists()
 
 

@@ -28,6 +28,7 @@ class Case:
     values: dict[str, Any] = field(default_factory=dict)
     outputs: str = "float[] y"
     steps: int = 1
+    opset: int = 21
 
 
 CONV = "float[4,3,3,3] w, float[4] b"
@@ -247,6 +248,36 @@ TABLES = {
     "softmax of one": one("Softmax (x)", inputs="float[3,1] x"),
     "softmax behind a conv": Case("c = Conv (x, w, b)\n y = Softmax <axis = 1> (c)", weights=CONV, steps=2),
 }
+# With a smaller epsilon, onnxruntime's own is no number where all elements are equal.
+GROUP_NORM = "GroupNormalization <num_groups = 2, epsilon = 0.01>"
+NORMS = {
+    "layer norm": one(
+        "LayerNormalization (x, s, b)", inputs="float[2,5,24] x", weights="float[24] s, float[24] b", steps=2
+    ),
+    "layer norm of two axes, without bias": one(
+        "LayerNormalization <axis = 2> (x, s)", weights="float[7,6] s", steps=2
+    ),
+    "rms norm": one("RMSNormalization (x, s)", inputs="float[5,16] x", weights="float[16] s", opset=23, steps=2),
+    "instance norm": one("InstanceNormalization (x, s, b)", weights="float[3] s, float[3] b", steps=2),
+    "instance norm of a line behind a conv": Case(
+        "c = Conv (x, w, v)\n y = InstanceNormalization (c, s, b)",
+        LINE,
+        "float[5,4,3] w, float[5] v, float[5] s, float[5] b",
+        steps=4,
+    ),
+    "group norm": one(
+        "GroupNormalization <num_groups = 2, epsilon = 0.01> (x, s, b)",
+        inputs=IMAGES,
+        weights="float[4] s, float[4] b",
+        steps=2,
+    ),
+    "group norm behind a conv": Case(
+        f"c = Conv (x, w, v)\n y = {GROUP_NORM} (c, s, b)",
+        weights="float[4,3,3,3] w, float[4] v, float[4] s, float[4] b",
+        steps=4,
+    ),
+    "euclidean norm": one("LpNormalization <axis = 1> (x)", steps=2),
+}
 MOVES = {
     "concat": one("Concat <axis = 1> (x, z)", inputs="float[1,3,4,5] x, float[1,2,4,5] z"),
     "concat last axis": one("Concat <axis = -1> (x, z, x)", inputs="float[1,3,4,5] x, float[1,3,4,1] z"),
@@ -385,7 +416,7 @@ GRAPHS = {
         CONV,
     ),
 }
-CASES = CONVOLUTIONS | SUMS | POOLS | TABLES | MOVES | GRAPHS
+CASES = CONVOLUTIONS | SUMS | POOLS | TABLES | NORMS | MOVES | GRAPHS
 
 
 @pytest.mark.parametrize("row", listed_operators(), ids=lambda row: row.ops[0])
@@ -402,7 +433,7 @@ MEANS = (-6.0, 0.0, 6.0)
 
 
 def conforms(case: Case, mean: float, text: Any, stages: Any, floats: Any, around: Any) -> None:
-    model = text(case.body, case.inputs, case.outputs, case.weights, case.values)
+    model = text(case.body, case.inputs, case.outputs, case.weights, case.values, case.opset)
     made = stages(model, around(model, mean))
     assert floats(made.integer) == set(), made.notes
     assert {port.dtype for port in (*made.program.inputs, *made.program.outputs)} == {"int8"}
@@ -420,7 +451,7 @@ def test_operator_on_integers_is_the_same_everywhere(
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_operator_between_floats_is_the_same_everywhere(case: Case, text: Any, stages: Any, floats: Any) -> None:
-    model = text(case.body, case.inputs, case.outputs, case.weights, case.values)
+    model = text(case.body, case.inputs, case.outputs, case.weights, case.values, case.opset)
     made = stages(model, inputs="float", outputs="float")
     assert floats(made.integer) == set(), made.notes
     for sample in made.extremes():
@@ -444,7 +475,7 @@ def test_operator_in_other_formats_is_the_same_everywhere(
     case: Case, weights: str, activations: str, text: Any, stages: Any, floats: Any, around: Any
 ) -> None:
     options = QuantizeOptions(weights=weight_format(weights), activations=activation_format(activations))
-    model = text(case.body, case.inputs, case.outputs, case.weights, case.values)
+    model = text(case.body, case.inputs, case.outputs, case.weights, case.values, case.opset)
     made = stages(model, around(model, 0.5), options)
     assert floats(made.integer) == set(), made.notes
     for sample in made.extremes():
@@ -469,7 +500,7 @@ def test_operator_on_wide_activations_is_the_same_everywhere(
     case: Case, weights: str, activations: str, text: Any, stages: Any, around: Any
 ) -> None:
     options = QuantizeOptions(weights=weight_format(weights), activations=activation_format(activations))
-    model = text(case.body, case.inputs, case.outputs, case.weights, case.values)
+    model = text(case.body, case.inputs, case.outputs, case.weights, case.values, case.opset)
     made = stages(model, around(model, 0.5), options)
     assert not [note for note in made.notes if note.text.startswith("stays float")]
     for sample in made.extremes():
@@ -481,7 +512,7 @@ def test_operator_asked_for_int16_reads_and_makes_nothing_narrower(
     case: Case, text: Any, stages: Any, around: Any
 ) -> None:
     options = QuantizeOptions(activations=activation_format("int16"))
-    model = text(case.body, case.inputs, case.outputs, case.weights, case.values)
+    model = text(case.body, case.inputs, case.outputs, case.weights, case.values, case.opset)
     made = stages(model, around(model, -0.5), options)
     assert not [note for note in made.notes if note.text.startswith("stays float")]
     buffers = made.program.buffers.items()
@@ -497,7 +528,7 @@ def test_product_in_other_formats_is_near_the_quantized_model(
     options = QuantizeOptions(weights=weight_format(weights), activations=activation_format(activations))
     for name in ("conv relu", "conv depthwise", "conv transpose stride 2", "gemm transB", "add", "mul", "max pool"):
         case = CASES[name]
-        model = text(case.body, case.inputs, case.outputs, case.weights, case.values)
+        model = text(case.body, case.inputs, case.outputs, case.weights, case.values, case.opset)
         made = stages(model, around(model), options)
         for sample in made.extremes():
             assert made.error(sample) <= 1
@@ -574,7 +605,10 @@ def test_sums_on_wide_activations_are_near_the_quantized_model(
     for name in ("conv relu", "conv depthwise", "gemm transB", "add", "average pool pads", "global average pool"):
         case = CASES[name]
         made = stages(
-            text(case.body, case.inputs, case.outputs, case.weights, case.values), None, options, inputs="float"
+            text(case.body, case.inputs, case.outputs, case.weights, case.values, case.opset),
+            None,
+            options,
+            inputs="float",
         )
         for sample in made.extremes():
             assert made.error(sample) <= 1

@@ -107,21 +107,19 @@ def test_softmax_fixes_its_scale(plan: Any) -> None:
 
 
 def test_operator_without_integers_stays_float_and_says_why(plan: Any) -> None:
-    found = plan("l = LpNormalization (x)\n y = Conv (l, w, b)", weights=CONV)
-    assert notes(found, "l") == "stays float: LpNormalization has no integer kernel"
+    found = plan("l = Trilu (x)\n y = Conv (l, w, b)", weights=CONV)
+    assert notes(found, "l") == "stays float: Trilu has no integer kernel"
     assert "x" not in found.points and "l" in found.points
 
 
 def test_sum_between_float_operators_is_not_quantized(plan: Any) -> None:
-    found = plan(
-        "a = LpNormalization (x)\n b = LpNormalization <axis = 1> (x)\n s = Add (a, b)\n y = LpNormalization (s)"
-    )
+    found = plan("a = Trilu (x)\n b = Trilu <upper = 0> (x)\n s = Add (a, b)\n y = Trilu (s)")
     assert list(found.points) == []
     assert "stands between float operators" in notes(found, "s")
 
 
 def test_conv_between_float_operators_is_quantized_for_its_weights(plan: Any) -> None:
-    found = plan("a = LpNormalization (x)\n c = Conv (a, w, b)\n y = LpNormalization (c)", weights=CONV)
+    found = plan("a = Trilu (x)\n c = Conv (a, w, b)\n y = Trilu (c)", weights=CONV)
     assert list(found.points) == ["a", "c"]
 
 
