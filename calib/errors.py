@@ -8,6 +8,7 @@ LONGEST = 300  # characters of another library's message that still are one line
 
 _ORIGIN = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from \S* failed:)?")
 _SOURCE = re.compile(r"^/\S+:\d+ .*?\) (?=[A-Z])")  # file, line and C++ signature of what raised
+_ASSERTION = re.compile(r"^/\S+:\d+: \w+: Assertion `.*?` failed: ")
 
 
 class UserError(Exception):
@@ -22,5 +23,5 @@ def reason_of(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    text = _SOURCE.sub("", _ORIGIN.sub("", lines[0]).strip())
+    text = _ASSERTION.sub("", _SOURCE.sub("", _ORIGIN.sub("", lines[0]).strip()))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."

@@ -18,7 +18,7 @@ from onnx import inliner
 from bevel.calib.errors import UserError, reason_of
 from bevel.calib.files import check_plain
 from bevel.passes.base import Note
-from bevel.passes.canonicalize.convert_opset import IR_VERSION, OPSET
+from bevel.passes.canonicalize.convert_opset import IR_VERSION, OPSET, opset_of
 from bevel.passes.cut_outputs import cut_outputs, declare_outputs
 from bevel.passes.exchange.external_data import MAX_BYTES, densify, load_external_data
 from bevel.passes.exchange.legible_text import make_legible
@@ -28,6 +28,7 @@ from bevel.passes.operators.base import DOMAIN
 from bevel.passes.qonnx.import_qonnx import import_qonnx
 from bevel.passes.qoperator.forms import DYNAMIC, WAY_OUT
 
+OLDEST_OPSET = 7  # of onnxruntime's promise; it runs some operators of older ones
 OLDEST_IR = 8  # the oldest we write: initializers need not be inputs (since 4), functions allowed
 FIRST_BYTE = b"\x08"  # the tag of ModelProto.ir_version, which every ONNX file begins with
 ERROR_ONLY = 3
@@ -131,6 +132,8 @@ def drop_initialized_inputs(model: onnx.ModelProto) -> None:
         del model.graph.initializer[:]
         model.graph.initializer.extend(kept)
     inputs = [value for value in model.graph.input if value.name not in known]
+    if not inputs:
+        raise UserError("the model has no inputs: what it computes is a constant")
     del model.graph.input[:]
     model.graph.input.extend(inputs)
 
@@ -153,7 +156,10 @@ def check_loads(model: onnx.ModelProto) -> None:
     try:
         ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
-        raise UserError(f"onnxruntime cannot load it: {reason_of(error)}") from error
+        way_out = (
+            "" if opset_of(model) >= OLDEST_OPSET else f"; it runs opset {OLDEST_OPSET} and newer: export it again"
+        )
+        raise UserError(f"onnxruntime cannot load it: {reason_of(error)}{way_out}") from error
 
 
 def fix_batch(model: onnx.ModelProto, batch: int = 1, dims: Mapping[str, int] | None = None) -> onnx.ModelProto:

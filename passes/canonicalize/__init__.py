@@ -36,6 +36,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ from bevel.passes.canonicalize.check_compilable import check_compilable
 from bevel.passes.canonicalize.convert_opset import convert_opset, opset_of
 from bevel.passes.canonicalize.crop_by_slice import CropBySlice
 from bevel.passes.canonicalize.divide_by_reciprocal import DivideByReciprocal
-from bevel.passes.canonicalize.evaluate import check_equivalence, random_inputs
+from bevel.passes.canonicalize.evaluate import check_equivalence, open_session, random_inputs, run_given
 from bevel.passes.canonicalize.fold_affine import FoldAffine
 from bevel.passes.canonicalize.fold_batchnorm import FoldBatchNorm
 from bevel.passes.canonicalize.fold_constants import FoldConstants
@@ -79,6 +80,7 @@ from bevel.passes.unpack_weights import unpack_weights
 
 MAX_ROUNDS = 20  # each round removes or renames something for good; real models settle in three or four
 SAMPLES = 2
+MORE_SAMPLES = 8
 
 __all__ = ["canonicalize", "check_equivalence", "random_inputs"]
 
@@ -162,6 +164,7 @@ def canonicalize(
         raise
     except Exception:
         check_conversion(model, converted, feeds)
+        check_static_outputs(model, feeds)
         raise
     return graph, [note for result in results for note in result.notes]
 
@@ -204,3 +207,18 @@ def settle(graph: gs.Graph) -> PassResult:
             return PassResult(graph, modified, notes)
         modified = True
     raise AssertionError(f"canonicalization did not settle in {MAX_ROUNDS} rounds")
+
+
+def check_static_outputs(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]) -> None:
+    """Raises UserError where the values of inputs decide the shape of an output, which two random runs may not show."""
+    session = open_session(model)
+    names = [output.name for output in session.get_outputs()]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for sample in (*samples, *(random_inputs(model, seed) for seed in range(MORE_SAMPLES))):
+        for name, value in zip(names, run_given(session, names, sample), strict=True):
+            first = shapes.setdefault(name, np.shape(value))
+            if first != np.shape(value):
+                found = f"{list(first)} or {list(np.shape(value))}"
+                raise UserError(
+                    f"the shape of output {name} depends on the input's values ({found}): give it a constant one"
+                )

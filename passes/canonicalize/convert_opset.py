@@ -15,7 +15,7 @@ from onnx import inliner, version_converter
 from bevel.calib.errors import UserError, reason_of
 from bevel.passes.canonicalize.evaluate import open_session
 from bevel.passes.canonicalize.old_spellings import correct, respell
-from bevel.passes.exchange.lower_opset import STANDARD, all_nodes, lower_opset, lowest_version
+from bevel.passes.exchange.lower_opset import STANDARD, all_nodes, lower_opset, lowest_version, schema
 from bevel.passes.operators.base import DOMAIN
 from bevel.passes.operators.unpack import UNPACKING
 from bevel.passes.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS
@@ -49,11 +49,20 @@ def raised(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
     try:
         converted = version_converter.convert_version(model, OPSET)
     except Exception as error:  # the converter raises RuntimeError, ConvertError and more
+        check_operators(model, version)
         reason = f"opset {version} cannot be converted to {OPSET} ({reason_of(error)})"
         raise UserError(f"{reason}; export the model with opset 17 or later") from error
     correct(converted, version)
     result: onnx.ModelProto = converted
     return result
+
+
+def check_operators(model: onnx.ModelProto, version: int) -> None:
+    """Raises UserError for an operator that ONNX does not define, or has given up: onnxruntime may still know it."""
+    for node in all_nodes(model):
+        if node.domain in STANDARD and schema(node.op_type, version) is None:
+            name = node.name or node.output[0]
+            raise UserError(f"node {name} ({node.op_type}): opset {version} of ONNX has no such operator; replace it")
 
 
 def import_domains(model: onnx.ModelProto) -> None:

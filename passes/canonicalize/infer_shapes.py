@@ -20,6 +20,25 @@ from bevel.passes.base import Pass, PassResult
 from bevel.passes.canonicalize.edit import static_shape
 from bevel.passes.canonicalize.evaluate import random_inputs, run_tensors
 
+# The inputs by which operators are told the size of their result.
+SIZES = {
+    "Reshape": (1,),
+    "Unsqueeze": (1,),
+    "Squeeze": (1,),
+    "Expand": (1,),
+    "Tile": (1,),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "Pad": (1,),
+    "Resize": (2, 3),
+    "TopK": (1,),
+    "OneHot": (1,),
+    "ConstantOfShape": (0,),
+    "Range": (0, 1, 2),
+    "CenterCropPad": (1,),
+    **{f"Reduce{kind}": (1,) for kind in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSumExp")},
+}
+
 
 class Type(NamedTuple):
     dtype: Any
@@ -90,6 +109,7 @@ def read_type(value: onnx.ValueInfoProto) -> Type | None:
 
 def observe(model: onnx.ModelProto, names: list[str], graph: gs.Graph) -> dict[str, Type]:
     """What the named tensors look like when the model runs."""
+    check_given_sizes(graph, set(names))
     try:
         one, other = (run_tensors(model, names, random_inputs(model, seed)) for seed in (0, 1))
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
@@ -105,6 +125,35 @@ def observe(model: onnx.ModelProto, names: list[str], graph: gs.Graph) -> dict[s
                 f" ({list(one[name].shape)} or {list(other[name].shape)}); cut the model before it"
             )
     return {name: Type(array.dtype, array.shape) for name, array in one.items()}
+
+
+def check_given_sizes(graph: gs.Graph, unknown: set[str]) -> None:
+    """Raises UserError for a node that takes the size of its `unknown` result from the values of a graph input: two
+    runs may agree by chance."""
+    for node in graph.nodes:
+        if not any(tensor.name in unknown for tensor in node.outputs):
+            continue
+        for place in SIZES.get(node.op, ()):
+            source = input_behind(graph, node.inputs[place]) if place < len(node.inputs) else None
+            if source is not None:
+                raise UserError(
+                    f"node {node.name} ({node.op}): the shape of its result depends on the values of input "
+                    f"{source}; give it a constant one, or cut the model before it"
+                )
+
+
+def input_behind(graph: gs.Graph, tensor: gs.Tensor) -> str | None:
+    """The graph input whose values decide those of `tensor`; shapes of tensors are fixed."""
+    pending, seen = [tensor], set()
+    while pending:
+        current = pending.pop()
+        if id(current) in seen or isinstance(current, gs.Constant) or current.is_empty():
+            continue
+        seen.add(id(current))
+        if any(current is one for one in graph.inputs):
+            return str(current.name)
+        pending += [one for node in current.inputs if node.op not in ("Shape", "Size") for one in node.inputs]
+    return None
 
 
 def maker(graph: gs.Graph, name: str) -> str:

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from onnx import helper
 
 from bevel.passes.base import Note, Pass, PassResult
 from bevel.passes.canonicalize.edit import alive, bypass, given, integers, scalar, static_shape, values
@@ -32,7 +33,7 @@ class RemoveIdentity(Pass):
         notes = []
         modified = False
         for node in alive(graph):
-            modified |= node.op == "Concat" and leave_empty_out(node)
+            modified |= (node.op == "Concat" and leave_empty_out(node)) or (node.op == "CastLike" and name_type(node))
             source = find(node)
             if source is None:
                 continue
@@ -44,6 +45,17 @@ class RemoveIdentity(Pass):
                 node.op, node.attrs, node.inputs, node.outputs = "Identity", {}, [source], node.outputs[:1]
             modified = True
         return PassResult(graph, modified, notes)
+
+
+def name_type(cast_like: gs.Node) -> bool:
+    """Cast to the type by its name, in place of a tensor that has it; whether the type is known."""
+    dtype = cast_like.outputs[0].dtype
+    if dtype is None:
+        return False
+    attrs = {name: value for name, value in cast_like.attrs.items() if name == "saturate"}
+    cast_like.op, cast_like.inputs = "Cast", cast_like.inputs[:1]
+    cast_like.attrs = {**attrs, "to": helper.np_dtype_to_tensor_dtype(np.dtype(dtype))}
+    return True
 
 
 def leave_empty_out(concat: gs.Node) -> bool:

@@ -103,6 +103,7 @@ def test_external_data_elsewhere_missing_or_short_is_refused(tmp_path, location,
         ("g (float[1,3] x) => () { y = Relu(x) }", "has no outputs"),
         ("g (float[1,3] x) => (float[1,3] y) { y = NoSuchOperator(x) }", "onnxruntime cannot load it"),
         ("g (float[1,3] x) => (float[1,3] y) { y = Relu(z) }", "onnxruntime cannot load it"),
+        ("g () => (float[1] y) { y = Constant <value_floats = [1.0]> () }", "the model has no inputs"),
         ("g (string[1] x) => (string[1] y) { y = Identity(x) }", "no tensor of numbers"),
         ("g (seq(float[1]) x) => (float[1] y) { i = Constant <value_int = 0> ()\n y = SequenceAt(x, i) }", "no tensor"),
         (
@@ -124,6 +125,12 @@ def test_weights_listed_among_the_inputs_are_no_inputs(tmp_path) -> None:
     model.ir_version = 3
     loaded = load_model(written(tmp_path, model))
     assert [value.name for value in loaded.graph.input] == ["x"]
+
+
+def test_an_opset_before_onnxruntime_s_oldest_says_so(tmp_path) -> None:
+    text = '<ir_version: 3, opset_import: ["" : 1]> g (float[1,3] x) => (float[1,3] y) { y = Relu (x) }'
+    with pytest.raises(UserError, match="it runs opset 7 and newer"):
+        load_model(written(tmp_path, onnx.parser.parse_model(text)))
 
 
 def test_of_weights_that_are_there_twice_the_last_count(tmp_path) -> None:

@@ -80,6 +80,31 @@ def test_between_an_input_and_an_output_only_identity_stays(model, apply, operat
     assert operators(apply(subject, RemoveIdentity())) == ["Identity"]
 
 
+def test_a_type_that_a_tensor_names_is_named(model, apply, operators) -> None:
+    result = apply(model("h = Shape (x)\n y = CastLike (h, x)", outputs="float[] y"), RemoveIdentity())
+    assert operators(result) == ["Shape", "Cast"]
+
+
+@pytest.mark.parametrize(
+    ("body", "inputs"),
+    [
+        ("y = Reshape (x, n)", "float[1,3,8,8] x, int64[2] n"),
+        ("c = Cast <to = 7> (x)\n m = ReduceMax <keepdims = 0> (c)\n y = Range (zero, m, one)", "float[2] x"),
+        ("two = Add (n, n)\n y = Unsqueeze (x, two)", "float[3,4] x, int64[1] n"),
+    ],
+)
+def test_a_size_that_an_input_gives_is_refused(model, body, inputs) -> None:
+    weights = "int64 zero, int64 one"
+    subject = model(body, inputs, weights=weights, values={"zero": 0, "one": 1})
+    with pytest.raises(UserError, match="depends on the values of input"):
+        canonicalize(subject)
+
+
+def test_a_size_from_a_shape_is_no_input_s_value(model) -> None:
+    body = "s = Shape (x)\n f = Cast <to = 1> (s)\n h = Add (f, f)\n n = Cast <to = 7> (h)\n y = Expand (x, n)"
+    canonicalize(model(body, "float[1,1] x"))
+
+
 def test_stored_integers_are_not_turned_back_into_floats(model, apply, operators) -> None:
     body = "w = DequantizeLinear(q, s)\n y = Conv(x, w)"
     assert not apply(model(body, weights="int8[4,3,3,3] q, float s"), FoldConstants()).modified

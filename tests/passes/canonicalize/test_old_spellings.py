@@ -65,3 +65,10 @@ def test_a_domain_without_an_import_is_imported(model) -> None:
     subject = model("g = com.microsoft.Gelu (x)\n y = Relu (g)", IMAGE, opset=11)
     del subject.opset_import[1:]
     assert "Gelu" in converted(subject)
+
+
+def test_an_operator_that_onnx_gave_up_is_named(model) -> None:
+    subject = model("y = Affine <alpha = 2.0> (x)", IMAGE, opset=8)
+    subject.graph.node[0].name = "scaling"
+    with pytest.raises(UserError, match=r"node scaling \(Affine\): opset 8 of ONNX has no such operator"):
+        convert_opset(subject)
