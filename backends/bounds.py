@@ -26,6 +26,7 @@ from bevel.backends.kernels.div import Div
 from bevel.backends.kernels.extreme import Extreme
 from bevel.backends.kernels.gather import Gather
 from bevel.backends.kernels.gemm import Gemm
+from bevel.backends.kernels.log_softmax import LogSoftmax
 from bevel.backends.kernels.max_pool import MaxPool
 from bevel.backends.kernels.mul import Mul
 from bevel.backends.kernels.normalize import Normalize
@@ -96,7 +97,7 @@ def of_result(call: Call, inputs: Sequence[Bounds | None]) -> Bounds | None:
     match kernel:
         case Add() | AveragePool() | Conv() | ConvTranspose() | Gemm() | Mul() | ReduceMean() | Softmax():
             return kernel.output.low, kernel.output.high
-        case Div() | Extreme() | Normalize() | PRelu() | WideDiv():
+        case Div() | Extreme() | LogSoftmax() | Normalize() | PRelu() | WideDiv():
             return kernel.output.low, kernel.output.high
         case (
             WideAdd()

@@ -22,6 +22,8 @@ from bevel.backends.loops import offset_of
 from bevel.calib.arithmetic import Output
 from bevel.calib.normalize import INVERSE_BITS, ROOT_BITS, fraction_bits, normalize
 
+HALVINGS = 5  # of the 29 places that a sum may be shifted: by 16 if there is room, by 8, by 4 ..
+
 
 class Loop(NamedTuple):
     """`extent` steps of x's elements `stride` apart, and of factors `gain` apart."""
@@ -96,8 +98,8 @@ class Normalize(Kernel):
             Y: T.Buffer((size,), y_dtype),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            S = T.sblock_alloc_buffer((2,), "int32")  # the sum, and how far the sum under the root was shifted
-            V = T.sblock_alloc_buffer((3,), "int64")  # the sum under the root, the root, its inverse
+            S = T.sblock_alloc_buffer((3,), "int32")  # sum, shift of what is under the root, inverse root
+            V = T.sblock_alloc_buffer((1,), "int64")  # the sum under the root
             for row in T.grid(*row_extents):
                 S[0] = 0
                 V[0] = T.int64(0)
@@ -109,23 +111,25 @@ class Normalize(Kernel):
                 total = T.meta_var(T.cast(S[0], "int64"))
                 V[0] = T.max(T.int64(n) * V[0] - T.int64(squared) * total * total + epsilon, one)
                 S[1] = 0
-                for place in T.serial(ROOT_BITS - 1):
-                    if V[0] < (one << T.cast(2 * place + 2, "int64")):
-                        S[1] = S[1] + 1
-                V[0] = V[0] << T.cast(2 * S[1], "int64")
-                V[1] = T.int64(0)
+                for halving in T.unroll(HALVINGS):
+                    places = T.meta_var(T.int32(1) << (HALVINGS - 1 - halving))
+                    if V[0] < (one << T.cast(2 * ROOT_BITS - 2 * places, "int64")):
+                        V[0] = V[0] << T.cast(2 * places, "int64")
+                        S[1] = S[1] + places
+                S[2] = 0
                 for bit in T.serial(ROOT_BITS):
-                    tried = T.meta_var(V[1] + (one << T.cast(ROOT_BITS - 1 - bit, "int64")))
-                    if tried * tried <= V[0]:
-                        V[1] = tried
-                V[2] = T.truncdiv(ones, V[1])
+                    tried = T.meta_var(S[2] | (T.int32(1) << (ROOT_BITS - 1 - bit)))
+                    if T.cast(tried, "int64") * T.cast(tried, "int64") <= V[0]:
+                        S[2] = tried
+                S[2] = T.cast(T.truncdiv(ones, T.cast(S[2], "int64")), "int32")
                 for column in T.grid(*extents):
                     place = T.meta_var(offset_of(row, row_strides) + offset_of(column, strides))
                     gain = T.meta_var(offset_of(row, row_gains) + offset_of(column, column_gains))
                     step = T.meta_var(T.cast(X[place], "int32") - zero_point)
-                    centred = T.meta_var(T.cast(step * own - squared * S[0], "int64"))
-                    t = T.meta_var(tir.rounding_shift_right(centred * V[2], bits - S[1]))
-                    Y[place] = tir.store((t * T.cast(F[gain], "int64") + B[gain]) >> shift, output)
+                    product = T.meta_var(T.cast(step * own - squared * S[0], "int64") * T.cast(S[2], "int64"))
+                    t = T.meta_var(T.cast(tir.rounding_shift_right(product, bits - S[1]), "int32"))
+                    scaled = T.meta_var(T.cast(t, "int64") * T.cast(F[gain], "int64"))
+                    Y[place] = tir.store((scaled + B[gain]) >> shift, output)
 
         return normalize
 

@@ -22,6 +22,7 @@ from bevel.passes.operators.flip_sign import FlipSign
 from bevel.passes.operators.gather import Gather
 from bevel.passes.operators.gemm import Gemm
 from bevel.passes.operators.identity import Identity
+from bevel.passes.operators.log_softmax import LogSoftmax
 from bevel.passes.operators.max_pool import MaxPool
 from bevel.passes.operators.mul import Mul
 from bevel.passes.operators.normalize import Normalize
@@ -76,6 +77,7 @@ OPERATORS: tuple[Operator, ...] = (
     ArgMax(),
     ArgMin(),
     Softmax(),
+    LogSoftmax(),
     Normalize(),
     MaxPool(),
     # Integers only moved

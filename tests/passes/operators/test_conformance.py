@@ -246,6 +246,8 @@ TABLES = {
     "softmax of channels": one("Softmax <axis = 1> (x)"),
     "softmax of rows": one("Softmax <axis = 2> (x)"),
     "softmax of one": one("Softmax (x)", inputs="float[3,1] x"),
+    "log softmax": one("LogSoftmax (x)", inputs="float[2,10] x", steps=2),
+    "log softmax of channels": one("LogSoftmax <axis = 1> (x)", steps=2),
     "softmax behind a conv": Case("c = Conv (x, w, b)\n y = Softmax <axis = 1> (c)", weights=CONV, steps=2),
 }
 # With a smaller epsilon, onnxruntime's own is no number where all elements are equal.
