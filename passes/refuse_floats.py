@@ -67,12 +67,15 @@ def cut(floats: Sequence[gs.Node]) -> str:
     """The option that cuts before the float nodes; with the tensors, if no integer node reads what floats make."""
     names = {node.name for node in floats}
     readers = [reader for node in floats for tensor in node.outputs for reader in tensor.outputs]
-    read = [tensor for node in floats for tensor in node.inputs if is_dequantized(tensor)]
+    read = [tensor for node in floats for tensor in node.inputs if is_made_by_others(tensor, names)]
     if not read or any(reader.name not in names for reader in readers):
         return f"{OPTION} NAME"
     return " ".join(dict.fromkeys(f"{OPTION} {tensor.name.removesuffix(DEQUANTIZED)}" for tensor in read))
 
 
-def is_dequantized(tensor: gs.Tensor) -> bool:
+def is_made_by_others(tensor: gs.Tensor, names: set[str]) -> bool:
+    """Whether a node that is none of `names` computes the tensor; a stored weight is dequantized, and not computed."""
     source = producer(tensor)
-    return source is not None and is_dequantize(source) and isinstance(source.inputs[0], gs.Variable)
+    if source is None or source.name in names:
+        return False
+    return not is_dequantize(source) or isinstance(source.inputs[0], gs.Variable)

@@ -28,6 +28,7 @@ from bevel.passes.quantize.clamp_masks import clamp_masks
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.passes.quantize.widen_activations import widen_activations
 from bevel.passes.quantize_results import quantize_results
+from bevel.passes.refuse_early import refuse_early
 from bevel.tools import bundle, devices, evaluate, vectors, widths
 from bevel.tools.assign.explain import Assigned
 from bevel.tools.assign.kept import check_kept
@@ -81,6 +82,8 @@ def compile_model(options: Options, stages: Stages) -> Report:
         assigned: Assigned | None = None
         statistics: Mapping[str, Statistics] | None = None
         if data.calib is not None:  # a model that came quantized keeps its scales
+            if target.kind != "cpu":
+                refuse_early(graph)
             with stages("observe") as advance:
                 notes += clamp_masks(graph, data.calib)
                 canonical = gs.export_onnx(graph)

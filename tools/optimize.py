@@ -148,8 +148,8 @@ def command(
     OUT receives quantized.onnx, integer.onnx, the library with its header, the firmware, manifest.json and report.json.
     """
     budgets = Budgets(
-        flash=parse_size(max_flash) if max_flash else None,
-        latency=parse_latency(max_latency) if max_latency else None,
+        flash=parse_size(max_flash) if max_flash is not None else None,
+        latency=parse_latency(max_latency) if max_latency is not None else None,
         accuracy=min_accuracy,
         drop=None if max_drop is None else max_drop / 100,
         sqnr=min_sqnr,
@@ -179,9 +179,9 @@ def command(
         outputs_at=outputs_at,
         device=device,
         vectors=vectors,
-        flash=parse_size(flash) if flash else None,
-        ram=parse_size(ram) if ram else None,
-        max_ram=parse_size(max_ram) if max_ram else None,
+        flash=parse_size(flash) if flash is not None else None,
+        ram=parse_size(ram) if ram is not None else None,
+        max_ram=parse_size(max_ram) if max_ram is not None else None,
         tune=tune,
         tune_database=tune_database,
         name=name,

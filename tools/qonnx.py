@@ -13,6 +13,7 @@ from bevel.passes.qonnx.export_qonnx import export_qonnx
 from bevel.passes.qonnx.nodes import DOMAIN
 from bevel.tools import bundle
 from bevel.tools.quiet import quiet_libraries
+from bevel.tools.single_file import check_file, write_file
 
 
 def write_qonnx(source: Path, output: Path) -> None:
@@ -20,11 +21,12 @@ def write_qonnx(source: Path, output: Path) -> None:
     has not."""
     quiet_libraries()
     file = source / bundle.QUANTIZED if source.is_dir() else source
-    if output.exists() and output.samefile(file):
+    check_file(output)
+    if output.exists() and file.exists() and output.samefile(file):
         raise UserError(f"{output}: that is the model itself; name another file")
     graph, _ = canonicalize(fix_batch(load_model(file)))
     model = export_qonnx(graph)
-    output.write_bytes(model.SerializeToString(deterministic=True))
+    write_file(output, model.SerializeToString(deterministic=True))
     count = sum(node.domain == DOMAIN for node in model.graph.node)
     Console().print(
         f"{output}: {count} quantizers, {output.stat().st_size} bytes", highlight=False, markup=False, soft_wrap=True

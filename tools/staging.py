@@ -51,8 +51,8 @@ def check_output(output: Path, sources: tuple[Path, ...]) -> None:
     try:
         real = output.resolve()
         exists = output.exists()
-    except OSError as error:  # such as a path that is too long as a whole
-        raise UserError(f"-o {output}: {error.strerror}") from error
+    except (OSError, RuntimeError) as error:  # such as a path that is too long as a whole, and links in a circle
+        raise UserError(f"-o {output}: {error.strerror if isinstance(error, OSError) else error}") from error
     for source in sources:
         if source.exists() and (real == source.resolve() or real in source.resolve().parents):
             raise UserError(f"{output}: the output folder holds the input {source}; name another folder with -o")

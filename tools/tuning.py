@@ -17,6 +17,7 @@ from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.tools import bundle
 from bevel.tools.options import Options
+from bevel.tools.single_file import check_file
 from bevel.tools.stages import Stages
 
 
@@ -56,10 +57,11 @@ def measured(
     compiler = for_target(target).version
     ships = tuned.lookup(tuned.shipped_database(), target.cpu, compiler)
     known = {**ships, **tuned.lookup(tuned.read(path), target.cpu, compiler)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_file(path)
     with stages("tune") as advance:
         found = search(program, target, device, vectors, trials, known, advance)
     if found:
-        path.parent.mkdir(parents=True, exist_ok=True)
         tuned.write(path, tuned.merged(tuned.read(path), target.cpu, compiler, found))
     return {**known, **found}
 

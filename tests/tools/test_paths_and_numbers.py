@@ -10,6 +10,7 @@ import pytest
 
 from bevel.calib.errors import UserError
 from bevel.tools import cli, manifest, optimize
+from bevel.tools.single_file import write_file
 
 
 def refused(arguments: list[str], capfd: pytest.CaptureFixture[str], main: object = optimize.main) -> str:
@@ -30,7 +31,7 @@ NUMBERS = [
     *((option, text) for option in ("--min-accuracy", "--max-drop") for text in ("nan", "inf", "-1", "101")),
     *((option, text) for option in ("--vectors", "--eval-samples", "--tune", "--batch") for text in ("0", "-1", "nan")),
     *((option, "1" + "0" * 30) for option in ("--vectors", "--eval-samples", "--tune", "--batch")),
-    *((option, text) for option in ("--flash", "--ram", "--max-ram", "--max-flash") for text in ("-1", "nan", "inf")),
+    *((option, text) for option in ("--flash", "--ram", "--max-ram", "--max-flash") for text in ("-1", "nan", "")),
     *((option, "9" * 5000) for option in ("--flash", "--ram", "--max-ram", "--max-flash", "--max-latency")),
     *(("--max-latency", text) for text in ("nan", "infs", "-1ms", "0ms", "9" * 400 + "s")),
     *(("--dim", f"height={text}") for text in ("-1", "nan", "²", "9" * 30, "9" * 5000)),
@@ -122,3 +123,22 @@ def test_the_other_commands_refuse_such_paths_too(name: str, tmp_path: Path, cap
     more = ["-o", str(tmp_path / "q.onnx")] if name == "export-qonnx" else []
     for place in ("n" * 300, str(tmp_path / "none"), "/dev/null"):
         refused([name, place, *more], capfd, cli.main)
+
+
+def test_links_in_a_circle_are_one_line(inputs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (inputs / "circle").symlink_to(inputs / "circle")
+    assert "circle" in refused(command(inputs, "-o", str(inputs / "circle" / "out")), capfd)
+    arguments = command(inputs)
+    arguments[0] = str(inputs / "circle")
+    assert "circle" in refused(arguments, capfd)
+
+
+def test_a_file_appears_whole_or_is_refused(tmp_path: Path) -> None:
+    write_file(tmp_path / "one", b"first")
+    write_file(tmp_path / "one", b"second")
+    assert (tmp_path / "one").read_bytes() == b"second"
+    fifo(tmp_path / "pipe")
+    for place, reason in ((tmp_path / "pipe", "a pipe"), (tmp_path, "a folder"), (tmp_path / "no" / "x", "no folder")):
+        with pytest.raises(UserError, match=reason):
+            write_file(place, b"")
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "pipe"}

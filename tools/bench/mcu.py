@@ -24,6 +24,7 @@ from bevel.tools.bench.cells import Cell, Refusal, Setup, run_cell
 from bevel.tools.bench.reference import Network
 from bevel.tools.bench.subjects import Subject, subjects
 from bevel.tools.quiet import quiet_libraries
+from bevel.tools.single_file import check_file, write_file
 from bevel.tools.stages import Bars, Display, Silent, Stages
 
 DEFAULT_CORES = ("cortex-m4", "cortex-m7", "cortex-m55")
@@ -41,6 +42,8 @@ def show_bench(
 ) -> None:
     """Run and print. Exits with 1 where a device computed something else than integer.onnx: a bug of ours."""
     quiet_libraries()
+    if output is not None:
+        check_file(output)
     networks = reference.read(compared) if compared else ()
     found = subjects(folder, only)
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
@@ -57,7 +60,7 @@ def show_bench(
         tables.show_ratios(console, ratios, reference.means(ratios), title)
         tables.show_unmatched(console, reference.unmatched(cells, networks))
     if output:
-        output.write_text(json.dumps(to_json(results, networks), indent=2, allow_nan=False) + "\n")
+        write_file(output, (json.dumps(to_json(results, networks), indent=2, allow_nan=False) + "\n").encode())
     if any(cell.mismatches for cell in cells):
         raise click.exceptions.Exit(WRONG_OUTPUTS)
 

@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 import pytest
 
+from bevel.backends.target import load
+from bevel.backends.toolchain import for_target
 from bevel.calib.errors import UserError
 from bevel.passes.assign.output_noise import OutputNoise
 from bevel.passes.assign.problem import Assignment, Costs, Limits, Problem
@@ -243,6 +245,8 @@ def test_a_format_that_cannot_be_built_is_left_out_and_said(monkeypatch: pytest.
 
 
 MODELS = Path(__file__).parents[3] / "models"
+# Flash of a part that the perceptron does not fit in int8, and a budget that int4 keeps: zig's code is larger.
+TIGHT = {"gcc": (24, 22), "zig": (31, 28)}
 
 
 @pytest.fixture(scope="module")
@@ -250,15 +254,16 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The report of a perceptron for a part that its int8 product does not fit."""
     out = tmp_path_factory.mktemp("tight") / "out"
     data = [item for kind in ("calib", "eval") for item in (f"--{kind}", str(MODELS / f"digits_{kind}.npz"))]
-    options = ["--flash", "24k", "--max-flash", "22k", "--max-drop", "9", "--formats", "int8,int4"]
+    part, budget = TIGHT[for_target(load("cortex-m7")).kind]
+    options = ["--flash", f"{part}k", "--max-flash", f"{budget}k", "--max-drop", "9", "--formats", "int8,int4"]
     command = [str(MODELS / "mlp.onnx"), "--target", "cortex-m7", *data, "--eval-samples", "100"]
     assert main([*command, *options, "--vectors", "2", "-o", str(out)]) == 0
-    return told(out)
+    return told(out) | {"part": part * 1024, "budget": budget * 1024}
 
 
 def test_a_model_too_large_for_its_part_is_made_to_fit(tight: Any) -> None:
-    assert tight["size"]["flash_bytes"] <= 22 * 1024
-    assert tight["assignment"]["uniform"][0]["flash_bytes"] > 24 * 1024
+    assert tight["size"]["flash_bytes"] <= tight["budget"]
+    assert tight["assignment"]["uniform"][0]["flash_bytes"] > tight["part"]
     assert tight["measurement"]["mismatches"] == 0
     told, answers = tight["accuracy"], tight["assignment"]["answers"]
     assert answers["labelled"] == 100
@@ -267,7 +272,7 @@ def test_a_model_too_large_for_its_part_is_made_to_fit(tight: Any) -> None:
 
 def test_the_answer_beats_every_format_that_is_everywhere_and_fits(tight: Any) -> None:
     chosen = tight["assignment"]
-    fitting = [one["sqnr_db"] for one in chosen["uniform"] if one["flash_bytes"] <= 22 * 1024]
+    fitting = [one["sqnr_db"] for one in chosen["uniform"] if one["flash_bytes"] <= tight["budget"]]
     assert fitting and chosen["sqnr_db"] >= max(fitting)
     assert len({one["weights"] for one in chosen["nodes"]}) > 1
     saved = {one["weights"] for one in chosen["nodes"] if "saves" in one["reason"]}
