@@ -89,15 +89,30 @@ class Call:
 class Port:
     """A graph input or output: the ONNX name, the buffer that holds it, and what its integers mean.
 
-    scale and zero_point are None where the element type is float.
+    scale and zero_point are None where the element type is float, and one for each index along `axis` where its parts
+    have scales of their own.
     """
 
     name: str
     buffer: str
     shape: tuple[int, ...]
     dtype: str
-    scale: float | None = None
-    zero_point: int | None = None
+    scale: float | tuple[float, ...] | None = None
+    zero_point: int | tuple[int, ...] | None = None
+    axis: int = 0
+
+    @property
+    def parameters(self) -> tuple[Array, Array]:
+        """Scale, float32, and zero point, int32, as they are broadcast against the port's elements.
+
+        Raises ValueError for a port of floats.
+        """
+        if self.scale is None or self.zero_point is None:
+            raise ValueError(f"{self.name} is no quantized port")
+        along = [-1 if place == self.axis else 1 for place in range(len(self.shape))]
+        found = np.array(self.scale, np.float32), np.array(self.zero_point, np.int32)
+        scale, zero_point = (one.reshape(along) if one.ndim else one for one in found)
+        return scale, zero_point
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -15,11 +16,13 @@ from bevel.passes.operators.unpack import functions as unpack_functions
 from bevel.passes.pack_weights import pack_weights
 from bevel.passes.unsigned_activations import unsigned_activations
 
-PORTS = "bevel.ports"  # model metadata: {port: [scale, zero_point]} of ports that carry integers
+PORTS = (
+    "bevel.ports"  # model metadata: {port: [scale, zero_point]} of ports that carry integers, or [scales, ..., axis]
+)
 IR_VERSION = 10  # the newest that opset 21 needs
 
 
-def export(graph: gs.Graph, ports: Mapping[str, tuple[float, int]] | None = None) -> onnx.ModelProto:
+def export(graph: gs.Graph, ports: Mapping[str, list[Any]] | None = None) -> onnx.ModelProto:
     """The graph as a model. `ports`: what the integers at its ports mean."""
     used = {node.op for node in graph.nodes if node.domain == DOMAIN}
     model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)

@@ -23,13 +23,14 @@ from bevel.passes.export import PORTS, export
 from bevel.passes.fuse_pixels import fuse_pixels
 from bevel.passes.fuse_rounding import fuse_rounding, is_rounding
 from bevel.passes.integer_nodes import index_nodes, integer_nodes
-from bevel.passes.integerizer import Integerizer
+from bevel.passes.integerizer import Integerizer, Meaning
 from bevel.passes.operators.base import DOMAIN, Reason
 from bevel.passes.operators.dequantize_steps import dequantize_steps
 from bevel.passes.operators.flip_sign import flip_sign
 from bevel.passes.operators.quantize_fixed import quantize_fixed
 from bevel.passes.operators.quantize_float import quantize_float
 from bevel.passes.operators.round_mx import ROUND_MX
+from bevel.passes.part_scales import Parted, dequantize_parts, find_parted, move_codes
 from bevel.passes.prune_channels import PruneConstantChannels
 from bevel.passes.quantizers import is_dequantize, is_quantize, producer
 from bevel.passes.regions import casts_pixels
@@ -71,7 +72,7 @@ def integerize(
     fuse_pixels(new)
     pruned = PruneConstantChannels()(new)
     share_constants(new)
-    return export(new, made.ports), made.notes + pruned.notes
+    return export(new, {name: meaning.written for name, meaning in made.ports.items()}), made.notes + pruned.notes
 
 
 def made_of(made: Integerizer, quantizer: gs.Node) -> list[gs.Node] | Reason | None:
@@ -97,7 +98,7 @@ def start_input(made: Integerizer, tensor: gs.Variable, form: Format) -> gs.Vari
             and all(map(is_quantize, tensor.outputs))
             and (one := given.pop()).is_standard
         ):
-            made.ports[tensor.name] = (one.scale, one.zero_point)
+            made.ports[tensor.name] = Meaning(one.scale, one.zero_point)
             port = gs.Variable(tensor.name, np.dtype(one.dtype), tensor.shape)
             made.codes |= {node.outputs[0].name: port for node in tensor.outputs}
             made.arriving |= {node.outputs[0].name for node in tensor.outputs}
@@ -127,15 +128,30 @@ def end_output(made: Integerizer, tensor: gs.Variable, form: Format) -> gs.Varia
         port = gs.Variable(tensor.name, np.uint8, tensor.shape)
         made.nodes.append(flip_sign(f"{tensor.name}/flip_sign", codes, port))
         return port
+    real = made.reals.get(tensor.name)
+    parted = find_parted(made, tensor) if real is None and tensor.dtype == np.float32 else None
+    if parted is not None:
+        return end_parted(made, tensor, parted, form)
     if form == "quantized" and tensor.dtype == np.float32:
-        real = made.reals.get(tensor.name)
         taken = {port.name for port in made.source.inputs} | {port.name for port in made.source.outputs}
         if real is not None and real.tensor.name not in taken:
             real.tensor.name = tensor.name
-            made.ports[tensor.name] = (real.scale, real.zero_point)
+            made.ports[tensor.name] = Meaning(real.scale, real.zero_point)
             return real.tensor
         made.notes.append(Note(tensor.name, "this output stays float: no quantizer of its own stands before it"))
     return made.other(tensor)
+
+
+def end_parted(made: Integerizer, tensor: gs.Variable, parted: Parted, form: Format) -> gs.Variable:
+    """An output whose parts have scales of their own."""
+    codes = move_codes(made, parted)
+    if form == "quantized":
+        codes.name = tensor.name
+        made.ports[tensor.name] = parted.meaning
+        return codes
+    port = gs.Variable(tensor.name, np.float32, tensor.shape)
+    made.nodes.append(dequantize_parts(tensor.name, codes, parted.meaning, port))
+    return port
 
 
 def assign_codes(made: Integerizer) -> None:

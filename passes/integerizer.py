@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note
 from bevel.passes.operators.base import Activation
+
+
+class Meaning(NamedTuple):
+    """What the integers of a port mean; for each index along `axis` where there are several scales."""
+
+    scale: float | tuple[float, ...]
+    zero_point: int | tuple[int, ...]
+    axis: int = 0
+
+    @property
+    def written(self) -> list[Any]:
+        """As it stands in the model's metadata."""
+        return list(self) if isinstance(self.scale, tuple) else [self.scale, self.zero_point]
 
 
 @dataclass
@@ -19,7 +33,7 @@ class Integerizer:
     codes: dict[str, gs.Variable] = field(default_factory=dict)  # integer tensor of the source: the one here
     reals: dict[str, Activation] = field(default_factory=dict)  # dequantized tensor of the source: its codes here
     floats: dict[str, gs.Variable] = field(default_factory=dict)  # any other tensor of the source: the same here
-    ports: dict[str, tuple[float, int]] = field(default_factory=dict)
+    ports: dict[str, Meaning] = field(default_factory=dict)
     arriving: set[str] = field(default_factory=set)  # integer tensors of the source that are graph inputs here
     notes: list[Note] = field(default_factory=list)
 

@@ -7,31 +7,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from bevel.backends.kernel import Array
 from bevel.backends.kernels.dequantize import Dequantize
+from bevel.backends.kernels.dequantize_channels import DequantizeChannels
 from bevel.backends.kernels.quantize import Quantize
-from bevel.backends.program import Port, Program
+from bevel.backends.program import Call, Port, Program
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.passes.export import PORTS
 from bevel.passes.islands import FloatRun, float_run, imported
 from bevel.passes.lowering import Lowering, Value, onnx_order
+from bevel.passes.moves import PURE_MOVES
 from bevel.passes.operators import lowering_operator
 from bevel.passes.operators.base import DOMAIN
 from bevel.passes.quantizers import is_dequantize, is_quantize, parameters
 from bevel.passes.refuse_floats import reasons_of, refusal
 from bevel.passes.unpack_weights import unpack_weights
 
+MOST_PARTS = 16  # of an output that are dequantized by a call each
+FLOAT_BYTES = 4
 INTEGERS = (np.int8, np.uint8, np.int16, np.int32)
 # What only moves elements moves those of other types too: the indices that ArgMax makes, truth values
 MOVES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Gather", "Tile"})
 MOVED = (*INTEGERS, np.int64, np.bool_)
+ANY = (*MOVED, np.float32)  # floats are bits like others where nothing is computed
 
 
 def partition(
@@ -43,7 +51,7 @@ def partition(
     the reasons that `said`, the notes of the passes before, hold.
     """
     graph = prepared(model)
-    meanings = {port: (scale, zero) for port, (scale, zero) in json.loads(metadata(model).get(PORTS, "{}")).items()}
+    meanings = {port: [*found, 0][:3] for port, found in json.loads(metadata(model).get(PORTS, "{}")).items()}
     lowering = Lowering()
     for tensor in graph.inputs:
         buffer = lowering.new_buffer(tensor.name, tuple(tensor.shape), str(np.dtype(tensor.dtype)))
@@ -134,7 +142,8 @@ def runs_in_integers(node: gs.Node) -> bool:
         return True
     tensors = [tensor for tensor in node.inputs if isinstance(tensor, gs.Variable) and not tensor.is_empty()]
     parameters = [] if node.op == "Concat" else node.inputs[1:]
-    read, made = (MOVED if node.op in MOVES else INTEGERS), (MOVED if node.op in MOVES else (*INTEGERS, np.int64))
+    moved = ANY if node.op in PURE_MOVES else MOVED
+    read, made = (moved if node.op in MOVES else INTEGERS), (moved if node.op in MOVES else (*INTEGERS, np.int64))
     return (
         lowering_operator(node) is not None
         and bool(tensors)
@@ -148,9 +157,34 @@ def lower_quantizer(node: gs.Node, lowering: Lowering) -> None:
     """QuantizeLinear and DequantizeLinear, in whatever layout the value has."""
     value = lowering.value(node.inputs[0])
     scale, zero_point = (lowering.constant(tensor) for tensor in node.inputs[1:3])
+    if scale.ndim and is_dequantize(node):
+        lower_parts(node, value, scale, zero_point, lowering)
+        return
     make = Quantize if is_quantize(node) else Dequantize
     kernel = make(size=prod(value.shape), scale=float(scale), zero_point=int(zero_point), dtype=str(zero_point.dtype))
     lowering.emit(node, kernel, [value.buffer], (), node.outputs[0], value.order)
+
+
+def lower_parts(node: gs.Node, value: Value, scale: Array, zero_point: Array, lowering: Lowering) -> None:
+    """A DequantizeLinear with a scale for each index along an axis: a call for each part, if they lie apart."""
+    place = value.order.index(int(node.attrs.get("axis", 1)) % len(value.order))
+    outer, channels, inner = prod(value.stored[:place]), value.stored[place], prod(value.stored[place + 1 :])
+    dtype = str(zero_point.dtype)
+    meanings = list(zip(scale.tolist(), zero_point.tolist(), strict=True))
+    runs = [(meaning, len(list(run)) * inner) for meaning, run in groupby(meanings)]
+    if outer != 1 or len(runs) > MOST_PARTS:
+        kernel = DequantizeChannels(outer, channels, inner, dtype)
+        constants = (scale.astype(np.float32), zero_point.astype(np.int32))
+        lowering.emit(node, kernel, [value.buffer], constants, node.outputs[0], value.order)
+        return
+    result, first = node.outputs[0], 0
+    buffer = lowering.new_buffer(result.name, value.stored, "float32")
+    for (step, zero), size in runs:
+        part = Dequantize(size, step, zero, dtype)
+        starts = (first * zero_point.dtype.itemsize,), first * FLOAT_BYTES
+        lowering.calls.append(Call(node.name, part, (value.buffer,), (), buffer, *starts))
+        first += size
+    lowering.values[result.name] = Value(buffer, value.shape, value.order)
 
 
 def output_buffer(lowering: Lowering, tensor: gs.Variable, taken: set[str]) -> str:
@@ -161,7 +195,12 @@ def output_buffer(lowering: Lowering, tensor: gs.Variable, taken: set[str]) -> s
     return value.buffer
 
 
-def port(lowering: Lowering, tensor: gs.Variable, buffer: str, meanings: dict[str, tuple[float, int]]) -> Port:
-    scale, zero_point = meanings.get(tensor.name, (None, None))
+def port(lowering: Lowering, tensor: gs.Variable, buffer: str, meanings: dict[str, list[Any]]) -> Port:
     shape = tuple(int(size) for size in tensor.shape)
-    return Port(tensor.name, buffer, shape, lowering.buffers[buffer].dtype, scale, zero_point)
+    plain = Port(tensor.name, buffer, shape, lowering.buffers[buffer].dtype)
+    if tensor.name not in meanings:
+        return plain
+    scale, zero_point, axis = meanings[tensor.name]
+    if isinstance(scale, list):
+        return replace(plain, scale=tuple(scale), zero_point=tuple(zero_point), axis=axis)
+    return replace(plain, scale=scale, zero_point=zero_point)

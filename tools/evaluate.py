@@ -59,20 +59,17 @@ def encode(sample: Sample, ports: Mapping[str, Port]) -> dict[str, Array]:
 
 def _quantize(value: Array, port: Port) -> Array:
     bounds = np.iinfo(port.dtype)
-    codes = np.rint(value / np.float32(_known(port.scale))) + int(_known(port.zero_point))
+    scale, zero_point = port.parameters
+    codes = np.rint(value / scale) + zero_point
     return np.asarray(np.clip(codes, bounds.min, bounds.max), port.dtype)
 
 
 def decode(value: Array, port: Port | None) -> Array:
     if port is None:
         return value
-    return (value.astype(np.int32) - int(_known(port.zero_point))).astype(np.float32) * np.float32(_known(port.scale))
-
-
-def _known(value: float | None) -> float:
-    if value is None:
-        raise ValueError("a quantized port without scale or zero point")
-    return value
+    scale, zero_point = port.parameters
+    reals: Array = (value.astype(np.int32) - zero_point).astype(np.float32) * scale
+    return reals
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,10 @@ def port_section(model: str, role: str, one: NamedPort, plan: Plan) -> str:
         f"#define {upper}_RANK {len(port.shape)}",
         f"#define {upper}_DIMS {{{', '.join(map(str, port.shape)) or 1}}}",
     ]
-    if port.scale is not None:
+    if isinstance(port.scale, tuple):
+        told += f"; real = scale * (value - zero point), of the element's index along axis {port.axis}"
+        macros += parts_macros(upper, port)
+    elif port.scale is not None:
         zero_point = port.zero_point or 0
         told += f"; real = {float_text(port.scale)} * (value - {zero_point})"
         macros += [f"#define {upper}_SCALE {float_text(port.scale)}f", f"#define {upper}_ZERO_POINT ({zero_point})"]
@@ -82,6 +85,16 @@ def port_section(model: str, role: str, one: NamedPort, plan: Plan) -> str:
         "}",
     ]
     return "\n".join([f"/* {told}. */", *macros, *accessor, ""])
+
+
+def parts_macros(upper: str, port: Port) -> list[str]:
+    """Initializers of arrays with one element for each index along the axis."""
+    scale, zero_point = (one.ravel().tolist() for one in port.parameters)
+    return [
+        f"#define {upper}_AXIS {port.axis}",
+        f"#define {upper}_SCALES {{{', '.join(f'{float_text(one)}f' for one in scale)}}}",
+        f"#define {upper}_ZERO_POINTS {{{', '.join(map(str, zero_point))}}}",
+    ]
 
 
 def only_port(model: str, ports: Sequence[NamedPort], verb: str, parameters: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ from bevel.passes.quantize.chosen import Chosen, NodeFormat
 from bevel.passes.quantize.clamp_masks import behind_clips
 from bevel.passes.quantize.formats import node_formats
 from bevel.passes.quantize.insert_qdq import insert_qdq
+from bevel.passes.quantize.part_results import part_results
 from bevel.passes.quantize.plan import make_plan
 from bevel.passes.quantizers import is_dequantize, is_quantize
 
@@ -72,6 +73,7 @@ def quantize(graph: gs.Graph, statistics: Mapping[str, Statistics], options: Qua
     plan = make_plan(graph)
     chosen = options.chosen
     statistics = behind_clips(graph, statistics)
+    part_results(graph, plan, statistics, options.method)
     scales = choose_scales(plan, statistics, options.method, chosen)
     formats = dict(node_formats(plan, scales, chosen))
     means = statistics if options.bias_correction else {}

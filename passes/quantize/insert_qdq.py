@@ -61,7 +61,8 @@ def insert_qdq(
         moved = name in plan.moved and name not in scales.nonzero and name not in scales.rescaled
         rounding = None if moved else scales.rounding(name)
         unrounded = plan.unrounded.get(name, set())
-        if name in outputs and tensor.inputs:  # an input that is an output, too, leaves as it came
+        # An input that is an output, too, leaves as it came; so does what is put together of parts.
+        if name in outputs and tensor.inputs and name not in plan.raw:
             quantize_output(graph, tensor, quant, rounding, unrounded)
         else:
             quantize_tensor(graph, tensor, quant, rounding, unrounded)

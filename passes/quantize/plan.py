@@ -19,6 +19,14 @@ from bevel.passes.regions import casts_pixels, is_elementwise, tensor_roots
 Taken = tuple[Operator, Match]
 
 
+class Tied(NamedTuple):
+    """The points that an operator's definition ties: its result and inputs, and whether inputs can be rescaled."""
+
+    result: str
+    inputs: list[str]
+    rescales: bool
+
+
 @dataclass
 class QuantizationPlan:
     """taken: operators by node name. points: tensors to quantize, in graph order. ties: groups of points that share a
@@ -40,11 +48,16 @@ class QuantizationPlan:
     leaving: set[str] = field(default_factory=set)  # points that are outputs of the model
     results: set[str] = field(default_factory=set)  # points that leave the model and that nothing computes with
     pixels: set[str] = field(default_factory=set)  # points that are 8-bit integers, made floats
+    carried: set[str] = field(default_factory=set)  # nodes that move floats to an output of the model
+    raw: set[str] = field(default_factory=set)  # points that leave the model as the floats that they are
+    shared: list[Tied] = field(default_factory=list)  # further points that share a scale
     notes: list[Note] = field(default_factory=list)
 
     def ties_into(self, node: gs.Node, members: set[str]) -> bool:
-        """Whether an operator that reads one of the tied `members` makes another of them."""
-        return node.name in self.taken and any(tensor.name in members for tensor in node.outputs)
+        """Whether an operator that reads one of the tied `members` makes another of them, or carries it away."""
+        return node.name in self.carried or (
+            node.name in self.taken and any(tensor.name in members for tensor in node.outputs)
+        )
 
 
 def make_plan(graph: gs.Graph) -> QuantizationPlan:
@@ -70,10 +83,6 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
             wanted |= {result_of(output, fused).name for output in node.outputs}
     wanted |= ends | {roots[end].name for end in ends}
     plan.points = {tensor.name: tensor for tensor in float_tensors(graph) if tensor.name in wanted}
-    tied = list(tied_points(plan))
-    plan.joins = {one.result: one.inputs for one in tied if one.rescales}
-    plan.ties = tie_groups(plan, tied)
-    plan.firm = tie_groups(plan, [one for one in tied if not one.rescales])
     plan.fixed = dict(fixed_outputs(plan))
     plan.pixels = {node.outputs[0].name for node in graph.nodes if casts_pixels(node)} & plan.points.keys()
     plan.fixed |= fixed_pixels(plan.points, {end: roots[end] for end in ends}, graph.opset)
@@ -84,7 +93,7 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     plan.unrounded = {end: inside(plan.points[end], roots) for end in ends}
     plan.divisors = set(find_divisors(graph, plan.points, {end: roots[end] for end in ends}))
     plan.leaving = outputs & plan.points.keys()
-    plan.results = {name for group in plan.ties if only_leaves(group, plan) for name in group}
+    group_points(plan)
     plan.notes += [Note(name, f"fused into {producer}") for name, producer in fused.items()]
     return plan
 
@@ -220,12 +229,13 @@ def has_weights(node: gs.Node, plan: QuantizationPlan) -> bool:
     return any(operator.weight_axis(match, index) is not None for index in range(len(match.inputs)))
 
 
-class Tied(NamedTuple):
-    """The points that an operator's definition ties: its result and inputs, and whether inputs can be rescaled."""
-
-    result: str
-    inputs: list[str]
-    rescales: bool
+def group_points(plan: QuantizationPlan) -> None:
+    """Which points share a scale, and which of them only leave the model."""
+    tied = [*tied_points(plan), *plan.shared]
+    plan.joins = {one.result: one.inputs for one in tied if one.rescales}
+    plan.ties = tie_groups(plan, tied)
+    plan.firm = tie_groups(plan, [one for one in tied if not one.rescales])
+    plan.results = {name for group in plan.ties if only_leaves(group, plan) for name in group}
 
 
 def tied_points(plan: QuantizationPlan) -> Iterator[Tied]:

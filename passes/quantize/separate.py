@@ -51,7 +51,7 @@ def separate(
                 continue
             together = [point for point in group if part_of[point] in (one, other)]
             quants = quant_of(one), quant_of(other), quant_of(together)
-            cost = joining_cost(one, other, result, plan, statistics, quants)
+            cost = joining_cost(one, other, (name, result), plan, statistics, quants)
             if cost > MOST_LOST:
                 lost[name, result] = cost
             else:
@@ -63,18 +63,26 @@ def separate(
 def joining_cost(
     one: list[str],
     other: list[str],
-    result: str,
+    join: tuple[str, str],
     plan: QuantizationPlan,
     statistics: Mapping[str, Statistics],
     quants: tuple[TensorQuant, TensorQuant, TensorQuant],
 ) -> float:
-    """The most dB that any point which is read beside the join to `result` loses, if both groups share a scale."""
-    alone, beside, together = quants
+    """The most dB that any point which is read beside the join loses, if both groups share a scale.
+
+    What is rescaled into the result brings its own error along.
+    """
+    (name, result), (alone, beside, together) = join, quants
+    brought = error_power(statistics[name], alone)
     costs = [
-        decibels_lost(statistics[name], own, together)
-        for part, own in ((one, alone), (other, beside))
-        for name in part
-        if is_used(name, {*part, result}, plan)
+        decibels_lost(statistics[point], error_power(statistics[point], alone), together)
+        for point in one
+        if is_used(point, {*one, result}, plan)
+    ]
+    costs += [
+        decibels_lost(statistics[point], error_power(statistics[point], beside) + brought, together)
+        for point in other
+        if is_used(point, {*other, result}, plan)
     ]
     return max(costs, default=0.0)
 
@@ -85,9 +93,9 @@ def is_used(name: str, members: set[str], plan: QuantizationPlan) -> bool:
     return name in plan.leaving or not all(plan.ties_into(node, members) for node in readers)
 
 
-def decibels_lost(statistics: Statistics, own: TensorQuant, common: TensorQuant) -> float:
-    """How much more error power a tensor has by `common` than by its own quantization; 0 where it has next to none."""
-    before, after = error_power(statistics, own), error_power(statistics, common)
+def decibels_lost(statistics: Statistics, before: float, common: TensorQuant) -> float:
+    """How much more error power than `before` a tensor has by `common`; 0 where it has next to none."""
+    after = error_power(statistics, common)
     if after <= max(before, power(statistics) / 10 ** (FINE / 10)):
         return 0.0
     return 10 * log10(after / before) if before else inf
