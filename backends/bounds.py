@@ -33,6 +33,7 @@ from bevel.backends.kernels.normalize import Normalize
 from bevel.backends.kernels.pad import Pad
 from bevel.backends.kernels.prelu import PRelu
 from bevel.backends.kernels.reduce_extreme import ReduceExtreme
+from bevel.backends.kernels.reduce_l2 import ReduceL2
 from bevel.backends.kernels.reduce_mean import ReduceMean
 from bevel.backends.kernels.resize_nearest import ResizeNearest
 from bevel.backends.kernels.slice import Slice
@@ -97,7 +98,7 @@ def of_result(call: Call, inputs: Sequence[Bounds | None]) -> Bounds | None:
     match kernel:
         case Add() | AveragePool() | Conv() | ConvTranspose() | Gemm() | Mul() | ReduceMean() | Softmax():
             return kernel.output.low, kernel.output.high
-        case Div() | Extreme() | LogSoftmax() | Normalize() | PRelu() | WideDiv():
+        case Div() | Extreme() | LogSoftmax() | Normalize() | PRelu() | ReduceL2() | WideDiv():
             return kernel.output.low, kernel.output.high
         case (
             WideAdd()

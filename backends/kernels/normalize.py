@@ -19,10 +19,9 @@ from bevel.backends import arithmetic as tir
 from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.kernels.copy import random_values
 from bevel.backends.loops import offset_of
+from bevel.backends.roots import root_of
 from bevel.calib.arithmetic import Output
-from bevel.calib.normalize import INVERSE_BITS, ROOT_BITS, fraction_bits, normalize
-
-HALVINGS = 5  # of the 29 places that a sum may be shifted: by 16 if there is room, by 8, by 4 ..
+from bevel.calib.normalize import INVERSE_BITS, fraction_bits, normalize
 
 
 class Loop(NamedTuple):
@@ -89,6 +88,7 @@ class Normalize(Kernel):
         n, own, squared = (self.n, self.n, 1) if self.center else (1, 1, 0)
         zero_point, shift, bits = self.zero_point, T.int64(self.shift), INVERSE_BITS - fraction_bits(self.n)
         epsilon, one, ones = T.int64(self.epsilon), T.int64(1), T.int64(2**INVERSE_BITS)
+        take_root = root_of()
 
         @T.prim_func(s_tir=True)
         def normalize(
@@ -110,17 +110,7 @@ class Normalize(Kernel):
                     V[0] = V[0] + T.cast(step, "int64") * T.cast(step, "int64")
                 total = T.meta_var(T.cast(S[0], "int64"))
                 V[0] = T.max(T.int64(n) * V[0] - T.int64(squared) * total * total + epsilon, one)
-                S[1] = 0
-                for halving in T.unroll(HALVINGS):
-                    places = T.meta_var(T.int32(1) << (HALVINGS - 1 - halving))
-                    if V[0] < (one << T.cast(2 * ROOT_BITS - 2 * places, "int64")):
-                        V[0] = V[0] << T.cast(2 * places, "int64")
-                        S[1] = S[1] + places
-                S[2] = 0
-                for bit in T.serial(ROOT_BITS):
-                    tried = T.meta_var(S[2] | (T.int32(1) << (ROOT_BITS - 1 - bit)))
-                    if T.cast(tried, "int64") * T.cast(tried, "int64") <= V[0]:
-                        S[2] = tried
+                take_root(V, S)
                 S[2] = T.cast(T.truncdiv(ones, T.cast(S[2], "int64")), "int32")
                 for column in T.grid(*extents):
                     place = T.meta_var(offset_of(row, row_strides) + offset_of(column, strides))

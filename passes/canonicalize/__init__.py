@@ -66,6 +66,7 @@ from bevel.passes.canonicalize.remove_identity import RemoveIdentity
 from bevel.passes.canonicalize.separate_outputs import SeparateOutputs
 from bevel.passes.canonicalize.sink_reshape import SinkReshape
 from bevel.passes.canonicalize.spell_depth_to_space import SpellDepthToSpace
+from bevel.passes.canonicalize.spell_reductions import SpellReductions
 from bevel.passes.canonicalize.trim_outputs import TrimOutputs
 from bevel.passes.canonicalize.unify_clip import UnifyClip
 from bevel.passes.canonicalize.unify_conv import UnifyConv
@@ -115,6 +116,7 @@ def rewrite() -> list[Pass]:
         UnifyResize(),
         CropBySlice(),
         SpellDepthToSpace(),
+        SpellReductions(),
         # layout: Reshapes and Transposes meet and vanish
         SinkReshape(),
         MergeTransposes(),

@@ -31,6 +31,7 @@ from bevel.passes.operators.prelu import PRelu
 from bevel.passes.operators.quantize_fixed import QuantizeFixed
 from bevel.passes.operators.quantize_float import QuantizeFloat
 from bevel.passes.operators.reduce_extreme import ReduceExtreme
+from bevel.passes.operators.reduce_l2 import ReduceL2
 from bevel.passes.operators.reduce_mean import ReduceMean, ReduceSum
 from bevel.passes.operators.reshape import Reshape
 from bevel.passes.operators.resize import Resize
@@ -73,6 +74,7 @@ OPERATORS: tuple[Operator, ...] = (
     AveragePool(),
     ReduceMean(),
     ReduceSum(),
+    ReduceL2(),
     ReduceExtreme(),
     ArgMax(),
     ArgMin(),

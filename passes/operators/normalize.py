@@ -19,24 +19,16 @@ import onnx_graphsurgeon as gs
 from bevel.backends.kernels.normalize import Loop
 from bevel.backends.kernels.normalize import Normalize as NormalizeKernel
 from bevel.backends.loops import broadcast_strides
-from bevel.calib.normalize import INVERSE_BITS, ROOT_BITS, SUM_LIMIT, THRESHOLDS, fraction_bits
+from bevel.calib.normalize import INVERSE_BITS, SUM_LIMIT, fraction_bits
 from bevel.passes.lowering import Lowering, Value
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, floored, function
+from bevel.passes.operators.root_body import ROOT
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import dtype_of, output_attributes
 
 LARGEST_SHIFT, FACTOR_LIMIT, RESULT_LIMIT = 60, 2**31 - 1, 2**61
 NUMBERS = ("x_zero_point", "count", "center", "epsilon", "down", "shift")
-DIGITS = "".join(
-    f"""
-  bit{bit} = Constant <value_int = {1 << bit}> ()
-  tried{bit} = Add (root{bit + 1}, bit{bit})
-  square{bit} = Mul (tried{bit}, tried{bit})
-  fits{bit} = LessOrEqual (square{bit}, radicand)
-  root{bit} = Where (fits{bit}, tried{bit}, root{bit + 1})"""
-    for bit in range(ROOT_BITS - 1, -1, -1)
-)
 BODY = f"""
 {constants(*NUMBERS)}
   zero = Constant <value_int = 0> ()
@@ -57,17 +49,7 @@ BODY = f"""
   under_root = Add (spread, epsilon)
   is_zero = Equal (under_root, zero)
   positive = Where (is_zero, one, under_root)
-  thresholds = Constant <value = int64[{len(THRESHOLDS)}] {{{", ".join(map(str, THRESHOLDS))}}}> ()
-  last = Constant <value = int64[1] {{-1}}> ()
-  beside = Unsqueeze (positive, last)
-  below = Less (beside, thresholds)
-  below64 = Cast <to = 7> (below)
-  places = ReduceSum <keepdims = 0> (below64, last)
-  places_twice = Add (places, places)
-  raised_by = Gather (powers, places_twice)
-  radicand = Mul (positive, raised_by)
-  root{ROOT_BITS} = Sub (positive, positive)
-{DIGITS}
+{ROOT}
   ones = Constant <value_int = {2**INVERSE_BITS}> ()
   inverse = Div (ones, root0)
   product = Mul (centred, inverse)

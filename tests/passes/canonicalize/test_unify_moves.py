@@ -6,6 +6,7 @@ from bevel.passes.canonicalize.crop_by_slice import CropBySlice
 from bevel.passes.canonicalize.pair_operands import PairOperands
 from bevel.passes.canonicalize.remove_identity import RemoveIdentity
 from bevel.passes.canonicalize.spell_depth_to_space import SpellDepthToSpace
+from bevel.passes.canonicalize.spell_reductions import SpellReductions
 from bevel.passes.canonicalize.unify_expand import UnifyExpand
 from bevel.passes.canonicalize.unify_gather import UnifyGather
 from bevel.passes.canonicalize.unify_pool import UnifyPool
@@ -92,6 +93,22 @@ def test_a_reduction_over_no_axes_goes(model, apply, operators) -> None:
     assert operators(apply(subject, RemoveIdentity())) == ["Relu", "Abs"]
     subject = model("r = Relu (x)\n s = ReduceSum (r)\n y = Abs (s)", "float[2,3] x")
     assert not apply(subject, RemoveIdentity()).modified
+
+
+@pytest.mark.parametrize(
+    ("op", "expected"),
+    [
+        ("ReduceL1", ["Abs", "ReduceSum"]),
+        ("ReduceSumSquare", ["Mul", "ReduceSum"]),
+        ("ReduceLogSum", ["ReduceSum", "Log"]),
+        ("ReduceL2", ["ReduceL2"]),
+    ],
+)
+def test_a_reduction_is_a_sum_with_functions(model, apply, operators, op, expected) -> None:
+    subject = model(
+        f"e = Exp (x)\n y = {op} <keepdims = 0> (e, a)", "float[2,3] x", "float[] y", "int64[1] a", {"a": [1]}
+    )
+    assert operators(apply(subject, SpellReductions())) == ["Exp", *expected]
 
 
 @pytest.mark.parametrize(

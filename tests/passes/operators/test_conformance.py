@@ -201,6 +201,15 @@ POOLS = {
         "ReduceMean (x, a)", inputs="float[2,3,9] x", weights="int64[1] a", values={"a": -1}
     ),
     "sum over rows": one("ReduceSum <keepdims = 0> (x, a)", weights="int64[1] a", values={"a": 2}),
+    "root of squares over channels": one("ReduceL2 (x, a)", weights="int64[1] a", values={"a": 1}),
+    "root of squares over the image": one(
+        "ReduceL2 <keepdims = 0> (x, a)", inputs=IMAGES, weights="int64[2] a", values={"a": [2, 3]}
+    ),
+    "sum of squares": one("ReduceSumSquare (x, a)", weights="int64[1] a", values={"a": 3}, steps=3),
+    "sum of magnitudes": one("ReduceL1 (x, a)", weights="int64[1] a", values={"a": 1}, steps=3),
+    "logarithm of a sum": Case(
+        "p = Exp (x)\n y = ReduceLogSum <keepdims = 0> (p, a)", weights="int64[1] a", values={"a": 1}, steps=12
+    ),
     "sum over everything": one("ReduceSum (x)"),
     "maximum over channels": one("ReduceMax (x, a)", weights="int64[1] a", values={"a": 1}),
     "minimum over rows and channels": one(
@@ -538,7 +547,7 @@ def test_product_in_other_formats_is_near_the_quantized_model(
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_quantized_model_of_every_operator_loads_in_stock_onnxruntime(case: Case, text: Any, stages: Any) -> None:
-    model = text(case.body, case.inputs, case.outputs, case.weights, case.values)
+    model = text(case.body, case.inputs, case.outputs, case.weights, case.values, case.opset)
     made = stages(model)
     opened = ort.InferenceSession(made.shipped.SerializeToString(), providers=["CPUExecutionProvider"])
     assert [port.name for port in opened.get_outputs()] == [port.name for port in model.graph.output]
