@@ -57,9 +57,13 @@ from bevel.passes.operators.wide_rescale import WideRescale
 from bevel.passes.operators.wide_resize import WideResizeBilinear, WideResizeNearest
 from bevel.passes.operators.wide_softmax import WideSoftmax
 from bevel.passes.operators.wide_table import WideTable
+from bevel.passes.operators.written_norm import WrittenNorm
 
 OPSET = 21  # of functions that are only asked for their names
+
 OPERATORS: tuple[Operator, ...] = (
+    # Several nodes that are one operator, before what would take their last
+    WrittenNorm(),
     # Products with constant weights; Gemm comes before Add because it takes MatMul + Add.
     Conv(),
     ConvTranspose(),
@@ -121,9 +125,9 @@ OPERATORS: tuple[Operator, ...] = (
 )
 
 
-def find_operator(node: gs.Node) -> tuple[Operator, Match] | Reason:
-    """The operator that takes a float node, or the reason none does."""
-    for operator in OPERATORS:
+def find_operator(node: gs.Node, alone: bool = False) -> tuple[Operator, Match] | Reason:
+    """The operator that takes a float node, or the reason none does. `alone`: without nodes before it."""
+    for operator in OPERATORS[1:] if alone else OPERATORS:
         found = operator.match(node)
         if isinstance(found, Match):
             return operator, found

@@ -161,6 +161,10 @@ class Operator(ABC):
         """Which input is the bias, stored as int32 at the accumulator's scale."""
         return None
 
+    def covers(self, match: Match) -> tuple[gs.Node, ...]:
+        """The nodes before the matched one that are part of it."""
+        return ()
+
     def tied(self, match: Match) -> tuple[gs.Tensor, ...]:
         """The inputs whose quantization must equal the output's."""
         return match.inputs[:1] if self.ties else ()

@@ -108,32 +108,7 @@ class Normalize(Operator):
             return Reason("its input is not quantized")
         if isinstance(parameters, Reason):
             return parameters
-        form = form_of(site.node, tuple(x.tensor.shape), *parameters)
-        elements = form.n**2 if form.center else form.n
-        epsilon = round(min(elements * form.epsilon / x.scale**2, 2.0**62))
-        if 2 * form.n * x.reach >= SUM_LIMIT or epsilon >= SUM_LIMIT**2 // 2:
-            return Reason(f"the squares of its {form.n} elements, or their epsilon, do not fit int64")
-        found = rescaled(form, site.scale)
-        if isinstance(found, Reason):
-            return found
-        factor, offset, shift = found
-        attrs = {
-            "x_zero_point": x.zero_point,
-            "count": form.n if form.center else 1,
-            "center": int(form.center),
-            "epsilon": epsilon,
-            "down": INVERSE_BITS - fraction_bits(form.n),
-            "shift": shift,
-        }
-        inputs = [
-            x.tensor,
-            site.constant("split", np.array(form.split, np.int64)),
-            site.constant("axes", np.array(form.axes, np.int64)),
-            site.constant("factor", factor),
-            site.constant("offset", offset),
-            site.constant("whole", np.array(site.shape, np.int64)),
-        ]
-        return site.call(self.integer_op, inputs, attrs | output_attributes(site.result))
+        return normalized(site, x, form_of(site.node, tuple(x.tensor.shape), *parameters))
 
     def function(self, opset: int) -> onnx.FunctionProto:
         attributes, inputs = (*NUMBERS, *OUTPUT_ATTRIBUTES, "y_type"), ("split", "axes", "factor", "offset", "whole")
@@ -155,6 +130,35 @@ class Normalize(Operator):
             x_dtype=dtype_of(node.inputs[0]),
         )
         lowering.emit(node, kernel, [value.buffer], (factor.ravel(), offset.ravel()), node.outputs[0], value.order)
+
+
+def normalized(site: Site, x: Activation, form: Form) -> list[gs.Node] | Reason:
+    """The integers of a site that normalizes x as `form` says."""
+    elements = form.n**2 if form.center else form.n
+    epsilon = round(min(elements * form.epsilon / x.scale**2, 2.0**62))
+    if 2 * form.n * x.reach >= SUM_LIMIT or epsilon >= SUM_LIMIT**2 // 2:
+        return Reason(f"the squares of its {form.n} elements, or their epsilon, do not fit int64")
+    found = rescaled(form, site.scale)
+    if isinstance(found, Reason):
+        return found
+    factor, offset, shift = found
+    attrs = {
+        "x_zero_point": x.zero_point,
+        "count": form.n if form.center else 1,
+        "center": int(form.center),
+        "epsilon": epsilon,
+        "down": INVERSE_BITS - fraction_bits(form.n),
+        "shift": shift,
+    }
+    inputs = [
+        x.tensor,
+        site.constant("split", np.array(form.split, np.int64)),
+        site.constant("axes", np.array(form.axes, np.int64)),
+        site.constant("factor", factor),
+        site.constant("offset", offset),
+        site.constant("whole", np.array(site.shape, np.int64)),
+    ]
+    return site.call(Normalize.integer_op, inputs, attrs | output_attributes(site.result))
 
 
 def parameters_of(site: Site) -> list[Array] | Reason:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -51,6 +51,7 @@ class QuantizationPlan:
     carried: set[str] = field(default_factory=set)  # nodes that move floats to an output of the model
     raw: set[str] = field(default_factory=set)  # points that leave the model as the floats that they are
     shared: list[Tied] = field(default_factory=list)  # further points that share a scale
+    inner: dict[str, str] = field(default_factory=dict)  # nodes that are part of an operator, and its last node
     notes: list[Note] = field(default_factory=list)
 
     def ties_into(self, node: gs.Node, members: set[str]) -> bool:
@@ -62,7 +63,7 @@ class QuantizationPlan:
 
 def make_plan(graph: gs.Graph) -> QuantizationPlan:
     outputs = {tensor.name for tensor in graph.outputs}
-    found = {node.name: find_operator(node) for node in graph.nodes}
+    found = {node.name: whole_operator(node, outputs) for node in graph.nodes}
     fused = dict(fused_activations(graph, found, outputs))
     plan = QuantizationPlan(fused=fused)
     roots = tensor_roots(graph.nodes, frozenset(fused))
@@ -72,6 +73,10 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
             plan.taken.pop(node.name, None)
     for name in covered(plan.taken.values()):
         plan.taken.pop(name, None)
+    for part, name in inner_parts(plan.taken):
+        plan.taken.pop(part.name, None)
+        roots.pop(part.outputs[0].name, None)
+        plan.inner[part.name] = name
     stay_float(graph, plan, found, fused, roots)
 
     ends = region_ends(graph, roots, outputs)
@@ -95,6 +100,7 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     plan.leaving = outputs & plan.points.keys()
     group_points(plan)
     plan.notes += [Note(name, f"fused into {producer}") for name, producer in fused.items()]
+    plan.notes += [Note(name, f"part of the normalization that ends in {last}") for name, last in plan.inner.items()]
     return plan
 
 
@@ -171,6 +177,20 @@ def ends_here(tensor: gs.Tensor, roots: dict[str, gs.Tensor]) -> bool:
     return not tensor.outputs or not {node.name for node in tensor.outputs} <= inside(tensor, roots)
 
 
+def whole_operator(node: gs.Node, outputs: set[str]) -> Taken | Reason:
+    """The operator at a node; one of several nodes only where none before the last makes an output of the model."""
+    match find_operator(node):
+        case (operator, match) if outputs & {one.name for part in operator.covers(match) for one in part.outputs}:
+            return find_operator(node, alone=True)
+        case found:
+            return found
+
+
+def inner_parts(taken: Mapping[str, Taken]) -> list[tuple[gs.Node, str]]:
+    """Nodes that are part of an operator behind them, with its name."""
+    return [(part, name) for name, (operator, match) in taken.items() for part in operator.covers(match)]
+
+
 def covered(taken: Iterable[Taken]) -> set[str]:
     """Nodes that are part of another node's match: the MatMul of a MatMul + Add."""
     return {
@@ -193,7 +213,7 @@ def stay_float(
 
     def floating(node: gs.Node) -> bool:
         apart = node.name not in plan.taken and node.name not in fused and node.outputs[0].name not in roots
-        return apart and not casts_pixels(node)
+        return apart and not casts_pixels(node) and node.name not in plan.inner
 
     for node in graph.nodes:
         reason = found[node.name]
@@ -203,7 +223,7 @@ def stay_float(
     while changed:
         changed = False
         for node in graph.nodes:
-            if floating(node) or node.name in fused or has_weights(node, plan):
+            if floating(node) or node.name in fused or node.name in plan.inner or has_weights(node, plan):
                 continue
             sources = [tensor.inputs for tensor in node.inputs if is_activation(tensor)]
             readers = [reader for tensor in node.outputs for reader in tensor.outputs]
