@@ -49,6 +49,10 @@ def _ended(command: click.Command, given: list[str], typed: str) -> int:
         return code
     except BrokenPipeError:
         return _reader_is_gone()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # rich's way to end
+            return _reader_is_gone()
+        raise
     except (KeyboardInterrupt, click.Abort):
         return _fail(interruption.line())
     except Exception as error:

@@ -114,10 +114,11 @@ def test_a_command_that_ends_well_is_zero() -> None:
     assert run(command(lambda: None), []) == 0
 
 
-def test_a_reader_that_has_read_enough_is_no_error() -> None:
+@pytest.mark.parametrize("name", ["--help", "targets"])
+def test_a_reader_that_has_read_enough_is_no_error(name: str) -> None:
     program = "import sys; from bevel.tools.cli import main; sys.exit(main())"
     with subprocess.Popen(
-        [sys.executable, "-c", program, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", program, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
