@@ -90,7 +90,7 @@ def build_files(
     check_fits(sizes, target, program, plan, generated.constants)
     archive = toolchain.archive(objects, f"lib{program.name}.a", folder)
     library, firmware = None, None
-    steps.begin(f"{'library' if target.kind == 'cpu' else 'firmware'}{toolchain.first_use()}")
+    steps.begin("library" if target.kind == "cpu" else "firmware")
     if target.kind == "cpu":
         library = toolchain.link(objects, f"lib{program.name}.so", folder, SHARED_FLAGS).name
         sizes = file_sizes(folder / library, sizes)
@@ -139,7 +139,7 @@ def compile_all(
     steps.total = len(generated.kernels) + len({flags.get(kernel, ()) for kernel in generated.kernels.values()}) + 3
     objects = []
     for source in (f"{name}.c", f"{name}_weights.c"):
-        steps.begin(f"{source}{toolchain.first_use()}")
+        steps.begin(source)
         objects.append(toolchain.compile(source, folder, (stack,)))
     if target.llvm is None:
         for source, own in write_kernels(name, folder, generated, flags, steps).items():

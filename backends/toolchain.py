@@ -83,9 +83,12 @@ class Toolchain:
         return folder / name
 
     def first_use(self) -> str:
-        """What to say where a build takes longer than later ones: zig makes its own run-time library first."""
-        fresh = self.kind == "zig" and not self._mark().exists()
-        return f" (the first build with {self.version} for this target fills its cache, once)" if fresh else ""
+        """What to say where a build takes longer than later ones; empty where it does not."""
+        if self.kind == "gcc" or self._mark().exists():
+            return ""
+        return (
+            f"first build with {self.version} for this target: it makes its run-time library, once, in up to a minute"
+        )
 
     def used(self) -> None:
         """Remember that there was a build."""

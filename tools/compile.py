@@ -14,6 +14,7 @@ from bevel.backends.build import BuildOptions, build
 from bevel.backends.conversions import split_conversions
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
+from bevel.backends.toolchain import for_target
 from bevel.calib.errors import UserError
 from bevel.calib.observe import observe
 from bevel.calib.statistics import Statistics
@@ -125,6 +126,8 @@ def compile_model(options: Options, stages: Stages) -> Report:
         selections, more = choose_kernels(options, fitted.program, target, device, tests, stages)
         notes += more
         with stages("build") as advance:
+            if line := for_target(target).first_use():
+                stages.display.say(line)
             settings = BuildOptions(selections=selections, tell=advance)
             make = partial(build, target=target, folder=folder, vectors=tests, options=settings)
             fitted, artifact = build_within(program, fitted, target, options.max_ram, folder, make)

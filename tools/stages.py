@@ -33,6 +33,8 @@ class Display(Protocol):
 
     def doing(self, part: str) -> None: ...
 
+    def say(self, line: str) -> None: ...
+
 
 class Silent:
     """Shows nothing: for output that is not a terminal, where a bar would be noise."""
@@ -44,6 +46,9 @@ class Silent:
         pass
 
     def doing(self, part: str) -> None:
+        pass
+
+    def say(self, line: str) -> None:
         pass
 
 
@@ -84,6 +89,10 @@ class Bars:
 
     def doing(self, part: str) -> None:
         self._progress.update(self._task, part=escape(part))
+
+    def say(self, line: str) -> None:
+        """A line above the bar, which stays."""
+        self._progress.console.print(line, markup=False, highlight=False)
 
 
 @dataclass

@@ -22,6 +22,9 @@ class Log:
     def doing(self, part: str) -> None:
         self.lines.append(part)
 
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
 
 def test_stages_are_timed_in_their_order_and_pass_progress_on() -> None:
     log = Log()
@@ -66,5 +69,7 @@ def test_an_interruption_that_a_callback_lost_ends_its_stage() -> None:
 def test_a_bar_shows_what_is_being_done() -> None:
     written = io.StringIO()
     with Bars(Console(file=written, force_terminal=True, width=120)) as bars, Stages(bars)("build") as advance:
+        bars.say("first build [x]")
         advance(3, 7, "net_kernels.c [x]")
+    assert "first build [x]\n" in written.getvalue()
     assert "3/7" in written.getvalue() and "net_kernels.c [x]" in written.getvalue()
