@@ -146,7 +146,9 @@ def operator_nodes(
     inputs = tuple(found for found in operands if found is not None)
     index = [one is made_by_it for one in match.node.outputs].index(True)
     target = end.of_codes(clamp) if operator.ties else end.of_sums(clamp)
-    site = Site(match.node, inputs, *target, index, end.coding.steps)
+    others = tuple(made.other(tensor) for tensor in match.others)
+    made.read += match.others
+    site = Site(match.node, inputs, *target, index, end.coding.steps, others)
     if site.wide and not operator.wide and not (operator.wide_codes and all_codes(site)):
         return Reason(f"{match.node.op} has a kernel for int8 only; give it int8 activations, before and after")
     if not operator.ties:

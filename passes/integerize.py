@@ -191,6 +191,7 @@ def needed_floats(made: Integerizer, results: dict[str, list[gs.Node] | Reason |
         for node in made.source.nodes
         if is_quantize(node) and not isinstance(results[node.name], list) and node.outputs[0].name not in made.arriving
     ]
+    pending += made.read
     needed: set[str] = set()
     while pending:
         tensor = pending.pop()

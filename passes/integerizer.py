@@ -35,6 +35,7 @@ class Integerizer:
     floats: dict[str, gs.Variable] = field(default_factory=dict)  # any other tensor of the source: the same here
     ports: dict[str, Meaning] = field(default_factory=dict)
     arriving: set[str] = field(default_factory=set)  # integer tensors of the source that are graph inputs here
+    read: list[gs.Tensor] = field(default_factory=list)  # of the source, which integer nodes read as they are
     notes: list[Note] = field(default_factory=list)
 
     def other(self, tensor: gs.Tensor) -> gs.Tensor:

@@ -141,7 +141,8 @@ def runs_in_integers(node: gs.Node) -> bool:
     if node.op == "Identity":
         return True
     tensors = [tensor for tensor in node.inputs if isinstance(tensor, gs.Variable) and not tensor.is_empty()]
-    parameters = [] if node.op == "Concat" else node.inputs[1:]
+    looks_up = node.op == "Gather" and isinstance(node.inputs[0], gs.Constant)
+    parameters = [] if node.op == "Concat" or looks_up else node.inputs[1:]
     moved = ANY if node.op in PURE_MOVES else MOVED
     read, made = (moved if node.op in MOVES else INTEGERS), (moved if node.op in MOVES else (*INTEGERS, np.int64))
     return (

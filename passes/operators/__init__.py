@@ -23,6 +23,7 @@ from bevel.passes.operators.gather import Gather
 from bevel.passes.operators.gemm import Gemm
 from bevel.passes.operators.identity import Identity
 from bevel.passes.operators.log_softmax import LogSoftmax
+from bevel.passes.operators.lookup import Lookup
 from bevel.passes.operators.max_pool import MaxPool
 from bevel.passes.operators.mul import Mul
 from bevel.passes.operators.normalize import Normalize
@@ -88,6 +89,7 @@ OPERATORS: tuple[Operator, ...] = (
     MaxPool(),
     # Integers only moved
     Concat(),
+    Lookup(),
     Gather(),
     Identity(),
     Pad(),

@@ -84,10 +84,11 @@ class Weight:
 
 
 class Match(NamedTuple):
-    """A float operator and the tensors that its sum, product or selection reads."""
+    """A float operator and the tensors that its sum, product or selection reads; `others` are no reals but indices."""
 
     node: gs.Node
     inputs: tuple[gs.Tensor, ...]
+    others: tuple[gs.Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Site:
     result: Output
     index: int = 0  # which of the node's outputs
     steps: FloatSteps | None = None  # which integers the result's format has; None: all
+    others: tuple[gs.Tensor, ...] = ()  # those of the match, in the integer graph
 
     @property
     def name(self) -> str:

@@ -12,12 +12,13 @@ import onnx_graphsurgeon as gs
 from bevel.backends.kernels.gather import Gather as GatherKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
+from bevel.passes.operators.lookup import lower_lookup
 from bevel.passes.operators.wide_values import dtype_of
 
 
 class Gather(Operator):
     float_ops: ClassVar = frozenset({"Gather"})
-    limits: ClassVar = "constant indices"
+    limits: ClassVar = "constant indices, or rows of a constant table"
     integer_op: ClassVar = "Gather"
     ties: ClassVar = True
     wide: ClassVar = True
@@ -25,8 +26,6 @@ class Gather(Operator):
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op != "Gather":
             return None
-        if isinstance(node.inputs[0], gs.Constant):
-            return Reason("it looks up a constant, by indices that are computed")
         if not isinstance(node.inputs[1], gs.Constant):
             return Reason("its indices are computed")
         if np.ndim(node.inputs[1].values) != 1:
@@ -40,6 +39,9 @@ class Gather(Operator):
         return site.standard([x.tensor, site.node.inputs[1]])
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        if isinstance(node.inputs[0], gs.Constant):
+            lower_lookup(node, lowering)
+            return
         axis = int(node.attrs.get("axis", 0)) % len(node.outputs[0].shape)
         lower_gather(node, {axis: lowering.constant(node.inputs[1])}, lowering)
 
