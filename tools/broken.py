@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +19,14 @@ from bevel.passes.quantize import QuantizeOptions, export, quantize
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.tools import evaluate
 from bevel.tools.evaluate import Sample
-from bevel.tools.outputs import Described
+from bevel.tools.outputs import Array, Described
 from bevel.tools.quality import FEW, Totals
 from bevel.tools.report import Output
 
 LOW_DB = 10.0  # noise of a tenth of the signal's power: below it an output says little
 WORTH_DB = 3.0  # half the noise: less is no remedy
-TRIAL_SAMPLES = 16
+LOW_SAME = 0.75  # of answers like the float model's: a loss of one in four is no rounding
+TRIAL_SAMPLES = 64
 TRIAL_SECONDS = 60.0  # when another option is no longer tried: large models take long to quantize
 NOTHING = "no option of optimize mends it"
 
@@ -32,7 +34,8 @@ NOTHING = "no option of optimize mends it"
 def is_broken(one: Output) -> bool:
     """Whether a person must be told: little is left of the float model's output."""
     few = one.values is not None and one.float_values is not None and one.values < min(FEW, one.float_values)
-    return one.nonfinite > 0 or few or (one.sqnr_db is not None and one.sqnr_db < LOW_DB)
+    changed = one.agreement is not None and one.agreement < LOW_SAME
+    return one.nonfinite > 0 or few or changed or (one.sqnr_db is not None and one.sqnr_db < LOW_DB)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Trials:
     samples: Iterable[Sample]
     described: Mapping[str, Described]
     known: frozenset[str]
+    labels: Array | None = None  # of the samples
 
     def options(self) -> Iterator[tuple[str, QuantizeOptions]]:
         """Others than were taken, the least costly first."""
@@ -65,13 +69,13 @@ class Trials:
         totals = Totals(self.described)
         for sample in islice(self.samples, TRIAL_SAMPLES):
             given = {value.name: sample[value.name] for value in canonical.graph.input}
-            totals.add([exact.run(given), rounded.run(given)], None)
+            totals.add([exact.run(given), rounded.run(given)], self.labels)
         return totals.outputs()
 
 
 def explained(
     outputs: Sequence[Output],
-    described: Mapping[str, Described],
+    known: Mapping[str, Described],
     canonical: onnx.ModelProto,
     errors: Mapping[str, float | None],
     trials: Trials | None,
@@ -85,7 +89,7 @@ def explained(
     return tuple(
         replace(
             one,
-            broke_at=first_lost(canonical, errors, one.part or described[one.name].tensor),
+            broke_at=first_lost(canonical, errors, one.part or known[one.name].tensor, one.nonfinite > 0),
             helps=remedies.get((one.name, one.part), unknown),
         )
         if is_broken(one)
@@ -94,8 +98,11 @@ def explained(
     )
 
 
-def first_lost(canonical: onnx.ModelProto, errors: Mapping[str, float | None], tensor: str) -> str | None:
-    """Of the inputs and nodes that `tensor` depends on, in execution order, the first below LOW_DB, or the worst."""
+def first_lost(
+    canonical: onnx.ModelProto, errors: Mapping[str, float | None], tensor: str, at_end: bool = False
+) -> str | None:
+    """Of the inputs and nodes that `tensor` depends on, in execution order, the first below LOW_DB. If there is none,
+    the last, `at_end`, or else the worst."""
     needed, ancestors = {tensor}, []
     for node in reversed(canonical.graph.node):
         if needed & set(node.output):
@@ -108,7 +115,7 @@ def first_lost(canonical: onnx.ModelProto, errors: Mapping[str, float | None], t
         if decibels < LOW_DB:
             return str(name)
     last = str(ancestors[0].name) if ancestors else None
-    return min(known, key=lambda name: known[name], default=last)
+    return last if at_end else min(known, key=lambda name: known[name], default=last)
 
 
 def found_remedies(broken: Sequence[Output], trials: Trials) -> dict[tuple[str, str | None], str]:
@@ -126,18 +133,26 @@ def found_remedies(broken: Sequence[Output], trials: Trials) -> dict[tuple[str, 
             continue  # no such form of this model: no remedy
         for key, one in list(pending.items()):
             result = found.get(key)
-            if result is None or result.sqnr_db is None:
+            if result is None:
                 continue
             if not is_broken(result):
-                mended[key] = f"{option} gives {result.sqnr_db:.1f} dB"
+                mended[key] = f"{option} gives {described(result)}"
                 del pending[key]
-            elif better(result, one) and result.sqnr_db > nearest.get(key, (-1e9, ""))[0]:
-                nearest[key] = (result.sqnr_db, f"{option} comes nearest, {result.sqnr_db:.1f} dB")
+            elif merit(result) >= max(merit(one) + WORTH_DB, nearest.get(key, (-math.inf, ""))[0]):
+                nearest[key] = (merit(result), f"{option} comes nearest, {described(result)}")
     return {key: text for key, (_, text) in nearest.items()} | mended
 
 
-def better(result: Output, one: Output) -> bool:
-    return one.sqnr_db is None or (result.sqnr_db or 0.0) >= one.sqnr_db + WORTH_DB
+def described(one: Output) -> str:
+    numbers = [] if one.values is None else ["no error" if one.sqnr_db is None else f"{one.sqnr_db:.1f} dB"]
+    return " and ".join(numbers + ([] if one.agreement is None else [f"{100 * one.agreement:.0f} % agreement"]))
+
+
+def merit(one: Output) -> float:
+    """dB, or for what has none percent of equal answers."""
+    if one.values is None:
+        return 100 * (one.agreement or 0.0)
+    return math.inf if one.sqnr_db is None else one.sqnr_db
 
 
 def attempts(trials: Trials) -> Iterator[tuple[str, Callable[[], tuple[Output, ...]]]]:

@@ -145,7 +145,8 @@ def compile_model(options: Options, stages: Stages) -> Report:
             trials = None
             if statistics is not None:
                 names = frozenset(name for node in model.graph.node for name in (node.name, *node.output))
-                trials = Trials(canonical, statistics, wanted, data.vectors, models.outputs, names)
+                labels = evaluate.labels_of(data)
+                trials = Trials(canonical, statistics, wanted, data.vectors, models.outputs, names, labels)
             totals = evaluate.measured(models, data, advance)
             accuracy = totals.accuracy() if data.evaluation else None
             outputs = explained(totals.outputs(), models.outputs, canonical, errors, trials)

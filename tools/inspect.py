@@ -19,6 +19,8 @@ def show_bundle(folder: Path) -> None:
     console = Console()
     plain(console, [f"{len(found.files)} files, each as the manifest says.", f"Made by: {found.command}"])
     tables.show_facts(console, told)
+    if len(told.outputs) > 1:
+        tables.show_outputs(console, told)
     plain(console, ["", "Arena", *arena_map.draw(arena_map.from_json(found.arena))])
     if told.device and told.measurement:
         title = f"Kernels on {told.device.name}"

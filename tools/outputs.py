@@ -11,6 +11,7 @@ Parts: where the last Concat before an output joins tensors, looked at through w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 IN_PLACE = (*QUANTIZERS, *DEQUANTIZERS, *ROUNDINGS, "Identity", "Cast")
 SCORES = ("Softmax", "LogSoftmax", "Hardmax")
 IDS = ("ArgMax", "ArgMin")
+CHOICES = (*IDS, "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 MOST_PARTS = 64  # more are no parts of a detection head but a sequence
 
 
@@ -52,8 +54,11 @@ def describe_outputs(canonical: onnx.ModelProto) -> dict[str, Described]:
 def described(tensor: gs.Variable) -> Described:
     kind = kind_of(tensor)
     parts, where = traced(tensor)
-    joined = kind == "numbers" and 2 <= len(parts) <= MOST_PARTS
-    return Described(tensor.name, kind, tensor.name, tuple(parts), where) if joined else plain(tensor.name, kind)
+    names = list(dict.fromkeys(parts))  # a tensor that was joined twice is one part
+    if kind != "numbers" or not 2 <= len(names) <= MOST_PARTS:
+        return plain(tensor.name, kind)
+    number = np.array([names.index(name) for name in parts], np.int32)
+    return Described(tensor.name, kind, tensor.name, tuple(names), number[where])
 
 
 def plain(name: str, kind: Kind = "numbers") -> Described:
@@ -67,6 +72,38 @@ def kind_of(tensor: gs.Variable) -> Kind:
     if source in IDS or dtype.kind == "b" or (dtype.kind in "iu" and (single or dtype.itemsize > 2)):
         return "ids"
     return "scores" if source in SCORES and len(shape) == 2 and shape[1] > 1 else "numbers"
+
+
+def with_scores(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` with the floats that class numbers are chosen from in place of these: what has an error that adds up.
+
+    `model` itself where no output is one of ArgMax, ArgMin or a comparison.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+    types = {value.name: value.type for value in (*model.graph.input, *model.graph.value_info, *model.graph.output)}
+    sources = {value.name: chosen_from(value.name, makers) for value in model.graph.output}
+    if not any(sources.values()):
+        return model
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.output[:]
+    for value in model.graph.output:
+        source = sources[value.name]
+        if source is None:
+            result.graph.output.append(value)
+            continue
+        scores = onnx.ValueInfoProto(name=f"{value.name}/scores", type=types.get(source))
+        result.graph.node.append(onnx.helper.make_node("Identity", [source], [scores.name], f"{scores.name}/identity"))
+        result.graph.output.append(scores)
+    return result
+
+
+def chosen_from(tensor: str, makers: Mapping[str, onnx.NodeProto]) -> str | None:
+    """The tensor that an ArgMax, ArgMin or comparison reads, behind which `tensor` comes by moves and casts."""
+    node = makers.get(tensor)
+    while node is not None and node.op_type in (*RESHAPES, *IN_PLACE, "Transpose"):
+        node = makers.get(node.input[0])
+    return node.input[0] if node is not None and node.op_type in CHOICES else None
 
 
 def made_by(tensor: gs.Tensor) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bevel.backends.litter import scratch
 from bevel.tools import report, tables
-from bevel.tools.broken import is_broken
+from bevel.tools.broken import LOW_SAME, is_broken
 from bevel.tools.compile import compile_model
 from bevel.tools.data import GUESS
 from bevel.tools.library import is_wrong
@@ -73,6 +73,8 @@ def broken_output(one: report.Output, told: report.Report) -> str:
     if one.values is not None and one.float_values is not None and one.values < one.float_values:
         few = f"{one.values} values" if one.values != 1 else "one value"
         facts.append(f"only {few} left of those that float has")
+    if one.agreement is not None and one.agreement < LOW_SAME:
+        facts.append(f"the answer of the float model on only {100 * one.agreement:.0f} % of the samples")
     if (node := next((node for node in told.nodes if node.name == one.broke_at), None)) is not None:
         at = f" at {tables.decibels(node.sqnr_db)}" if node.sqnr_db is not None else ""
         facts.append(f"first lost in {node.name} ({node.op}){at}")

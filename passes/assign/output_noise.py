@@ -27,7 +27,8 @@ CHANCE = 2.0  # standard deviations
 
 @dataclass(frozen=True)
 class OutputNoise:
-    """Sums over samples and output elements. signal: of the squared float outputs.
+    """Sums over samples and output elements, of several outputs each over its RMS, so that none hides behind a larger
+    one. signal: of the squared float outputs.
 
     products: [sites * formats, sites * formats], of the products of two errors; its diagonal are the powers.
     """
@@ -52,13 +53,24 @@ class OutputNoise:
         return np.asarray(kept * np.outer(lengths, lengths))
 
 
+def output_levels(probe: Probe) -> Floats:
+    """For each float of a run the RMS of its output over the samples; 1 for the only output, and where all is 0."""
+    if len(probe.outputs) == 1:
+        return np.ones(1)
+    runs = [[one for one in probe.run(sample, {}) if one.dtype.kind == "f"] for sample in probe.samples]
+    powers = np.mean([[np.mean(np.square(one, dtype=np.float64)) for one in run] for run in runs], axis=0)
+    sizes = [one.size for one in runs[0]]
+    return np.repeat(np.sqrt(np.where(powers > 0, powers, 1.0)), sizes)
+
+
 def output_noise(probe: Probe, advance: Advance) -> OutputNoise:
     candidates = sum(map(len, probe.values))
     products = np.zeros((candidates, candidates))
     signal = 0.0
+    levels = output_levels(probe)
     for done, (exact, rounded) in enumerate(probe.errors()):
-        reference = flat(exact)
-        errors = np.stack([flat(outputs) - reference for outputs in rounded])
+        reference = flat(exact) / levels
+        errors = np.stack([flat(outputs) / levels - reference for outputs in rounded])
         products += errors @ errors.T
         signal += float(reference @ reference)
         advance(done + 1, len(probe.samples))

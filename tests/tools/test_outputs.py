@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bevel.tools.outputs import describe_outputs
+from bevel.tools.outputs import describe_outputs, with_scores
 
 KINDS = {
     "logits": ("y = Identity (x)", "float[2,5] y", "numbers"),
@@ -75,3 +75,19 @@ def test_parts_of_parts_are_parts() -> None:
 )
 def test_what_mixes_elements_has_no_parts(text: str) -> None:
     assert describe_outputs(model_of(text))["y"].parts == ()
+
+
+def test_a_tensor_that_is_joined_twice_is_one_part() -> None:
+    text = """agraph (float[1,2] x) => (float[1,6] y)
+    { a = Exp (x) b = Sigmoid (x) y = Concat <axis = 1> (a, b, a) }"""
+    found = describe_outputs(model_of(text))["y"]
+    assert found.parts == ("a", "b")
+    assert found.where is not None and found.where.tolist() == [[0, 0, 1, 1, 0, 0]]
+
+
+def test_class_numbers_give_way_to_what_they_are_chosen_from() -> None:
+    model = model_of("""agraph (float[1,4] x) => (int32[1] y, float[1,4] p)
+    { p = Softmax (x) a = ArgMax <axis = 1, keepdims = 0> (p) y = Cast <to = 6> (a) }""")
+    assert [value.name for value in with_scores(model).graph.output] == ["y/scores", "p"]
+    logits = model_of("agraph (float[1,4] x) => (float[1,4] p) { p = Softmax (x) }")
+    assert with_scores(logits) is logits

@@ -29,7 +29,7 @@ from bevel.tools.assign.search import Search, samples_of
 from bevel.tools.assign.trial import Formats, Maker, fixed_formats, no_sites
 from bevel.tools.assign.within import within
 from bevel.tools.budgets import Budgets
-from bevel.tools.outputs import describe_outputs
+from bevel.tools.outputs import describe_outputs, with_scores
 from bevel.tools.stages import Stages
 
 DIRECTIONS = 8  # of the weights of each node, for curvature
@@ -69,12 +69,13 @@ def open_search(maker: Maker, exact: onnx.ModelProto, measure: bool, stages: Sta
         costs = assign_costs.costs(sites, list(uniforms.values()))
 
     with stages(STAGE) as advance:
-        quantized = [maker.quantized(everywhere[name]) for name in names]
-        probe = open_probe(maker.canonical, sites, quantized, first)
+        quantized = [with_scores(maker.quantized(everywhere[name])) for name in names]
+        scored = with_scores(maker.canonical)
+        probe = open_probe(scored, sites, quantized, first)
         noise = output_noise(probe, advance)
         losses, products = sensitivity(maker.options.sensitivity, probe, noise, maker.options.seed, advance)
         problem = Problem(tuple(sites), names, losses, costs, np.ones(losses.shape, np.bool_))
-        samples = reference(exact, held_out, describe_outputs(maker.canonical))
+        samples = reference(scored, held_out, describe_outputs(maker.canonical))
     return Search(maker, problem, formats, noise, products, tuple(uniforms.values()), samples, left_out)
 
 

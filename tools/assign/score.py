@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bevel.backends.program import Port
 from bevel.tools import evaluate
 from bevel.tools.evaluate import Runner, Sample
-from bevel.tools.outputs import Described
+from bevel.tools.outputs import Described, with_scores
 from bevel.tools.quality import Totals, answers_of
 
 Array = NDArray[Any]
@@ -59,11 +59,12 @@ class Reference:
     labelled: str = ""
 
     def score(self, model: onnx.ModelProto, ports: Sequence[Port] = (), integer: bool = False) -> Score:
-        """Of the quantized model, or of the integer one, whose edges `ports` describe."""
+        """Of the quantized model, of whose class numbers the scores count, or of the integer one as it is, whose edges
+        `ports` describe."""
         opened: Runner = (
             evaluate.runner(model, ports, optimized=True)
             if integer
-            else evaluate.runner(evaluate.dequantize_weights(model))
+            else evaluate.runner(evaluate.dequantize_weights(with_scores(model)))
         )
         return score(self, [opened.run(sample) for sample in self.samples])
 

@@ -111,6 +111,25 @@ def test_without_changes_the_probe_is_the_float_model(network: Case) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_large_output_does_not_hide_the_noise_of_a_small_one() -> None:
+    text = """
+    <ir_version: 10, opset_import: ["" : 21]>
+    net (float[1,6] x) => (float[1,4] small, float[1,4] large)
+    <float thousand = {1000.0}>
+    {
+        one = MatMul (x, matrix)
+        small = Add (one, bias)
+        two = MatMul (x, other)
+        sum = Add (two, bias)
+        bent = Sin (sum)
+        large = Mul (bent, thousand)
+    }
+    """
+    shapes = {"matrix": (6, 4), "other": (6, 4), "bias": (4,)}
+    losses = output_noise(case(text, shapes, (1, 6)).probe("int8", "int2"), ignore).losses
+    assert 0.05 < losses[0, 1] / losses[1, 1] < 20
+
+
 def test_the_noise_of_a_site_is_that_of_the_float_model_with_its_weights_rounded(network: Case) -> None:
     probe = network.probe(*FORMATS)
     noise = output_noise(probe, ignore)
