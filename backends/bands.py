@@ -32,6 +32,7 @@ from bevel.backends.kernels.prelu import PRelu
 from bevel.backends.kernels.quantize import Quantize
 from bevel.backends.kernels.quantize_fixed import QuantizeFixed
 from bevel.backends.kernels.quantize_float import QuantizeFloat
+from bevel.backends.kernels.round_even import RoundEven
 from bevel.backends.kernels.round_float import RoundFloat
 from bevel.backends.kernels.round_mx import RoundMx
 from bevel.backends.kernels.table import Table
@@ -45,7 +46,7 @@ from bevel.backends.program import Buffer, Call, Program
 Windowed = Conv | MaxPool | AveragePool
 Broadcast = Add | Mul | Div | Extreme | PRelu | WideAdd | WideDiv | WideMul
 Quantizing = Quantize | QuantizeFixed | QuantizeFloat | Dequantize
-Elementwise = Clip | ConvertSign | Copy | Quantizing | RoundFloat | Table | WideRescale | WideTable
+Elementwise = Clip | ConvertSign | Copy | Quantizing | RoundEven | RoundFloat | Table | WideRescale | WideTable
 IMAGE = 4  # axes of [N, H, W, C]
 
 

@@ -36,6 +36,7 @@ from bevel.backends.kernels.reduce_extreme import ReduceExtreme
 from bevel.backends.kernels.reduce_l2 import ReduceL2
 from bevel.backends.kernels.reduce_mean import ReduceMean
 from bevel.backends.kernels.resize_nearest import ResizeNearest
+from bevel.backends.kernels.round_even import RoundEven
 from bevel.backends.kernels.slice import Slice
 from bevel.backends.kernels.softmax import Softmax
 from bevel.backends.kernels.table import ENTRIES, Table
@@ -107,6 +108,7 @@ def of_result(call: Call, inputs: Sequence[Bounds | None]) -> Bounds | None:
             | WideMean()
             | WideMul()
             | WideRescale()
+            | RoundEven()
             | WideSoftmax()
             | WideTable()
         ):

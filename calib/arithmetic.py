@@ -61,6 +61,18 @@ def rounding_shift_right(value: Integers, shift: Integers | int) -> Int64:
     return result
 
 
+def even_shift_right(value: Integers, shift: int, tolerance: int) -> Int64:
+    """value / 2**shift in int64, rounded to nearest; what lies within `tolerance` of a half goes to the even integer.
+
+    The tolerance is what a multiplier that is no exact ratio makes of a product that lies on a half.
+    """
+    raised = value.astype(np.int64) + ((np.int64(1) << shift >> 1) + tolerance)
+    rounded = raised >> shift
+    on_half = raised - (rounded << shift) <= 2 * tolerance
+    result: Int64 = rounded - (on_half & (rounded & 1 == 1))
+    return result
+
+
 @dataclass(frozen=True)
 class Output:
     """Where an integer result ends: its zero point and the interval it is clamped to, all values of `dtype`.

@@ -36,6 +36,7 @@ from bevel.passes.operators.reduce_l2 import ReduceL2
 from bevel.passes.operators.reduce_mean import ReduceMean, ReduceSum
 from bevel.passes.operators.reshape import Reshape
 from bevel.passes.operators.resize import Resize
+from bevel.passes.operators.round_even import RoundEven
 from bevel.passes.operators.round_float import RoundFloat
 from bevel.passes.operators.round_mx import RoundMx
 from bevel.passes.operators.slice import Slice
@@ -112,6 +113,7 @@ OPERATORS: tuple[Operator, ...] = (
     WideConvTranspose(),
     WideGemm(),
     QuantizeFloat(),
+    RoundEven(),
     RoundFloat(),
     WideAdd(),
     WideAveragePool(),

@@ -16,9 +16,10 @@ import onnx_graphsurgeon as gs
 from bevel.backends.kernels.add import Add as AddKernel
 from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering
-from bevel.passes.operators.base import Match, Operator, Reason, Site
+from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.elementwise import emit_elementwise, operand
 from bevel.passes.operators.functions import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants, function
+from bevel.passes.operators.round_even import exact_sums, round_even
 from bevel.passes.operators.wide_add import WideAdd
 
 SUM_LIMIT = 2**30
@@ -55,6 +56,15 @@ class Add(Operator):
             return a
         if isinstance(b, Reason):
             return b
+        finer = min(a.scale, b.scale)
+        steps = round(max(a.scale, b.scale) / finer)  # of the finer operand in one of the coarser
+        reach = a.reach + b.reach if steps == 1 else steps * max(a.reach, b.reach) * 2
+        stored = all(isinstance(one, Activation | Weight) for one in site.inputs)
+        exact = stored and steps * finer == max(a.scale, b.scale)
+        sums = exact_sums(site, finer, reach) if exact else None
+        if sums is not None:
+            nodes = WideAdd().integerize(sums)
+            return nodes if isinstance(nodes, Reason) else [*nodes, round_even(site, sums, reach)]
         sign = -1 if site.node.op == "Sub" else 1
         ratios = (a.scale / site.scale, sign * b.scale / site.scale)
         shift = common_shift(ratios)

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import lcm, prod
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.round_even import exact_sums, round_even
 from bevel.passes.operators.wide_average_pool import WideAveragePool
 from bevel.passes.operators.window_taps import taps
 
@@ -66,6 +67,12 @@ class AveragePool(Operator):
         counts = taps(shape[2:], site.shape[2:], window, steps["strides"], steps["pads"])
         if node.attrs.get("count_include_pad", 0):
             counts = np.full_like(counts, prod(window))
+        common = lcm(*np.unique(counts).tolist())
+        reach = x.reach * prod(window) * common // int(counts.min())
+        sums = exact_sums(site, x.scale / common, reach)
+        if sums is not None:
+            nodes = WideAveragePool().integerize(sums)
+            return nodes if isinstance(nodes, Reason) else [*nodes, round_even(site, sums, reach)]
         multiplier, shift = fixed_points(x.scale / (site.scale * counts))
         attrs = {
             "strides": steps["strides"],

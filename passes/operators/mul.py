@@ -10,9 +10,10 @@ import onnx_graphsurgeon as gs
 from bevel.backends.kernels.mul import Mul as MulKernel
 from bevel.calib.arithmetic import Output, fixed_point
 from bevel.passes.lowering import Lowering
-from bevel.passes.operators.base import Match, Operator, Reason, Site
+from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.elementwise import emit_elementwise, operand
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.round_even import exact_sums, round_even
 from bevel.passes.operators.wide_mul import WideMul
 
 ZEROS = ("a_zero_point", "b_zero_point")
@@ -45,6 +46,12 @@ class Mul(Operator):
             return a
         if isinstance(b, Reason):
             return b
+        reach = a.reach * b.reach
+        stored = all(isinstance(one, Activation | Weight) for one in site.inputs)
+        sums = exact_sums(site, a.scale * b.scale, reach) if stored else None
+        if sums is not None:
+            nodes = WideMul().integerize(sums)
+            return nodes if isinstance(nodes, Reason) else [*nodes, round_even(site, sums, reach)]
         multiplier, shift = fixed_point(a.scale * b.scale / site.scale)
         attrs = {
             "a_zero_point": a.zero_point,

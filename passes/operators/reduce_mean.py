@@ -18,6 +18,7 @@ from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
 from bevel.passes.operators.reduced import laid, reduced_axes, summands
+from bevel.passes.operators.round_even import exact_sums, round_even
 from bevel.passes.operators.wide_mean import WideMean
 
 BODY = f"""
@@ -53,6 +54,11 @@ class ReduceMean(Operator):
         count = prod(x.tensor.shape[axis] for axis in axes)
         if count * 255 >= 2**30:
             return Reason(f"a sum of {count} elements may overflow int32")
+        reach = x.reach * count
+        sums = exact_sums(site, x.scale / summands(site.node, count), reach)
+        if sums is not None:
+            nodes = WideMean().integerize(sums)
+            return nodes if isinstance(nodes, Reason) else [*nodes, round_even(site, sums, reach)]
         multiplier, shift = fixed_point(x.scale / (site.scale * summands(site.node, count)))
         attrs = {
             "keepdims": 1 if site.node.op == "GlobalAveragePool" else int(site.node.attrs.get("keepdims", 1)),

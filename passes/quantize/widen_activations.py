@@ -31,6 +31,7 @@ from bevel.passes.quantize.choose_scales import choose_scales
 from bevel.passes.quantize.chosen import Chosen, NodeFormat, owners
 from bevel.passes.quantize.clamp_masks import behind_clips
 from bevel.passes.quantize.insert_qdq import insert_qdq
+from bevel.passes.quantize.part_results import part_results
 from bevel.passes.quantize.plan import QuantizationPlan, make_plan
 from bevel.passes.quantizers import is_dequantize, is_quantize
 
@@ -55,13 +56,14 @@ def widen_activations(
 ) -> Widened:
     """Which tensors of the canonical float `graph` need int16; it stays as it is."""
     copy = gs.import_onnx(gs.export_onnx(graph))
-    plan = make_plan(copy)
+    plan, statistics = make_plan(copy), behind_clips(graph, statistics)
+    part_results(copy, plan, statistics, method)
     groups = [group for group in plan.ties if may_widen(group, plan, chosen)]
     outputs = [tensor.name for tensor in graph.outputs if tensor.dtype == np.float32]
     if not groups or not outputs:
         return Widened()
     samples = list(islice(iter(dataset), sample_count(copy, len(groups))))
-    scales = choose_scales(plan, behind_clips(graph, statistics), method)
+    scales = choose_scales(plan, statistics, method)
     insert_qdq(copy, replace(plan, taken={}), scales, {})
     probe = Probe(copy, groups, outputs, samples)
     everything = range(len(groups))

@@ -1,0 +1,105 @@
+"""What lies exactly between two integers goes to the even one, as in the model that was imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from bevel.calib.arithmetic import even_shift_right, fixed_point
+from bevel.passes.operators.round_even import ties_reachable
+
+RNG = np.random.default_rng(2)
+READ = """
+    q = QuantizeLinear (x, s, z)
+    d = DequantizeLinear (q, s, z)
+    p = QuantizeLinear (v, s2, z2)
+    e = DequantizeLinear (p, s2, z2)
+"""
+WRITTEN = """
+    t = QuantizeLinear (r, s3, z3)
+    y = DequantizeLinear (t, s3, z3)
+"""
+OPERATORS = {
+    "average pool": "r = AveragePool <kernel_shape = [2,2], strides = [2,2]> (d)",
+    "average pool of three, padded": "r = AveragePool <kernel_shape = [3,3], pads = [1,1,1,1]> (d)",
+    "average pool that counts its padding": (
+        "r = AveragePool <kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1> (d)"
+    ),
+    "average pool and relu": "a = AveragePool <kernel_shape = [2,2]> (d)\n r = Relu (a)",
+    "mean of the image": "r = GlobalAveragePool (d)",
+    "mean of channels": "r = ReduceMean (d, axes)",
+    "sum": "r = Add (d, e)",
+    "difference": "r = Sub (d, e)",
+    "sum and relu": "a = Add (d, e)\n r = Relu (a)",
+    "product": "r = Mul (d, e)",
+    "concat": "r = Concat <axis = 1> (d, e)",
+    "another scale": "r = Identity (d)",
+}
+DECLARED = "float s, int8 z, float s2, int8 z2, float s3, int8 z3, int64[1] axes"
+INPUTS = "float[1,4,6,6] x, float[1,4,6,6] v"
+
+
+def codes(scale: float, bits: int) -> Any:
+    half = 2 ** (bits - 1)
+    return (scale * RNG.integers(-half, half, (1, 4, 6, 6))).astype(np.float32)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("scales", [(2**-3, 2**-3, 2**-3), (2**-4, 2**-2, 2**-3), (2**-2, 2**-5, 0.5)], ids=str)
+@pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
+def test_models_whose_scales_are_powers_of_two_give_the_very_same_numbers(
+    text: Any, stages: Any, operator: str, scales: tuple[float, float, float], bits: int
+) -> None:
+    zeros = {"z": 1, "z2": -2, "z3": 3}
+    values = dict(zip(("s", "s2", "s3"), scales, strict=True)) | zeros | {"axes": [1]}
+    model = text(f"{READ}{operator}\n{WRITTEN}", INPUTS, "float[] y, float[] e", DECLARED, values)
+    made = stages(model, inputs="float", outputs="float")
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    exact = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    for _ in range(3):
+        given = {"x": codes(scales[0], bits), "v": codes(scales[1], bits)}
+        np.testing.assert_array_equal(made.run(given)["y"], exact.run(["y"], given)[0])
+
+
+@pytest.mark.parametrize("operator", ["average pool", "mean of the image", "sum", "product"])
+def test_sums_that_lie_on_no_half_are_rounded_where_they_are_made(text: Any, stages: Any, operator: str) -> None:
+    values = {"s": 0.0317, "s2": 0.0219, "s3": 0.0541, "z": 1, "z2": 2, "z3": 3, "axes": [1]}
+    model = text(f"{READ}{OPERATORS[operator]}\n{WRITTEN}", INPUTS, "float[] y, float[] e", DECLARED, values)
+    assert "RoundEven" not in stages(model).ops
+
+
+def test_float_models_round_where_sums_are_made(text: Any, stages: Any) -> None:
+    body = "a = AveragePool <kernel_shape = [2,2]> (x)\n b = Add (a, a)\n y = GlobalAveragePool (b)"
+    assert "RoundEven" not in stages(text(body)).ops
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.25, 1 / 6, 1 / 12, 3 / 4, 1 / 10])
+def test_shifts_round_products_as_exact_quotients_do(ratio: float) -> None:
+    multiplier, shift = fixed_point(ratio)
+    sums = np.arange(-3000, 3001)
+    found = even_shift_right(sums * multiplier, shift, 3000)
+    numerator, denominator = round(ratio * 60), 60
+    quotients = sums * numerator / denominator  # correctly rounded: halves are exact
+    np.testing.assert_array_equal(found, np.rint(quotients))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "reach", "expected"),
+    [(0.5, 1, True), (0.25, 1, False), (0.25, 2, True), (1.0, 10**6, False), (1 / 3, 1000, False), (1 / 6, 3, True)],
+)
+def test_which_sums_can_lie_on_a_half_is_known(ratio: float, reach: int, expected: bool) -> None:
+    assert ties_reachable(ratio, reach) == expected
+
+
+def test_the_function_is_made_of_standard_operators(text: Any, stages: Any) -> None:
+    values = {"s": 0.5, "s2": 0.5, "s3": 0.5, "z": 0, "z2": 0, "z3": 0, "axes": [1]}
+    made = stages(
+        text(f"{READ}{OPERATORS['average pool']}\n{WRITTEN}", INPUTS, "float[] y, float[] e", DECLARED, values)
+    )
+    assert "RoundEven" in [one.name for one in made.integer.functions]
+    onnx.checker.check_model(made.integer)
