@@ -40,6 +40,30 @@ NORMS: dict[str, tuple[str, str, Any]] = {
         ROWS,
         -1,
     ),
+    "fast variance": (
+        "m = ReduceMean (x, a)\n q = Mul (x, x)\n s = ReduceMean (q, a)\n p = Mul (m, m)\n u = Sub (s, p)\n"
+        "v = Max (u, zero)\n e = Add (v, eps)\n r = Sqrt (e)\n i = Reciprocal (r)\n d = Sub (x, m)\n f = Mul (i, w)\n"
+        "n = Mul (d, f)\n y = Add (n, b)",
+        ROWS,
+        -1,
+    ),
+    "multiplied out": (
+        f"{CENTRED} q = Mul (d, d)\n {DEVIATION} i = Reciprocal (r)\n f = Mul (i, w)\n n = Mul (x, f)\n"
+        "k = Mul (m, f)\n o = Sub (b, k)\n y = Add (n, o)",
+        ROWS,
+        -1,
+    ),
+    "multiplied out, difference of means": (
+        "m = ReduceMean (x, a)\n q = Mul (x, x)\n s = ReduceMean (q, a)\n p = Mul (m, m)\n v = Sub (s, p)\n"
+        "e = Add (v, eps)\n r = Sqrt (e)\n i = Reciprocal (r)\n n = Mul (x, i)\n k = Mul (m, i)\n y = Sub (n, k)",
+        ROWS,
+        -1,
+    ),
+    "a gain over the deviation": (
+        f"{CENTRED} q = Mul (d, d)\n {DEVIATION} f = Div (w, r)\n n = Mul (d, f)\n y = Add (n, b)",
+        ROWS,
+        -1,
+    ),
     "mean of squares": (f"{SQUARES} i = Reciprocal (r)\n n = Mul (x, i)\n y = Mul (w, n)", ROWS, -1),
     "mean of squares by a quotient": (f"{SQUARES} n = Div (x, r)\n y = Mul (n, w)", ROWS, -1),
     "euclidean": ("r = ReduceL2 (x, a)\n c = Max (r, tiny)\n y = Div (x, c)", ROWS, -1),
@@ -52,11 +76,11 @@ NORMS: dict[str, tuple[str, str, Any]] = {
     "over channels": (f"{CENTRED} q = Pow (d, two)\n {DEVIATION} y = Div (d, r)", IMAGES, 1),
     "relu behind": (f"{CENTRED} q = Mul (d, d)\n {DEVIATION} n = Div (d, r)\n y = Relu (n)", ROWS, -1),
 }
-NUMBERS = "float two, float half, float eps, float tiny"
+NUMBERS = "float two, float half, float eps, float tiny, float zero"
 
 
 def written(text: Any, body: str, inputs: str, axes: Any, outputs: str = "float[] y") -> onnx.ModelProto:
-    values = {"two": 2.0, "half": 0.5, "eps": 1e-5, "tiny": 1e-12, "a": axes}
+    values = {"two": 2.0, "half": 0.5, "eps": 1e-5, "tiny": 1e-12, "zero": 0.0, "a": axes}
     values |= {"w": np.linspace(0.5, 2, 16), "b": np.linspace(-1, 1, 16)}
     return text(body, inputs, outputs, f"int64[{np.size(axes)}] a, {NUMBERS}, float[16] w, float[16] b", values)
 
@@ -109,7 +133,7 @@ def test_what_is_no_normalization_of_its_own_stays_as_it_is_written(
     body: str, outputs: str, text: Any, stages: Any
 ) -> None:
     weights = f"int64[1] a, {NUMBERS}, float three"
-    values = {"two": 2.0, "three": 3.0, "half": 0.5, "eps": 1e-5, "tiny": 1e-12, "a": -1}
+    values = {"two": 2.0, "three": 3.0, "half": 0.5, "eps": 1e-5, "tiny": 1e-12, "zero": 0.0, "a": -1}
     made = stages(text(body, ROWS, outputs, weights, values))
     assert "Normalize" not in made.calls
     for sample in made.extremes():
