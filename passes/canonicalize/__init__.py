@@ -45,6 +45,7 @@ from bevel.calib.errors import UserError, reason_of
 from bevel.passes.base import Note, Pass, PassResult, run_passes
 from bevel.passes.canonicalize.absorb_pad import AbsorbPad
 from bevel.passes.canonicalize.absorb_transposes import AbsorbTransposes
+from bevel.passes.canonicalize.balance_concat import BalanceConcat
 from bevel.passes.canonicalize.check_compilable import check_compilable
 from bevel.passes.canonicalize.convert_opset import convert_opset, opset_of
 from bevel.passes.canonicalize.crop_by_slice import CropBySlice
@@ -122,6 +123,7 @@ def rewrite() -> list[Pass]:
         MergeTransposes(),
         AbsorbTransposes(),
         # into the linear nodes
+        BalanceConcat(),
         AbsorbPad(),
         FoldAffine(),
         FoldBatchNorm(),

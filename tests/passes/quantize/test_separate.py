@@ -104,3 +104,16 @@ def test_a_pad_between_two_scales_of_an_imported_model_pads_with_its_value(text:
     made = stages(model)
     assert max(made.error(one) for one in made.extremes()) == 0
     assert made.run(next(iter(made.extremes())))["y"][0, 0] == 50
+
+
+def test_quantities_of_unlike_units_that_one_product_reads_keep_their_accuracy(text: Any, stages: Any) -> None:
+    weights = RNG.standard_normal((12, 4))
+    weights[6:] /= 1000
+    model = text(
+        "c = Concat <axis = 1> (x, z)\n y = Gemm (c, w)",
+        "float[1,6] x, float[1,6] z",
+        weights="float[12,4] w",
+        values={"w": weights},
+    )
+    given = samples(1000.0, count=16)
+    assert sqnr(stages(model, given, inputs="float", outputs="float"), model, given, "y") > 30
