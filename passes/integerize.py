@@ -88,6 +88,7 @@ def start_input(made: Integerizer, tensor: gs.Variable, form: Format) -> gs.Vari
     if tensor.dtype in (np.int8, np.uint8):
         port = gs.Variable(tensor.name, tensor.dtype, tensor.shape)
         made.codes[tensor.name] = signed(made, port)
+        made.floats[tensor.name] = port  # for operators that take the integers themselves, a comparison
         return port
     if form == "quantized" and tensor.dtype == np.float32:
         given = {coding(node) for node in tensor.outputs if is_quantize(node)}

@@ -58,9 +58,11 @@ def transpose_attributes(node: gs.Node) -> dict[str, Any] | str:
     else:
         full = [axis.stride * (axis.size - 1) + more + axis.extent for axis, more in zip(spatial, extra, strict=True)]
         totals = [whole - size for whole, size in zip(full, wanted[-len(spatial) :], strict=True)]
-        if min(totals) < 0:
-            return f"its output_shape {list(wanted)} is larger than its windows reach"
-        pads = [split(total, mode) for total in totals]
+        if min(totals) < 0 and not node.attrs.get("output_shape"):
+            return f"auto_pad {mode} asks for {list(wanted)}, more than its windows reach"
+        # What the windows do not reach is output padding at the end, as onnxruntime makes it.
+        extra = [more + max(-total, 0) for more, total in zip(extra, totals, strict=True)]
+        pads = [split(max(total, 0), mode) for total in totals]
     return {**explicit(spatial, pads), "group": node.attrs.get("group", 1), "output_padding": extra}
 
 

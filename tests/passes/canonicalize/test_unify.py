@@ -268,3 +268,12 @@ def test_a_transpose_that_moves_only_ones_is_a_reshape(model, apply, operators, 
     subject = model(f"y = Transpose <perm = {perm}> (x)", f"float[{shape}] x")
     assert operators(apply(subject, UnifyReshape(transposes=True))) == [expected]
     assert operators(apply(subject, UnifyReshape())) == ["Transpose"]
+
+
+@pytest.mark.parametrize("shape", [[10, 8], [9, 7], [8, 6]])
+def test_an_output_shape_becomes_pads_or_output_padding(model, apply, shape) -> None:
+    body = f"y = ConvTranspose <strides = [3,2], output_shape = {shape}> (x, w)"
+    result = apply(model(body, "float[1,1,3,3] x", weights="float[1,2,3,3] w"), UnifyConv())
+    (node,) = result.graph.nodes
+    assert "output_shape" not in node.attrs
+    assert node.attrs["output_padding"] == [max(size - full, 0) for size, full in zip(shape, (9, 7), strict=True)]
