@@ -62,6 +62,11 @@ class Trials:
             yield "--activations int16", wide
         if widened and self.wanted.range != "minmax":
             yield "--activations int16 --range minmax", replace(wide, range="minmax")
+        if self.wanted.weights.name != "int16":
+            fine = weight_format("int16")
+            yield "--weights int16", replace(self.wanted, weights=fine)
+            if widened:
+                yield "--weights int16 --activations int16", replace(wide, weights=fine)
 
     def outputs(self, canonical: onnx.ModelProto, settings: QuantizeOptions) -> tuple[Output, ...]:
         graph = quantize(gs.import_onnx(canonical), self.statistics, settings).graph

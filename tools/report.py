@@ -58,15 +58,16 @@ class Output:
 @dataclass(frozen=True)
 class Library:
     """What the library computes, where float kernels may differ from integer.onnx: on `samples` of --eval, or of
-    --calib. integer_db: SQNR against integer.onnx, None where not one element differs; same: share of equal class
-    numbers, None without such outputs. The rest as in `Accuracy`."""
+    --calib. integer_db: SQNR against integer.onnx, None where not one element differs; far: of so many `runs`, those
+    that differ by more than tipped roundings. The rest as in `Accuracy`."""
 
     samples: int
     top1: float | None
     sqnr_db: float | None
     agreement: float | None
     integer_db: float | None
-    same: float | None
+    runs: int
+    far: int
 
 
 @dataclass(frozen=True)
