@@ -110,3 +110,16 @@ def test_a_tool_that_is_not_there_has_no_version() -> None:
     assert toolchain.printed_version("no-such-tool") is None
     assert toolchain.gcc_version("no-such-gcc") is None
     assert toolchain.wheel_version("no-such-wheel") is None
+
+
+def test_the_first_use_of_zig_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain, "cache_folder", lambda: tmp_path)
+    zig = host("zig")
+    assert zig.first_use().startswith(f"first build with {zig.version}")
+    zig.used()
+    assert zig.first_use() == "" and toolchain.for_target(load("cortex-m4"), "zig").first_use() != ""
+
+
+def test_a_gcc_that_finds_no_headers_of_a_c_library_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain, "has_headers", lambda command: False)
+    assert toolchain.for_target(load("host")).kind == "zig"
