@@ -8,6 +8,7 @@ and nobody has added to or changed since, is replaced.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ def staged(output: Path, sources: tuple[Path, ...]) -> Iterator[Path]:
     base = _nearest_folder(output.parent)
     with full_disk_named(output), _folder(base, output.name) as folder:
         yield folder
+        check_output(output, sources)  # again: a run takes minutes, and others write meanwhile
         interruption.check()
         with interruption.held():
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -95,8 +97,12 @@ def _swap(folder: Path, output: Path) -> None:
     Where it cannot, the earlier output steps aside first and comes back if that fails.
     """
     if not output.exists():
-        folder.rename(output)
-        return
+        try:
+            folder.rename(output)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # or another run has just put its own there
+                raise
     if _exchanged(folder, output):
         return
     aside = folder.with_suffix(".old")

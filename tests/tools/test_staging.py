@@ -66,6 +66,33 @@ def test_a_bundle_that_the_user_touched_is_not_replaced(tmp_path: Path, change: 
     assert tree(tmp_path) == before
 
 
+def test_what_the_user_writes_into_the_output_during_a_run_stays(tmp_path: Path) -> None:
+    bundle(tmp_path / "out", "old")
+    with pytest.raises(UserError, match=r"notes\.txt was not written"), staged(tmp_path / "out", ()):
+        (tmp_path / "out" / "notes.txt").write_text("mine")
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_of_two_runs_to_one_output_the_later_one_stays(tmp_path: Path) -> None:
+    with staged(tmp_path / "out", ()) as folder:
+        bundle(tmp_path / "out", "first")
+        (folder / "model.h").write_text("second")
+    assert (tmp_path / "out" / "model.h").read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_file_systems_that_cannot_exchange_folders_do_it_in_two_steps(
+    tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchange:
+        monkeypatch.setattr("bevel.tools.staging._exchanged", lambda one, other: False)
+    bundle(tmp_path / "out", "old")
+    bundle(tmp_path / "out", "new")
+    assert set(tree(tmp_path)) == {"out/model.h", "out/manifest.json"}
+    assert (tmp_path / "out" / "model.h").read_text() == "new"
+
+
 def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
