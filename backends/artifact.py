@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bevel.backends.memory import Lifetime, Merge, Plan
-from bevel.backends.program import Port
+from bevel.backends.program import Asked, Port
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class BuiltCall:
     symbol: str
     kernel: str  # the kernel, as a reader of the report knows it
     macs: int
+    asked: tuple[Asked, ...] = ()  # the rules for a faster kernel, and what they answered
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,13 @@ def from_json(data: dict[str, Any], folder: Path) -> Artifact:
         "inputs": tuple(slot(item) for item in data["inputs"]),
         "outputs": tuple(slot(item) for item in data["outputs"]),
         "plan": plan(data["plan"]),
-        "calls": tuple(BuiltCall(**item) for item in data["calls"]),
+        "calls": tuple(built_call(item) for item in data["calls"]),
     }
     return Artifact(folder=folder, **(plain | nested))
+
+
+def built_call(data: dict[str, Any]) -> BuiltCall:
+    return BuiltCall(**(data | {"asked": tuple(Asked(*one) for one in data["asked"])}))
 
 
 def slot(data: dict[str, Any]) -> Slot:

@@ -190,7 +190,7 @@ def link_firmware(
 
 def built_calls(program: Program, generated: Bundle) -> tuple[BuiltCall, ...]:
     return tuple(
-        BuiltCall(call.node, symbol, type(call.kernel).__name__, call.kernel.macs)
+        BuiltCall(call.node, symbol, type(call.kernel).__name__, call.kernel.macs, call.asked)
         for call, symbol in zip(program.calls, generated.calls, strict=True)
     )
 

@@ -39,6 +39,16 @@ class Span(NamedTuple):
     end: int
 
 
+class Asked(NamedTuple):
+    """A rule that was asked for a kernel, by its module's name, and its answer: the reason why not, or TAKEN."""
+
+    rule: str
+    answer: str
+
+
+TAKEN = "taken"
+
+
 @dataclass(frozen=True)
 class Call:
     """One kernel call: `node` names the integer graph's node it computes.
@@ -47,6 +57,7 @@ class Call:
     them. Without `input_starts` every input starts its buffer. `narrower`: the constants at other widths than the
     full one, by their bits, in a program that can change its width while it runs (`bevel.backends.switching`).
     `input_bounds`: what the integers of each input lie in, None where nothing is known (`bevel.backends.bounds`).
+    `asked`: how its kernel was chosen, in the order that rules were asked.
     """
 
     node: str
@@ -58,6 +69,7 @@ class Call:
     output_start: int = 0
     narrower: dict[int, tuple[Array, ...]] = field(default_factory=dict)
     input_bounds: tuple[Bounds | None, ...] = ()
+    asked: tuple[Asked, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.input_starts:

@@ -36,7 +36,7 @@ from bevel.backends.kernels import (
     positional_mve,
     reduce_mean_dsp,
 )
-from bevel.backends.program import Bounds, Call, Program
+from bevel.backends.program import TAKEN, Asked, Bounds, Call, Program
 from bevel.backends.switching import exceptions
 from bevel.backends.target import Target
 
@@ -89,7 +89,13 @@ class Specializer:
         if key not in self.known:
             self.known[key] = (call, specialized(call, self.target))
         special = self.known[key][1]
-        return replace(call, kernel=special.kernel, constants=special.constants, narrower=special.narrower)
+        return replace(
+            call,
+            kernel=special.kernel,
+            constants=special.constants,
+            narrower=special.narrower,
+            asked=special.asked,
+        )
 
 
 def specialize(program: Program, target: Target) -> Program:
@@ -98,16 +104,27 @@ def specialize(program: Program, target: Target) -> Program:
 
 
 def specialized(call: Call, target: Target) -> Call:
+    """`call` with the kernel of the first rule that has one, and what every rule before it answered."""
     alone = replace(call, narrower={})
+    asked: list[Asked] = []
     for rule in RULES:
         found = rule(alone, target)
-        if isinstance(found, Special):
-            special = replace(alone, kernel=found.kernel, constants=found.constants)
-            if not call.narrower:
-                return special
-            if (switching := at_every_width(call, special, rule, target)) is not None:
-                return switching
-    return call
+        special = special_call(call, alone, found, rule, target) if isinstance(found, Special) else found
+        if isinstance(special, Call):
+            return replace(special, asked=(*asked, Asked(rule_name(rule), TAKEN)))
+        asked.append(Asked(rule_name(rule), special))
+    return replace(call, asked=tuple(asked))
+
+
+def special_call(call: Call, alone: Call, found: Special, rule: Rule, target: Target) -> Call | str:
+    special = replace(alone, kernel=found.kernel, constants=found.constants)
+    if not call.narrower:
+        return special
+    return at_every_width(call, special, rule, target) or "it is another kernel, or stores weights twice, at fewer bits"
+
+
+def rule_name(rule: Rule) -> str:
+    return rule.__module__.rpartition(".")[2]
 
 
 def at_every_width(call: Call, special: Call, rule: Rule, target: Target) -> Call | None:

@@ -9,7 +9,7 @@ import onnx
 from bevel.backends.artifact import BuiltCall
 from bevel.passes.base import Note
 from bevel.tools.data import QUANTIZERS
-from bevel.tools.report import Node
+from bevel.tools.report import AskedRule, Node
 
 INTEGERS = ("int8", "int16", "int32")
 
@@ -30,6 +30,7 @@ def describe_nodes(
     formats = node_formats(integer)
     kernels = joined((call.node, call.kernel) for call in calls)
     texts = joined((note.node, note.text) for note in notes)
+    rules = {call.node: tuple(AskedRule(*one) for one in call.asked) for call in calls if call.asked}
     ops = {node.name: node.op_type for graph in (integer, *graphs) for node in graph.graph.node if node.name}
     latest = [node.name for node in graphs[-1].graph.node if node.op_type not in QUANTIZERS]
     order = dict.fromkeys([*latest, *formats, *kernels, *texts])
@@ -41,6 +42,7 @@ def describe_nodes(
             kernel=" + ".join(dict.fromkeys(kernels.get(name, ()))) or None,
             sqnr_db=errors.get(name) if name in formats else None,  # what was fused counts with its node
             notes=tuple(dict.fromkeys(texts.get(name, ()))),
+            rules=rules.get(name, ()),
         )
         for name in order
         if name in formats or name in kernels or name in texts

@@ -121,6 +121,14 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class AskedRule:
+    """A rule for a kernel of this target, and its answer: "taken", or why its kernel does not apply."""
+
+    rule: str
+    answer: str
+
+
+@dataclass(frozen=True)
 class Node:
     """An operator of the float graph: what became of it, and what it lost. format and kernel are None if it is gone."""
 
@@ -130,6 +138,7 @@ class Node:
     kernel: str | None
     sqnr_db: float | None
     notes: tuple[str, ...]
+    rules: tuple[AskedRule, ...] = ()  # for a faster kernel than the plain one, in the order they were asked
 
 
 @dataclass(frozen=True)
@@ -249,7 +258,7 @@ def from_json(fields: dict[str, Any]) -> Report:
         size=Size(**fields["size"]),
         device=None if device is None else Device(**device),
         measurement=None if measurement is None else _measurement(measurement),
-        nodes=tuple(Node(**node | {"notes": tuple(node["notes"])}) for node in fields["nodes"]),
+        nodes=tuple(_node(node) for node in fields["nodes"]),
         stages=tuple(Stage(**stage) for stage in fields["stages"]),
         files=fields["files"],
         assignment=None if fields["assignment"] is None else _assignment(fields["assignment"]),
@@ -258,6 +267,11 @@ def from_json(fields: dict[str, Any]) -> Report:
         widths=tuple(Width(**width) for width in fields["widths"]),
         converted=tuple(fields["converted"]),
     )
+
+
+def _node(fields: dict[str, Any]) -> Node:
+    rules = tuple(AskedRule(**one) for one in fields["rules"])
+    return Node(**fields | {"notes": tuple(fields["notes"]), "rules": rules})
 
 
 def _assignment(fields: dict[str, Any]) -> Assignment:

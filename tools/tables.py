@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bevel.backends.program import TAKEN
 from bevel.tools.report import Assignment, Device, KernelCost, Measurement, Node, Report, Width
 
 SHORT_LIST = 5
@@ -86,9 +87,16 @@ def show_outputs(console: Console, report: Report) -> None:
 
 def show_notes(console: Console, nodes: Iterable[Node]) -> None:
     for node in nodes:
-        for note in node.notes:
-            op = f" ({node.op})" if node.op else ""
+        op = f" ({node.op})" if node.op else ""
+        for note in (*node.notes, *chosen_kernel(node)):
             console.print(f"[bold]{escape(node.name)}[/]{op}: {escape(note)}", highlight=False, soft_wrap=True)
+
+
+def chosen_kernel(node: Node) -> Iterator[str]:
+    """How the node came by its kernel, in a sentence."""
+    if node.rules:
+        refused = "; ".join(f"{one.rule}: {one.answer}" for one in node.rules if one.answer != TAKEN)
+        yield f"computed by {node.kernel}" + (f"; asked before: {refused}" if refused else ", the first that was asked")
 
 
 def worst_nodes(nodes: Iterable[Node]) -> list[Node]:

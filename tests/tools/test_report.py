@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bevel.calib.errors import UserError
 from bevel.tools import report, tables
-from bevel.tools.report import Accuracy, Device, KernelCost, Measurement, Model, Node, Report, Size, Stage
+from bevel.tools.report import Accuracy, AskedRule, Device, KernelCost, Measurement, Model, Node, Report, Size, Stage
 
 KEYS = {
     "": "bevel model target recipe accuracy size device measurement nodes stages files assignment outputs library"
@@ -36,7 +36,7 @@ def told() -> Report:
         device=Device("unicorn", "simulator", "unicorn 2.1.4"),
         measurement=Measurement(8, 0, 1234567, None, (KernelCost("conv", "conv_0", 1000, 2500, None),)),
         nodes=(
-            Node("conv", "Conv", "int8", "conv_0", 20.5, ("fused with Relu",)),
+            Node("conv", "Conv", "int8", "conv_0", 20.5, ("fused with Relu",), (AskedRule("conv_dsp", "taken"),)),
             Node("fc", "Gemm", "int8", "gemm_1", 10.25, ()),
             Node("bn", "BatchNormalization", None, None, None, ("folded into conv",)),
         ),
@@ -50,7 +50,7 @@ def test_the_keys_are_those_of_the_contract(told: Report) -> None:
     for path, keys in KEYS.items():
         assert list(found[path] if path else found) == keys.split()
     assert list(found["measurement"]["per_kernel"][0]) == ["node", "kernel", "macs", "instructions", "latency_s"]
-    assert list(found["nodes"][0]) == ["name", "op", "format", "kernel", "sqnr_db", "notes"]
+    assert list(found["nodes"][0]) == ["name", "op", "format", "kernel", "sqnr_db", "notes", "rules"]
     assert list(found["stages"][0]) == ["name", "seconds"]
 
 
