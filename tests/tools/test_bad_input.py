@@ -100,6 +100,23 @@ def dynamic_dimension(folder: Folder) -> None:
     )
 
 
+def network(body: str, inputs: str = "float[N,2,6,6] image", outputs: str = "float[A,B,C,D] y") -> Change:
+    text = f'<ir_version: 8, opset_import: ["" : 17]> g ({inputs}) => ({outputs}) {{ {body} }}'
+    return lambda folder: write_model(folder, text)
+
+
+empty_dimension = network("y = Relu (image)", "float[N,2,0,6] image")
+dynamic_quantization = network("q, s, z = DynamicQuantizeLinear (image) y = DequantizeLinear (q, s, z)")
+pool_indices = network(
+    "y, places = MaxPool <kernel_shape = [2,2]> (image)", outputs="float[A,B,C,D] y, int64[E,F,G,H] places"
+)
+chosen_branch = network(
+    "sum = ReduceSum <keepdims = 0> (image) zero = Constant <value_float = 0.0> () c = Less (sum, zero)"
+    "y = If (c) <then_branch = t () => (float[A,B,C,D] p) { p = Neg (image) },"
+    "else_branch = e () => (float[A,B,C,D] q) { q = Exp (image) }>"
+)
+
+
 def float_only_operator(folder: Folder) -> None:
     write_model(
         folder,
@@ -129,7 +146,12 @@ CASES = [
     Case("unknown device", "no device 'jtag' for cortex-m4", options=["--device", "jtag"]),
     Case("unknown operator", "Blur", unknown_operator),
     Case("dynamic operator", "(?i)y|NonZero", dynamic_operator),
-    Case("dynamic dimension", "height", dynamic_dimension),
+    Case("dynamic dimension", "height.*--dim height=N", dynamic_dimension, ["--calib", "random"]),
+    Case("dynamic dimension that the samples tell", "flash", dynamic_dimension, ["--flash", "256"]),
+    Case("dimension of no elements", "dimension 2 is 0", empty_dimension),
+    Case("quantized anew for each input", "DynamicQuantizeLinear.*give the float model", dynamic_quantization),
+    Case("a branch that the input chooses", r"If\): the input's values decide", chosen_branch),
+    Case("indices of a MaxPool", r"\(MaxPool\) gives its indices as places", pool_indices),
     Case("operator no microcontroller runs", "CumSum", float_only_operator),
     Case("too large for the flash", r"flash.*(bytes|more|over)", options=["--flash", "256"]),
     Case("too large for the RAM", r"(?i)ram.*(bytes|more|over)", options=["--ram", "64"]),
