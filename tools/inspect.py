@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from bevel.calib.errors import UserError
-from bevel.tools import arena_map, manifest, report, tables
+from bevel.tools import arena_map, manifest, report, show, tables
+from bevel.tools.broken import is_broken
 
 
 def show_bundle(folder: Path) -> None:
@@ -26,6 +27,7 @@ def show_bundle(folder: Path) -> None:
         title = f"Kernels on {told.device.name}"
         tables.show_kernels(console, title, told.measurement.per_kernel, told.measurement)
     tables.show_worst(console, told)
+    tables.show_warnings(console, [show.broken_output(one, told) for one in told.outputs if is_broken(one)])
     plain(console, ["", "Notes"])
     tables.show_notes(console, told.nodes)
 

@@ -52,7 +52,8 @@ def show_terms(console: Console, report: Report) -> None:
     """What the words of the tables mean, a line each."""
     told = {"SQNR": "power of the float model's output over power of the error: 20 dB is an error of 10 %, 40 dB 1 %"}
     if report.accuracy is not None and report.accuracy.top1_float is not None:
-        told["top-1"] = "share of samples whose answer is the label"
+        of = f", which belongs to output {report.accuracy.labels}" if len(report.outputs) > 1 else ""
+        told["top-1"] = f"share of samples whose answer is the label{of}"
     if report.accuracy is not None and report.accuracy.agreement is not None:
         told["agreement"] = "share of samples with the same answer as the float model"
     if report.measurement is not None and report.measurement.per_kernel:

@@ -97,3 +97,29 @@ def test_warnings_are_shown_as_they_are(told: Report) -> None:
 def test_a_node_name_with_brackets_is_not_markup(told: Report) -> None:
     node = replace(told.nodes[0], name="conv[/bold]:0")
     assert "conv[/bold]:0" in shown(replace(told, nodes=(node,)))
+
+
+def test_words_are_explained_and_the_end_says_where_the_product_is(told: Report) -> None:
+    console = Console(width=160)
+    with console.capture() as capture:
+        tables.show_report(console, replace(told, files={"libnet.a": "", "net.h": ""}), (), Path("my out"))
+    text = capture.get()
+    for word in ("SQNR: ", "top-1: ", "agreement: ", "share: "):
+        assert sum(line.startswith(word) for line in text.splitlines()) == 1
+    last = text.splitlines()[-1]
+    assert last == "The product is in my out, net.h tells how to call it. Next: bevel inspect 'my out'"
+
+
+def test_several_outputs_stand_beside_each_other_and_the_labels_have_an_owner(told: Report) -> None:
+    outputs = (
+        report.Output("boxes", None, 12.5, 13.5, None, 4, 4, 0),
+        report.Output("classes", None, None, None, 0.875, None, None, 0),
+    )
+    assert told.accuracy is not None
+    text = shown(replace(told, outputs=outputs, accuracy=replace(told.accuracy, labels="classes")))
+    for word in ("12.50 dB", "13.50 dB", "87.50 %", "worst output", "which belongs to output classes"):
+        assert word in text
+
+
+def test_infinity_is_no_number_of_decibels() -> None:
+    assert tables.decibels(-200.0) == "nothing left" and tables.decibels(None) == "no error"
