@@ -41,6 +41,7 @@ from bevel.backends.kernels.slice import Slice
 from bevel.backends.kernels.softmax import Softmax
 from bevel.backends.kernels.table import ENTRIES, Table
 from bevel.backends.kernels.transpose import Transpose
+from bevel.backends.kernels.where import Where
 from bevel.backends.kernels.wide_add import WideAdd
 from bevel.backends.kernels.wide_average_pool import WideAveragePool
 from bevel.backends.kernels.wide_div import WideDiv
@@ -99,7 +100,7 @@ def of_result(call: Call, inputs: Sequence[Bounds | None]) -> Bounds | None:
     match kernel:
         case Add() | AveragePool() | Conv() | ConvTranspose() | Gemm() | Mul() | ReduceMean() | Softmax():
             return kernel.output.low, kernel.output.high
-        case Div() | Extreme() | LogSoftmax() | Normalize() | PRelu() | ReduceL2() | WideDiv():
+        case Div() | Extreme() | LogSoftmax() | Normalize() | PRelu() | ReduceL2() | Where() | WideDiv():
             return kernel.output.low, kernel.output.high
         case (
             WideAdd()

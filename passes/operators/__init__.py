@@ -12,6 +12,7 @@ from bevel.passes.operators.average_pool import AveragePool
 from bevel.passes.operators.base import Match, Operator, Reason
 from bevel.passes.operators.channel_table import ChannelTable
 from bevel.passes.operators.clip import Clip
+from bevel.passes.operators.compare import COMPARISONS
 from bevel.passes.operators.concat import Concat
 from bevel.passes.operators.conv import Conv
 from bevel.passes.operators.conv_transpose import ConvTranspose
@@ -44,6 +45,7 @@ from bevel.passes.operators.softmax import Softmax
 from bevel.passes.operators.table import Table
 from bevel.passes.operators.tile import Tile
 from bevel.passes.operators.transpose import Transpose
+from bevel.passes.operators.where import Where
 from bevel.passes.operators.wide_add import WideAdd
 from bevel.passes.operators.wide_average_pool import WideAveragePool
 from bevel.passes.operators.wide_clip import WideClip
@@ -77,6 +79,8 @@ OPERATORS: tuple[Operator, ...] = (
     Max(),
     Min(),
     PRelu(),
+    Where(),
+    *COMPARISONS,
     AveragePool(),
     ReduceMean(),
     ReduceSum(),

@@ -36,18 +36,20 @@ def operand(site: Site, index: int) -> Activation | Reason:
 def emit_elementwise(
     node: gs.Node,
     lowering: Lowering,
-    kernel: Callable[[Shape, Shape, Shape], Kernel],
+    kernel: Callable[..., Kernel],
     constants: Sequence[Array] = (),
+    operands: int = 2,
 ) -> None:
-    """Emit a two-operand kernel in the layout of its larger operand; `kernel` takes the three shapes in memory."""
+    """Emit a kernel of several operands in the layout of the largest; `kernel` takes the result's shape in memory, then
+    theirs."""
     rank = len(node.outputs[0].shape)
-    operands = [extended(lowering.value(tensor), rank) for tensor in node.inputs[:2]]
-    leader = max(operands, key=lambda value: (np.prod(value.shape), value.buffer not in lowering.constants))
+    values = [extended(lowering.value(tensor), rank) for tensor in node.inputs[:operands]]
+    leader = max(values, key=lambda value: (np.prod(value.shape), value.buffer not in lowering.constants))
     order = leader.order
-    names = (tensor.name for tensor in node.inputs[:2])
-    placed = [lowering.reorder(value, order, name) for value, name in zip(operands, names, strict=True)]
+    names = (tensor.name for tensor in node.inputs[:operands])
+    placed = [lowering.reorder(value, order, name) for value, name in zip(values, names, strict=True)]
     stored = tuple(node.outputs[0].shape[axis] for axis in order)
-    made = kernel(stored, placed[0].stored, placed[1].stored)
+    made = kernel(stored, *(value.stored for value in placed))
     lowering.emit(node, made, [value.buffer for value in placed], constants, node.outputs[0], order)
 
 

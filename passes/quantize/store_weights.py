@@ -65,7 +65,7 @@ class WeightQuant:
         if levels is not None and not is_narrow(self.quant.scheme.format):
             return [CodedConstant(f"{name}/quantized", at_levels(codes, levels)), scale]
         zero_point = gs.Constant(f"{name}/zero_point", np.asarray(self.quant.zero_point))
-        return [gs.Constant(f"{name}/quantized", codes), scale, zero_point]
+        return [gs.Constant(f"{name}/quantized", np.asarray(codes)), scale, zero_point]
 
     @property
     def axis(self) -> dict[str, int]:

@@ -148,6 +148,12 @@ SUMS = {
     "min with a row": one("Min (x, z)", inputs="float[1,3,4,5] x, float[5] z"),
     "max with constants": one("Max (x, s)", weights="float[3,1,1] s"),
     "min of three": one("Min (x, z, x)", inputs="float[2,3] x, float[2,3] z"),
+    "where by a mask": one(
+        "Where (c, x, z)",
+        "float[2,3] x, float[2,3] z",
+        weights="bool[2,3] c",
+        values={"c": [[True, False, True], [False, False, True]]},
+    ),
     "sum of three": one("Sum (x, z, w)", "float[2,3] x, float[2,3] z, float[1,3] w", steps=2),
     "mean of three": one("Mean (x, z, x)", "float[2,3] x, float[2,3] z", steps=2),
     "prelu of channels": one("PRelu (x, s)", weights="float[3,1,1] s"),
@@ -438,8 +444,9 @@ def test_every_operator_of_the_list_has_a_case(row: Listed) -> None:
 
 
 # Around these means all calibration data is negative, mixed, positive: zero points at the top, inside, at the bottom.
-# In test_arg_max.py, and among the tests of canonicalization
+# In test_arg_max.py, in test_compare.py, and among the tests of canonicalization
 ELSEWHERE = {"ArgMax", "ArgMin", "BatchNormalization", "Dropout", "Identity"}
+ELSEWHERE |= {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
 MEANS = (-6.0, 0.0, 6.0)
 
 
