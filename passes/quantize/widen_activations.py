@@ -140,8 +140,9 @@ class Probe:
         for sample, wanted in zip(self.samples, self.wanted, strict=True):
             for place, (found, true) in enumerate(zip(self.run(sample, on), wanted, strict=True)):
                 reals = true.astype(np.float64)
-                signal[place] += (reals**2).sum()
-                noise[place] += ((found - reals) ** 2).sum()
+                with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is lost, and says so below
+                    signal[place] += (reals**2).sum()
+                    noise[place] += ((found - reals) ** 2).sum()
         heard = signal > 0
         if not np.isfinite(noise[heard]).all():
             return -np.inf
