@@ -118,8 +118,10 @@ def check_graph(model: onnx.ModelProto) -> None:
         if not value.type.tensor_type.elem_type:
             raise UserError(f"input {value.name} is no tensor of numbers: it has no type")
     for node in all_nodes(model):
+        name = f"node {node.name or node.output[0]} ({node.op_type})" if node.output else ""
+        if node.op_type == "Optional":
+            raise UserError(f"{name} gives an optional value; only tensors can be compiled")
         if node.op_type in DYNAMIC:
-            name = f"node {node.name or node.output[0]} ({node.op_type})"
             raise UserError(f"{name} takes its scale from each input's own values; {WAY_OUT}")
 
 

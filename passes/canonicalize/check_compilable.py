@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 from bevel.calib.errors import UserError
 from bevel.passes.canonicalize.edit import Array, given, is_output, static_shape, values
 from bevel.passes.qoperator.forms import UNREAD
+from bevel.passes.quantizers import is_dequantize, is_quantize
 
 CUT = "cut the model before it with --outputs-at"
 
@@ -29,11 +30,16 @@ def obstacle(graph: gs.Graph, node: gs.Node) -> str | None:
             where = f"dimension {shape.index(0)} is 0"
             return f"gives {tensor.name} of shape {list(shape)}: {where}, and what has no elements cannot be compiled"
         if tensor.dtype is not None and not is_number(np.dtype(tensor.dtype)):
-            return f"gives {tensor.name}, a tensor of {np.dtype(tensor.dtype)}; only numbers can be compiled: {CUT}"
+            kind = "strings" if np.dtype(tensor.dtype).kind in "OUS" else str(np.dtype(tensor.dtype))
+            return f"gives {tensor.name}, a tensor of {kind}; only numbers can be compiled: {CUT}"
     if node.op in UNREAD:
         return f"of {node.domain} cannot be read; give the float model, which Bevel quantizes, or QDQ"
     if node.op == "MaxPool" and len(node.outputs) > 1 and is_used(graph, node.outputs[1]):
         return f"gives its indices as {node.outputs[1].name}, which no target computes; {CUT}"
+    if is_quantize(node) or (is_dequantize(node) and isinstance(node.inputs[0], gs.Variable)):
+        scale = values(node.inputs[1])
+        if scale is not None and not (np.isfinite(scale) & (scale > 0)).all():
+            return f"has the scale {scale.ravel()[0]}; a scale is a finite number above 0"
     if node.op == "Clip" and any(np.isnan(bound).any() for bound in clip_bounds(node)):
         return "has a bound that is NaN; no number lies within it"
     return None

@@ -111,6 +111,7 @@ def test_external_data_elsewhere_missing_or_short_is_refused(tmp_path, location,
             r"\(DynamicQuantizeLinear\) takes its scale from each input's own values; give the float model",
         ),
         ("g (float[1] x) => (seq(float[1]) y) { y = SequenceConstruct(x) }", "output y is no tensor"),
+        ("g (float[1] x) => (float[1] y) { o = Optional(x)\n y = OptionalGetElement(o) }", "gives an optional value"),
         ("g (float[1] x) => (optional(float[1]) y) { y = Optional(x) }", "output y is no tensor"),
     ],
 )

@@ -25,11 +25,18 @@ PLACES = {"nine": [9], "ten": [10], "three": [3]}
             r"\(MaxPool\) gives its indices as z, which no target computes",
         ),
         ("p, z = MaxPool <kernel_shape = [2,2]> (x)\n y = Cast <to = 1> (z)", "float[] y", "gives its indices as z"),
+        ("t = Cast <to = 8> (x)\n y = Cast <to = 1> (t)", "float[] y", "gives t, a tensor of strings"),
+        ("q = QuantizeLinear (x, nan)\n y = DequantizeLinear (q, nan)", "float[] y", "has the scale nan"),
+        (
+            "z = Sub (one, one)\n q = QuantizeLinear (x, z)\n y = DequantizeLinear (q, z)",
+            "float[] y",
+            "has the scale 0.0",
+        ),
         ("y = Clip (x, , nan)", "float[] y", r"\(Clip\) has a bound that is NaN"),
     ],
 )
 def test_it_is_refused_by_name(model, body, outputs, reason) -> None:
-    subject = model(body, outputs=outputs, weights=f"{CUTS}, float nan", values={**PLACES, "nan": np.nan})
+    subject = model(body, outputs=outputs, weights=f"{CUTS}, float nan, float one", values={**PLACES, "nan": np.nan})
     with pytest.raises(UserError, match=reason) as caught:
         canonicalize(subject)
     assert "\n" not in str(caught.value)
