@@ -1,0 +1,33 @@
+"""How many random graphs and mutated files are tried, and from which seed on.
+
+    pytest tests/fuzz --graphs 3000 --files 1000
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from bevel.tools.quiet import quiet_libraries
+
+GRAPHS, FILES = 200, 100
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("fuzz")
+    group.addoption("--graphs", type=int, default=GRAPHS, help="random graphs to try")
+    group.addoption("--files", type=int, default=FILES, help="mutated files to try")
+    group.addoption("--first-seed", type=int, default=0, help="the seed of the first; the next ones follow")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test for each seed. The options are known only where pytest is given this folder."""
+    for name, default in (("graphs", GRAPHS), ("files", FILES)):
+        if f"{name}_seed" in metafunc.fixturenames:
+            first = metafunc.config.getoption("--first-seed", 0)
+            count = metafunc.config.getoption(f"--{name}", default)
+            metafunc.parametrize(f"{name}_seed", range(first, first + count))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet() -> None:
+    quiet_libraries()
