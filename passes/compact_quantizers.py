@@ -2,8 +2,9 @@
 
 A quantizer is two nodes, three tensors and two constants named after the tensor it is put on, whose name may be that of
 a whole layer stack (tf2onnx joins the names of what it fused). So scales and zero points stand in the file once for
-each value, under short names; quantizers have no names of their own; the tensors between them keep theirs up to
-`LONGEST`; and shapes that every reader infers are left out. Nothing that is computed changes.
+each value; quantizers have no names, and what they make has a number; constants keep a name up to `LONGEST`; shapes
+that every reader infers and attributes at their defaults are left out. Tensors of the float model keep their names.
+Nothing that is computed changes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import onnx
 
 LINEAR = ("QuantizeLinear", "DequantizeLinear")
 LONGEST = 32  # characters
+WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
+DEFAULTS = {"strides": 1, "dilations": 1, "pads": 0, "group": 1, "count_include_pad": 0, "ceil_mode": 0}
 
 
 def compact_quantizers(model: onnx.ModelProto) -> None:
@@ -22,6 +25,7 @@ def compact_quantizers(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.op_type in LINEAR:
             node.name = ""
+        drop_defaults(node)
     del model.graph.value_info[:]
 
 
@@ -76,11 +80,11 @@ def values_of(node: onnx.NodeProto) -> list[str]:
 
 
 def shorten(graph: onnx.GraphProto, names: Names) -> None:
-    """Numbers in place of long names around quantizers: what one makes, and constants that one reads."""
+    """Numbers in place of the names of what quantizers make, and of constants with long names."""
     outputs = {port.name for port in graph.output}
     new: dict[str, str] = {}
     for node in graph.node:
-        if node.op_type in LINEAR and node.output[0] not in outputs and len(node.output[0]) > LONGEST:
+        if node.op_type in LINEAR and node.output[0] not in outputs:
             new[node.output[0]] = names.new("q" if node.op_type == "QuantizeLinear" else "d")
     for tensor in graph.initializer:
         if len(tensor.name) > LONGEST and tensor.name not in outputs:
@@ -92,3 +96,14 @@ def shorten(graph: onnx.GraphProto, names: Names) -> None:
             for place, name in enumerate(field):
                 if name in new:
                     field[place] = new[name]
+
+
+def drop_defaults(node: onnx.NodeProto) -> None:
+    """Leave out what ONNX takes for a window that steps by one over an image without padding."""
+    if node.op_type not in WINDOWED or node.domain:
+        return
+    kept = [
+        one for one in node.attribute if one.name not in DEFAULTS or set(one.ints or [one.i]) != {DEFAULTS[one.name]}
+    ]
+    del node.attribute[:]
+    node.attribute.extend(kept)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bevel.backends.program import TAKEN
-from bevel.tools.report import Assignment, Device, KernelCost, Measurement, Node, Report, Width
+from bevel.tools.report import Assignment, Device, KernelCost, Measurement, Node, Report, Size, Width
 
 SHORT_LIST = 5
 PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}
@@ -245,11 +245,17 @@ def _library_rows(report: Report) -> list[tuple[str, str]]:
     return [("the library itself", ", ".join(told))]
 
 
+def larger(size: Size) -> str:
+    """What a file says that has fewer weights than quantizers around them."""
+    grown = size.quantized_bytes > size.float_bytes
+    return ", more than the float one: its quantizers outweigh so few weights" if grown else ""
+
+
 def _size_rows(report: Report) -> list[tuple[str, str]]:
     size = report.size
     return [
         ("float model", in_bytes(size.float_bytes)),
-        ("quantized model", in_bytes(size.quantized_bytes)),
+        ("quantized model", f"{in_bytes(size.quantized_bytes)}{larger(size)}"),
         ("flash", f"{in_bytes(size.flash_bytes)}, of it weights {in_bytes(size.weights_bytes)}"),
         ("RAM", f"{in_bytes(size.ram_bytes)}, of it arena {in_bytes(size.arena_bytes)}"),
     ]

@@ -1,6 +1,6 @@
 """How many random graphs and mutated files are tried, and from which seed on.
 
-    pytest tests/fuzz --graphs 3000 --files 1000
+pytest tests/fuzz --graphs 3000 --files 1000
 """
 
 from __future__ import annotations
@@ -31,3 +31,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def quiet() -> None:
     quiet_libraries()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Counts of the node tests that ran."""
+    reports = [one for found in terminalreporter.stats.values() for one in found if isinstance(one, pytest.TestReport)]
+    known = [found for one in reports if one.when == "call" for found in one.user_properties]
+    counts = {verdict: sum(count for name, count in known if name == verdict) for verdict in ("built", "refused")}
+    if any(counts.values()):
+        built, refused = counts["built"], counts["refused"]
+        terminalreporter.write_line(f"node tests of ONNX: {built} built and right, {refused} refused with the reason")

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from fuzz.builder import Builder, UnfitError, Value
-from fuzz.operators import COMMON, OPERATORS
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+
+from fuzz.builder import Builder, UnfitError, Value
+from fuzz.operators import COMMON, OPERATORS
 
 SAMPLES = 6
 OPSETS = (21, 21, 18, 17, 13, 13, 11, 10, 9, 22, 24)

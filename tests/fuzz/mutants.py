@@ -81,7 +81,11 @@ def swapped(given: bytes, rng: np.random.Generator) -> bytes:
         return flipped(given, rng)
     middle = given[first + length : second]
     return (
-        given[:first] + given[second : second + length] + middle + given[first : first + length] + given[second + length :]
+        given[:first]
+        + given[second : second + length]
+        + middle
+        + given[first : first + length]
+        + given[second + length :]
     )
 
 

@@ -10,6 +10,7 @@ from math import gcd
 from typing import Any
 
 import numpy as np
+
 from fuzz.builder import Builder, UnfitError, Value
 
 Draw = Callable[[Builder], list[Value]]

@@ -51,7 +51,7 @@ def test_a_constant_that_is_also_read_as_a_number_keeps_its_name(text: Any) -> N
     body = "q = QuantizeLinear (x, s, z)\n d = DequantizeLinear (q, s, z)\n y = Mul (d, s)"
     model = text(body, "float[4] x", weights="float s, int8 z", values={"s": 0.5, "z": 3})
     compact_quantizers(model)
-    assert [list(node.input) for node in model.graph.node] == [["x", "s", "zero0"], ["q", "s", "zero0"], ["d", "s"]]
+    assert [list(node.input) for node in model.graph.node] == [["x", "s", "zero0"], ["q0", "s", "zero0"], ["d0", "s"]]
 
 
 def test_a_name_that_the_model_has_is_not_taken(text: Any) -> None:
@@ -68,3 +68,10 @@ def test_no_shapes_stand_in_the_file_that_readers_infer(text: Any, stages: Any) 
     ).shipped
     assert not packed.graph.value_info
     onnx.checker.check_model(packed)
+
+
+def test_attributes_at_their_defaults_are_left_out_and_others_stay(text: Any, stages: Any) -> None:
+    body = "c = Conv (x, w)\n y = AveragePool <kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1> (c)"
+    nodes = {node.op_type: node for node in stages(text(body, weights="float[2,3,3,3] w")).shipped.graph.node}
+    assert [one.name for one in nodes["Conv"].attribute] == ["kernel_shape"]
+    assert sorted(one.name for one in nodes["AveragePool"].attribute) == ["count_include_pad", "kernel_shape", "pads"]
