@@ -14,7 +14,7 @@ _ASSERTION = re.compile(r"^/\S+:\d+: \w+: Assertion `.*?` failed: ")
 class UserError(Exception):
     """A mistake in the input, in one line: which node or file, what was found, and what would work.
 
-    The command line prints the line and exits with code 2; everything else keeps its traceback.
+    The command line prints the line and exits with code 2; everything else is a bug of ours, and code 1.
     """
 
 

@@ -113,7 +113,7 @@ def session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> tuple[
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised, too
     session = ort.InferenceSession(extended.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return session, outputs
 

@@ -17,7 +17,7 @@ from bevel.calib.errors import UserError
 
 OPTION = "--outputs-at"
 CLOSE_NAMES = 4  # how many a refusal lists
-ERROR_ONLY = 3
+FATAL_ONLY = 4  # errors are raised, too
 
 
 def cut_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
@@ -85,7 +85,7 @@ def declare_outputs(model: onnx.ModelProto) -> None:
         return
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = ERROR_ONLY
+    options.log_severity_level = FATAL_ONLY
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     for found in session.get_outputs():
         if found.name in untyped:

@@ -31,7 +31,7 @@ from bevel.passes.qoperator.forms import DYNAMIC, WAY_OUT
 OLDEST_OPSET = 7  # of onnxruntime's promise; it runs some operators of older ones
 OLDEST_IR = 8  # the oldest we write: initializers need not be inputs (since 4), functions allowed
 FIRST_BYTE = b"\x08"  # the tag of ModelProto.ir_version, which every ONNX file begins with
-ERROR_ONLY = 3
+FATAL_ONLY = 4  # errors are raised, too
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
 def check_loads(model: onnx.ModelProto) -> None:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = ERROR_ONLY
+    options.log_severity_level = FATAL_ONLY
     try:
         ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception

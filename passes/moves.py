@@ -43,7 +43,7 @@ class Chain:
         ]
         graph = gs.Graph(nodes, list(inputs.values()), [known[self.result.name]], opset=21, ir_version=10)
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised, too
         model = gs.export_onnx(graph, do_type_check=False)
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         feeds = {leaf.name: np.full(leaf.shape, place, np.int32) for place, leaf in enumerate(self.leaves)}

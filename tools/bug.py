@@ -10,6 +10,7 @@ import traceback
 from importlib import metadata
 from pathlib import Path
 
+LONGEST = 300  # characters of the message: the file has all of it
 PREFIX, SUFFIX = "bevel-bug-", ".txt"
 
 
@@ -18,6 +19,7 @@ def bug_line(error: BaseException, command: str) -> str:
     name = type(error).__name__
     try:
         said = " ".join(str(error).split())
+        said = said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
     except Exception:
         said = ""
     written = write_traceback(error, command)

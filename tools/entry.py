@@ -87,9 +87,13 @@ def _told(error: Exception, typed: str) -> int:
         return _fail(f"{OUT_OF_MEMORY}{f' ({said})' if said else ''}")
     if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
         return _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
-    from bevel.tools.bug import bug_line
+    try:
+        from bevel.tools.bug import bug_line
 
-    return _fail(bug_line(error, typed), OURS)
+        line = bug_line(error, typed)
+    except Exception:  # the last net has no hole
+        line = f"this is a bug of Bevel: {type(error).__name__}"
+    return _fail(line, OURS)
 
 
 def _fail(line: str, code: int = USER_MISTAKE) -> int:

@@ -44,7 +44,7 @@ class Runner:
 def runner(model: onnx.ModelProto, ports: Sequence[Port] = (), optimized: bool = False) -> Runner:
     """`optimized`: onnxruntime's default settings; otherwise every node runs as it is written."""
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised, too
     options.intra_op_num_threads = 1  # sessions take turns: idle threads of one would spin against the next
     if not optimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

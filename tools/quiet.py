@@ -7,11 +7,11 @@ import warnings
 import onnxruntime
 from onnx_graphsurgeon.logger import G_LOGGER
 
-ONNXRUNTIME_ERROR = 3
+FATAL_ONLY = 4  # errors are raised, too
 
 
 def quiet_libraries() -> None:
-    onnxruntime.set_default_logger_severity(ONNXRUNTIME_ERROR)
+    onnxruntime.set_default_logger_severity(FATAL_ONLY)
     G_LOGGER.colors = False  # or it advertises a package, on standard output
     G_LOGGER.severity = G_LOGGER.ERROR
     warnings.filterwarnings("ignore", category=UserWarning, module="tvm")  # its importer tells of each name it changes

@@ -15,7 +15,7 @@ from bevel.calib.errors import UserError, reason_of
 from bevel.passes.qoperator.forms import QOPERATORS
 
 Array = NDArray[Any]
-ERROR_ONLY = 3  # onnxruntime's log level: its warnings about shapes and unused initializers are not for the user
+FATAL_ONLY = 4  # its warnings about shapes and unused initializers are not for the user, and errors are raised, too
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def open_session(model: onnx.ModelProto) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    options.log_severity_level = ERROR_ONLY
+    options.log_severity_level = FATAL_ONLY
     return ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
 
 

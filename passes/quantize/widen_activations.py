@@ -122,7 +122,7 @@ class Probe:
         put_switches(graph, groups)
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised, too
         model = export(graph.cleanup().toposort()).SerializeToString()
         self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.outputs, self.samples, self.count = outputs, samples, len(groups)

@@ -88,6 +88,20 @@ def test_a_traceback_that_cannot_be_written_is_said_so(
     assert "could not be written" in capsys.readouterr().err
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("not even that")
+
+
+@pytest.mark.parametrize("error", [Unspeakable(), ValueError("long " * 10_000), ValueError("\udcff")])
+def test_any_exception_can_be_told_in_one_line(
+    error: Exception, temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(failing(error), []) == 1
+    line = capsys.readouterr().err
+    assert type(error).__name__ in line and len(line) < 1000 and line.count("\n") == 1
+
+
 def test_too_little_memory_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command(too_large), []) == 2
     assert "too little" in capsys.readouterr().err
