@@ -1,4 +1,4 @@
-"""Float operators that TVM's importer gets wrong, spelled in operators that it gets right.
+"""Float operators that TVM's importer gets wrong or lacks, spelled in operators that it gets right.
 
 Each rewrite is the operator's definition in the ONNX specification; float results move by units in the last place.
 
@@ -9,6 +9,8 @@ Each rewrite is the operator's definition in the ONNX specification; float resul
 - LayerNormalization and RMSNormalization over several axes, or with their further outputs: means, squares and roots.
 - BatchNormalization in training mode: the mean and variance of the batch, and the running ones.
 - IsInf of one sign: a comparison with that infinity.
+- CumSum: a product by a triangle of ones. LpNormalization: a division by the norm. Swish, Celu: by Sigmoid and Elu. Pow
+  with an integer exponent: with a float one.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ class Speller:
     def __init__(self, node: gs.Node) -> None:
         self.node = node
         self.nodes: list[gs.Node] = []
+        self.constants = 0
 
     def attr(self, name: str, default: Any) -> Any:
         return self.node.attrs.get(name, default)
@@ -49,7 +52,8 @@ class Speller:
         return given[0] if given and not given[0].is_empty() else None
 
     def constant(self, values: Any, dtype: Any = np.float32) -> gs.Constant:
-        return gs.Constant(f"{self.node.name}/constant_{len(self.nodes)}", np.asarray(values, dtype, order="C"))
+        self.constants += 1
+        return gs.Constant(f"{self.node.name}/constant_{self.constants}", np.asarray(values, dtype, order="C"))
 
     def op(self, op: str, *inputs: gs.Tensor, output: gs.Variable | None = None, **attrs: Any) -> gs.Variable:
         name = f"{self.node.name}/{len(self.nodes)}_{op}"
@@ -238,6 +242,52 @@ def is_inf(new: Speller) -> list[gs.Node] | None:
     return new.nodes
 
 
+def power(new: Speller) -> list[gs.Node] | None:
+    """An integer exponent of a float, which the importer refuses, as a float."""
+    exponent = new.node.inputs[1]
+    if not isinstance(exponent, gs.Constant) or np.asarray(exponent.values).dtype.kind not in "iu":
+        return None
+    new.op("Pow", new.node.inputs[0], new.constant(exponent.values), output=new.node.outputs[0])
+    return new.nodes
+
+
+def cumulative_sum(new: Speller) -> list[gs.Node] | None:
+    """A product by a triangle of ones."""
+    x, axis = new.node.inputs
+    if not isinstance(axis, gs.Constant) or x.dtype != np.float32:
+        return None
+    shape, place = tuple(x.shape), int(np.ravel(axis.values)[0]) % len(x.shape)
+    triangle = np.tril(np.ones((shape[place], shape[place])), -1 if new.attr("exclusive", 0) else 0)
+    matrix = new.constant(triangle.T if new.attr("reverse", 0) else triangle)
+    flat = new.reshape(x, (prod(shape[:place]), shape[place], prod(shape[place + 1 :])))
+    new.reshape(new.op("MatMul", matrix, flat), shape, output=new.node.outputs[0])
+    return new.nodes
+
+
+def lp_normalization(new: Speller) -> list[gs.Node]:
+    """x over its norm, 0 where that is 0."""
+    x, axes = new.node.inputs[0], new.constant([new.attr("axis", -1)], np.int64)
+    norm = new.op("ReduceL1" if new.attr("p", 2) == 1 else "ReduceL2", x, axes, keepdims=1)
+    least = new.op("Max", norm, new.constant(np.finfo(np.float32).tiny))
+    new.op("Div", x, least, output=new.node.outputs[0])
+    return new.nodes
+
+
+def swish(new: Speller) -> list[gs.Node]:
+    x = new.node.inputs[0]
+    gate = new.op("Sigmoid", new.op("Mul", x, new.constant(new.attr("alpha", 1.0))))
+    new.op("Mul", x, gate, output=new.node.outputs[0])
+    return new.nodes
+
+
+def celu(new: Speller) -> list[gs.Node]:
+    """alpha * Elu(x / alpha)"""
+    alpha = new.attr("alpha", 1.0)
+    bent = new.op("Elu", new.op("Div", new.node.inputs[0], new.constant(alpha)))
+    new.op("Mul", bent, new.constant(alpha), output=new.node.outputs[0])
+    return new.nodes
+
+
 RULES: dict[str, Callable[[Speller], list[gs.Node] | None]] = {
     "Resize": resize,
     "SpaceToDepth": space_to_depth,
@@ -245,4 +295,9 @@ RULES: dict[str, Callable[[Speller], list[gs.Node] | None]] = {
     "RMSNormalization": rms_normalization,
     "BatchNormalization": batch_normalization,
     "IsInf": is_inf,
+    "Pow": power,
+    "CumSum": cumulative_sum,
+    "LpNormalization": lp_normalization,
+    "Swish": swish,
+    "Celu": celu,
 }

@@ -50,6 +50,14 @@ SPELLED = {
     "training": """agraph (float[2,3,4] x) => (float[2,3,4] y, float[3] m, float[3] v)
         <float[3] s = {1, 2, 3}, float[3] b = {0, 1, 2}, float[3] om = {0.5, 0, 1}, float[3] ov = {1, 2, 3}>
         { y, m, v = BatchNormalization <training_mode = 1, momentum = 0.7> (x, s, b, om, ov) }""",
+    "a cube": "agraph (float[2,3] x) => (float[2,3] y) <int64 p = {3}> { y = Pow (x, p) }",
+    "running sums": """agraph (float[2,5,3] x) => (float[2,5,3] y) <int64 a = {1}> { y = CumSum (x, a) }""",
+    "running sums from behind, of those before": """agraph (float[2,5] x) => (float[2,5] y) <int64 a = {-1}>
+        { y = CumSum <reverse = 1, exclusive = 1> (x, a) }""",
+    "unit length": "agraph (float[2,5] x) => (float[2,5] y) { y = LpNormalization (x) }",
+    "nothing of unit length": """agraph (float[2,5] x) => (float[2,5] y) <float none = {0.0}>
+        { z = Mul (x, none) y = LpNormalization <p = 1, axis = 0> (z) }""",
+    "a bent line": "agraph (float[2,5] x) => (float[2,5] y) { y = Celu <alpha = 2.0> (x) }",
     "one infinity": """agraph (float[2,3] x) => (bool[2,3] y)
         { r = Relu (x) z = Log (r) y = IsInf <detect_negative = 0> (z) }""",
 }
@@ -62,6 +70,7 @@ KEPT = {
         { y = RMSNormalization (x, g) }""",
     "inference": """agraph (float[2,3,4] x) => (float[2,3,4] y) <float[3] s = {1, 2, 3}, float[3] b = {0, 1, 2},
         float[3] m = {0.5, 0, 1}, float[3] v = {1, 2, 3}> { y = BatchNormalization (x, s, b, m, v) }""",
+    "a root": "agraph (float[2,3] x) => (float[2,3] y) <float p = {0.5}> { y = Pow (x, p) }",
     "either infinity": "agraph (float[2,3] x) => (bool[2,3] y) { y = IsInf (x) }",
 }
 
