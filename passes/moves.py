@@ -26,9 +26,15 @@ class Chain:
     result: gs.Tensor
     nodes: tuple[gs.Node, ...]
     leaves: tuple[gs.Tensor, ...]
+    constants: tuple[gs.Constant, ...] = ()  # what else is put together
 
     def origins(self) -> Origins:
-        """For each element of the result, which of the leaves it comes from: the result's shape."""
+        """For each element of the result, which of the leaves it comes from: the result's shape.
+
+        Raises ValueError where constants are put together with them.
+        """
+        if self.constants:
+            raise ValueError(f"{self.result.name} is put together of constants, too")
         inputs = {leaf.name: gs.Variable(leaf.name, np.int32, list(leaf.shape)) for leaf in self.leaves}
         known: dict[str, gs.Tensor] = dict(inputs)
 
@@ -54,14 +60,18 @@ class Chain:
 def find_chain(result: gs.Tensor, starts: Callable[[gs.Tensor], bool]) -> Chain | None:
     """The moving operators between `result` and tensors of which `starts` is true and those that something else makes.
 
-    None where there is no such operator, or where a constant is moved, too.
+    None where there is no such operator.
     """
+    constants: list[gs.Constant] = []
     nodes: list[gs.Node] = []
     leaves: dict[str, gs.Tensor] = {}
     done: set[int] = set()
 
     def visit(tensor: gs.Tensor) -> bool:
-        if isinstance(tensor, gs.Constant) or tensor.is_empty():
+        if isinstance(tensor, gs.Constant):
+            constants.append(tensor)
+            return True
+        if tensor.is_empty():
             return False
         node = tensor.inputs[0] if tensor.inputs else None
         if node is None or node.op not in PURE_MOVES or starts(tensor):
@@ -78,7 +88,7 @@ def find_chain(result: gs.Tensor, starts: Callable[[gs.Tensor], bool]) -> Chain 
 
     if not visit(result) or not nodes:
         return None
-    return Chain(result, tuple(nodes), tuple(leaves.values()))
+    return Chain(result, tuple(nodes), tuple(leaves.values()), tuple(constants))
 
 
 def groups_along(origins: Origins, axis: int) -> list[set[int]]:

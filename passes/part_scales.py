@@ -34,7 +34,7 @@ class Parted:
 def find_parted(made: Integerizer, result: gs.Tensor) -> Parted | None:
     """How the codes of an output mean its reals, where what makes it only moves dequantized tensors of one type."""
     chain = find_chain(result, lambda tensor: tensor.name in made.reals)
-    if chain is None or any(leaf.name not in made.reals for leaf in chain.leaves):
+    if chain is None or chain.constants or any(leaf.name not in made.reals for leaf in chain.leaves):
         return None
     parts = tuple(made.reals[leaf.name] for leaf in chain.leaves)
     if len({part.dtype for part in parts}) != 1 or parts[0].dtype not in CODES:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.calib.ranges import RangeMethod, activation_quant
@@ -55,38 +56,48 @@ def part_results(
 def chain_of_points(output: gs.Tensor, plan: QuantizationPlan) -> Chain | None:
     """The movers before an output, if they put several quantized tensors together."""
     chain = find_chain(output, lambda tensor: tensor.inputs[0].name not in plan.taken)
-    if chain is None or len(chain.leaves) < 2 or any(leaf.name not in plan.points for leaf in chain.leaves):
+    if (
+        chain is None
+        or len(chain.leaves) + len(chain.constants) < 2
+        or any(leaf.name not in plan.points for leaf in chain.leaves)
+    ):
         return None
     return chain
 
 
 def decide(chain: Chain, statistics: Mapping[str, Statistics], method: RangeMethod) -> Parting | None:
-    names = [leaf.name for leaf in chain.leaves]
+    names = tuple(leaf.name for leaf in chain.leaves)
+    known = {name: statistics[name] for name in names}
+    known |= {one.name: Statistics.of(np.asarray(one.values)) for one in chain.constants}
 
     @cache
     def quant(group: tuple[str, ...]) -> TensorQuant:
-        return activation_quant(together([statistics[name] for name in group]), INT8_ACTIVATIONS, method)
+        return activation_quant(together([known[name] for name in group]), INT8_ACTIVATIONS, method)
 
     def losses(groups: Groups) -> dict[str, float]:
         return {
-            name: decibels_lost(statistics[name], error_power(statistics[name], quant((name,))), quant(group))
+            name: decibels_lost(known[name], error_power(known[name], quant((name,))), quant(group))
             for group in groups
             for name in group
         }
 
-    alike = losses((tuple(names),))
+    alike = losses((tuple(known),))
     loser = max(alike, key=lambda name: alike[name])
     if alike[loser] <= MOST_LOST:
         return None
-    origins = chain.origins()
-    along = [
-        tuple(tuple(names[place] for place in sorted(group)) for group in groups_along(origins, axis))
-        for axis in range(origins.ndim)
-    ]
-    best = min(along, key=lambda groups: max(losses(groups).values()))
+    alone = tuple((name,) for name in names)
+    along = [] if chain.constants else [*groups_of_axes(chain, names)]  # constants stay the floats that they are
+    best = min(along, key=lambda groups: max(losses(groups).values()), default=alone)
     if max(losses(best).values()) > MOST_LOST_ALONG_AXIS:
-        best = tuple((name,) for name in names)
+        best = alone
     return Parting(best, loser, alike[loser])
+
+
+def groups_of_axes(chain: Chain, names: tuple[str, ...]) -> Iterator[Groups]:
+    """For each axis, the leaves that would share a scale if there were one for each index along it."""
+    origins = chain.origins()
+    for axis in range(origins.ndim):
+        yield tuple(tuple(names[place] for place in sorted(group)) for group in groups_along(origins, axis))
 
 
 def part(plan: QuantizationPlan, chain: Chain, parting: Parting) -> None:

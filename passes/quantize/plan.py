@@ -260,10 +260,10 @@ def group_points(plan: QuantizationPlan) -> None:
 
 def tied_points(plan: QuantizationPlan) -> Iterator[Tied]:
     for operator, match in plan.taken.values():
-        inputs = [tensor.name for tensor in operator.tied(match) if is_activation(tensor)]
+        inputs = [tensor.name for tensor in operator.tied(match) if tensor.name in plan.points]
+        results = [result_of(tensor, plan.fused).name for tensor in match.node.outputs]
         if inputs:
-            for tensor in match.node.outputs:
-                yield Tied(result_of(tensor, plan.fused).name, inputs, operator.rescales)
+            yield from (Tied(one, inputs, operator.rescales) for one in results if one in plan.points)
 
 
 def tie_groups(plan: QuantizationPlan, tied: Iterable[Tied]) -> list[list[str]]:

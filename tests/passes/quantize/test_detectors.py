@@ -196,3 +196,44 @@ def test_an_output_that_is_computed_with_leaves_with_the_scales_of_its_parts_all
     found = {name: (one, other) for name, one, other in results(made, model, given)}
     assert sqnr(found["c"][0][:, :6], found["c"][1][:, :6]) > 30
     assert sqnr(*found["y"]) > 20
+
+
+SPLIT_HEAD = """
+    f = Conv <strides = [2,2]> (x, w)
+    r = Relu (f)
+    b = Conv (r, wb)
+    t = Transpose <perm = [0,2,3,1]> (b)
+    s = Sigmoid (t)
+    xy, wh, scores = Split <axis = 3> (s, lengths)
+    cells = Add (xy, grid)
+    places = Mul (cells, stride)
+    two = Mul (wh, twice)
+    squares = Mul (two, two)
+    sizes = Mul (squares, anchor)
+    c = Concat <axis = 3> (places, sizes, scores)
+    y = Reshape (c, shape)
+"""
+
+
+def test_parts_of_one_split_are_scaled_apart_though_some_are_computed_with(made: Any) -> None:
+    weights = (
+        "float[8,3,2,2] w, float[7,8,1,1] wb, int64[3] lengths, float[1,8,8,2] grid, float stride, float twice, "
+        "float anchor, int64[3] shape"
+    )
+    grid = np.stack(np.meshgrid(np.arange(8), np.arange(8)), -1)[np.newaxis]
+    values = {"lengths": [2, 2, 3], "grid": grid, "stride": 8, "twice": 2, "anchor": 30, "shape": [1, -1, 7]}
+    model, given, done = made(SPLIT_HEAD, weights, values)
+    ((_, found, expected),) = results(done, model, given)
+    assert all(sqnr(found[..., channel], expected[..., channel]) > 20 for channel in range(7))
+
+
+def test_a_constant_beside_small_parts_stays_what_it_is(made: Any) -> None:
+    body = YOLO_HEAD.replace("(box, score)", "(box, anchors, score)")
+    model, given, done = made(
+        body,
+        YOLO_WEIGHTS + ", float[1,1,8,8] anchors",
+        YOLO_VALUES | {"anchors": np.full((1, 1, 8, 8), 0.3), "shape": [1, 9, -1]},
+    )
+    ((_, found, expected),) = results(done, model, given)
+    assert all(sqnr(found[:, channel], expected[:, channel]) > 20 for channel in (0, 1, 2, 3, 5, 6, 7, 8))
+    np.testing.assert_array_equal(found[:, 4], expected[:, 4])
