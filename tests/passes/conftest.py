@@ -173,7 +173,8 @@ def steps_apart(found: Array, expected: Array, port: Port) -> int:
         kind = found.dtype.kind
         assert kind in "iu", f"{port.name} is {found.dtype}: steps are counted between integers"
         return int(np.abs(found.astype(np.int64) - expected).max(initial=0))
-    codes = np.rint(expected / np.float32(port.scale)).astype(np.int64) + port.zero_point
+    scale, zero_point = port.parameters
+    codes = np.rint(expected / scale).astype(np.int64) + zero_point
     return int(np.abs(found.astype(np.int64) - codes).max(initial=0))
 
 
