@@ -25,8 +25,9 @@ from bevel.backends.target import Target
 from bevel.backends.toolchain import Preference, Toolchain, ToolError, for_target
 from bevel.backends.tune import Flags, Selections
 
-# A model's shared library names the libraries it really needs, and asks for no executable stack.
-SHARED_FLAGS = ("-shared", "-Wl,-z,noexecstack", "-Wl,--as-needed", "-lm")
+# A model's shared library names the libraries it really needs, asks for no executable stack, and shows its API alone.
+EXPORTS = "exports.map"
+SHARED_FLAGS = ("-shared", "-Wl,-z,noexecstack", "-Wl,--as-needed", f"-Wl,--version-script={EXPORTS}", "-lm")
 KernelFlags = Mapping[Kernel, Flags]
 OVERFLOW = ("overflowed by", "will not fit in region")  # what GNU ld and LLD say of a region that is too small
 
@@ -92,6 +93,7 @@ def build_files(
     library, firmware = None, None
     steps.begin("library" if target.kind == "cpu" else "firmware")
     if target.kind == "cpu":
+        (folder / EXPORTS).write_text(exports(program), encoding="utf-8")
         library = toolchain.link(objects, f"lib{program.name}.so", folder, SHARED_FLAGS).name
         sizes = file_sizes(folder / library, sizes)
     elif vectors is not None:
@@ -202,7 +204,13 @@ def slots(program: Program, ports: tuple[Port, ...], plan: Plan) -> tuple[Slot, 
     return tuple(Slot(port, plan.offsets[held.get(port.buffer, port.buffer)]) for port in ports)
 
 
+def exports(program: Program) -> str:
+    """A linker's version script: what a shared library shows."""
+    names = (f"{program.name}_run", *((f"{program.name}_set_bits",) if program.widths else ()))
+    return f"{{ global: {' '.join(f'{name};' for name in names)} local: *; }};\n"
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Objects and compiler reports are no part of the product."""
-    for path in (*folder.glob("*.o"), *folder.glob("*.su")):
+    """Objects, compiler reports and linker scripts are no part of the product."""
+    for path in (*folder.glob("*.o"), *folder.glob("*.su"), *folder.glob(EXPORTS)):
         path.unlink()

@@ -42,7 +42,7 @@ def requantized(total: Any, multiplier: Any, beyond: Any, raised: int, output: O
     if isinstance(beyond, int):
         rounding = T.int32(half_and_zero_point << beyond)
     else:
-        rounding = T.shift_left(T.int32(half_and_zero_point), beyond)
+        rounding = call("shift_left", half_and_zero_point, beyond)
     lifted = T.shift_left(total, T.int32(raised)) if raised else total
     return clamped(call("requantize", lifted, multiplier, rounding, beyond + 1), output)
 

@@ -40,10 +40,9 @@ def rounding_form(array: Array, change: Switched) -> NDArray[np.int32]:
 
 
 def state(program: Program) -> str:
-    """Definitions for <model>.c. Rounds as `bevel.backends.switching.rounded`."""
+    """Definitions for <model>.c. Rounds as `bevel.backends.switching.rounded`. string.h is not for bare cores."""
     name, count = program.name, len(program.widths)
-    return f"""#include <string.h>
-
+    return f"""
 static const int8_t widths[{count}] = {{{", ".join(map(str, program.widths))}}};
 static int32_t chosen = {program.widths.index(program.width)};
 
@@ -58,14 +57,15 @@ const void *{name}_rounded(void *to, const void *from, const int32_t *form, cons
   if (chosen == 0) return from;
   const int32_t item = form[2], period = form[3] * item, kept = form[4], changed = form[5], blocks = form[1] / period;
   const int32_t *const places = form + 6;
+  const uint32_t size = (uint32_t)item;
   const uint8_t *value = (const uint8_t *)values + (chosen - 1) * blocks * changed * item;
   round_lanes(to, from, form[1], form[0], {FULL} - widths[chosen]);
   for (int32_t block = 0; block < blocks; ++block) {{
     uint8_t *const written = (uint8_t *)to + block * period;
     const uint8_t *const stored = (const uint8_t *)from + block * period;
-    for (int32_t i = 0; i < kept; ++i) memcpy(written + places[i] * item, stored + places[i] * item, (size_t)item);
+    for (int32_t i = 0; i < kept; ++i) __builtin_memcpy(written + places[i] * item, stored + places[i] * item, size);
     for (int32_t i = kept; i < kept + changed; ++i, value += item)
-      memcpy(written + places[i] * item, value, (size_t)item);
+      __builtin_memcpy(written + places[i] * item, value, size);
   }}
   return to;
 }}

@@ -40,9 +40,11 @@ class Times:
 
 def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path, static: bool) -> None:
     """folder/harness, linked with the artifact's static or shared library, which is copied beside it."""
-    product = artifact.archive if static or artifact.library is None else artifact.library
+    shared = artifact.library is not None and not static
     model = artifact.model
-    for name in (product, artifact.header, f"{model}_kernels.h", f"{model}_weights.h", f"{model}_profile.c"):
+    # Kernels, which profiled runs call by name, are in the archive; what is compared and timed is the shared library.
+    products = [artifact.library, artifact.archive] if shared and artifact.library else [artifact.archive]
+    for name in (*products, artifact.header, f"{model}_kernels.h", f"{model}_weights.h", f"{model}_profile.c"):
         shutil.copyfile(artifact.folder / name, folder / name)
     (folder / "harness.c").write_bytes(files(__package__).joinpath("harness.c").read_bytes())
     defines = (
@@ -54,7 +56,7 @@ def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path, static
     )
     objects = [toolchain.compile("harness.c", folder, defines), toolchain.compile(f"{model}_profile.c", folder)]
     extra = ("-static", "-lm") if static else ("-Wl,-rpath,$ORIGIN", "-lm")
-    toolchain.link([*objects, product], HARNESS, folder, extra)
+    toolchain.link([*objects, *products], HARNESS, folder, extra)
 
 
 def outputs(artifact: Artifact, vectors: Vectors, folder: Path, prefix: Sequence[str] = ()) -> dict[str, Array]:

@@ -18,7 +18,7 @@
 #endif
 
 /* sum + x.h0 * y.h0 + x.h1 * y.h1, in 64 bits. */
-static inline int64_t bevel_smlald(uint32_t x, uint32_t y, int64_t sum) {
+static inline int64_t bevel_smlald(int32_t x, int32_t y, int64_t sum) {
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
   __asm__("smlald %Q0, %R0, %1, %2" : "+r"(sum) : "r"(x), "r"(y));
   return sum;
@@ -30,7 +30,7 @@ static inline int64_t bevel_smlald(uint32_t x, uint32_t y, int64_t sum) {
 /* Four times `quads` bytes as words, `step` words apart: of each four, first the even ones, then the odd ones. */
 BEVEL_SHARED void bevel_widen_quads(int16_t *to, const int8_t *from, int32_t quads, int32_t step) {
   for (; quads > 0; --quads, from += 4, to += 4 * step) {
-    const uint32_t four = bevel_load_word(from);
+    const int32_t four = bevel_load_word(from);
     bevel_store_word(to, bevel_sxtb16(four));
     bevel_store_word(to + 2 * step, bevel_sxtb16_odd(four));
   }
@@ -38,7 +38,7 @@ BEVEL_SHARED void bevel_widen_quads(int16_t *to, const int8_t *from, int32_t qua
 
 /* `words` times two taps of one value, `step` words apart. */
 BEVEL_SHARED void bevel_fill_words(int16_t *to, int32_t value, int32_t words, int32_t step) {
-  const uint32_t word = bevel_pkhbt((uint32_t)value, (uint32_t)value);
+  const int32_t word = bevel_pkhbt(value, value);
   for (; words > 0; --words, to += 2 * step) bevel_store_word(to, word);
 }
 
@@ -56,11 +56,11 @@ BEVEL_SHARED void bevel_store_2x4(const int32_t *sums, const int32_t *multiplier
 
 #define BEVEL_STEP_PAIR                                                                \
   {                                                                                    \
-    const uint32_t a = bevel_load_word(x), b = bevel_load_word(x + 2);                 \
-    const uint32_t w0 = bevel_load_word(w), w1 = bevel_load_word(w + 2);               \
+    const int32_t a = bevel_load_word(x), b = bevel_load_word(x + 2);                 \
+    const int32_t w0 = bevel_load_word(w), w1 = bevel_load_word(w + 2);               \
     a0 = bevel_smlad(a, w0, a0), b0 = bevel_smlad(b, w0, b0);                          \
     a1 = bevel_smlad(a, w1, a1), b1 = bevel_smlad(b, w1, b1);                          \
-    const uint32_t w2 = bevel_load_word(w + 4), w3 = bevel_load_word(w + 6);           \
+    const int32_t w2 = bevel_load_word(w + 4), w3 = bevel_load_word(w + 6);           \
     a2 = bevel_smlad(a, w2, a2), b2 = bevel_smlad(b, w2, b2);                          \
     a3 = bevel_smlad(a, w3, a3), b3 = bevel_smlad(b, w3, b3);                          \
     x += 4, w += 8;                                                                    \
@@ -85,7 +85,7 @@ BEVEL_SHARED void bevel_sum_2x4(const int16_t *x, const int16_t *w, int32_t pair
 BEVEL_SHARED void bevel_sum_1x4(const int16_t *x, const int16_t *w, int32_t pairs, const int64_t *bias, int64_t *sums) {
   int64_t a0 = bias[0], a1 = bias[1], a2 = bias[2], a3 = bias[3];
   for (const int16_t *const end = w + 8 * pairs; w != end; x += 2, w += 8) {
-    const uint32_t a = bevel_load_word(x);
+    const int32_t a = bevel_load_word(x);
     a0 = bevel_smlald(a, bevel_load_word(w), a0);
     a1 = bevel_smlald(a, bevel_load_word(w + 2), a1);
     a2 = bevel_smlald(a, bevel_load_word(w + 4), a2);

@@ -1,8 +1,8 @@
 /* The SIMD instructions of Arm's DSP extension, which work on a word as two halfwords or four bytes.
  *
  * Each function is one instruction on a core with the extension (Cortex-M4, M7, M33, M55) and the same arithmetic in
- * plain C elsewhere, so that kernels written with them compute the same everywhere. Words are uint32_t as loaded; sums
- * are int32_t and wrap around. In comments, x.b0 is the lowest byte of x, and x.h1 is its upper halfword.
+ * plain C elsewhere, so that kernels written with them compute the same everywhere. Words are int32_t, and sums wrap
+ * around. In comments, x.b0 is the lowest byte of x, and x.h1 is its upper halfword.
  */
 #ifndef BEVEL_DSP_H
 #define BEVEL_DSP_H
@@ -10,73 +10,73 @@
 #include <stdint.h>
 
 /* Four bytes from any address. Cores with the DSP extension load unaligned words as they are. */
-static inline uint32_t bevel_load_word(const void *place) {
-  uint32_t word;
+static inline int32_t bevel_load_word(const void *place) {
+  int32_t word;
   __builtin_memcpy(&word, place, sizeof word);
   return word;
 }
 
 /* Four bytes to any address. */
-static inline void bevel_store_word(void *place, uint32_t word) { __builtin_memcpy(place, &word, sizeof word); }
+static inline void bevel_store_word(void *place, int32_t word) { __builtin_memcpy(place, &word, sizeof word); }
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 
 #include <arm_acle.h>
 
 /* h0 = x.b0, h1 = x.b2, both sign-extended. */
-static inline uint32_t bevel_sxtb16(uint32_t x) { return (uint32_t)__sxtb16((int8x4_t)x); }
+static inline int32_t bevel_sxtb16(int32_t x) { return (int32_t)__sxtb16((int8x4_t)x); }
 
 /* h0 = x.b1, h1 = x.b3, both sign-extended. The compilers do not use the instruction's rotation by themselves. */
-static inline uint32_t bevel_sxtb16_odd(uint32_t x) {
-  uint32_t result;
+static inline int32_t bevel_sxtb16_odd(int32_t x) {
+  int32_t result;
   __asm__("sxtb16 %0, %1, ror #8" : "=r"(result) : "r"(x));
   return result;
 }
 
 /* sum + x.h0 * y.h0 + x.h1 * y.h1. Not the intrinsic, which sets a flag that would order these among each other. */
-static inline int32_t bevel_smlad(uint32_t x, uint32_t y, int32_t sum) {
+static inline int32_t bevel_smlad(int32_t x, int32_t y, int32_t sum) {
   __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(x), "r"(y));
   return sum;
 }
 
 /* sum + x.h0 * y.h0 */
-static inline int32_t bevel_smlabb(uint32_t x, uint32_t y, int32_t sum) {
+static inline int32_t bevel_smlabb(int32_t x, int32_t y, int32_t sum) {
   int32_t result;
   __asm__("smlabb %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(sum));
   return result;
 }
 
 /* sum + x.h0 * y.h1 */
-static inline int32_t bevel_smlabt(uint32_t x, uint32_t y, int32_t sum) {
+static inline int32_t bevel_smlabt(int32_t x, int32_t y, int32_t sum) {
   int32_t result;
   __asm__("smlabt %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(sum));
   return result;
 }
 
 /* sum + x.h1 * y.h0 */
-static inline int32_t bevel_smlatb(uint32_t x, uint32_t y, int32_t sum) {
+static inline int32_t bevel_smlatb(int32_t x, int32_t y, int32_t sum) {
   int32_t result;
   __asm__("smlatb %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(y), "r"(sum));
   return result;
 }
 
 /* x.h0 * y.h0 + x.h1 * y.h1 */
-static inline int32_t bevel_smuad(uint32_t x, uint32_t y) {
+static inline int32_t bevel_smuad(int32_t x, int32_t y) {
   int32_t sum;
   __asm__("smuad %0, %1, %2" : "=r"(sum) : "r"(x), "r"(y));
   return sum;
 }
 
 /* h0 = x.h0, h1 = y.h0 */
-static inline uint32_t bevel_pkhbt(uint32_t x, uint32_t y) {
-  uint32_t result;
+static inline int32_t bevel_pkhbt(int32_t x, int32_t y) {
+  int32_t result;
   __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(x), "r"(y));
   return result;
 }
 
 /* h0 = x.h1, h1 = y.h1 */
-static inline uint32_t bevel_pkhtb(uint32_t x, uint32_t y) {
-  uint32_t result;
+static inline int32_t bevel_pkhtb(int32_t x, int32_t y) {
+  int32_t result;
   __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(y), "r"(x));
   return result;
 }
@@ -111,52 +111,54 @@ static inline int32_t bevel_mla(int32_t x, int32_t y, int32_t sum) {
 }
 
 /* The greater of each two signed bytes. */
-static inline uint32_t bevel_max_bytes(uint32_t x, uint32_t y) {
-  uint32_t result;
+static inline int32_t bevel_max_bytes(int32_t x, int32_t y) {
+  int32_t result;
   __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(result) : "r"(x), "r"(y) : "cc");
   return result;
 }
 
 /* x with y.b0 added to h0, and y.b2 to h1. */
-static inline uint32_t bevel_sxtab16(uint32_t x, uint32_t y) {
-  uint32_t result;
+static inline int32_t bevel_sxtab16(int32_t x, int32_t y) {
+  int32_t result;
   __asm__("sxtab16 %0, %1, %2" : "=r"(result) : "r"(x), "r"(y));
   return result;
 }
 
 /* x with y.b1 added to h0, and y.b3 to h1. */
-static inline uint32_t bevel_sxtab16_odd(uint32_t x, uint32_t y) {
-  uint32_t result;
+static inline int32_t bevel_sxtab16_odd(int32_t x, int32_t y) {
+  int32_t result;
   __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(x), "r"(y));
   return result;
 }
 
 #else
 
-static inline uint32_t bevel_pair(int32_t low, int32_t high) { return (uint16_t)low | (uint32_t)high << 16; }
+static inline int32_t bevel_pair(int32_t low, int32_t high) {
+  return (int32_t)((uint32_t)(uint16_t)low | (uint32_t)high << 16);
+}
 
-static inline uint32_t bevel_sxtb16(uint32_t x) { return bevel_pair((int8_t)x, (int8_t)(x >> 16)); }
+static inline int32_t bevel_sxtb16(int32_t x) { return bevel_pair((int8_t)x, (int8_t)(x >> 16)); }
 
-static inline uint32_t bevel_sxtb16_odd(uint32_t x) { return bevel_pair((int8_t)(x >> 8), (int8_t)(x >> 24)); }
+static inline int32_t bevel_sxtb16_odd(int32_t x) { return bevel_pair((int8_t)(x >> 8), (int8_t)(x >> 24)); }
 
-static inline int32_t bevel_smlad(uint32_t x, uint32_t y, int32_t sum) {
+static inline int32_t bevel_smlad(int32_t x, int32_t y, int32_t sum) {
   const int64_t low = (int64_t)(int16_t)x * (int16_t)y;
   return (int32_t)(uint32_t)(sum + low + (int64_t)(int16_t)(x >> 16) * (int16_t)(y >> 16));
 }
 
-static inline int32_t bevel_smlabb(uint32_t x, uint32_t y, int32_t sum) {
+static inline int32_t bevel_smlabb(int32_t x, int32_t y, int32_t sum) {
   return (int32_t)((uint32_t)sum + (uint32_t)((int16_t)x * (int16_t)y));
 }
 
-static inline int32_t bevel_smlabt(uint32_t x, uint32_t y, int32_t sum) { return bevel_smlabb(x, y >> 16, sum); }
+static inline int32_t bevel_smlabt(int32_t x, int32_t y, int32_t sum) { return bevel_smlabb(x, y >> 16, sum); }
 
-static inline int32_t bevel_smlatb(uint32_t x, uint32_t y, int32_t sum) { return bevel_smlabb(x >> 16, y, sum); }
+static inline int32_t bevel_smlatb(int32_t x, int32_t y, int32_t sum) { return bevel_smlabb(x >> 16, y, sum); }
 
-static inline int32_t bevel_smuad(uint32_t x, uint32_t y) { return bevel_smlad(x, y, 0); }
+static inline int32_t bevel_smuad(int32_t x, int32_t y) { return bevel_smlad(x, y, 0); }
 
-static inline uint32_t bevel_pkhbt(uint32_t x, uint32_t y) { return bevel_pair((int16_t)x, (int16_t)y); }
+static inline int32_t bevel_pkhbt(int32_t x, int32_t y) { return bevel_pair((int16_t)x, (int16_t)y); }
 
-static inline uint32_t bevel_pkhtb(uint32_t x, uint32_t y) { return bevel_pair((int16_t)(x >> 16), (int16_t)(y >> 16)); }
+static inline int32_t bevel_pkhtb(int32_t x, int32_t y) { return bevel_pair((int16_t)(x >> 16), (int16_t)(y >> 16)); }
 
 static inline int32_t bevel_smmla(int32_t x, int32_t y, int32_t high) {
   return (int32_t)((uint32_t)high + (uint32_t)((int64_t)x * y >> 32));
@@ -170,29 +172,32 @@ static inline int32_t bevel_mla(int32_t x, int32_t y, int32_t sum) {
   return (int32_t)((uint32_t)sum + (uint32_t)x * (uint32_t)y);
 }
 
-static inline uint32_t bevel_max_bytes(uint32_t x, uint32_t y) {
+static inline int32_t bevel_max_bytes(int32_t x, int32_t y) {
   uint32_t result = 0;
   for (int bits = 0; bits < 32; bits += 8) {
-    const uint32_t greater = (int8_t)(x >> bits) >= (int8_t)(y >> bits) ? x : y;
+    const uint32_t greater = (uint32_t)((int8_t)(x >> bits) >= (int8_t)(y >> bits) ? x : y);
     result |= greater & 0xFFu << bits;
   }
-  return result;
+  return (int32_t)result;
 }
 
-static inline uint32_t bevel_sxtab16(uint32_t x, uint32_t y) {
+static inline int32_t bevel_sxtab16(int32_t x, int32_t y) {
   return bevel_pair((int16_t)x + (int8_t)y, (int16_t)(x >> 16) + (int8_t)(y >> 16));
 }
 
-static inline uint32_t bevel_sxtab16_odd(uint32_t x, uint32_t y) { return bevel_sxtab16(x, y >> 8); }
+static inline int32_t bevel_sxtab16_odd(int32_t x, int32_t y) { return bevel_sxtab16(x, y >> 8); }
 
 #endif
 
+/* x * 2**by, which fits. */
+static inline int32_t bevel_shift_left(int32_t x, int32_t by) { return (int32_t)((uint32_t)x << by); }
+
 /* Half 0 or 1 of x, sign-extended. */
-static inline int32_t bevel_half(uint32_t x, int32_t which) { return which ? (int32_t)x >> 16 : (int16_t)x; }
+static inline int32_t bevel_half(int32_t x, int32_t which) { return which ? x >> 16 : (int16_t)x; }
 
 /* The bytes of lane 0 to 3, a constant, of two words: h0 = x.b<lane>, h1 = y.b<lane>, sign-extended. */
-static inline uint32_t bevel_lane_pair(uint32_t x, uint32_t y, int32_t lane) {
-  const uint32_t halves = lane & 2 ? bevel_pkhtb(x, y) : bevel_pkhbt(x, y);
+static inline int32_t bevel_lane_pair(int32_t x, int32_t y, int32_t lane) {
+  const int32_t halves = lane & 2 ? bevel_pkhtb(x, y) : bevel_pkhbt(x, y);
   return lane & 1 ? bevel_sxtb16_odd(halves) : bevel_sxtb16(halves);
 }
 

@@ -68,9 +68,12 @@
         "pop {r4-r11, pc}\n" ::: "memory");                                                              \
   }
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 BEVEL_MULTIPLY(4, "r4-r7")
 BEVEL_MULTIPLY(3, "r4-r8")
 BEVEL_MULTIPLY(2, "r4-r11")
+#pragma GCC diagnostic pop
 
 #else
 
@@ -79,7 +82,7 @@ static inline void bevel_multiply(int32_t bits, int32_t channels, const int32_t 
   for (; a != end; a++, packed++) {
     for (int32_t j = 0; j < channels; j++) {
       const uint32_t kept = j == channels - 1 ? 0xFFFFu : (1u << bits * (j + 1)) - 1u;
-      c[j] = bevel_smlad((uint32_t)*a, (uint32_t)*packed & (kept * 0x10001u), c[j]);
+      c[j] = bevel_smlad(*a, (int32_t)((uint32_t)*packed & (kept * 0x10001u)), c[j]);
     }
   }
 }
@@ -101,7 +104,7 @@ static inline void bevel_multiply_2(const int32_t *a, const int32_t *packed, int
 /* The sum of all activations of `words` words. */
 __attribute__((noinline, unused)) static void bevel_sum_pairs(const int32_t *a, int32_t words, int32_t *sum) {
   int32_t total = 0;
-  for (int32_t i = 0; i < words; i++) total = bevel_smlad((uint32_t)a[i], 0x10001u, total);
+  for (int32_t i = 0; i < words; i++) total = bevel_smlad(a[i], 0x10001, total);
   *sum = total;
 }
 

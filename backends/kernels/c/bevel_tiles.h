@@ -26,6 +26,9 @@
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly reads them in their registers */
+
 #if defined(__clang__)
 #define BEVEL_ASSEMBLY __attribute__((naked, noinline, unused)) static
 #else
@@ -206,6 +209,8 @@ BEVEL_ASSEMBLY void bevel_widen_fours_2(int32_t *a, int32_t fours, const int8_t 
                    "3:\n"
                    "pop {r4-r7, pc}\n" ::: "memory");
 }
+
+#pragma GCC diagnostic pop
 
 /* Bytes 0 and 2, and bytes 1 and 3, as int16. */
 static inline int32_t bevel_even_bytes(int32_t x) {
