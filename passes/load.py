@@ -20,7 +20,7 @@ from bevel.calib.files import check_plain
 from bevel.passes.base import Note
 from bevel.passes.canonicalize.convert_opset import IR_VERSION, OPSET, opset_of
 from bevel.passes.cut_outputs import cut_outputs, declare_outputs
-from bevel.passes.exchange.external_data import MAX_BYTES, densify, load_external_data
+from bevel.passes.exchange.external_data import MAX_BYTES, check_stored, densify, load_external_data
 from bevel.passes.exchange.legible_text import make_legible
 from bevel.passes.exchange.lower_opset import all_nodes, lower_opset
 from bevel.passes.exchange.widen_floats import widen_floats
@@ -62,6 +62,7 @@ def load(path: str | Path, outputs_at: Sequence[str] = ()) -> Loaded:
             cut_outputs(model, outputs_at)
         load_external_data(model, file)
         densify(model, file)
+        check_stored(model)
         check_graph(model)
         drop_initialized_inputs(model)
         lower_opset(model, OPSET)

@@ -77,6 +77,15 @@ def place_of(tensor: onnx.TensorProto, file: Path) -> tuple[Path, int, int]:
     return target, offset, length
 
 
+def check_stored(model: onnx.ModelProto) -> None:
+    """Raises UserError for weights whose bytes are not those of their shape and type."""
+    for tensor in stored_tensors(model):
+        try:
+            numpy_helper.to_array(tensor)
+        except Exception as error:  # numpy's and onnx's, for a shape, a type, or bytes that do not fit
+            raise UserError(f"the weights {tensor.name} cannot be read ({reason_of(error)})") from error
+
+
 def number(entries: dict[str, str], key: str, default: int, tensor: onnx.TensorProto, file: Path) -> int:
     text = entries.get(key, str(default))
     if not (text.isascii() and text.isdigit()):

@@ -90,3 +90,12 @@ def test_sparse_weights_are_stored_dense(tmp_path, indices) -> None:
 def test_sparse_weights_outside_their_shape_are_refused(tmp_path, indices, dims) -> None:
     with pytest.raises(UserError, match="sparse weights w"):
         load_model(with_sparse(tmp_path, sparse(np.array(indices), dims)))
+
+
+@pytest.mark.parametrize(("dims", "kind"), [([4, 5], 1), ([], 1), ([4, 4], 7), ([-4, -4], 1), ([4, 4], 99)])
+def test_weights_whose_bytes_do_not_fit_their_shape_are_refused(tmp_path, dims, kind) -> None:
+    model = onnx.parser.parse_model(HEADER + "g (float[1,4] x) => (float[1,4] y) { y = MatMul(x, w) }")
+    model.graph.initializer.add(name="w", dims=dims, data_type=kind, raw_data=WEIGHTS.tobytes())
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match="the weights w cannot be read"):
+        load_model(tmp_path / "m.onnx")
