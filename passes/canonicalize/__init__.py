@@ -22,7 +22,8 @@ What later stages may rely on:
   have constant axes.
 - A clamp is Relu, or Clip with two scalar constants (infinite where open). Chains of clamps are one. Activations are
   not fused into other nodes; that is for the quantizer.
-- Sum and Mean are Add (and Mul); Max and Min have at most two inputs.
+- Sum and Mean are Add (and Mul); Max and Min have at most two inputs. ReduceL1, ReduceLogSum and ReduceSumSquare are
+  ReduceSum with a function.
 - DepthToSpace and SpaceToDepth are Reshape and Transpose; a Gather from floats has a list of indices, unevenly spaced
   (others are Slice); an Expand adds no axes; a Pad crops nothing; a linear Resize changes the last two axes of rank 4
   (or has a mode that is not separable).

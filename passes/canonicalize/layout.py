@@ -13,7 +13,7 @@ from bevel.passes.canonicalize.merge_transposes import REDUCTIONS, inverse
 
 UNARY = {"Abs", "Cast", "Ceil", "Celu", "Clip", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish"}
 UNARY |= {"Identity", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid"}
-UNARY |= {"Sign", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu"}
+UNARY |= {"Shrink", "Sign", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh", "ThresholdedRelu"}
 BROADCAST = {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min"}
 BROADCAST |= {"Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"}
 QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}

@@ -165,7 +165,8 @@ def uniform(port: Port, rng: np.random.Generator) -> Array:
 def real(codes: Array, port: Port) -> Array:
     if port.scale is None or port.zero_point is None:
         return codes
-    return ((codes.astype(np.int32) - port.zero_point) * np.float32(port.scale)).astype(np.float32)
+    scale, zero_point = port.parameters
+    return ((codes.astype(np.int32) - zero_point) * scale).astype(np.float32)
 
 
 def steps_apart(found: Array, expected: Array, port: Port) -> int:
