@@ -64,6 +64,7 @@ class RoundMx(Kernel):
                     M[0] = M[0] >> 1
                     E[0] = E[0] + 1
                 S[1] = T.int64(2**63 - 1)
+                E[1] = fraction  # compilers do not see that some sum is less
                 for step in T.serial(last - first + 1):
                     M[0] = T.max(T.min(E[0] + (step + first), exponents + fraction), fraction)
                     S[0] = T.int64(0)
