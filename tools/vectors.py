@@ -50,7 +50,7 @@ def check_same(vectors: Vectors, stock: dict[str, NDArray[Any]]) -> None:
 def samples(vectors: Vectors) -> Iterator[dict[str, NDArray[Any]]]:
     """The inputs one by one, as the integer model takes them."""
     for index in range(len(vectors)):
-        yield {name: array[index] for name, array in vectors.inputs.items()}
+        yield {name: np.asarray(array[index]) for name, array in vectors.inputs.items()}
 
 
 def save(folder: Path, vectors: Vectors) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from bevel.backends.devices.base import Vectors
 from bevel.backends.program import Port
 from bevel.passes.operators.unpack import unpack
 from bevel.tools.evaluate import (
@@ -18,6 +19,7 @@ from bevel.tools.evaluate import (
     quantized_points,
     runner,
 )
+from bevel.tools.vectors import samples
 
 QDQ = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -157,3 +159,8 @@ def test_packed_weights_are_unpacked_once() -> None:
     expected = [-1.5 + 5.0, -1.0 + 30.0, -2.0 - 60.0]
     for one in (folded, model):
         np.testing.assert_allclose(runner(one).run(sample)["y"], [expected])
+
+
+def test_a_sample_of_a_scalar_input_is_an_array() -> None:
+    (one,) = samples(Vectors({"c": np.ones(1, np.float32)}, {"y": np.ones((1, 2), np.float32)}))
+    assert isinstance(one["c"], np.ndarray) and one["c"].shape == ()
