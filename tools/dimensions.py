@@ -20,7 +20,7 @@ def dimensions(options: Options, model: onnx.ModelProto) -> tuple[dict[str, int]
     The first dimension of an input is the batch, which no data decides. Raises UserError where two inputs disagree, and
     for data that cannot be read.
     """
-    sizes = dict(options.dims)
+    sizes = dict(options.dim)
     path = next((one for one in (options.calib, options.eval) if isinstance(one, Path)), None)
     wanted = [(value, axis, name) for value, axis, name in dynamic_dimensions(model) if name not in sizes]
     if path is None or not wanted:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from bevel.backends import target as targets
 from bevel.calib.errors import UserError
+from bevel.tools.budgets import check_budgets
 from bevel.tools.names import model_name
 from bevel.tools.options import Options
 from bevel.tools.staging import check_output
 
 
 def check_early(options: Options) -> None:
-    """Raises UserError for a target that does not exist or has no such memory, a name that C would not take, a model
-    that is not there, and an output that may not be replaced."""
+    """Raises UserError for budgets that cannot be meant, a target that does not exist or has no such memory, a name
+    that C would not take, a model that is not there, and an output that may not be replaced."""
+    check_budgets(options.budgets, options.eval is not None, bool(options.formats))
     targets.load(options.target).with_memory(flash=options.flash, ram=options.ram)
     model_name(options.name, options.model)
     check_output(Path(os.path.abspath(options.output)), options.sources)

@@ -49,7 +49,8 @@ def attempt(model: Path, calib: Path | None, target: str, options: dict[str, Any
     spent = processor_time()
     try:
         with limited():
-            report = compile_model(Options(model, target, output, calib, eval=calib, **options), Stages())
+            given = Options(model, target=target, output=output, calib=calib, eval=calib, **options)
+            report = compile_model(given, Stages())
     except UserError as error:
         outcome = refusal(str(error), model.parent)
     except OSError as error:

@@ -26,7 +26,7 @@ def sizes(
         allow_pickle=False,
         **{name: np.zeros(shape, np.float32) for name, shape in arrays.items()},
     )
-    options = Options(folder / "m.onnx", "host", folder / "out", calib=folder / "calib.npz", dims=dims)
+    options = Options(folder / "m.onnx", target="host", output=folder / "out", calib=folder / "calib.npz", dim=dims)
     subject = model(inputs)
     fixed = fix_batch(subject, options.batch, dimensions(options, subject)[0])
     return [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in fixed.graph.input]
@@ -63,12 +63,12 @@ def test_samples_of_another_rank_tell_nothing(tmp_path) -> None:
 
 
 def test_random_samples_tell_nothing() -> None:
-    options = Options(Path("m.onnx"), "host", Path("out"), calib="random")
+    options = Options(Path("m.onnx"), target="host", output="out", calib="random")
     assert dimensions(options, model("float[N,T] x")) == ({}, [])
 
 
 def test_a_note_says_where_a_size_is_from(tmp_path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((4, 20), np.float32))
-    options = Options(Path("m.onnx"), "host", Path("out"), calib=tmp_path / "x.npy")
+    options = Options(Path("m.onnx"), target="host", output="out", calib=tmp_path / "x.npy")
     found, notes = dimensions(options, model("float[N,T] x"))
     assert found == {"T": 20} and "dimension T is 20, as in" in notes[0].text

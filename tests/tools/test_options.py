@@ -4,7 +4,8 @@ import pytest
 
 from bevel.calib import ranges
 from bevel.calib.errors import UserError
-from bevel.tools.options import RANGE_METHODS, parse_dims, parse_size
+from bevel.tools.options import RANGE_METHODS
+from bevel.tools.parsers import dims, parse_size
 
 
 @pytest.mark.parametrize(
@@ -21,13 +22,13 @@ def test_other_sizes_are_refused_by_name(text: str) -> None:
 
 
 def test_dims_keep_their_order_and_may_hold_an_equals_sign() -> None:
-    assert parse_dims(("seq=256", "a=b=2")) == (("seq", 256), ("a=b", 2))
+    assert dims(("seq=256", "a=b=2")) == (("seq", 256), ("a=b", 2))
 
 
 @pytest.mark.parametrize("text", ["seq", "seq=", "=3", "seq=0", "seq=x"])
 def test_other_dims_are_refused_by_name(text: str) -> None:
     with pytest.raises(UserError, match="--dim"):
-        parse_dims((text,))
+        dims((text,))
 
 
 @pytest.mark.parametrize("name", RANGE_METHODS)

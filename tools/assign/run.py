@@ -28,7 +28,7 @@ from bevel.tools.assign.score import reference
 from bevel.tools.assign.search import Search, samples_of
 from bevel.tools.assign.trial import Formats, Maker, fixed_formats, no_sites
 from bevel.tools.assign.within import within
-from bevel.tools.budgets import Budgets
+from bevel.tools.budgets import CANDIDATES, Budgets
 from bevel.tools.outputs import describe_outputs, with_scores
 from bevel.tools.stages import Stages
 
@@ -52,7 +52,7 @@ def assign(maker: Maker, exact: onnx.ModelProto, budgets: Budgets, stages: Stage
 
 def open_search(maker: Maker, exact: onnx.ModelProto, measure: bool, stages: Stages) -> Search:
     """Losses and costs of every node that may choose, in each of the formats. measure: instructions or seconds too."""
-    formats = {name: weight_format(name) for name in maker.options.formats}
+    formats = {name: weight_format(name) for name in maker.options.formats or CANDIDATES}
     found = weighted_nodes(maker.canonical)
     fixed = fixed_formats(found, maker.wanted)
     sites = [site for site in found if site not in fixed]

@@ -7,11 +7,8 @@ from pathlib import Path
 import click
 
 from bevel.backends.interruption import nothing_at_stake
-from bevel.tools.options import EdgeFormat
-from bevel.tools.parameters import COUNT
-
-_PATH = click.Path(path_type=Path)
-_EDGES = click.Choice(["float", "quantized"])
+from bevel.tools.options import EDGES, EdgeFormat
+from bevel.tools.parameters import COUNT, PATH, parameter
 
 
 @click.group("bench", short_help="Measure many networks at once.")
@@ -20,16 +17,16 @@ def group() -> None:
 
 
 @group.command(short_help="Networks on Cortex-M cores.")
-@click.option("--models", type=_PATH, metavar="DIR", help="Folders of model.onnx, calib.npz, eval.npz; default: ours.")
+@click.option("--models", type=PATH, metavar="DIR", help="Folders of model.onnx, calib.npz, eval.npz; default: ours.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this network; may be repeated.")
 @click.option("--cores", metavar="A,B", help="Targets; default: cortex-m4, -m7 and -m55 as far as they run here.")
-@click.option("--reference", "compared", type=_PATH, metavar="FILE", help="Another system's numbers, to compare with.")
+@click.option("--reference", "compared", type=PATH, metavar="FILE", help="Another system's numbers, to compare with.")
 @click.option("--samples", type=COUNT, default=100, show_default=True, help="For the accuracy of each.")
-@click.option("--tune", type=COUNT, metavar="N", help="As for optimize, in every cell.")
-@click.option("--tune-database", type=_PATH, metavar="FILE", help="As for optimize.")
-@click.option("--inputs", type=_EDGES, default="quantized", show_default=True, help="As for optimize.")
-@click.option("--outputs", type=_EDGES, default="quantized", show_default=True, help="As for optimize.")
-@click.option("-o", "--output", type=_PATH, metavar="FILE", help="Write all numbers as JSON.")
+@parameter("tune", help="As for optimize, in every cell.")
+@parameter("tune_database", help="As for optimize.")
+@parameter("inputs", type=click.Choice(EDGES), default="quantized", help="As for optimize.")
+@parameter("outputs", default="quantized", help="As for optimize.")
+@click.option("-o", "--output", type=PATH, metavar="FILE", help="Write all numbers as JSON.")
 def mcu(
     models: Path | None,
     only: tuple[str, ...],

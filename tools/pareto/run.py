@@ -19,7 +19,6 @@ from rich.table import Table
 from bevel.backends.litter import scratch
 from bevel.calib.errors import UserError
 from bevel.tools import bundle, manifest
-from bevel.tools.budgets import Budgets
 from bevel.tools.compile import compile_model
 from bevel.tools.manifest import Manifest
 from bevel.tools.options import Options
@@ -78,9 +77,7 @@ def run_all(options: Options, wanted: Wanted, display: Display) -> list[Point | 
         uniform = [one for one in results if isinstance(one, Point)]
         for size in budgets(uniform, wanted.searched):
             advance(len(results), total)
-            given = replace(
-                options, budgets=Budgets(flash=size), formats=wanted.formats, output=Path(place) / f"{len(results)}"
-            )
+            given = replace(options, max_flash=size, formats=wanted.formats, output=Path(place) / f"{len(results)}")
             results.append(attempt(f"at most {size:,} bytes", "searched", given))
     return results
 
