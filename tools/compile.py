@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
+import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends import target as targets
+from bevel.backends.artifact import Artifact
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.conversions import split_conversions
+from bevel.backends.devices.base import Device, Measurement, Vectors
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
+from bevel.backends.fit import Fit
+from bevel.backends.program import Program
+from bevel.backends.target import Target
 from bevel.backends.toolchain import for_target
+from bevel.backends.tune import Selections
 from bevel.calib.errors import UserError
 from bevel.calib.observe import observe
 from bevel.calib.statistics import Statistics
 from bevel.passes.assign.patterns import apply_patterns, read_patterns
+from bevel.passes.base import Note
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.check_islands import check_islands
 from bevel.passes.integerize import integerize
@@ -36,7 +45,7 @@ from bevel.tools.assign.kept import check_kept
 from bevel.tools.assign.run import assign
 from bevel.tools.assign.trial import Maker
 from bevel.tools.broken import Trials, explained
-from bevel.tools.data import open_data
+from bevel.tools.data import Data, open_data
 from bevel.tools.dimensions import dimensions
 from bevel.tools.library import has_islands
 from bevel.tools.library import measure as measure_library
@@ -45,7 +54,7 @@ from bevel.tools.options import Options, edge
 from bevel.tools.outputs import describe_outputs
 from bevel.tools.pixels import with_pixels
 from bevel.tools.ram import build_within, describe, fit_ram
-from bevel.tools.report import Report, Width
+from bevel.tools.report import Accuracy, Library, Output, Report, Width
 from bevel.tools.stages import Stages
 from bevel.tools.staging import staged
 from bevel.tools.summary import Findings, summarize
@@ -55,133 +64,247 @@ EQUIVALENCE_SAMPLES = 2
 DEFAULT_FORMATS = (Options.weights, Options.activations)
 
 
+@dataclass(frozen=True)
+class Job:
+    """What was asked for. `name`: the model's, in C; `wanted`: how to quantize; `device`: what measures, if any."""
+
+    options: Options
+    stages: Stages
+    target: Target
+    device: Device | None
+    name: str
+    wanted: QuantizeOptions
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.target.kind == "cpu"
+
+
+@dataclass(frozen=True)
+class Read:
+    """The float model as it came, its samples, and the graph it was brought to."""
+
+    model: onnx.ModelProto
+    data: Data
+    graph: gs.Graph
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """`canonical`: the float graph that was quantized. `statistics` are None of a model that came quantized; `wanted`:
+    how it was quantized in the end; `formats`: of the nodes that we quantized."""
+
+    graph: gs.Graph
+    canonical: onnx.ModelProto
+    notes: tuple[Note, ...]
+    statistics: Mapping[str, Statistics] | None = None
+    wanted: QuantizeOptions | None = None
+    formats: Mapping[str, str] = field(default_factory=dict)
+    assigned: Assigned | None = None
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Both models that are written, and the program that computes the integer one; at narrower widths too."""
+
+    quantized: onnx.ModelProto
+    integer: onnx.ModelProto
+    program: Program
+    narrower: widths.Models
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
+class Made:
+    """The product, and how it was built."""
+
+    artifact: Artifact
+    fitted: Fit
+    tests: Vectors
+    settings: BuildOptions
+    selections: Selections
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the product and both models compute."""
+
+    measurement: Measurement | None
+    errors: Mapping[str, float | None]
+    accuracy: Accuracy | None
+    outputs: tuple[Output, ...]
+    library: Library | None
+
+
 def compile_model(options: Options, stages: Stages) -> Report:
     """Do all of `optimize` and leave its bundle at `options.output`.
 
     Raises UserError for what the user can put right; `options.output` is then as it was before.
     """
-    wanted = quantize_options(options)
-    target = targets.load(options.target).with_memory(flash=options.flash, ram=options.ram)
-    device = devices.choose(target, options.device)
-    name = model_name(options.name, options.model)
+    job = prepare(options, stages)
     with staged(options.output, options.sources) as folder:
-        with stages("load"):
-            loaded = load(options.model, options.outputs_at)
-            sizes, decided = dimensions(options, loaded.model)
-            model = fix_batch(loaded.model, options.batch, sizes)
-            model = with_pixels(options, model)
-            data = open_data(options, model)
-            if data.calib is None and asks_for_formats(options):
-                raise UserError(f"{options.model} came quantized: its formats are kept; leave out the options for them")
-
-        with stages("canonicalize"):
-            graph, notes = canonicalize(model, islice(data.vectors, EQUIVALENCE_SAMPLES))
-            notes = [*loaded.notes, *decided, *notes]
-            canonical = gs.export_onnx(graph)
-
-        formats: dict[str, str] = {}
-        assigned: Assigned | None = None
-        statistics: Mapping[str, Statistics] | None = None
-        if data.calib is not None:  # a model that came quantized keeps its scales
-            if target.kind != "cpu":
-                refuse_early(graph)
-            with stages("observe") as advance:
-                notes += clamp_masks(graph, data.calib)
-                canonical = gs.export_onnx(graph)
-                statistics = observe(canonical, data.calib, progress=advance)
-            if options.format_file is not None:
-                wanted = replace(wanted, nodes=apply_patterns(read_patterns(options.format_file), canonical))
-            if not options.switchable:
-                with stages("quantize"):
-                    widened = widen_activations(graph, statistics, wanted.method, wanted.chosen, data.calib)
-                wanted, notes = replace(wanted, nodes={**wanted.nodes, **widened.nodes}), notes + widened.notes
-            if options.budgets.given:
-                maker = Maker(options, canonical, statistics, wanted, data, name, target, device)
-                assigned = assign(maker, model, options.budgets, stages)
-                wanted, notes = replace(wanted, nodes=maker.nodes(assigned.formats)), notes + assigned.notes
-            with stages("quantize"):
-                result = quantize(graph, statistics, wanted)
-                graph, notes, formats = result.graph, notes + result.notes, result.formats
-        else:
-            notes += quantize_results(graph)
-        quantized = export_quantized(graph)
-        bundle.save_model(folder, bundle.QUANTIZED, quantized)
-
-        with stages("integerize"):
-            integer, more = integerize(graph, inputs=edge(options.inputs), outputs=options.outputs)
-            notes += more
-            digest = bundle.save_model(folder, bundle.INTEGER, integer)
-
-        with stages("partition"):
-            program, more = partition(integer, name, target.kind == "cpu", notes)
-            notes += more
-            program, narrower = widths.switched(options, program, integer, folder, data, target.kind == "cpu")
-            program = replace(split_conversions(program, target), sha256=digest)
-
-        with stages("build"):
-            tests = vectors.make_vectors(integer, program, data.vectors, options.vectors)
-            check_islands(integer, vectors.samples(tests))
-            vectors.save(folder, tests)
-            fitted = widths.unbanded(fit_ram(program, target, options.max_ram))
-        selections, more = choose_kernels(options, fitted.program, target, device, tests, stages)
-        notes += more
-        with stages("build") as advance:
-            if line := for_target(target).first_use():
-                stages.display.say(line)
-            settings = BuildOptions(selections=selections, tell=advance)
-            make = partial(build, target=target, folder=folder, vectors=tests, options=settings)
-            fitted, artifact = build_within(program, fitted, target, options.max_ram, folder, make)
-            widths.unbanded(fitted)
-            notes += describe(program, fitted)
-
-        measurement = None
-        if device is not None:
-            with stages("measure"):
-                measurement = device.measure(artifact, tests)
-        with stages("evaluate") as advance:
-            ports = (*program.inputs, *program.outputs)
-            models = evaluate.Models(model, quantized, integer, ports, describe_outputs(canonical))
-            errors = evaluate.node_errors(canonical, quantized, data.vectors, advance)
-            trials = None
-            if statistics is not None:
-                names = frozenset(name for node in model.graph.node for name in (node.name, *node.output))
-                labels = evaluate.labels_of(data)
-                trials = Trials(canonical, statistics, wanted, data.vectors, models.outputs, names, labels)
-            totals = evaluate.measured(models, data, advance)
-            accuracy = totals.accuracy() if data.evaluation else None
-            outputs = explained(totals.outputs(), models.outputs, canonical, errors, trials)
-            library = None
-            if isinstance(device, Host | QemuUser) and has_islands(program):
-                library = measure_library(device, artifact, models, data.vectors, evaluate.labels_of(data))
-
-        at_widths: tuple[Width, ...] = ()
-        if narrower:
-            with stages("widths"):
-                product = widths.Product(fitted.program, target, device, settings)
-                at_widths = widths.measured(product, narrower, models, data, options.vectors)
-
+        read = read_model(job)
+        quantized = quantize_calibrated(job, read) if read.data.calib is not None else keep_quantized(read)
+        lowered = lower(job, read, quantized, folder)
+        made = build_product(job, read.data, lowered, folder)
+        judged = judge(job, read, quantized, lowered, made)
+        at_widths = measure_widths(job, read, quantized, lowered, made)
         with stages("report"):
+            notes = (*read.notes, *quantized.notes, *lowered.notes, *made.notes)
             findings = Findings(
-                model,
-                canonical,
-                integer,
-                program,
-                artifact,
-                measurement,
-                accuracy,
-                errors,
-                tuple(notes),
-                formats,
-                None if assigned is None else assigned.told,
+                read.model,
+                quantized.canonical,
+                lowered.integer,
+                lowered.program,
+                made.artifact,
+                judged.measurement,
+                judged.accuracy,
+                judged.errors,
+                notes,
+                quantized.formats,
+                None if quantized.assigned is None else quantized.assigned.told,
                 at_widths,
-                outputs,
-                library,
+                judged.outputs,
+                judged.library,
             )
             report = summarize(options, folder, findings)
             check_kept(report)
         report = replace(report, stages=stages.listed())
-        bundle.finish(folder, options, artifact, report, selections, fitted.chains)
+        bundle.finish(folder, options, made.artifact, report, made.selections, made.fitted.chains)
     return report
+
+
+def prepare(options: Options, stages: Stages) -> Job:
+    """Everything that can be refused before the model is read."""
+    wanted = quantize_options(options)
+    target = targets.load(options.target).with_memory(flash=options.flash, ram=options.ram)
+    device = devices.choose(target, options.device)
+    return Job(options, stages, target, device, model_name(options.name, options.model), wanted)
+
+
+def read_model(job: Job) -> Read:
+    """The model with static shapes, its data, and its canonical graph, held against the model on the first samples."""
+    options = job.options
+    with job.stages("load"):
+        loaded = load(options.model, options.outputs_at)
+        sizes, decided = dimensions(options, loaded.model)
+        model = with_pixels(options, fix_batch(loaded.model, options.batch, sizes))
+        data = open_data(options, model)
+        if data.calib is None and asks_for_formats(options):
+            raise UserError(f"{options.model} came quantized: its formats are kept; leave out the options for them")
+    with job.stages("canonicalize"):
+        graph, notes = canonicalize(model, islice(data.vectors, EQUIVALENCE_SAMPLES))
+    return Read(model, data, graph, (*loaded.notes, *decided, *notes))
+
+
+def keep_quantized(read: Read) -> Quantized:
+    """A model that came quantized keeps its scales; results that have none get them."""
+    canonical = gs.export_onnx(read.graph)
+    return Quantized(read.graph, canonical, tuple(quantize_results(read.graph)))
+
+
+def quantize_calibrated(job: Job, read: Read) -> Quantized:
+    """Observe the float model, choose formats, insert quantizers."""
+    options, wanted, calib, graph = job.options, job.wanted, read.data.calib, read.graph
+    assert calib is not None
+    if not job.on_cpu:
+        refuse_early(graph)
+    with job.stages("observe") as advance:
+        notes = clamp_masks(graph, calib)
+        canonical = gs.export_onnx(graph)
+        statistics = observe(canonical, calib, progress=advance)
+    if options.format_file is not None:
+        wanted = replace(wanted, nodes=apply_patterns(read_patterns(options.format_file), canonical))
+    if not options.switchable:
+        with job.stages("quantize"):
+            widened = widen_activations(graph, statistics, wanted.method, wanted.chosen, calib)
+        wanted, notes = replace(wanted, nodes={**wanted.nodes, **widened.nodes}), [*notes, *widened.notes]
+    assigned = None
+    if options.budgets.given:
+        maker = Maker(options, canonical, statistics, wanted, read.data, job.name, job.target, job.device)
+        assigned = assign(maker, read.model, options.budgets, job.stages)
+        wanted, notes = replace(wanted, nodes=maker.nodes(assigned.formats)), [*notes, *assigned.notes]
+    with job.stages("quantize"):
+        result = quantize(graph, statistics, wanted)
+    return Quantized(result.graph, canonical, (*notes, *result.notes), statistics, wanted, result.formats, assigned)
+
+
+def lower(job: Job, read: Read, found: Quantized, folder: Path) -> Lowered:
+    """Write quantized.onnx and integer.onnx into `folder`, and make the program that computes the latter."""
+    options, graph, data = job.options, found.graph, read.data
+    earlier = (*read.notes, *found.notes)
+    quantized = export_quantized(graph)
+    bundle.save_model(folder, bundle.QUANTIZED, quantized)
+    with job.stages("integerize"):
+        integer, notes = integerize(graph, inputs=edge(options.inputs), outputs=options.outputs)
+        digest = bundle.save_model(folder, bundle.INTEGER, integer)
+    with job.stages("partition"):
+        program, more = partition(integer, job.name, job.on_cpu, [*earlier, *notes])
+        program, narrower = widths.switched(options, program, integer, folder, data, job.on_cpu)
+        program = replace(split_conversions(program, job.target), sha256=digest)
+    return Lowered(quantized, integer, program, narrower, (*notes, *more))
+
+
+def build_product(job: Job, data: Data, lowered: Lowered, folder: Path) -> Made:
+    """The product in `folder`, with test vectors that integer.onnx answered."""
+    options, target, program = job.options, job.target, lowered.program
+    with job.stages("build"):
+        tests = vectors.make_vectors(lowered.integer, program, data.vectors, options.vectors)
+        check_islands(lowered.integer, vectors.samples(tests))
+        vectors.save(folder, tests)
+        fitted = widths.unbanded(fit_ram(program, target, options.max_ram))
+    selections, notes = choose_kernels(options, fitted.program, target, job.device, tests, job.stages)
+    with job.stages("build") as advance:
+        if line := for_target(target).first_use():
+            job.stages.display.say(line)
+        settings = BuildOptions(selections=selections, tell=advance)
+        make = partial(build, target=target, folder=folder, vectors=tests, options=settings)
+        fitted, artifact = build_within(program, fitted, target, options.max_ram, folder, make)
+        widths.unbanded(fitted)
+    return Made(artifact, fitted, tests, settings, selections, (*notes, *describe(program, fitted)))
+
+
+def judge(job: Job, read: Read, found: Quantized, lowered: Lowered, made: Made) -> Judged:
+    """Run the product on its device, and both models on the samples."""
+    data, measurement = read.data, None
+    if job.device is not None:
+        with job.stages("measure"):
+            measurement = job.device.measure(made.artifact, made.tests)
+    with job.stages("evaluate") as advance:
+        models = models_of(read, found, lowered)
+        errors = evaluate.node_errors(found.canonical, lowered.quantized, data.vectors, advance)
+        totals = evaluate.measured(models, data, advance)
+        outputs = explained(totals.outputs(), models.outputs, found.canonical, errors, trials_of(read, found, models))
+        library = None
+        if isinstance(job.device, Host | QemuUser) and has_islands(lowered.program):
+            library = measure_library(job.device, made.artifact, models, data.vectors, evaluate.labels_of(data))
+    return Judged(measurement, errors, totals.accuracy() if data.evaluation else None, outputs, library)
+
+
+def models_of(read: Read, found: Quantized, lowered: Lowered) -> evaluate.Models:
+    ports = (*lowered.program.inputs, *lowered.program.outputs)
+    described = describe_outputs(found.canonical)
+    return evaluate.Models(read.model, lowered.quantized, lowered.integer, ports, described)
+
+
+def trials_of(read: Read, found: Quantized, models: evaluate.Models) -> Trials | None:
+    """What may be tried for an output that came out badly; nothing for a model that came quantized."""
+    if found.statistics is None or found.wanted is None:
+        return None
+    names = frozenset(name for node in read.model.graph.node for name in (node.name, *node.output))
+    labels = evaluate.labels_of(read.data)
+    return Trials(found.canonical, found.statistics, found.wanted, read.data.vectors, models.outputs, names, labels)
+
+
+def measure_widths(job: Job, read: Read, found: Quantized, lowered: Lowered, made: Made) -> tuple[Width, ...]:
+    if not lowered.narrower:
+        return ()
+    with job.stages("widths"):
+        product = widths.Product(made.fitted.program, job.target, job.device, made.settings)
+        models = models_of(read, found, lowered)
+        return widths.measured(product, lowered.narrower, models, read.data, job.options.vectors)
 
 
 def asks_for_formats(options: Options) -> bool:
