@@ -17,9 +17,9 @@ What later stages may rely on:
   MatMul multiplies two activations (or has a note that says why not Gemm).
 - BatchNormalization is gone: folded, or a depthwise 1x1 Conv (rank 4), or Mul and Add. Mul, Div, Add, Sub by constants
   per channel behind a linear node are folded into it.
-- MaxPool, AveragePool: explicit pads, no auto_pad, no ceil_mode (or a note). AveragePool of one window without padding
-  and ReduceMean over all spatial axes (rank 4, 5) are GlobalAveragePool, which keeps the dimensions; other ReduceMean
-  have constant axes.
+- MaxPool, AveragePool: explicit pads, no auto_pad, no ceil_mode (or a note). MaxPool has rank 3 or 4. AveragePool of
+  one window without padding and ReduceMean over all spatial axes (rank 4, 5) are GlobalAveragePool, which keeps the
+  dimensions; other ReduceMean have constant axes.
 - A clamp is Relu, or Clip with two scalar constants (infinite where open). Chains of clamps are one. Activations are
   not fused into other nodes; that is for the quantizer.
 - Sum and Mean are Add (and Mul); Max and Min have at most two inputs. ReduceL1, ReduceLogSum and ReduceSumSquare are
@@ -52,6 +52,7 @@ from bevel.passes.canonicalize.convert_opset import convert_opset, opset_of
 from bevel.passes.canonicalize.crop_by_slice import CropBySlice
 from bevel.passes.canonicalize.divide_by_reciprocal import DivideByReciprocal
 from bevel.passes.canonicalize.evaluate import check_equivalence, open_session, random_inputs, run_given
+from bevel.passes.canonicalize.flatten_pool import FlattenPool
 from bevel.passes.canonicalize.fold_affine import FoldAffine
 from bevel.passes.canonicalize.fold_batchnorm import FoldBatchNorm
 from bevel.passes.canonicalize.fold_constants import FoldConstants
@@ -112,6 +113,7 @@ def rewrite() -> list[Pass]:
         UnifyClip(),
         UnifyConv(),
         UnifyPool(),
+        FlattenPool(),
         UnifyGemm(),
         UnifyGather(),
         UnifyExpand(),

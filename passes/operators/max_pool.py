@@ -15,7 +15,7 @@ from bevel.passes.operators.wide_max_pool import WideMaxPool
 
 class MaxPool(Operator):
     float_ops: ClassVar = frozenset({"MaxPool", "GlobalMaxPool"})
-    limits: ClassVar = "1-D, 2-D; without indices"
+    limits: ClassVar = "1-D, 2-D, 3-D; without indices"
     integer_op: ClassVar = "MaxPool"
     ties: ClassVar = True
     wide: ClassVar = True

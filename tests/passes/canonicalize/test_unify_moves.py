@@ -3,6 +3,7 @@
 import pytest
 
 from bevel.passes.canonicalize.crop_by_slice import CropBySlice
+from bevel.passes.canonicalize.flatten_pool import FlattenPool
 from bevel.passes.canonicalize.pair_operands import PairOperands
 from bevel.passes.canonicalize.remove_identity import RemoveIdentity
 from bevel.passes.canonicalize.spell_depth_to_space import SpellDepthToSpace
@@ -86,6 +87,35 @@ def test_a_maximum_over_all_positions_is_a_global_pool(model, apply, operators) 
     assert operators(apply(subject, UnifyPool())) == ["GlobalMaxPool", "Reshape"]
     subject = model("y = ReduceMax (x, a)", "float[2,3,8] x", weights="int64[1] a", values={"a": [1]})
     assert not apply(subject, UnifyPool()).modified
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        ("MaxPool <kernel_shape = [2,1,3], pads = [1,0,1,0,0,1], strides = [1,2,1]>", ["MaxPool", "MaxPool"]),
+        ("MaxPool <kernel_shape = [2,2,2], dilations = [1,2,1]>", ["MaxPool", "MaxPool"]),
+        ("GlobalMaxPool", ["GlobalMaxPool"]),
+    ],
+)
+def test_a_maximum_over_boxes_is_one_of_maxima_over_planes(model, apply, operators, pool, expected) -> None:
+    result = apply(model(f"y = {pool} (x)", "float[2,3,4,5,6] x"), FlattenPool())
+    assert [op for op in operators(result) if op != "Reshape"] == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "inputs"),
+    [
+        ("y = MaxPool <kernel_shape = [2,2]> (x)", "float[2,3,4,5] x"),
+        ("y = GlobalMaxPool (x)", "float[2,3,4,5] x"),
+        ("y = AveragePool <kernel_shape = [2,2,2]> (x)", "float[2,3,4,5,6] x"),  # roundings of two means are two
+        ("y = MaxPool <kernel_shape = [2,2,2], ceil_mode = 1> (x)", "float[2,3,4,5,6] x"),
+        ('y = MaxPool <kernel_shape = [2,2,2], auto_pad = "SAME_UPPER"> (x)', "float[2,3,4,5,6] x"),
+        ("y, places = MaxPool <kernel_shape = [2,2,2]> (x)", "float[2,3,4,5,6] x"),
+    ],
+)
+def test_other_pools_stay(model, apply, body, inputs) -> None:
+    outputs = "float[] y, int64[] places" if "places" in body else "float[] y"
+    assert not apply(model(body, inputs, outputs), FlattenPool()).modified
 
 
 def test_a_reduction_over_no_axes_goes(model, apply, operators) -> None:

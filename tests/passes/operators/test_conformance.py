@@ -33,6 +33,7 @@ class Case:
 
 CONV = "float[4,3,3,3] w, float[4] b"
 LINE = "float[1,4,11] x"
+SOLID = "float[1,2,4,5,3] x"
 IMAGES = "float[2,4,5,6] x"
 CUT = "int64[2] s, int64[2] e, int64[2] a, int64[2] t"
 BILINEAR = 'mode = "linear", coordinate_transformation_mode'
@@ -179,6 +180,10 @@ POOLS = {
     "max pool pads": one("MaxPool <kernel_shape = [3,3], pads = [1,0,1,2]> (x)"),
     "max pool dilations": one("MaxPool <kernel_shape = [2,2], dilations = [2,3]> (x)"),
     "max pool 1-D": one("MaxPool <kernel_shape = [3], strides = [2], pads = [1,1]> (x)", inputs=LINE),
+    "max pool 3-D": one(
+        "MaxPool <kernel_shape = [2,3,2], strides = [1,2,1], dilations = [2,1,1], pads = [1,1,0,0,2,1]> (x)",
+        inputs=SOLID,
+    ),
     "max pool ceil": one("MaxPool <kernel_shape = [2,2], strides = [2,2], ceil_mode = 1> (x)"),
     "average pool": one("AveragePool <kernel_shape = [2,3]> (x)"),
     "average pool pads": one("AveragePool <kernel_shape = [3,3], pads = [1,0,1,2]> (x)"),
@@ -194,6 +199,7 @@ POOLS = {
     "global average pool": one("GlobalAveragePool (x)"),
     "global average pool of one pixel": one("GlobalAveragePool (x)", inputs="float[1,3,1,1] x"),
     "global max pool": one("GlobalMaxPool (x)"),
+    "global max pool 3-D": one("GlobalMaxPool (x)", inputs=SOLID),
     "mean over rows": one("ReduceMean (x, a)", weights="int64[1] a", values={"a": 2}),
     "mean over rows, dropped": one("ReduceMean <keepdims = 0> (x, a)", weights="int64[1] a", values={"a": -2}),
     "mean over channels": one("ReduceMean (x, a)", weights="int64[1] a", values={"a": 1}),
