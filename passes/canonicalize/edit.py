@@ -132,4 +132,6 @@ def static_shape(tensor: gs.Tensor) -> tuple[int, ...] | None:
 def integers(tensor: gs.Tensor | None) -> tuple[int, ...] | None:
     """The values of a constant list of integers (axes, pads, a shape), else None."""
     array = values(tensor) if tensor is not None else None
-    return None if array is None else tuple(int(value) for value in array.reshape(-1))
+    if array is None or array.dtype.kind not in "iub":
+        return None
+    return tuple(int(value) for value in array.reshape(-1))

@@ -1,5 +1,6 @@
 """One spelling for what only moves elements: gathers, expansions, crops, pixel shuffles, resizing of any rank."""
 
+import numpy as np
 import pytest
 
 from bevel.passes.canonicalize.crop_by_slice import CropBySlice
@@ -80,6 +81,11 @@ def test_an_expand_that_adds_axes_leaves_that_to_a_reshape(model, apply, operato
 def test_a_pad_crops_by_a_slice(model, apply, operators, body, pads, expected) -> None:
     subject = model(body, "float[2,5,6] x", weights="int64[6] p", values={"p": pads})
     assert operators(apply(subject, CropBySlice())) == expected
+
+
+def test_a_fourth_input_that_is_infinite_is_no_list_of_axes(model, apply) -> None:
+    subject = model("y = Min (x, x, x, c)", "float[2,5] x", weights="float[1] c", values={"c": np.inf})
+    assert not apply(subject, CropBySlice()).modified
 
 
 def test_a_maximum_over_all_positions_is_a_global_pool(model, apply, operators) -> None:
