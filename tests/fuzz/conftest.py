@@ -10,6 +10,7 @@ import pytest
 from bevel.tools.quiet import quiet_libraries
 
 GRAPHS, FILES = 200, 100
+VERDICTS = ("built", "refused", "left out")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,7 +38,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Counts of the node tests that ran."""
     reports = [one for found in terminalreporter.stats.values() for one in found if isinstance(one, pytest.TestReport)]
     known = [found for one in reports if one.when == "call" for found in one.user_properties]
-    counts = {verdict: sum(count for name, count in known if name == verdict) for verdict in ("built", "refused")}
+    counts = {verdict: sum(count for name, count in known if name == verdict) for verdict in VERDICTS}
     if any(counts.values()):
-        built, refused = counts["built"], counts["refused"]
-        terminalreporter.write_line(f"node tests of ONNX: {built} built and right, {refused} refused with the reason")
+        built, refused, left_out = counts.values()
+        terminalreporter.write_line(
+            f"node tests of ONNX: {built} built and right, {refused} refused with the reason; left out {left_out}: "
+            "no float32 input, or a function written out"
+        )
