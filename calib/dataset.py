@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from bevel.calib.errors import UserError
 from bevel.calib.files import check_plain
-from bevel.calib.stored import StoredArray, array_names
+from bevel.calib.stored import HeldArray, StoredArray, array_names
 
 Array = NDArray[Any]
+Samples = Path | Mapping[str, Array]  # where samples are: in files, or in memory under the names of the inputs
+Readable = StoredArray | HeldArray
 LABELS = "y"
 
 
@@ -86,7 +88,7 @@ class Column:
 
     name: str
     input: InputType
-    parts: tuple[StoredArray, ...]
+    parts: tuple[Readable, ...]
     together: int
 
     @property
@@ -108,7 +110,7 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class FileDataset(Dataset):
-    """Runs from files, read while they are walked."""
+    """Runs from files, read while they are walked, or from arrays."""
 
     inputs: Inputs
     columns: tuple[Column, ...]
@@ -129,8 +131,8 @@ class FileDataset(Dataset):
                 walk.close()
 
 
-def open_dataset(path: Path, inputs: Inputs, limit: int | None = None) -> FileDataset:
-    """The samples at `path` for a model with `inputs`: an .npz, a .npy (models of one input), or a folder of either.
+def open_dataset(given: Samples, inputs: Inputs, limit: int | None = None) -> FileDataset:
+    """The samples of a model with `inputs`: an .npz, a .npy (models of one input), a folder of either, or arrays.
 
     Arrays are named like the inputs and count samples along axis 0: either in the input's own rank, its first dimension
     B being the batch (B consecutive samples form a run, a ragged tail is dropped with a note), or with one rank more
@@ -143,15 +145,26 @@ def open_dataset(path: Path, inputs: Inputs, limit: int | None = None) -> FileDa
     """
     if limit is not None and limit < 1:
         raise UserError(f"a limit of {limit} samples leaves none; use 1 or more")
-    files = [arrays_in(file, inputs) for file in data_files(path)]
+    files = [arrays_in(file, inputs) for file in data_files(given)]
+    place = place_of(given)
     columns = tuple(column(name, one, [file[name] for file in files]) for name, one in inputs.items())
     together = max(one.together for one in columns)
-    runs, notes = count_runs(path, columns, together, limit)
-    labels = read_labels(path, [file.get(LABELS) for file in files] if LABELS not in inputs else [None], columns)
+    runs, notes = count_runs(place, columns, together, limit)
+    labels = read_labels(place, [file.get(LABELS) for file in files] if LABELS not in inputs else [None], columns)
     return FileDataset(inputs, columns, runs, None if labels is None else labels[: runs * together], notes)
 
 
-def data_files(path: Path) -> list[Path]:
+def place_of(given: Samples) -> str:
+    """How a message calls the samples."""
+    return str(given) if isinstance(given, Path) else "the arrays given"
+
+
+def data_files(given: Samples) -> list[Path] | list[Mapping[str, Array]]:
+    """The files at a path; arrays in memory are like one."""
+    return files_at(given) if isinstance(given, Path) else [given]
+
+
+def files_at(path: Path) -> list[Path]:
     try:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".npy"))
@@ -170,21 +183,24 @@ def data_files(path: Path) -> list[Path]:
     return [path]
 
 
-def arrays_in(path: Path, inputs: Inputs) -> dict[str, StoredArray]:
+def arrays_in(given: Samples, inputs: Inputs) -> Mapping[str, Readable]:
     """{array name: array}, exactly the model's inputs and perhaps labels."""
-    if path.suffix == ".npy":
+    if isinstance(given, Path) and given.suffix == ".npy":
         if len(inputs) != 1:
-            raise UserError(f"{path} holds one array, the model has inputs {quoted(inputs)}; name them in an .npz")
-        return dict.fromkeys(inputs, StoredArray.at(path))
-    found = array_names(path)
+            raise UserError(f"{given} holds one array, the model has inputs {quoted(inputs)}; name them in an .npz")
+        return dict.fromkeys(inputs, StoredArray.at(given))
+    found = array_names(given) if isinstance(given, Path) else list(given)
     missing = [name for name in inputs if name not in found]
     extra = [name for name in found if name not in inputs and name != LABELS]
     if missing or extra:
-        raise UserError(f"{path} has arrays {quoted(found) or 'none'}; the model's inputs are {quoted(inputs)}")
-    return {name: StoredArray.at(path, name) for name in found}
+        place = f"{given} has" if isinstance(given, Path) else "the samples given have"
+        raise UserError(f"{place} arrays {quoted(found) or 'none'}; the model's inputs are {quoted(inputs)}")
+    if isinstance(given, Path):
+        return {name: StoredArray.at(given, name) for name in found}
+    return {name: HeldArray.at(name, given[name]) for name in found}
 
 
-def column(name: str, one: InputType, parts: list[StoredArray]) -> Column:
+def column(name: str, one: InputType, parts: list[Readable]) -> Column:
     """The column of an input. Raises UserError unless every part has its shape, in one layout, and a fitting type."""
     layouts = {rows_together(part, one) for part in parts}
     if len(layouts) > 1:
@@ -194,7 +210,7 @@ def column(name: str, one: InputType, parts: list[StoredArray]) -> Column:
     return Column(name, one, tuple(parts), layouts.pop())
 
 
-def rows_together(part: StoredArray, one: InputType) -> int:
+def rows_together(part: Readable, one: InputType) -> int:
     """How many rows of `part` form a run: the input's batch where the ranks agree, 1 where `part` has one rank more."""
     if len(part.shape) == len(one.shape) + 1 and part.shape[1:] == one.shape:
         return 1
@@ -207,7 +223,7 @@ def rows_together(part: StoredArray, one: InputType) -> int:
     )
 
 
-def check_type(part: StoredArray, one: InputType) -> None:
+def check_type(part: Readable, one: InputType) -> None:
     """Pixels may come as floats, too, as images are often kept."""
     kinds = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}
     pixels = part.dtype.kind == "f" and one.dtype.kind in "iu" and one.dtype.itemsize == 1
@@ -216,39 +232,39 @@ def check_type(part: StoredArray, one: InputType) -> None:
 
 
 def count_runs(
-    path: Path, columns: tuple[Column, ...], together: int, limit: int | None
+    place: str, columns: tuple[Column, ...], together: int, limit: int | None
 ) -> tuple[int, tuple[str, ...]]:
     """(runs, notes). Raises UserError where there is not one run or the inputs do not have equally many."""
     counts = {one.name: one.length // one.together for one in columns}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{one.name!r} {one.length}" for one in columns)
-        raise UserError(f"{path}: the inputs have different numbers of samples: {listed}")
+        raise UserError(f"{place}: the inputs have different numbers of samples: {listed}")
     samples = min(one.length for one in columns if one.together == together)
     if limit is not None:
         samples = min(samples, limit)
     if samples < together:
-        raise UserError(f"{path} gives {samples} samples; the model needs {together} for one run")
+        raise UserError(f"{place} gives {samples} samples; the model needs {together} for one run")
     dropped = samples % together
     notes = (f"{dropped} of {samples} samples dropped: the model runs {together} at a time",) if dropped else ()
     return samples // together, notes
 
 
-def read_labels(path: Path, parts: list[StoredArray | None], columns: tuple[Column, ...]) -> Array | None:
+def read_labels(place: str, parts: list[Readable | None], columns: tuple[Column, ...]) -> Array | None:
     """Labels of all files joined, or None where no file has any."""
     present = [part for part in parts if part is not None]
     if not present:
         return None
     if len(present) != len(parts):
-        raise UserError(f"{path}: {len(present)} of {len(parts)} files have {LABELS!r}; give it in all or none")
+        raise UserError(f"{place}: {len(present)} of {len(parts)} files have {LABELS!r}; give it in all or none")
     if any(not part.shape or part.shape[1:] != present[0].shape[1:] for part in present):
         raise UserError(f"{present[0].place} has shape {list(present[0].shape)}; labels have one row for each sample")
     labels = np.concatenate([part.load() for part in present])
     samples = max(one.length for one in columns)
     if len(labels) != samples:
-        raise UserError(f"{path}: {LABELS!r} has {len(labels)} rows for {samples} samples")
+        raise UserError(f"{place}: {LABELS!r} has {len(labels)} rows for {samples} samples")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         row = int(np.argwhere(~np.isfinite(labels))[0][0])
-        raise UserError(f"{path}: {LABELS!r} holds {labels[~np.isfinite(labels)].flat[0]} for sample {row}")
+        raise UserError(f"{place}: {LABELS!r} holds {labels[~np.isfinite(labels)].flat[0]} for sample {row}")
     return labels
 
 

@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files, read row by row.
+"""Arrays in .npy and .npz files, read row by row, and arrays that a program holds.
 
 Files are read as streams and not mapped: the pages of a memory map count as the process's memory once they were
 touched, and the members of a compressed archive cannot be mapped at all. Only an array in Fortran order is loaded
@@ -73,6 +73,39 @@ class StoredArray:
         """The whole array."""
         rows = list(self.rows())
         return np.stack(rows) if rows else np.zeros(self.shape, self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldArray:
+    """An array in memory, with what a dataset asks of a `StoredArray`."""
+
+    name: str
+    array: Array
+
+    @staticmethod
+    def at(name: str, array: Array) -> HeldArray:
+        """Raises UserError for what is not numbers."""
+        if array.dtype.kind not in "biuf":
+            raise UserError(f"array {name!r} holds {array.dtype}; calibration data is arrays of numbers")
+        return HeldArray(name, array)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.array.dtype
+
+    @property
+    def place(self) -> str:
+        return f"array {self.name!r}"
+
+    def rows(self) -> Iterator[Array]:
+        yield from self.array
+
+    def load(self) -> Array:
+        return self.array
 
 
 def array_names(path: Path) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import onnx
 
@@ -32,11 +31,11 @@ def open_data(options: Options, model: onnx.ModelProto) -> Data:
     given: Dataset | None = None
     if options.calib == "random":
         given = random_dataset(inputs, options.calib_samples or RANDOM_RUNS, options.seed)
-    elif isinstance(options.calib, Path):
+    elif options.calib is not None:
         given = open_dataset(options.calib, inputs, options.calib_samples)
     elif not quantized:
         raise UserError(f"{options.model} is a float model: give samples with --calib FILE, or ask for --calib random")
-    evaluation = open_dataset(options.eval, inputs, options.eval_samples) if options.eval else None
+    evaluation = open_dataset(options.eval, inputs, options.eval_samples) if options.eval is not None else None
     vectors = evaluation or given or random_dataset(inputs, options.vectors, options.seed)
     return Data(None if quantized else given, evaluation, vectors)
 

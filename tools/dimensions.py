@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 
-from bevel.calib.dataset import InputType, arrays_in, data_files
+from bevel.calib.dataset import InputType, Readable, arrays_in, data_files
 from bevel.calib.errors import UserError
-from bevel.calib.stored import StoredArray
 from bevel.passes.base import Note
 from bevel.passes.load import is_dynamic, label
 from bevel.tools.options import Options
@@ -21,12 +21,12 @@ def dimensions(options: Options, model: onnx.ModelProto) -> tuple[dict[str, int]
     for data that cannot be read.
     """
     sizes = dict(options.dim)
-    path = next((one for one in (options.calib, options.eval) if isinstance(one, Path)), None)
+    given = next((one for one in (options.calib, options.eval) if isinstance(one, Path | Mapping)), None)
     wanted = [(value, axis, name) for value, axis, name in dynamic_dimensions(model) if name not in sizes]
-    if path is None or not wanted:
+    if given is None or not wanted:
         return sizes, []
     names = {value.name: InputType((), onnx.helper.tensor_dtype_to_np_dtype(1)) for value in model.graph.input}
-    arrays = arrays_in(data_files(path)[0], names)
+    arrays = arrays_in(data_files(given)[0], names)
     found: dict[str, str] = {}
     for value, axis, name in wanted:
         size = size_along(arrays[value.name], len(value.type.tensor_type.shape.dim), axis)
@@ -53,7 +53,7 @@ def dynamic_dimensions(model: onnx.ModelProto) -> list[tuple[onnx.ValueInfoProto
     return [one for one in every if one[2] not in batch]
 
 
-def size_along(array: StoredArray, rank: int, axis: int) -> int | None:
+def size_along(array: Readable, rank: int, axis: int) -> int | None:
     """The array's size along an axis of the input; None where their ranks do not fit."""
     before = len(array.shape) - rank
     size = array.shape[axis + before] if before in (0, 1) else 0

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from bevel.tools import parsers
 from bevel.tools.budgets import CANDIDATES, SENSITIVITIES, Budgets, Latency
 from bevel.tools.declared import METADATA, Option, Parsed, Real, Whole, check_plain
 from bevel.tools.parsers import Dims, File
+
+if TYPE_CHECKING:
+    from bevel.tools.parsers import Held, Samples
 
 EdgeFormat = Literal["float", "quantized"]
 InputFormat = Literal["float", "quantized", "uint8"]
@@ -44,16 +47,16 @@ class Options:
     model: Path
     _: KW_ONLY
     target: str = field(metadata=told("What the model shall run on; see `bevel targets`.", "NAME"))
-    calib: Parsed[File | None, Path | Literal["random"] | None] = Parsed(
-        parsers.samples,
+    calib: Parsed[Samples | None, Held | Literal["random"] | None] = Parsed(
+        parsers.samples_or_random,
         Option("Calibration samples: .npz, .npy or a folder; `random` guesses.", "FILE|random"),
         None,
     )
     calib_samples: int | None = field(
         default=None, metadata=told("Only the first N of --calib; default: all.", "N", within=COUNT)
     )
-    eval: Parsed[File | None, Path | None] = Parsed(
-        parsers.maybe_path, Option("Samples to measure accuracy on, `y` if labelled.", "FILE", file=True), None
+    eval: Parsed[Samples | None, Held | None] = Parsed(
+        parsers.samples, Option("Samples to measure accuracy on, `y` if labelled.", "FILE", file=True), None
     )
     eval_samples: int | None = field(
         default=None, metadata=told("Only the first N of --eval; default: all.", "N", within=COUNT)

@@ -6,10 +6,16 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bevel.calib.errors import UserError
 from bevel.tools.budgets import Instructions, Latency, Seconds, parse_formats, parse_latency
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Samples = str | os.PathLike[str] | Mapping[str, ArrayLike] | Iterable[Mapping[str, ArrayLike]]
+    Held = Path | Mapping[str, NDArray[Any]]
 
 File = str | os.PathLike[str]
 Dims = tuple[tuple[str, int], ...]
@@ -29,10 +35,19 @@ def maybe_path(given: File | None) -> Path | None:
     return None if given is None else path(given)
 
 
-def samples(given: File | None) -> Path | Literal["random"] | None:
-    if isinstance(given, str) and given == "random":
-        return "random"
-    return None if given == "" else maybe_path(given)
+def samples(given: Samples | Held | None) -> Held | None:
+    """A path; arrays by the names of the model's inputs; or samples one by one, each such arrays, which are stacked."""
+    if given is None:
+        return None
+    if isinstance(given, str | os.PathLike):
+        return None if given == "" else Path(given)
+    from bevel.tools.held import held
+
+    return held(given)
+
+
+def samples_or_random(given: Samples | Held | None) -> Held | Literal["random"] | None:
+    return "random" if isinstance(given, str) and given == "random" else samples(given)
 
 
 def size(given: int | str | None) -> int | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 
-from bevel.calib.dataset import open_dataset
+from bevel.calib.dataset import Samples, open_dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe import model_inputs
 from bevel.passes.take_pixels import float_inputs, take_pixels
@@ -24,9 +22,8 @@ def with_pixels(options: Options, model: onnx.ModelProto) -> onnx.ModelProto:
     if options.inputs != "uint8":
         return model
     names = float_inputs(model)
-    others = (
-        {} if not isinstance(options.calib, Path) else not_pixels(options.calib, model, names, options.calib_samples)
-    )
+    held = options.calib
+    others = {} if held is None or held == "random" else not_pixels(held, model, names, options.calib_samples)
     pixels = [name for name in names if name not in others]
     if not pixels and not any(one.dtype == np.uint8 for one in model_inputs(model).values()):
         found = next((f": input {name!r} holds {value:.9g}" for name, value in others.items()), "")
@@ -37,7 +34,7 @@ def with_pixels(options: Options, model: onnx.ModelProto) -> onnx.ModelProto:
     return take_pixels(model, pixels)
 
 
-def not_pixels(calib: Path, model: onnx.ModelProto, names: list[str], limit: int | None) -> dict[str, float]:
+def not_pixels(calib: Samples, model: onnx.ModelProto, names: list[str], limit: int | None) -> dict[str, float]:
     """The inputs of `names` whose samples are no pixels, and the first value that is none."""
     found: dict[str, float] = {}
     for sample in open_dataset(calib, model_inputs(model), limit):

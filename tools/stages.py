@@ -52,6 +52,20 @@ class Silent:
         pass
 
 
+class Told(Silent):
+    """Tells a function the stage, how much of it is done, and of how much (0: not known yet)."""
+
+    def __init__(self, tell: Callable[[str, int, int], object]) -> None:
+        self._tell, self._stage = tell, ""
+
+    def begin(self, stage: str) -> None:
+        self._stage = stage
+        self._tell(stage, 0, 0)
+
+    def advance(self, done: int, total: int) -> None:
+        self._tell(self._stage, done, total)
+
+
 class Bars:
     """One progress bar on stderr that names the stage and the time it has left, and is gone at the end."""
 

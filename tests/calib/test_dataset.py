@@ -291,3 +291,26 @@ def test_limits_and_counts_that_leave_nothing_are_refused(tmp_path: Path) -> Non
         open_dataset(tmp_path / "d.npy", IMAGE, limit=0)
     with pytest.raises(UserError, match="0 samples is empty"):
         random_dataset(IMAGE, 0, seed=0)
+
+
+def test_arrays_in_memory_are_read_like_those_of_a_file(tmp_path: Path) -> None:
+    arrays = {"x": images(5), "y": np.arange(5)}
+    np.savez(tmp_path / "d.npz", **arrays)
+    held, stored = open_dataset(arrays, IMAGE, 4), open_dataset(tmp_path / "d.npz", IMAGE, 4)
+    assert len(held) == 4 and held.notes == stored.notes
+    np.testing.assert_array_equal(joined(held), joined(stored))
+    assert held.labels is not None and held.labels.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "line"),
+    [
+        ({"z": images(2)}, "the samples given have arrays 'z'; the model's inputs are 'x'"),
+        ({"x": images(2), "y": np.arange(3)}, "the arrays given: 'y' has 3 rows for 2 samples"),
+        ({"x": np.full((2, 2, 3), np.nan)}, "array 'x': sample 0 holds nan"),
+        ({"x": np.zeros(())}, r"array 'x' has shape \[\]"),
+    ],
+)
+def test_arrays_in_memory_that_do_not_fit_are_refused_by_name(arrays: Arrays, line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        list(open_dataset(arrays, IMAGE))

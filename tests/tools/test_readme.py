@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
 import click
 import pytest
 
 from bevel.tools import cli, optimize
+from bevel.tools.report import read
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -49,6 +52,22 @@ def test_ci_runs_what_the_readme_explains() -> None:
         assert line.replace(".venv/bin/", "").replace("--quiet ", "") in explained, (
             f"README.md does not explain: {line}"
         )
+
+
+def test_the_example_in_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The block that begins with an import of ours, as it stands, beside `models/`."""
+    example = re.search(r"^    from bevel import .*?(?=^\S)", README, re.MULTILINE | re.DOTALL)
+    assert example is not None
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(dedent(example[0]), names)
+    told = names["report"]
+    assert told == read(tmp_path / "out" / "mlp") and told.measurement.mismatches == 0
+    figures = told.accuracy.top1_integer, told.size.flash_bytes, told.measurement.instructions
+    assert capsys.readouterr().out.split() == [str(one) for one in figures]
 
 
 def test_the_two_first_commands_need_no_other() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import onnx
 
+from bevel.calib.dataset import place_of
 from bevel.calib.errors import UserError
 from bevel.passes.assign.front import front
 from bevel.passes.assign.problem import Assignment, Limits, Problem
@@ -53,9 +54,10 @@ def judge(search: Search, exact: onnx.ModelProto, budgets: Budgets) -> Judge:
     if budgets.sqnr is not None and all(one.kind == "ids" for one in described.values()):
         raise UserError("--min-sqnr: the outputs are class numbers, without SQNR; --max-drop counts right answers")
     samples = reference(exact, evaluation, described, evaluation.labels)
-    if samples.labels is None and (budgets.accuracy is not None or budgets.drop is not None):
+    given = search.maker.options.eval
+    if given is not None and samples.labels is None and (budgets.accuracy is not None or budgets.drop is not None):
         raise UserError(
-            f"{search.maker.options.eval} has no class labels `y` for an output of classes, which "
+            f"{place_of(given)} has no class labels `y` for an output of classes, which "
             f"--min-accuracy and --max-drop count; --min-sqnr needs none"
         )
     return Judge(search, samples, budgets)
