@@ -38,12 +38,14 @@ def requantized(total: Any, multiplier: Any, beyond: Any, raised: int, output: O
 
     `multiplier` and `beyond` are ints or int32 expressions. total * 2**raised must fit 32 bits.
     """
+    lifted = T.shift_left(total, T.int32(raised)) if raised else total
+    if output.even:
+        return clamped(call("requantize_even", lifted, multiplier, output.zero_point, beyond + 1), output)
     half_and_zero_point = 2 * output.zero_point + 1
     if isinstance(beyond, int):
         rounding = T.int32(half_and_zero_point << beyond)
     else:
         rounding = call("shift_left", half_and_zero_point, beyond)
-    lifted = T.shift_left(total, T.int32(raised)) if raised else total
     return clamped(call("requantize", lifted, multiplier, rounding, beyond + 1), output)
 
 

@@ -36,13 +36,18 @@ def biases(rng: np.random.Generator, channels: int) -> Int32:
 
 
 def rescaling(
-    rng: np.random.Generator, shape: tuple[int, ...], taps: int, deviation: float = 74.0 * 74.0
+    rng: np.random.Generator, shape: tuple[int, ...], taps: int, deviation: float = 74.0 * 74.0, even: bool = False
 ) -> tuple[Int32, Int8]:
     """Multipliers and shifts that spread sums of `taps` terms of the given standard deviation over int8.
 
-    Where there is room, one ratio above 1, one in [1/4, 1), and one too small for any accumulator to survive.
+    Where there is room, one ratio above 1, one in [1/4, 1), and one too small for any accumulator to survive. Where
+    `even`, sums lie on halves: ratios are powers of two, but one.
     """
     ratios = rng.uniform(20, 120, shape) / (deviation * np.sqrt(taps))
     if ratios.size >= 4:
         ratios.flat[1:4] = 1.37, 0.61, 2.0**-40
+    if even:
+        ratios = np.exp2(np.rint(np.log2(ratios)))
+    if even and ratios.size >= 4:
+        ratios.flat[2:4] = 0.5, 3 / 128
     return fixed_points(ratios)

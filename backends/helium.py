@@ -64,6 +64,9 @@ def unpack_rescaling(packed: Int32, n: int) -> tuple[Int32, Int32, Int8]:
     return packed[:, :4].reshape(-1)[:n], packed[:, 4:8].reshape(-1)[:n], shift[:n].astype(np.int8)
 
 
+TIES = "its sums may lie on halves, which go to the even integer; these vectors round them up"
+
+
 def needs_lift(w: Array, bias: Array, shift: Int8) -> bool | str:
     """Whether some sum of w[n, k] with int8 activations must be made larger before it is multiplied, or the reason why
     it must not: it might overflow."""

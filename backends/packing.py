@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.calib.arithmetic import Int8, Int32, Int64, rounding_shift_right
+from bevel.calib.arithmetic import Int8, Int32, Int64, Output
 
 CHANNELS = 4  # output channels of one block
 TAPS = 8  # a block's taps are a multiple of this
@@ -24,6 +24,7 @@ HIGH_BITS = 8  # how far the second channel of a pair lies above the first
 HEADER = 1 + CHANNELS  # words before the weights
 SCALE = CHANNELS + 1  # words after them
 UPPER_WORD = 33  # the smallest shift for which a product's upper word is enough
+HALF_UP = Output()
 SETTLED_BITS = 10  # how far the bias of a channel without weights is from what comes of it
 LARGEST_SHIFT = 22  # (2 * zero_point + 1) << 22 still fits beside the upper word of a product
 
@@ -102,13 +103,13 @@ def obstacle(channels: Channels) -> str | None:
     return None
 
 
-def settled(channels: Channels) -> Channels:
+def settled(channels: Channels, output: Output = HALF_UP) -> Channels:
     """`channels`, with those whose outputs do not depend on the input made of their biases alone.
 
     Trained networks have channels with no weights left, and biases that no packed sum could hold: as the scale of
     such a channel's weights is tiny, so is that of its bias. Outputs are the same for every input.
     """
-    least, greatest = (results(channels, ends) for ends in sum_range(channels.w, channels.bias))
+    least, greatest = (results(channels, ends, output) for ends in sum_range(channels.w, channels.bias))
     constant = least == greatest
     return Channels(
         w=np.where(constant[:, None], 0, channels.w).astype(np.int8),
@@ -118,9 +119,9 @@ def settled(channels: Channels) -> Channels:
     )
 
 
-def results(channels: Channels, sums: Int64) -> Int64:
+def results(channels: Channels, sums: Int64, output: Output) -> Int64:
     """The outputs above the zero point; where no int8 zero point lets them be seen, the nearest that is as far."""
-    return np.clip(rounding_shift_right(sums * channels.multiplier, channels.shift), -256, 255)
+    return np.clip(output.shifted(sums * channels.multiplier, channels.shift), -256, 255)
 
 
 def stored_shifts(shift: NDArray[np.int8]) -> Int64 | None:

@@ -6,7 +6,8 @@ one rounding, half up:
     y = clamp(zero_point + ((accumulator * multiplier + 2**(shift - 1)) >> shift))
 
 as in Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-Inference", section 2.2, with one rounding where theirs has two.
+Inference", section 2.2, with one rounding where theirs has two. Where the product may lie exactly between two integers,
+as in models that came with scales that are powers of two, `Output.even` asks for the even one, as QuantizeLinear does.
 """
 
 from __future__ import annotations
@@ -61,14 +62,16 @@ def rounding_shift_right(value: Integers, shift: Integers | int) -> Int64:
     return result
 
 
-def even_shift_right(value: Integers, shift: int, tolerance: int) -> Int64:
+def even_shift_right(value: Integers, shift: Integers | int, tolerance: int = 0) -> Int64:
     """value / 2**shift in int64, rounded to nearest; what lies within `tolerance` of a half goes to the even integer.
+    The shift is at least 1.
 
     The tolerance is what a multiplier that is no exact ratio makes of a product that lies on a half.
     """
-    raised = value.astype(np.int64) + ((np.int64(1) << shift >> 1) + tolerance)
-    rounded = raised >> shift
-    on_half = raised - (rounded << shift) <= 2 * tolerance
+    wide = np.asarray(shift, np.int64)
+    raised = value.astype(np.int64) + ((np.int64(1) << wide >> 1) + tolerance)
+    rounded = raised >> wide
+    on_half = raised - (rounded << wide) <= 2 * tolerance
     result: Int64 = rounded - (on_half & (rounded & 1 == 1))
     return result
 
@@ -77,13 +80,19 @@ def even_shift_right(value: Integers, shift: int, tolerance: int) -> Int64:
 class Output:
     """Where an integer result ends: its zero point and the interval it is clamped to, all values of `dtype`.
 
-    dtype is int8, but int16 or int32 for activations of formats whose steps int8 cannot hold.
+    dtype is int8, but int16 or int32 for activations of formats whose steps int8 cannot hold. Sums that lie exactly
+    between two integers are rounded up, or where `even`, to the even one.
     """
 
     zero_point: int = 0
     low: int = -128
     high: int = 127
     dtype: str = "int8"
+    even: bool = False
+
+    def shifted(self, value: Integers, shift: Integers | int) -> Int64:
+        """value / 2**shift in int64, rounded; where `even`, every shift is at least 1."""
+        return even_shift_right(value, shift) if self.even else rounding_shift_right(value, shift)
 
     def store(self, rounded: Integers) -> Integers:
         """`rounded` moved by the zero point, clamped, as `dtype`."""
@@ -92,9 +101,9 @@ class Output:
 
 
 def requantize(accumulator: Integers, multiplier: Integers, shift: Integers, output: Output) -> Integers:
-    """Integer accumulators to `output.dtype` by per-element (broadcast) multipliers and shifts, one rounding, half up.
+    """Integer accumulators to `output.dtype` by per-element (broadcast) multipliers and shifts, one rounding.
 
     |accumulator * multiplier| must stay below 2**62.
     """
     product = accumulator.astype(np.int64) * multiplier.astype(np.int64)
-    return output.store(rounding_shift_right(product, shift))
+    return output.store(output.shifted(product, shift))

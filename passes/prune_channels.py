@@ -32,7 +32,7 @@ from bevel.passes.operators.wide_table import wide_entries
 
 KEPT_TOGETHER = 4
 FACTOR_BITS = 8  # in a kernel's table of blocks
-CONVOLUTIONS, PRODUCTS = ("Conv", "WideConv"), ("Gemm", "WideGemm")
+CONVOLUTIONS, PRODUCTS = ("Conv", "EvenConv", "WideConv"), ("Gemm", "EvenGemm", "WideGemm")
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def stored(node: gs.Node, accumulator: Array) -> Array:
 def output_of(node: gs.Node) -> Output:
     if "y_type" in node.attrs:
         return stored_output(node)
-    return Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"])
+    return Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"], even=node.op.startswith("Even"))
 
 
 def passed_on(node: gs.Node, values: Array) -> Array:
@@ -155,7 +155,7 @@ def passed_on(node: gs.Node, values: Array) -> Array:
             sums = filled * count - int(node.attrs["zero_sum"])
             multiplier, shift = (np.array(node.attrs[name]) for name in ("multiplier", "shift"))
             return np.where(known, requantize(sums, multiplier, shift, output_of(node)), np.nan)
-        case "Conv" | "WideConv":
+        case "Conv" | "EvenConv" | "WideConv":
             weights = np.asarray(node.inputs[1].values).astype(np.int64).reshape(len(values), -1)
             steps = filled - int(node.attrs["x_zero_point"])
             shows_padding = any(node.attrs["pads"]) & (steps != 0)

@@ -26,7 +26,8 @@ from bevel.passes.partition import metadata
 from bevel.passes.quantize.correct_bias import mean_error
 from bevel.passes.unpack_weights import unpack_weights
 
-OPERATORS = ("Conv", "ConvTranspose", "Gemm")
+CONVOLUTIONS, MATRICES = ("Conv", "EvenConv"), ("Gemm", "EvenGemm")
+OPERATORS = (*CONVOLUTIONS, *MATRICES, "ConvTranspose", "EvenConvTranspose")
 WEIGHTS, BIAS = 1, 2
 LARGEST_INPUT = 255
 
@@ -45,7 +46,7 @@ def weighted_inputs(integer: onnx.ModelProto) -> dict[str, Read]:
     """{node with weights: what it reads}."""
     nodes = [node for node in integer.graph.node if node.domain == DOMAIN and node.op_type in OPERATORS]
     points = {node.name: {one.name: one.i for one in node.attribute}["x_zero_point"] for node in nodes}
-    return {node.name: Read(node.input[0], points[node.name], -1 if node.op_type == "Gemm" else 1) for node in nodes}
+    return {node.name: Read(node.input[0], points[node.name], -1 if node.op_type in MATRICES else 1) for node in nodes}
 
 
 def switch_width(integer: onnx.ModelProto, bits: int, means: Means | None = None) -> onnx.ModelProto:
@@ -77,7 +78,7 @@ def switch_width(integer: onnx.ModelProto, bits: int, means: Means | None = None
 
 def channel_axis(node: gs.Node) -> int:
     """The axis of the output channels in a node's weights."""
-    return 0 if node.op == "Conv" else 1
+    return 0 if node.op in CONVOLUTIONS else 1
 
 
 def check_sums(node: gs.Node, weights: Array, bias: Array) -> None:

@@ -236,6 +236,8 @@ class BitplaneConv(Kernel):
         bias = -p.sums(*given).reshape(-1, p.channels_out).mean(axis=0).astype(np.int64)
         sizes = 2.0**self.x_bits * self.codes.stride * 2**self.codes.bits * np.sqrt(p.taps)
         ratios = rng.uniform(20, 90, p.channels_out) / sizes
+        if p.output.even:
+            ratios = np.exp2(np.rint(np.log2(ratios)))
         return given[0], *self.constants(given[1], bias, *fixed_points(ratios))
 
 
@@ -355,4 +357,5 @@ def cases() -> Iterable[BitplaneConv]:
     yield conv((1, 3, 3), (130, 3), (3, 3), ternary, (4, 2), short, pads=same, x_zero_point=5)  # several chunks
     yield conv((1, 3, 3), (96, 8), (1, 1), Codes(2, -3, 2), (-2, 4), Machine(32, 2, True))
     yield BitplaneConv(of_gemm(3, 200, 8, Output(5, -20, 90)), binary, -128, 2, 64, 4, False)
+    yield BitplaneConv(of_gemm(30, 77, 5, Output(3, even=True)), ternary, 0, 4, 32, 1, True)
     yield BitplaneConv(of_gemm(1, 77, 5, Output()), ternary, 0, 4, 32, 1, True, small=True)

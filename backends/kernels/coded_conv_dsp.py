@@ -232,7 +232,7 @@ class CodedConvDsp(Kernel):
     def _store(self) -> Any:
         """A TIR macro (A, M, S, Y, place, first): sums to results of the channels from `first` on."""
         channels, pixels, sums, output = self.plain.channels_out, self.pixels, self.inner.sums, self.plain.output
-        shared = sums.small and pixels == 2 and output.dtype == "int8"
+        shared = sums.small and pixels == 2 and output.dtype == "int8" and not output.even
         bounds = (output.zero_point, output.low, output.high)
 
         @T.macro

@@ -121,7 +121,7 @@ class Conv(Kernel):
             examples.activations(rng, x),
             examples.weights(rng, w),
             examples.biases(rng, self.channels_out),
-            *examples.rescaling(rng, (self.channels_out,), taps=self.taps),
+            *examples.rescaling(rng, (self.channels_out,), taps=self.taps, even=self.output.even),
         )
 
 
@@ -145,3 +145,5 @@ def cases() -> Iterable[Conv]:
     yield conv((2, 6, 5), (8, 8), (3, 3), groups=8, pads=(1, 1, 1, 1), x_zero_point=-128, output=relu)
     yield conv((1, 9, 7), (3, 3), (4, 2), groups=3, strides=(3, 1), dilations=(2, 1), pads=(2, 1, 1, 0))
     yield conv((1, 5, 5), (3, 6), (3, 3), groups=3, strides=(2, 2), pads=(1, 1, 1, 1), x_zero_point=44)
+    yield conv((1, 9, 9), (3, 8), (3, 3), pads=(1, 1, 1, 1), x_zero_point=3, output=Output(-3, even=True))
+    yield conv((1, 9, 9), (8, 8), (3, 3), groups=8, output=Output(3, -90, 90, even=True))

@@ -42,8 +42,9 @@ class ConvDsp(Kernel):
     """`plain`, neither grouped nor dilated, with packed weights: x: int8 [N, H, W, Cin]; packed: int32 [blocks, words];
     y: int8 [N, OH, OW, Cout].
 
-    The output's zero point is part of packed, so that layers that differ in it share a function. Where ratios need the
-    general formula (`apart`), the kernel has it, and multiplier: int32 [Cout] and shift: int8 [Cout] come after packed.
+    The output's zero point is part of packed, so that layers that differ in it share a function. Where ratios, or ties
+    to even, need the general formula (`apart`), the kernel has it, and multiplier: int32 [Cout] and shift: int8 [Cout]
+    come after packed.
     """
 
     plain: Conv
@@ -269,7 +270,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     given = channels_of(call)
     if reason := packing.obstacle(given):
         return reason
-    apart = packing.stored_shifts(given.shift) is None
+    apart = conv.output.even or packing.stored_shifts(given.shift) is None
     kernel = ConvDsp(shared(conv, apart), apart)
     if kernel.taps > packing.MAX_TAPS:
         return f"{conv.taps} taps are more than a packed block can count"
@@ -302,5 +303,6 @@ def cases() -> Iterable[ConvDsp]:
     yield conv((1, 1, 19), (3, 7), (1, 5), strides=(1, 2), pads=(0, 2, 0, 2), x_zero_point=-7)
     yield conv((1, 3, 2), (6, 4), (3, 4), strides=(1, 1), pads=(2, 2, 2, 2), x_zero_point=-128)
     yield conv((1, 6, 5), (7, 5), (3, 3), pads=(1, 1, 1, 1), x_zero_point=11, apart=True)
+    yield conv((1, 6, 9), (2, 5), (3, 3), apart=True, output=Output(-3, even=True))
     yield conv((1, 4, 1), (4, 4), (3, 1), pads=(1, 0, 1, 0), x_zero_point=-128)
     yield conv((1, 5, 5), (2, 4), (2, 2), strides=(3, 3), x_zero_point=-128)

@@ -27,6 +27,7 @@ from tvm.tirx import address_of, call_extern
 
 from bevel.backends.helium import (
     LANES,
+    TIES,
     WORDS,
     blocks_of,
     example_rescaling,
@@ -232,6 +233,8 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "not a Conv"
     if "mve" not in target.abilities:
         return f"{target.name} has no Helium"
+    if plain.output.even:
+        return TIES
     if plain.groups != 1:
         return f"{plain.groups} groups"
     if plain.dilations[1] != 1 and plain.kernel[1] > 1:
@@ -249,7 +252,7 @@ def cases() -> Iterable[ConvMve]:
     """What the plain kernel has, without groups and dilated rows; then whole vectors, and window rows of every length:
     shorter than a vector, a whole one, longer; odd numbers of pixels and channels."""
     for index, plain in enumerate(conv.cases()):
-        if plain.groups == 1:
+        if plain.groups == 1 and not plain.output.even:
             yield ConvMve(replace(plain, dilations=(plain.dilations[0], 1)), lifted=index % 2 == 0)
     base = next(iter(conv.cases()))
     output = replace(base.output, zero_point=127)

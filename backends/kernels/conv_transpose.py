@@ -149,7 +149,7 @@ class ConvTranspose(Kernel):
         x, w = self.operands()[:2]
         taps = self.channels_in // self.groups * 2
         if self.sum_dtype == "int32":
-            numbers = examples.rescaling(rng, (self.channels_out,), taps=taps)
+            numbers = examples.rescaling(rng, (self.channels_out,), taps=taps, even=self.output.even)
         else:  # of what such sums leave of the product's bits
             ratios = rng.uniform(0.5, 2, self.channels_out) / (taps * 2.0**16)
             numbers = fixed_points(ratios, bits=20)
@@ -186,6 +186,7 @@ def cases() -> Iterable[ConvTranspose]:
     yield transpose((1, 4, 4), (4, 6), (3, 2), strides=(2, 1), dilations=(2, 3), groups=2, x_zero_point=-5)
     yield transpose((1, 4, 3), (4, 4), (3, 3), strides=(2, 2), groups=4, pads=(0, 1, 1, 0), output=Output(7, -90, 90))
     yield transpose((1, 1, 9), (3, 5), (1, 4), strides=(1, 2), pads=(0, 1, 0, 1), x_zero_point=1)
+    yield transpose((1, 5, 5), (2, 8), (3, 3), strides=(2, 2), x_zero_point=-5, output=Output(-5, even=True))
     int16 = Output(-300, -(2**15), 2**15 - 1, "int16")
     wide: dict[str, Any] = {"x_dtype": "int16", "sum_dtype": "int64", "output": int16}
     yield transpose((2, 3, 4), (3, 8), (2, 2), strides=(2, 2), x_zero_point=-(2**15), **wide)

@@ -376,6 +376,7 @@ def cases() -> Iterable[DepthwiseDsp]:
     yield depthwise((9, 7), 5, (3, 3), strides=(2, 2), pads=around, strip=2, tile=2, output=Output(3))
     yield depthwise((3, 3), 16, (3, 3), pads=around)
     yield depthwise((28, 1), 12, (5, 1), output=Output(-2))
+    yield depthwise((9, 9), 8, (3, 3), pads=around, x_zero_point=5, output=Output(-2, -90, 90, even=True))
     yield depthwise((1, 24), 5, (1, 10), pads=(0, 4, 0, 5), x_zero_point=-1)
     yield depthwise((15, 1), 4, (15, 1))
     yield depthwise((12, 6), 4, (10, 4), strides=(2, 2), pads=(4, 1, 5, 1))

@@ -30,7 +30,7 @@ import numpy as np
 from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
-from bevel.backends.helium import LANES, blocks_of, needs_lift, without_lift
+from bevel.backends.helium import LANES, TIES, blocks_of, needs_lift, without_lift
 from bevel.backends.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.kernels import conv
 from bevel.backends.kernels.conv import Conv
@@ -192,6 +192,8 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "not a Conv"
     if "mve" not in target.abilities:
         return f"{target.name} has no Helium"
+    if plain.output.even:
+        return TIES
     if not plain.channels_in == plain.channels_out == plain.groups:
         return f"{plain.groups} groups of {plain.channels_in} channels"
     if max(plain.kernel) > ROWS:

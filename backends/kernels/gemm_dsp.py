@@ -29,8 +29,9 @@ from bevel.calib.arithmetic import Output
 class GemmDsp(Kernel):
     """`Gemm` with packed weights: x: int8 [rows, k]; packed: int32 [blocks, words]; y: int8 [rows, n].
 
-    The output's zero point is part of packed, so that layers that differ in it share a function. Where ratios need the
-    general formula (`apart`), the kernel has it, and multiplier: int32 [n] and shift: int8 [n] come after packed.
+    The output's zero point is part of packed, so that layers that differ in it share a function. Where ratios, or ties
+    to even, need the general formula (`apart`), the kernel has it, and multiplier: int32 [n] and shift: int8 [n] come
+    after packed.
     """
 
     rows: int
@@ -160,7 +161,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     given = channels_of(call)
     if reason := packing.obstacle(given):
         return reason
-    apart = packing.stored_shifts(given.shift) is None
+    apart = shape.output.even or packing.stored_shifts(given.shift) is None
     kernel = GemmDsp(shape.rows, shape.k, shape.n, shared_output(shape.output, apart), apart)
     if kernel.taps > packing.MAX_TAPS:
         return f"{shape.k} inputs are more than a packed block can count"
@@ -170,7 +171,8 @@ def specialize(call: Call, target: Target) -> Special | str:
 def channels_of(call: Call) -> Channels:
     """The output channels of a Gemm or Conv, w as [n, k]."""
     w, bias, multiplier, shift = call.constants
-    return packing.settled(Channels(w.reshape(w.shape[0], -1), bias, multiplier, shift))
+    assert isinstance(call.kernel, Conv | Gemm)
+    return packing.settled(Channels(w.reshape(w.shape[0], -1), bias, multiplier, shift), call.kernel.output)
 
 
 def shared_output(output: Output, apart: bool) -> Output:
@@ -199,3 +201,4 @@ def cases() -> Iterable[GemmDsp]:
     yield GemmDsp(rows=4, k=16, n=12, output=Output(zero_point=-128))
     yield GemmDsp(rows=5, k=35, n=9, output=Output(zero_point=3, low=-20, high=90), apart=True)
     yield GemmDsp(rows=1, k=24, n=4, output=Output(), apart=True)
+    yield GemmDsp(rows=33, k=5, n=9, output=Output(zero_point=3, low=-90, even=True), apart=True)

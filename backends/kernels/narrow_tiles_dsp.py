@@ -262,6 +262,8 @@ def cases() -> Iterable[NarrowTilesDsp]:
     yield NarrowTilesDsp(GemmDsp(rows=3, k=512, n=27, output=odd), Codes(4, stride=3, least=-24))
     yield NarrowTilesDsp(GemmDsp(rows=3, k=512, n=27, output=odd, apart=True), Codes(2, least=-2))
     yield NarrowTilesDsp(GemmDsp(rows=1, k=300, n=18, output=odd, apart=True), Codes(4, tabled=True))
+    even = Output(-3, even=True)
+    yield NarrowTilesDsp(GemmDsp(rows=21, k=16, n=27, output=even, apart=True), Codes(4, least=-8))
     yield NarrowTilesDsp(GemmDsp(rows=4, k=16, n=12, output=relu), Codes(1, stride=2, least=-1))
 
     def conv(size: tuple[int, int], channels: tuple[int, int], codes: Codes, **changes: Any) -> NarrowTilesDsp:

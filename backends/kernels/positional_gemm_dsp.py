@@ -166,4 +166,6 @@ def cases() -> Iterable[PositionalGemmDsp]:
     for bits in positional.CHANNELS:
         yield PositionalGemmDsp(rows=1, k=72, n=20, output=Output(zero_point=-128), bits=bits, raised=0)
         yield PositionalGemmDsp(rows=3, k=61, n=11, output=Output(zero_point=7, low=-30, high=99), bits=bits, raised=2)
+        even = Output(zero_point=7, low=-90, even=True)
+        yield PositionalGemmDsp(rows=9, k=5, n=11, output=even, bits=bits, raised=2)
         yield PositionalGemmDsp(rows=1, k=3, n=1, output=Output(zero_point=127), bits=bits, raised=5)

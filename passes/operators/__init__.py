@@ -14,14 +14,14 @@ from bevel.passes.operators.channel_table import ChannelTable
 from bevel.passes.operators.clip import Clip
 from bevel.passes.operators.compare import COMPARISONS
 from bevel.passes.operators.concat import Concat
-from bevel.passes.operators.conv import Conv
-from bevel.passes.operators.conv_transpose import ConvTranspose
+from bevel.passes.operators.conv import Conv, EvenConv
+from bevel.passes.operators.conv_transpose import ConvTranspose, EvenConvTranspose
 from bevel.passes.operators.dequantize_steps import DequantizeSteps
 from bevel.passes.operators.div import Div
 from bevel.passes.operators.extreme import Max, Min
 from bevel.passes.operators.flip_sign import FlipSign
 from bevel.passes.operators.gather import Gather
-from bevel.passes.operators.gemm import Gemm
+from bevel.passes.operators.gemm import EvenGemm, Gemm
 from bevel.passes.operators.identity import Identity
 from bevel.passes.operators.log_softmax import LogSoftmax
 from bevel.passes.operators.lookup import Lookup
@@ -107,6 +107,9 @@ OPERATORS: tuple[Operator, ...] = (
     ChannelTable(),
     Clip(),
     DequantizeSteps(),
+    EvenConv(),
+    EvenConvTranspose(),
+    EvenGemm(),
     FlipSign(),
     QuantizeFixed(),
     RoundMx(),

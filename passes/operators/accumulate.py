@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.arithmetic import fixed_points
+from bevel.calib.arithmetic import MULTIPLIER_BITS, Output, fixed_points
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
 
 # Kernels accumulate in int32, and one bit is kept free so that `functions.ROUNDING_SHIFT` cannot overflow an int64.
@@ -22,6 +22,7 @@ class Accumulation:
     bias: Array  # [channels]
     multiplier: Array  # [channels]
     shift: Array  # [channels]
+    even: bool  # whether some sum may lie exactly between two integers of the result
 
     def constants(self, site: Site, trailing: int) -> list[gs.Constant]:
         """w, b, multiplier, shift as graph constants; per-channel ones with `trailing` unit axes behind."""
@@ -65,7 +66,17 @@ def accumulation(site: Site, x: Activation, channel_axis: int, groups: int = 1) 
         channel = sums.largest.index(largest)
         return Reason(f"the sums of channel {channel} may reach {largest}, which int32 cannot hold safely")
     multiplier, shift = fixed_points(sums.ratio)
-    return Accumulation(sums.weights.codes.astype(np.int8), sums.bias.astype(np.int32), multiplier, shift)
+    even = any(map(reaches_halves, sums.ratio, sums.largest))
+    return Accumulation(sums.weights.codes.astype(np.int8), sums.bias.astype(np.int32), multiplier, shift, even)
+
+
+def reaches_halves(ratio: float, largest: int) -> bool:
+    """Whether an integer of up to `largest`, times `ratio`, may lie exactly between two integers: ratio = p / 2**k with
+    an odd p puts the odd multiples of 2**(k - 1) there. Scales that are no powers of two nearly always need so long a
+    p that k is beyond all sums.
+    """
+    numerator, denominator = float(ratio).as_integer_ratio()
+    return denominator > 1 and denominator // 2 <= largest and numerator < 1 << MULTIPLIER_BITS
 
 
 def sums_of_products(site: Site, x: Activation, channel_axis: int, groups: int, bias_limit: int) -> Sums | Reason:
@@ -95,3 +106,8 @@ def integer_bias(bias: Activation | Weight | Array, sum_scale: Array, limit: int
         bias = bias.codes.ravel() * bias.scale.astype(np.float64)
     units = np.clip(np.rint(np.ravel(bias) / sum_scale), -limit, limit)
     return np.broadcast_to(units, sum_scale.shape).astype(np.int64)
+
+
+def stored_bytes(node: gs.Node, even: bool) -> Output:
+    """Where a call's int8 result ends."""
+    return Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"], even=even)

@@ -15,23 +15,21 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.kernels.conv import Conv as ConvKernel
-from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering, channels_last
-from bevel.passes.operators.accumulate import accumulation
+from bevel.passes.operators.accumulate import accumulation, stored_bytes
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
-from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZED, constants, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
 from bevel.passes.operators.wide_conv import WideConv
 from bevel.passes.operators.wide_sums import shorter_in_blocks
 
 GEOMETRY = ("kernel_shape", "strides", "dilations", "pads")
 GIVEN = ", ".join(f"{name}: ints = @{name}" for name in GEOMETRY)
-BODY = f"""
+SUMS = f"""
 {constants("x_zero_point")}
   x_zero_point8 = Cast <to = 3> (x_zero_point)
   sums = ConvInteger <{GIVEN}, group: int = @group> (x, w, x_zero_point8)
   accumulator = Add (sums, b)
-{REQUANTIZE}
 """
 
 
@@ -39,6 +37,7 @@ class Conv(Operator):
     float_ops: ClassVar = frozenset({"Conv"})
     limits: ClassVar = "1-D, 2-D; constant weights"
     integer_op: ClassVar = "Conv"
+    even: ClassVar = False
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -72,13 +71,14 @@ class Conv(Operator):
             "group": int(site.node.attrs.get("group", 1)),
             "x_zero_point": x.zero_point,
         }
-        return site.call(
-            self.integer_op, [x.tensor, *sums.constants(site, trailing=spatial)], attrs | sums.stored(site)
-        )
+        op = EvenConv.integer_op if sums.even else self.integer_op
+        return site.call(op, [x.tensor, *sums.constants(site, trailing=spatial)], attrs | sums.stored(site))
 
     def function(self, opset: int) -> onnx.FunctionProto:
         attributes = (*GEOMETRY, "group", "x_zero_point", *OUTPUT_ATTRIBUTES)
-        return function(self.integer_op, attributes, ("x", "w", "b", "multiplier", "shift"), BODY, opset)
+        return function(
+            self.integer_op, attributes, ("x", "w", "b", "multiplier", "shift"), SUMS + REQUANTIZED[self.even], opset
+        )
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
@@ -100,8 +100,19 @@ class Conv(Operator):
             pads=edges(node.attrs["pads"]),
             groups=int(node.attrs["group"]),
             x_zero_point=zero_point,
-            output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
+            output=stored_bytes(node, self.even),
         )
         layout = channels_last(len(y.shape))
         constants = (packed, folded.astype(np.int32), multiplier.ravel(), shift.ravel())
         lowering.emit(node, kernel, [lowering.read(x, layout)], constants, y, layout)
+
+
+class EvenConv(Conv):
+    """Conv whose sums may lie on halves, which go to the even integer."""
+
+    float_ops: ClassVar[frozenset[str]] = frozenset()  # made by Conv
+    integer_op: ClassVar = "EvenConv"
+    even: ClassVar = True
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        return None

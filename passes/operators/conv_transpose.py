@@ -15,11 +15,10 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.kernels.conv_transpose import ConvTranspose as ConvTransposeKernel
-from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering, channels_last
-from bevel.passes.operators.accumulate import accumulation
+from bevel.passes.operators.accumulate import accumulation, stored_bytes
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
-from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZED, constants, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
 from bevel.passes.operators.wide_conv_transpose import WideConvTranspose, borders, turned, upright
 
@@ -36,7 +35,7 @@ INPUTS = (
     "border",
 )
 ATTRIBUTES = ("strides", "dilations", "pads", "output_padding", "group", "x_zero_point")
-BODY = f"""
+SUMS = f"""
 {constants("x_zero_point")}
   x_zero_point8 = Cast <to = 3> (x_zero_point)
   apart = Reshape (x, apart_shape)
@@ -45,7 +44,6 @@ BODY = f"""
   image = Pad (spread, border, zero)
   sums = ConvInteger <dilations: ints = @dilations, group: int = @group> (image, w, x_zero_point8)
   accumulator = Add (sums, b)
-{REQUANTIZE}
 """
 
 
@@ -53,6 +51,7 @@ class ConvTranspose(Operator):
     float_ops: ClassVar = frozenset({"ConvTranspose"})
     limits: ClassVar = "1-D, 2-D; constant weights"
     integer_op: ClassVar = "ConvTranspose"
+    even: ClassVar = False
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -92,10 +91,13 @@ class ConvTranspose(Operator):
             *spread_constants(site, shape, steps["strides"], border, x.zero_point),
         ]
         attrs = steps | {"output_padding": extra, "group": groups, "x_zero_point": x.zero_point}
-        return site.call(self.integer_op, inputs, attrs | sums.stored(site))
+        op = EvenConvTranspose.integer_op if sums.even else self.integer_op
+        return site.call(op, inputs, attrs | sums.stored(site))
 
     def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, (*ATTRIBUTES, *OUTPUT_ATTRIBUTES), INPUTS, BODY, opset)
+        return function(
+            self.integer_op, (*ATTRIBUTES, *OUTPUT_ATTRIBUTES), INPUTS, SUMS + REQUANTIZED[self.even], opset
+        )
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
@@ -115,11 +117,22 @@ class ConvTranspose(Operator):
             output_padding=two_dimensional(node.attrs["output_padding"], 0),
             groups=int(node.attrs["group"]),
             x_zero_point=int(node.attrs["x_zero_point"]),
-            output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
+            output=stored_bytes(node, self.even),
         )
         layout = channels_last(weights.ndim)
         constants = (packed, bias.ravel(), multiplier.ravel(), shift.ravel())
         lowering.emit(node, kernel, [lowering.read(x, layout)], constants, y, layout)
+
+
+class EvenConvTranspose(ConvTranspose):
+    """ConvTranspose whose sums may lie on halves, which go to the even integer."""
+
+    float_ops: ClassVar[frozenset[str]] = frozenset()  # made by ConvTranspose
+    integer_op: ClassVar = "EvenConvTranspose"
+    even: ClassVar = True
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        return None
 
 
 def spread_constants(

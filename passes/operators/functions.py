@@ -65,6 +65,21 @@ ROUNDING_SHIFT = f"""
 {FLOOR}
 """
 
+# The same, ties to even: bevel.calib.arithmetic.even_shift_right
+EVEN_SHIFT = f"""
+{DIVISOR}
+  two = Constant <value_int = 2> ()
+  half = Div (divisor, two)
+  sum = Add (product, half)
+{FLOOR.replace("shifted", "rounded")}
+  whole = Mul (rounded, divisor)
+  on_half = Equal (sum, whole)
+  one = Cast <to = 7> (on_half)
+  odd = Mod (rounded, two)
+  down = Mul (one, odd)
+  shifted = Sub (rounded, down)
+"""
+
 # `placed`, `low`, `high` int64 -> `clamped` int64
 CLAMP = """
   too_low = Less (placed, low)
@@ -99,6 +114,12 @@ REQUANTIZE = f"""
 {RESCALE}
 {STORE}
 """
+
+# By `Output.even`
+REQUANTIZED = {
+    False: REQUANTIZE,
+    True: f"{RESCALE.replace(ROUNDING_SHIFT, EVEN_SHIFT)}\n{STORE}",
+}
 
 # The same -> `y` of the ONNX element type `y_type`
 REQUANTIZE_TO_TYPE = f"""

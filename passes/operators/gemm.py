@@ -15,21 +15,19 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.kernels.gemm import Gemm as GemmKernel
-from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering, onnx_order, rows_as_they_lie
-from bevel.passes.operators.accumulate import accumulation
+from bevel.passes.operators.accumulate import accumulation, stored_bytes
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
-from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZED, constants, function
 from bevel.passes.operators.wide_gemm import WideGemm
 from bevel.passes.operators.wide_sums import shorter_in_blocks
 from bevel.passes.quantizers import constant_source
 
-BODY = f"""
+SUMS = f"""
 {constants("x_zero_point")}
   x_zero_point8 = Cast <to = 3> (x_zero_point)
   sums = MatMulInteger (x, w, x_zero_point8)
   accumulator = Add (sums, b)
-{REQUANTIZE}
 """
 
 
@@ -37,6 +35,7 @@ class Gemm(Operator):
     float_ops: ClassVar = frozenset({"Gemm", "MatMul", "Add"})
     limits: ClassVar = "one factor constant"
     integer_op: ClassVar = "Gemm"
+    even: ClassVar = False
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -71,11 +70,14 @@ class Gemm(Operator):
         if isinstance(sums, Reason) or shorter_in_blocks(weights, summed_axis=0):
             return WideGemm().integerize(turned)
         attrs = {"x_zero_point": x.zero_point} | sums.stored(site)
-        return site.call(self.integer_op, [x.tensor, *sums.constants(site, trailing=0)], attrs)
+        op = EvenGemm.integer_op if sums.even else self.integer_op
+        return site.call(op, [x.tensor, *sums.constants(site, trailing=0)], attrs)
 
     def function(self, opset: int) -> onnx.FunctionProto:
         attributes = ("x_zero_point", *OUTPUT_ATTRIBUTES)
-        return function(self.integer_op, attributes, ("x", "w", "b", "multiplier", "shift"), BODY, opset)
+        return function(
+            self.integer_op, attributes, ("x", "w", "b", "multiplier", "shift"), SUMS + REQUANTIZED[self.even], opset
+        )
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
@@ -88,11 +90,22 @@ class Gemm(Operator):
             rows=prod(x.shape[:-1]),
             k=packed.shape[1],
             n=packed.shape[0],
-            output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
+            output=stored_bytes(node, self.even),
         )
         order = onnx_order(len(y.shape))
         source = value if flattened else lowering.reorder(value, onnx_order(len(x.shape)), x.name)
         lowering.emit(node, kernel, [source.buffer], (packed, folded.astype(np.int32), multiplier, shift), y, order)
+
+
+class EvenGemm(Gemm):
+    """Gemm whose sums may lie on halves, which go to the even integer."""
+
+    float_ops: ClassVar[frozenset[str]] = frozenset()  # made by Gemm
+    integer_op: ClassVar = "EvenGemm"
+    even: ClassVar = True
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        return None
 
 
 def matched_gemm(node: gs.Node) -> Match | Reason:

@@ -211,4 +211,12 @@ static inline int32_t bevel_requantize(int32_t sum, int32_t multiplier, int32_t 
   return bevel_ssat8(bevel_smmla(sum, multiplier, rounding) >> beyond);
 }
 
+/* The same, but ties go to the even integer. Those have a lower word of zero, and a half above it. */
+static inline int32_t bevel_requantize_even(int32_t sum, int32_t multiplier, int32_t zero_point, int32_t beyond) {
+  const int64_t product = (int64_t)sum * multiplier;
+  const int32_t upper = (int32_t)(product >> 32);
+  const int32_t up = (upper >> beyond & 1) | ((uint32_t)product != 0);
+  return bevel_ssat8(((upper + (1 << (beyond - 1)) - 1 + up) >> beyond) + zero_point);
+}
+
 #endif
