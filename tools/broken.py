@@ -24,6 +24,7 @@ from bevel.tools.quality import FEW, Totals
 from bevel.tools.report import Output
 
 LOW_DB = 10.0  # noise of a tenth of the signal's power: below it an output says little
+COARSE_DB = 20.0  # an error of a tenth of the signal: below it numbers are told with what would make them finer
 WORTH_DB = 3.0  # half the noise: less is no remedy
 LOW_SAME = 0.75  # of answers like the float model's: a loss of one in four is no rounding
 TRIAL_SAMPLES = 64
@@ -36,6 +37,15 @@ def is_broken(one: Output) -> bool:
     few = one.values is not None and one.float_values is not None and one.values < min(FEW, one.float_values)
     changed = one.agreement is not None and one.agreement < LOW_SAME
     return one.nonfinite > 0 or few or changed or (one.sqnr_db is not None and one.sqnr_db < LOW_DB)
+
+
+def is_coarse(one: Output) -> bool:
+    """Whether an output that is not broken has errors that a person may mind: numbers, which have no answers."""
+    return not is_broken(one) and one.agreement is None and one.sqnr_db is not None and one.sqnr_db < COARSE_DB
+
+
+def is_told(one: Output) -> bool:
+    return is_broken(one) or is_coarse(one)
 
 
 @dataclass(frozen=True)
@@ -85,11 +95,11 @@ def explained(
     errors: Mapping[str, float | None],
     trials: Trials | None,
 ) -> tuple[Output, ...]:
-    """`outputs`, the broken ones with the first node that lost them and what would help. `errors`: of nodes, in dB."""
-    broken = [one for one in outputs if is_broken(one)]
-    if not broken:
+    """`outputs`, those to be told of with the node that lost them and what would help. `errors`: of nodes, in dB."""
+    told = [one for one in outputs if is_told(one)]
+    if not told:
         return tuple(outputs)
-    remedies = {} if trials is None else found_remedies(broken, trials)
+    remedies = {} if trials is None else found_remedies(told, trials)
     unknown = "its scales came with the model" if trials is None else NOTHING
     return tuple(
         replace(
@@ -97,7 +107,7 @@ def explained(
             broke_at=first_lost(canonical, errors, one.part or known[one.name].tensor, one.nonfinite > 0),
             helps=remedies.get((one.name, one.part), unknown),
         )
-        if is_broken(one)
+        if is_told(one)
         else one
         for one in outputs
     )
@@ -123,9 +133,9 @@ def first_lost(
     return last if at_end else min(known, key=lambda name: known[name], default=last)
 
 
-def found_remedies(broken: Sequence[Output], trials: Trials) -> dict[tuple[str, str | None], str]:
+def found_remedies(told: Sequence[Output], trials: Trials) -> dict[tuple[str, str | None], str]:
     """{(output, part): what would help}, the first option that mends it, or the one that comes nearest."""
-    pending = {(one.name, one.part): one for one in broken}
+    pending = {(one.name, one.part): one for one in told}
     nearest: dict[tuple[str, str | None], tuple[float, str]] = {}
     mended: dict[tuple[str, str | None], str] = {}
     end = time.monotonic() + TRIAL_SECONDS
@@ -140,7 +150,7 @@ def found_remedies(broken: Sequence[Output], trials: Trials) -> dict[tuple[str, 
             result = found.get(key)
             if result is None:
                 continue
-            if not is_broken(result):
+            if not is_told(result):
                 mended[key] = f"{option} gives {described(result)}"
                 del pending[key]
             elif merit(result) >= max(merit(one) + WORTH_DB, nearest.get(key, (-math.inf, ""))[0]):

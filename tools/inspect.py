@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bevel.calib.errors import UserError
 from bevel.tools import arena_map, manifest, report, show, tables
-from bevel.tools.broken import is_broken
+from bevel.tools.broken import is_told
 
 
 def show_bundle(folder: Path) -> None:
@@ -27,7 +27,7 @@ def show_bundle(folder: Path) -> None:
         title = f"Kernels on {told.device.name}"
         tables.show_kernels(console, title, told.measurement.per_kernel, told.measurement)
     tables.show_worst(console, told)
-    tables.show_warnings(console, [show.broken_output(one, told) for one in told.outputs if is_broken(one)])
+    tables.show_warnings(console, [show.told_output(one, told) for one in told.outputs if is_told(one)])
     plain(console, ["", "Notes"])
     tables.show_notes(console, told.nodes)
 

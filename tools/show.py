@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bevel.backends.litter import scratch
 from bevel.tools import report, tables
-from bevel.tools.broken import LOW_SAME, is_broken
+from bevel.tools.broken import LOW_SAME, is_broken, is_told
 from bevel.tools.compile import compile_model
 from bevel.tools.data import GUESS
 from bevel.tools.library import is_wrong
@@ -60,10 +60,10 @@ def warnings(options: Options, told: report.Report) -> list[str]:
         found.append(WRONG_LIBRARY)
     if wrong := wrong_elements(told):
         found.append(f"{wrong} output elements differ from integer.onnx: no cost is reported")
-    return found + [broken_output(one, told) for one in told.outputs if is_broken(one)]
+    return found + [told_output(one, told) for one in told.outputs if is_told(one)]
 
 
-def broken_output(one: report.Output, told: report.Report) -> str:
+def told_output(one: report.Output, told: report.Report) -> str:
     """What became of an output, where it was lost first, and what would help."""
     facts = []
     if one.nonfinite:
@@ -81,7 +81,8 @@ def broken_output(one: report.Output, told: report.Report) -> str:
     elif one.broke_at is not None:
         facts.append(f"first lost in the input {one.broke_at}")
     part = f", part {one.part}" if one.part is not None else ""
-    return f"output {one.name}{part} is not usable: {', '.join(facts)}; {one.helps or NO_REMEDY}"
+    became = "is not usable" if is_broken(one) else "is coarse"
+    return f"output {one.name}{part} {became}: {', '.join(facts)}; {one.helps or NO_REMEDY}"
 
 
 def wrong_library(told: report.Report) -> bool:

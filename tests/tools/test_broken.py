@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bevel.tools.broken import first_lost, is_broken
+from bevel.tools.broken import first_lost, is_broken, is_coarse
 from bevel.tools.optimize import main
 from bevel.tools.report import Output
 
@@ -48,6 +48,20 @@ def model_of(text: str) -> onnx.ModelProto:
 )
 def test_what_is_broken(changes: dict[str, object], broken: bool) -> None:
     assert is_broken(Output(**{**vars(FINE), **changes})) is broken
+
+
+@pytest.mark.parametrize(
+    ("changes", "coarse"),
+    [
+        ({}, False),
+        ({"sqnr_db": 19.9}, True),
+        ({"sqnr_db": 9.9}, False),  # broken
+        ({"sqnr_db": 15.0, "agreement": 1.0}, False),  # its answers are the float model's
+        ({"sqnr_db": None}, False),
+    ],
+)
+def test_numbers_with_an_error_of_a_tenth_are_coarse(changes: dict[str, object], coarse: bool) -> None:
+    assert is_coarse(Output(**{**vars(FINE), **changes})) is coarse
 
 
 def test_the_first_node_below_the_limit_lost_it_and_not_those_beside() -> None:
@@ -92,3 +106,10 @@ def test_the_remedy_is_one_that_works(tmp_path: Path, capfd: pytest.CaptureFixtu
     again.mkdir()
     shaped(again, [])
     assert "is not usable" not in capfd.readouterr().out
+
+
+def test_a_coarse_output_is_told_with_what_makes_it_finer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, _ = shaped(tmp_path, ["--weights", "int3", "--eval", str(tmp_path / "c.npz")])
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("output y")]
+    assert code == 0
+    assert line.startswith("output y is coarse: SQNR 1") and "; --weights int8 gives " in line
