@@ -19,6 +19,7 @@ from bevel.backends.program import Port, Program
 from bevel.backends.progress import Steps, Tell, silent
 from bevel.backends.room import full_disk_named
 from bevel.backends.shared_tables import share_tables
+from bevel.backends.shared_weights import share_weights
 from bevel.backends.sizes import STACK_FLAGS, Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
 from bevel.backends.specialize import helper_text, specialize
 from bevel.backends.target import Target
@@ -55,7 +56,7 @@ def build(
     """
     chosen = options or BuildOptions()
     toolchain = for_target(target, chosen.compiler)
-    special = specialize(share_tables(split_conversions(program, target)), target)
+    special = share_weights(specialize(share_tables(split_conversions(program, target)), target))
     program, flags = tuned_program(special, target, toolchain, chosen.selections)
     plan = memory.plan(program, chosen.in_place)
     with full_disk_named(folder):

@@ -23,6 +23,7 @@ MAX_TAPS = 2**16 - TAPS  # they are counted in sixteen bits
 HIGH_BITS = 8  # how far the second channel of a pair lies above the first
 HEADER = 1 + CHANNELS  # words before the weights
 SCALE = CHANNELS + 1  # words after them
+SCALES = HEADER + SCALE
 UPPER_WORD = 33  # the smallest shift for which a product's upper word is enough
 HALF_UP = Output()
 SETTLED_BITS = 10  # how far the bias of a channel without weights is from what comes of it
@@ -156,6 +157,17 @@ def weight_words(w: Int8) -> Int32:
     halfwords = ((by_channel[:, 1::2] << HIGH_BITS) + by_channel[:, 0::2]) & 0xFFFF  # [blocks, pairs, taps]
     words = halfwords[:, :, 0::2] | halfwords[:, :, 1::2] << 16
     return to_words(words.transpose(0, 2, 1).reshape(count, -1))
+
+
+def split(packed: Int32) -> tuple[Int32, Int32]:
+    """(weights, scales): the weights of blocks of `pack`, or codes in their place, and the SCALES words around them."""
+    weights = np.ascontiguousarray(packed[:, HEADER:-SCALE])
+    return weights, np.concatenate([packed[:, :HEADER], packed[:, -SCALE:]], axis=1)
+
+
+def joined(weights: Int32, scales: Int32) -> Int32:
+    """`split` undone."""
+    return np.concatenate([scales[:, :HEADER], weights, scales[:, HEADER:]], axis=1)
 
 
 def unpack(packed: Int32, channels: int) -> Channels:

@@ -52,6 +52,19 @@ class Tiles:
         """
         return self._requantized_apart(lanes) if self.apart else self._requantized_inside(lanes)
 
+    @property
+    def prefix(self) -> str:
+        """What the names of the functions for a block begin with,"""
+        return ""
+
+    def block(self, W: Any, index: Any) -> Any:
+        """the block that they take behind the activations,"""
+        return T.address_of(W[index, 0])
+
+    def weights(self, W: Any, index: Any) -> list[Any]:
+        """and what they take behind the places of results."""
+        return []
+
     def _requantized_inside(self, lanes: int) -> Any:
         tile, channels, clamped, low, high = (
             f"{lanes}x4",
@@ -61,6 +74,7 @@ class Tiles:
             self.output.high,
         )
         full, rest = divmod(channels, packing.CHANNELS)
+        prefix, of_block, weights = self.prefix, self.block, self.weights
 
         def places(buffer: Any, start: Any) -> list[Any]:
             return [T.address_of(buffer[start + lane * channels]) for lane in range(lanes)]
@@ -70,16 +84,21 @@ class Tiles:
             for block in T.serial(full):
                 T.evaluate(
                     call(
-                        "outputs_" + tile, T.address_of(A[at]), T.address_of(W[block, 0]), *places(Y, place + block * 4)
+                        prefix + "outputs_" + tile,
+                        T.address_of(A[at]),
+                        of_block(W, block),
+                        *places(Y, place + block * 4),
+                        *weights(W, block),
                     )
                 )
             if rest > 0:
                 T.evaluate(
                     call(
-                        "rest_" + tile,
+                        prefix + "rest_" + tile,
                         T.address_of(A[at]),
-                        T.address_of(W[full, 0]),
+                        of_block(W, full),
                         *places(Y, place + full * 4),
+                        *weights(W, full),
                         rest,
                     )
                 )
@@ -89,8 +108,8 @@ class Tiles:
         return outputs
 
     def _requantized_apart(self, lanes: int) -> Any:
-        name, channels, output, sums = f"sums_{lanes}x4", self.channels, self.output, self.widened
-        blocks = packing.blocks(channels)
+        name, channels, output, sums = f"{self.prefix}sums_{lanes}x4", self.channels, self.output, self.widened
+        blocks, of_block, weights = packing.blocks(channels), self.block, self.weights
 
         def places(buffer: Any) -> list[Any]:
             return [T.address_of(buffer[sums + lane * 4]) for lane in range(lanes)]
@@ -98,7 +117,7 @@ class Tiles:
         @T.macro
         def outputs(A, at, W, M, S, Y, place, lead):  # type: ignore[no-untyped-def]
             for block in T.serial(blocks):
-                T.evaluate(call(name, T.address_of(A[at]), T.address_of(W[block, 0]), *places(A)))
+                T.evaluate(call(name, T.address_of(A[at]), of_block(W, block), *places(A), *weights(W, block)))
                 for u in T.serial(T.min(4, channels - block * 4)):
                     for lane in T.unroll(lanes):
                         channel = T.meta_var(block * 4 + u)
@@ -107,3 +126,18 @@ class Tiles:
                         )
 
         return outputs
+
+
+@dataclass(frozen=True)
+class SharedTiles(Tiles):
+    """`Tiles` whose macros take (weights, scales) for W: the weights of all blocks, and what lies around them."""
+
+    @property
+    def prefix(self) -> str:
+        return "shared_"
+
+    def block(self, W: Any, index: Any) -> Any:
+        return T.address_of(W[1][index, 0])
+
+    def weights(self, W: Any, index: Any) -> list[Any]:
+        return [T.address_of(W[0][index, 0])]

@@ -49,6 +49,11 @@ class NarrowTilesDsp(Kernel):
     codes: Codes
 
     @property
+    def shared(self) -> bool:
+        """Whether the ends of blocks lie apart from the codes between them (`SharedNarrowTilesDsp`)."""
+        return False
+
+    @property
     def tiles(self) -> Tiles:
         return self.inner.tiles
 
@@ -106,7 +111,7 @@ class NarrowTilesDsp(Kernel):
         blocks, group, words = self.blocks, self.group, packing.block_words(self.tiles.taps)
         channels, strip, stored_words = self.tiles.channels, self.tiles.scratch_words, self.stored_words
         size, table_bytes, image = self.inner.operands()[-2].size, self.codes.table_bytes, self.inner.image
-        decode, groups, once = self._decode, -(-blocks // group), self.widened_once
+        decode, groups, once, shared = self._decode, -(-blocks // group), self.widened_once, self.shared
         macros: tuple[Any, Any] = self._once() if once else (None, self.inner.pixels(self._grouped()))
         (widen, pixels), paired = macros, self.codes.paired
 
@@ -114,6 +119,7 @@ class NarrowTilesDsp(Kernel):
         def narrow_tiles(
             X: T.Buffer(image, "int8"),
             C: T.Buffer((blocks, stored_words), "int32"),
+            K: T.Buffer((blocks, packing.SCALES), "int32"),
             L: T.Buffer((table_bytes,), "int8"),
             M: T.Buffer((channels,), "int32"),
             S: T.Buffer((channels,), "int8"),
@@ -128,10 +134,11 @@ class NarrowTilesDsp(Kernel):
             if once:
                 widen(X, A)
             for step in T.serial(groups):
-                T.evaluate(decode(C, L, P, W, step * group))
+                T.evaluate(decode(C, K, L, P, W, step * group))
                 pixels(X, W, M, S, Y, A, step * group)
 
-        left_out = {"L": not self.codes.tabled, "M": not self.tiles.apart, "S": not self.tiles.apart, "P": not paired}
+        inside = not self.tiles.apart
+        left_out = {"K": not shared, "L": not self.codes.tabled, "M": inside, "S": inside, "P": not paired}
         kept = [buffer for buffer in narrow_tiles.params if not left_out.get(buffer.name)]
         return tirx.PrimFunc(kept, narrow_tiles.body, narrow_tiles.ret_type, narrow_tiles.attrs)
 
@@ -139,11 +146,13 @@ class NarrowTilesDsp(Kernel):
         tiles = self.tiles
         return GroupedTiles(tiles.channels, tiles.taps, tiles.widened, tiles.output, tiles.apart, self.group)
 
-    def _decode(self, C: Any, L: Any, P: Any, W: Any, lead: Any) -> Any:
+    def _decode(self, C: Any, K: Any, L: Any, P: Any, W: Any, lead: Any) -> Any:
         """The call that decodes a group of blocks, from `lead` on."""
         codes, count = self.codes, self._grouped().count(lead)
         values = (P.data,) if codes.paired else (L.data,) if codes.tabled else (codes.stride, codes.least)
         name = "paired_blocks" if codes.paired else f"{'tabled_' if codes.tabled else ''}blocks_{codes.bits}"
+        if self.shared:
+            return call("shared_" + name, T.address_of(C[lead, 0]), W.data, count, *values, T.address_of(K[lead, 0]))
         return call(name, T.address_of(C[lead, 0]), W.data, count, *values)
 
     def _once(self) -> tuple[Any, Any]:

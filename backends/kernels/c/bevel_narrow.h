@@ -40,6 +40,12 @@ __attribute__((noinline, unused)) static void bevel_pairs(const int8_t *table, i
   for (int32_t i = 0; i < 256; i++) pairs[i] = (int16_t)(table[i & 15] + 256 * table[i >> 4]);
 }
 
+/* Two words of a block out of four bytes. */
+#define BEVEL_DECODE_PAIRS                                               \
+  const uint32_t four = (uint32_t)*stored++;                             \
+  out[0] = bevel_halves(halves[four & 0xFF], halves[four >> 8 & 0xFF]);  \
+  out[1] = bevel_halves(halves[four >> 16 & 0xFF], halves[four >> 24]);
+
 /* `count` blocks out of bytes that are a halfword's two codes each. */
 __attribute__((noinline, unused)) static void bevel_paired_blocks(const int32_t *restrict stored, int32_t *restrict out,
                                                                   int32_t count, const int16_t *restrict pairs) {
@@ -48,12 +54,26 @@ __attribute__((noinline, unused)) static void bevel_paired_blocks(const int32_t 
     const int32_t *const end = out + 5 + (stored[0] & 0xFFFF);
     bevel_copy_5(out, stored);
     for (out += 5, stored += 5; out != end; out += 2) {
-      const uint32_t four = (uint32_t)*stored++;
-      out[0] = bevel_halves(halves[four & 0xFF], halves[four >> 8 & 0xFF]);
-      out[1] = bevel_halves(halves[four >> 16 & 0xFF], halves[four >> 24]);
+      BEVEL_DECODE_PAIRS
     }
     bevel_copy_5(out, stored);
     out += 5, stored += 5;
+  }
+}
+
+/* The same, where layers share codes: the ends of blocks are in `scales`. */
+__attribute__((noinline, unused)) static void bevel_shared_paired_blocks(
+    const int32_t *restrict stored, int32_t *restrict out, int32_t count, const int16_t *restrict pairs,
+    const int32_t *restrict scales) {
+  const uint16_t *const halves = (const uint16_t *)pairs;
+  for (int32_t block = 0; block < count; block++, scales += 10) {
+    const int32_t *const end = out + 5 + (scales[0] & 0xFFFF);
+    bevel_copy_5(out, scales);
+    for (out += 5; out != end; out += 2) {
+      BEVEL_DECODE_PAIRS
+    }
+    bevel_copy_5(out, scales + 5);
+    out += 5;
   }
 }
 
@@ -65,7 +85,7 @@ __attribute__((noinline, unused)) static void bevel_paired_blocks(const int32_t 
    ((bits) & 1 ? BEVEL_PLANE((bits) - 1, j, 0x01010101u) << ((bits) & 6) : 0u))
 #define BEVEL_DECODE(bits, j) out[j] = (int32_t)bevel_add_halves(BEVEL_CODES(bits, j) * (uint32_t)stride, start);
 
-/* bevel_codes_<bits> makes `words` words, a multiple of eight, and returns where it stopped reading. The other two make
+/* bevel_codes_<bits> makes `words` words, a multiple of eight, and returns where it stopped reading. The others make
  * `count` blocks, one after the other. */
 #define BEVEL_NARROW(bits)                                                                                    \
   __attribute__((noinline, unused)) static const int32_t *bevel_codes_##bits(                                 \
@@ -90,6 +110,27 @@ __attribute__((noinline, unused)) static void bevel_paired_blocks(const int32_t 
   __attribute__((noinline, unused)) static void bevel_tabled_blocks_##bits(                                   \
       const int32_t *restrict stored, int32_t *restrict out, int32_t count, const int8_t *restrict table) {   \
     bevel_blocks_##bits(stored, out, count, 1, 0);                                                            \
+    for (int32_t block = 0; block < count; block++) {                                                         \
+      const int32_t words = out[0] & 0xFFFF;                                                                  \
+      bevel_look_up(out + 5, words, table);                                                                   \
+      out += 10 + words;                                                                                      \
+    }                                                                                                         \
+  }                                                                                                           \
+  __attribute__((noinline, unused)) static void bevel_shared_blocks_##bits(                                   \
+      const int32_t *restrict stored, int32_t *restrict out, int32_t count, int32_t stride, int32_t least,    \
+      const int32_t *restrict scales) {                                                                       \
+    for (int32_t block = 0; block < count; block++, scales += 10) {                                           \
+      const int32_t words = scales[0] & 0xFFFF;                                                               \
+      bevel_copy_5(out, scales);                                                                              \
+      stored = bevel_codes_##bits(stored, out + 5, words, stride, least);                                     \
+      bevel_copy_5(out + 5 + words, scales + 5);                                                              \
+      out += 10 + words;                                                                                      \
+    }                                                                                                         \
+  }                                                                                                           \
+  __attribute__((noinline, unused)) static void bevel_shared_tabled_blocks_##bits(                            \
+      const int32_t *restrict stored, int32_t *restrict out, int32_t count, const int8_t *restrict table,     \
+      const int32_t *restrict scales) {                                                                       \
+    bevel_shared_blocks_##bits(stored, out, count, 1, 0, scales);                                             \
     for (int32_t block = 0; block < count; block++) {                                                         \
       const int32_t words = out[0] & 0xFFFF;                                                                  \
       bevel_look_up(out + 5, words, table);                                                                   \

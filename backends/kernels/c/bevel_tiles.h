@@ -18,6 +18,9 @@
  * An int8 output is (sum * multiplier + 2**(shift - 1)) >> shift moved by the zero point, from the product's upper word
  * alone: the two constants that are added sit in (2 * zero_point + 1) << s, and >> s and >> 1 follow, for
  * s = shift - 33. Channels 1 and 3 have s = shift - 25, since their sums are left 256-fold. Both are what is stored.
+ *
+ * Where layers share their weights (bevel_shared_*), a block's weights lie in an array that all of them read, and its
+ * ten other words, in the same order, in one of each layer.
  */
 #ifndef BEVEL_TILES_H
 #define BEVEL_TILES_H
@@ -51,16 +54,17 @@
   "smlad r6, r3, r12, r6\n"   \
   "smlad r10, r3, lr, r10\n"
 
-/* 16 taps a round; the first round is half of one where taps are an odd multiple of 8. */
-#define BEVEL_SUM_2X4                                                     \
-  "push {r2-r11, lr}\n"                                                   \
+/* 16 taps a round; the first round is half of one where taps are an odd multiple of 8. Strings of what is done besides
+ * where weights lie elsewhere: `keep` r1, point it at `weights`, and back at the `scales`. */
+#define BEVEL_SUM_2X4_OF(keep, weights, scales)                           \
+  "push {r2-r11, lr}\n" keep                                              \
   "ldr r2, [r1], #4\n"                                                    \
   "uxth r3, r2\n"                                                         \
   "tst r2, #8\n"                                                          \
   "add r3, r0, r3, lsl #2\n"                                              \
   "asr r2, r2, #16\n"                                                     \
   "strd r2, r3, [sp, #-8]!\n"                                             \
-  "ldm r1!, {r4-r7}\n"                                                    \
+  "ldm r1!, {r4-r7}\n" weights                                            \
   "mov r8, r4\n"                                                          \
   "mov r9, r5\n"                                                          \
   "mov r10, r6\n"                                                         \
@@ -71,11 +75,14 @@
   "ldr r2, [sp, #4]\n"                                                    \
   "cmp r0, r2\n"                                                          \
   "bne 1b\n"                                                              \
-  "pop {r2, r3}\n" /* r2: the zero point's constant */                    \
+  "pop {r2, r3}\n" scales /* r2: the zero point's constant */             \
   "sub r5, r5, r4\n"                                                      \
   "sub r7, r7, r6\n"                                                      \
   "sub r9, r9, r8\n"                                                      \
   "sub r11, r11, r10\n"
+#define BEVEL_SUM_2X4 BEVEL_SUM_2X4_OF("", "", "")
+#define BEVEL_SHARED_SUM_2X4 \
+  BEVEL_SUM_2X4_OF("push {r1}\n", "ldr r1, [sp, #56]\n", "pop {r1}\nadd r1, r1, #20\n")
 
 /* One channel of both pixels: r2 the zero point's constant, lr the shift in its lowest byte. */
 #define BEVEL_SCALE_2(first, second, multiplier)         \
@@ -87,38 +94,53 @@
   "ssat " first ", #8, " first ", asr #1\n"              \
   "ssat " second ", #8, " second ", asr #1\n"
 
+/* From four sums of each pixel to the return, with what `BEVEL_SUM_2X4` pushed. */
+#define BEVEL_END_OUTPUTS_2X4                              \
+  "ldr lr, [r1, #16]\n"                                    \
+  "ldrd r0, r3, [r1]\n" BEVEL_SCALE_2("r4", "r8", "r0")    \
+  "lsr lr, lr, #8\n" BEVEL_SCALE_2("r5", "r9", "r3")       \
+  "lsr lr, lr, #8\n"                                       \
+  "ldrd r0, r3, [r1, #8]\n" BEVEL_SCALE_2("r6", "r10", "r0") \
+  "lsr lr, lr, #8\n" BEVEL_SCALE_2("r7", "r11", "r3")      \
+  "pop {r0, r1}\n"                                         \
+  "strb r8, [r1]\n"                                        \
+  "strb r9, [r1, #1]\n"                                    \
+  "strb r10, [r1, #2]\n"                                   \
+  "strb r11, [r1, #3]\n"                                   \
+  "strb r4, [r0]\n"                                        \
+  "strb r5, [r0, #1]\n"                                    \
+  "strb r6, [r0, #2]\n"                                    \
+  "strb r7, [r0, #3]\n"                                    \
+  "pop {r4-r11, pc}\n"
+
+/* The same, ending at the sums themselves. */
+#define BEVEL_END_SUMS_2X4  \
+  "asr r5, r5, #8\n"        \
+  "asr r7, r7, #8\n"        \
+  "asr r9, r9, #8\n"        \
+  "asr r11, r11, #8\n"      \
+  "pop {r0, r1}\n"          \
+  "stm r0, {r4-r7}\n"       \
+  "stm r1, {r8-r11}\n"      \
+  "pop {r4-r11, pc}\n"
+
 /* y0 and y1: four outputs each. They may be the same place, which then holds pixel 0's. */
 BEVEL_ASSEMBLY void bevel_outputs_2x4(const int32_t *a, const int32_t *packed, int8_t *y0, int8_t *y1) {
-  __asm__ volatile(BEVEL_SUM_2X4
-                   "ldr lr, [r1, #16]\n"
-                   "ldrd r0, r3, [r1]\n" BEVEL_SCALE_2("r4", "r8", "r0")
-                   "lsr lr, lr, #8\n" BEVEL_SCALE_2("r5", "r9", "r3")
-                   "lsr lr, lr, #8\n"
-                   "ldrd r0, r3, [r1, #8]\n" BEVEL_SCALE_2("r6", "r10", "r0")
-                   "lsr lr, lr, #8\n" BEVEL_SCALE_2("r7", "r11", "r3")
-                   "pop {r0, r1}\n"
-                   "strb r8, [r1]\n"
-                   "strb r9, [r1, #1]\n"
-                   "strb r10, [r1, #2]\n"
-                   "strb r11, [r1, #3]\n"
-                   "strb r4, [r0]\n"
-                   "strb r5, [r0, #1]\n"
-                   "strb r6, [r0, #2]\n"
-                   "strb r7, [r0, #3]\n"
-                   "pop {r4-r11, pc}\n" ::: "memory");
+  __asm__ volatile(BEVEL_SUM_2X4 BEVEL_END_OUTPUTS_2X4 ::: "memory");
 }
 
-/* The same, ending at the sums themselves: four of each pixel. */
+BEVEL_ASSEMBLY void bevel_shared_outputs_2x4(const int32_t *a, const int32_t *scales, int8_t *y0, int8_t *y1,
+                                             const int32_t *weights) {
+  __asm__ volatile(BEVEL_SHARED_SUM_2X4 BEVEL_END_OUTPUTS_2X4 ::: "memory");
+}
+
 BEVEL_ASSEMBLY void bevel_sums_2x4(const int32_t *a, const int32_t *packed, int32_t *sums0, int32_t *sums1) {
-  __asm__ volatile(BEVEL_SUM_2X4
-                   "asr r5, r5, #8\n"
-                   "asr r7, r7, #8\n"
-                   "asr r9, r9, #8\n"
-                   "asr r11, r11, #8\n"
-                   "pop {r0, r1}\n"
-                   "stm r0, {r4-r7}\n"
-                   "stm r1, {r8-r11}\n"
-                   "pop {r4-r11, pc}\n" ::: "memory");
+  __asm__ volatile(BEVEL_SUM_2X4 BEVEL_END_SUMS_2X4 ::: "memory");
+}
+
+BEVEL_ASSEMBLY void bevel_shared_sums_2x4(const int32_t *a, const int32_t *scales, int32_t *sums0, int32_t *sums1,
+                                          const int32_t *weights) {
+  __asm__ volatile(BEVEL_SHARED_SUM_2X4 BEVEL_END_SUMS_2X4 ::: "memory");
 }
 
 /* Eight taps of one pixel and four channels, 32 products in 27 instructions. r0: activations; r1: weights; r4 to r7:
@@ -139,24 +161,27 @@ BEVEL_ASSEMBLY void bevel_sums_2x4(const int32_t *a, const int32_t *packed, int3
   "smlad r6, lr, " second ", r6\n"
 #define BEVEL_STEP_1X4 "ldm r0!, {r8-r11}\n" BEVEL_HALF_1X4("r8", "r9") BEVEL_HALF_1X4("r10", "r11")
 
-#define BEVEL_SUM_1X4                  \
-  "push {r2, r4-r11, lr}\n"            \
+#define BEVEL_SUM_1X4_OF(keep, weights, scales) \
+  "push {r2, r4-r11, lr}\n" keep            \
   "ldr r2, [r1], #4\n"                 \
   "uxth r3, r2\n"                      \
   "tst r2, #8\n"                       \
   "add r3, r0, r3, lsl #1\n"           \
   "asr r2, r2, #16\n"                  \
   "strd r2, r3, [sp, #-8]!\n"          \
-  "ldm r1!, {r4-r7}\n"                 \
+  "ldm r1!, {r4-r7}\n" weights                 \
   "bne 2f\n"                           \
   "1:\n" BEVEL_STEP_1X4                \
   "2:\n" BEVEL_STEP_1X4                \
   "ldr r2, [sp, #4]\n"                 \
   "cmp r0, r2\n"                       \
   "bne 1b\n"                           \
-  "pop {r2, r3}\n"                     \
+  "pop {r2, r3}\n" scales                     \
   "sub r5, r5, r4\n"                   \
   "sub r7, r7, r6\n"
+#define BEVEL_SUM_1X4 BEVEL_SUM_1X4_OF("", "", "")
+#define BEVEL_SHARED_SUM_1X4 \
+  BEVEL_SUM_1X4_OF("push {r1, r3}\n", "ldr r1, [sp, #12]\n", "pop {r1, r3}\nadd r1, r1, #20\n")
 
 #define BEVEL_SCALE_1(sum, multiplier)             \
   "lsl r12, r2, lr\n"                              \
@@ -164,27 +189,41 @@ BEVEL_ASSEMBLY void bevel_sums_2x4(const int32_t *a, const int32_t *packed, int3
   "asr " sum ", " sum ", lr\n"                     \
   "ssat " sum ", #8, " sum ", asr #1\n"
 
+#define BEVEL_END_OUTPUTS_1X4                              \
+  "ldm r1, {r8-r11, lr}\n" BEVEL_SCALE_1("r4", "r8")       \
+  "lsr lr, lr, #8\n" BEVEL_SCALE_1("r5", "r9")             \
+  "lsr lr, lr, #8\n" BEVEL_SCALE_1("r6", "r10")            \
+  "lsr lr, lr, #8\n" BEVEL_SCALE_1("r7", "r11")            \
+  "pop {r0}\n"                                             \
+  "strb r4, [r0]\n"                                        \
+  "strb r5, [r0, #1]\n"                                    \
+  "strb r6, [r0, #2]\n"                                    \
+  "strb r7, [r0, #3]\n"                                    \
+  "pop {r4-r11, pc}\n"
+
+#define BEVEL_END_SUMS_1X4  \
+  "asr r5, r5, #8\n"        \
+  "asr r7, r7, #8\n"        \
+  "pop {r0}\n"              \
+  "stm r0, {r4-r7}\n"       \
+  "pop {r4-r11, pc}\n"
+
 BEVEL_ASSEMBLY void bevel_outputs_1x4(const int32_t *a, const int32_t *packed, int8_t *y) {
-  __asm__ volatile(BEVEL_SUM_1X4
-                   "ldm r1, {r8-r11, lr}\n" BEVEL_SCALE_1("r4", "r8")
-                   "lsr lr, lr, #8\n" BEVEL_SCALE_1("r5", "r9")
-                   "lsr lr, lr, #8\n" BEVEL_SCALE_1("r6", "r10")
-                   "lsr lr, lr, #8\n" BEVEL_SCALE_1("r7", "r11")
-                   "pop {r0}\n"
-                   "strb r4, [r0]\n"
-                   "strb r5, [r0, #1]\n"
-                   "strb r6, [r0, #2]\n"
-                   "strb r7, [r0, #3]\n"
-                   "pop {r4-r11, pc}\n" ::: "memory");
+  __asm__ volatile(BEVEL_SUM_1X4 BEVEL_END_OUTPUTS_1X4 ::: "memory");
+}
+
+BEVEL_ASSEMBLY void bevel_shared_outputs_1x4(const int32_t *a, const int32_t *scales, int8_t *y,
+                                             const int32_t *weights) {
+  __asm__ volatile(BEVEL_SHARED_SUM_1X4 BEVEL_END_OUTPUTS_1X4 ::: "memory");
 }
 
 BEVEL_ASSEMBLY void bevel_sums_1x4(const int32_t *a, const int32_t *packed, int32_t *sums) {
-  __asm__ volatile(BEVEL_SUM_1X4
-                   "asr r5, r5, #8\n"
-                   "asr r7, r7, #8\n"
-                   "pop {r0}\n"
-                   "stm r0, {r4-r7}\n"
-                   "pop {r4-r11, pc}\n" ::: "memory");
+  __asm__ volatile(BEVEL_SUM_1X4 BEVEL_END_SUMS_1X4 ::: "memory");
+}
+
+BEVEL_ASSEMBLY void bevel_shared_sums_1x4(const int32_t *a, const int32_t *scales, int32_t *sums,
+                                          const int32_t *weights) {
+  __asm__ volatile(BEVEL_SHARED_SUM_1X4 BEVEL_END_SUMS_1X4 ::: "memory");
 }
 
 /* Four elements of each of two pixels, in seven instructions: r2, r3 the pixels, r0 where they go, r1 how many fours.
@@ -250,49 +289,73 @@ static inline int32_t bevel_tap(const int32_t *a, int32_t lanes, int32_t k) {
   return (int16_t)(k % 2 ? pair >> 16 : pair);
 }
 
-static inline void bevel_sums(const int32_t *a, int32_t lanes, const int32_t *packed, int32_t *sums) {
-  const int32_t taps = packed[0] & 0xFFFF;
+static inline void bevel_sums(const int32_t *a, int32_t lanes, const int32_t *head, const int32_t *weights,
+                              int32_t *sums) {
+  const int32_t taps = head[0] & 0xFFFF;
   for (int32_t pair = 0; pair < 2; pair++) {
-    uint32_t low = (uint32_t)packed[1 + 2 * pair], both = (uint32_t)packed[2 + 2 * pair];
+    uint32_t low = (uint32_t)head[1 + 2 * pair], both = (uint32_t)head[2 + 2 * pair];
     for (int32_t k = 0; k < taps; k++) {
-      const uint32_t word = (uint32_t)packed[5 + k / 2 * 2 + pair];
-      const int32_t weights = (int16_t)(k % 2 ? word >> 16 : word);
-      low += (uint32_t)(bevel_tap(a, lanes, k) * (int8_t)weights);
-      both += (uint32_t)(bevel_tap(a, lanes, k) * weights);
+      const uint32_t word = (uint32_t)weights[k / 2 * 2 + pair];
+      const int32_t halfword = (int16_t)(k % 2 ? word >> 16 : word);
+      low += (uint32_t)(bevel_tap(a, lanes, k) * (int8_t)halfword);
+      both += (uint32_t)(bevel_tap(a, lanes, k) * halfword);
     }
     sums[2 * pair] = (int32_t)low;
     sums[2 * pair + 1] = (int32_t)(both - low) >> 8;
   }
 }
 
-static inline void bevel_outputs(const int32_t *a, int32_t lanes, const int32_t *packed, int8_t *y) {
-  const int32_t *const scale = packed + 5 + (packed[0] & 0xFFFF);
+static inline void bevel_outputs(const int32_t *a, int32_t lanes, const int32_t *head, const int32_t *weights,
+                                 const int32_t *scale, int8_t *y) {
   int32_t sums[4];
-  bevel_sums(a, lanes, packed, sums);
+  bevel_sums(a, lanes, head, weights, sums);
   for (int32_t i = 0; i < 4; i++) {
     const int32_t shift = scale[4] >> 8 * i & 0xFF, sum = i % 2 ? sums[i] * 256 : sums[i];
-    const int64_t upper = ((int64_t)sum * scale[i] >> 32) + (packed[0] >> 16) * (INT64_C(1) << shift);
+    const int64_t upper = ((int64_t)sum * scale[i] >> 32) + (head[0] >> 16) * (INT64_C(1) << shift);
     const int32_t rounded = (int32_t)upper >> shift >> 1;
     y[i] = (int8_t)(rounded < -128 ? -128 : rounded > 127 ? 127 : rounded);
   }
 }
 
+static inline void bevel_shared_sums_1x4(const int32_t *a, const int32_t *scales, int32_t *sums,
+                                         const int32_t *weights) {
+  bevel_sums(a, 1, scales, weights, sums);
+}
+
+static inline void bevel_shared_sums_2x4(const int32_t *a, const int32_t *scales, int32_t *sums0, int32_t *sums1,
+                                         const int32_t *weights) {
+  bevel_sums(a + 1, 2, scales, weights, sums1);
+  bevel_sums(a, 2, scales, weights, sums0);
+}
+
+static inline void bevel_shared_outputs_1x4(const int32_t *a, const int32_t *scales, int8_t *y,
+                                            const int32_t *weights) {
+  bevel_outputs(a, 1, scales, weights, scales + 5, y);
+}
+
+static inline void bevel_shared_outputs_2x4(const int32_t *a, const int32_t *scales, int8_t *y0, int8_t *y1,
+                                            const int32_t *weights) {
+  bevel_outputs(a + 1, 2, scales, weights, scales + 5, y1);
+  bevel_outputs(a, 2, scales, weights, scales + 5, y0);
+}
+
 static inline void bevel_sums_1x4(const int32_t *a, const int32_t *packed, int32_t *sums) {
-  bevel_sums(a, 1, packed, sums);
+  bevel_sums(a, 1, packed, packed + 5, sums);
 }
 
 static inline void bevel_sums_2x4(const int32_t *a, const int32_t *packed, int32_t *sums0, int32_t *sums1) {
-  bevel_sums(a + 1, 2, packed, sums1);
-  bevel_sums(a, 2, packed, sums0);
+  bevel_sums(a + 1, 2, packed, packed + 5, sums1);
+  bevel_sums(a, 2, packed, packed + 5, sums0);
 }
 
 static inline void bevel_outputs_1x4(const int32_t *a, const int32_t *packed, int8_t *y) {
-  bevel_outputs(a, 1, packed, y);
+  bevel_outputs(a, 1, packed, packed + 5, packed + 5 + (packed[0] & 0xFFFF), y);
 }
 
 static inline void bevel_outputs_2x4(const int32_t *a, const int32_t *packed, int8_t *y0, int8_t *y1) {
-  bevel_outputs(a + 1, 2, packed, y1);
-  bevel_outputs(a, 2, packed, y0);
+  const int32_t *const scale = packed + 5 + (packed[0] & 0xFFFF);
+  bevel_outputs(a + 1, 2, packed, packed + 5, scale, y1);
+  bevel_outputs(a, 2, packed, packed + 5, scale, y0);
 }
 
 #endif
@@ -373,6 +436,20 @@ static inline void bevel_rest_1x4(const int32_t *a, const int32_t *packed, int8_
 static inline void bevel_rest_2x4(const int32_t *a, const int32_t *packed, int8_t *y0, int8_t *y1, int32_t count) {
   int8_t all[8];
   bevel_outputs_2x4(a, packed, all, all + 4);
+  for (int32_t i = 0; i < count; i++) y0[i] = all[i], y1[i] = all[4 + i];
+}
+
+static inline void bevel_shared_rest_1x4(const int32_t *a, const int32_t *scales, int8_t *y, const int32_t *weights,
+                                         int32_t count) {
+  int8_t all[4];
+  bevel_shared_outputs_1x4(a, scales, all, weights);
+  for (int32_t i = 0; i < count; i++) y[i] = all[i];
+}
+
+static inline void bevel_shared_rest_2x4(const int32_t *a, const int32_t *scales, int8_t *y0, int8_t *y1,
+                                         const int32_t *weights, int32_t count) {
+  int8_t all[8];
+  bevel_shared_outputs_2x4(a, scales, all, all + 4, weights);
   for (int32_t i = 0; i < count; i++) y0[i] = all[i], y1[i] = all[4 + i];
 }
 
