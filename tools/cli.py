@@ -12,10 +12,8 @@ from bevel.backends.interruption import nothing_at_stake
 from bevel.tools import optimize
 from bevel.tools.bench import cli as bench
 from bevel.tools.entry import run
-from bevel.tools.parameters import COUNT
+from bevel.tools.parameters import PATH, parameter
 from bevel.tools.pareto import cli as pareto
-
-_BUNDLE = click.Path(path_type=Path)
 
 
 @click.group("bevel", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -30,10 +28,10 @@ group.add_command(pareto.command)
 
 
 @group.command(short_help="Run a bundle on a device again.")
-@click.argument("bundle", type=_BUNDLE)
-@click.option("--device", metavar="NAME", help="Where; default: the target's first device that works here.")
-@click.option("--data", type=click.Path(path_type=Path), metavar="FILE", help="Other inputs than the bundle's vectors.")
-@click.option("--vectors", type=COUNT, default=8, show_default=True, help="How many samples of --data.")
+@click.argument("bundle", type=PATH)
+@parameter("device", metavar="NAME", help="Where; default: the target's first device that works here.")
+@click.option("--data", type=PATH, metavar="FILE", help="Other inputs than the bundle's vectors.")
+@parameter("vectors", help="How many samples of --data.")
 @click.option("--json", "as_json", is_flag=True, help="Print device and measurement as report.json has them.")
 def measure(bundle: Path, device: str | None, data: Path | None, vectors: int, as_json: bool) -> None:
     """Run BUNDLE (the folder that optimize wrote) on a device again, and compare before counting."""
@@ -44,7 +42,7 @@ def measure(bundle: Path, device: str | None, data: Path | None, vectors: int, a
 
 
 @group.command(short_help="Check a bundle; draw its arena and its kernels.")
-@click.argument("bundle", type=_BUNDLE)
+@click.argument("bundle", type=PATH)
 def inspect(bundle: Path) -> None:
     """Check the files of BUNDLE, then draw its arena, its kernels and the notes."""
     with nothing_at_stake():
@@ -54,8 +52,8 @@ def inspect(bundle: Path) -> None:
 
 
 @group.command("export-qonnx", short_help="Write a quantized model as QONNX.")
-@click.argument("model", type=_BUNDLE)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="File to write.")
+@click.argument("model", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="File to write.")
 def export_qonnx(model: Path, output: Path) -> None:
     """Write MODEL (a QDQ model, or the folder that optimize wrote) with Quant, BipolarQuant and FloatQuant nodes."""
     with nothing_at_stake():
@@ -74,7 +72,7 @@ def targets() -> None:
 
 
 @group.command(short_help="List what runs in integers.")
-@click.option("--target", metavar="NAME", help="And say what becomes of the rest on this target.")
+@parameter("target", required=False, help="And say what becomes of the rest on this target.")
 @click.option("--markdown", is_flag=True, help="As a table for a README.")
 def operators(target: str | None, markdown: bool) -> None:
     """List the ONNX operators that every target computes in integers, with their limits."""

@@ -92,7 +92,7 @@ class Declared:
         else:
             right, wanted = isinstance(value, str), "a text"
         if not right:
-            called = self.name if isinstance(self.default, bool) else self.flag
+            called = self.name if self.default is True else self.flag
             raise UserError(f"{called} {value!r}: give {wanted}")
 
 

@@ -48,10 +48,7 @@ def parameters(command: Command) -> Command:
 def given_by(arguments: dict[str, Any]) -> dict[str, Any]:
     """What click calls a command with, by the names of `Options`."""
     named = {_argument(one): one for one in DECLARED.values()}
-    return {
-        named[key].name: not value if isinstance(named[key].default, bool) else value
-        for key, value in arguments.items()
-    }
+    return {named[key].name: not value if named[key].default is True else value for key, value in arguments.items()}
 
 
 def _argument(one: Declared) -> str:
