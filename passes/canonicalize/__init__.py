@@ -13,7 +13,8 @@ What later stages may rely on:
 - Conv, ConvTranspose: kernel_shape, strides, dilations, pads and group are there, auto_pad is not; three inputs. A bias
   missing before is a float constant of zeros, in quantized models too. Conv-1D has rank 3.
 - A product by constant weights is `Gemm(x [M, K], w [K, N], b [N])` without attributes; inputs of higher rank pass
-  through a Reshape before and after, and the second Reshape stands behind the elementwise operators that follow.
+  through a Reshape before and after, and the second Reshape stands behind the elementwise operators that follow. A
+  constant matrix on the left is a Conv.
   MatMul multiplies two activations (or has a note that says why not Gemm).
 - BatchNormalization is gone: folded, or a depthwise 1x1 Conv (rank 4), or Mul and Add. Mul, Div, Add, Sub by constants
   per channel behind a linear node are folded into it.
@@ -49,6 +50,7 @@ from bevel.passes.canonicalize.absorb_transposes import AbsorbTransposes
 from bevel.passes.canonicalize.balance_concat import BalanceConcat
 from bevel.passes.canonicalize.check_compilable import check_compilable
 from bevel.passes.canonicalize.convert_opset import convert_opset, opset_of
+from bevel.passes.canonicalize.convolve_by_left_matrix import ConvolveByLeftMatrix
 from bevel.passes.canonicalize.crop_by_slice import CropBySlice
 from bevel.passes.canonicalize.divide_by_reciprocal import DivideByReciprocal
 from bevel.passes.canonicalize.evaluate import check_equivalence, open_session, random_inputs, run_given
@@ -66,6 +68,7 @@ from bevel.passes.canonicalize.move_before_cast import MoveBeforeCast
 from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.canonicalize.pair_operands import PairOperands
 from bevel.passes.canonicalize.remove_identity import RemoveIdentity
+from bevel.passes.canonicalize.scale_before_concat import ScaleBeforeConcat
 from bevel.passes.canonicalize.separate_outputs import SeparateOutputs
 from bevel.passes.canonicalize.sink_reshape import SinkReshape
 from bevel.passes.canonicalize.spell_depth_to_space import SpellDepthToSpace
@@ -115,6 +118,7 @@ def rewrite() -> list[Pass]:
         UnifyPool(),
         FlattenPool(),
         UnifyGemm(),
+        ConvolveByLeftMatrix(),
         UnifyGather(),
         UnifyExpand(),
         UnifyResize(),
@@ -126,6 +130,7 @@ def rewrite() -> list[Pass]:
         MergeTransposes(),
         AbsorbTransposes(),
         # into the linear nodes
+        ScaleBeforeConcat(),
         BalanceConcat(),
         AbsorbPad(),
         FoldAffine(),

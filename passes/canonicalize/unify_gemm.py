@@ -5,8 +5,8 @@
 
 MatMul and the Add behind it are one Gemm; a missing bias is zero. A third input of Gemm that is no number per column is
 added by a node of its own. A Gemm of two activations is a MatMul, with nodes for what else it does. A product of two
-activations, a batch of weights and a constant on the left stay MatMul. In a quantized model a parameter may be a
-DequantizeLinear of constants.
+activations and a batch of weights stay MatMul, and so does a constant on the left, for `convolve_by_left_matrix`. In a
+quantized model a parameter may be a DequantizeLinear of constants.
 Exact but for the order of one addition, and for alpha and beta, which round each weight once.
 """
 
