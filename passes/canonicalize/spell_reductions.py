@@ -1,7 +1,8 @@
 """Spell reductions as a sum with functions: |x| before ReduceL1, x * x before ReduceSumSquare, a logarithm behind
-ReduceLogSum.
+ReduceLogSum; and a sum over its count as the mean that it is.
 
     ReduceL1 (x) == ReduceSum (Abs (x))        ReduceLogSum (x) == Log (ReduceSum (x))
+    ReduceSum (x) / n == ReduceMean (x)        of n elements each
 
 Exact but for the order of a sum. ReduceL2 has a kernel, whose root is finer than that of a quantized sum.
 """
@@ -9,12 +10,25 @@ Exact but for the order of a sum. ReduceL2 has a kernel, whose root is finer tha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isclose, prod
 from typing import ClassVar
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, append, static_shape, variable
+from bevel.passes.canonicalize.edit import (
+    alive,
+    append,
+    detach,
+    producer,
+    read_once,
+    scalar,
+    static_shape,
+    variable,
+)
+
+ROUNDED = 1e-6  # a reciprocal count in float32 is off by less
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,29 @@ class SpellReductions(Pass):
         found = [node for node in alive(graph) if node.op in self.spells and static_shape(node.inputs[0]) is not None]
         for node in found:
             spell(graph, node)
-        return PassResult(graph, bool(found))
+        divisions = [node for node in alive(graph) if node.op in ("Div", "Mul") and is_mean(graph, node)]
+        for node in divisions:
+            average(node)
+        return PassResult(graph, bool(found or divisions))
+
+
+def is_mean(graph: gs.Graph, node: gs.Node) -> bool:
+    """Whether a node divides a sum that it alone reads by the number of the summands."""
+    summed, total = producer(node.inputs[0]), node.inputs[0]
+    if summed is None or summed.op != "ReduceSum" or not read_once(graph, total) or total.dtype != np.float32:
+        return False
+    shapes, factor = (static_shape(summed.inputs[0]), static_shape(total)), scalar(node.inputs[1])
+    if None in shapes or not factor or static_shape(node.outputs[0]) != shapes[1]:
+        return False
+    count = prod(shapes[0] or ()) / max(prod(shapes[1] or ()), 1)
+    return count > 1 and isclose(factor if node.op == "Div" else 1 / factor, count, rel_tol=ROUNDED)
+
+
+def average(node: gs.Node) -> None:
+    summed = node.inputs[0].inputs[0]
+    result = node.outputs[0]
+    detach(node)
+    summed.op, summed.outputs = "ReduceMean", [result]
 
 
 def spell(graph: gs.Graph, node: gs.Node) -> None:

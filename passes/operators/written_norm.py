@@ -2,7 +2,7 @@
 
     y = (x - mean(x)) / sqrt(v + epsilon) * gain + bias,    v = mean((x - mean(x))^2) = mean(x^2) - mean(x)^2
     y = x / sqrt(mean(x^2) + epsilon) * gain + bias         of mean squares (RMSNorm)
-    y = x / max(norm(x), tiny)                              of a Euclidean norm
+    y = x / max(norm(x), tiny), x / (norm(x) + tiny)        of a Euclidean norm
 
 Exporters of opsets below 17, and those of many models since, spell LayerNormalization and its like so. Quantized node
 by node, squares and variances span more binades than int8 has steps. Nothing between x and y is quantized then, and the
@@ -28,6 +28,7 @@ from bevel.passes.quantizers import producer
 MEANS = ("ReduceMean", "GlobalAveragePool")
 SUMS = ("ReduceSum", "ReduceSumSquare")
 TINY = 1e-6  # a norm or variance held above this is held for rows of zeros alone
+ADDED = 1e-5  # likewise added to a deviation or norm; its square beside the squares is as little
 
 
 @dataclass(frozen=True)
@@ -228,19 +229,20 @@ def of_root(dividend: Dividend, divisor: Divisor) -> Norm | None:
     """The normalization of `dividend` by `divisor`."""
     lifted = held_above(divisor.tensor)
     node = producer(divisor.tensor if lifted is None else lifted[0])
-    if node is None or (lifted is not None and lifted[1]):
+    added = 0.0 if lifted is None else lifted[1]
+    if node is None or added > ADDED:
         return None
     inside = (*divisor.nodes, *(() if lifted is None else lifted[2]), node)
     if node.op == "ReduceL2" and dividend.mean is None and node.inputs[0] is dividend.x:
         axes = kept_axes(node)
-        return None if axes is None else Norm(dividend.x, axes, False, False, 0.0, inside, divisor.gain)
+        return None if axes is None else Norm(dividend.x, axes, False, False, added**2, inside, divisor.gain)
     if node.op != "Sqrt" and not (node.op == "Pow" and abs(number(node.inputs[1])) == 0.5):
         return None
     variance, epsilon, between = held_above(node.inputs[0]) or (node.inputs[0], 0.0, ())
     positive = held_above(variance)
     if positive is not None and positive[1] == 0.0:
         variance, between = positive[0], (*between, *positive[2])
-    found = of_variance(dividend, variance, epsilon)
+    found = of_variance(dividend, variance, epsilon + added**2)
     if found is None:
         return None
     return replace(found, inside=(*inside, *between, *found.inside, *dividend.nodes), gain=divisor.gain)

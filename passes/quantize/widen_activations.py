@@ -146,8 +146,8 @@ class Probe:
         heard = signal > 0
         if not np.isfinite(noise[heard]).all():
             return -np.inf
-        ratios = signal[heard] / np.maximum(noise[heard], np.finfo(np.float64).tiny)
-        return float(10 * np.log10(ratios.min(initial=np.inf)))
+        wrong = heard & (noise > 0)
+        return float(10 * np.log10((signal[wrong] / noise[wrong]).min(initial=np.inf)))
 
     def lost(self, among: Sequence[int]) -> Iterator[int]:
         """The groups that alone leave less than `LEAST` of a result."""

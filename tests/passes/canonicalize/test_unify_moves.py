@@ -197,3 +197,19 @@ def test_other_resizes_stay(model, apply, attributes, shape, scales) -> None:
     weights = f"float[{len(scales)}] s"
     subject = model(f"y = Resize <{attributes}> (x, , s)", f"float[{shape}] x", weights=weights, values={"s": scales})
     assert not apply(subject, UnifyResize()).modified
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("s = ReduceSum (x, a)\n y = Div (s, n)", ["ReduceMean"]),
+        ("s = ReduceSum <keepdims = 0> (x, a)\n y = Mul (s, share)", ["ReduceMean"]),
+        ("s = ReduceSum (x, a)\n y = Mul (s, n)", ["ReduceSum", "Mul"]),  # another factor
+        ("s = ReduceSum (x, a)\n y = Div (n, s)", ["ReduceSum", "Div"]),
+        ("s = ReduceMax (x, a)\n y = Div (s, n)", ["ReduceMax", "Div"]),
+    ],
+)
+def test_a_sum_over_its_count_is_a_mean(model, apply, operators, body, expected) -> None:
+    values = {"a": np.array([1, 2]), "n": np.array(12.0), "share": np.array(1 / 12)}
+    subject = model(body, "float[2,3,4] x", "float[] y", "int64[2] a, float n, float share", values)
+    assert operators(apply(subject, SpellReductions())) == expected

@@ -74,14 +74,27 @@ NORMS: dict[str, tuple[str, str, Any]] = {
     ),
     "instance": (f"{CENTRED} q = Mul (d, d)\n {DEVIATION} y = Div (d, r)", IMAGES, [2, 3]),
     "over channels": (f"{CENTRED} q = Pow (d, two)\n {DEVIATION} y = Div (d, r)", IMAGES, 1),
+    "sums over their count": (
+        "t = ReduceSum (x, a)\n m = Div (t, count)\n d = Sub (x, m)\n q = Mul (d, d)\n u = ReduceSum (q, a)\n"
+        f"v = Mul (u, share)\n e = Add (v, eps)\n r = Sqrt (e)\n n = Div (d, r)\n {AFFINE}",
+        ROWS,
+        -1,
+    ),
+    "epsilon beside the root": (
+        f"{CENTRED} q = Mul (d, d)\n v = ReduceMean (q, a)\n r = Sqrt (v)\n e = Add (r, eps)\n"
+        f"n = Div (d, e)\n {AFFINE}",
+        ROWS,
+        -1,
+    ),
+    "euclidean, epsilon beside it": ("r = ReduceL2 (x, a)\n c = Add (r, tiny)\n y = Div (x, c)", ROWS, -1),
     "relu behind": (f"{CENTRED} q = Mul (d, d)\n {DEVIATION} n = Div (d, r)\n y = Relu (n)", ROWS, -1),
 }
-NUMBERS = "float two, float half, float eps, float tiny, float zero"
+NUMBERS = "float two, float half, float eps, float tiny, float zero, float count, float share"
+VALUES = {"two": 2.0, "half": 0.5, "eps": 1e-5, "tiny": 1e-12, "zero": 0.0, "count": 16, "share": 1 / 16}
 
 
 def written(text: Any, body: str, inputs: str, axes: Any, outputs: str = "float[] y") -> onnx.ModelProto:
-    values = {"two": 2.0, "half": 0.5, "eps": 1e-5, "tiny": 1e-12, "zero": 0.0, "a": axes}
-    values |= {"w": np.linspace(0.5, 2, 16), "b": np.linspace(-1, 1, 16)}
+    values = {**VALUES, "a": axes, "w": np.linspace(0.5, 2, 16), "b": np.linspace(-1, 1, 16)}
     return text(body, inputs, outputs, f"int64[{np.size(axes)}] a, {NUMBERS}, float[16] w, float[16] b", values)
 
 
@@ -121,6 +134,15 @@ KEPT = {
     "the mean is a result": (NORMS["layer without gain"][0], "float[] y, float[] m"),
     "the deviation is read": (NORMS["layer without gain"][0] + "\n z = Relu (r)", "float[] y, float[] z"),
     "squares of something else": (f"{CENTRED} q = Mul (x, x)\n {DEVIATION} y = Div (d, r)", "float[] y"),
+    "much beside the root": (
+        f"{CENTRED} q = Mul (d, d)\n v = ReduceMean (q, a)\n r = Sqrt (v)\n e = Add (r, half)\n y = Div (d, e)",
+        "float[] y",
+    ),
+    "sums over another count": (
+        "m = ReduceMean (x, a)\n d = Sub (x, m)\n q = Mul (d, d)\n u = ReduceSum (q, a)\n v = Div (u, three)\n"
+        "e = Add (v, eps)\n r = Sqrt (e)\n y = Div (d, r)",
+        "float[] y",
+    ),
     "cubes": (
         f"{CENTRED} q = Pow (d, three)\n l = Abs (q)\n v = ReduceMean (l, a)\n r = Sqrt (v)\n y = Div (d, r)",
         "float[] y",
@@ -133,7 +155,7 @@ def test_what_is_no_normalization_of_its_own_stays_as_it_is_written(
     body: str, outputs: str, text: Any, stages: Any
 ) -> None:
     weights = f"int64[1] a, {NUMBERS}, float three"
-    values = {"two": 2.0, "three": 3.0, "half": 0.5, "eps": 1e-5, "tiny": 1e-12, "zero": 0.0, "a": -1}
+    values = {**VALUES, "three": 3.0, "a": -1}
     made = stages(text(body, ROWS, outputs, weights, values))
     assert "Normalize" not in made.calls
     for sample in made.extremes():
