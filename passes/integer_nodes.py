@@ -154,7 +154,8 @@ def operator_nodes(
     if not operator.ties:
         return rounded(integerized(operator, site), end)
     x = inputs[0]
-    if operator.rescales or site.keeps_quantization() or not isinstance(x, Activation):
+    keeps = operator.rescales or site.keeps_quantization() or operator.requantizes(site)
+    if keeps or not isinstance(x, Activation):
         return integerized(operator, site)
     # Other tools may quantize a moved tensor anew: move first, then change the scale.
     moved = gs.Variable(f"{end.codes.name}/moved", np.dtype(x.dtype), end.codes.shape)

@@ -3,7 +3,8 @@
     y[n, i, j, c] = store(rounding_shift_right(sum over a, b of
         x[n, rows[i, a], columns[j, b], c] * row_weights[i, a] * column_weights[j, b], 2 * bits))
 
-The two weights of a row, and those of a column, sum to 2**bits, so zero point and scale pass through unchanged.
+The two weights of a row, and those of a column, sum to 2**bits, so zero point and scale pass through unchanged. Where
+the result has a scale of its own, or lies on halves that go to the even integer, the sums are multiplied before.
 """
 
 from __future__ import annotations
@@ -18,10 +19,20 @@ from tvm.script import tirx as T
 from bevel.backends import arithmetic as tir
 from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.kernels.copy import random_values
-from bevel.calib.arithmetic import Output, rounding_shift_right
+from bevel.calib.arithmetic import Output, even_shift_right, fixed_point, rounding_shift_right
 
 # Of a weight: 2**7 * 2**(2 * 11) leaves an int32 room for the rounding constant. int16 is summed in int64.
 MAX_BITS = {"int8": 11, "int16": 15}
+
+
+@dataclass(frozen=True)
+class Rescaling:
+    """int8 sums, less the zero point's, times `multiplier`, shifted right; within `tolerance` of a half, to even."""
+
+    x_zero_point: int
+    multiplier: int
+    shift: int
+    tolerance: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class ResizeBilinear(Kernel):
     out_width: int
     bits: int
     output: Output
+    rescaling: Rescaling | None = None
 
     def __post_init__(self) -> None:
         most = MAX_BITS[self.output.dtype]
@@ -67,12 +79,27 @@ class ResizeBilinear(Kernel):
             for b in range(2):
                 weights = row_weights[:, a, None, None] * column_weights[:, b, None]
                 accumulator += x.astype(self.sum_type).take(rows[:, a], axis=1).take(columns[:, b], axis=2) * weights
-        return self.output.store(rounding_shift_right(accumulator, 2 * self.bits))
+        if self.rescaling is None:
+            return self.output.store(rounding_shift_right(accumulator, 2 * self.bits))
+        centred = accumulator.astype(np.int64) - (self.rescaling.x_zero_point << 2 * self.bits)
+        product = centred * self.rescaling.multiplier
+        return self.output.store(even_shift_right(product, self.rescaling.shift, self.rescaling.tolerance))
+
+    def result(self, accumulator: Any) -> Any:
+        """The TIR of what is stored."""
+        shift = 2 * self.bits
+        if self.rescaling is None:
+            half = T.IntImm(self.sum_type, 1 << (shift - 1))
+            # That of int8 is below 2**29, so that its rounding needs no int64.
+            return tir.store((accumulator + half) >> T.cast(T.int32(shift), self.sum_type), self.output)
+        centred = T.cast(accumulator - T.int32(self.rescaling.x_zero_point << shift), "int64")
+        product = centred * T.int64(self.rescaling.multiplier)
+        rounded = tir.even_within(product, self.rescaling.shift, self.rescaling.tolerance)
+        return tir.store(rounded, self.output)
 
     def build(self, name: str) -> Any:
         batch, out_height, out_width, channels = self.batch, self.out_height, self.out_width, self.channels
-        bits, output, dtype, sum_type = self.bits, self.output, self.output.dtype, self.sum_type
-        half = T.int32(1 << (2 * bits - 1)) if sum_type == "int32" else T.int64(1 << (2 * bits - 1))
+        dtype, sum_type, result = self.output.dtype, self.sum_type, self.result
 
         @T.prim_func(s_tir=True)
         def resize_bilinear(
@@ -96,8 +123,7 @@ class ResizeBilinear(Kernel):
                     A[0] = A[0] + T.cast(X[n, R[i, 0], C[j, 1], c], sum_type) * T.cast(W[1], sum_type)
                     A[0] = A[0] + T.cast(X[n, R[i, 1], C[j, 0], c], sum_type) * T.cast(W[2], sum_type)
                     A[0] = A[0] + T.cast(X[n, R[i, 1], C[j, 1], c], sum_type) * T.cast(W[3], sum_type)
-                    # That of int8 is below 2**29, so that its rounding needs no int64.
-                    Y[n, i, j, c] = tir.store((A[0] + half) >> T.cast(T.int32(2 * bits), sum_type), output)
+                    Y[n, i, j, c] = result(A[0])
 
         return resize_bilinear
 
@@ -121,5 +147,9 @@ def cases() -> Iterable[ResizeBilinear]:
     yield ResizeBilinear(
         batch=1, height=2, width=4, channels=17, out_height=5, out_width=3, bits=7, output=Output(0, low=-5, high=90)
     )
+    for ratio, tolerance in ((1.0, 0), (0.5, 0), (1 / 3, 255 << 4)):
+        rescaling = Rescaling(-7, *fixed_point(ratio / 2**4), tolerance)
+        size = {"height": 5, "width": 6, "out_height": 9, "out_width": 12}
+        yield ResizeBilinear(batch=1, **size, channels=3, bits=2, output=Output(3, -90, 90), rescaling=rescaling)
     int16 = Output(0, -(2**15), 2**15 - 1, "int16")
     yield ResizeBilinear(batch=1, height=4, width=3, channels=6, out_height=7, out_width=6, bits=15, output=int16)

@@ -33,18 +33,15 @@ class RoundEven(Kernel):
         return self.output.store(even_shift_right(product, self.shift, self.tolerance))
 
     def build(self, name: str) -> Any:
-        size, shift, y_dtype, output = self.size, self.shift, self.output.dtype, self.output
-        multiplier, half = T.int64(self.multiplier), T.int64((1 << self.shift >> 1) + self.tolerance)
-        mask, twice = T.int64((1 << self.shift) - 1), T.int64(2 * self.tolerance)
+        size, y_dtype, output, multiplier = self.size, self.output.dtype, self.output, T.int64(self.multiplier)
+        shift, tolerance = self.shift, self.tolerance
 
         @T.prim_func(s_tir=True)
         def round_even(X: T.Buffer((size,), "int32"), Y: T.Buffer((size,), y_dtype)):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             for i in T.serial(size):
-                raised = T.meta_var(T.cast(X[i], "int64") * multiplier + half)
-                rounded = T.meta_var(raised >> T.int64(shift))
-                odd = T.meta_var(rounded & T.int64(1))
-                Y[i] = tir.store(rounded - T.if_then_else((raised & mask) <= twice, odd, T.int64(0)), output)
+                product = T.meta_var(T.cast(X[i], "int64") * multiplier)
+                Y[i] = tir.store(tir.even_within(product, shift, tolerance), output)
 
         return round_even
 

@@ -36,7 +36,7 @@ from bevel.passes.operators.reduce_extreme import ReduceExtreme
 from bevel.passes.operators.reduce_l2 import ReduceL2
 from bevel.passes.operators.reduce_mean import ReduceMean, ReduceSum
 from bevel.passes.operators.reshape import Reshape
-from bevel.passes.operators.resize import Resize
+from bevel.passes.operators.resize import EvenResizeBilinear, Resize
 from bevel.passes.operators.round_even import RoundEven
 from bevel.passes.operators.round_float import RoundFloat
 from bevel.passes.operators.round_mx import RoundMx
@@ -110,6 +110,7 @@ OPERATORS: tuple[Operator, ...] = (
     EvenConv(),
     EvenConvTranspose(),
     EvenGemm(),
+    EvenResizeBilinear(),
     FlipSign(),
     QuantizeFixed(),
     RoundMx(),

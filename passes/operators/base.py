@@ -179,6 +179,10 @@ class Operator(ABC):
         """Scale and zero point of the output where the operator's definition fixes them."""
         return None
 
+    def requantizes(self, site: Site) -> bool:
+        """Whether it brings a result whose quantization it shares with no input to that itself, though it ties."""
+        return False
+
     @abstractmethod
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         """Integer nodes that write `site.output`, or the reason there are none."""

@@ -2,13 +2,15 @@
 
 Nearest copies integers, so ONNX's own Resize on int8 is the definition. Bilinear is separable: y = R x C with one row
 of weights for each output line, kept as integers in 2**-11 (of int16 in 2**-15) that sum to 1, and one rounding at the
-end. Where each output line reads, and with which weights, is asked of onnxruntime's Resize itself (on indices, and on
-unit impulses), so every coordinate transformation mode means what it means there.
+end. In models that came with scales that are powers of two, or with another one for the result, ties go to the even
+integer, as there. Where each output line reads, and with which weights, is asked of onnxruntime's Resize itself (on
+indices, and on unit impulses), so every coordinate transformation mode means what it means there.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from math import frexp
 from typing import ClassVar
 
 import numpy as np
@@ -16,13 +18,16 @@ import onnx
 import onnx_graphsurgeon as gs
 import onnxruntime as ort
 
-from bevel.backends.kernels.resize_bilinear import MAX_BITS
+from bevel.backends.kernels.resize_bilinear import MAX_BITS, Rescaling
 from bevel.backends.kernels.resize_nearest import ResizeNearest
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic import Output, fixed_point
 from bevel.passes.lowering import Lowering, channels_last
+from bevel.passes.operators import softmax
+from bevel.passes.operators.accumulate import stored_bytes
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
-from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, ROUNDING_SHIFT, STORE, function
+from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, ROUNDING_SHIFT, STORE, constants, function
 from bevel.passes.operators.gather import gathers, lower_gather
+from bevel.passes.operators.round_even import ROUNDED
 from bevel.passes.operators.wide_resize import WideResizeBilinear, lower_bilinear, wide_nearest
 from bevel.passes.operators.wide_values import output_attributes
 
@@ -35,6 +40,19 @@ BODY = f"""
 {ROUNDING_SHIFT}
 {STORE}
 """
+
+EVEN_BODY = f"""
+{constants("x_zero_point")}
+  x64 = Cast <to = 7> (x)
+  steps = Sub (x64, x_zero_point)
+  steps32 = Cast <to = 6> (steps)
+  lines = MatMul (rows, steps32)
+  sums = MatMul (lines, columns)
+  sums64 = Cast <to = 7> (sums)
+{ROUNDED.replace("x64", "sums64")}
+{STORE}
+"""
+RESCALING = ("x_zero_point", "multiplier", "shift", "tolerance")
 
 
 class Resize(Operator):
@@ -66,11 +84,15 @@ class Resize(Operator):
     def moves(self, match: Match) -> bool:
         return bool(match.node.attrs.get("mode", "nearest") == "nearest")
 
+    def requantizes(self, site: Site) -> bool:
+        linear = site.node.attrs.get("mode", "nearest") == "linear"
+        return linear and not site.wide and fixed_ratio(site) is not None
+
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         x = site.inputs[0]
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
-        if not site.keeps_quantization():
+        if not site.keeps_quantization() and not self.requantizes(site):
             return Reason("its input and output are quantized differently")
         if site.node.attrs.get("mode", "nearest") == "nearest":
             if site.wide and resizes_images(site.node):
@@ -88,8 +110,12 @@ class Resize(Operator):
         if site.wide:
             attrs = output_attributes(replace(site.result, zero_point=0))
             return site.call(WideResizeBilinear.integer_op, inputs, attrs)
-        attrs = {"zero_point": 0, "low": site.result.low, "high": site.result.high}
-        return site.call("ResizeBilinear", inputs, attrs)
+        attrs = {"zero_point": site.result.zero_point, "low": site.result.low, "high": site.result.high}
+        ratio = fixed_ratio(site)
+        if ratio is not None:
+            numbers = (x.zero_point, *ratio, x.reach << 2 * bits)
+            return site.call("EvenResizeBilinear", inputs, attrs | dict(zip(RESCALING, numbers, strict=True)))
+        return site.call("ResizeBilinear", inputs, attrs | {"zero_point": 0})
 
     def function(self, opset: int) -> onnx.FunctionProto:
         return function("ResizeBilinear", OUTPUT_ATTRIBUTES, ("x", "rows", "columns"), BODY, opset)
@@ -107,6 +133,40 @@ class Resize(Operator):
         kernel = ResizeNearest(batch, height, width, channels, out_height, out_width)
         constants = [nearest_index(node, axis).astype(np.int32) for axis in (2, 3)]
         lowering.emit(node, kernel, [lowering.read(x, layout)], constants, y, layout)
+
+
+class EvenResizeBilinear(Operator):
+    """Bilinear Resize whose result has a scale of its own, or lies on halves, which go to the even integer."""
+
+    float_ops: ClassVar[frozenset[str]] = frozenset()  # made by Resize
+    integer_op: ClassVar = "EvenResizeBilinear"
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        return None
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        return Reason("it is made of a Resize")
+
+    def function(self, opset: int) -> onnx.FunctionProto:
+        attributes = (*RESCALING, *OUTPUT_ATTRIBUTES)
+        return function(self.integer_op, attributes, ("x", "rows", "columns"), EVEN_BODY, opset)
+
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        rescaling = Rescaling(*(int(node.attrs[name]) for name in RESCALING))
+        lower_bilinear(node, lowering, stored_bytes(node, even=False), rescaling)
+
+
+def fixed_ratio(site: Site) -> tuple[int, int] | None:
+    """Multiplier and shift of the sums of a bilinear Resize of int8; None where they are rounded as they are: half up,
+    where input and output share a scale that is not known to come with the model. Ours are powers of two by accident
+    only, but for that of Softmax."""
+    x = site.inputs[0]
+    if not isinstance(x, Activation) or site.wide:
+        return None
+    ours = frexp(x.scale)[0] != 0.5 or (x.scale, x.zero_point) == (softmax.SCALE, softmax.ZERO_POINT)
+    if site.keeps_quantization() and ours:
+        return None
+    return fixed_point(x.scale / site.scale / 2 ** (2 * MAX_BITS["int8"]))
 
 
 def resizes_images(node: gs.Node) -> bool:

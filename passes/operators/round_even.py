@@ -32,9 +32,9 @@ LARGEST_SUM = 2**28
 NEAR = 1e-9  # of a quotient: float64 scales of exact halves differ by less, others by more
 TRIED = 2**16  # sums that are looked at; ratios that put none of them on a half put none there
 
-BODY = f"""
+# `x64` int64 -> `shifted` int64: bevel.calib.arithmetic.even_shift_right of its product
+ROUNDED = f"""
 {constants("multiplier", "shift", "tolerance")}
-  x64 = Cast <to = 7> (x)
   product = Mul (x64, multiplier)
 {DIVISOR}
   two = Constant <value_int = 2> ()
@@ -50,6 +50,10 @@ BODY = f"""
   odd = Mod (rounded, two)
   down = Mul (one, odd)
   shifted = Sub (rounded, down)
+"""
+BODY = f"""
+  x64 = Cast <to = 7> (x)
+{ROUNDED}
 {PLACE}
   y = Cast <to: int = @y_type> (clamped)
 """

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.resize_bilinear import MAX_BITS, ResizeBilinear
+from bevel.backends.kernels.resize_bilinear import MAX_BITS, Rescaling, ResizeBilinear
 from bevel.backends.kernels.resize_nearest import ResizeNearest
 from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering, channels_last
@@ -82,12 +82,13 @@ def wide_nearest(site: Site, x: gs.Tensor, rows: Array, columns: Array) -> list[
     return site.call(WideResizeNearest.integer_op, [x, *constants], {})
 
 
-def lower_bilinear(node: gs.Node, lowering: Lowering, output: Output) -> None:
+def lower_bilinear(node: gs.Node, lowering: Lowering, output: Output, rescaling: Rescaling | None = None) -> None:
     """The call of a resizing by weights of lines and of pixels, whichever type its image has."""
     x, y = node.inputs[0], node.outputs[0]
     layout = channels_last(4)
     (batch, channels, height, width), (out_height, out_width) = x.shape, y.shape[2:]
-    kernel = ResizeBilinear(batch, height, width, channels, out_height, out_width, MAX_BITS[output.dtype], output)
+    sizes = (batch, height, width, channels, out_height, out_width)
+    kernel = ResizeBilinear(*sizes, MAX_BITS[output.dtype], output, rescaling)
     rows, row_weights = taps(lowering.constant(node.inputs[1]))
     columns, column_weights = taps(lowering.constant(node.inputs[2]).T)
     constants = (rows, row_weights, columns, column_weights)

@@ -45,11 +45,12 @@ OPERATORS = {
     "depthwise convolution": "r = Conv <group = 4> (d, o)",
     "transposed convolution": "r = ConvTranspose <strides = [2,2]> (d, k)",
     "product of matrices": "r = MatMul (d, m)",
+    "bilinear resize": 'r = Resize <mode = "linear"> (d, , factors)',
     "concat": "r = Concat <axis = 1> (d, e)",
     "another scale": "r = Identity (d)",
 }
 DECLARED = "float s, int8 z, float s2, int8 z2, float s3, int8 z3, float s4, int8 z4, int64[1] axes"
-DECLARED += ", int8[4,4,3,3] kernel, int8[4,1,3,3] one_each, int8[6,7] matrix, float[4] f"
+DECLARED += ", int8[4,4,3,3] kernel, int8[4,1,3,3] one_each, int8[6,7] matrix, float[4] f, float[4] factors"
 WEIGHTS = {"kernel": (4, 4, 3, 3), "one_each": (4, 1, 3, 3), "matrix": (6, 7)}
 INPUTS = "float[1,4,6,6] x, float[1,4,6,6] v"
 
@@ -57,7 +58,7 @@ INPUTS = "float[1,4,6,6] x, float[1,4,6,6] v"
 def weights(scale: float) -> dict[str, Any]:
     """Integers of four bits of scale 2**-3, and a bias that is a whole number of products, `scale` being that of x."""
     drawn = {name: RNG.integers(-7, 8, shape) for name, shape in WEIGHTS.items()}
-    return drawn | {"s4": 2**-3, "z4": 0, "f": scale * 2**-3 * RNG.integers(-30, 30, 4)}
+    return drawn | {"s4": 2**-3, "z4": 0, "f": scale * 2**-3 * RNG.integers(-30, 30, 4), "factors": [1, 1, 2, 4]}
 
 
 def codes(scale: float, bits: int) -> Any:
