@@ -10,28 +10,36 @@ Nothing changes in a program none of whose calls share weights, or so few that t
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from bevel.backends import packing
 from bevel.backends.kernel import Array, Kernel
 from bevel.backends.kernels.conv_dsp import ConvDsp
 from bevel.backends.kernels.gemm_dsp import GemmDsp
 from bevel.backends.kernels.narrow_tiles_dsp import NarrowTilesDsp
+from bevel.backends.kernels.positional_gemm_dsp import PositionalGemmDsp
 from bevel.backends.kernels.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
+from bevel.backends.kernels.shared_positional_gemm_dsp import SharedPositionalGemmDsp
+from bevel.backends.kernels.shared_positional_gemm_dsp import split as split_positional
 from bevel.backends.kernels.shared_tiles_dsp import SharedTilesDsp
 from bevel.backends.program import Call, Program
 
 LEAST_SAVING = 512  # bytes; the functions that read weights elsewhere take about as many
 
 
+@dataclass(frozen=True)
+class Shareable:
+    """What a call whose weights may be shared becomes: its kernel, and how its first constant is cut in two."""
+
+    kernel: Kernel
+    split: Callable[[Array], tuple[Array, Array]]
+
+
 def share_weights(program: Program) -> Program:
     """`program`, its kernels chosen, with the weights of several calls in one array."""
-    found: dict[bytes, list[int]] = defaultdict(list)
-    for index, call in enumerate(program.calls):
-        if with_shared_weights(call.kernel) is not None:
-            found[packing.split(call.constants[0])[0].tobytes()].append(index)
-    groups = [indices for indices in found.values() if len(blocks_of(program, indices)) > 1]
-    if sum(saving(blocks_of(program, indices)) for indices in groups) < LEAST_SAVING:
+    groups = [indices for indices in with_equal_weights(program) if len(blocks_of(program, indices)) > 1]
+    if sum(saving(program, indices) for indices in groups) < LEAST_SAVING:
         return program
     chosen = {index for indices in groups for index in indices}
     return replace(
@@ -39,32 +47,46 @@ def share_weights(program: Program) -> Program:
     )
 
 
-def with_shared_weights(kernel: Kernel) -> Kernel | None:
-    """The kernel that reads its blocks' weights from an array of their own; None for one without such blocks."""
+def with_equal_weights(program: Program) -> list[list[int]]:
+    """The places of calls that may share weights, those of equal weights together."""
+    found: dict[bytes, list[int]] = defaultdict(list)
+    for index, call in enumerate(program.calls):
+        if (form := shareable(call.kernel)) is not None:
+            found[form.split(call.constants[0])[0].tobytes()].append(index)
+    return list(found.values())
+
+
+def shareable(kernel: Kernel) -> Shareable | None:
+    """How a kernel reads its blocks' weights from an array of their own; None for one without such blocks."""
     match kernel:
-        case NarrowTilesDsp(shared=False):
-            return SharedNarrowTilesDsp(kernel.inner, kernel.codes)
+        case PositionalGemmDsp(rows, k, n, output, bits, raised, shared=False):
+            apart = SharedPositionalGemmDsp(rows, k, n, output, bits, raised)
+            return Shareable(apart, lambda packed: split_positional(packed, apart.channels))
+        case NarrowTilesDsp(inner, codes, shared=False):
+            return Shareable(SharedNarrowTilesDsp(inner, codes), packing.split)
         case GemmDsp() | ConvDsp():
-            return SharedTilesDsp(kernel)
+            return Shareable(SharedTilesDsp(kernel), packing.split)
         case _:
             return None
 
 
-def blocks_of(program: Program, indices: list[int]) -> list[Array]:
+def blocks_of(program: Program, indices: list[int]) -> set[bytes]:
     """The different packed arrays of some calls: bands of an image, for one, have the same."""
-    arrays = (program.calls[index].constants[0] for index in indices)
-    return list({array.tobytes(): array for array in arrays}.values())
+    return {program.calls[index].constants[0].tobytes() for index in indices}
 
 
-def saving(blocks: list[Array]) -> int:
-    """Bytes of flash that arrays of equal weights take less where these are stored once."""
-    return (len(blocks) - 1) * packing.split(blocks[0])[0].nbytes
+def saving(program: Program, indices: list[int]) -> int:
+    """Bytes of flash that calls of equal weights take less where these are stored once."""
+    call = program.calls[indices[0]]
+    form = shareable(call.kernel)
+    assert form is not None
+    return (len(blocks_of(program, indices)) - 1) * form.split(call.constants[0])[0].nbytes
 
 
 def shared(call: Call) -> Call:
     """`call` with its weights in an operand of their own, at every width."""
-    kernel = with_shared_weights(call.kernel)
-    assert kernel is not None
-    narrower = {bits: (*packing.split(blocks), *others) for bits, (blocks, *others) in call.narrower.items()}
-    blocks, *others = call.constants
-    return replace(call, kernel=kernel, constants=(*packing.split(blocks), *others), narrower=narrower)
+    form = shareable(call.kernel)
+    assert form is not None
+    narrower = {bits: (*form.split(packed), *others) for bits, (packed, *others) in call.narrower.items()}
+    packed, *others = call.constants
+    return replace(call, kernel=form.kernel, constants=(*form.split(packed), *others), narrower=narrower)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends import packing, positional
@@ -45,6 +46,11 @@ class PositionalGemmDsp(Kernel):
     output: Output
     bits: int
     raised: int
+
+    @property
+    def shared(self) -> bool:
+        """Whether blocks' starts lie apart from their weights (`SharedPositionalGemmDsp`)."""
+        return False
 
     @property
     def taps(self) -> int:
@@ -85,12 +91,16 @@ class PositionalGemmDsp(Kernel):
     def build(self, name: str) -> Any:
         rows, k, n, words, channels = self.rows, self.k, self.n, self.taps // 2, self.channels
         (blocks, block_words), raised, bounds = self.operands()[1].shape, self.raised, self.output
-        multiply = f"positional_{self.bits}"
+        multiply, shared = f"{'shared_' if self.shared else ''}positional_{self.bits}", self.shared
+
+        def starts(buffer: Any, block: Any) -> list[Any]:
+            return [T.address_of(buffer[block, 0])] if shared else []
 
         @T.prim_func(s_tir=True)
         def gemm(
             X: T.Buffer((rows, k), "int8"),
             W: T.Buffer((blocks, block_words), "int32"),
+            K: T.Buffer((blocks, channels), "int32"),
             M: T.Buffer((n,), "int32"),
             S: T.Buffer((n,), "int8"),
             Y: T.Buffer((rows, n), "int8"),
@@ -102,12 +112,14 @@ class PositionalGemmDsp(Kernel):
                 T.evaluate(call("widen_1", A.data, T.address_of(X[row, 0]), k))
                 T.evaluate(call("sum_pairs", A.data, words, C.data))
                 for block in T.serial(blocks):
-                    T.evaluate(call(multiply, A.data, words, T.address_of(W[block, 0]), T.address_of(C[1])))
+                    place = T.meta_var(T.address_of(W[block, 0]))
+                    T.evaluate(call(multiply, A.data, words, place, T.address_of(C[1]), *starts(K, block)))
                     for u in T.serial(T.min(channels, n - block * channels)):
                         channel = T.meta_var(block * channels + u)
                         Y[row, channel] = requantized(C[1 + u], M[channel], T.cast(S[channel], "int32"), raised, bounds)
 
-        return gemm
+        kept = [buffer for buffer in gemm.params if shared or buffer.name != "K"]
+        return tirx.PrimFunc(kept, gemm.body, gemm.ret_type, gemm.attrs)
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         """Weights of all values, those of the last channel of a block small enough for its place."""

@@ -13,6 +13,7 @@ from bevel.backends.kernel import Array, Kernel
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
+from bevel.backends.kernels.shared_positional_gemm_dsp import SharedPositionalGemmDsp
 from bevel.backends.kernels.shared_tiles_dsp import SharedTilesDsp
 from bevel.backends.program import Buffer, Call, Port, Program
 from bevel.backends.shared_weights import share_weights
@@ -85,6 +86,15 @@ def test_codes_of_several_layers_are_stored_once(kind: str, bits: int) -> None:
     assert {type(call.kernel) for call in shared.calls} == {SharedNarrowTilesDsp}
     codes = shared.calls[0].constants[0].nbytes
     assert collect(before).bytes - collect(shared).bytes == (LAYERS - 1) * codes > 0
+    np.testing.assert_array_equal(results(shared), results(plain))
+
+
+def test_weights_of_several_channels_to_a_halfword_are_stored_once() -> None:
+    plain = tied(replace(Gemms, rows=1), bits=4)
+    before = specialize(plain, DSP)
+    shared = share_weights(before)
+    assert {type(call.kernel) for call in shared.calls} == {SharedPositionalGemmDsp}
+    assert collect(before).bytes - collect(shared).bytes == (LAYERS - 1) * shared.calls[0].constants[0].nbytes > 0
     np.testing.assert_array_equal(results(shared), results(plain))
 
 

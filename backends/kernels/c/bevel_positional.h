@@ -108,19 +108,26 @@ __attribute__((noinline, unused)) static void bevel_sum_pairs(const int32_t *a, 
   *sum = total;
 }
 
-/* One block: sums of a * w for each of its channels, biases included. The sum of all activations lies before them. */
-#define BEVEL_POSITIONAL(bits, channels)                                                                       \
-  __attribute__((noinline, unused)) static void bevel_positional_##bits(const int32_t *a, int32_t words,       \
-                                                                        const int32_t *packed, int32_t *sums) { \
+/* One block: sums of a * w for each of its channels, biases included. The sum of all activations lies before them.
+ * bevel_shared_*: for blocks whose weights layers share, and whose starts lie elsewhere. */
+#define BEVEL_POSITIONAL_SUMS(bits, channels, starts, weights)                                                 \
     const uint32_t moved = 0u - ((uint32_t)sums[-1] << ((bits) - 1));                                          \
     uint32_t start = 0;                                                                                        \
     for (int32_t j = 0; j < (channels); j++) {                                                                 \
       if (j < (channels) - 1) start += moved << (bits) * j;                                                    \
-      sums[j] = (int32_t)((uint32_t)packed[j] + start);                                                        \
+      sums[j] = (int32_t)((uint32_t)(starts)[j] + start);                                                      \
     }                                                                                                          \
-    bevel_multiply_##bits(a, packed + (channels), sums, a + words);                                            \
+    bevel_multiply_##bits(a, weights, sums, a + words);                                                        \
     for (int32_t j = (channels) - 1; j > 0; j--)                                                               \
-      sums[j] = (int32_t)((uint32_t)sums[j] - (uint32_t)sums[j - 1]) >> (bits) * j;                            \
+      sums[j] = (int32_t)((uint32_t)sums[j] - (uint32_t)sums[j - 1]) >> (bits) * j;
+#define BEVEL_POSITIONAL(bits, channels)                                                                       \
+  __attribute__((noinline, unused)) static void bevel_positional_##bits(const int32_t *a, int32_t words,       \
+                                                                        const int32_t *packed, int32_t *sums) { \
+    BEVEL_POSITIONAL_SUMS(bits, channels, packed, packed + (channels))                                         \
+  }                                                                                                            \
+  __attribute__((noinline, unused)) static void bevel_shared_positional_##bits(                                \
+      const int32_t *a, int32_t words, const int32_t *weights, int32_t *sums, const int32_t *starts) {         \
+    BEVEL_POSITIONAL_SUMS(bits, channels, starts, weights)                                                     \
   }
 
 BEVEL_POSITIONAL(4, 4)
