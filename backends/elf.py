@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 PT_LOAD = 1
+SHT_NULL = 0
 SHT_SYMTAB = 2
 SHT_NOBITS = 8
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
@@ -88,12 +89,17 @@ class Elf:
     def entry(self) -> int:
         return self.header[3]
 
+    @property
+    def section_headers(self) -> range:
+        """Where the headers of sections begin."""
+        start, size, count = self.header[5], self.header[10], self.header[11]
+        return range(start, start + size * count, size) if count else range(0)
+
     @cached_property
     def sections(self) -> tuple[Section, ...]:
-        offset, size, count, names = self.header[5], self.header[10], self.header[11], self.header[12]
         layout = "<IIQQQQIIQQ" if self.wide else "<IIIIIIIIII"
-        raw = [struct.unpack_from(layout, self.data, offset + size * index) for index in range(count)]
-        strings = raw[names][4] if raw else 0
+        raw = [struct.unpack_from(layout, self.data, at) for at in self.section_headers]
+        strings = raw[self.header[12]][4] if raw else 0
         return tuple(
             Section(
                 self.text(strings + r[0]), r[1], r[2], address=r[3], offset=r[4], size=r[5], link=r[6], entry_size=r[9]
@@ -147,3 +153,12 @@ class Elf:
 def read(path: Path) -> Elf:
     """Raises ValueError for anything but a little-endian ELF file."""
     return Elf(path.read_bytes())
+
+
+def without_sections(data: bytes, name: str) -> bytes:
+    """An object file in which the headers of sections of this name are inactive, as the ABI has it for SHT_NULL."""
+    elf, changed = Elf(data), bytearray(data)
+    for at, section in zip(elf.section_headers, elf.sections, strict=True):
+        if section.name == name:
+            struct.pack_into("<II", changed, at, 0, SHT_NULL)
+    return bytes(changed)

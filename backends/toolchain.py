@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from bevel.backends import processes
+from bevel.backends import elf, processes
 from bevel.backends.cache import cache_folder, digest, zig_cache
 from bevel.backends.room import full_disk, some_disk_is_full
 from bevel.backends.target import Compiler, Target
@@ -44,7 +44,7 @@ ZIG = (sys.executable, "-m", "ziglang")
 # zig cc means a debug build with undefined-behaviour traps and debug information unless told otherwise.
 ZIG_FLAGS = ("-fno-sanitize=all", "-Wno-unused-command-line-argument")
 
-
+STACK_NOTE = ".note.GNU-stack"
 FULL_DISK = ("No space left on device", "NoSpaceLeft", "Disk quota exceeded")  # gcc and binutils; zig
 
 
@@ -74,6 +74,8 @@ class Toolchain:
     def archive(self, objects: Sequence[str], name: str, folder: Path) -> Path:
         """A static library without timestamps, owners or modes."""
         (folder / name).unlink(missing_ok=True)
+        for one in objects:
+            drop_stack_note(folder / one)
         run((*self.archiver, "rcsD", name, *objects), folder)
         return folder / name
 
@@ -98,6 +100,16 @@ class Toolchain:
 
     def _mark(self) -> Path:
         return cache_folder() / "used" / digest((self.version, *self.flags))
+
+
+def drop_stack_note(path: Path) -> None:
+    """Take the note that the stack needs no code out of an object for a microcontroller, which zig writes.
+
+    GNU ld warns of its own start-up files, which have none, as soon as one object has it.
+    """
+    found = elf.read(path)
+    if not found.wide and STACK_NOTE in (section.name for section in found.sections):
+        path.write_bytes(elf.without_sections(found.data, STACK_NOTE))
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,30 @@ def test_a_32_bit_program_is_read_back(tmp_path: Path) -> None:
     assert len(code.data) == code.memory_size
 
 
+def test_a_library_of_zigs_links_with_gcc_and_its_c_library_without_a_warning(tmp_path: Path) -> None:
+    target = load("cortex-m7")
+    assert library(toolchain.for_target(target, "zig"), tmp_path / "lib").exists()
+    names = [section.name for section in elf.read(tmp_path / "lib" / "look.o").sections]
+    assert ".text.look" in names and ".note.GNU-stack" not in names
+    gcc = toolchain.find(target.compilers[0], bare=True)
+    if gcc is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    (tmp_path / "lib" / "main.c").write_text("int look(int i); int main(void) { return look(3); }")
+    strict = ("-Wl,--fatal-warnings", "-specs=nosys.specs")
+    gcc.link([gcc.compile("main.c", tmp_path / "lib"), "liblook.a"], "main.elf", tmp_path / "lib", strict)
+
+
+def test_a_section_is_taken_out_of_an_object(tmp_path: Path) -> None:
+    tools = host("zig")
+    library(tools, tmp_path / "x")
+    before = elf.read(tmp_path / "x" / "look.o")
+    after = elf.Elf(elf.without_sections(before.data, ".bss.zeros"))
+    assert {section.name for section in before.sections} - {section.name for section in after.sections} == {
+        ".bss.zeros"
+    }
+    assert after.symbols == before.symbols
+
+
 def test_other_files_are_no_elf(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"hello, this is text")
     with pytest.raises(ValueError, match="not a little-endian ELF"):
