@@ -55,23 +55,38 @@ def widen_activations(
     graph: gs.Graph, statistics: Mapping[str, Statistics], method: RangeMethod, chosen: Chosen, dataset: Dataset
 ) -> Widened:
     """Which tensors of the canonical float `graph` need int16; it stays as it is."""
-    copy = gs.import_onnx(gs.export_onnx(graph))
-    plan, statistics = make_plan(copy), behind_clips(graph, statistics)
-    part_results(copy, plan, statistics, method)
+    statistics = behind_clips(graph, statistics)
+    copy, plan = planned(graph, statistics, method)
     groups = [group for group in plan.ties if may_widen(group, plan, chosen)]
     outputs = [tensor.name for tensor in graph.outputs if tensor.dtype == np.float32]
     if not groups or not outputs:
         return Widened()
     samples = list(islice(iter(dataset), sample_count(copy, len(groups))))
-    scales = choose_scales(plan, statistics, method)
-    insert_qdq(copy, replace(plan, taken={}), scales, {})
+    insert_qdq(copy, replace(plan, taken={}), choose_scales(plan, statistics, method), {})
     probe = Probe(copy, groups, outputs, samples)
     everything = range(len(groups))
     lost = list(probe.lost(everything))
     if not lost:
         return Widened()
-    before, after = probe.decibels(everything), probe.decibels([one for one in everything if one not in lost])
-    return described(plan, groups, chosen, {one: probe.decibels([one]) for one in lost}, before, after)
+    found = widened(plan, groups, chosen, {one: probe.decibels([one]) for one in lost})
+    copy, plan = planned(graph, statistics, method)
+    scales = choose_scales(plan, statistics, method, replace(chosen, nodes={**chosen.nodes, **found.nodes}))
+    insert_qdq(copy, replace(plan, taken={}), scales, {})
+    before, after = probe.decibels(everything), Probe(copy, groups, outputs, samples).decibels(everything)
+    if after < before + GAIN:
+        return Widened()
+    whole = f"all tensors in int8 leave {before:.1f}, these in int16 {after:.1f}"
+    return replace(found, notes=[replace(note, text=f"{note.text}; {whole}") for note in found.notes])
+
+
+def planned(
+    graph: gs.Graph, statistics: Mapping[str, Statistics], method: RangeMethod
+) -> tuple[gs.Graph, QuantizationPlan]:
+    """A copy of `graph`, and what is to be quantized in it."""
+    copy = gs.import_onnx(gs.export_onnx(graph))
+    plan = make_plan(copy)
+    part_results(copy, plan, statistics, method)
+    return copy, plan
 
 
 def may_widen(group: list[str], plan: QuantizationPlan, chosen: Chosen) -> bool:
@@ -87,24 +102,14 @@ def sample_count(graph: gs.Graph, groups: int) -> int:
     return int(max(1, min(SAMPLES, WORK // (2 * groups * max(elements, 1)))))
 
 
-def described(
-    plan: QuantizationPlan,
-    groups: list[list[str]],
-    chosen: Chosen,
-    alone: Mapping[int, float],
-    before: float,
-    after: float,
-) -> Widened:
-    """int16 for the groups in `alone`, if the results have gained by it."""
+def widened(plan: QuantizationPlan, groups: list[list[str]], chosen: Chosen, alone: Mapping[int, float]) -> Widened:
+    """int16 for the groups in `alone`, with what each leaves."""
     found = Widened()
-    if after < before + GAIN:
-        return found
     for index, left in alone.items():
         for point in groups[index]:
             name = owner(point, plan)
             found.nodes[name] = replace(chosen.nodes.get(name, NodeFormat()), activations=INT16)
-            text = f"int16: int8 of it alone leaves {left:.1f} dB of the results"
-            found.notes.append(Note(name, f"{text}; all tensors in int8 leave {before:.1f}, all but such {after:.1f}"))
+            found.notes.append(Note(name, f"int16: int8 of it alone leaves {left:.1f} dB of the results"))
     return found
 
 

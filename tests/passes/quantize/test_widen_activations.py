@@ -75,6 +75,15 @@ def test_what_spans_decades_gets_int16_and_the_results_come_back(
     assert after > before + 6
 
 
+@pytest.mark.parametrize("tiny", [1e-5, 1e-7], ids=["within int16", "beyond int16"])
+def test_the_note_tells_what_int16_leaves(tiny: float, text: Any, stages: Any) -> None:
+    model, samples = text(LOGARITHM, SIGNAL, "float[] y", WEIGHTS, {"tiny": tiny}), loudness(8)
+    widened = found_in(model, samples)
+    (told,) = {float(note.text.rpartition("these in int16 ")[2]) for note in widened.notes}
+    made = stages(model, samples, QuantizeOptions(weights=INT16, nodes=widened.nodes), inputs="float", outputs="float")
+    assert sqnr(model, made, samples) == pytest.approx(told, abs=3)
+
+
 def test_a_healthy_network_is_left_alone(text: Any) -> None:
     model = text(HEALTHY, SIGNAL, "float[] y", f"{FILTERS}, float[3,6,3] v")
     samples = [{"x": np.random.default_rng(seed).standard_normal((1, 1, 64)).astype(np.float32)} for seed in range(8)]
