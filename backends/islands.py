@@ -10,12 +10,14 @@ are close to onnxruntime's, not equal: an island is outside the promise that int
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import StringIO
 from math import prod
+from traceback import walk_tb
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from bevel.backends.kernels.copy import Copy
 from bevel.backends.program import Buffer, Call
 from bevel.calib.errors import UserError
 
+SERIAL, PARALLEL = int(tirx.ForKind.SERIAL), int(tirx.ForKind.PARALLEL)
 MESSAGE = 160  # characters of a message of TVM's that a person reads
 
 
@@ -200,7 +203,18 @@ def legalised(model: onnx.ModelProto, prefix: str) -> Any:
         with redirect_stdout(StringIO()):  # it prints what it then raises
             return tvm.ir.transform.Sequential(passes)(from_onnx(model))
     except Exception as error:  # TVM reports an attribute or type it cannot take by whatever Python or C++ raises
+        end_blocks(error)
         raise NotImportable(prefix, f"TVM cannot import this use of it: {one_line(error)}") from error
+
+
+def end_blocks(error: Exception) -> None:
+    """Close what TVM's importer left open when it failed: a builder that ends with open blocks writes a warning to
+    standard error, which is for one line of ours."""
+    held = (getattr(frame.f_locals.get("self"), "bb", None) for frame, _ in walk_tb(error.__traceback__))
+    for builder in {id(one): one for one in held if isinstance(one, relax.BlockBuilder)}.values():
+        with suppress(Exception):  # which it raises when none is left
+            while True:
+                builder._end_block()
 
 
 def is_tir_call(value: Any) -> bool:
@@ -272,8 +286,28 @@ def float_kernel(name: str, function: Any, arguments: Sequence[Value], output: i
     bare = s_tir.SBlock(block.iter_vars, block.reads, block.writes, block.name_hint, block.body, block.init, [])
     body = s_tir.SBlockRealize([], tirx.const(True, "bool"), bare)
     parameters = [buffer for buffer, _ in ordered]
-    rebuilt = tirx.PrimFunc(parameters, body, function.ret_type, function.attrs)
+    rebuilt = sequential(tirx.PrimFunc(parameters, body, function.ret_type, function.attrs))
     return Float(name, rebuilt, tuple(role for _, role in ordered))
+
+
+def sequential(function: Any) -> Any:
+    """`function` without what would call TVM's runtime: loops that several threads share run in one, and its buffers
+    begin where their pointers point. TVM has no way to edit a loop in place, so it is edited as TVM stores it."""
+    stored = json.loads(tvm.ir.save_json(function))
+    nodes = stored["nodes"]
+    loops = [one["data"] for one in nodes if one["type"] == "tirx.For" and one["data"]["kind"] == PARALLEL]
+    if not loops:
+        return function
+    for loop in loops:
+        loop["kind"] = SERIAL
+    buffers = [one["data"] for one in nodes if one["type"] == "tirx.BufferType"]
+    starts = {nodes[one["elem_offset"]]["type"]: one["elem_offset"] for one in buffers}
+    for buffer in buffers:
+        buffer["elem_offset"] = starts.get("ir.IntImm", buffer["elem_offset"])
+    for place, one in enumerate(nodes):
+        if one["type"] == "tirx.AttrStmt" and nodes[one["data"]["attr_key"]]["data"] == "pragma_scope":
+            nodes[place] = nodes[one["data"]["body"]]
+    return tvm.ir.load_json(json.dumps(stored))
 
 
 def static_shape(shape: Sequence[Any]) -> tuple[int, ...]:
@@ -293,10 +327,11 @@ def named_outputs(calls: Sequence[Call], results: Sequence[Any], names: Sequence
             continue
         if not isinstance(result, Stored):
             constants[source] = result
-        held = result.buffer if isinstance(result, Stored) else result
-        copies.append(Call(f"{prefix}copy_{name}", Copy(prod(held.shape), str(held.dtype)), (source,), (), name))
+        value = result.buffer if isinstance(result, Stored) else result
+        copies.append(Call(f"{prefix}copy_{name}", Copy(prod(value.shape), str(value.dtype)), (source,), (), name))
     final = tuple(with_names(call, renamed) for call in (*calls, *copies))
-    return Island(tuple(written_buffers(final)), final, constants)
+    held = (Buffer(name, np.shape(array), str(array.dtype)) for name, array in constants.items())
+    return Island((*held, *written_buffers(final)), final, constants)
 
 
 def with_names(call: Call, names: dict[str, str]) -> Call:

@@ -106,6 +106,8 @@ def start_input(made: Integerizer, tensor: gs.Variable, form: Format) -> gs.Vari
             return port
         made.notes.append(Note(tensor.name, "this input stays float: not one quantizer of equal steps alone reads it"))
     port = made.other(tensor)
+    if tensor.dtype == np.int16:  # as it is, for what moves it or hands it on
+        made.codes[tensor.name] = port
     return port
 
 
@@ -166,7 +168,7 @@ def assign_codes(made: Integerizer) -> None:
             made.arriving.add(output.name)
         elif is_dequantize(node) and node.inputs[0].name in made.codes:
             made.reals[output.name] = coding(node).activation(made.codes[node.inputs[0].name])
-        elif (is_quantize(node) or on_integers(node)) and output.name not in made.codes:
+        elif (is_quantize(node) or on_integers(made, node)) and output.name not in made.codes:
             dtype = np.dtype(coding(node).dtype) if is_quantize(node) else signed_type(output.dtype)
             name = output.name if output.dtype == dtype else f"{output.name}/signed"
             made.codes[output.name] = gs.Variable(name, dtype, output.shape)
@@ -208,7 +210,7 @@ def needed_floats(made: Integerizer, results: dict[str, list[gs.Node] | Reason |
 def emit(made: Integerizer, node: gs.Node, results: dict[str, list[gs.Node] | Reason | None], needed: set[str]) -> None:
     if is_quantize(node):
         emit_quantize(made, node, results[node.name])
-    elif on_integers(node):
+    elif on_integers(made, node):
         emit_move(made, node)
     elif isinstance(result := results[node.name], list):
         made.nodes += result
@@ -240,7 +242,7 @@ def emit_float(made: Integerizer, node: gs.Node) -> None:
     outputs = [made.other(tensor) for tensor in node.outputs]
     real = made.reals.get(node.outputs[0].name)
     if real is None:
-        inputs = [made.other(tensor) for tensor in node.inputs]
+        inputs = [read_as_it_is(made, tensor) for tensor in node.inputs]
         made.nodes.append(gs.Node(node.op, node.name, dict(node.attrs), inputs, outputs, domain=node.domain))
         return
     if real.dtype == "int32":
@@ -250,6 +252,22 @@ def emit_float(made: Integerizer, node: gs.Node) -> None:
     made.nodes.append(gs.Node("DequantizeLinear", node.name, {}, inputs, outputs))
 
 
+def read_as_it_is(made: Integerizer, tensor: gs.Tensor) -> gs.Tensor:
+    """What a float operator reads, at times the codes themselves."""
+    codes = made.codes.get(tensor.name)
+    if codes is None or tensor.name in made.floats:
+        return made.other(tensor)
+    if codes.dtype == tensor.dtype:
+        return codes
+    if codes.dtype != np.int8:
+        raise UserError(
+            f"tensor {tensor.name} of {tensor.dtype} is read by a float operator; int8, uint8 and int16 can be"
+        )
+    port = made.other(tensor)
+    made.nodes.append(flip_sign(f"{tensor.name}/flip_sign", codes, port))
+    return port
+
+
 def quantizer_constants(name: str, scale: float, zero_point: int, dtype: str) -> list[gs.Constant]:
     return [
         gs.Constant(f"{name}/scale", np.array(scale, np.float32)),
@@ -257,15 +275,20 @@ def quantizer_constants(name: str, scale: float, zero_point: int, dtype: str) ->
     ]
 
 
-def on_integers(node: gs.Node) -> bool:
-    """Whether an operator other than a quantizer works on codes of 8 or 16 bits."""
-    return not is_quantize(node) and not is_dequantize(node) and node.outputs[0].dtype in CODES
+def on_integers(made: Integerizer, node: gs.Node) -> bool:
+    """Whether an operator other than a quantizer makes codes of 8 or 16 bits of such codes."""
+    if is_quantize(node) or is_dequantize(node) or node.outputs[0].dtype not in CODES:
+        return False
+    return all(isinstance(one, gs.Constant) or one.is_empty() or one.name in made.codes for one in node.inputs)
 
 
 def emit_move(made: Integerizer, node: gs.Node) -> None:
     """A rounding to codes or blocks of a format, or an operator that some other tool put between integers."""
     if node.op not in (*MOVES, ROUND_MX) and not is_rounding(node):
-        raise UserError(f"node {node.name}: {node.op} of integers cannot be compiled; {', '.join(sorted(MOVES))} can")
+        raise UserError(
+            f"node {node.name}: {node.op} of integers cannot be compiled; {', '.join(sorted(MOVES))} can; "
+            "cut the model before it with --outputs-at"
+        )
     inputs = [made.codes.get(tensor.name) or signed_constant(tensor) for tensor in node.inputs]
     outputs = [made.codes[node.outputs[0].name]]
     made.nodes.append(gs.Node(node.op, node.name, dict(node.attrs), inputs, outputs, domain=node.domain))

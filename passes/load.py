@@ -20,14 +20,16 @@ from bevel.calib.files import check_plain
 from bevel.passes.base import Note
 from bevel.passes.canonicalize.convert_opset import IR_VERSION, OPSET, opset_of
 from bevel.passes.cut_outputs import cut_outputs, declare_outputs
+from bevel.passes.exchange.check_types import check_types
 from bevel.passes.exchange.external_data import MAX_BYTES, check_stored, densify, load_external_data
 from bevel.passes.exchange.legible_text import make_legible
-from bevel.passes.exchange.lower_opset import all_nodes, lower_opset
+from bevel.passes.exchange.lower_opset import STANDARD, all_nodes, lower_opset
 from bevel.passes.exchange.widen_floats import widen_floats
 from bevel.passes.operators.base import DOMAIN
 from bevel.passes.qonnx.import_qonnx import import_qonnx
 from bevel.passes.qoperator.forms import DYNAMIC, WAY_OUT
 
+ONNX_DOMAIN = "ai.onnx"
 OLDEST_OPSET = 7  # of onnxruntime's promise; it runs some operators of older ones
 OLDEST_IR = 8  # the oldest we write: initializers need not be inputs (since 4), functions allowed
 FIRST_BYTE = b"\x08"  # the tag of ModelProto.ir_version, which every ONNX file begins with
@@ -57,6 +59,7 @@ def load(path: str | Path, outputs_at: Sequence[str] = ()) -> Loaded:
     file = Path(path)
     model = parse(file)
     escaped = make_legible(model, file)
+    drop_domain_name(model)
     try:
         if outputs_at:
             cut_outputs(model, outputs_at)
@@ -64,6 +67,7 @@ def load(path: str | Path, outputs_at: Sequence[str] = ()) -> Loaded:
         densify(model, file)
         check_stored(model)
         check_graph(model)
+        check_types(model)
         drop_initialized_inputs(model)
         lower_opset(model, OPSET)
         model.ir_version = min(max(model.ir_version, OLDEST_IR), IR_VERSION)
@@ -101,6 +105,16 @@ def parse(file: Path) -> onnx.ModelProto:
         found = "cut short or damaged" if data.startswith(FIRST_BYTE) else "not an ONNX file"
         raise UserError(f"{file}: {found} (no graph in it)")
     return model
+
+
+def drop_domain_name(model: onnx.ModelProto) -> None:
+    """The standard operators' domain has two names, and what is appended later uses the empty one."""
+    for entry in (*model.opset_import, *(one for function in model.functions for one in function.opset_import)):
+        if entry.domain == ONNX_DOMAIN:
+            entry.domain = ""
+    for node in all_nodes(model):
+        if node.domain == ONNX_DOMAIN:
+            node.domain = ""
 
 
 def check_graph(model: onnx.ModelProto) -> None:
@@ -144,6 +158,9 @@ def drop_initialized_inputs(model: onnx.ModelProto) -> None:
 def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Without local functions but Bevel's own."""
     kept = [(one.domain, one.name) for one in model.functions if one.domain == DOMAIN]
+    for one in model.functions:
+        if one.domain in STANDARD:
+            raise UserError(f"its local function {one.name} stands in ONNX's own domain; give it a domain of its own")
     if len(kept) == len(model.functions):
         return model
     try:

@@ -87,12 +87,20 @@ def dequantize_constants(graph: gs.Graph) -> None:
         if found is None:
             continue
         output, codes = node.outputs[0], np.asarray(node.inputs[0].values)
-        quant = [np.expand_dims(one, others(codes.ndim, found.axis)) if one.ndim else one for one in found[:2]]
+        quant = [spread(one, codes.shape, found.axis) for one in found[:2]]
         reals = (codes.astype(np.int32) - quant[1].astype(np.int32)).astype(np.float32) * quant[0]
         constant = gs.Constant(output.name, reals)
         for reader in list(output.outputs):
             reader.inputs = [constant if one is output else one for one in reader.inputs]
     graph.cleanup()
+
+
+def spread(quant: Array, shape: tuple[int, ...], axis: int) -> Array:
+    """A scale or zero point as it broadcasts against codes of `shape`: one for all, for each index, for each block."""
+    if quant.ndim == len(shape) > 1:
+        size = -(-shape[axis] // quant.shape[axis])
+        return np.repeat(quant, size, axis).take(range(shape[axis]), axis)
+    return np.expand_dims(quant, others(len(shape), axis)) if quant.ndim else quant
 
 
 def others(rank: int, axis: int) -> list[int]:

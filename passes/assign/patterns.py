@@ -46,7 +46,7 @@ def read_patterns(path: Path) -> list[Pattern]:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a TOML file with [[node]] tables") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not TOML: {error}") from error
     tables = data.get("node")
     if set(data) != {"node"} or not isinstance(tables, list) or not tables:

@@ -177,6 +177,7 @@ def canonicalize(
     except Exception:
         check_conversion(model, converted, feeds)
         check_static_outputs(model, feeds)
+        check_finite_outputs(model, feeds)
         raise
     return graph, [note for result in results for note in result.notes]
 
@@ -219,6 +220,20 @@ def settle(graph: gs.Graph) -> PassResult:
             return PassResult(graph, modified, notes)
         modified = True
     raise AssertionError(f"canonicalization did not settle in {MAX_ROUNDS} rounds")
+
+
+def check_finite_outputs(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]) -> None:
+    """Raises UserError where the model as it was given answers with infinities or NaN, which no rewrite need keep."""
+    session = open_session(model)
+    names = [output.name for output in session.get_outputs()]
+    for sample in samples:
+        for name, value in zip(names, run_given(session, names, sample), strict=True):
+            array = np.asarray(value)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                held = array[~np.isfinite(array)].ravel()[0]
+                raise UserError(
+                    f"output {name} of the model as it was given holds {held}; check its weights and samples"
+                )
 
 
 def check_static_outputs(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]) -> None:

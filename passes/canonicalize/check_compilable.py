@@ -8,7 +8,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
-from bevel.passes.canonicalize.edit import Array, given, is_output, static_shape, values
+from bevel.passes.canonicalize.edit import given, is_output, static_shape, values
 from bevel.passes.qoperator.forms import UNREAD
 from bevel.passes.quantizers import is_dequantize, is_quantize
 
@@ -40,8 +40,8 @@ def obstacle(graph: gs.Graph, node: gs.Node) -> str | None:
         scale = values(node.inputs[1])
         if scale is not None and not (np.isfinite(scale) & (scale > 0)).all():
             return f"has the scale {scale.ravel()[0]}; a scale is a finite number above 0"
-    if node.op == "Clip" and any(np.isnan(bound).any() for bound in clip_bounds(node)):
-        return "has a bound that is NaN; no number lies within it"
+    if node.op == "Clip" and is_empty_range(node):
+        return "has a bound that is NaN, or infinite on the wrong side; no number lies within it"
     return None
 
 
@@ -54,6 +54,7 @@ def is_used(graph: gs.Graph, tensor: gs.Tensor) -> bool:
     return not tensor.is_empty() and bool(tensor.outputs or is_output(graph, tensor))
 
 
-def clip_bounds(clip: gs.Node) -> list[Array]:
-    bounds = [values(tensor) for tensor in (given(clip, 1), given(clip, 2)) if tensor is not None]
-    return [bound for bound in bounds if bound is not None and bound.dtype.kind == "f"]
+def is_empty_range(clip: gs.Node) -> bool:
+    low, high = (None if (one := given(clip, place)) is None else values(one) for place in (1, 2))
+    bad_low = low is not None and low.dtype.kind == "f" and bool((np.isnan(low) | (low == np.inf)).any())
+    return bad_low or (high is not None and high.dtype.kind == "f" and bool((np.isnan(high) | (high == -np.inf)).any()))

@@ -34,9 +34,11 @@ class CropBySlice(Pass):
 def find(node: gs.Node) -> Widths | None:
     """The widths of a Pad that crops somewhere and leaves something everywhere."""
     shape = static_shape(node.inputs[0]) if node.op == "Pad" else None
-    amounts = integers(given(node, 1)) if shape is not None else None
-    axes = integers(given(node, 3)) if given(node, 3) is not None else tuple(range(len(shape or ())))
-    if shape is None or amounts is None or axes is None or min(amounts, default=0) >= 0:
+    if shape is None:
+        return None
+    amounts = integers(given(node, 1))
+    axes = integers(given(node, 3)) if given(node, 3) is not None else tuple(range(len(shape)))
+    if amounts is None or axes is None or min(amounts, default=0) >= 0:
         return None
     pairs = zip(amounts[: len(axes)], amounts[len(axes) :], strict=True)
     widths = {axis % len(shape): pair for axis, pair in zip(axes, pairs, strict=True)}

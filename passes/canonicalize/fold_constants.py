@@ -1,7 +1,7 @@
 """Evaluate once, here, what depends on constants only.
 
-Shapes are static, so Shape and Size are constants too, and the arithmetic that exporters build on them disappears.
-A node is evaluated by onnxruntime itself, so the folded values are the bits the model would have computed.
+Shapes are static, so Shape, Size and EyeLike are constants too, and the arithmetic that exporters build on them
+disappears. A node is evaluated by onnxruntime itself, so the folded values are the bits the model would have computed.
 
 A DequantizeLinear of constants stays: it is how a quantized model stores its weights. Random operators stay.
 A node that would blow its inputs up (an Expand, a Tile) beyond `max_bytes` stays.
@@ -43,13 +43,18 @@ class FoldConstants(Pass):
 
 
 def fold_shapes(graph: gs.Graph) -> int:
-    """Turn Shape and Size of statically shaped tensors into constants; how many."""
+    """Turn Shape, Size and EyeLike of statically shaped tensors into constants; how many."""
     folded = 0
     for node in alive(graph):
-        if node.op not in ("Shape", "Size"):
+        if node.op not in ("Shape", "Size", "EyeLike"):
             continue
         shape = static_shape(node.inputs[0])
         if shape is None:
+            continue
+        if node.op == "EyeLike":
+            ones = np.eye(shape[0], shape[1], node.attrs.get("k", 0))
+            become_constant(graph, node.outputs[0], ones.astype(node.outputs[0].dtype))
+            folded += 1
             continue
         sizes = np.array(shape[node.attrs.get("start", 0) : node.attrs.get("end")], np.int64)
         become_constant(graph, node.outputs[0], sizes if node.op == "Shape" else np.array(prod(shape), np.int64))

@@ -20,8 +20,12 @@ from bevel.passes.base import Pass, PassResult
 from bevel.passes.canonicalize.edit import static_shape
 from bevel.passes.canonicalize.evaluate import random_inputs, run_tensors
 
-# The inputs by which operators are told the size of their result.
+# The inputs whose values decide the size of an operator's result.
 SIZES = {
+    "NonZero": (0,),
+    "Unique": (0,),
+    "Compress": (1,),
+    "NonMaxSuppression": (0, 1, 2, 3, 4),
     "Reshape": (1,),
     "Unsqueeze": (1,),
     "Squeeze": (1,),

@@ -100,6 +100,10 @@ def separate_bias(graph: gs.Graph, gemm: gs.Node) -> None:
     shape = static_shape(result)
     if bias is None or shape is None:
         return
+    if gemm.attrs.get("beta", 1.0) == 0:  # ONNX leaves it unread, whatever it holds
+        gemm.inputs = gemm.inputs[:2]
+        gemm.attrs.pop("beta")
+        return
     if is_parameter(bias) and as_bias_shape(static_shape(bias), shape[-1]) is not None:
         return
     addend = scaled(graph, gemm.name, bias, gemm.attrs.pop("beta", 1.0))

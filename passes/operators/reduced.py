@@ -25,6 +25,8 @@ def laid(node: gs.Node, axes: set[int], keepdims: bool, lowering: Lowering) -> L
     """The first input of `node` with the reduced axes side by side, moved if they are not."""
     x = node.inputs[0]
     value = lowering.value(x)
+    if not axes:  # of a scalar: each element is a reduction of its own
+        return Laid(value.buffer, prod(value.shape), 1, 1, value.order)
     order = gathered(value, axes)
     source = lowering.reorder(value, order, x.name)
     places = [place for place, axis in enumerate(order) if axis in axes]

@@ -1,6 +1,7 @@
 """Float islands compute what onnxruntime computes, up to float rounding, by calls that need no TVM runtime."""
 
 import ctypes
+import gc
 import platform
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import onnxruntime
 import pytest
 
 from bevel.backends.codegen.raw_abi import llvm_object
-from bevel.backends.islands import Float, Island, import_island
+from bevel.backends.islands import Float, Island, import_island, run_island
 from bevel.backends.kernel import Role
 from bevel.backends.program import Buffer, Port, Program
 from bevel.calib.errors import UserError
@@ -49,6 +50,10 @@ GRAPHS = {
     "attention": ATTENTION,
     "Split": """agraph (float[2,6] x) => (float[2,2] y, float[2,4] z)
         <int64[2] s = {2, 4}> { y, z = Split<axis=1>(x, s) }""",
+    "ScatterElements": """agraph (float[1,4,3] x, float[1,4,2] u) => (float[1,4,3] y)
+        <int64[1,4,2] i = {0, 2, 1, 0, -1, 1, 2, 0}> { y = ScatterElements<axis=2>(x, i, u) }""",
+    "ScatterND": """agraph (float[4,3] x, float[2,3] u) => (float[4,3] y)
+        <int64[2,1] i = {2, 2}> { y = ScatterND<reduction="add">(x, i, u) }""",
     "scalar constant": "agraph (float[3] x) => (float[3] y) <float c = {0.25}> { y = Add(x, c) }",
 }
 # Values stay below 16 and sums below 30 terms: a few units in the last place of float32, from another order of
@@ -123,6 +128,22 @@ def test_an_island_is_onnxruntimes_result_up_to_float_rounding(name: str, tmp_pa
     for output, array in expected.items():
         np.testing.assert_allclose(interpreted[output], array, **TOLERANCE)
         np.testing.assert_allclose(compiled[output].reshape(array.shape), array, **TOLERANCE)
+
+
+def test_a_result_that_is_constant_has_a_buffer() -> None:
+    model = parsed("agraph (float[3] x) => (float[3] y, bool z) { y = Exp(x) z = OptionalHasElement(x) }")
+    island = import_island(model, "p/")
+    assert set(island.constants) <= {buffer.name for buffer in island.buffers}
+    assert run_island(island, {"x": np.ones(3, np.float32)}, ["z"])["z"].all()
+
+
+def test_an_import_that_fails_half_way_says_nothing_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    model = parsed("""agraph (float[3,4] x) => (float[3,2] y, int64[3,2] i) <int64[1] k = {2}>
+        { h = Exp(x) y, i = TopK<sorted=0>(h, k) }""")
+    with pytest.raises(UserError, match="TVM cannot import this use of it"):
+        import_island(model, "p/")
+    gc.collect()
+    assert capfd.readouterr().err == ""
 
 
 def test_buffers_carry_the_models_names_outside_and_the_prefix_inside() -> None:

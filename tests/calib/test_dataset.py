@@ -13,6 +13,7 @@ from bevel.calib.dataset import Dataset, InputType, open_dataset, random_dataset
 from bevel.calib.errors import UserError
 
 Arrays = dict[str, np.ndarray]
+HEADER_CUT = b"\x93NUMPY\x01\x00\x10\x00" + b"{'descr': ((((((("
 
 
 def float_input(*shape: int) -> InputType:
@@ -182,6 +183,7 @@ REFUSED = [
     ("another suffix", content("d.csv", b"1,2"), r"neither \.npz nor \.npy"),
     ("not an archive", content("d.npz", b"nonsense"), r"d\.npz cannot be read as an \.npz archive"),
     ("not an array", content("d.npy", b"nonsense"), r"d\.npy cannot be read as a numpy array"),
+    ("open bracket", content("d.npy", HEADER_CUT), r"d\.npy cannot be read as a numpy array"),
     ("empty file", content("d.npy", b""), r"d\.npy cannot be read as a numpy array"),
     ("objects", objects, r"holds object"),
     ("wrong name", npz(image=images(1)), r"has arrays 'image'; the model's inputs are 'x'"),

@@ -157,7 +157,7 @@ def high(port: Port) -> Array:
 def uniform(port: Port, rng: np.random.Generator) -> Array:
     dtype = np.dtype(port.dtype)
     if dtype.kind == "f":
-        return (3 * rng.standard_normal(port.shape)).astype(dtype)
+        return np.asarray(3 * rng.standard_normal(port.shape), dtype)  # of rank 0, too
     limits = np.iinfo(dtype)
     return rng.integers(limits.min, limits.max, port.shape, dtype, endpoint=True)
 
@@ -206,7 +206,7 @@ def calibration(model: onnx.ModelProto, shift: float = 0.0, spread: float = 1.0)
         if one.elem_type == onnx.TensorProto.FLOAT
     }
     return tuple(
-        {name: (shift + spread * rng.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
+        {name: np.asarray(shift + spread * rng.standard_normal(shape), np.float32) for name, shape in shapes.items()}
         for _ in range(CALIBRATION_RUNS if shapes else 0)
     )
 

@@ -116,6 +116,15 @@ def test_operator_on_integers_that_moves_nothing_is_refused_by_name(text: Any, s
         stages(model)
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int16"])
+def test_a_cast_of_floats_to_short_integers_is_a_float_operator(text: Any, stages: Any, kind: str) -> None:
+    to = {"uint8": 2, "int16": 5}[kind]
+    body = f"q = QuantizeLinear (x, s, z)\n d = DequantizeLinear (q, s, z)\n a = Abs (d)\n y = Cast <to = {to}> (a)"
+    made = stages(text(body, "float[5] x", f"{kind}[] y", "float s, int8 z", STEP), islands=True)
+    codes = np.array([-128, -3, 0, 5, 127], np.int8)
+    np.testing.assert_array_equal(made.program.run({"x": codes})["y"], made.sessions[1].run(None, {"x": codes})[0])
+
+
 def test_computed_scale_is_refused_by_name(text: Any, stages: Any) -> None:
     body = "s = ReduceMax <keepdims = 0> (v)\n q = QuantizeLinear (x, s, z)\n y = DequantizeLinear (q, s, z)"
     with pytest.raises(UserError, match="computes its scale; only constant scales can be compiled"):

@@ -110,6 +110,11 @@ def test_external_data_elsewhere_missing_or_short_is_refused(tmp_path, location,
             "g (float[4] x) => (float[4] y) { q, s, z = DynamicQuantizeLinear (x)\n y = DequantizeLinear (q, s, z) }",
             r"\(DynamicQuantizeLinear\) takes its scale from each input's own values; give the float model",
         ),
+        (
+            """g (float[4] x) => (float[4] y) <float s = {0.5}, int4 z = {0}>
+            { q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z) }""",
+            r"node q \(QuantizeLinear\) makes int4; .*: give the float model, with --activations int4",
+        ),
         ("g (float[1] x) => (seq(float[1]) y) { y = SequenceConstruct(x) }", "output y is no tensor"),
         ("g (float[1] x) => (float[1] y) { o = Optional(x)\n y = OptionalGetElement(o) }", "gives an optional value"),
         ("g (float[1] x) => (optional(float[1]) y) { y = Optional(x) }", "output y is no tensor"),
@@ -153,6 +158,36 @@ def test_local_functions_are_opened(tmp_path) -> None:
         <domain: "local", opset_import: ["" : 17]> twice (a) => (b) { b = Add (a, a) }"""
     model = load_model(written(tmp_path, onnx.parser.parse_model(text)))
     assert [node.op_type for node in model.graph.node] == ["Add"] and not model.functions
+
+
+@pytest.mark.parametrize("kind", ["FLOAT8E5M2", "FLOAT8E4M3FNUZ", "FLOAT8E5M2FNUZ"])
+def test_small_floats_that_would_be_read_as_others_are_refused(tmp_path, kind) -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 21]>
+        g (float[1,4] x) => (float[1,4] y) <float s = {0.5}> { d = DequantizeLinear (w, s) y = Mul (x, d) }"""
+    )
+    model.graph.initializer.append(
+        onnx.helper.make_tensor("w", getattr(onnx.TensorProto, kind), [4], [1.0, 2.0, 0.5, 1.0])
+    )
+    with pytest.raises(UserError, match=f"tensor w is of {kind.lower()}, which cannot be read"):
+        load_model(written(tmp_path, model))
+
+
+def test_the_long_name_of_the_standard_domain_is_read(tmp_path) -> None:
+    model = with_weights()
+    model.opset_import[0].domain = "ai.onnx"
+    model.graph.node[0].domain = "ai.onnx"
+    loaded = load_model(written(tmp_path, model))
+    assert [entry.domain for entry in loaded.opset_import] == [""]
+    assert all(not node.domain for node in loaded.graph.node)
+
+
+def test_a_local_function_in_the_standard_domain_is_refused(tmp_path) -> None:
+    model = with_weights()
+    body = [onnx.helper.make_node("Neg", ["a"], ["b"])]
+    model.functions.append(onnx.helper.make_function("", "Relu", ["a"], ["b"], body, model.opset_import))
+    with pytest.raises(UserError, match="its local function Relu stands in ONNX's own domain"):
+        load_model(written(tmp_path, model))
 
 
 def test_half_precision_comes_as_float32_with_notes(tmp_path) -> None:

@@ -182,6 +182,40 @@ def test_float_island_on_a_cpu_computes_what_onnxruntime_computes(
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * peak)
 
 
+@pytest.mark.parametrize("operator", ["ReduceMean", "ReduceMax", "ReduceSum", "ReduceL2"])
+def test_a_reduction_of_a_scalar_reduces_one_element(text: Any, stages: Any, operator: str) -> None:
+    made = stages(text(f"y = {operator} (x)", "float x"), inputs="float", outputs="float")
+    sample = {"x": np.array(0.75, np.float32)}
+    np.testing.assert_array_equal(made.program.run(sample)["y"], made.sessions[1].run(None, sample)[0])
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_weights_with_a_scale_for_each_block_are_the_same_floats(text: Any, stages: Any, size: int) -> None:
+    blocks = -(-5 // size)
+    body = f"d = DequantizeLinear <axis = 0, block_size = {size}> (q, s, z)\n y = MatMul (x, d)"
+    rng = np.random.default_rng(size)
+    values = {
+        "q": rng.integers(-100, 100, (5, 4)),
+        "s": rng.uniform(0.01, 0.1, (blocks, 4)),
+        "z": np.zeros((blocks, 4)),
+    }
+    weights = f"int8[5,4] q, float[{blocks},4] s, int8[{blocks},4] z"
+    made = stages(text(body, "float[3,5] x", weights=weights, values=values), islands=True)
+    sample = {"x": rng.standard_normal((3, 5)).astype(np.float32)}
+    np.testing.assert_allclose(made.program.run(sample)["y"], made.sessions[1].run(None, sample)[0], rtol=1e-5)
+
+
+def test_integers_between_quantizers_may_be_read_by_float_operators(text: Any, stages: Any) -> None:
+    body = "q = QuantizeLinear (x, s, z)\n c = Cast <to = 6> (q)\n a = Add (c, c)\n y = Cast <to = 1> (a)"
+    made = stages(
+        text(body, "float[5] x", weights="float s, uint8 z", values={"s": 0.1, "z": 100}), islands=True, inputs="float"
+    )
+    sample = {"x": np.array([-20.0, -1.0, 0.0, 3.0, 50.0], np.float32)}
+    found = made.program.run(sample)["y"]
+    np.testing.assert_array_equal(found, made.sessions[1].run(None, sample)[0])
+    np.testing.assert_array_equal(found, [0, 180, 200, 260, 510])
+
+
 @pytest.mark.parametrize("name", names())
 def test_reference_network_is_the_same_on_the_device_as_in_onnxruntime(stages: Any, floats: Any, name: str) -> None:
     model = fix_batch(load_model(path(name)))

@@ -70,6 +70,7 @@ def test_a_pattern_without_a_node_is_refused_with_the_names(
     [
         ("", "holds nothing"),
         ("[[node]\n", "is not TOML"),
+        (f"a = {'[' * 3000}{']' * 3000}", "is not TOML"),
         ("[[nodes]]\nmatch = 'a'\n", "holds nodes"),
         ("[[node]]\nmatch = 'a'\n", "needs match and one of"),
         ("[[node]]\nweights = 'int4'\nactivations = 'int4'\n", "needs match"),

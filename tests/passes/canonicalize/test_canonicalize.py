@@ -159,6 +159,29 @@ def test_a_wrong_rewrite_is_caught_and_names_the_output(model) -> None:
         check_equivalence(right, wrong, [random_inputs(right)])
 
 
+@pytest.mark.parametrize(("shift", "equal"), [(1, True), (2, False)])
+def test_one_rounding_that_tips_is_no_other_function(model, shift, equal) -> None:
+    """However little of its range a quantized output uses."""
+    body = "q = QuantizeLinear (x, s, z)\n y = DequantizeLinear (q, s, z)"
+    one, other = (
+        model(
+            body if not by else f"h = Add (x, b)\n {body.replace('x', 'h')}",
+            "float[1,4] x",
+            weights=weights,
+            values=values,
+        )
+        for by in (0, shift)
+        for weights in ["float s, int8 z, float b"]
+        for values in [{"s": 0.5, "z": 0, "b": 0.5 * by}]
+    )
+    sample = {"x": np.array([[0.0, 0.5, -0.5, 1.0]], np.float32)}
+    if equal:
+        check_equivalence(one, other, [sample])
+        return
+    with pytest.raises(AssertionError, match="changed output y"):
+        check_equivalence(one, other, [sample])
+
+
 def test_a_model_that_does_not_run_is_the_users_to_put_right(model) -> None:
     subject = model('y = Conv <auto_pad = "SAME_UPPER", dilations = [2,1]> (x, w)', weights="float[4,3,3,3] w")
     with pytest.raises(UserError, match="cannot run the model as it was given"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bevel.calib.errors import UserError
-from bevel.passes.canonicalize import canonicalize
+from bevel.passes.canonicalize import canonicalize, check_finite_outputs
 
 CUTS = "int64[1] nine, int64[1] ten, int64[1] three"
 PLACES = {"nine": [9], "ten": [10], "three": [3]}
@@ -32,11 +32,14 @@ PLACES = {"nine": [9], "ten": [10], "three": [3]}
             "float[] y",
             "has the scale 0.0",
         ),
+        ("y = Clip (x, inf)", "float[] y", r"\(Clip\) has a bound that is NaN, or infinite on the wrong side"),
+        ("i = Neg (inf)\n y = Clip (x, , i)", "float[] y", r"\(Clip\) has a bound that is NaN, or infinite"),
         ("y = Clip (x, , nan)", "float[] y", r"\(Clip\) has a bound that is NaN"),
     ],
 )
 def test_it_is_refused_by_name(model, body, outputs, reason) -> None:
-    subject = model(body, outputs=outputs, weights=f"{CUTS}, float nan, float one", values={**PLACES, "nan": np.nan})
+    values = {**PLACES, "nan": np.nan, "inf": np.inf}
+    subject = model(body, outputs=outputs, weights=f"{CUTS}, float nan, float one, float inf", values=values)
     with pytest.raises(UserError, match=reason) as caught:
         canonicalize(subject)
     assert "\n" not in str(caught.value)
@@ -54,3 +57,8 @@ def test_what_can_do_without_is_compiled(model, body) -> None:
     weights = f"{CUTS}, float one, float minus"
     graph, _ = canonicalize(model(body, weights=weights, values={**PLACES, "one": 1.0, "minus": -1.0}))
     assert len(graph.nodes) == 1
+
+
+def test_a_model_that_answers_with_infinities_is_the_users_to_put_right(model) -> None:
+    with pytest.raises(UserError, match="output y of the model as it was given holds -inf"):
+        check_finite_outputs(model("y = Log (x)"), [{"x": np.zeros((1, 3, 8, 8), np.float32)}])

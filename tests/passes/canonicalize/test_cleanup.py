@@ -80,6 +80,12 @@ def test_between_an_input_and_an_output_only_identity_stays(model, apply, operat
     assert operators(apply(subject, RemoveIdentity())) == ["Identity"]
 
 
+def test_an_identity_matrix_is_a_constant(model, apply, operators) -> None:
+    result = apply(model("e = EyeLike <k = 1> (x)\n y = Add (x, e)", "float[3,4] x"), FoldConstants())
+    assert operators(result) == ["Add"]
+    np.testing.assert_array_equal(result.graph.nodes[0].inputs[1].values, np.eye(3, 4, 1, np.float32))
+
+
 def test_a_type_that_a_tensor_names_is_named(model, apply, operators) -> None:
     result = apply(model("h = Shape (x)\n y = CastLike (h, x)", outputs="float[] y"), RemoveIdentity())
     assert operators(result) == ["Shape", "Cast"]
@@ -90,6 +96,8 @@ def test_a_type_that_a_tensor_names_is_named(model, apply, operators) -> None:
     [
         ("y = Reshape (x, n)", "float[1,3,8,8] x, int64[2] n"),
         ("c = Cast <to = 7> (x)\n m = ReduceMax <keepdims = 0> (c)\n y = Range (zero, m, one)", "float[2] x"),
+        ("h = Relu (x)\n y = Unique (h)", "float[2,4] x"),
+        ("m = Greater (x, x)\n y = Compress (x, m)", "float[4] x"),
         ("two = Add (n, n)\n y = Unsqueeze (x, two)", "float[3,4] x, int64[1] n"),
     ],
 )
@@ -218,7 +226,9 @@ def test_shapes_that_inference_cannot_follow_are_read_off_a_run(model) -> None:
 def test_a_shape_that_depends_on_the_data_names_its_node(model) -> None:
     graph = gs.import_onnx(model("p = Relu(x)\n n = NonZero(p)\n y = Cast <to = 1> (n)", "float[2,5] x"))
     graph.nodes[1].name = "found"
-    with pytest.raises(UserError, match=r"node found \(NonZero\): the shape of n depends on the input's values"):
+    with pytest.raises(
+        UserError, match=r"node found \(NonZero\): the shape of its result depends on the values of input x"
+    ):
         InferShapes()(graph)
 
 

@@ -10,8 +10,8 @@ from bevel.passes.canonicalize.unify_pool import UnifyPool
 from bevel.passes.canonicalize.unify_reshape import UnifyReshape
 
 GEMM = "float[5,4] w, float[4] b, float[4,5] wt, float[1,4] row, float[2,1] column, float s, float[2,5,4] batch"
-GEMM += ", float[2,4] whole, float[1] single, int64[1] zero, int64[1] four, int64[1] one"
-WINDOW = {"zero": [0], "four": [4], "one": [1]}
+GEMM += ", float[2,4] whole, float[1] single, int64[1] zero, int64[1] four, int64[1] one, float[4] unread"
+WINDOW = {"zero": [0], "four": [4], "one": [1], "unread": [np.nan] * 4}
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,7 @@ WINDOW = {"zero": [0], "four": [4], "one": [1]}
         ("m = MatMul(x, w)\n y = Add(m, b)", "float[1,3,2,5] x", ["Reshape", "Gemm", "Reshape"]),
         ("m = MatMul(x, w)\n y = Add(m, column)", "float[2,5] x", ["Gemm", "Add"]),
         ("y = Gemm(x, w, column)", "float[2,5] x", ["Gemm", "Add"]),
+        ("y = Gemm <beta = 0.0> (x, w, unread)", "float[2,5] x", ["Gemm"]),
         ("y = Gemm <beta = 0.5> (x, w, whole)", "float[2,5] x", ["Gemm", "Add"]),
         ("y = Gemm <transA = 1, transB = 1, alpha = 2.0> (x, wt, whole)", "float[5,2] x", ["Transpose", "Gemm", "Add"]),
         ("y = Gemm(x, w, single)", "float[2,5] x", ["Gemm"]),

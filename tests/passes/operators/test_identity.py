@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-EVERY_TYPE = "float[1,4] x, int64[3] t, bool[2] f, uint8[5] u, int8[4] i, int32[3] j"
-OUT_AGAIN = "float[] y, int64[] t, bool[] g, uint8[] u, uint8[] v, int8[] k, int32[] j"
+EVERY_TYPE = "float[1,4] x, int64[3] t, bool[2] f, uint8[5] u, int8[4] i, int32[3] j, int16[4] h"
+OUT_AGAIN = "float[] y, int64[] t, bool[] g, uint8[] u, uint8[] v, int8[] k, int32[] j, int16[] m"
 TWO = "float[] y, float[] z"
 CASES = {
     "an input and the result": ("y = Sigmoid (x)", "float[1,4] x", "float[] y, float[] x"),
@@ -21,7 +21,11 @@ CASES = {
     "a computed constant": ("y = Sigmoid (x)\n c = Exp (v)", "float[1,4] x", "float[] y, float[] c"),
     "a shape": ("y = Sigmoid (x)\n s = Shape (x)", "float[1,4] x", "float[] y, int64[] s"),
     "a mask": ("y, mask = Dropout (x)", "float[1,4] x", "float[] y, bool[] mask"),
-    "every type": ("y = Sigmoid (x)\n g = Identity (f)\n v = Identity (u)\n k = Identity (i)", EVERY_TYPE, OUT_AGAIN),
+    "every type": (
+        "y = Sigmoid (x)\n g = Identity (f)\n v = Identity (u)\n k = Identity (i)\n m = Identity (h)",
+        EVERY_TYPE,
+        OUT_AGAIN,
+    ),
 }
 SAMPLE = {
     "x": np.array([[-3.0, -0.5, 0.25, 2.0]], np.float32),
@@ -29,6 +33,7 @@ SAMPLE = {
     "f": np.array([True, False]),
     "u": np.array([0, 1, 127, 128, 255], np.uint8),
     "i": np.array([-128, -1, 0, 127], np.int8),
+    "h": np.array([-(2**15), -1, 0, 2**15 - 1], np.int16),
     "j": np.array([-(2**31), 0, 2**31 - 1], np.int32),
 }
 
@@ -41,7 +46,7 @@ def test_what_is_handed_on_arrives_unchanged_without_float_code(text, stages, na
     sample = {value.name: SAMPLE[value.name] for value in subject.graph.input}
     done = stages(subject, [sample], inputs="float", outputs="float")
     found = done.run(sample)  # equals integer.onnx in onnxruntime
-    handed = {"t": "t", "g": "f", "u": "u", "v": "u", "k": "i", "j": "j", "x": "x"}
+    handed = {"t": "t", "g": "f", "u": "u", "v": "u", "k": "i", "j": "j", "x": "x", "m": "h"}
     for output, source in handed.items():
         if output in found:
             np.testing.assert_array_equal(found[output], SAMPLE[source])
