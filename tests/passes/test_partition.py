@@ -126,9 +126,9 @@ REFUSED = {
         r"y \(Resize\): it interpolates in mode cubic",
     ),
     "a rank": (
-        "y = MaxPool <kernel_shape = [2,2,2]> (x)",
+        "y = ConvTranspose (x, k)",
         "float[1,1,4,4,4] x",
-        r"y \(MaxPool\): only 1-D and 2-D pooling",
+        r"y \(ConvTranspose\): only 1-D and 2-D transposed convolutions",
     ),
 }
 
@@ -138,7 +138,7 @@ def test_refusal_gives_the_reason_that_the_code_knows(
     body: str, inputs: str, reason: str, text: Any, stages: Any
 ) -> None:
     with pytest.raises(UserError, match=reason):
-        stages(text(body, inputs, weights="float[4] n", values={"n": [1, 1, 2, 2]}))
+        stages(text(body, inputs, weights="float[4] n, float[1,1,2,2,2] k", values={"n": [1, 1, 2, 2]}))
 
 
 def test_refusal_of_a_tail_names_the_tensor_to_cut_at(text: Any, stages: Any) -> None:
