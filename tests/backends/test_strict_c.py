@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.resources import files
 from itertools import islice, product
 from pathlib import Path
 
@@ -79,6 +80,24 @@ def test_kernels_of_a_cores_own_instructions_compile_without_a_warning(core: str
     for command, name in product(found, fitting):
         words = [*command, "-std=c11", *STRICT, name, "-o", "strict.o"]
         done = subprocess.run(words, cwd=sources, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[:2000]
+    if not found:
+        pytest.skip(f"no compiler for {core}")
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
+def test_headers_of_a_core_go_into_one_file_without_a_warning(core: str, tmp_path: Path) -> None:
+    """As they do in a network with layers of several formats."""
+    here = files("bevel.backends.kernels").joinpath("c")
+    names = sorted(one.name for one in here.iterdir() if one.name.endswith(".h"))
+    fitting = [name for name in names if core == "cortex-m55" or "mve" not in name]
+    for name in fitting:
+        (tmp_path / name).write_text(helper_text(name))
+    (tmp_path / "all.c").write_text("".join(f'#include "{name}"\n' for name in fitting) + "extern int one;\n")
+    found = list(compilers(core))
+    for command in found:
+        words = [*command, "-std=c11", *STRICT, "all.c", "-o", "all.o"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:2000]
     if not found:
         pytest.skip(f"no compiler for {core}")

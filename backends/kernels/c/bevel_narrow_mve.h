@@ -28,11 +28,11 @@
 #define BEVEL_TOP_5(j) vsriq_n_u8(BEVEL_TOP(4, 1, j), BEVEL_TOP(0, 4, j), 1)
 #define BEVEL_TOP_6(j) vsriq_n_u8(BEVEL_TOP(4, 2, j), BEVEL_TOP(0, 4, j), 2)
 #define BEVEL_TOP_7(j) vsriq_n_u8(BEVEL_TOP(6, 1, j), BEVEL_TOP_6(j), 1)
-#define BEVEL_CODES(bits, j) vshrq_n_u8(BEVEL_TOP_##bits(j), 8 - (bits))
+#define BEVEL_MVE_CODES(bits, j) vshrq_n_u8(BEVEL_TOP_##bits(j), 8 - (bits))
 
 #define BEVEL_WEIGHTS(bits, j) \
-  vstrbq_u8((uint8_t *)w + 16 * (j), vmlasq_n_u8(BEVEL_CODES(bits, j), vdupq_n_u8((uint8_t)stride), (uint8_t)least));
-#define BEVEL_LOOKED_UP(bits, j) vstrbq_s8(w + 16 * (j), vldrbq_gather_offset_s8(table, BEVEL_CODES(bits, j)));
+  vstrbq_u8((uint8_t *)w + 16 * (j), vmlasq_n_u8(BEVEL_MVE_CODES(bits, j), vdupq_n_u8((uint8_t)stride), (uint8_t)least));
+#define BEVEL_LOOKED_UP(bits, j) vstrbq_s8(w + 16 * (j), vldrbq_gather_offset_s8(table, BEVEL_MVE_CODES(bits, j)));
 
 #else
 
@@ -40,15 +40,15 @@
   (stored[16 * ((first) + BEVEL_PLACE(plane, j)) + lane] >> (8 - (plane) - BEVEL_BELOW_TOP(plane, j)) & \
    ((1 << (plane)) - 1))
 
-#define BEVEL_CODES(bits, j)                              \
+#define BEVEL_MVE_CODES(bits, j)                              \
   (((bits) & 4 ? BEVEL_PART(0, 4, j) : 0) |               \
    ((bits) & 2 ? BEVEL_PART((bits) & 4, 2, j) << ((bits) & 4) : 0) | \
    ((bits) & 1 ? BEVEL_PART((bits) & 6, 1, j) << ((bits) & 6) : 0))
 
 #define BEVEL_WEIGHTS(bits, j) \
-  for (int lane = 0; lane < 16; lane++) w[16 * (j) + lane] = (int8_t)(BEVEL_CODES(bits, j) * stride + least);
+  for (int lane = 0; lane < 16; lane++) w[16 * (j) + lane] = (int8_t)(BEVEL_MVE_CODES(bits, j) * stride + least);
 #define BEVEL_LOOKED_UP(bits, j) \
-  for (int lane = 0; lane < 16; lane++) w[16 * (j) + lane] = table[BEVEL_CODES(bits, j)];
+  for (int lane = 0; lane < 16; lane++) w[16 * (j) + lane] = table[BEVEL_MVE_CODES(bits, j)];
 
 #endif
 
@@ -60,18 +60,18 @@
 
 /* One function for all layers, which gcc would copy for each of their sizes. */
 #if defined(__clang__)
-#define BEVEL_SHARED __attribute__((noinline, unused)) static void
+#define BEVEL_MVE_ONCE __attribute__((noinline, unused)) static void
 #else
-#define BEVEL_SHARED __attribute__((noinline, noclone, unused)) static void
+#define BEVEL_MVE_ONCE __attribute__((noinline, noclone, unused)) static void
 #endif
 
 /* `vectors` of them, a multiple of eight: codes times `stride` and `least`, or what a table has for them. */
 #define BEVEL_NARROW_MVE(bits)                                                                              \
-  BEVEL_SHARED bevel_mve_weights_##bits(                                                                    \
+  BEVEL_MVE_ONCE bevel_mve_weights_##bits(                                                                    \
       const uint8_t *restrict stored, int8_t *restrict w, int32_t vectors, int32_t stride, int32_t least) { \
     BEVEL_EIGHT(BEVEL_WEIGHTS, bits)                                                                        \
   }                                                                                                         \
-  BEVEL_SHARED bevel_mve_looked_up_##bits(                                                                  \
+  BEVEL_MVE_ONCE bevel_mve_looked_up_##bits(                                                                  \
       const uint8_t *restrict stored, int8_t *restrict w, int32_t vectors, const int8_t *restrict table) {  \
     BEVEL_EIGHT(BEVEL_LOOKED_UP, bits)                                                                      \
   }
