@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.calib.arithmetic import Int8, Int32, fixed_points
+from bevel.calib.arithmetic import Int8, Int32, Output, fixed_points
+
+HALF_UP = Output()
 
 
 def activations(rng: np.random.Generator, shape: tuple[int, ...]) -> Int8:
@@ -36,18 +38,24 @@ def biases(rng: np.random.Generator, channels: int) -> Int32:
 
 
 def rescaling(
-    rng: np.random.Generator, shape: tuple[int, ...], taps: int, deviation: float = 74.0 * 74.0, even: bool = False
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    taps: int,
+    deviation: float = 74.0 * 74.0,
+    output: Output = HALF_UP,
 ) -> tuple[Int32, Int8]:
     """Multipliers and shifts that spread sums of `taps` terms of the given standard deviation over int8.
 
     Where there is room, one ratio above 1, one in [1/4, 1), and one too small for any accumulator to survive. Where
-    `even`, sums lie on halves: ratios are powers of two, but one.
+    `output.even`, sums lie on halves: ratios are powers of two, but one unless `output.power`.
     """
     ratios = rng.uniform(20, 120, shape) / (deviation * np.sqrt(taps))
     if ratios.size >= 4:
         ratios.flat[1:4] = 1.37, 0.61, 2.0**-40
-    if even:
+    if output.even:
         ratios = np.exp2(np.rint(np.log2(ratios)))
-    if even and ratios.size >= 4:
+    if output.power:
+        ratios = np.clip(ratios, 2.0**-30, 0.5)
+    elif output.even and ratios.size >= 4:
         ratios.flat[2:4] = 0.5, 3 / 128
     return fixed_points(ratios)

@@ -81,7 +81,8 @@ class Output:
     """Where an integer result ends: its zero point and the interval it is clamped to, all values of `dtype`.
 
     dtype is int8, but int16 or int32 for activations of formats whose steps int8 cannot hold. Sums that lie exactly
-    between two integers are rounded up, or where `even`, to the even one.
+    between two integers are rounded up, or where `even`, to the even one. There, `power` tells kernels that every
+    ratio is one of 2**-1 to 2**-30, as `is_power` finds: they then shift sums as they are.
     """
 
     zero_point: int = 0
@@ -89,6 +90,7 @@ class Output:
     high: int = 127
     dtype: str = "int8"
     even: bool = False
+    power: bool = False
 
     def shifted(self, value: Integers, shift: Integers | int) -> Int64:
         """value / 2**shift in int64, rounded; where `even`, every shift is at least 1."""
@@ -98,6 +100,12 @@ class Output:
         """`rounded` moved by the zero point, clamped, as `dtype`."""
         result: Integers = np.clip(rounded + self.zero_point, self.low, self.high).astype(self.dtype)
         return result
+
+
+def is_power(multiplier: Integers, shift: Integers) -> bool:
+    """Whether every ratio of `fixed_point` is a power of two, from 2**-1 to 2**-30."""
+    least, most = MULTIPLIER_BITS, 2 * (MULTIPLIER_BITS - 1)
+    return bool((multiplier == 2 ** (MULTIPLIER_BITS - 1)).all() and least <= shift.min() and shift.max() <= most)
 
 
 def requantize(accumulator: Integers, multiplier: Integers, shift: Integers, output: Output) -> Integers:

@@ -121,7 +121,7 @@ class Conv(Kernel):
             examples.activations(rng, x),
             examples.weights(rng, w),
             examples.biases(rng, self.channels_out),
-            *examples.rescaling(rng, (self.channels_out,), taps=self.taps, even=self.output.even),
+            *examples.rescaling(rng, (self.channels_out,), taps=self.taps, output=self.output),
         )
 
 
@@ -147,3 +147,4 @@ def cases() -> Iterable[Conv]:
     yield conv((1, 5, 5), (3, 6), (3, 3), groups=3, strides=(2, 2), pads=(1, 1, 1, 1), x_zero_point=44)
     yield conv((1, 9, 9), (3, 8), (3, 3), pads=(1, 1, 1, 1), x_zero_point=3, output=Output(-3, even=True))
     yield conv((1, 9, 9), (8, 8), (3, 3), groups=8, output=Output(3, -90, 90, even=True))
+    yield conv((1, 9, 9), (3, 8), (3, 3), pads=(1, 1, 1, 1), output=Output(-3, even=True, power=True))

@@ -304,5 +304,6 @@ def cases() -> Iterable[ConvDsp]:
     yield conv((1, 3, 2), (6, 4), (3, 4), strides=(1, 1), pads=(2, 2, 2, 2), x_zero_point=-128)
     yield conv((1, 6, 5), (7, 5), (3, 3), pads=(1, 1, 1, 1), x_zero_point=11, apart=True)
     yield conv((1, 6, 9), (2, 5), (3, 3), apart=True, output=Output(-3, even=True))
+    yield conv((1, 6, 9), (2, 5), (3, 3), apart=True, output=Output(-3, even=True, power=True))
     yield conv((1, 4, 1), (4, 4), (3, 1), pads=(1, 0, 1, 0), x_zero_point=-128)
     yield conv((1, 5, 5), (2, 4), (2, 2), strides=(3, 3), x_zero_point=-128)

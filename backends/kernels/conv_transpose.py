@@ -149,7 +149,7 @@ class ConvTranspose(Kernel):
         x, w = self.operands()[:2]
         taps = self.channels_in // self.groups * 2
         if self.sum_dtype == "int32":
-            numbers = examples.rescaling(rng, (self.channels_out,), taps=taps, even=self.output.even)
+            numbers = examples.rescaling(rng, (self.channels_out,), taps=taps, output=self.output)
         else:  # of what such sums leave of the product's bits
             ratios = rng.uniform(0.5, 2, self.channels_out) / (taps * 2.0**16)
             numbers = fixed_points(ratios, bits=20)

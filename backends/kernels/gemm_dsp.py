@@ -201,4 +201,6 @@ def cases() -> Iterable[GemmDsp]:
     yield GemmDsp(rows=4, k=16, n=12, output=Output(zero_point=-128))
     yield GemmDsp(rows=5, k=35, n=9, output=Output(zero_point=3, low=-20, high=90), apart=True)
     yield GemmDsp(rows=1, k=24, n=4, output=Output(), apart=True)
-    yield GemmDsp(rows=33, k=5, n=9, output=Output(zero_point=3, low=-90, even=True), apart=True)
+    for power in (False, True):
+        output = Output(zero_point=3, low=-90, even=True, power=power)
+        yield GemmDsp(rows=33, k=5, n=9, output=output, apart=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.arithmetic import MULTIPLIER_BITS, Output, fixed_points
+from bevel.calib.arithmetic import MULTIPLIER_BITS, Output, fixed_points, is_power
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
 
 # Kernels accumulate in int32, and one bit is kept free so that `functions.ROUNDING_SHIFT` cannot overflow an int64.
@@ -109,5 +109,6 @@ def integer_bias(bias: Activation | Weight | Array, sum_scale: Array, limit: int
 
 
 def stored_bytes(node: gs.Node, even: bool) -> Output:
-    """Where a call's int8 result ends."""
-    return Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"], even=even)
+    """Where the int8 result of a call ends whose multipliers and shifts are its inputs 3 and 4."""
+    power = even and is_power(*(np.asarray(tensor.values) for tensor in node.inputs[3:5]))
+    return Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"], even=even, power=power)

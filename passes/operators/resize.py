@@ -23,7 +23,6 @@ from bevel.backends.kernels.resize_nearest import ResizeNearest
 from bevel.calib.arithmetic import Output, fixed_point
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators import softmax
-from bevel.passes.operators.accumulate import stored_bytes
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, ROUNDING_SHIFT, STORE, constants, function
 from bevel.passes.operators.gather import gathers, lower_gather
@@ -153,7 +152,8 @@ class EvenResizeBilinear(Operator):
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         rescaling = Rescaling(*(int(node.attrs[name]) for name in RESCALING))
-        lower_bilinear(node, lowering, stored_bytes(node, even=False), rescaling)
+        output = Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"])
+        lower_bilinear(node, lowering, output, rescaling)
 
 
 def fixed_ratio(site: Site) -> tuple[int, int] | None:
