@@ -111,14 +111,30 @@ def check_fits(sizes: Sizes, target: Target, program: Program, plan: Plan, const
         largest = ", ".join(f"{c.use} {c.array.nbytes:,}" for c in constants.largest(LARGEST))
         raise too_large(program.name, target.name, "flash", sizes.flash, flash.bytes, f"largest weights: {largest}")
     if ram is not None and sizes.ram > ram.bytes:
-        raise too_large(program.name, target.name, "RAM", sizes.ram, ram.bytes, ram_reason(sizes, program, plan))
+        integers = sizes.ram - sizes.arena + live_with_integer_inputs(program, plan)
+        option = "--inputs quantized, " if integers <= ram.bytes else ""
+        reason = ram_reason(sizes, program, plan)
+        raise too_large(program.name, target.name, "RAM", sizes.ram, ram.bytes, reason, option)
 
 
-def too_large(model: str, target: str, kind: str, needed: int, limit: int, reason: str) -> UserError:
+def too_large(model: str, target: str, kind: str, needed: int, limit: int, reason: str, option: str = "") -> UserError:
     return UserError(
         f"{model} needs {needed:,} bytes of {kind}, {needed - limit:,} more than {target}'s {limit:,} ({reason}); "
-        f"take a larger target or give --{kind.lower()} if your part has more"
+        f"take {option}a larger target or give --{kind.lower()} if your part has more"
     )
+
+
+def live_with_integer_inputs(program: Program, plan: Plan) -> int:
+    """The most bytes that would be live at a time if inputs that are floats in the arena were int8."""
+    floats = {port.buffer for port in program.inputs if port.dtype == "float32"} - program.outside
+    if not floats:
+        return plan.arena_bytes
+
+    def live(call: int) -> int:
+        buffers = (plan.sizes[name] // (4 if name in floats else 1) for name in plan.live_at(call))
+        return sum(buffers) + sum(plan.scratch_sizes[call])
+
+    return max(live(call) for call in range(len(program.calls)))
 
 
 def ram_reason(sizes: Sizes, program: Program, plan: Plan) -> str:

@@ -21,6 +21,7 @@ from bevel.backends.devices.base import Vectors
 from bevel.backends.kernel import Array, Kernel
 from bevel.backends.kernels.clip import Clip
 from bevel.backends.kernels.gemm import Gemm
+from bevel.backends.kernels.quantize import Quantize
 from bevel.backends.program import Buffer, Call, Port, Program
 from bevel.backends.sizes import STACK_FLAGS, frames
 from bevel.backends.target import load
@@ -246,6 +247,20 @@ def test_a_model_too_large_for_ram_says_by_how_much_and_why(tmp_path: Path) -> N
     words = r"small needs 64 bytes of RAM, 16 more than cortex-m0plus's 48 \(arena 64; most is live at .*: x 32, a 32\)"
     with pytest.raises(UserError, match=words):
         build(small_program(), target, tmp_path)
+
+
+@pytest.mark.parametrize(("ram", "remedy"), [(300, "take --inputs quantized, a larger"), (100, "take a larger")])
+def test_an_input_of_floats_that_overflows_ram_alone_is_named(ram: int, remedy: str, tmp_path: Path) -> None:
+    """One that is an output, too, stays in the arena."""
+    calls = (
+        Call("quantize", Quantize(64, 0.5, 3), ("x",), (), "q"),
+        Call("clip", Clip(64, -90, 90), ("q",), (), "c"),
+    )
+    buffers = {"x": Buffer("x", (64,), "float32")} | {name: Buffer(name, (64,), "int8") for name in "qc"}
+    outputs = Port("y", "c", (64,), "int8"), Port("again", "x", (64,), "float32")
+    program = Program("net", (Port("x", "x", (64,), "float32"),), outputs, buffers, calls)
+    with pytest.raises(UserError, match=f"bytes of RAM.*; {remedy} target or give --ram"):
+        build(program, load("cortex-m4").with_memory(ram=ram), tmp_path)
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
