@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
+from bevel.backends import arithmetic as tir
 from bevel.backends.kernel import Array
 from bevel.calib.arithmetic import Output
 
@@ -38,6 +39,9 @@ def requantized(total: Any, multiplier: Any, beyond: Any, raised: int, output: O
 
     `multiplier` and `beyond` are ints or int32 expressions. total * 2**raised must fit 32 bits.
     """
+    if output.power:
+        rounded = tir.even_sum(total, beyond + (LEAST_SHIFT - raised))
+        return clamped(call("ssat8", rounded + output.zero_point), output)
     lifted = T.shift_left(total, T.int32(raised)) if raised else total
     if output.even:
         return clamped(call("requantize_even", lifted, multiplier, output.zero_point, beyond + 1), output)
@@ -56,7 +60,10 @@ def clamped(value: Any, output: Output) -> Any:
 
 
 def without_dead(bound: Array, multiplier: Array, shift: Array) -> tuple[Array, Array]:
-    """Multipliers and shifts, with (0, 33) where no accumulator up to `bound` is rescaled to anything but zero."""
+    """Multipliers and shifts, with (0, 33) where no accumulator up to `bound` is rescaled to anything but zero.
+
+    Not for an output of `power`, which does not read multipliers.
+    """
     dead = bound.astype(np.int64) * multiplier.astype(np.int64) < np.int64(1) << (shift.astype(np.int64) - 1)
     return np.where(dead, 0, multiplier).astype(np.int32), np.where(dead, LEAST_SHIFT, shift).astype(np.int8)
 

@@ -319,7 +319,8 @@ def packed(kernel: DepthwiseDsp, constants: tuple[Array, ...]) -> tuple[Array, .
     w, bias, multiplier, shift = constants
     chosen = kernel.channels
     oriented = w[..., 0].swapaxes(1, 2) if pairs_run_down(kernel.plain) else w[..., 0]
-    multiplier, shift = without_dead(largest_accumulators(w, bias), multiplier, shift)
+    if not kernel.plain.output.power:
+        multiplier, shift = without_dead(largest_accumulators(w, bias), multiplier, shift)
     kept = (shift.astype(np.int32) + (kernel.raised - LEAST_SHIFT)).astype(np.int8)
     words = packed_pairs(oriented, kernel.axes[1].stride)
     return words[chosen], bias[chosen], multiplier[chosen], kept[chosen]
@@ -377,6 +378,7 @@ def cases() -> Iterable[DepthwiseDsp]:
     yield depthwise((3, 3), 16, (3, 3), pads=around)
     yield depthwise((28, 1), 12, (5, 1), output=Output(-2))
     yield depthwise((9, 9), 8, (3, 3), pads=around, x_zero_point=5, output=Output(-2, -90, 90, even=True))
+    yield depthwise((9, 9), 8, (3, 3), pads=around, x_zero_point=5, output=Output(-2, -90, 90, even=True, power=True))
     yield depthwise((1, 24), 5, (1, 10), pads=(0, 4, 0, 5), x_zero_point=-1)
     yield depthwise((15, 1), 4, (15, 1))
     yield depthwise((12, 6), 4, (10, 4), strides=(2, 2), pads=(4, 1, 5, 1))

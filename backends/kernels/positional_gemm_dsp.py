@@ -137,7 +137,8 @@ def operands_of(kernel: PositionalGemmDsp, *channels: Array) -> tuple[Array, ...
     """The constants of `kernel`: its channels' w [n, k], bias, multiplier and shift."""
     w, bias, multiplier, shift = channels
     ordered = packing.in_widened_order(w.reshape(kernel.n, 1, kernel.k), kernel.taps)
-    multiplier, shift = without_dead(accumulators(w, bias), multiplier, shift)
+    if not kernel.output.power:
+        multiplier, shift = without_dead(accumulators(w, bias), multiplier, shift)
     kept = (shift.astype(np.int32) + (kernel.raised - LEAST_SHIFT)).astype(np.int8)
     return positional.pack(ordered, bias, kernel.bits), multiplier, kept
 
@@ -178,6 +179,7 @@ def cases() -> Iterable[PositionalGemmDsp]:
     for bits in positional.CHANNELS:
         yield PositionalGemmDsp(rows=1, k=72, n=20, output=Output(zero_point=-128), bits=bits, raised=0)
         yield PositionalGemmDsp(rows=3, k=61, n=11, output=Output(zero_point=7, low=-30, high=99), bits=bits, raised=2)
-        even = Output(zero_point=7, low=-90, even=True)
-        yield PositionalGemmDsp(rows=9, k=5, n=11, output=even, bits=bits, raised=2)
+        for power in (False, True):
+            even = Output(zero_point=7, low=-90, even=True, power=power)
+            yield PositionalGemmDsp(rows=9, k=5, n=11, output=even, bits=bits, raised=2)
         yield PositionalGemmDsp(rows=1, k=3, n=1, output=Output(zero_point=127), bits=bits, raised=5)
