@@ -69,15 +69,15 @@ def carry(graph: gs.Graph, node: gs.Node, source: gs.Node) -> None:
     """Let `node`'s readers, but for quantizers, read its result through the quantizer of `source`."""
     result = node.outputs[0]
     moved = gs.Variable(f"{result.name}/moved", np.float32, result.shape)
-    for reader in [one for one in result.outputs if is_quantize(one)]:
+    others = [one for one in result.outputs if is_quantize(one)]
+    for reader in others:
         reader.inputs[0] = moved
     node.outputs = [moved]
-    codes = gs.Variable(f"{result.name}/quantized", source.inputs[0].dtype, result.shape)
-    graph.nodes.append(quantizer_like(source, f"{result.name}/quantize", moved, codes))
+    stem = f"{result.name}/carried" if others else result.name  # the result's own quantizer has the name
+    codes = gs.Variable(f"{stem}/quantized", source.inputs[0].dtype, result.shape)
+    graph.nodes.append(quantizer_like(source, f"{stem}/quantize", moved, codes))
     attrs = dict(source.attrs)
-    graph.nodes.append(
-        gs.Node("DequantizeLinear", f"{result.name}/dequantize", attrs, [codes, *source.inputs[1:]], [result])
-    )
+    graph.nodes.append(gs.Node("DequantizeLinear", f"{stem}/dequantize", attrs, [codes, *source.inputs[1:]], [result]))
     graph.toposort()
 
 
