@@ -73,6 +73,7 @@ from bevel.passes.canonicalize.separate_outputs import SeparateOutputs
 from bevel.passes.canonicalize.sink_reshape import SinkReshape
 from bevel.passes.canonicalize.spell_depth_to_space import SpellDepthToSpace
 from bevel.passes.canonicalize.spell_reductions import SpellReductions
+from bevel.passes.canonicalize.split_unlike_results import SplitUnlikeResults
 from bevel.passes.canonicalize.trim_outputs import TrimOutputs
 from bevel.passes.canonicalize.unify_clip import UnifyClip
 from bevel.passes.canonicalize.unify_conv import UnifyConv
@@ -135,6 +136,7 @@ def rewrite() -> list[Pass]:
         AbsorbPad(),
         FoldAffine(),
         FoldBatchNorm(),
+        SplitUnlikeResults(),
         # what became constant, and the shapes of what is new
         FoldConstants(),
         InferShapes(),

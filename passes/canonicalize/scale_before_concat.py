@@ -5,7 +5,7 @@
 A model that joins quantities of unlike units (pascals beside degrees, coordinates beside visibilities) and then brings
 them to their sizes with one constant for each index has one tensor between that holds both: whatever its scale, the
 small ones are lost. Before the Concat each part keeps its own, and the constant joins what makes the part, where it
-can. Price: a node for each part where there was one. Exact.
+can. A Transpose between stays behind it. Price: a node for each part where there was one. Exact.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import Array, alive, append, constant, detach, read_once, static_shape, variable
+from bevel.passes.canonicalize.edit import (
+    Array,
+    alive,
+    append,
+    constant,
+    detach,
+    producer,
+    read_once,
+    static_shape,
+    variable,
+)
 from bevel.passes.quantizers import is_dequantize, is_quantize
 
 OPERATORS = ("Add", "Div", "Mul", "Sub")
@@ -26,12 +36,14 @@ UNLIKE = 4.0  # between the constants of two parts: two of eight bits
 
 @dataclass(frozen=True)
 class Scaled:
-    """A Concat that one elementwise node alone reads; pieces: the node's constant for each part; place: its input."""
+    """A Concat that one elementwise node alone reads, perhaps through a Transpose; pieces: the node's constant for each
+    part, as the Concat has its dimensions; place: its input."""
 
     concat: gs.Node
     node: gs.Node
     place: int
     pieces: tuple[Array, ...]
+    transpose: gs.Node | None = None
 
 
 @dataclass(frozen=True)
@@ -57,20 +69,24 @@ def find(graph: gs.Graph, node: gs.Node) -> Scaled | None:
         return None
     for place in (0, 1):
         joined, factor = node.inputs[1 - place], node.inputs[place]
-        if not isinstance(factor, gs.Constant) or not joined.inputs or joined.inputs[0].op != "Concat":
+        before, shape = producer(joined), static_shape(joined)
+        if not isinstance(factor, gs.Constant) or before is None or shape is None or not read_once(graph, joined):
             continue
-        concat, shape = joined.inputs[0], static_shape(joined)
-        if shape is None or static_shape(node.outputs[0]) != shape or not read_once(graph, joined):
-            return None
-        pieces = split(np.asarray(factor.values), concat, len(shape))
-        return None if pieces is None else Scaled(concat, node, place, pieces)
+        transpose = before if before.op == "Transpose" and read_once(graph, before.inputs[0]) else None
+        concat = before if transpose is None else producer(before.inputs[0])
+        if concat is None or concat.op != "Concat" or static_shape(node.outputs[0]) != shape:
+            continue
+        along = np.asarray(factor.values).reshape((1,) * (len(shape) - factor.values.ndim) + factor.values.shape)
+        if transpose is not None:
+            along = along.transpose(np.argsort(transpose.attrs.get("perm", range(len(shape))[::-1])))
+        pieces = split(along, concat)
+        return None if pieces is None else Scaled(concat, node, place, pieces, transpose)
     return None
 
 
-def split(values: Array, concat: gs.Node, rank: int) -> tuple[Array, ...] | None:
+def split(along: Array, concat: gs.Node) -> tuple[Array, ...] | None:
     """The part of the constant for each part of the Concat; None where one serves all, or a shape is unknown."""
-    axis, shapes = int(concat.attrs["axis"]) % rank, [static_shape(part) for part in concat.inputs]
-    along = values.reshape((1,) * (rank - values.ndim) + values.shape)
+    axis, shapes = int(concat.attrs["axis"]) % along.ndim, [static_shape(part) for part in concat.inputs]
     if along.shape[axis] == 1 or not all(isinstance(part, gs.Variable) for part in concat.inputs):
         return None
     ends = np.cumsum([0 if shape is None else shape[axis] for shape in shapes])
@@ -92,6 +108,8 @@ def change(graph: gs.Graph, scaled: Scaled) -> None:
         moved = variable(graph, f"{name}.part{number}", np.float32, static_shape(part) or ())
         append(graph, op, f"{name}.part{number}", [operand, part] if scaled.place == 0 else [part, operand], moved)
         made.append(moved)
-    title = concat.name
+    title, joined = concat.name, concat.outputs[0]
     detach(concat)
+    if scaled.transpose is not None:
+        scaled.transpose.outputs, result = [result], joined
     append(graph, "Concat", title, made, result, {"axis": axis})

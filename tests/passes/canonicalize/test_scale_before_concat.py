@@ -18,6 +18,13 @@ def test_each_part_has_its_own_constant(model, apply, body) -> None:
     assert not ScaleBeforeConcat()(result.graph).modified
 
 
+def test_a_transpose_between_stays_behind(model, apply) -> None:
+    body = "c = Concat <axis = 1> (x, z)\n t = Transpose <perm = [0, 2, 1]> (c)\n y = Mul (t, w)"
+    subject = model(body, "float[1,3,7] x, float[1,2,7] z", weights="float[5] w", values={"w": UNLIKE})
+    result = apply(subject, ScaleBeforeConcat())
+    assert [node.op for node in result.graph.nodes] == ["Mul", "Mul", "Concat", "Transpose"]
+
+
 @pytest.mark.parametrize(
     ("body", "outputs", "weights", "values"),
     [

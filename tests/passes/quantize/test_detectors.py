@@ -237,3 +237,33 @@ def test_a_constant_beside_small_parts_stays_what_it_is(made: Any) -> None:
     ((_, found, expected),) = results(done, model, given)
     assert all(sqnr(found[:, channel], expected[:, channel]) > 20 for channel in (0, 1, 2, 3, 5, 6, 7, 8))
     np.testing.assert_array_equal(found[:, 4], expected[:, 4])
+
+
+POINTS = """
+    f = Conv <strides = [2,2]> (x, w)
+    r = Relu (f)
+    m = Flatten (r)
+    g = Gemm (m, v, b)
+    t = Reshape (g, shape)
+    s = Sigmoid (t)
+    y = Mul (s, size)
+"""
+POINTS_WEIGHTS = "float[2,3,2,2] w, float[128,15] v, float[15] b, int64[3] shape, float[3] size"
+
+
+def test_points_in_pixels_and_what_is_seen_of_them_keep_their_accuracy(made: Any) -> None:
+    values = {"shape": [1, 5, 3], "size": [192.0, 256.0, 1.0], "v": RNG.standard_normal((128, 15)) / 12}
+    model, given, done = made(POINTS, POINTS_WEIGHTS, values)
+    for _, found, expected in results(done, model, given):
+        assert all(sqnr(found[..., place], expected[..., place]) > 25 for place in range(3))
+
+
+def test_columns_of_one_product_that_differ_in_size_keep_their_accuracy(made: Any) -> None:
+    values = {"v": RNG.standard_normal((128, 15)) * np.repeat([3.0, 0.003, 0.3], 5), "b": np.repeat([0, 0, 9], 5)}
+    body = POINTS.replace(
+        "g = Gemm (m, v, b)\n    t = Reshape (g, shape)\n    s = Sigmoid (t)\n    y = Mul (s, size)",
+        "y = Gemm (m, v, b)",
+    )
+    model, given, done = made(body, POINTS_WEIGHTS, {**values, "shape": [1, 5, 3]})
+    for _, found, expected in results(done, model, given):
+        assert all(sqnr(found[:, part], expected[:, part]) > 20 for part in (slice(0, 5), slice(5, 10), slice(10, 15)))
