@@ -16,6 +16,7 @@ from bevel.backends.devices.outputs import compare
 from bevel.backends.islands import Float
 from bevel.backends.program import Program
 from bevel.calib.errors import UserError
+from bevel.calib.stored import BROKEN
 from bevel.tools.evaluate import encode, runner
 
 NAME = "vectors.npz"
@@ -65,7 +66,7 @@ def load(folder: Path) -> Vectors:
     try:
         with np.load(folder / NAME) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError):
+    except BROKEN:
         raise UserError(f"{folder / NAME} cannot be read; run optimize again") from None
     return Vectors(_under(INPUT, found), _under(EXPECTED, found))
 

@@ -7,6 +7,8 @@ Each is exact: the same function in a form that the converter does handle.
   enlarge and above where they shrink (onnxruntime's reading); the converter lets them take the later default, half a
   pixel away.
 - Hardmax before opset 13 flattens all dimensions from `axis` on; the converter keeps the number of the axis.
+- BatchNormalization before opset 9 may have parameters for each element (`spatial` = 0): a difference, a product and
+  a sum.
 - GroupNormalization of opset 18 has a scale for each group: an InstanceNormalization of groups.
 """
 
@@ -24,6 +26,8 @@ READS_BETWEEN = 11
 FLATTENS = 13
 SCALES_GROUPS = 18
 DEFINED_MASK = 12
+SPATIAL_ONLY = 9
+TRAINS = 14
 
 
 def respell(model: onnx.ModelProto, version: int) -> None:
@@ -33,7 +37,12 @@ def respell(model: onnx.ModelProto, version: int) -> None:
             drop_unused_value(node)
         if node.op_type == "Dropout" and version < DEFINED_MASK and any(node.output[1:]):
             drop_mask(model, node)
-    if any(node.op_type in ("Hardmax", "GroupNormalization") for node in model.graph.node):
+        if node.op_type == "BatchNormalization" and version < TRAINS and any(node.output[1:]):
+            raise UserError(
+                f"node {node.name or node.output[0]} (BatchNormalization): before opset {TRAINS} more than one output "
+                "means training, by the batch's own statistics; export the model for inference"
+            )
+    if any(node.op_type in ("Hardmax", "GroupNormalization", "BatchNormalization") for node in model.graph.node):
         nodes = [new for node in model.graph.node for new in replacement(model, node, version)]
         del model.graph.node[:]
         model.graph.node.extend(nodes)
@@ -43,6 +52,8 @@ def replacement(model: onnx.ModelProto, node: onnx.NodeProto, version: int) -> l
     node = onnx.NodeProto.FromString(node.SerializeToString())  # it outlives the list it is in
     if node.op_type == "Hardmax" and version < FLATTENS:
         return flattened(node)
+    if node.op_type == "BatchNormalization" and version < SPATIAL_ONLY and number(node, "spatial", 1) == 0:
+        return of_elements(model, node)
     if node.op_type == "GroupNormalization" and version == SCALES_GROUPS:
         return of_instances(model, node)
     return [node]
@@ -66,6 +77,29 @@ def drop_mask(model: onnx.ModelProto, dropout: onnx.NodeProto) -> None:
             "nothing in inference; leave it out of the model's outputs"
         )
     del dropout.output[1:]
+
+
+def number(node: onnx.NodeProto, name: str, default: float) -> float:
+    return next((float(helper.get_attribute_value(one)) for one in node.attribute if one.name == name), default)
+
+
+def of_elements(model: onnx.ModelProto, batchnorm: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """(x - mean) * (scale / sqrt(var + epsilon)) + bias."""
+    (x, scale, bias, mean, var), (y,) = batchnorm.input, batchnorm.output
+    name = batchnorm.name or y
+    epsilon = np.array(number(batchnorm, "epsilon", 1e-5), np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(epsilon, f"{y}/epsilon"))
+    steps = [
+        ("Add", [var, f"{y}/epsilon"], f"{y}/positive"),
+        ("Sqrt", [f"{y}/positive"], f"{y}/deviation"),
+        ("Div", [scale, f"{y}/deviation"], f"{y}/factor"),
+        ("Sub", [x, mean], f"{y}/centred"),
+        ("Mul", [f"{y}/centred", f"{y}/factor"], f"{y}/scaled"),
+        ("Add", [f"{y}/scaled", bias], y),
+    ]
+    return [
+        helper.make_node(op, read, [made], name=f"{name}/{made}" if made != y else name) for op, read, made in steps
+    ]
 
 
 def flattened(hardmax: onnx.NodeProto) -> list[onnx.NodeProto]:

@@ -1,5 +1,6 @@
 """Models of older opsets compute after conversion what they computed before."""
 
+import numpy as np
 import onnx
 import pytest
 
@@ -52,6 +53,25 @@ def test_a_mask_that_means_nothing_is_left_out_or_refused(model, opset) -> None:
     assert "Dropout" in converted(model("y, mask = Dropout (x)", IMAGE, opset=opset))
     with pytest.raises(UserError, match="mask means nothing in inference"):
         convert_opset(model("y, mask = Dropout (x)", IMAGE, f"float[] y, {kind}[] mask", opset=opset))
+
+
+def test_normalization_of_each_element_is_a_product_and_a_sum(model) -> None:
+    each = "float[4,6,6] s, float[4,6,6] b, float[4,6,6] m, float[4,6,6] v"
+    subject = model(
+        "y = BatchNormalization <spatial = 0> (x, s, b, m, v)",
+        IMAGE,
+        weights=each,
+        values={"v": np.linspace(0.1, 2, 144).reshape(4, 6, 6)},
+        opset=7,
+    )
+    assert converted(subject) == ["Add", "Sqrt", "Div", "Sub", "Mul", "Add"]
+
+
+@pytest.mark.parametrize("opset", [7, 13])
+def test_normalization_that_trains_is_refused_by_name(model, opset) -> None:
+    body = "y, p, q, r, t = BatchNormalization (x, s, s, s, s)"
+    with pytest.raises(UserError, match=r"\(BatchNormalization\): before opset 14 more than one output means training"):
+        convert_opset(model(body, IMAGE, weights="float[4] s", values={"s": [0.5, 1, 2, 3]}, opset=opset))
 
 
 def test_the_model_itself_stays_as_it_was(model) -> None:
