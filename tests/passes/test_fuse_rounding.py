@@ -51,10 +51,10 @@ def test_rounding_of_what_is_read_before_it_too_stays(text: Any, stages: Any) ->
         "v = DequantizeLinear (p, s, z)"
     )
     values = {"s": 0.1, "z": 3, "l": -8, "h": 7}
-    weights = "float s, int8 z, int8 l, int8 h"
-    made = stages(text(body, "float[1,3,4,4] x", "float[] y, float[] v", weights, values))
+    weights = "float s, int8 z, int8 l, int8 h"  # no sum of nine lies on a half, which would be rounded to even
+    made = stages(text(body, "float[1,3,3,3] x", "float[] y, float[] v", weights, values))
     assert made.ops == ["ReduceMean", "Clip"]
-    codes = np.full((1, 3, 4, 4), 90, np.int8)
+    codes = np.full((1, 3, 3, 3), 90, np.int8)
     found = made.run({"x": codes})
     assert (found["y"] == 7).all() and (found["v"] == 90).all()
 

@@ -304,7 +304,10 @@ NORMS = {
 MOVES = {
     "concat": one("Concat <axis = 1> (x, z)", inputs="float[1,3,4,5] x, float[1,2,4,5] z"),
     "concat last axis": one("Concat <axis = -1> (x, z, x)", inputs="float[1,3,4,5] x, float[1,3,4,1] z"),
-    "concat a constant": one("Concat <axis = 1> (x, s)", weights="float[1,2,7,6] s"),
+    # with a reader behind it: where the result leaves the model, a constant of another range stays a part of its own
+    "concat a constant": Case(
+        "c = Concat <axis = 1> (x, s)\n y = Mul (c, k)", weights="float[1,2,7,6] s, float k", values={"k": 1.7}
+    ),
     "concat of different ranges": Case(
         "b = Mul (z, k)\n y = Concat <axis = 1> (x, b)", "float[1,3,4,5] x, float[1,2,4,5] z", "float k", {"k": 40.0}
     ),
