@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from bevel.backends.kernel import Array
-from bevel.calib.arithmetic import Int8, Int32
+from bevel.calib.arithmetic import Int8, Int32, Output
 
 LANES = 16  # bytes in a vector
 WORDS = 4  # words in a vector
@@ -64,7 +64,12 @@ def unpack_rescaling(packed: Int32, n: int) -> tuple[Int32, Int32, Int8]:
     return packed[:, :4].reshape(-1)[:n], packed[:, 4:8].reshape(-1)[:n], shift[:n].astype(np.int8)
 
 
-TIES = "its sums may lie on halves, which go to the even integer; these vectors round them up"
+def scaling(lifted: bool, output: Output) -> int:
+    """`lifted` of `kernels/c/bevel_mve.h`."""
+    return int(lifted) + 2 * int(output.power)
+
+
+TIES = "its sums may lie on halves, which go to the even integer; these vectors do so for ratios that are powers of two"
 
 
 def needs_lift(w: Array, bias: Array, shift: Int8) -> bool | str:

@@ -35,6 +35,7 @@ from bevel.backends.helium import (
     pack_rescaling,
     pack_weights,
     rescaling_shape,
+    scaling,
     unpack_rescaling,
     unpack_weights,
 )
@@ -159,7 +160,7 @@ class ConvMve(Kernel):
             output.zero_point,
             output.low,
             output.high,
-            self.lifted,
+            scaling(self.lifted, output),
             *self.further,
         )
 
@@ -233,7 +234,7 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "not a Conv"
     if "mve" not in target.abilities:
         return f"{target.name} has no Helium"
-    if plain.output.even:
+    if plain.output.even and not plain.output.power:
         return TIES
     if plain.groups != 1:
         return f"{plain.groups} groups"
@@ -252,7 +253,7 @@ def cases() -> Iterable[ConvMve]:
     """What the plain kernel has, without groups and dilated rows; then whole vectors, and window rows of every length:
     shorter than a vector, a whole one, longer; odd numbers of pixels and channels."""
     for index, plain in enumerate(conv.cases()):
-        if plain.groups == 1 and not plain.output.even:
+        if plain.groups == 1 and plain.output.even == plain.output.power:
             yield ConvMve(replace(plain, dilations=(plain.dilations[0], 1)), lifted=index % 2 == 0)
     base = next(iter(conv.cases()))
     output = replace(base.output, zero_point=127)

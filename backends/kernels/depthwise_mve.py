@@ -30,12 +30,13 @@ import numpy as np
 from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
-from bevel.backends.helium import LANES, TIES, blocks_of, needs_lift, without_lift
+from bevel.backends.helium import LANES, TIES, blocks_of, needs_lift, scaling, without_lift
 from bevel.backends.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.kernels import conv
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.program import Call
 from bevel.backends.target import Target
+from bevel.calib.arithmetic import Output
 
 ROWS = 4  # of the image, interleaved
 COLUMNS = 4  # in a vector
@@ -162,7 +163,7 @@ class DepthwiseMve(Kernel):
             output.zero_point,
             output.low,
             output.high,
-            self.lifted,
+            scaling(self.lifted, output),
         )
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
@@ -192,7 +193,7 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "not a Conv"
     if "mve" not in target.abilities:
         return f"{target.name} has no Helium"
-    if plain.output.even:
+    if plain.output.even and not plain.output.power:
         return TIES
     if not plain.channels_in == plain.channels_out == plain.groups:
         return f"{plain.groups} groups of {plain.channels_in} channels"
@@ -219,4 +220,8 @@ def cases() -> Iterable[DepthwiseMve]:
     yield DepthwiseMve(replace(plain, height=1, width=9, kernel=(1, 3), pads=(0, 1, 0, 1)), lifted=True)
     odd = replace(plain, channels_in=3, channels_out=3, groups=3)
     yield DepthwiseMve(replace(odd, kernel=(4, 2), strides=(3, 1), pads=(2, 1, 1, 0)), lifted=True)
+    even = Output(3, -90, 90, even=True, power=True)
+    for lifted in (False, True):
+        yield DepthwiseMve(replace(plain, batch=1, height=9, width=9, output=even), lifted=lifted)
+        yield DepthwiseMve(replace(odd, batch=1, height=9, width=9, strides=(2, 2), output=even), lifted=lifted)
     yield DepthwiseMve(replace(odd, height=3, width=3, strides=(2, 2)), lifted=False)

@@ -24,6 +24,7 @@ from bevel.backends.helium import (
     pack_rescaling,
     pack_weights,
     rescaling_shape,
+    scaling,
     unpack_rescaling,
     unpack_weights,
 )
@@ -110,7 +111,7 @@ class GemmMve(Kernel):
             output.zero_point,
             output.low,
             output.high,
-            self.lifted,
+            scaling(self.lifted, output),
             *self.further,
         )
 
@@ -162,7 +163,7 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "not a Gemm"
     if "mve" not in target.abilities:
         return f"{target.name} has no Helium"
-    if plain.output.even:
+    if plain.output.even and not plain.output.power:
         return TIES
     w, bias, multiplier, shift = call.constants
     lifted = needs_lift(w, bias, shift)
@@ -175,7 +176,7 @@ def specialize(call: Call, target: Target) -> Special | str:
 def cases() -> Iterable[GemmMve]:
     """What the plain kernel has; then every remainder of blocks, which are four a round, and of outputs."""
     for index, plain in enumerate(gemm.cases()):
-        if not plain.output.even:
+        if plain.output.even == plain.output.power:
             yield GemmMve(plain, lifted=index % 2 == 0)
     for k, n in ((16, 8), (32, 12), (48, 3), (64, 13), (80, 7), (112, 16)):
         yield GemmMve(Gemm(rows=2, k=k, n=n, output=Output(zero_point=n - 5)), lifted=False)

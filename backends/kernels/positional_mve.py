@@ -21,6 +21,7 @@ import numpy as np
 from bevel.backends import narrow
 from bevel.backends.helium import (
     LEAST_SHIFT,
+    TIES,
     WORDS,
     blocks_of,
     needs_lift,
@@ -198,6 +199,8 @@ def specialize(call: Call, target: Target) -> Special | str:
     plain = call.kernel
     if not isinstance(plain, Conv | Gemm):
         return "neither a Conv nor a Gemm"
+    if plain.output.even:
+        return TIES
     found = gemm_mve.specialize(call, target) if isinstance(plain, Gemm) else conv_mve.specialize(call, target)
     if not isinstance(found, Special):
         return found
@@ -234,7 +237,8 @@ def kernel_for(plain: Conv | Gemm, lifted: bool, digits: Digits) -> PositionalCo
 
 def cases() -> Iterable[PositionalConvMve | PositionalGemmMve]:
     """The int8 kernels' cases, with two and four bits in turns; digits from zero, and up to it."""
-    inner: list[Any] = [*conv_mve.cases(), *gemm_mve.cases()]
+    found: list[Any] = [*conv_mve.cases(), *gemm_mve.cases()]
+    inner = [one for one in found if not one.plain.output.even]
     for index, kernel in enumerate(inner):
         digits = (Digits(4, -8), Digits(2, -2))[index % 2]
         yield kernel_for(kernel.plain, kernel.lifted, digits)

@@ -19,12 +19,14 @@
 /* Arguments that are constants in a kernel choose code, so every function becomes part of its caller. */
 #define BEVEL_INLINE static inline __attribute__((always_inline))
 
-/* How sums become int8. `lifted`: some shift is below 33. */
-#define BEVEL_OUTPUT int zero_point, int low, int high, bool lifted
+/* How sums become int8. `lifted`: 1, some shift is below 33; 2, all multipliers are 2**30, and ties go to even; both. */
+#define BEVEL_OUTPUT int zero_point, int low, int high, int lifted
+#define BEVEL_LIFTS(lifted) ((lifted) & 1)
+#define BEVEL_EVEN(lifted) ((lifted) & 2)
 
 /* Words that rescale four channels: their biases, their multipliers, four bytes of 32 - shift, and where some shift is
  * below 33, four bytes of a shift to the left that comes first. */
-#define BEVEL_RESCALING(lifted) ((lifted) ? 10 : 9)
+#define BEVEL_RESCALING(lifted) (BEVEL_LIFTS(lifted) ? 10 : 9)
 
 /* Before a loop that would only become larger, not faster, by unrolling. */
 #define BEVEL_ROLLED _Pragma("GCC unroll 1")
@@ -33,11 +35,22 @@
 
 #include <arm_mve.h>
 
+/* Sums that half up brings to the even integer where they lie on a half: an odd quotient keeps them, an even one takes
+ * one away. `down`: by how much they are shifted to the quotient, to the left. */
+BEVEL_INLINE int32x4_t bevel_mve_to_even(int32x4_t sums, int32x4_t down) {
+  return vaddq_s32(sums, vsubq_n_s32(vandq_s32(vshlq_s32(sums, down), vdupq_n_s32(1)), 1));
+}
+
 /* Four channels' sums, not yet clamped. */
-BEVEL_INLINE int32x4_t bevel_mve_rescale(int32x4_t sums, const int32_t *rescaling, bool lifted) {
+BEVEL_INLINE int32x4_t bevel_mve_rescale(int32x4_t sums, const int32_t *rescaling, int lifted) {
   __asm__("" : "+r"(rescaling)); /* one pointer, where compilers would keep three in memory */
   sums = vaddq_s32(sums, vldrwq_s32(rescaling));
-  if (lifted) sums = vshlq_s32(sums, vldrbq_s32((const int8_t *)(rescaling + 9)));
+  if (BEVEL_EVEN(lifted)) {
+    int32x4_t down = vldrbq_s32((const int8_t *)(rescaling + 8));
+    if (BEVEL_LIFTS(lifted)) down = vaddq_s32(down, vldrbq_s32((const int8_t *)(rescaling + 9)));
+    sums = bevel_mve_to_even(sums, vsubq_n_s32(down, 2));
+  }
+  if (BEVEL_LIFTS(lifted)) sums = vshlq_s32(sums, vldrbq_s32((const int8_t *)(rescaling + 9)));
   return vrshlq_s32(vmulhq_s32(sums, vldrwq_s32(rescaling + 4)), vldrbq_s32((const int8_t *)(rescaling + 8)));
 }
 
@@ -222,15 +235,15 @@ BEVEL_INLINE void bevel_mve_add(int8_t *y, const int8_t *a, const int8_t *b, int
 #else
 
 BEVEL_INLINE int8_t bevel_mve_clamp(int64_t sum, int32_t multiplier, int shift, BEVEL_OUTPUT) {
+  if (BEVEL_EVEN(lifted)) sum += (sum >> (shift - 30) & 1) - 1;
   const int64_t moved = zero_point + ((sum * multiplier + ((int64_t)1 << (shift - 1))) >> shift);
-  (void)lifted;
   return (int8_t)(moved < low ? low : moved > high ? high : moved);
 }
 
 /* One channel of four; see BEVEL_RESCALING. */
 BEVEL_INLINE int8_t bevel_mve_requantize(int32_t sum, const int32_t *rescaling, int channel, BEVEL_OUTPUT) {
   const int8_t *const right = (const int8_t *)(rescaling + 8), *const left = (const int8_t *)(rescaling + 9);
-  const int shift = 32 - right[channel] - (lifted ? left[channel] : 0);
+  const int shift = 32 - right[channel] - (BEVEL_LIFTS(lifted) ? left[channel] : 0);
   const int64_t total = (int64_t)sum + rescaling[channel];
   return bevel_mve_clamp(total, rescaling[4 + channel], shift, zero_point, low, high, lifted);
 }

@@ -62,9 +62,10 @@ BEVEL_INLINE int8x16_t bevel_mve_taps(const int8_t *w, const uint8_t *lanes) {
 /* Four sums of one channel to int8, in each word's lowest byte. */
 BEVEL_INLINE int32x4_t bevel_mve_rescale_one(int32x4_t sums, int32_t bias, int32_t multiplier, int shift,
                                              BEVEL_OUTPUT) {
-  const int lift = lifted && shift < 33 ? 33 - shift : 0;
+  const int lift = BEVEL_LIFTS(lifted) && shift < 33 ? 33 - shift : 0;
   sums = vaddq_n_s32(sums, bias);
-  if (lifted) sums = vshlq_r_s32(sums, lift);
+  if (BEVEL_EVEN(lifted)) sums = bevel_mve_to_even(sums, vdupq_n_s32(30 - shift));
+  if (BEVEL_LIFTS(lifted)) sums = vshlq_r_s32(sums, lift);
   sums = vrshlq_n_s32(vmulhq_s32(sums, vdupq_n_s32(multiplier)), 32 - shift - lift);
   return bevel_mve_clamp(bevel_mve_narrow(sums), zero_point, low, high);
 }
