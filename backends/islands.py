@@ -170,8 +170,12 @@ def import_island(model: onnx.ModelProto, prefix: str) -> Island:
 
 def unimportable(model: onnx.ModelProto) -> list[str]:
     """The operator types of `model` that TVM's importer does not know, sorted."""
-    known = _get_convert_map()
-    return sorted({node.op_type for node in model.graph.node if node.op_type not in known})
+    return sorted({node.op_type for node in model.graph.node if not is_importable(node.op_type)})
+
+
+def is_importable(op: str) -> bool:
+    """Whether TVM's importer knows the operator; that it takes this use of it is another question."""
+    return op in _get_convert_map()
 
 
 def graph_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_graphsurgeon as gs
 
+from bevel.backends.islands import is_importable
 from bevel.passes.base import Note
 from bevel.passes.cut_outputs import OPTION
 from bevel.passes.operators import find_operator, no_kernel
@@ -27,10 +28,10 @@ def refusal(graph: gs.Graph, floats: Sequence[gs.Node], given: Mapping[str, str]
     causes = [node for node in floats if node.name in reasons] or list(floats)
     named = "; ".join(sentence(node, reasons.get(node.name)) for node in causes[:NAMED])
     more = f"; and {len(floats) - len(causes[:NAMED])} more" if len(floats) > len(causes[:NAMED]) else ""
+    cpu = "choose a CPU target, which runs them in float, " if all(is_importable(node.op) for node in floats) else ""
     return (
         f"this target runs integers only, and these nodes have no integer kernel: {named}{more}; "
-        f"replace them in the model, choose a CPU target, which runs them in float, or cut the model before them: "
-        f"{cut(floats)}"
+        f"replace them in the model, {cpu}or cut the model before them: {cut(floats)}"
     )
 
 
