@@ -54,6 +54,8 @@ GRAPHS = {
         <int64[1,4,2] i = {0, 2, 1, 0, -1, 1, 2, 0}> { y = ScatterElements<axis=2>(x, i, u) }""",
     "ScatterND": """agraph (float[4,3] x, float[2,3] u) => (float[4,3] y)
         <int64[2,1] i = {2, 2}> { y = ScatterND<reduction="add">(x, i, u) }""",
+    "MaxUnpool": """agraph (float[1,1,2,2] x) => (float[1,1,4,4] y)
+        <int64[1,1,2,2] i = {5, 7, 13, 15}> { y = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(x, i) }""",
     "scalar constant": "agraph (float[3] x) => (float[3] y) <float c = {0.25}> { y = Add(x, c) }",
 }
 # Values stay below 16 and sums below 30 terms: a few units in the last place of float32, from another order of
