@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 Element = TypeVar("Element")
+Draw = Callable[["Builder"], list["Value"]]
 
 INVALID = (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, onnx.checker.ValidationError)
 LARGEST = 4096  # elements of a tensor
@@ -24,10 +25,11 @@ class UnfitError(Exception):
 
 @dataclass(frozen=True)
 class Value:
-    """A float tensor of the graph."""
+    """A tensor of the graph."""
 
     name: str
     shape: tuple[int, ...]
+    kind: int = TensorProto.FLOAT
 
     @property
     def rank(self) -> int:
@@ -39,7 +41,8 @@ class Builder:
     rng: np.random.Generator
     opset: int
     inputs: list[Value] = field(default_factory=list)
-    values: list[Value] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)  # of floats: what operators are drawn from
+    kinds: dict[str, int] = field(default_factory=dict)
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
 
@@ -58,9 +61,12 @@ class Builder:
         return among[self.whole(0, len(among) - 1)]
 
     def pick(self, *ranks: int, least: int = 1) -> Value:
-        """A tensor of one of `ranks` (none: of any), rather a young one, with at least `least` elements an axis."""
+        """A tensor of one of `ranks` (none: of any), rather a young one, with at least `least` elements an axis
+        behind the batch."""
         fitting = [
-            one for one in self.values if (not ranks or one.rank in ranks) and min(one.shape, default=least) >= least
+            one
+            for one in self.values
+            if (not ranks or one.rank in ranks) and min(one.shape[1:], default=least) >= least
         ]
         return self.choose(fitting[-3:] if self.chance(0.7) else fitting)
 
@@ -97,14 +103,15 @@ class Builder:
         names = [one.name if isinstance(one, Value) else one for one in inputs]
         made = helper.make_node(op, names, [f"t{len(self.nodes)}_{place}" for place in range(outputs)], **attributes)
         made.name = f"{op}_{len(self.nodes)}"
-        found = [Value(name, self.shape_of(made, name)) for name in made.output]
+        found = [Value(name, *self.type_of(made, inputs, name)) for name in made.output]
         self.nodes.append(made)
-        self.values += found
+        self.values += [one for one in found if one.kind == TensorProto.FLOAT]
+        self.kinds |= {one.name: one.kind for one in found}
         return found
 
-    def shape_of(self, node: onnx.NodeProto, output: str) -> tuple[int, ...]:
+    def type_of(self, node: onnx.NodeProto, inputs: Sequence[Value | str], output: str) -> tuple[tuple[int, ...], int]:
         constants = {one.name: one for one in self.initializers}
-        known = {one.name: (one.shape, TensorProto.FLOAT) for one in (*self.inputs, *self.values)}
+        known = {one.name: (one.shape, one.kind) for one in inputs if isinstance(one, Value)}
         known |= {name: (tuple(one.dims), one.data_type) for name, one in constants.items()}
         types = {name: helper.make_tensor_type_proto(known[name][1], known[name][0]) for name in node.input if name}
         data = {name: constants[name] for name in node.input if name in constants}
@@ -120,7 +127,7 @@ class Builder:
         shape = tuple(dim.dim_value for dim in inferred[output].tensor_type.shape.dim)
         if not all(size > 0 for size in shape) or prod(shape) > LARGEST:
             raise UnfitError
-        return shape
+        return shape, inferred[output].tensor_type.elem_type
 
     def undo(self, nodes: int, values: int, initializers: int) -> None:
         """Forget what was appended since these counts."""

@@ -25,6 +25,8 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented
 
 from fuzz.node_tests import NodeTest
 
@@ -39,6 +41,11 @@ MORE_STEPS = {  # by operator and place of the result: what is rounded on the wa
 SLACK = 1e-4  # of the range: float32, and TVM's or the C library's functions in place of ONNX's
 ALIKE = 1e-3  # of the largest magnitude: two float implementations of one definition
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+PLACES = ("Resize", "Upsample", "RoiAlign", "GridSample")  # their constants say where to read, and stay exact
+OTHERWISE = (  # computed by onnxruntime, whose answer float models get, otherwise than ONNX expects
+    "test_resize_downsample_scales_cubic_align_corners",
+    "test_resize_downsample_scales_linear_align_corners",
+)
 MOVES = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice")
 
 
@@ -47,7 +54,8 @@ def far(test: NodeTest, bundle: Path, found: Named) -> str | None:
     for name, expected in test.outputs.items():
         if found[name].shape != expected.shape:
             return f"{name} is {found[name].shape}, not {expected.shape}"
-    if (name := unlike(test, run(test.model, test.inputs))) is not None:
+    name = unlike(test, run(test.model, test.inputs))
+    if name is not None and test.name.removesuffix(", constants") not in OTHERWISE:
         return f"onnxruntime's own {name} is not what ONNX expects"
     least = min(distance(test, one, found) for one in as_read(test, bundle / "quantized.onnx"))
     return None if least <= 1 else f"{least:.2f} times as far from what ONNX expects as quantization explains"
@@ -82,8 +90,9 @@ def distance(test: NodeTest, inputs: Named, found: Named) -> float:
         if not finite.any():
             continue
         low, high = expected[finite].min(initial=0.0), expected[finite].max(initial=0.0)
-        near = np.clip(exact[name][finite], low, high)  # results are rounded within the range that calibration saw
-        away = np.abs(found[name][finite].astype(np.float64) - near) - moved[name][finite]
+        wanted, got = exact[name][finite].astype(np.float64), found[name][finite].astype(np.float64)
+        ends = np.clip(wanted, low, high)  # where the range that calibration saw ends before it
+        away = np.maximum(got - np.maximum(wanted, ends), np.minimum(wanted, ends) - got) - moved[name][finite]
         away = np.where(np.isnan(away), np.inf, away) - SLACK * (high - low)
         step = max((high - low) / 255, np.finfo(np.float32).tiny)
         worst = max(worst, float(away.max() / step) / allowed(test, name))
@@ -95,7 +104,7 @@ def movement(model: onnx.ModelProto, constants: Named, inputs: Named, exact: Nam
     moved = {name: np.zeros(value.shape) for name, value in exact.items()}
     linear = [node for node in model.graph.node if node.op_type in LINEAR]
     for name, value in constants.items():
-        if value.dtype.kind != "f" or value.size < 2:
+        if value.dtype.kind != "f" or value.size < 2 or any(node.op_type in PLACES for node in model.graph.node):
             continue
         half = float(np.abs(value[np.isfinite(value)]).max(initial=0.0)) / 254
         if linear:
@@ -114,7 +123,8 @@ def movement(model: onnx.ModelProto, constants: Named, inputs: Named, exact: Nam
 
 
 def run(model: onnx.ModelProto, inputs: Named, constants: Named | None = None) -> Named:
-    """`model` in onnxruntime, node by node as it is written, with other constants where some are given."""
+    """`model` in onnxruntime, node by node as it is written, with other constants where some are given; in ONNX's own
+    evaluator where onnxruntime does not know the operator's newest version."""
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     for tensor in changed.graph.initializer:
@@ -123,8 +133,11 @@ def run(model: onnx.ModelProto, inputs: Named, constants: Named | None = None) -
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(changed.SerializeToString(), options, ["CPUExecutionProvider"])
-    names = [one.name for one in session.get_outputs()]
+    try:
+        session = ort.InferenceSession(changed.SerializeToString(), options, ["CPUExecutionProvider"])
+    except NotImplemented:
+        session = ReferenceEvaluator(changed)
+    names = [one.name for one in model.graph.output]
     answers = session.run(names, {name: np.asarray(value) for name, value in inputs.items()})
     return {name: np.asarray(value) for name, value in zip(names, answers, strict=True)}
 

@@ -14,9 +14,22 @@ from fuzz.builder import Builder, UnfitError, Value
 from fuzz.operators import COMMON, OPERATORS
 
 SAMPLES = 6
-OPSETS = (21, 21, 18, 17, 13, 13, 11, 10, 9, 22, 24)
-FORMATS = ("int6", "int4", "int3", "ternary", "binary", "uint4", "e2m1", "e4m3", "mxfp4", "int4:block32", "log3")
-WIDE = ("int16", "int12", "int6", "int4", "e4m3", "mxfp6")
+OPSETS = (21, 21, 21, 18, 17, 13, 13, 11, 10, 9, 22, 23, 24, 24)
+FORMATS = (
+    "int4",
+    "int4",
+    "int6",
+    "int3",
+    "ternary",
+    "binary",
+    "uint4",
+    "e2m1",
+    "e4m3",
+    "mxfp4",
+    "int4:block32",
+    "log3",
+)
+WIDE = ("int16", "int16", "int16", "int12", "int6", "int4", "e4m3", "mxfp6")
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,10 @@ def random_case(seed: int) -> Case:
         ir_version=10 if b.opset >= 21 else 8,
     )
     data = {one.name: samples(b, one.shape) for one in b.inputs}
-    return Case(model, data, b.choose(["host", "cortex-m7"]), options(b, batch if dynamic else 1))
+    chosen = options(b, batch if dynamic else 1)
+    if any(is_pixels(one) for one in data.values()) and b.chance(0.7):
+        chosen["inputs"] = "uint8"
+    return Case(model, data, b.choose(["host", "cortex-m7"]), chosen)
 
 
 def input_shape(b: Builder, place: int) -> tuple[int, ...]:
@@ -79,7 +95,6 @@ def grow(b: Builder, count: int) -> None:
 
 def results(b: Builder) -> list[tuple[str, int]]:
     """What nobody reads, at times something that is read too, at times an input."""
-    whole = {name for node in b.nodes if node.op_type.startswith("Arg") for name in node.output}
     read = {name for node in b.nodes for name in node.input}
     made = [name for node in b.nodes for name in node.output]
     chosen = [name for name in made if name not in read]
@@ -88,7 +103,7 @@ def results(b: Builder) -> list[tuple[str, int]]:
         chosen.append(b.choose(inner))
     if not chosen or b.chance(0.03):
         chosen.append(b.inputs[0].name)
-    return [(name, TensorProto.INT64 if name in whole else TensorProto.FLOAT) for name in dict.fromkeys(chosen)]
+    return [(name, b.kinds.get(name, TensorProto.FLOAT)) for name in dict.fromkeys(chosen)]
 
 
 def port(value: Value, dynamic: bool) -> onnx.ValueInfoProto:
@@ -97,11 +112,17 @@ def port(value: Value, dynamic: bool) -> onnx.ValueInfoProto:
 
 
 def samples(b: Builder, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Normal numbers, at times all positive, far from zero, tiny or constant."""
+    """Normal numbers, at times all positive, far from zero, tiny or constant; or pixels."""
+    if b.chance(0.1):
+        return b.rng.integers(0, 256, (SAMPLES, *shape)).astype(np.float32)
     values = b.rng.standard_normal((SAMPLES, *shape))
     spread, place = b.choose([(1.0, 0.0)] * 4 + [(50.0, 0.0), (0.01, 3.0), (1e-4, 0.0), (0.0, 1.0), (0.0, 0.0)])
     values = values * spread + place
     return (np.abs(values) if b.chance(0.2) else values).astype(np.float32)
+
+
+def is_pixels(array: NDArray[Any]) -> bool:
+    return bool(np.all(array == np.rint(array)) and array.min() >= 0 and 1 < array.max() <= 255)
 
 
 def options(b: Builder, batch: int) -> dict[str, Any]:

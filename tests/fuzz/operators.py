@@ -5,15 +5,13 @@ Operators whose arguments moved between opsets are spelled as the graph's opset 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import gcd
 from typing import Any
 
 import numpy as np
 
-from fuzz.builder import Builder, UnfitError, Value
-
-Draw = Callable[[Builder], list[Value]]
+from fuzz import moves
+from fuzz.builder import Builder, Draw, Value
 
 
 def window(b: Builder, x: Value, largest: int = 3) -> dict[str, Any]:
@@ -123,6 +121,22 @@ def of_positive(op: str) -> Draw:
     return draw
 
 
+def of_bounded(op: str) -> Draw:
+    """An operator that is defined, or small, between -1 and 1."""
+
+    def draw(b: Builder) -> list[Value]:
+        (bounded,) = b.node(b.choose(["Tanh", "Sin"]), [b.pick()])
+        return b.node(op, [bounded])
+
+    return draw
+
+
+def hyperbolic_area(b: Builder) -> list[Value]:
+    (square,) = b.node("Mul", [x := b.pick(), x])
+    (above,) = b.node("Add", [square, b.constant(np.array(1.5, np.float32))])
+    return b.node("Acosh", [above])
+
+
 def with_alpha(op: str) -> Draw:
     return lambda b: b.node(op, [b.pick()], alpha=float(np.float32(b.rng.uniform(0.05, 1.5))))
 
@@ -188,119 +202,26 @@ def layer_norm(b: Builder) -> list[Value]:
     return b.node("LayerNormalization", [x, b.weight(x.shape[-1:]), b.weight(x.shape[-1:])])
 
 
+def rms_norm(b: Builder) -> list[Value]:
+    x = b.pick(2, 3, 4)
+    return b.node("RMSNormalization", [x, b.weight(x.shape[-1:])])
+
+
+def group_norm(b: Builder) -> list[Value]:
+    x = b.pick(3, 4, least=2)
+    groups = b.choose([1, 2, x.shape[1]])
+    size = x.shape[1] if b.opset >= 21 else groups
+    return b.node("GroupNormalization", [x, b.weight([size]), b.weight([size])], num_groups=groups)
+
+
+def lp_norm(b: Builder) -> list[Value]:
+    x = b.pick(2, 3, 4)
+    return b.node("LpNormalization", [x], axis=b.whole(0, x.rank - 1), p=b.choose([1, 2, 2]))
+
+
 def instance_norm(b: Builder) -> list[Value]:
     x = b.pick(3, 4, least=2)
     return b.node("InstanceNormalization", [x, b.weight([x.shape[1]]), b.weight([x.shape[1]])])
-
-
-def concat(b: Builder) -> list[Value]:
-    x = b.pick()
-    if not x.rank:
-        raise UnfitError
-    parts: list[Value | str] = [x]
-    for _ in range(b.whole(1, 2)):
-        parts.append(b.pick_of_shape(x.shape) if b.chance(0.8) else b.weight(x.shape))
-    return b.node("Concat", parts, axis=b.whole(-x.rank, x.rank - 1))
-
-
-def split(b: Builder) -> list[Value]:
-    x = b.pick(2, 3, 4)
-    axis = b.choose([place for place, size in enumerate(x.shape) if size > 1])
-    first = b.whole(1, x.shape[axis] - 1)
-    sizes = [first, x.shape[axis] - first]
-    if b.opset < 13:
-        return b.node("Split", [x], 2, axis=axis, split=sizes)
-    return b.node("Split", [x, b.whole_numbers(sizes)], 2, axis=axis)
-
-
-def slices(b: Builder) -> list[Value]:
-    x = b.pick(2, 3, 4)
-    axis = b.whole(0, x.rank - 1)
-    start, end = sorted([b.whole(0, x.shape[axis]), b.whole(0, x.shape[axis] + 2)])
-    if b.opset < 10:
-        return b.node("Slice", [x], axes=[axis], starts=[start], ends=[end])
-    step = b.choose([1, 1, 2, -1])
-    bounds = (start, end) if step > 0 else (end - 1, start - x.shape[axis] - 1)
-    return b.node("Slice", [x, *(b.whole_numbers([one]) for one in (*bounds, axis, step))])
-
-
-def gather(b: Builder) -> list[Value]:
-    x = b.pick(1, 2, 3, 4)
-    axis = b.whole(0, x.rank - 1)
-    places = [b.whole(0, x.shape[axis] - 1) for _ in range(b.whole(1, 4))]
-    index = np.array(places if b.chance(0.8) else places[0], np.int64)
-    return b.node("Gather", [x, b.constant(index)], axis=axis)
-
-
-def transpose(b: Builder) -> list[Value]:
-    x = b.pick(2, 3, 4, 5)
-    return b.node("Transpose", [x], perm=b.rng.permutation(x.rank).tolist())
-
-
-def reshape(b: Builder) -> list[Value]:
-    x = b.pick(2, 3, 4, 5)
-    cut = b.whole(1, x.rank - 1)
-    target = b.choose([[0, -1], [*x.shape[:cut], -1], [-1, *x.shape[cut:]], [*x.shape, 1], [1, *x.shape]])
-    return b.node("Reshape", [x, b.whole_numbers(target)])
-
-
-def squeeze(b: Builder) -> list[Value]:
-    x = b.choose([one for one in b.values if 1 in one.shape and one.rank > 1])
-    axes = [b.choose([place for place, size in enumerate(x.shape) if size == 1])]
-    if b.opset < 13:
-        return b.node("Squeeze", [x], axes=axes)
-    return b.node("Squeeze", [x, b.whole_numbers(axes)])
-
-
-def unsqueeze(b: Builder) -> list[Value]:
-    x = b.pick(1, 2, 3)
-    axes = [b.whole(0, x.rank)]
-    if b.opset < 13:
-        return b.node("Unsqueeze", [x], axes=axes)
-    return b.node("Unsqueeze", [x, b.whole_numbers(axes)])
-
-
-def pad(b: Builder) -> list[Value]:
-    x = b.pick(2, 3, 4, least=2)
-    mode = b.choose(["constant", "constant", "reflect", "edge"])
-    pads = [b.whole(0, 1) for _ in range(2 * x.rank)]
-    if b.opset < 11:
-        return b.node("Pad", [x], mode=mode, pads=pads, value=0.5)
-    value = [b.constant(np.array(b.rng.normal(), np.float32))] if mode == "constant" and b.chance(0.5) else []
-    return b.node("Pad", [x, b.whole_numbers(pads), *value], mode=mode)
-
-
-def resize(b: Builder) -> list[Value]:
-    x = b.pick(3, 4, 4)
-    if b.opset < 11:
-        raise UnfitError
-    scales = [1.0, 1.0, *(b.choose([2.0, 1.5, 0.5, 3.0]) for _ in x.shape[2:])]
-    mode = b.choose(["nearest", "linear", "linear", "cubic"])
-    place = b.choose(["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"])
-    given = b.constant(np.array(scales, np.float32))
-    roi = "" if b.opset >= 13 else b.constant(np.zeros(0, np.float32))
-    return b.node("Resize", [x, roi, given], mode=mode, coordinate_transformation_mode=place)
-
-
-def depth_to_space(b: Builder) -> list[Value]:
-    x = b.choose([one for one in b.values if one.rank == 4 and one.shape[1] % 4 == 0])
-    return b.node("DepthToSpace", [x], blocksize=2, **({"mode": b.choose(["DCR", "CRD"])} if b.opset >= 11 else {}))
-
-
-def space_to_depth(b: Builder) -> list[Value]:
-    x = b.choose([one for one in b.values if one.rank == 4 and not one.shape[2] % 2 and not one.shape[3] % 2])
-    return b.node("SpaceToDepth", [x], blocksize=2)
-
-
-def tile(b: Builder) -> list[Value]:
-    x = b.pick(1, 2, 3, 4)
-    return b.node("Tile", [x, b.whole_numbers([b.whole(1, 2) for _ in x.shape])])
-
-
-def expand(b: Builder) -> list[Value]:
-    x = b.pick(1, 2, 3, 4)
-    grown = [b.whole(1, 3) if size == 1 else size for size in x.shape]
-    return b.node("Expand", [x, b.whole_numbers([b.whole(1, 2), *grown] if b.chance(0.3) else grown)])
 
 
 def where(b: Builder) -> list[Value]:
@@ -309,20 +230,33 @@ def where(b: Builder) -> list[Value]:
     return b.node("Where", [mask, x, b.operand(x)])
 
 
-def arg_max(b: Builder) -> list[Value]:
-    x = b.pick(2, 3, 4)
-    made = b.node(b.choose(["ArgMax", "ArgMin"]), [x], axis=b.whole(0, x.rank - 1), keepdims=b.whole(0, 1))
-    b.values.remove(made[0])  # whole numbers: a result of the model, and read by nothing
-    return made
+def compared(op: str) -> Draw:
+    """A comparison, which is a result of the model, chooses between two tensors, or counts as 0 and 1."""
+
+    def draw(b: Builder) -> list[Value]:
+        x = b.pick()
+        other: Value | str = b.pick_of_shape(x.shape) if b.chance(0.5) else b.operand(x)
+        (mask,) = b.node(op, [x, other])
+        match b.whole(0, 2):
+            case 0:
+                return [mask]
+            case 1:
+                return b.node("Where", [mask, x, b.operand(x)])
+        return b.node("Cast", [mask], to=1)
+
+    return draw
+
+
+def extreme(op: str) -> Draw:
+    def draw(b: Builder) -> list[Value]:
+        x = b.pick(2, 3, 4)
+        return b.node(op, [x], axis=b.whole(0, x.rank - 1), keepdims=b.whole(0, 1))
+
+    return draw
 
 
 def lrn(b: Builder) -> list[Value]:
     return b.node("LRN", [b.pick(4)], size=b.choose([1, 3, 5]))
-
-
-def flatten(b: Builder) -> list[Value]:
-    x = b.pick(2, 3, 4)
-    return b.node("Flatten", [x], axis=b.whole(0, x.rank))
 
 
 def several(op: str) -> Draw:
@@ -330,22 +264,28 @@ def several(op: str) -> Draw:
 
     def draw(b: Builder) -> list[Value]:
         x = b.pick()
-        return b.node(op, [x, *(b.pick_of_shape(x.shape) for _ in range(b.whole(0, 2)))])
+        others: list[Value | str] = [b.pick_of_shape(x.shape) for _ in range(b.whole(0, 2))]
+        return b.node(op, [x, *others, *([b.operand(x)] if b.chance(0.3) else [])])
 
     return draw
 
 
 ELEMENTWISE = "Relu Sigmoid Tanh HardSigmoid HardSwish Elu Selu Celu Gelu Mish Softplus Softsign Erf Abs Neg Exp Floor"
-ELEMENTWISE += " Ceil Round Sign Cos Sin Identity Dropout"
+ELEMENTWISE += " Ceil Round Sign Cos Sin Atan Asinh Shrink Swish Identity Dropout"
 OPERATORS: dict[str, Draw] = {
     **{op: unary(op) for op in ELEMENTWISE.split()},
     **{op: with_alpha(op) for op in ("LeakyRelu", "ThresholdedRelu")},
     **{op: of_positive(op) for op in ("Sqrt", "Log", "Reciprocal")},
+    **{op: of_bounded(op) for op in ("Acos", "Asin", "Tan", "Sinh", "Cosh", "Atanh")},
+    "Acosh": hyperbolic_area,
     **{op: binary(op) for op in ("Add", "Sub", "Mul", "Div")},
     **{op: several(op) for op in ("Sum", "Mean", "Max", "Min")},
     **{op: pool(op) for op in ("MaxPool", "AveragePool")},
     **{op: unary(op) for op in ("GlobalAveragePool", "GlobalMaxPool")},
-    **{op: reduced(op, 18) for op in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2")},
+    **{
+        op: reduced(op, 18)
+        for op in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare")
+    },
     "ReduceSum": reduced("ReduceSum", 13),
     **{op: softmax(op) for op in ("Softmax", "LogSoftmax")},
     "Conv": conv,
@@ -358,24 +298,28 @@ OPERATORS: dict[str, Draw] = {
     "Clip": clip,
     "BatchNormalization": batch_norm,
     "LayerNormalization": layer_norm,
+    "RMSNormalization": rms_norm,
+    "GroupNormalization": group_norm,
     "InstanceNormalization": instance_norm,
-    "Concat": concat,
-    "Split": split,
-    "Slice": slices,
-    "Gather": gather,
-    "Transpose": transpose,
-    "Reshape": reshape,
-    "Flatten": flatten,
-    "Squeeze": squeeze,
-    "Unsqueeze": unsqueeze,
-    "Pad": pad,
-    "Resize": resize,
-    "DepthToSpace": depth_to_space,
-    "SpaceToDepth": space_to_depth,
-    "Tile": tile,
-    "Expand": expand,
+    "LpNormalization": lp_norm,
+    "Concat": moves.concat,
+    "Split": moves.split,
+    "Slice": moves.slices,
+    "Gather": moves.gather,
+    "Transpose": moves.transpose,
+    "Reshape": moves.reshape,
+    "Flatten": moves.flatten,
+    "Squeeze": moves.squeeze,
+    "Unsqueeze": moves.unsqueeze,
+    "Pad": moves.pad,
+    "Resize": moves.resize,
+    "DepthToSpace": moves.depth_to_space,
+    "SpaceToDepth": moves.space_to_depth,
+    "Tile": moves.tile,
+    "Expand": moves.expand,
     "Where": where,
-    "ArgMax": arg_max,
+    **{op: extreme(op) for op in ("ArgMax", "ArgMin")},
+    **{op: compared(op) for op in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")},
     "LRN": lrn,
 }
 COMMON = ("Conv", "Conv", "Conv", "Gemm", "Gemm", "MatMul", "Relu", "Add", "Mul", "MaxPool", "Concat", "Reshape")
