@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from fuzz.builder import Builder, UnfitError, Value
 from fuzz.operators import COMMON, OPERATORS
 
-SAMPLES = 6
+SAMPLES = 4
 OPSETS = (21, 21, 21, 18, 17, 13, 13, 11, 10, 9, 22, 23, 24, 24)
 FORMATS = (
     "int4",
@@ -126,7 +126,7 @@ def is_pixels(array: NDArray[Any]) -> bool:
 
 
 def options(b: Builder, batch: int) -> dict[str, Any]:
-    chosen: dict[str, Any] = {"batch": batch}
+    chosen: dict[str, Any] = {"batch": batch, "vectors": 2}
     if b.chance(0.25):
         chosen["weights"] = b.choose(FORMATS)
     if b.chance(0.2):
