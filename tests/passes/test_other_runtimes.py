@@ -32,9 +32,13 @@ WEIGHTS = (
     "float[16,3,3,3] w, float[16] b, float[16,1,3,3] v, float[4] scales, float[32,8,2,2] q, float[8,6] n, float[6] o"
 )
 VALUES = {"scales": [1, 1, 2, 2]}
+Array = np.ndarray[Any, Any]
+
 FORMATS = "int8 int6 int4 uint4 int3 ternary binary e2m1 e3m2 e4m3 log3 apot5k2 int12 int16 mxfp4 nvfp4 int4:block32"
 WIDE = "int6 int4 int12 int16 e2m1 e3m2 e4m3 log3 mxfp4 mxint8"
 CASES = [(weights, "int8") for weights in FORMATS.split()] + [("int8", activations) for activations in WIDE.split()]
+SAMPLES = 64
+LOST_DB = 0.5  # of SQNR against the float model, on all samples together
 OPEN = ("int8", "int4", "uint4", "e4m3", "int16")  # weights that standard types hold
 
 
@@ -46,18 +50,25 @@ def quantized(text: Any, stages: Any, weights: str = "int8", activations: str = 
     return model
 
 
-def sample() -> np.ndarray[Any, Any]:
-    return np.random.default_rng(5).standard_normal((1, 3, 8, 8)).astype(np.float32)
+def samples() -> Array:
+    return np.random.default_rng(5).standard_normal((SAMPLES, 1, 3, 8, 8)).astype(np.float32)
 
 
-def answer(model: onnx.ModelProto, optimized: bool) -> np.ndarray[Any, Any]:
+def answers(model: onnx.ModelProto, optimized: bool) -> Array:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     if not optimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    found: np.ndarray[Any, Any] = session.run(None, {"x": sample()})[0]
-    return found
+    return np.stack([session.run(None, {"x": one})[0] for one in samples()])
+
+
+def as_good(float_model: onnx.ModelProto, written: Array, found: Array) -> bool:
+    """Whether `found` is as near to the float model as `written`, what quantized.onnx says node by node: a runtime that
+    fuses quantizers rounds some codes to the other side, which moves single answers and loses nothing on average."""
+    exact = answers(float_model, False)
+    noise = [np.square(one - exact).mean() for one in (written, found)]
+    return bool(10 * np.log10(noise[1] / noise[0]) <= LOST_DB)
 
 
 @pytest.mark.parametrize(("weights", "activations"), CASES)
@@ -65,16 +76,15 @@ def test_stock_onnxruntime_runs_every_format_as_it_is_written(
     weights: str, activations: str, text: Any, stages: Any
 ) -> None:
     model = quantized(text, stages, weights, activations)
-    # Where it fuses quantizers, a rounding may fall to the other side: a step of few bits is wide.
-    atol = 8 / 256 if activations == "int8" else 8 / 64
-    np.testing.assert_allclose(answer(model, True), answer(model, False), atol=atol)
+    assert as_good(text(NETWORK, weights=WEIGHTS, values=VALUES), answers(model, False), answers(model, True))
 
 
 @pytest.mark.parametrize("weights", OPEN)
 def test_openvino_answers_as_onnxruntime(weights: str, text: Any, stages: Any) -> None:
     openvino = pytest.importorskip("openvino", reason="openvino is not installed: pip install '.[runtimes]'")
-    core = openvino.Core()
-    model = core.read_model(quantized(text, stages, weights).SerializeToString())
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    expected = answer(quantized(text, stages, weights), False)
-    np.testing.assert_allclose(compiled({"x": sample()})[0], expected, atol=8 / 256)
+    model = quantized(text, stages, weights)
+    compiled = openvino.Core().compile_model(
+        openvino.Core().read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    found = np.stack([compiled({"x": one})[0] for one in samples()])
+    assert as_good(text(NETWORK, weights=WEIGHTS, values=VALUES), answers(model, False), found)
