@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from fuzz.builder import Builder, UnfitError, Value
 from fuzz.operators import COMMON, OPERATORS
 
-SAMPLES = 4
+SAMPLES = 6
 OPSETS = (21, 21, 21, 18, 17, 13, 13, 11, 10, 9, 22, 23, 24, 24)
 FORMATS = (
     "int4",
