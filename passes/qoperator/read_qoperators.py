@@ -3,8 +3,8 @@
     QLinearF(x, sx, zx, .., sy, zy) == Q(F(DQ(x, sx, zx), ..), sy, zy)
 
 That is how ONNX defines them; runtimes differ in how they round in between. What lies exactly in the middle between two
-integers goes up here (`bevel.calib.arithmetic`), to the even one in onnxruntime's kernels, and onnxruntime's scale of
-float32 moves what lies next to it: one step there, the same elsewhere. Canonicalization runs both.
+integers goes to the even one, here as in onnxruntime's kernels; onnxruntime's scale of float32 moves what lies next to
+it: one step there, the same elsewhere. Canonicalization runs both.
 
 What only moves integers in such a model (Pad, Split, Gather, Resize, ...) moves the reals that they mean instead, which
 is the same: it gets the quantization of what it reads.

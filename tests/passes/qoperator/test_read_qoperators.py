@@ -84,8 +84,8 @@ def test_the_device_computes_what_the_model_computes(text, stages, name: str, ki
     assert "Float" not in done.calls
 
 
-def test_a_sum_in_the_middle_goes_up_here_and_to_the_even_one_there(text, stages) -> None:
-    """A ratio of 1/2: every second sum lies there, and half of those go the same way."""
+def test_a_sum_in_the_middle_goes_to_the_even_one_as_in_onnxruntime(text, stages) -> None:
+    """A ratio of 1/2: every second sum lies there, and half of those would go the other way if all went up."""
     body = f"{Q}r = QLinearMatMul (q, s, z, m, sw, zw, s2, z2)\n{D}"
     subject = parse(
         text, body, "int8", "float[50,6] x", {"s": 0.5, "sw": 1.0, "s2": 1.0, "m": [[1, 1, 3, 3]] * 6, "z2": 0}
@@ -93,8 +93,9 @@ def test_a_sum_in_the_middle_goes_up_here_and_to_the_even_one_there(text, stages
     done = stages(subject, inputs="float", outputs="float")
     sample = {"x": np.random.default_rng(0).normal(0, 3, (50, 6)).astype(np.float32)}
     (expected,) = ort.InferenceSession(subject.SerializeToString(), None, ["CPUExecutionProvider"]).run(None, sample)
-    steps = done.run(sample)["y"] - expected
-    assert set(np.unique(steps)) == {0.0, 1.0} and 0.1 < np.mean(steps) < 0.4
+    sums = np.rint(sample["x"] / 0.5).sum(axis=1)
+    assert np.mean(sums % 2 == 1) > 0.3
+    assert (done.run(sample)["y"] == expected).all()
 
 
 def test_a_product_without_a_scale_gives_floats(text, stages) -> None:
