@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bevel.backends import search as searching
-from bevel.backends import toolchain, tune
+from bevel.backends import cache, toolchain, tune
 from bevel.backends.artifact import Artifact
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
@@ -115,7 +115,11 @@ def test_on_a_simulator_the_found_kernels_cost_what_was_found(tmp_path: Path) ->
     assert all(one.instructions <= one.before for one in found.values())
 
 
-def test_kernels_with_flags_of_their_own_are_built_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_with_flags_of_their_own_are_built_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    unused = tmp_path_factory.mktemp("cache")  # what an earlier run compiled would not be compiled again
+    monkeypatch.setattr(cache, "entries", lambda: unused)
     seen: dict[str, Any] = {}
     compile_one = toolchain.Toolchain.compile
 
