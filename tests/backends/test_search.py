@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends import search as searching
 from bevel.backends import cache, toolchain, tune
+from bevel.backends import search as searching
 from bevel.backends.artifact import Artifact
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
