@@ -20,7 +20,7 @@ def bug_line(error: BaseException, command: str) -> str:
     try:
         said = " ".join(str(error).split())
         said = said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
-    except Exception:
+    except Exception:  # an exception whose text cannot be made
         said = ""
     written = write_traceback(error, command)
     where = f"its traceback is in {written}" if written else "its traceback could not be written anywhere"

@@ -176,7 +176,7 @@ def canonicalize(
         check_equivalence(model, gs.export_onnx(graph), feeds)
     except UserError:
         raise
-    except Exception:
+    except Exception:  # passed on, unless what came before it explains it in a line of the user's
         check_conversion(model, converted, feeds)
         check_static_outputs(model, feeds)
         check_finite_outputs(model, feeds)
