@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bevel.backends.memory import Lifetime, Merge, Plan
-from bevel.backends.program import Asked, Port
+from bevel.backends.program.memory import Lifetime, Merge, Plan
+from bevel.backends.program.program import Asked, Port
 
 
 @dataclass(frozen=True)
 class Slot:
     """A graph input or output and where in the arena it lies, in bytes from the arena's start; where a float port is
-    converted (`bevel.backends.conversions`), its integers."""
+    converted (`bevel.backends.program.conversions`), its integers."""
 
     port: Port
     offset: int

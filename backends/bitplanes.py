@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm.script import tirx as T
 
-from bevel.backends.kernel import Array
+from bevel.backends.program.kernel import Array
 
 MOST_WEIGHT_BITS = 2
 FIELDS = {1: 0x55, 2: 0x33, 4: 0x0F}  # a byte's fields of 1, 2 and 4 bits, every second one

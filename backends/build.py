@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevel.backends import memory, tune, tuned
+from bevel.backends import tune, tuned
 from bevel.backends.artifact import Artifact, BuiltCall, Slot, checksums
 from bevel.backends.codegen.bundle import Bundle, bundle
 from bevel.backends.codegen.compiled import compile_kernels, kernels_object, kernels_source
-from bevel.backends.conversions import split_conversions
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
-from bevel.backends.kernel import Kernel
-from bevel.backends.memory import Plan
-from bevel.backends.program import Port, Program
+from bevel.backends.program import memory
+from bevel.backends.program.conversions import split_conversions
+from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.memory import Plan
+from bevel.backends.program.program import Port, Program
 from bevel.backends.progress import Steps, Tell, silent
 from bevel.backends.room import full_disk_named
 from bevel.backends.shared_tables import share_tables

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm.script import tirx as T
 
-from bevel.backends.kernel import Array
+from bevel.backends.program.kernel import Array
 from bevel.calib.coded import MAX_CODES, Coded, coded
 from bevel.calib.packing import pack_bits, unpack_bits
 from bevel.calib.scheme import PerBlock, PerTensor

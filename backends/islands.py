@@ -28,9 +28,9 @@ from tvm import relax, s_tir, tirx
 from tvm.relax.frontend.onnx import from_onnx
 from tvm.relax.frontend.onnx.onnx_frontend import _get_convert_map
 
-from bevel.backends.kernel import Array, Kernel, Operand, Role
 from bevel.backends.kernels.copy import Copy
-from bevel.backends.program import Buffer, Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Role
+from bevel.backends.program.program import Buffer, Call
 from bevel.calib.errors import UserError
 
 SERIAL, PARALLEL = int(tirx.ForKind.SERIAL), int(tirx.ForKind.PARALLEL)

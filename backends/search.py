@@ -15,8 +15,8 @@ from typing import Literal
 
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Device, Measurement, Vectors
-from bevel.backends.kernel import Array, Kernel
-from bevel.backends.program import Program
+from bevel.backends.program.kernel import Array, Kernel
+from bevel.backends.program.program import Program
 from bevel.backends.specialize import specialize
 from bevel.backends.target import Target
 from bevel.backends.toolchain import Preference, for_target

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bevel.backends import packing
-from bevel.backends.kernel import Array, Kernel
 from bevel.backends.kernels.conv_dsp import ConvDsp
 from bevel.backends.kernels.gemm_dsp import GemmDsp
 from bevel.backends.kernels.narrow_tiles_dsp import NarrowTilesDsp
@@ -23,7 +22,8 @@ from bevel.backends.kernels.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
 from bevel.backends.kernels.shared_positional_gemm_dsp import SharedPositionalGemmDsp
 from bevel.backends.kernels.shared_positional_gemm_dsp import split as split_positional
 from bevel.backends.kernels.shared_tiles_dsp import SharedTilesDsp
-from bevel.backends.program import Call, Program
+from bevel.backends.program.kernel import Array, Kernel
+from bevel.backends.program.program import Call, Program
 
 LEAST_SAVING = 512  # bytes; the functions that read weights elsewhere take about as many
 

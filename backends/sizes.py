@@ -10,8 +10,8 @@ from pathlib import Path
 from bevel.backends import elf
 from bevel.backends.codegen.constants import Constants
 from bevel.backends.elf import Elf, Section
-from bevel.backends.memory import Plan
-from bevel.backends.program import Program
+from bevel.backends.program.memory import Plan
+from bevel.backends.program.program import Program
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 

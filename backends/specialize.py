@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 
-from bevel.backends.bounds import with_bounds
-from bevel.backends.kernel import Kernel, Special
 from bevel.backends.kernels import (
     add_dsp,
     add_mve,
@@ -36,8 +34,10 @@ from bevel.backends.kernels import (
     positional_mve,
     reduce_mean_dsp,
 )
-from bevel.backends.program import TAKEN, Asked, Bounds, Call, Program
-from bevel.backends.switching import exceptions
+from bevel.backends.program.bounds import with_bounds
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.program import TAKEN, Asked, Bounds, Call, Program
+from bevel.backends.program.switching import exceptions
 from bevel.backends.target import Target
 
 Rule = Callable[[Call, Target], Special | str]

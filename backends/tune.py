@@ -22,8 +22,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import product
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from bevel.backends.kernel import Array, Kernel, Role
-from bevel.backends.program import Call, Program
+from bevel.backends.program.kernel import Array, Kernel, Role
+from bevel.backends.program.program import Call, Program
 from bevel.calib.arithmetic import Output
 
 Flags = tuple[str, ...]

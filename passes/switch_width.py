@@ -1,7 +1,7 @@
 """The integer model with its weights rounded to fewer bits once more: what a program of switchable width computes.
 
-Scales, multipliers and shifts stay; see `bevel.backends.switching` for the rounding, which rounds up halves and so
-makes sums larger in the mean. Biases are stored for each width anyway, and take the mean error out, as
+Scales, multipliers and shifts stay; see `bevel.backends.program.switching` for the rounding, which rounds up halves and
+so makes sums larger in the mean. Biases are stored for each width anyway, and take the mean error out, as
 `bevel.passes.quantize.correct_bias` does: sum((w - w_b) * E[x]), here in integers.
 """
 
@@ -16,7 +16,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.backends.switching import rounded
+from bevel.backends.program.switching import rounded
 from bevel.calib.errors import UserError
 from bevel.passes.canonicalize.edit import Array
 from bevel.passes.export import PORTS, export

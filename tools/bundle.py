@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 
 from bevel.backends.artifact import Artifact, to_json
-from bevel.backends.fit import Chain
+from bevel.backends.program.fit import Chain
 from bevel.backends.tune import Selections
 from bevel.tools import arena_map, manifest, report
 from bevel.tools.manifest import Manifest

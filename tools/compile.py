@@ -14,12 +14,12 @@ import onnx_graphsurgeon as gs
 from bevel.backends import target as targets
 from bevel.backends.artifact import Artifact
 from bevel.backends.build import BuildOptions, build
-from bevel.backends.conversions import split_conversions
 from bevel.backends.devices.base import Device, Measurement, Vectors
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
-from bevel.backends.fit import Fit
-from bevel.backends.program import Program
+from bevel.backends.program.conversions import split_conversions
+from bevel.backends.program.fit import Fit
+from bevel.backends.program.program import Program
 from bevel.backends.target import Target
 from bevel.backends.toolchain import for_target
 from bevel.backends.tune import Selections

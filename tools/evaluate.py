@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from bevel.backends.program import Port
+from bevel.backends.program.program import Port
 from bevel.passes.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS
 from bevel.tools.data import Data
 from bevel.tools.outputs import Described

@@ -17,8 +17,8 @@ from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
-from bevel.backends.fit import Chain, in_bands
 from bevel.backends.litter import scratch
+from bevel.backends.program.fit import Chain, in_bands
 from bevel.backends.target import Target
 from bevel.calib.dataset import open_dataset
 from bevel.calib.errors import UserError

@@ -10,11 +10,11 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from bevel.backends import memory
 from bevel.backends.artifact import Artifact
-from bevel.backends.fit import Fit, fit
-from bevel.backends.memory import Plan
-from bevel.backends.program import Program
+from bevel.backends.program import memory
+from bevel.backends.program.fit import Fit, fit
+from bevel.backends.program.memory import Plan
+from bevel.backends.program.program import Program
 from bevel.backends.sizes import most_live
 from bevel.backends.specialize import Specializer
 from bevel.backends.target import Target

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bevel.backends.program import TAKEN
+from bevel.backends.program.program import TAKEN
 from bevel.tools.report import Assignment, Device, KernelCost, Measurement, Node, Report, Size, Width
 
 SHORT_LIST = 5

@@ -7,7 +7,7 @@ from pathlib import Path
 from bevel.backends import tune, tuned
 from bevel.backends.cache import cache_folder
 from bevel.backends.devices.base import Device, Vectors
-from bevel.backends.program import Program
+from bevel.backends.program.program import Program
 from bevel.backends.search import search
 from bevel.backends.specialize import specialize
 from bevel.backends.target import Target

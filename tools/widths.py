@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Device, Measurement, Vectors
-from bevel.backends.fit import Fit
-from bevel.backends.program import Program
-from bevel.backends.switching import switchable
+from bevel.backends.program.fit import Fit
+from bevel.backends.program.program import Program
+from bevel.backends.program.switching import switchable
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 from bevel.passes.partition import partition

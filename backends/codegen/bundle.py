@@ -20,10 +20,10 @@ from bevel.backends.codegen.constants import Constants, c_type, collect, weights
 from bevel.backends.codegen.names import comment, identifier, snake_case
 from bevel.backends.codegen.ports import conversions, part_declarations, port_sections
 from bevel.backends.codegen.widths import declarations, setter, state
-from bevel.backends.kernel import Kernel, Operand, Role
-from bevel.backends.memory import ALIGNMENT, Plan
-from bevel.backends.program import Call, Port, Program
-from bevel.backends.switching import switchings
+from bevel.backends.program.kernel import Kernel, Operand, Role
+from bevel.backends.program.memory import ALIGNMENT, Plan
+from bevel.backends.program.program import Call, Port, Program
+from bevel.backends.program.switching import switchings
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bevel.backends.cache import remembered
-from bevel.backends.kernel import Kernel
+from bevel.backends.program.kernel import Kernel
 from bevel.backends.toolchain import C_FLAGS, Toolchain
 
 SIZE_BYTES = 8

@@ -10,10 +10,10 @@ import numpy as np
 
 from bevel.backends.codegen.names import comment
 from bevel.backends.codegen.widths import rounding_form
-from bevel.backends.kernel import Array, Role
-from bevel.backends.memory import ALIGNMENT
-from bevel.backends.program import Call, Program
-from bevel.backends.switching import switchings
+from bevel.backends.program.kernel import Array, Role
+from bevel.backends.program.memory import ALIGNMENT
+from bevel.backends.program.program import Call, Program
+from bevel.backends.program.switching import switchings
 
 C_TYPES = {
     "int8": "int8_t",

@@ -11,9 +11,9 @@ import numpy as np
 
 from bevel.backends.codegen.constants import c_type
 from bevel.backends.codegen.names import comment, unique_identifiers
-from bevel.backends.kernel import Role
-from bevel.backends.memory import Plan
-from bevel.backends.program import Call, Port, Program
+from bevel.backends.program.kernel import Role
+from bevel.backends.program.memory import Plan
+from bevel.backends.program.program import Call, Port, Program
 
 
 @dataclass(frozen=True)

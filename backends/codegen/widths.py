@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.backends.kernel import Array
-from bevel.backends.program import Program
-from bevel.backends.switching import FULL, LANES, Switched
+from bevel.backends.program.kernel import Array
+from bevel.backends.program.program import Program
+from bevel.backends.program.switching import FULL, LANES, Switched
 
 
 def setter(program: Program) -> str:
@@ -40,7 +40,8 @@ def rounding_form(array: Array, change: Switched) -> NDArray[np.int32]:
 
 
 def state(program: Program) -> str:
-    """Definitions for <model>.c. Rounds as `bevel.backends.switching.rounded`. string.h is not for bare cores."""
+    """Definitions for <model>.c. Rounds as `bevel.backends.program.switching.rounded`. string.h is not for bare
+    cores."""
     name, count = program.name, len(program.widths)
     return f"""
 static const int8_t widths[{count}] = {{{", ".join(map(str, program.widths))}}};

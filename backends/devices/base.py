@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from bevel.backends.artifact import Artifact
-from bevel.backends.kernel import Array
+from bevel.backends.program.kernel import Array
 
 DeviceKind = Literal["board", "simulator", "host"]
 SERIAL = "serial:"  # how the name of a board on a port begins, which no target's file can know

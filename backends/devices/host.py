@@ -15,7 +15,7 @@ from bevel.backends.artifact import Artifact
 from bevel.backends.devices.base import DeviceKind, Measurement, Vectors
 from bevel.backends.devices.native import build_harness, outputs, times
 from bevel.backends.devices.outputs import compare
-from bevel.backends.kernel import Array
+from bevel.backends.program.kernel import Array
 from bevel.backends.target import Target
 from bevel.backends.toolchain import for_target
 

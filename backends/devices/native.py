@@ -18,7 +18,7 @@ import numpy as np
 from bevel.backends import processes
 from bevel.backends.artifact import Artifact, Slot
 from bevel.backends.devices.base import CallCost, Vectors
-from bevel.backends.kernel import Array
+from bevel.backends.program.kernel import Array
 from bevel.backends.toolchain import Toolchain
 from bevel.calib.errors import UserError
 

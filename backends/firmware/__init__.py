@@ -25,11 +25,11 @@ from string import Template
 import numpy as np
 
 from bevel.backends.codegen.ports import NamedPort, named_inputs, named_outputs
-from bevel.backends.conversions import PART
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware.vectors import COUNT_BYTES, pack
-from bevel.backends.memory import Plan
-from bevel.backends.program import Program
+from bevel.backends.program.conversions import PART
+from bevel.backends.program.memory import Plan
+from bevel.backends.program.program import Program
 from bevel.backends.target import Memory, Target
 from bevel.backends.toolchain import Toolchain
 

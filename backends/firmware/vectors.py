@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from bevel.backends.devices.base import Vectors
-from bevel.backends.kernel import Array
-from bevel.backends.program import Port
+from bevel.backends.program.kernel import Array
+from bevel.backends.program.program import Port
 
 COUNT_BYTES = 4
 WORD = 4

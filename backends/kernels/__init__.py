@@ -1,4 +1,4 @@
-"""The kernels: one file an operator, with reference, TIR and cases (`bevel.backends.kernel`)."""
+"""The kernels: one file an operator, with reference, TIR and cases (`bevel.backends.program.kernel`)."""
 
 from bevel.backends.codegen import script_parsing
 

@@ -18,9 +18,9 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.dsp import HEADER, call, clamped
-from bevel.backends.kernel import Array, Kernel, Operand, Special
 from bevel.backends.kernels.add import Add
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.calib.arithmetic import Output
 

@@ -15,10 +15,10 @@ from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
 from bevel.backends import arithmetic as tir
-from bevel.backends.kernel import Array, Kernel, Operand, Special
 from bevel.backends.kernels import add
 from bevel.backends.kernels.add import Add
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.calib.arithmetic import Output
 

@@ -14,9 +14,9 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends import examples
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.loops import inside_image, register_tile, window_positions
+from bevel.backends.program import examples
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.calib.arithmetic import Output, requantize
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.dsp import HEADER, LANES, LEAST_SHIFT, call, load_word, needed_raise, requantized, without_dead
-from bevel.backends.kernel import Array, Kernel, Operand, Special
 from bevel.backends.kernels import average_pool
 from bevel.backends.kernels.average_pool import AveragePool
 from bevel.backends.loops import inside_image
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 
 MOST_TAPS = 256  # int8 values whose sum fits int16

@@ -30,11 +30,11 @@ from bevel.backends import bitplanes
 from bevel.backends.arithmetic import UPPER_WORD
 from bevel.backends.bitplane_windows import QUAD, PlaneWindows
 from bevel.backends.bitplanes import Codes
-from bevel.backends.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.kernels.coded_conv import of_gemm
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.windows import Sums
 from bevel.calib.arithmetic import Int64, Output, fixed_points, requantize

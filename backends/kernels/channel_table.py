@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from tvm import te
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.kernels.copy import random_values
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 
 ENTRIES = 256
 

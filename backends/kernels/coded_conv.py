@@ -23,14 +23,15 @@ from numpy.typing import NDArray
 from tvm import tirx
 from tvm.script import tirx as T
 
-from bevel.backends import coded, examples
+from bevel.backends import coded
 from bevel.backends.arithmetic import UPPER_WORD
 from bevel.backends.coded import CODES, Coding, Stored
-from bevel.backends.kernel import Array, Kernel, Operand, Special, activation, constant, output, scratch
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.loops import REGISTER_TILE
-from bevel.backends.program import Call
+from bevel.backends.program import examples
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special, activation, constant, output, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.windows import Sums, Weights, is_depthwise, pixels
 from bevel.calib.arithmetic import Output, fixed_points, requantize

@@ -19,11 +19,11 @@ from tvm.script import tirx as T
 from bevel.backends import coded
 from bevel.backends.coded import Coding, Stored
 from bevel.backends.dsp import call_void
-from bevel.backends.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
 from bevel.backends.kernels.coded_conv import CodedConv, decoder, divisors, keeping, of_gemm
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.loops import inside_image
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.calib.arithmetic import Output
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.kernels.copy import random_values
 from bevel.backends.loops import broadcast_axes, offset_of
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 
 RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "Equal": eq,

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends import examples
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.loops import register_tile, window_positions
+from bevel.backends.program import examples
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.windows import Sums, Weights, is_depthwise, pixels
 from bevel.calib.arithmetic import Int64, Output, requantize
 

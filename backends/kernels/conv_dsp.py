@@ -25,11 +25,11 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import packing
-from bevel.backends.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm_dsp import channels_of, packed_operands, shared_output
 from bevel.backends.packing import Channels
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tiles import HEADER, Tiles, call
 from bevel.calib.arithmetic import Output

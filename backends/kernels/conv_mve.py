@@ -39,10 +39,10 @@ from bevel.backends.helium import (
     unpack_rescaling,
     unpack_weights,
 )
-from bevel.backends.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.kernels import conv
 from bevel.backends.kernels.conv import Conv
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 
 PIXELS = 2  # in a register tile

@@ -15,10 +15,10 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends import examples
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.kernels.copy import random_values
 from bevel.backends.loops import register_tile
+from bevel.backends.program import examples
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.calib.arithmetic import Output, fixed_points, requantize
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ from tvm.script import tirx as T
 
 from bevel.backends.depthwise import largest_accumulators, packed_pairs, taps_of_pairs, unpacked_pairs
 from bevel.backends.dsp import HEADER, LANES, LEAST_SHIFT, call, load_word, needed_raise, requantized, without_dead
-from bevel.backends.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
 from bevel.backends.kernels.conv import Conv
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.calib.arithmetic import Output
 

@@ -15,11 +15,11 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import packing
-from bevel.backends.kernel import Array, Kernel, Operand, Special, activation, constant, output, scratch
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.packing import Channels
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special, activation, constant, output, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tiles import HEADER, Tiles, call
 from bevel.calib.arithmetic import Output

@@ -28,10 +28,10 @@ from bevel.backends.helium import (
     unpack_rescaling,
     unpack_weights,
 )
-from bevel.backends.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.kernels import gemm
 from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.calib.arithmetic import Output
 

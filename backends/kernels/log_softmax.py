@@ -10,8 +10,8 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.kernels.copy import random_values
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.calib.arithmetic import Output
 from bevel.calib.log_softmax import FRACTION_BITS, LOG_OF_TWO, LOGARITHMS, SUM_BITS, logarithm, sums
 from bevel.calib.softmax import FINE, TABLE_BITS, exponent_bits, tables

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.kernels.copy import random_values
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 
 
 @dataclass(frozen=True)

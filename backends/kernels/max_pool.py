@@ -14,9 +14,9 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.kernels.copy import random_values
 from bevel.backends.loops import inside_image, window_positions
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 
 
 @dataclass(frozen=True)

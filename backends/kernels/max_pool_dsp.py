@@ -13,11 +13,11 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.dsp import HEADER, LANES, call, call_void, load_word
-from bevel.backends.kernel import Array, Kernel, Operand, Special
 from bevel.backends.kernels import max_pool
 from bevel.backends.kernels.max_pool import MaxPool
 from bevel.backends.loops import inside_image
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 
 WORDS = 4  # of channels at a time, so that asking whether a tap lies inside the image is shared by sixteen

@@ -10,9 +10,9 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends import examples
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.loops import broadcast_axes, offset_of
+from bevel.backends.program import examples
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 from bevel.calib.arithmetic import Output, fixed_point, requantize
 
 

@@ -16,13 +16,13 @@ from tvm.script import tirx as T
 
 from bevel.backends import narrow
 from bevel.backends.helium import LANES, WORDS, blocks_of
-from bevel.backends.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.kernels import conv_mve
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.conv_mve import ConvMve
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.narrow import Codes
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.calib.arithmetic import Int8
 

@@ -15,11 +15,11 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import narrow
-from bevel.backends.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
 from bevel.backends.kernels import depthwise_dsp
 from bevel.backends.kernels.depthwise_dsp import DepthwiseDsp
 from bevel.backends.narrow import Codes
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tiles import call
 from bevel.calib.arithmetic import Int8, Int32

@@ -13,12 +13,12 @@ from tvm.script import tirx as T
 
 from bevel.backends import narrow
 from bevel.backends.helium import LANES, blocks_of
-from bevel.backends.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.kernels import depthwise_mve
 from bevel.backends.kernels.depthwise_mve import DepthwiseMve
 from bevel.backends.kernels.narrow_conv_mve import decoding, from_planes, in_planes
 from bevel.backends.narrow import UNIT, Codes
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 
 MOST_BYTES = 16384  # decoded weights take no more scratch than that

@@ -19,14 +19,14 @@ from tvm.script import tirx as T
 
 from bevel.backends import narrow, packing
 from bevel.backends.grouped_tiles import GroupedTiles
-from bevel.backends.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.kernels import conv_dsp, gemm_dsp
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.conv_dsp import ConvDsp
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.gemm_dsp import GemmDsp
 from bevel.backends.narrow import Codes
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tiles import Tiles, call
 from bevel.calib.arithmetic import MAX_SHIFT, Int8, Int32, Output

@@ -16,9 +16,9 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.kernels.copy import random_values
 from bevel.backends.loops import offset_of
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.roots import root_of
 from bevel.calib.arithmetic import Output
 from bevel.calib.normalize import INVERSE_BITS, fraction_bits, normalize

@@ -14,8 +14,8 @@ import tvm.script.ir_builder.tirx as I
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.kernels.copy import random_values
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 
 
 @dataclass(frozen=True)

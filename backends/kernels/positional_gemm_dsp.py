@@ -18,12 +18,12 @@ from tvm.script import tirx as T
 from bevel.backends import packing, positional
 from bevel.backends.depthwise import largest_accumulators
 from bevel.backends.dsp import LEAST_SHIFT, needed_raise, requantized, without_dead
-from bevel.backends.kernel import Array, Kernel, Operand, Special, activation, constant, output, scratch
 from bevel.backends.kernels import narrow_tiles_dsp
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.gemm_dsp import as_gemm, channels_of
 from bevel.backends.kernels.narrow_tiles_dsp import NarrowTilesDsp
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special, activation, constant, output, scratch
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tiles import call
 from bevel.calib.arithmetic import Output

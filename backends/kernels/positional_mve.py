@@ -30,13 +30,13 @@ from bevel.backends.helium import (
     unpack_rescaling,
     unpack_weights,
 )
-from bevel.backends.kernel import Array, Special
 from bevel.backends.kernels import conv_mve, gemm_mve
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.conv_mve import ConvMve
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.gemm_mve import GemmMve
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Special
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.calib.arithmetic import MAX_SHIFT, Int8, Int32
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 
 ROUNDER = 10_000_000  # in [2**23, 2**24) with room for two int16, and even
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.kernels.quantize import MANTISSA_SPLIT, assembled, check_scale, float_parts
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 
 ROUNDER = 12_500_000
 LARGEST = 4_000_000

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.kernels.copy import random_values
 from bevel.backends.loops import register_tile
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.kernels.copy import random_values
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.roots import root_of
 from bevel.calib.arithmetic import MAX_SHIFT, Output, fixed_point, rounding_shift_right
 from bevel.calib.normalize import root

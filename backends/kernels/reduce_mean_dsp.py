@@ -14,9 +14,9 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.dsp import HEADER, LANES, LEAST_SHIFT, MOST_SHIFT, call, load_word, requantized
-from bevel.backends.kernel import Array, Kernel, Operand, Special
 from bevel.backends.kernels.reduce_mean import ReduceMean
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special
+from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.calib.arithmetic import Output, fixed_point
 

@@ -17,8 +17,8 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.kernels.copy import random_values
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.calib.arithmetic import Output, even_shift_right, fixed_point, rounding_shift_right
 
 # Of a weight: 2**7 * 2**(2 * 11) leaves an int32 room for the rounding constant. int16 is summed in int64.

@@ -10,7 +10,7 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 from bevel.calib.arithmetic import Output, even_shift_right, fixed_point
 
 

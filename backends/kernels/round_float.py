@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 from bevel.calib.float_format import E3M2, E4M3, FloatFormat
 from bevel.calib.round_float import FloatSteps, float_steps
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 from bevel.calib.mx import AROUND, MxRounding
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevel.backends.kernel import Array, Operand, constant
 from bevel.backends.kernels import positional_gemm_dsp
 from bevel.backends.kernels.positional_gemm_dsp import PositionalGemmDsp
+from bevel.backends.program.kernel import Array, Operand, constant
 from bevel.calib.arithmetic import Int32
 
 

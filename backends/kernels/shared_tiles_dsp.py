@@ -21,10 +21,10 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends import packing
-from bevel.backends.kernel import Array, Kernel, Operand, constant
 from bevel.backends.kernels import conv_dsp, gemm_dsp
 from bevel.backends.kernels.conv_dsp import ConvDsp
 from bevel.backends.kernels.gemm_dsp import GemmDsp
+from bevel.backends.program.kernel import Array, Kernel, Operand, constant
 from bevel.backends.tiles import HEADER, SharedTiles
 
 

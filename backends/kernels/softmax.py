@@ -17,7 +17,7 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.calib.arithmetic import Output
 
 ENTRIES = 256

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import te
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 
 ENTRIES = 256
 

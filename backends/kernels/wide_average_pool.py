@@ -10,9 +10,9 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.kernels.wide_add import example_of
 from bevel.backends.loops import inside_image, window_positions
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.calib.arithmetic import Output, fixed_points, requantize
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.kernels.wide_add import example_of
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 from bevel.calib.arithmetic import Output, fixed_point, requantize
 
 

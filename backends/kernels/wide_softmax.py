@@ -10,8 +10,8 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.kernels.copy import random_values
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.calib.arithmetic import Output
 from bevel.calib.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS, exponent_bits, shares, tables
 

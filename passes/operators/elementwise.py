@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernel import Kernel
+from bevel.backends.program.kernel import Kernel
 from bevel.passes.lowering import Lowering, Order, Value
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
 

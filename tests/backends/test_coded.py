@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bevel.backends import coded
 from bevel.backends.coded import Coding, Stored
-from bevel.backends.kernel import Array
+from bevel.backends.program.kernel import Array
 from bevel.calib.coded import Coded
 from bevel.calib.format import parse
 from bevel.calib.levels import integer_levels

@@ -17,8 +17,8 @@ import pytest
 
 from bevel.backends.codegen.raw_abi import llvm_object
 from bevel.backends.islands import Float, Island, import_island, run_island
-from bevel.backends.kernel import Role
-from bevel.backends.program import Buffer, Port, Program
+from bevel.backends.program.kernel import Role
+from bevel.backends.program.program import Buffer, Port, Program
 from bevel.calib.errors import UserError
 
 Arrays = dict[str, np.ndarray[Any, Any]]

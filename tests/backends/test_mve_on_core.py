@@ -13,14 +13,14 @@ import pytest
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.qemu import Qemu
-from bevel.backends.kernel import Array, Kernel, Role
 from bevel.backends.kernels import conv
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.conv_mve import ConvMve
 from bevel.backends.kernels.depthwise_mve import DepthwiseMve
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.positional_mve import Digits, PositionalConvMve, PositionalGemmMve
-from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.program.kernel import Array, Kernel, Role
+from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bevel.backends import packing
-from bevel.backends.kernel import Array
 from bevel.backends.packing import Channels
+from bevel.backends.program.kernel import Array
 from bevel.calib.arithmetic import Output, requantize
 
 

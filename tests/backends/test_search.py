@@ -17,7 +17,7 @@ from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vecto
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.kernels.clip import Clip
 from bevel.backends.kernels.table import Table
-from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.search import search
 from bevel.backends.target import load
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from bevel.backends.codegen.constants import collect
-from bevel.backends.kernel import Array, Kernel
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
 from bevel.backends.kernels.shared_positional_gemm_dsp import SharedPositionalGemmDsp
 from bevel.backends.kernels.shared_tiles_dsp import SharedTilesDsp
-from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.program.kernel import Array, Kernel
+from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.program.switching import rounded
 from bevel.backends.shared_weights import share_weights
 from bevel.backends.specialize import specialize
-from bevel.backends.switching import rounded
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 

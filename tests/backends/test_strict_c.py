@@ -15,16 +15,17 @@ from pathlib import Path
 import pytest
 
 import bevel.backends.kernels as kernels
-from bevel.backends import elf, memory
+from bevel.backends import elf
 from bevel.backends.build import build
 from bevel.backends.codegen.bundle import bundle
 from bevel.backends.codegen.raw_abi import c_source
-from bevel.backends.conversions import outside
-from bevel.backends.kernel import Kernel
 from bevel.backends.kernels.clip import Clip
 from bevel.backends.kernels.dequantize import Dequantize
 from bevel.backends.kernels.quantize import Quantize
-from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.program import memory
+from bevel.backends.program.conversions import outside
+from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.specialize import helper_text
 from bevel.backends.target import load
 from bevel.backends.toolchain import find

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
-from bevel.backends.program import Port, Program
+from bevel.backends.program.program import Port, Program
 from bevel.calib.observe import observe
 from bevel.passes.base import Note
 from bevel.passes.canonicalize import canonicalize

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bevel.backends.kernel import Role
+from bevel.backends.program.kernel import Role
 from bevel.calib.dataset import open_dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe import model_inputs

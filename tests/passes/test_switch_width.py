@@ -6,7 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 
-from bevel.backends.switching import rounded
+from bevel.backends.program.switching import rounded
 from bevel.calib.errors import UserError
 from bevel.calib.format import parse
 from bevel.passes.quantize import QuantizeOptions

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from bevel.backends.devices.base import Vectors
-from bevel.backends.program import Port
+from bevel.backends.program.program import Port
 from bevel.passes.operators.unpack import unpack
 from bevel.tools.evaluate import (
     decode,

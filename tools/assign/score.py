@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from bevel.backends.program import Port
+from bevel.backends.program.program import Port
 from bevel.tools import evaluate
 from bevel.tools.evaluate import Runner, Sample
 from bevel.tools.outputs import Described, with_scores

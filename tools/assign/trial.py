@@ -14,9 +14,9 @@ import onnx_graphsurgeon as gs
 from bevel.backends import elf
 from bevel.backends.artifact import Artifact
 from bevel.backends.build import BuildOptions, build, tuned_program
-from bevel.backends.conversions import split_conversions
 from bevel.backends.devices.base import Device, Measurement
-from bevel.backends.program import Program
+from bevel.backends.program.conversions import split_conversions
+from bevel.backends.program.program import Program
 from bevel.backends.specialize import specialize
 from bevel.backends.target import Target
 from bevel.backends.toolchain import for_target

@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from bevel.backends import memory
 from bevel.backends import target as targets
+from bevel.backends.program import memory
 from bevel.backends.specialize import specialize
 from bevel.calib.dataset import random_dataset
 from bevel.calib.observe import model_inputs, observe

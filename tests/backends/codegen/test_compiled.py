@@ -10,9 +10,9 @@ from bevel.backends import cache, toolchain
 from bevel.backends.build import STACK_FLAGS
 from bevel.backends.codegen import compiled
 from bevel.backends.codegen.raw_abi import c_source, llvm_object
-from bevel.backends.kernel import Kernel
 from bevel.backends.kernels.add import Add
 from bevel.backends.kernels.gemm import Gemm
+from bevel.backends.program.kernel import Kernel
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 

@@ -8,8 +8,8 @@ from tvm.script.parser.core import parser
 from tvm.tirx.script.parser import entry
 
 from bevel.backends.codegen.script_parsing import FramesOnly, install
-from bevel.backends.kernel import Kernel
 from bevel.backends.kernels import add, add_dsp, softmax
+from bevel.backends.program.kernel import Kernel
 
 KERNELS = [next(iter(module.cases())) for module in (add, add_dsp, softmax)]
 

@@ -17,7 +17,7 @@ from bevel.backends.devices.qemu_user import QemuUser
 from bevel.backends.kernels.clip import Clip
 from bevel.backends.kernels.concat import Concat
 from bevel.backends.kernels.dequantize import Dequantize
-from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 
 INPUTS = {"a": 24, "b": 8}

@@ -15,12 +15,12 @@ from bevel.backends.bitplanes import Codes
 from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
-from bevel.backends.kernel import Role, Special
 from bevel.backends.kernels.bitplane_conv import BitplaneConv, cases, specialize
 from bevel.backends.kernels.clip import Clip
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.program import Bounds, Buffer, Call, Port, Program
+from bevel.backends.program.kernel import Role, Special
+from bevel.backends.program.program import Bounds, Buffer, Call, Port, Program
 from bevel.backends.specialize import specialize as specialize_program
 from bevel.backends.specialize import specialized
 from bevel.backends.target import load

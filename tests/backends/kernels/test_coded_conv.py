@@ -9,12 +9,12 @@ import pytest
 
 from bevel.backends import coded
 from bevel.backends import target as targets
-from bevel.backends.kernel import Special
 from bevel.backends.kernels.clip import Clip
 from bevel.backends.kernels.coded_conv import SCRATCH_BYTES, CodedConv, call_of, of_gemm, specialize
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.program import Call
 from bevel.calib.arithmetic import Output
 
 HOST = targets.load("host")

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from bevel.backends import target as targets
 from bevel.backends.coded import Coding
-from bevel.backends.kernel import Special
 from bevel.backends.kernels.coded_conv import CodedConv, of_gemm
 from bevel.backends.kernels.coded_conv_dsp import SCRATCH_BYTES, CodedConvDsp, specialize
 from bevel.backends.kernels.conv import Conv
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.program import Call
 from bevel.backends.specialize import specialized
 from bevel.calib.arithmetic import Output
 

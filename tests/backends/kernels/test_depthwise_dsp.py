@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bevel.backends.codegen.raw_abi import c_source
-from bevel.backends.kernel import Array, Kernel, Role, Special
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.depthwise_dsp import SCRATCH_BYTES, DepthwiseDsp, fitted, specialize
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Role, Special
+from bevel.backends.program.program import Call
 from bevel.backends.specialize import helper_text
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output

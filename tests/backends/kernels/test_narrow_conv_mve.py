@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bevel.backends.kernel import Array, Special
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.narrow_conv_mve import (
@@ -19,7 +18,8 @@ from bevel.backends.kernels.narrow_conv_mve import (
     in_planes,
     specialize,
 )
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Special
+from bevel.backends.program.program import Call
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from bevel.backends.codegen.raw_abi import c_source
-from bevel.backends.kernel import Array, Kernel, Role, Special
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.narrow_depthwise_dsp import NarrowDepthwiseDsp, specialize
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Role, Special
+from bevel.backends.program.program import Call
 from bevel.backends.specialize import helper_text
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends.kernel import Array
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.narrow_depthwise_mve import NarrowDepthwiseMve, specialize
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array
+from bevel.backends.program.program import Call
 from bevel.backends.specialize import specialized
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bevel.backends.codegen.raw_abi import c_source
-from bevel.backends.kernel import Array, Kernel, Role, Special
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.narrow_conv_mve import NarrowConvMve
 from bevel.backends.kernels.positional_mve import Digits, PositionalConvMve, PositionalGemmMve, specialize
-from bevel.backends.program import Call
+from bevel.backends.program.kernel import Array, Kernel, Role, Special
+from bevel.backends.program.program import Call
 from bevel.backends.specialize import helper_text, specialized
 from bevel.backends.target import load
 from bevel.calib.arithmetic import MAX_SHIFT, Output

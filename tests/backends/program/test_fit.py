@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends import memory
 from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.find import device
-from bevel.backends.fit import Chain, Choice, cheapest, fit, in_bands
-from bevel.backends.kernel import Array, Kernel, Operand, Role, scratch
 from bevel.backends.kernels.add import Add
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.program import memory
+from bevel.backends.program.fit import Chain, Choice, cheapest, fit, in_bands
+from bevel.backends.program.kernel import Array, Kernel, Operand, Role, scratch
+from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 

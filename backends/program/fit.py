@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bevel.backends import memory
-from bevel.backends.memory import Lifetime, Plan
-from bevel.backends.placement import aligned
-from bevel.backends.program import Program
-from bevel.backends.streaming import Stream, stream, streamed
+from bevel.backends.program import memory
+from bevel.backends.program.memory import Lifetime, Plan
+from bevel.backends.program.placement import aligned
+from bevel.backends.program.program import Program
+from bevel.backends.program.streaming import Stream, stream, streamed
 
 LONGEST_CHAIN = 10  # calls
 HEIGHTS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # rows of the chain's last output

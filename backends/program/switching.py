@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.backends.kernel import Array
-from bevel.backends.program import Call, Program
+from bevel.backends.program.kernel import Array
+from bevel.backends.program.program import Call, Program
 
 FULL = 8
 PAIR = "pair"

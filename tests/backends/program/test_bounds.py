@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 import bevel.backends.kernels as kernels
-from bevel.backends.bounds import of_result, of_type, of_values, with_bounds
-from bevel.backends.kernel import Kernel, Role
 from bevel.backends.kernels.clip import Clip
 from bevel.backends.kernels.concat import Concat
 from bevel.backends.kernels.copy import ConvertSign, Copy
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.max_pool import MaxPool
 from bevel.backends.kernels.table import Table
-from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.program.bounds import of_result, of_type, of_values, with_bounds
+from bevel.backends.program.kernel import Kernel, Role
+from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.calib.arithmetic import Output
 
 

@@ -5,7 +5,17 @@ from itertools import permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bevel.backends.placement import ALIGNMENT, Group, Lifetime, Part, Piece, forbidden, live_together, place, united
+from bevel.backends.program.placement import (
+    ALIGNMENT,
+    Group,
+    Lifetime,
+    Part,
+    Piece,
+    forbidden,
+    live_together,
+    place,
+    united,
+)
 
 # Size in units of the alignment, first and last call. Everywhere four units are live, and no layout of four exists.
 TIGHT = [(3, 0, 0), (1, 1, 1), (2, 1, 2), (1, 3, 3), (1, 0, 3), (2, 4, 4), (1, 2, 4), (1, 3, 5), (3, 5, 5)]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bevel.backends.kernel import Array, Kernel, Operand, activation, output, scratch
-from bevel.backends.memory import ALIGNMENT, Lifetime, Merge, Plan, aligned, plan
-from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output, scratch
+from bevel.backends.program.memory import ALIGNMENT, Lifetime, Merge, Plan, aligned, plan
+from bevel.backends.program.program import Buffer, Call, Port, Program
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from bevel.backends.kernel import Role
-from bevel.backends.placement import ALIGNMENT as ALIGNMENT
-from bevel.backends.placement import SEARCH_ROUNDS, Group, Part, Piece, place
-from bevel.backends.placement import Lifetime as Lifetime
-from bevel.backends.placement import aligned as aligned
-from bevel.backends.program import Call, Program, Span
-from bevel.backends.switching import switchings
+from bevel.backends.program.kernel import Role
+from bevel.backends.program.placement import ALIGNMENT as ALIGNMENT
+from bevel.backends.program.placement import SEARCH_ROUNDS, Group, Part, Piece, place
+from bevel.backends.program.placement import Lifetime as Lifetime
+from bevel.backends.program.placement import aligned as aligned
+from bevel.backends.program.program import Call, Program, Span
+from bevel.backends.program.switching import switchings
 
 START = -1  # the moment before the first call, when the caller fills the inputs
 

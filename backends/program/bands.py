@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
-from bevel.backends.kernel import Array, Kernel
 from bevel.backends.kernels.add import Add
 from bevel.backends.kernels.average_pool import AveragePool
 from bevel.backends.kernels.clip import Clip
@@ -41,7 +40,8 @@ from bevel.backends.kernels.wide_div import WideDiv
 from bevel.backends.kernels.wide_mul import WideMul
 from bevel.backends.kernels.wide_rescale import WideRescale
 from bevel.backends.kernels.wide_table import WideTable
-from bevel.backends.program import Buffer, Call, Program
+from bevel.backends.program.kernel import Array, Kernel
+from bevel.backends.program.program import Buffer, Call, Program
 
 Windowed = Conv | MaxPool | AveragePool
 Broadcast = Add | Mul | Div | Extreme | PRelu | WideAdd | WideDiv | WideMul

@@ -10,9 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bevel.backends import memory
 from bevel.backends.build import build
-from bevel.backends.conversions import PART, inside, outside, split_conversions
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.kernels.clip import Clip
@@ -20,7 +18,9 @@ from bevel.backends.kernels.copy import Copy
 from bevel.backends.kernels.dequantize import Dequantize
 from bevel.backends.kernels.quantize import Quantize
 from bevel.backends.kernels.transpose import Transpose
-from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.program import memory
+from bevel.backends.program.conversions import PART, inside, outside, split_conversions
+from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 
 SIZE = 2 * PART + 5

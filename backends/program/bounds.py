@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bevel.backends.kernel import Array, Role
 from bevel.backends.kernels.add import Add
 from bevel.backends.kernels.average_pool import AveragePool
 from bevel.backends.kernels.broadcast import Broadcast
@@ -50,7 +49,8 @@ from bevel.backends.kernels.wide_mul import WideMul
 from bevel.backends.kernels.wide_rescale import WideRescale
 from bevel.backends.kernels.wide_softmax import WideSoftmax
 from bevel.backends.kernels.wide_table import WideTable
-from bevel.backends.program import Bounds, Call, Program
+from bevel.backends.program.kernel import Array, Role
+from bevel.backends.program.program import Bounds, Call, Program
 
 
 def with_bounds(program: Program) -> Program:

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bevel.backends import memory
 from bevel.backends.coded import Coding
-from bevel.backends.kernel import Array, Kernel, Role
 from bevel.backends.kernels.add import Add
 from bevel.backends.kernels.average_pool import AveragePool
 from bevel.backends.kernels.clip import Clip
@@ -23,9 +21,11 @@ from bevel.backends.kernels.mul import Mul
 from bevel.backends.kernels.quantize_fixed import QuantizeFixed
 from bevel.backends.kernels.round_mx import RoundMx
 from bevel.backends.kernels.wide_add import WideAdd
-from bevel.backends.memory import Plan
-from bevel.backends.program import Buffer, Call, Port, Program
-from bevel.backends.streaming import stream, streamed
+from bevel.backends.program import memory
+from bevel.backends.program.kernel import Array, Kernel, Role
+from bevel.backends.program.memory import Plan
+from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.program.streaming import stream, streamed
 from bevel.calib.arithmetic import Output
 from bevel.calib.mx import MxRounding
 

@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
 
-from bevel.backends.kernel import Role
 from bevel.backends.kernels.dequantize import Dequantize
 from bevel.backends.kernels.quantize import Quantize
 from bevel.backends.kernels.quantize_fixed import QuantizeFixed
 from bevel.backends.kernels.quantize_float import QuantizeFloat
 from bevel.backends.kernels.transpose import Transpose
-from bevel.backends.program import Buffer, Call, Port, Program
+from bevel.backends.program.kernel import Role
+from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import Target
 
 QUANTIZERS = (Quantize, QuantizeFixed, QuantizeFloat)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bevel.backends.kernel import Array, Kernel, Role
+from bevel.backends.program.kernel import Array, Kernel, Role
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Call:
 
     Operands may be parts of buffers: `input_starts` and `output_start` are the bytes of the buffers that come before
     them. Without `input_starts` every input starts its buffer. `narrower`: the constants at other widths than the
-    full one, by their bits, in a program that can change its width while it runs (`bevel.backends.switching`).
-    `input_bounds`: what the integers of each input lie in, None where nothing is known (`bevel.backends.bounds`).
-    `asked`: how its kernel was chosen, in the order that rules were asked.
+    full one, by their bits, in a program that can change its width while it runs (`bevel.backends.program.switching`).
+    `input_bounds`: what the integers of each input lie in, None where nothing is known
+    (`bevel.backends.program.bounds`). `asked`: how its kernel was chosen, in the order that rules were asked.
     """
 
     node: str
@@ -134,7 +134,7 @@ class Program:
     no choice. `width`: those that it begins with.
 
     `entries` and `exits`: calls before and after one run, between floats in the application's memory and the arena
-    (`bevel.backends.conversions`). `sha256`: of the file of the integer model, if it is one."""
+    (`bevel.backends.program.conversions`). `sha256`: of the file of the integer model, if it is one."""
 
     name: str  # a C identifier
     inputs: tuple[Port, ...]
