@@ -14,7 +14,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from bevel.backends.bitplanes import nibble
+from bevel.backends.encodings.bitplanes import nibble
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.loops import inside_image
 

@@ -8,7 +8,7 @@ from typing import Any
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends import packing
+from bevel.backends.encodings import packing
 from bevel.backends.tiles import Tiles, call
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bevel.backends.coded import Stored, filled
+from bevel.backends.encodings.coded import Stored, filled
 from bevel.backends.kernels.coded_conv import CodedConv
 from bevel.backends.program.kernel import Array
 from bevel.backends.program.program import Call, Program

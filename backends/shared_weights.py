@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from bevel.backends import packing
+from bevel.backends.encodings import packing
 from bevel.backends.kernels.conv_dsp import ConvDsp
 from bevel.backends.kernels.gemm_dsp import GemmDsp
 from bevel.backends.kernels.narrow_tiles_dsp import NarrowTilesDsp

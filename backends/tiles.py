@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends import arithmetic as tir
-from bevel.backends import packing
+from bevel.backends.encodings import packing
 from bevel.calib.arithmetic import Output
 
 HEADER = "bevel_tiles.h"

@@ -12,7 +12,7 @@ kilobytes more flash. CPUs multiply bytes faster than four planes of products. N
 out.
 
 Which values x takes, [x_low, x_low + 2**x_bits), is known from the calls that wrote it. The arithmetic:
-`bevel.backends.bitplanes`.
+`bevel.backends.encodings.bitplanes`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm.script import tirx as T
 
-from bevel.backends import bitplanes
 from bevel.backends.arithmetic import UPPER_WORD
 from bevel.backends.bitplane_windows import QUAD, PlaneWindows
-from bevel.backends.bitplanes import Codes
+from bevel.backends.encodings import bitplanes
+from bevel.backends.encodings.bitplanes import Codes
 from bevel.backends.kernels.coded_conv import of_gemm
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm

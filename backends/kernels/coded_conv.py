@@ -9,7 +9,7 @@ pixel:
 
 so that decoding costs once what all pixels share. A product with a single row decodes between its products instead, as
 nothing is shared there. Where sums leave int32 (`wide`), accumulators and bias are int64. Codes and tables:
-`bevel.backends.coded`.
+`bevel.backends.encodings.coded`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from tvm import tirx
 from tvm.script import tirx as T
 
-from bevel.backends import coded
 from bevel.backends.arithmetic import UPPER_WORD
-from bevel.backends.coded import CODES, Coding, Stored
+from bevel.backends.encodings import coded
+from bevel.backends.encodings.coded import CODES, Coding, Stored
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.loops import REGISTER_TILE

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends import coded
-from bevel.backends.coded import Coding, Stored
 from bevel.backends.dsp import call_void
+from bevel.backends.encodings import coded
+from bevel.backends.encodings.coded import Coding, Stored
 from bevel.backends.kernels.coded_conv import CodedConv, decoder, divisors, keeping, of_gemm
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.loops import inside_image

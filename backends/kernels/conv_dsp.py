@@ -12,7 +12,7 @@ a strip serve several output rows, each from where its window starts:
         3  .........    run 3                              1, 2, 3
 
 Padding is filled in when widening, so that no window has borders. An odd last column goes alone. Packed weights, and
-what a block of them is: `bevel.backends.packing`.
+what a block of them is: `bevel.backends.encodings.packing`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends import packing
+from bevel.backends.encodings import packing
+from bevel.backends.encodings.packing import Channels
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm_dsp import channels_of, packed_operands, shared_output
-from bevel.backends.packing import Channels
 from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target

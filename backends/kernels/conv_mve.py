@@ -25,7 +25,7 @@ from tvm import tirx
 from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
-from bevel.backends.helium import (
+from bevel.backends.encodings.helium import (
     LANES,
     TIES,
     WORDS,

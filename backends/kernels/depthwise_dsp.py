@@ -32,8 +32,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.depthwise import largest_accumulators, packed_pairs, taps_of_pairs, unpacked_pairs
 from bevel.backends.dsp import HEADER, LANES, LEAST_SHIFT, call, load_word, needed_raise, requantized, without_dead
+from bevel.backends.encodings.depthwise import largest_accumulators, packed_pairs, taps_of_pairs, unpacked_pairs
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
 from bevel.backends.program.program import Call

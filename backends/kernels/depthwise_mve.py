@@ -30,7 +30,7 @@ import numpy as np
 from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
-from bevel.backends.helium import LANES, TIES, blocks_of, needs_lift, scaling, without_lift
+from bevel.backends.encodings.helium import LANES, TIES, blocks_of, needs_lift, scaling, without_lift
 from bevel.backends.kernels import conv
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch

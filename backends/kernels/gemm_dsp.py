@@ -2,7 +2,7 @@
 multiplications.
 
 A pair of rows is widened to int16 once and serves every block of four output channels; an odd last row goes alone.
-Packed weights, and what a block of them is: `bevel.backends.packing`.
+Packed weights, and what a block of them is: `bevel.backends.encodings.packing`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends import packing
+from bevel.backends.encodings import packing
+from bevel.backends.encodings.packing import Channels
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.packing import Channels
 from bevel.backends.program.kernel import Array, Kernel, Operand, Special, activation, constant, output, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target

@@ -15,7 +15,7 @@ import numpy as np
 from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
-from bevel.backends.helium import (
+from bevel.backends.encodings.helium import (
     LANES,
     TIES,
     blocks_of,

@@ -1,7 +1,7 @@
 """Conv on Helium with weights of fewer than eight bits, decoded into the vectors that `conv_mve` takes.
 
 Some output channels at a time are decoded into scratch, sixteen weights an instruction, and all pixels pass over them
-before the next ones are. Codes and planes: `backends/narrow.py`, here of vectors in place of words.
+before the next ones are. Codes and planes: `backends/encodings/narrow.py`, here of vectors in place of words.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from bevel.backends import narrow
-from bevel.backends.helium import LANES, WORDS, blocks_of
+from bevel.backends.encodings import narrow
+from bevel.backends.encodings.helium import LANES, WORDS, blocks_of
+from bevel.backends.encodings.narrow import Codes
 from bevel.backends.kernels import conv_mve
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.conv_mve import ConvMve
 from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.narrow import Codes
 from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target

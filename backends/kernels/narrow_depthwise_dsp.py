@@ -1,7 +1,7 @@
 """Depthwise Conv for the DSP extension with weights of fewer than eight bits, decoded into scratch as the call begins.
 
 Decoding leaves the codes themselves where `depthwise_dsp` reads weights; what they lack is added as they are widened,
-by the same instruction. Codes and how they lie in words: `backends/narrow.py`.
+by the same instruction. Codes and how they lie in words: `backends/encodings/narrow.py`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends import narrow
+from bevel.backends.encodings import narrow
+from bevel.backends.encodings.narrow import Codes
 from bevel.backends.kernels import depthwise_dsp
 from bevel.backends.kernels.depthwise_dsp import DepthwiseDsp
-from bevel.backends.narrow import Codes
 from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target

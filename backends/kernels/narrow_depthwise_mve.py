@@ -11,12 +11,12 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from bevel.backends import narrow
-from bevel.backends.helium import LANES, blocks_of
+from bevel.backends.encodings import narrow
+from bevel.backends.encodings.helium import LANES, blocks_of
+from bevel.backends.encodings.narrow import UNIT, Codes
 from bevel.backends.kernels import depthwise_mve
 from bevel.backends.kernels.depthwise_mve import DepthwiseMve
 from bevel.backends.kernels.narrow_conv_mve import decoding, from_planes, in_planes
-from bevel.backends.narrow import UNIT, Codes
 from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target

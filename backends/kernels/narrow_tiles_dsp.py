@@ -4,7 +4,7 @@ A few blocks at a time become what `gemm_dsp` and `conv_dsp` read from flash, in
 before the next few are decoded. A weight costs about one instruction to decode and is then used for every pixel. Where
 there are two pixels at most, they are widened once, before the blocks; otherwise once for each group of blocks.
 
-Codes and how they lie in words: `backends/narrow.py`.
+Codes and how they lie in words: `backends/encodings/narrow.py`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from bevel.backends import narrow, packing
+from bevel.backends.encodings import narrow, packing
+from bevel.backends.encodings.narrow import Codes
 from bevel.backends.grouped_tiles import GroupedTiles
 from bevel.backends.kernels import conv_dsp, gemm_dsp
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.conv_dsp import ConvDsp
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.gemm_dsp import GemmDsp
-from bevel.backends.narrow import Codes
 from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target

@@ -2,7 +2,7 @@
 
 Where no weight serves many rows, decoding would cost as much as the products. Here up to eight output channels share
 the halfwords that are multiplied, and one instruction a product makes what the next one takes. A row is widened once
-for all blocks of channels. What a block is: `backends/positional.py`.
+for all blocks of channels. What a block is: `backends/encodings/positional.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from bevel.backends import packing, positional
-from bevel.backends.depthwise import largest_accumulators
 from bevel.backends.dsp import LEAST_SHIFT, needed_raise, requantized, without_dead
+from bevel.backends.encodings import packing, positional
+from bevel.backends.encodings.depthwise import largest_accumulators
 from bevel.backends.kernels import narrow_tiles_dsp
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.gemm_dsp import as_gemm, channels_of

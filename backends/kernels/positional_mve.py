@@ -7,7 +7,7 @@ two of the sums differ by is one channel's sum, moved left by its place. So ther
 weights, and a mask in place of each load that is saved. The multipliers of the int8 kernel undo the move, as a shift
 that is larger by the place undoes it exactly, and what the digits lack is the same for all channels of a pixel: a
 multiple of the sum of its x. Where many pixels share weights, decoding them once costs less than that
-(`narrow_conv_mve.py`). The scheme is that of `backends/positional.py`, whose halfwords have more room.
+(`narrow_conv_mve.py`). The scheme is that of `backends/encodings/positional.py`, whose halfwords have more room.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bevel.backends import narrow
-from bevel.backends.helium import (
+from bevel.backends.encodings import narrow
+from bevel.backends.encodings.helium import (
     LEAST_SHIFT,
     TIES,
     WORDS,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevel.backends import narrow, packing
+from bevel.backends.encodings import narrow, packing
 from bevel.backends.kernels import narrow_tiles_dsp
 from bevel.backends.kernels.narrow_tiles_dsp import NarrowTilesDsp
 from bevel.backends.program.kernel import Array, Operand, constant

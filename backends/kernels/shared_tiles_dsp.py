@@ -20,7 +20,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from bevel.backends import packing
+from bevel.backends.encodings import packing
 from bevel.backends.kernels import conv_dsp, gemm_dsp
 from bevel.backends.kernels.conv_dsp import ConvDsp
 from bevel.backends.kernels.gemm_dsp import GemmDsp

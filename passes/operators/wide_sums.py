@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.coded import Stored, of_coded, shortest
+from bevel.backends.encodings.coded import Stored, of_coded, shortest
 from bevel.calib.arithmetic import MULTIPLIER_BITS, Output, fixed_point
 from bevel.calib.coded import MAX_CODES, narrowest
 from bevel.calib.scheme import PerBlock

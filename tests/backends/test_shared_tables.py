@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bevel.backends import coded
+from bevel.backends.encodings import coded
 from bevel.backends.kernels.coded_conv import CodedConv, call_of, of_gemm
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.shared_tables import share_tables

@@ -1,6 +1,6 @@
 /* Weights of one to seven bits, decoded into words of four int8 weights, or into the blocks of bevel_tiles.h.
  *
- * How codes lie in `bits` words a unit of eight words of four: backends/narrow.py. A word of a block is two halfwords,
+ * How codes lie in `bits` words a unit of eight words of four: backends/encodings/narrow.py. A word of a block is two halfwords,
  * each 256 times a weight plus another. So `least` is added to halfwords: the borrow of a negative lower weight is what
  * the block wants in the upper one. With a stride of 1 and a least of 0 the words are those of the codes themselves.
  */

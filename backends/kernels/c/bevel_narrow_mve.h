@@ -1,6 +1,6 @@
 /* Weights of one to seven bits, decoded into vectors of sixteen int8 weights for Helium.
  *
- * Eight vectors are stored in `bits` vectors, each byte's codes cut into planes as backends/narrow.py cuts those of
+ * Eight vectors are stored in `bits` vectors, each byte's codes cut into planes as backends/encodings/narrow.py cuts those of
  * words. A plane's part of a code is shifted to the top of its byte, and what lies below is overwritten with the next
  * plane's: so no mask is needed until the whole code is shifted down.
  */

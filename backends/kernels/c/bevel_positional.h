@@ -6,7 +6,7 @@
  *
  * exactly, in 32 bits that wrap around, as long as that last number fits them. One mask makes one halfword out of the
  * next, for two taps at once. Codes are weights moved up to begin at zero, which the sums' starts make up for; the last
- * channel's are the weights themselves, as its sign is the halfword's. `backends/positional.py` packs blocks of one word
+ * channel's are the weights themselves, as its sign is the halfword's. `backends/encodings/positional.py` packs blocks of one word
  * a channel, where its c starts, and then one word for each two taps.
  */
 #ifndef BEVEL_POSITIONAL_H

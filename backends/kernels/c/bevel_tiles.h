@@ -7,7 +7,7 @@
  *       | 256*w1[k+1] + w0[k+1] | 256*w1[k] + w0[k] |
  *
  * SMLAD with that word sums c = sum of a * (256*w1 + w0); SMLAD with SXTB16 of it sums l = sum of a * w0; and
- * c - l = 256 * sum of a * w1, exactly, while that fits a word. `backends/packing.py` checks it and packs one block for
+ * c - l = 256 * sum of a * w1, exactly, while that fits a word. `backends/encodings/packing.py` checks it and packs one block for
  * each four output channels, in the order in which it is read:
  *
  *       (2 * zero_point + 1) << 16 | taps               taps are a multiple of 8

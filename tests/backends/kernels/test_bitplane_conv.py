@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bevel.backends.bitplanes import Codes
 from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
+from bevel.backends.encodings.bitplanes import Codes
 from bevel.backends.kernels.bitplane_conv import BitplaneConv, cases, specialize
 from bevel.backends.kernels.clip import Clip
 from bevel.backends.kernels.conv import Conv

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends import coded
 from bevel.backends import target as targets
+from bevel.backends.encodings import coded
 from bevel.backends.kernels.clip import Clip
 from bevel.backends.kernels.coded_conv import SCRATCH_BYTES, CodedConv, call_of, of_gemm, specialize
 from bevel.backends.kernels.conv import Conv

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bevel.backends import target as targets
-from bevel.backends.coded import Coding
+from bevel.backends.encodings.coded import Coding
 from bevel.backends.kernels.coded_conv import CodedConv, of_gemm
 from bevel.backends.kernels.coded_conv_dsp import SCRATCH_BYTES, CodedConvDsp, specialize
 from bevel.backends.kernels.conv import Conv

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from bevel.backends.codegen.raw_abi import c_source
+from bevel.backends.encodings.narrow import Codes
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.kernels.gemm_dsp import GemmDsp
 from bevel.backends.kernels.narrow_tiles_dsp import NarrowTilesDsp, specialize
-from bevel.backends.narrow import Codes
 from bevel.backends.program.kernel import Array, Kernel, Role, Special
 from bevel.backends.program.program import Call
 from bevel.backends.specialize import helper_text

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bevel.backends.coded import Coding
+from bevel.backends.encodings.coded import Coding
 from bevel.backends.kernels.add import Add
 from bevel.backends.kernels.average_pool import AveragePool
 from bevel.backends.kernels.clip import Clip

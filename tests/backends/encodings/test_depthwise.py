@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bevel.backends.depthwise import (
+from bevel.backends.encodings.depthwise import (
     largest_accumulators,
     packed_pairs,
     taps_of_pairs,

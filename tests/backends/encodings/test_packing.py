@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bevel.backends import packing
-from bevel.backends.packing import Channels
+from bevel.backends.encodings import packing
+from bevel.backends.encodings.packing import Channels
 from bevel.backends.program.kernel import Array
 from bevel.calib.arithmetic import Output, requantize
 

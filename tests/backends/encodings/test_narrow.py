@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bevel.backends import narrow
-from bevel.backends.narrow import Codes, codes_for
+from bevel.backends.encodings import narrow
+from bevel.backends.encodings.narrow import Codes, codes_for
 
 E2M1 = np.array([0, 1, 2, 3, 4, 6, 8, 12])
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bevel.backends.bitplanes import Codes, added, codes_for, integers_of, planes_of, values_kept
+from bevel.backends.encodings.bitplanes import Codes, added, codes_for, integers_of, planes_of, values_kept
 
 WORD = 32
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**WORD - 1)), min_size=1, max_size=60)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bevel.backends import positional
+from bevel.backends.encodings import positional
 from bevel.backends.program.kernel import Array
 
 BITS = st.sampled_from([*positional.CHANNELS])

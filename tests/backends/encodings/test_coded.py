@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bevel.backends import coded
-from bevel.backends.coded import Coding, Stored
+from bevel.backends.encodings import coded
+from bevel.backends.encodings.coded import Coding, Stored
 from bevel.backends.program.kernel import Array
 from bevel.calib.coded import Coded
 from bevel.calib.format import parse
