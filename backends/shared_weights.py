@@ -13,15 +13,15 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from bevel.backends.cortex_m.dsp.conv_dsp import ConvDsp
+from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
+from bevel.backends.cortex_m.dsp.narrow_tiles_dsp import NarrowTilesDsp
+from bevel.backends.cortex_m.dsp.positional_gemm_dsp import PositionalGemmDsp
+from bevel.backends.cortex_m.dsp.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
+from bevel.backends.cortex_m.dsp.shared_positional_gemm_dsp import SharedPositionalGemmDsp
+from bevel.backends.cortex_m.dsp.shared_positional_gemm_dsp import split as split_positional
+from bevel.backends.cortex_m.dsp.shared_tiles_dsp import SharedTilesDsp
 from bevel.backends.encodings import packing
-from bevel.backends.kernels.conv_dsp import ConvDsp
-from bevel.backends.kernels.gemm_dsp import GemmDsp
-from bevel.backends.kernels.narrow_tiles_dsp import NarrowTilesDsp
-from bevel.backends.kernels.positional_gemm_dsp import PositionalGemmDsp
-from bevel.backends.kernels.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
-from bevel.backends.kernels.shared_positional_gemm_dsp import SharedPositionalGemmDsp
-from bevel.backends.kernels.shared_positional_gemm_dsp import split as split_positional
-from bevel.backends.kernels.shared_tiles_dsp import SharedTilesDsp
 from bevel.backends.program.kernel import Array, Kernel
 from bevel.backends.program.program import Call, Program
 

@@ -12,28 +12,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 
-from bevel.backends.kernels import (
+from bevel.backends.cortex_m.dsp import (
     add_dsp,
-    add_mve,
     average_pool_dsp,
-    bitplane_conv,
-    coded_conv,
     coded_conv_dsp,
     conv_dsp,
-    conv_mve,
     depthwise_dsp,
-    depthwise_mve,
     gemm_dsp,
-    gemm_mve,
     max_pool_dsp,
-    narrow_conv_mve,
     narrow_depthwise_dsp,
-    narrow_depthwise_mve,
     narrow_tiles_dsp,
     positional_gemm_dsp,
-    positional_mve,
     reduce_mean_dsp,
 )
+from bevel.backends.cortex_m.mve import (
+    add_mve,
+    conv_mve,
+    depthwise_mve,
+    gemm_mve,
+    narrow_conv_mve,
+    narrow_depthwise_mve,
+    positional_mve,
+)
+from bevel.backends.kernels import bitplane_conv, coded_conv
 from bevel.backends.program.bounds import with_bounds
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.program import TAKEN, Asked, Bounds, Call, Program
@@ -144,6 +145,6 @@ INCLUDED = re.compile(r'^#include "(bevel_\w+\.h)"$', re.MULTILINE)
 
 
 def helper_text(header: str) -> str:
-    """The text of a C header of `backends/kernels/c/`, with those of the same folder that it includes put in place."""
-    text = files("bevel.backends.kernels").joinpath("c", header).read_text(encoding="utf-8")
+    """The text of a C header of `backends/cortex_m/c/`, with those of the same folder that it includes put in place."""
+    text = files("bevel.backends.cortex_m").joinpath("c", header).read_text(encoding="utf-8")
     return INCLUDED.sub(lambda match: helper_text(match[1]), text)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bevel.backends import toolchain
 from bevel.backends.cache import cache_folder
-from bevel.backends.timing.estimate import Block
+from bevel.backends.cortex_m.timing.estimate import Block
 from bevel.backends.toolchain import Toolchain
 
 SOURCE = "count_hook.c"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from bevel.backends.cortex_m.timing.cores import CORES
+from bevel.backends.cortex_m.timing.estimate import Block, total_cycles
 from bevel.backends.devices.base import Estimate
 from bevel.backends.target import Target
-from bevel.backends.timing.cores import CORES
-from bevel.backends.timing.estimate import Block, total_cycles
 
 
 def estimate(target: Target, blocks: Iterable[Block], read: Callable[[int, int], bytes], runs: int) -> Estimate | None:

@@ -18,13 +18,13 @@ from typing import IO
 
 from bevel.backends import processes, toolchain
 from bevel.backends.artifact import Artifact
+from bevel.backends.cortex_m.timing.cores import CORES
 from bevel.backends.devices import image, qemu_plugin, report
 from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
 from bevel.backends.devices.estimate import estimate
 from bevel.backends.devices.image import Image
 from bevel.backends.devices.report import FirmwareError
 from bevel.backends.target import Target
-from bevel.backends.timing.cores import CORES
 
 TIMEOUT_S = 1800.0
 

@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 
 from bevel.backends import toolchain
+from bevel.backends.cortex_m.timing.estimate import Block
 from bevel.backends.devices import count_hook
 from bevel.backends.devices.image import Image
-from bevel.backends.timing.estimate import Block
 
 SOURCE = "count_plugin.c"
 # The releases whose plugin interface is version 1; the next one refuses it. (include/qemu/qemu-plugin.h)

@@ -79,7 +79,8 @@ class Kernel(ABC):
 
     @property
     def header(self) -> str | None:
-        """The C header in `backends/kernels/c/` whose functions the PrimFunc calls; such a kernel has no LLVM route."""
+        """The C header in `backends/cortex_m/c/` whose functions the PrimFunc calls; such a kernel has no LLVM
+        route."""
         return None
 
     def roles(self, *roles: Role) -> tuple[Operand, ...]:

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from bevel.backends.build import BuildOptions, build
+from bevel.backends.cortex_m.mve.conv_mve import ConvMve
+from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
+from bevel.backends.cortex_m.mve.positional_mve import Digits, PositionalConvMve, PositionalGemmMve
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.qemu import Qemu
 from bevel.backends.kernels import conv
 from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.conv_mve import ConvMve
-from bevel.backends.kernels.depthwise_mve import DepthwiseMve
 from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.kernels.positional_mve import Digits, PositionalConvMve, PositionalGemmMve
 from bevel.backends.program.kernel import Array, Kernel, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load

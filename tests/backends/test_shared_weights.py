@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from bevel.backends.codegen.constants import collect
+from bevel.backends.cortex_m.dsp.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
+from bevel.backends.cortex_m.dsp.shared_positional_gemm_dsp import SharedPositionalGemmDsp
+from bevel.backends.cortex_m.dsp.shared_tiles_dsp import SharedTilesDsp
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.kernels.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
-from bevel.backends.kernels.shared_positional_gemm_dsp import SharedPositionalGemmDsp
-from bevel.backends.kernels.shared_tiles_dsp import SharedTilesDsp
 from bevel.backends.program.kernel import Array, Kernel
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.switching import rounded

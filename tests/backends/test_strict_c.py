@@ -89,7 +89,7 @@ def test_kernels_of_a_cores_own_instructions_compile_without_a_warning(core: str
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
 def test_headers_of_a_core_go_into_one_file_without_a_warning(core: str, tmp_path: Path) -> None:
     """As they do in a network with layers of several formats."""
-    here = files("bevel.backends.kernels").joinpath("c")
+    here = files("bevel.backends.cortex_m").joinpath("c")
     names = sorted(one.name for one in here.iterdir() if one.name.endswith(".h"))
     fitting = [name for name in names if core == "cortex-m55" or "mve" not in name]
     for name in fitting:

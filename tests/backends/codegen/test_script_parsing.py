@@ -8,7 +8,8 @@ from tvm.script.parser.core import parser
 from tvm.tirx.script.parser import entry
 
 from bevel.backends.codegen.script_parsing import FramesOnly, install
-from bevel.backends.kernels import add, add_dsp, softmax
+from bevel.backends.cortex_m.dsp import add_dsp
+from bevel.backends.kernels import add, softmax
 from bevel.backends.program.kernel import Kernel
 
 KERNELS = [next(iter(module.cases())) for module in (add, add_dsp, softmax)]

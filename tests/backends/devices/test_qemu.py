@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from bevel.backends import toolchain
+from bevel.backends.cortex_m.timing.estimate import Block
+from bevel.backends.cortex_m.timing.thumb import decode
 from bevel.backends.devices import qemu, qemu_plugin
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.qemu import Qemu
@@ -15,8 +17,6 @@ from bevel.backends.devices.report import FirmwareError
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.firmware import UARTS
 from bevel.backends.target import Target, load
-from bevel.backends.timing.estimate import Block
-from bevel.backends.timing.thumb import decode
 
 Build = Callable[..., Any]
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from bevel.backends.kernels import add_dsp, reduce_mean_dsp
+from bevel.backends.cortex_m.dsp import add_dsp, reduce_mean_dsp
+from bevel.backends.cortex_m.dsp.add_dsp import AddDsp, largest_total
+from bevel.backends.cortex_m.dsp.reduce_mean_dsp import ReduceMeanDsp
 from bevel.backends.kernels.add import Add
-from bevel.backends.kernels.add_dsp import AddDsp, largest_total
 from bevel.backends.kernels.reduce_mean import ReduceMean
-from bevel.backends.kernels.reduce_mean_dsp import ReduceMeanDsp
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.program import Call
 from bevel.backends.target import load

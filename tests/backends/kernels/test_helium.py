@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bevel.backends.codegen.raw_abi import c_source
+from bevel.backends.cortex_m.mve.add_mve import AddMve
+from bevel.backends.cortex_m.mve.conv_mve import ConvMve
+from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
+from bevel.backends.cortex_m.mve.gemm_mve import GemmMve
 from bevel.backends.kernels.add import Add
-from bevel.backends.kernels.add_mve import AddMve
 from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.conv_mve import ConvMve
-from bevel.backends.kernels.depthwise_mve import DepthwiseMve
 from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.kernels.gemm_mve import GemmMve
 from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special
 from bevel.backends.program.program import Call
 from bevel.backends.specialize import helper_text

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 from bevel.backends.codegen.raw_abi import c_source
-from bevel.backends.kernels import conv_dsp, gemm_dsp
+from bevel.backends.cortex_m.dsp import conv_dsp, gemm_dsp
+from bevel.backends.cortex_m.dsp.conv_dsp import ConvDsp
+from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
+from bevel.backends.cortex_m.dsp.tiles import HEADER
 from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.conv_dsp import ConvDsp
 from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.kernels.gemm_dsp import GemmDsp
 from bevel.backends.program.kernel import Array, Kernel, Role, Special
 from bevel.backends.program.program import Call
 from bevel.backends.specialize import helper_text
 from bevel.backends.target import load
-from bevel.backends.tiles import HEADER
 from bevel.calib.arithmetic import Output
 
 M4, M0 = load("cortex-m4"), load("cortex-m0plus")

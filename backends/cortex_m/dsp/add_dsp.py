@@ -1,0 +1,120 @@
+"""Add and Sub of two tensors of one shape on cores with the DSP extension: six instructions an element.
+
+SSAT shifts and clamps at once, as long as the zero point is added before the shift:
+
+    (total >> shift) + zero_point == (total + (zero_point << shift)) >> shift        while nothing overflows
+
+so that an element costs two loads, two MLA, one SSAT and one store. Loading four bytes at once would not be cheaper:
+taking them apart costs an instruction each, as loading them one by one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm.script import tirx as T
+
+from bevel.backends.cortex_m.dsp.dsp import HEADER, call, clamped
+from bevel.backends.kernels.add import Add
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special
+from bevel.backends.program.program import Call
+from bevel.backends.target import Target
+from bevel.calib.arithmetic import Output
+
+UNROLLED = 16
+MOST_SHIFT = 31  # of SSAT's operand
+
+
+@dataclass(frozen=True)
+class AddDsp(Kernel):
+    """The operands and results of `plain`, whose inputs have the output's shape."""
+
+    plain: Add
+    unrolled: int = UNROLLED
+
+    @property
+    def header(self) -> str:
+        return HEADER
+
+    @property
+    def in_place(self) -> bool:
+        return True
+
+    def variants(self) -> Iterable[Kernel]:
+        """Other numbers of elements in the loop's body."""
+        return (AddDsp(self.plain, unrolled) for unrolled in (4, 8, 32))
+
+    def operands(self) -> tuple[Operand, ...]:
+        return self.plain.operands()
+
+    def reference(self, *arrays: Array) -> Array:
+        return self.plain.reference(*arrays)
+
+    def build(self, name: str) -> Any:
+        p, (operand, *_) = self.plain, self.plain.operands()
+        size, unrolled = operand.size, min(self.unrolled, operand.size)
+        whole, a_multiplier, b_multiplier, output = (
+            size // unrolled * unrolled,
+            p.a_multiplier,
+            p.b_multiplier,
+            p.output,
+        )
+        offset, shift = p.offset + (output.zero_point << p.shift), p.shift
+
+        @T.macro
+        def add_one(A, B, Y, i):
+            with_b = T.meta_var(call("mla", T.cast(B[i], "int32"), b_multiplier, offset))
+            total = T.meta_var(call("mla", T.cast(A[i], "int32"), a_multiplier, with_b))
+            Y[i] = clamped(call("ssat8_shifted", total, shift), output)
+
+        @T.prim_func(s_tir=True)
+        def add(A: T.Buffer((size,), "int8"), B: T.Buffer((size,), "int8"), Y: T.Buffer((size,), "int8")):
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            for step in T.serial(size // unrolled):
+                for u in T.unroll(unrolled):
+                    add_one(A, B, Y, step * unrolled + u)
+            for rest in T.serial(size - whole):
+                add_one(A, B, Y, whole + rest)
+
+        return add
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        return self.plain.example(rng)
+
+
+def specialize(call: Call, target: Target) -> Special | str:
+    """Sums of two tensors of the same shape, on targets with the DSP extension."""
+    plain = call.kernel
+    if "dsp" not in target.abilities:
+        return f"{target.name} has no DSP extension"
+    if not isinstance(plain, Add) or not plain.a_shape == plain.b_shape == plain.shape:
+        return "not an addition of two tensors of one shape"
+    if plain.shift > MOST_SHIFT:
+        return f"a shift of {plain.shift} does not fit SSAT"
+    if largest_total(plain) >= 2**31:
+        return "with the zero point, the sum before its shift may leave 32 bits"
+    return Special(AddDsp(plain), call.constants)
+
+
+def largest_total(plain: Add) -> int:
+    """No sum with the zero point in it is further from zero."""
+    offset = abs(plain.offset) + (abs(plain.output.zero_point) << plain.shift)
+    return 128 * (abs(plain.a_multiplier) + abs(plain.b_multiplier)) + offset
+
+
+def cases() -> Iterable[AddDsp]:
+    def add(shape: tuple[int, ...], **changes: Any) -> AddDsp:
+        scaled: dict[str, Any] = {"a_multiplier": 700_001, "b_multiplier": 523_456, "shift": 20, "output": Output(-7)}
+        scaled |= {"offset": 2**19 + 128 * 700_001} | changes
+        return AddDsp(Add(shape, shape, shape, **scaled))
+
+    yield add((1,))
+    yield add((2, 5, 3, 7))
+    yield add((1, 64), b_multiplier=-999_999, output=Output(zero_point=127))
+    yield add((1, 8, 8, 16), a_multiplier=1_910_742, b_multiplier=660_330, offset=75_492_818, output=Output(-128))
+    yield add((3, 41), a_multiplier=-3, b_multiplier=2, offset=1, shift=1, output=Output(3, -50, 60))
+    yield add((12,), a_multiplier=1, b_multiplier=-1, offset=0, shift=0)
+    yield add((17,), a_multiplier=2**22, b_multiplier=2**22, offset=2**29, shift=31, output=Output(0))

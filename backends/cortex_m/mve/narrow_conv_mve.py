@@ -1,0 +1,193 @@
+"""Conv on Helium with weights of fewer than eight bits, decoded into the vectors that `conv_mve` takes.
+
+Some output channels at a time are decoded into scratch, sixteen weights an instruction, and all pixels pass over them
+before the next ones are. Codes and planes: `backends/encodings/narrow.py`, here of vectors in place of words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+from tvm.script import tirx as T
+
+from bevel.backends.cortex_m.mve import conv_mve
+from bevel.backends.cortex_m.mve.conv_mve import ConvMve
+from bevel.backends.encodings import narrow
+from bevel.backends.encodings.helium import LANES, WORDS, blocks_of
+from bevel.backends.encodings.narrow import Codes
+from bevel.backends.kernels.conv import Conv
+from bevel.backends.kernels.gemm import Gemm
+from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.program import Call
+from bevel.backends.target import Target
+from bevel.calib.arithmetic import Int8
+
+GROUP_BYTES = 16384  # what decoded weights are allowed to take,
+POINTWISE_BYTES = 4096  # or so much where no windows are built again for each group
+PAIR = 2 * WORDS  # channels whose vectors, eight for each sixteen taps, are stored together
+
+
+@dataclass(frozen=True)
+class NarrowConvMve(Kernel):
+    """`inner` with coded weights: stored: uint8 [pairs of tiles, bytes]; then, where there is one, table: int8
+    [2**bits]; the other operands are those of `inner`."""
+
+    inner: ConvMve
+    codes: Codes
+
+    @property
+    def pairs(self) -> int:
+        """Of tiles of four channels."""
+        return blocks_of(self.inner.plain.channels_out, PAIR)
+
+    @property
+    def group(self) -> int:
+        """Pairs that are decoded at a time, as even a share of all as there is."""
+        allowed = POINTWISE_BYTES if self.inner.pointwise else GROUP_BYTES
+        most = max(1, allowed // (PAIR * LANES * self.inner.blocks))
+        return blocks_of(self.pairs, blocks_of(self.pairs, most))
+
+    def operands(self) -> tuple[Operand, ...]:
+        x, w, *others = self.inner.operands()
+        table = (constant("table", (self.codes.table_bytes,), "int8"),) if self.codes.tabled else ()
+        return (
+            x,
+            constant("stored", (self.pairs, self.inner.blocks * LANES * self.codes.bits), "uint8"),
+            *table,
+            *others,
+            scratch("decoded", (2 * self.group, *w.shape[1:]), "int8"),
+        )
+
+    @property
+    def macs(self) -> int:
+        return self.inner.macs
+
+    @property
+    def header(self) -> str:
+        return "bevel_narrow_mve.h"
+
+    def reference(self, *arrays: Array) -> Array:
+        x, stored, *others = arrays
+        table, rescaling = (others[0], others[1:]) if self.codes.tabled else (np.zeros(0, np.int8), others)
+        shape = self.inner.operands()[1].shape
+        values = self.codes.values(from_planes(stored, self.codes.bits), table)
+        return self.inner.reference(x, values.reshape(-1, *shape[1:])[: shape[0]], *rescaling)
+
+    def build(self, name: str) -> Any:
+        x, _, rescaling, y, *_ = self.inner.operands()
+        channels, codes, group, vectors = (
+            self.inner.plain.channels_out,
+            self.codes,
+            self.group,
+            PAIR * self.inner.blocks,
+        )
+        pairs, pixels, stored_bytes = self.pairs, y.size // channels, self.inner.blocks * LANES * codes.bits
+        decoded, windows, even = self.operands()[-1].shape, self.inner.windows, channels % (group * PAIR) == 0
+        steps = blocks_of(pairs, group)
+
+        def count(lead: Any) -> Any:
+            return group * PAIR if even else T.min(group * PAIR, channels - lead)
+
+        def decode(stored: Any, w: Any, table: Any, step: Any) -> Any:
+            many = group if pairs % group == 0 else T.min(group, pairs - step * group)
+            return decoding(codes, T.address_of(stored[step * group, 0]), w.data, many * vectors, table.data)
+
+        convolve = self.inner.convolution(count)
+
+        @T.prim_func(s_tir=True)
+        def narrow_conv(
+            X: T.Buffer(x.shape, "int8"),
+            Q: T.Buffer((pairs, stored_bytes), "uint8"),
+            L: T.Buffer((codes.table_bytes,), "int8"),
+            R: T.Buffer(rescaling.shape, "int32"),
+            Y: T.Buffer((pixels, channels), "int8"),
+            C: T.Buffer(windows, "int8"),
+            W: T.Buffer(decoded, "int8"),
+        ):
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            for step in T.serial(steps):
+                T.evaluate(decode(Q, W, L, step))
+                convolve(X, W, R, Y, C, step * group * PAIR)
+
+        left_out = {"L": not codes.tabled, "C": self.inner.pointwise}
+        kept = [buffer for buffer in narrow_conv.params if not left_out.get(buffer.name)]
+        return tirx.PrimFunc(kept, narrow_conv.body, narrow_conv.ret_type, narrow_conv.attrs)
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        """Some of all weights that the codes can hold, zeros where there are none."""
+        x, w, *rescaling = self.inner.example(rng)
+        levels = narrow.sample_levels(self.codes)
+        chosen = np.where(w == 0, 0, levels[rng.integers(0, len(levels), w.shape)]).astype(np.int8)
+        return x, *coded(chosen, self.codes), *rescaling
+
+
+def decoding(codes: Codes, stored: Any, w: Any, vectors: Any, table: Any) -> Any:
+    """TIR that decodes so many vectors; `table` is used where the codes have one."""
+    if codes.tabled:
+        return tirx.call_extern("void", f"bevel_mve_looked_up_{codes.bits}", stored, w, vectors, table)
+    return tirx.call_extern("void", f"bevel_mve_weights_{codes.bits}", stored, w, vectors, codes.stride, codes.least)
+
+
+def coded(w: Int8, codes: Codes) -> tuple[Array, ...]:
+    """Packed weights [tiles, blocks, 4, 16] as codes, and the table where there is one."""
+    paired = np.pad(w, ((0, len(w) % 2), *((0, 0),) * 3))
+    found, table = codes.of(paired.reshape(-1, PAIR * w.shape[1], LANES))
+    stored = in_planes(found, codes.bits)
+    return (stored, table) if codes.tabled else (stored,)
+
+
+def in_planes(codes: Array, bits: int) -> Array:
+    """uint8 [pairs, vectors, 16] as uint8 [pairs, vectors / 8 * bits * 16]."""
+    pairs, vectors, _ = codes.shape
+    by_word = codes.reshape(pairs, vectors, 4, 4).transpose(0, 2, 1, 3)
+    words = narrow.pack(by_word, bits).transpose(0, 2, 1)
+    return np.ascontiguousarray(words, "<i4").view(np.uint8).reshape(pairs, -1)
+
+
+def from_planes(stored: Array, bits: int) -> Array:
+    """`in_planes` undone."""
+    words = np.ascontiguousarray(stored).view("<i4").reshape(len(stored), -1, 4).transpose(0, 2, 1)
+    by_word = narrow.unpack(np.ascontiguousarray(words, np.int32), bits)
+    return np.ascontiguousarray(by_word.transpose(0, 2, 1, 3)).reshape(len(stored), -1, LANES)
+
+
+def specialize(call: Call, target: Target) -> Special | str:
+    """The rule: what the int8 kernel takes, with weights that are smaller as codes; Gemm is a Conv of single pixels."""
+    found = conv_mve.specialize(as_conv(call), target)
+    if not isinstance(found, Special):
+        return found
+    w, rescaling = found.constants
+    codes = narrow.codes_for(w)
+    if isinstance(codes, str):
+        return codes
+    assert isinstance(found.kernel, ConvMve)
+    return Special(NarrowConvMve(found.kernel, codes), (*coded(w, codes), rescaling))
+
+
+def as_conv(call: Call) -> Call:
+    """A Gemm as the convolution of as many single pixels; other calls as they are."""
+    gemm = call.kernel
+    if not isinstance(gemm, Gemm):
+        return call
+    unit: dict[str, Any] = {"kernel": (1, 1), "strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0)}
+    conv = Conv(1, gemm.rows, 1, gemm.k, gemm.n, **unit, groups=1, x_zero_point=0, output=gemm.output)
+    w, *rescaling = call.constants
+    return replace(call, kernel=conv, constants=(w.reshape(gemm.n, 1, 1, gemm.k), *rescaling))
+
+
+def cases() -> Iterable[NarrowConvMve]:
+    """The int8 kernel's cases, each at another width; every third with a table; and several groups."""
+    inner = [*conv_mve.cases()]
+    for index, kernel in enumerate(inner):
+        bits = 1 + index % narrow.MAX_BITS
+        yield NarrowConvMve(
+            kernel, Codes(bits, tabled=True) if index % 3 == 2 else Codes(bits, least=-(2 ** (bits - 1)))
+        )
+    wide = ConvMve(replace(inner[-1].plain, channels_in=240, channels_out=22), lifted=False)
+    yield NarrowConvMve(wide, Codes(4, least=-8))
+    yield NarrowConvMve(wide, Codes(3, tabled=True))
+    yield NarrowConvMve(wide, Codes(2, stride=5, least=-10))
