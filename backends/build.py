@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevel.backends import tune, tuned
 from bevel.backends.artifact import Artifact, BuiltCall, Slot, checksums
 from bevel.backends.codegen.bundle import Bundle, bundle
 from bevel.backends.codegen.compiled import compile_kernels, kernels_object, kernels_source
@@ -19,13 +18,14 @@ from bevel.backends.program.memory import Plan
 from bevel.backends.program.program import Port, Program
 from bevel.backends.progress import Steps, Tell, silent
 from bevel.backends.room import full_disk_named
-from bevel.backends.shared_tables import share_tables
-from bevel.backends.shared_weights import share_weights
+from bevel.backends.select import tune, tuned
+from bevel.backends.select.shared_tables import share_tables
+from bevel.backends.select.shared_weights import share_weights
+from bevel.backends.select.specialize import helper_text, specialize
+from bevel.backends.select.tune import Flags, Selections
 from bevel.backends.sizes import STACK_FLAGS, Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
-from bevel.backends.specialize import helper_text, specialize
 from bevel.backends.target import Target
 from bevel.backends.toolchain import Preference, Toolchain, ToolError, for_target
-from bevel.backends.tune import Flags, Selections
 
 # A model's shared library names the libraries it really needs, asks for no executable stack, and shows its API alone.
 EXPORTS = "exports.map"

@@ -14,7 +14,7 @@ import onnx
 
 from bevel.backends.artifact import Artifact, to_json
 from bevel.backends.program.fit import Chain
-from bevel.backends.tune import Selections
+from bevel.backends.select.tune import Selections
 from bevel.tools import arena_map, manifest, report
 from bevel.tools.manifest import Manifest
 from bevel.tools.options import Options

@@ -20,9 +20,9 @@ from bevel.backends.devices.qemu_user import QemuUser
 from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.fit import Fit
 from bevel.backends.program.program import Program
+from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
 from bevel.backends.toolchain import for_target
-from bevel.backends.tune import Selections
 from bevel.calib.errors import UserError
 from bevel.calib.observe import observe
 from bevel.calib.statistics import Statistics

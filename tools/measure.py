@@ -11,7 +11,6 @@ import click
 from rich.console import Console
 
 from bevel.backends import target as targets
-from bevel.backends import tuned
 from bevel.backends.artifact import Artifact, from_json
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
@@ -19,6 +18,7 @@ from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
 from bevel.backends.litter import scratch
 from bevel.backends.program.fit import Chain, in_bands
+from bevel.backends.select import tuned
 from bevel.backends.target import Target
 from bevel.calib.dataset import open_dataset
 from bevel.calib.errors import UserError

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bevel.backends import tune, tuned
 from bevel.backends.cache import cache_folder
 from bevel.backends.devices.base import Device, Vectors
 from bevel.backends.program.program import Program
 from bevel.backends.search import search
-from bevel.backends.specialize import specialize
+from bevel.backends.select import tune, tuned
+from bevel.backends.select.specialize import specialize
+from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
 from bevel.backends.toolchain import for_target
-from bevel.backends.tune import Selections
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.tools import bundle

@@ -5,7 +5,7 @@ import numpy as np
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.table import Table
 from bevel.backends.program.program import TAKEN, Call
-from bevel.backends.specialize import RULES, rule_name, specialized
+from bevel.backends.select.specialize import RULES, rule_name, specialized
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends import cache, toolchain, tune
+from bevel.backends import cache, toolchain
 from bevel.backends import search as searching
 from bevel.backends.artifact import Artifact
 from bevel.backends.build import BuildOptions, build
@@ -19,6 +19,7 @@ from bevel.backends.kernels.clip import Clip
 from bevel.backends.kernels.table import Table
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.search import search
+from bevel.backends.select import tune
 from bevel.backends.target import load
 
 TARGET = load("cortex-m4")

@@ -26,7 +26,7 @@ from bevel.backends.program import memory
 from bevel.backends.program.conversions import outside
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.program import Buffer, Call, Port, Program
-from bevel.backends.specialize import helper_text
+from bevel.backends.select.specialize import helper_text
 from bevel.backends.target import load
 from bevel.backends.toolchain import find
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bevel.backends import search, tuned
+from bevel.backends import search
 from bevel.backends.devices.unicorn import Unicorn
+from bevel.backends.select import tuned
 from bevel.backends.target import load
 from bevel.tools import cli
 

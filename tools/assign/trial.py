@@ -17,7 +17,7 @@ from bevel.backends.build import BuildOptions, build, tuned_program
 from bevel.backends.devices.base import Device, Measurement
 from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.program import Program
-from bevel.backends.specialize import specialize
+from bevel.backends.select.specialize import specialize
 from bevel.backends.target import Target
 from bevel.backends.toolchain import for_target
 from bevel.calib.errors import UserError

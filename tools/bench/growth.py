@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bevel.backends import target as targets
 from bevel.backends.program import memory
-from bevel.backends.specialize import specialize
+from bevel.backends.select.specialize import specialize
 from bevel.calib.dataset import random_dataset
 from bevel.calib.observe import model_inputs, observe
 from bevel.passes.canonicalize import canonicalize

@@ -21,8 +21,8 @@ from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.program.kernel import Role, Special
 from bevel.backends.program.program import Bounds, Buffer, Call, Port, Program
-from bevel.backends.specialize import specialize as specialize_program
-from bevel.backends.specialize import specialized
+from bevel.backends.select.specialize import specialize as specialize_program
+from bevel.backends.select.specialize import specialized
 from bevel.backends.target import load
 from bevel.backends.toolchain import for_target
 from bevel.calib.arithmetic import Output

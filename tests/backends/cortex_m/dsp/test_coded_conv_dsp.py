@@ -17,7 +17,7 @@ from bevel.backends.kernels.coded_conv import CodedConv, of_gemm
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.program import Call
-from bevel.backends.specialize import specialized
+from bevel.backends.select.specialize import specialized
 from bevel.calib.arithmetic import Output
 
 DSP, PLAIN = targets.load("cortex-m4"), targets.load("cortex-m0plus")

@@ -19,7 +19,7 @@ from bevel.backends.cortex_m.dsp.depthwise_dsp import SCRATCH_BYTES, DepthwiseDs
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.program.kernel import Array, Kernel, Role, Special
 from bevel.backends.program.program import Call
-from bevel.backends.specialize import helper_text
+from bevel.backends.select.specialize import helper_text
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 

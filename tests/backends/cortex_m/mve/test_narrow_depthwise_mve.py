@@ -11,7 +11,7 @@ from bevel.backends.cortex_m.mve.narrow_depthwise_mve import NarrowDepthwiseMve,
 from bevel.backends.kernels.conv import Conv
 from bevel.backends.program.kernel import Array
 from bevel.backends.program.program import Call
-from bevel.backends.specialize import specialized
+from bevel.backends.select.specialize import specialized
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 

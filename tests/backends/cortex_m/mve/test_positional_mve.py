@@ -22,7 +22,7 @@ from bevel.backends.kernels.conv import Conv
 from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.program.kernel import Array, Kernel, Role, Special
 from bevel.backends.program.program import Call
-from bevel.backends.specialize import helper_text, specialized
+from bevel.backends.select.specialize import helper_text, specialized
 from bevel.backends.target import load
 from bevel.calib.arithmetic import MAX_SHIFT, Output
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bevel.backends import target, tune, tuned
-from bevel.backends.tune import Selection
-from bevel.backends.tuned import Found
+from bevel.backends import target
+from bevel.backends.select import tune, tuned
+from bevel.backends.select.tune import Selection
+from bevel.backends.select.tuned import Found
 from bevel.calib.errors import UserError
 
 FOUND = Found(Selection("K(tile=2)", ("-O2",)), 70, 100, 6)

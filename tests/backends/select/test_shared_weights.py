@@ -17,8 +17,8 @@ from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.program.kernel import Array, Kernel
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.switching import rounded
-from bevel.backends.shared_weights import share_weights
-from bevel.backends.specialize import specialize
+from bevel.backends.select.shared_weights import share_weights
+from bevel.backends.select.specialize import specialize
 from bevel.backends.target import load
 from bevel.calib.arithmetic import Output
 

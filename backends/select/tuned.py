@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from bevel.backends.tune import Selection, Selections
+from bevel.backends.select.tune import Selection, Selections
 from bevel.calib.errors import UserError
 from bevel.calib.files import check_plain
 
