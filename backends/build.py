@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bevel.backends.artifact import Artifact, BuiltCall, Slot, checksums
 from bevel.backends.codegen.bundle import Bundle, bundle
-from bevel.backends.codegen.compiled import compile_kernels, kernels_object, kernels_source
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
 from bevel.backends.program import memory
@@ -25,6 +24,7 @@ from bevel.backends.select.specialize import helper_text, specialize
 from bevel.backends.select.tune import Flags, Selections
 from bevel.backends.sizes import STACK_FLAGS, Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
 from bevel.backends.target import Target
+from bevel.backends.tir.compiled import compile_kernels, kernels_object, kernels_source
 from bevel.backends.toolchain import Preference, Toolchain, ToolError, for_target
 
 # A model's shared library names the libraries it really needs, asks for no executable stack, and shows its API alone.

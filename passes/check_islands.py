@@ -30,7 +30,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.backends.islands import run_island
+from bevel.backends.tir.islands import run_island
 from bevel.calib.errors import UserError
 from bevel.passes.canonicalize.evaluate import open_session, run_tensors
 from bevel.passes.islands import WAY_OUT, FloatRun, float_run, float_runs, imported

@@ -9,7 +9,7 @@ from itertools import groupby
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.islands import Island, NotImportable, import_island
+from bevel.backends.tir.islands import Island, NotImportable, import_island
 from bevel.calib.errors import UserError
 from bevel.passes.spell_floats import spell
 

@@ -14,10 +14,10 @@ from math import prod
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.copy import Copy
-from bevel.backends.kernels.transpose import Transpose
 from bevel.backends.program.kernel import Array, Kernel, Role
 from bevel.backends.program.program import Buffer, Call
+from bevel.backends.tir.kernels.copy import Copy
+from bevel.backends.tir.kernels.transpose import Transpose
 from bevel.calib.coded import Coded
 from bevel.passes.coded_constant import coded_of
 

@@ -16,11 +16,11 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.dequantize import Dequantize
-from bevel.backends.kernels.dequantize_channels import DequantizeChannels
-from bevel.backends.kernels.quantize import Quantize
 from bevel.backends.program.kernel import Array
 from bevel.backends.program.program import Call, Port, Program
+from bevel.backends.tir.kernels.dequantize import Dequantize
+from bevel.backends.tir.kernels.dequantize_channels import DequantizeChannels
+from bevel.backends.tir.kernels.quantize import Quantize
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.passes.export import PORTS

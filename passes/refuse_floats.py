@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_graphsurgeon as gs
 
-from bevel.backends.islands import is_importable
+from bevel.backends.tir.islands import is_importable
 from bevel.passes.base import Note
 from bevel.passes.cut_outputs import OPTION
 from bevel.passes.operators import find_operator, no_kernel

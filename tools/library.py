@@ -21,8 +21,8 @@ from bevel.backends.artifact import Artifact
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
-from bevel.backends.islands import Float
 from bevel.backends.program.program import Port, Program
+from bevel.backends.tir.islands import Float
 from bevel.tools.evaluate import Models, Sample, decode, encode
 from bevel.tools.outputs import Kind, plain
 from bevel.tools.quality import Totals

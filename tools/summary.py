@@ -10,8 +10,8 @@ import onnx
 
 from bevel.backends.artifact import Artifact
 from bevel.backends.devices.base import Measurement
-from bevel.backends.islands import Float
 from bevel.backends.program.program import Program
+from bevel.backends.tir.islands import Float
 from bevel.passes.base import Note
 from bevel.tools import bundle, manifest, report
 from bevel.tools.assign.kept import with_budgets

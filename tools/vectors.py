@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.outputs import compare
-from bevel.backends.islands import Float
 from bevel.backends.program.program import Program
+from bevel.backends.tir.islands import Float
 from bevel.calib.errors import UserError
 from bevel.calib.stored import BROKEN
 from bevel.tools.evaluate import encode, runner

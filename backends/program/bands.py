@@ -16,32 +16,32 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
-from bevel.backends.kernels.add import Add
-from bevel.backends.kernels.average_pool import AveragePool
-from bevel.backends.kernels.clip import Clip
-from bevel.backends.kernels.coded_conv import CodedConv
-from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.copy import ConvertSign, Copy
-from bevel.backends.kernels.dequantize import Dequantize
-from bevel.backends.kernels.div import Div
-from bevel.backends.kernels.extreme import Extreme
-from bevel.backends.kernels.max_pool import MaxPool
-from bevel.backends.kernels.mul import Mul
-from bevel.backends.kernels.prelu import PRelu
-from bevel.backends.kernels.quantize import Quantize
-from bevel.backends.kernels.quantize_fixed import QuantizeFixed
-from bevel.backends.kernels.quantize_float import QuantizeFloat
-from bevel.backends.kernels.round_even import RoundEven
-from bevel.backends.kernels.round_float import RoundFloat
-from bevel.backends.kernels.round_mx import RoundMx
-from bevel.backends.kernels.table import Table
-from bevel.backends.kernels.wide_add import WideAdd
-from bevel.backends.kernels.wide_div import WideDiv
-from bevel.backends.kernels.wide_mul import WideMul
-from bevel.backends.kernels.wide_rescale import WideRescale
-from bevel.backends.kernels.wide_table import WideTable
 from bevel.backends.program.kernel import Array, Kernel
 from bevel.backends.program.program import Buffer, Call, Program
+from bevel.backends.tir.kernels.add import Add
+from bevel.backends.tir.kernels.average_pool import AveragePool
+from bevel.backends.tir.kernels.clip import Clip
+from bevel.backends.tir.kernels.coded_conv import CodedConv
+from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.kernels.copy import ConvertSign, Copy
+from bevel.backends.tir.kernels.dequantize import Dequantize
+from bevel.backends.tir.kernels.div import Div
+from bevel.backends.tir.kernels.extreme import Extreme
+from bevel.backends.tir.kernels.max_pool import MaxPool
+from bevel.backends.tir.kernels.mul import Mul
+from bevel.backends.tir.kernels.prelu import PRelu
+from bevel.backends.tir.kernels.quantize import Quantize
+from bevel.backends.tir.kernels.quantize_fixed import QuantizeFixed
+from bevel.backends.tir.kernels.quantize_float import QuantizeFloat
+from bevel.backends.tir.kernels.round_even import RoundEven
+from bevel.backends.tir.kernels.round_float import RoundFloat
+from bevel.backends.tir.kernels.round_mx import RoundMx
+from bevel.backends.tir.kernels.table import Table
+from bevel.backends.tir.kernels.wide_add import WideAdd
+from bevel.backends.tir.kernels.wide_div import WideDiv
+from bevel.backends.tir.kernels.wide_mul import WideMul
+from bevel.backends.tir.kernels.wide_rescale import WideRescale
+from bevel.backends.tir.kernels.wide_table import WideTable
 
 Windowed = Conv | MaxPool | AveragePool
 Broadcast = Add | Mul | Div | Extreme | PRelu | WideAdd | WideDiv | WideMul

@@ -12,45 +12,45 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bevel.backends.kernels.add import Add
-from bevel.backends.kernels.average_pool import AveragePool
-from bevel.backends.kernels.broadcast import Broadcast
-from bevel.backends.kernels.clip import Clip
-from bevel.backends.kernels.coded_conv import CodedConv
-from bevel.backends.kernels.concat import Concat
-from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.conv_transpose import ConvTranspose
-from bevel.backends.kernels.copy import Copy
-from bevel.backends.kernels.div import Div
-from bevel.backends.kernels.extreme import Extreme
-from bevel.backends.kernels.gather import Gather
-from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.kernels.log_softmax import LogSoftmax
-from bevel.backends.kernels.max_pool import MaxPool
-from bevel.backends.kernels.mul import Mul
-from bevel.backends.kernels.normalize import Normalize
-from bevel.backends.kernels.pad import Pad
-from bevel.backends.kernels.prelu import PRelu
-from bevel.backends.kernels.reduce_extreme import ReduceExtreme
-from bevel.backends.kernels.reduce_l2 import ReduceL2
-from bevel.backends.kernels.reduce_mean import ReduceMean
-from bevel.backends.kernels.resize_nearest import ResizeNearest
-from bevel.backends.kernels.round_even import RoundEven
-from bevel.backends.kernels.slice import Slice
-from bevel.backends.kernels.softmax import Softmax
-from bevel.backends.kernels.table import ENTRIES, Table
-from bevel.backends.kernels.transpose import Transpose
-from bevel.backends.kernels.where import Where
-from bevel.backends.kernels.wide_add import WideAdd
-from bevel.backends.kernels.wide_average_pool import WideAveragePool
-from bevel.backends.kernels.wide_div import WideDiv
-from bevel.backends.kernels.wide_mean import WideMean
-from bevel.backends.kernels.wide_mul import WideMul
-from bevel.backends.kernels.wide_rescale import WideRescale
-from bevel.backends.kernels.wide_softmax import WideSoftmax
-from bevel.backends.kernels.wide_table import WideTable
 from bevel.backends.program.kernel import Array, Role
 from bevel.backends.program.program import Bounds, Call, Program
+from bevel.backends.tir.kernels.add import Add
+from bevel.backends.tir.kernels.average_pool import AveragePool
+from bevel.backends.tir.kernels.broadcast import Broadcast
+from bevel.backends.tir.kernels.clip import Clip
+from bevel.backends.tir.kernels.coded_conv import CodedConv
+from bevel.backends.tir.kernels.concat import Concat
+from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.kernels.conv_transpose import ConvTranspose
+from bevel.backends.tir.kernels.copy import Copy
+from bevel.backends.tir.kernels.div import Div
+from bevel.backends.tir.kernels.extreme import Extreme
+from bevel.backends.tir.kernels.gather import Gather
+from bevel.backends.tir.kernels.gemm import Gemm
+from bevel.backends.tir.kernels.log_softmax import LogSoftmax
+from bevel.backends.tir.kernels.max_pool import MaxPool
+from bevel.backends.tir.kernels.mul import Mul
+from bevel.backends.tir.kernels.normalize import Normalize
+from bevel.backends.tir.kernels.pad import Pad
+from bevel.backends.tir.kernels.prelu import PRelu
+from bevel.backends.tir.kernels.reduce_extreme import ReduceExtreme
+from bevel.backends.tir.kernels.reduce_l2 import ReduceL2
+from bevel.backends.tir.kernels.reduce_mean import ReduceMean
+from bevel.backends.tir.kernels.resize_nearest import ResizeNearest
+from bevel.backends.tir.kernels.round_even import RoundEven
+from bevel.backends.tir.kernels.slice import Slice
+from bevel.backends.tir.kernels.softmax import Softmax
+from bevel.backends.tir.kernels.table import ENTRIES, Table
+from bevel.backends.tir.kernels.transpose import Transpose
+from bevel.backends.tir.kernels.where import Where
+from bevel.backends.tir.kernels.wide_add import WideAdd
+from bevel.backends.tir.kernels.wide_average_pool import WideAveragePool
+from bevel.backends.tir.kernels.wide_div import WideDiv
+from bevel.backends.tir.kernels.wide_mean import WideMean
+from bevel.backends.tir.kernels.wide_mul import WideMul
+from bevel.backends.tir.kernels.wide_rescale import WideRescale
+from bevel.backends.tir.kernels.wide_softmax import WideSoftmax
+from bevel.backends.tir.kernels.wide_table import WideTable
 
 
 def with_bounds(program: Program) -> Program:

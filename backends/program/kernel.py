@@ -1,6 +1,6 @@
 """What a kernel is: one operator at one shape, with its reference, its TIR and its test cases together.
 
-A kernel is a frozen dataclass in `backends/kernels/<operator>.py`; its fields are everything that is fixed when the
+A kernel is a frozen dataclass in `backends/tir/kernels/<operator>.py`; its fields are everything that is fixed when the
 code is generated (shapes, strides, zero points). Its operands arrive as pointers, in the order of `operands`.
 Two calls whose kernels compare equal share one compiled function.
 """

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bevel.backends.encodings.coded import Stored, filled
-from bevel.backends.kernels.coded_conv import CodedConv
 from bevel.backends.program.kernel import Array
 from bevel.backends.program.program import Call, Program
+from bevel.backends.tir.kernels.coded_conv import CodedConv
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,12 @@ from bevel.backends.cortex_m.mve import (
     narrow_depthwise_mve,
     positional_mve,
 )
-from bevel.backends.kernels import bitplane_conv, coded_conv
 from bevel.backends.program.bounds import with_bounds
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.program import TAKEN, Asked, Bounds, Call, Program
 from bevel.backends.program.switching import exceptions
 from bevel.backends.target import Target
+from bevel.backends.tir.kernels import bitplane_conv, coded_conv
 
 Rule = Callable[[Call, Target], Special | str]
 

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.average_pool import AveragePool as AveragePoolKernel
+from bevel.backends.tir.kernels.average_pool import AveragePool as AveragePoolKernel
 from bevel.calib.arithmetic import Output, fixed_points
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site

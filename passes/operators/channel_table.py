@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.channel_table import ENTRIES
-from bevel.backends.kernels.channel_table import ChannelTable as ChannelTableKernel
+from bevel.backends.tir.kernels.channel_table import ENTRIES
+from bevel.backends.tir.kernels.channel_table import ChannelTable as ChannelTableKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function

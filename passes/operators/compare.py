@@ -13,8 +13,8 @@ from typing import ClassVar
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.compare import RELATIONS
-from bevel.backends.kernels.compare import Compare as CompareKernel
+from bevel.backends.tir.kernels.compare import RELATIONS
+from bevel.backends.tir.kernels.compare import Compare as CompareKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.elementwise import emit_elementwise

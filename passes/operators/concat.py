@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.concat import Concat as ConcatKernel
+from bevel.backends.tir.kernels.concat import Concat as ConcatKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.table import on_scale, quantized

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.conv_transpose import ConvTranspose as ConvTransposeKernel
+from bevel.backends.tir.kernels.conv_transpose import ConvTranspose as ConvTransposeKernel
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.accumulate import accumulation, stored_bytes
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.div import Div as DivKernel
+from bevel.backends.tir.kernels.div import Div as DivKernel
 from bevel.calib.arithmetic import Output, fixed_point
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Operator, Reason, Site

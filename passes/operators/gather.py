@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.gather import Gather as GatherKernel
+from bevel.backends.tir.kernels.gather import Gather as GatherKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.lookup import lower_lookup

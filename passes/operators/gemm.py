@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.gemm import Gemm as GemmKernel
+from bevel.backends.tir.kernels.gemm import Gemm as GemmKernel
 from bevel.passes.lowering import Lowering, onnx_order, rows_as_they_lie
 from bevel.passes.operators.accumulate import accumulation, stored_bytes
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight

@@ -7,7 +7,7 @@ from typing import ClassVar
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.mul import Mul as MulKernel
+from bevel.backends.tir.kernels.mul import Mul as MulKernel
 from bevel.calib.arithmetic import Output, fixed_point
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight

@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.normalize import Loop
-from bevel.backends.kernels.normalize import Normalize as NormalizeKernel
-from bevel.backends.loops import broadcast_strides
+from bevel.backends.tir.kernels.normalize import Loop
+from bevel.backends.tir.kernels.normalize import Normalize as NormalizeKernel
+from bevel.backends.tir.loops import broadcast_strides
 from bevel.calib.normalize import INVERSE_BITS, SUM_LIMIT, fraction_bits
 from bevel.passes.lowering import Lowering, Value
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.prelu import PRelu as PReluKernel
+from bevel.backends.tir.kernels.prelu import PRelu as PReluKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.add import common_shift
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight

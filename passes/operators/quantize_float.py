@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.quantize_float import QuantizeFloat as QuantizeFloatKernel
+from bevel.backends.tir.kernels.quantize_float import QuantizeFloat as QuantizeFloatKernel
 from bevel.calib.round_float import FloatSteps
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site

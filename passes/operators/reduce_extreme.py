@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.reduce_extreme import ReduceExtreme as ReduceExtremeKernel
+from bevel.backends.tir.kernels.reduce_extreme import ReduceExtreme as ReduceExtremeKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.reduce_l2 import ReduceL2 as ReduceL2Kernel
+from bevel.backends.tir.kernels.reduce_l2 import ReduceL2 as ReduceL2Kernel
 from bevel.calib.arithmetic import MAX_SHIFT, fixed_point
 from bevel.calib.normalize import SUM_LIMIT
 from bevel.passes.lowering import Lowering

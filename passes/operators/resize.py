@@ -18,8 +18,8 @@ import onnx
 import onnx_graphsurgeon as gs
 import onnxruntime as ort
 
-from bevel.backends.kernels.resize_bilinear import MAX_BITS, Rescaling
-from bevel.backends.kernels.resize_nearest import ResizeNearest
+from bevel.backends.tir.kernels.resize_bilinear import MAX_BITS, Rescaling
+from bevel.backends.tir.kernels.resize_nearest import ResizeNearest
 from bevel.calib.arithmetic import Output, fixed_point
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators import softmax

@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.round_even import RoundEven as RoundEvenKernel
+from bevel.backends.tir.kernels.round_even import RoundEven as RoundEvenKernel
 from bevel.calib.arithmetic import Output, fixed_point
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.round_float import RoundFloat as RoundFloatKernel
+from bevel.backends.tir.kernels.round_float import RoundFloat as RoundFloatKernel
 from bevel.calib.round_float import FloatSteps
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site

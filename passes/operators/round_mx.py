@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.round_mx import RoundMx as RoundMxKernel
+from bevel.backends.tir.kernels.round_mx import RoundMx as RoundMxKernel
 from bevel.calib.mx import AROUND, MxRounding
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site

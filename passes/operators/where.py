@@ -12,7 +12,7 @@ from typing import ClassVar
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.where import Where as WhereKernel
+from bevel.backends.tir.kernels.where import Where as WhereKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.add import common_shift
 from bevel.passes.operators.base import Match, Operator, Reason, Site

@@ -12,7 +12,7 @@ from typing import ClassVar
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.wide_add import WideAdd as WideAddKernel
+from bevel.backends.tir.kernels.wide_add import WideAdd as WideAddKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Match, Operator, Reason, Site
 from bevel.passes.operators.elementwise import emit_elementwise

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.wide_average_pool import WideAveragePool as WideAveragePoolKernel
+from bevel.backends.tir.kernels.wide_average_pool import WideAveragePool as WideAveragePoolKernel
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE_TO_TYPE, constants, function

@@ -8,7 +8,7 @@ from typing import ClassVar
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.clip import Clip as ClipKernel
+from bevel.backends.tir.kernels.clip import Clip as ClipKernel
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function

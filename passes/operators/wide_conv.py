@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.coded_conv import call_of
-from bevel.backends.kernels.conv import Conv as ConvKernel
+from bevel.backends.tir.kernels.coded_conv import call_of
+from bevel.backends.tir.kernels.conv import Conv as ConvKernel
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import REQUANTIZE_TO_TYPE, function

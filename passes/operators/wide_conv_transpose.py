@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.conv_transpose import ConvTranspose as ConvTransposeKernel
+from bevel.backends.tir.kernels.conv_transpose import ConvTranspose as ConvTransposeKernel
 from bevel.calib.coded import narrowest
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.accumulate import ACCUMULATOR_LIMIT, sums_of_products

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.wide_div import WideDiv as WideDivKernel
+from bevel.backends.tir.kernels.wide_div import WideDiv as WideDivKernel
 from bevel.calib.arithmetic import MULTIPLIER_BITS
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Match, Operator, Reason, Site

@@ -10,7 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.encodings.coded import shortest
-from bevel.backends.kernels.coded_conv import call_of, of_gemm
+from bevel.backends.tir.kernels.coded_conv import call_of, of_gemm
 from bevel.passes.coded_constant import CodedConstant
 from bevel.passes.lowering import Lowering, onnx_order, rows_as_they_lie
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.wide_rescale import WideRescale as WideRescaleKernel
+from bevel.backends.tir.kernels.wide_rescale import WideRescale as WideRescaleKernel
 from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Activation, Match, Operator, Reason, Site

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.resize_bilinear import MAX_BITS, Rescaling, ResizeBilinear
-from bevel.backends.kernels.resize_nearest import ResizeNearest
+from bevel.backends.tir.kernels.resize_bilinear import MAX_BITS, Rescaling, ResizeBilinear
+from bevel.backends.tir.kernels.resize_nearest import ResizeNearest
 from bevel.calib.arithmetic import Output
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Array, Match, Operator, Reason, Site

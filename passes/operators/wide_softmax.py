@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.wide_softmax import WideSoftmax as WideSoftmaxKernel
+from bevel.backends.tir.kernels.wide_softmax import WideSoftmax as WideSoftmaxKernel
 from bevel.calib.arithmetic import MAX_SHIFT, Output
 from bevel.calib.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS, exponent_bits, tables
 from bevel.passes.lowering import Lowering, Order

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.kernels.wide_table import WideTable as WideTableKernel
+from bevel.backends.tir.kernels.wide_table import WideTable as WideTableKernel
 from bevel.calib.arithmetic import Output
 from bevel.calib.piecewise import BITS_OF_LENGTH, DOMAIN_BITS, LOWEST, Piecewise, evaluate, piecewise
 from bevel.passes.lowering import Lowering

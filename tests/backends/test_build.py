@@ -18,14 +18,14 @@ from bevel.backends.codegen.bundle import bundle
 from bevel.backends.codegen.constants import Constant, c_type, definition
 from bevel.backends.codegen.names import comment, identifier, snake_case, unique_identifiers
 from bevel.backends.devices.base import Vectors
-from bevel.backends.kernels.clip import Clip
-from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.kernels.quantize import Quantize
 from bevel.backends.program import memory
 from bevel.backends.program.kernel import Array, Kernel
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.sizes import STACK_FLAGS, frames
 from bevel.backends.target import load
+from bevel.backends.tir.kernels.clip import Clip
+from bevel.backends.tir.kernels.gemm import Gemm
+from bevel.backends.tir.kernels.quantize import Quantize
 from bevel.calib.arithmetic import Output
 from bevel.calib.errors import UserError
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import bevel.backends.kernels as kernels
+import bevel.backends.tir.kernels as kernels
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
@@ -71,7 +71,7 @@ def test_a_core_computes_what_the_reference_does(module: str, core: str, compile
         for_target(target, compiler)
     except UserError as error:
         pytest.skip(str(error))
-    program, vectors = program_of(list(import_module(f"bevel.backends.kernels.{module}").cases()), module)
+    program, vectors = program_of(list(import_module(f"bevel.backends.tir.kernels.{module}").cases()), module)
     artifact = build(program, target, tmp_path, vectors, BuildOptions(compiler=compiler))
     measurement = Unicorn(target, timeout_s=120).measure(artifact, vectors)
     assert (measurement.mismatches, measurement.first_mismatch) == (0, None)

@@ -16,12 +16,12 @@ from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
 from bevel.backends.cortex_m.mve.positional_mve import Digits, PositionalConvMve, PositionalGemmMve
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.qemu import Qemu
-from bevel.backends.kernels import conv
-from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.program.kernel import Array, Kernel, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
+from bevel.backends.tir.kernels import conv
+from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic import Output
 
 MODULES = (
@@ -37,7 +37,7 @@ SEEDS = 3
 
 
 def module(name: str) -> ModuleType:
-    return import_module(f"bevel.backends.kernels.{name}")
+    return import_module(f"bevel.backends.tir.kernels.{name}")
 
 
 def program_of(kernels: list[Kernel], name: str) -> tuple[Program, Vectors]:

@@ -15,12 +15,12 @@ from bevel.backends.artifact import Artifact
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
 from bevel.backends.devices.unicorn import Unicorn
-from bevel.backends.kernels.clip import Clip
-from bevel.backends.kernels.table import Table
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.search import search
 from bevel.backends.select import tune
 from bevel.backends.target import load
+from bevel.backends.tir.kernels.clip import Clip
+from bevel.backends.tir.kernels.table import Table
 
 TARGET = load("cortex-m4")
 if why := Unicorn(TARGET).missing():

@@ -14,20 +14,20 @@ from pathlib import Path
 
 import pytest
 
-import bevel.backends.kernels as kernels
+import bevel.backends.tir.kernels as kernels
 from bevel.backends import elf
 from bevel.backends.build import build
 from bevel.backends.codegen.bundle import bundle
-from bevel.backends.codegen.raw_abi import c_source
-from bevel.backends.kernels.clip import Clip
-from bevel.backends.kernels.dequantize import Dequantize
-from bevel.backends.kernels.quantize import Quantize
 from bevel.backends.program import memory
 from bevel.backends.program.conversions import outside
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.select.specialize import helper_text
 from bevel.backends.target import load
+from bevel.backends.tir.kernels.clip import Clip
+from bevel.backends.tir.kernels.dequantize import Dequantize
+from bevel.backends.tir.kernels.quantize import Quantize
+from bevel.backends.tir.raw_abi import c_source
 from bevel.backends.toolchain import find
 
 WARNINGS = ["all", "extra", "conversion", "pedantic", "missing-prototypes", "shadow", "shift-negative-value", "error"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bevel.backends.kernels.clip import Clip
+from bevel.backends.tir.kernels.clip import Clip
 from bevel.passes.lowering import Lowering, Value, channels_last, onnx_order
 from bevel.passes.operators.reduced import gathered, without
 from bevel.passes.operators.reshape import order_with_unit_axes_moved

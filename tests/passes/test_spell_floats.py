@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bevel.backends.islands import import_island, run_island
+from bevel.backends.tir.islands import import_island, run_island
 from bevel.passes.canonicalize.evaluate import open_session
 from bevel.passes.spell_floats import spell
 

@@ -18,10 +18,10 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, call, clamped
-from bevel.backends.kernels.add import Add
 from bevel.backends.program.kernel import Array, Kernel, Operand, Special
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
+from bevel.backends.tir.kernels.add import Add
 from bevel.calib.arithmetic import Output
 
 UNROLLED = 16

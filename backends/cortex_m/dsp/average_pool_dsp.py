@@ -23,12 +23,12 @@ from bevel.backends.cortex_m.dsp.dsp import (
     requantized,
     without_dead,
 )
-from bevel.backends.kernels import average_pool
-from bevel.backends.kernels.average_pool import AveragePool
-from bevel.backends.loops import inside_image
 from bevel.backends.program.kernel import Array, Kernel, Operand, Special
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
+from bevel.backends.tir.kernels import average_pool
+from bevel.backends.tir.kernels.average_pool import AveragePool
+from bevel.backends.tir.loops import inside_image
 
 MOST_TAPS = 256  # int8 values whose sum fits int16
 

@@ -19,12 +19,12 @@ from tvm.script import tirx as T
 from bevel.backends.cortex_m.dsp.dsp import call_void
 from bevel.backends.encodings import coded
 from bevel.backends.encodings.coded import Coding, Stored
-from bevel.backends.kernels.coded_conv import CodedConv, decoder, divisors, keeping, of_gemm
-from bevel.backends.kernels.conv import Conv
-from bevel.backends.loops import inside_image
 from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
+from bevel.backends.tir.kernels.coded_conv import CodedConv, decoder, divisors, keeping, of_gemm
+from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.loops import inside_image
 from bevel.calib.arithmetic import Output
 
 SCRATCH_BYTES = 9216  # for the weights of one pass, unless four channels take more

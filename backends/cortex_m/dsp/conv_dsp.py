@@ -28,10 +28,10 @@ from bevel.backends.cortex_m.dsp.gemm_dsp import channels_of, packed_operands, s
 from bevel.backends.cortex_m.dsp.tiles import HEADER, Tiles, call
 from bevel.backends.encodings import packing
 from bevel.backends.encodings.packing import Channels
-from bevel.backends.kernels.conv import Conv
 from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
+from bevel.backends.tir.kernels.conv import Conv
 from bevel.calib.arithmetic import Output
 
 STRIP_BYTES = 3072  # a strip holds one window, however large, and more output rows up to this size

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends import arithmetic as tir
 from bevel.backends.program.kernel import Array
+from bevel.backends.tir import arithmetic as tir
 from bevel.calib.arithmetic import Output
 
 HEADER = "bevel_dsp.h"

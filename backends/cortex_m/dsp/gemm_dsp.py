@@ -17,11 +17,11 @@ from tvm.script import tirx as T
 from bevel.backends.cortex_m.dsp.tiles import HEADER, Tiles, call
 from bevel.backends.encodings import packing
 from bevel.backends.encodings.packing import Channels
-from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.program.kernel import Array, Kernel, Operand, Special, activation, constant, output, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
+from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic import Output
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from bevel.backends import arithmetic as tir
 from bevel.backends.cortex_m.dsp.tiles import Tiles, call
 from bevel.backends.encodings import packing
+from bevel.backends.tir import arithmetic as tir
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ from bevel.backends.cortex_m.dsp.grouped_tiles import GroupedTiles
 from bevel.backends.cortex_m.dsp.tiles import Tiles, call
 from bevel.backends.encodings import narrow, packing
 from bevel.backends.encodings.narrow import Codes
-from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
+from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic import MAX_SHIFT, Int8, Int32, Output
 
 GROUP_BYTES = 4096  # what decoded blocks are allowed to take,

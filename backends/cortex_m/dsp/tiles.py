@@ -8,8 +8,8 @@ from typing import Any
 from tvm import tirx
 from tvm.script import tirx as T
 
-from bevel.backends import arithmetic as tir
 from bevel.backends.encodings import packing
+from bevel.backends.tir import arithmetic as tir
 from bevel.calib.arithmetic import Output
 
 HEADER = "bevel_tiles.h"

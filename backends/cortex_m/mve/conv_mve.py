@@ -39,11 +39,11 @@ from bevel.backends.encodings.helium import (
     unpack_rescaling,
     unpack_weights,
 )
-from bevel.backends.kernels import conv
-from bevel.backends.kernels.conv import Conv
 from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
+from bevel.backends.tir.kernels import conv
+from bevel.backends.tir.kernels.conv import Conv
 
 PIXELS = 2  # in a register tile
 

@@ -31,11 +31,11 @@ from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
 from bevel.backends.encodings.helium import LANES, TIES, blocks_of, needs_lift, scaling, without_lift
-from bevel.backends.kernels import conv
-from bevel.backends.kernels.conv import Conv
 from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
+from bevel.backends.tir.kernels import conv
+from bevel.backends.tir.kernels.conv import Conv
 from bevel.calib.arithmetic import Output
 
 ROWS = 4  # of the image, interleaved

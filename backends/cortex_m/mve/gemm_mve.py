@@ -28,11 +28,11 @@ from bevel.backends.encodings.helium import (
     unpack_rescaling,
     unpack_weights,
 )
-from bevel.backends.kernels import gemm
-from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
+from bevel.backends.tir.kernels import gemm
+from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic import Output
 
 TILE = 8  # outputs

@@ -10,16 +10,16 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-import bevel.backends.kernels as kernels
-from bevel.backends.kernels.clip import Clip
-from bevel.backends.kernels.concat import Concat
-from bevel.backends.kernels.copy import ConvertSign, Copy
-from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.kernels.max_pool import MaxPool
-from bevel.backends.kernels.table import Table
+import bevel.backends.tir.kernels as kernels
 from bevel.backends.program.bounds import of_result, of_type, of_values, with_bounds
 from bevel.backends.program.kernel import Kernel, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.tir.kernels.clip import Clip
+from bevel.backends.tir.kernels.concat import Concat
+from bevel.backends.tir.kernels.copy import ConvertSign, Copy
+from bevel.backends.tir.kernels.gemm import Gemm
+from bevel.backends.tir.kernels.max_pool import MaxPool
+from bevel.backends.tir.kernels.table import Table
 from bevel.calib.arithmetic import Output
 
 

@@ -10,14 +10,14 @@ import pytest
 from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.find import device
-from bevel.backends.kernels.add import Add
-from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.program import memory
 from bevel.backends.program.fit import Chain, Choice, cheapest, fit, in_bands
 from bevel.backends.program.kernel import Array, Kernel, Operand, Role, scratch
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
+from bevel.backends.tir.kernels.add import Add
+from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic import Output
 
 SIZE = 16

@@ -10,22 +10,22 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bevel.backends.encodings.coded import Coding
-from bevel.backends.kernels.add import Add
-from bevel.backends.kernels.average_pool import AveragePool
-from bevel.backends.kernels.clip import Clip
-from bevel.backends.kernels.coded_conv import CodedConv, of_gemm
-from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.gemm import Gemm
-from bevel.backends.kernels.max_pool import MaxPool
-from bevel.backends.kernels.mul import Mul
-from bevel.backends.kernels.quantize_fixed import QuantizeFixed
-from bevel.backends.kernels.round_mx import RoundMx
-from bevel.backends.kernels.wide_add import WideAdd
 from bevel.backends.program import memory
 from bevel.backends.program.kernel import Array, Kernel, Role
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.streaming import stream, streamed
+from bevel.backends.tir.kernels.add import Add
+from bevel.backends.tir.kernels.average_pool import AveragePool
+from bevel.backends.tir.kernels.clip import Clip
+from bevel.backends.tir.kernels.coded_conv import CodedConv, of_gemm
+from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.kernels.gemm import Gemm
+from bevel.backends.tir.kernels.max_pool import MaxPool
+from bevel.backends.tir.kernels.mul import Mul
+from bevel.backends.tir.kernels.quantize_fixed import QuantizeFixed
+from bevel.backends.tir.kernels.round_mx import RoundMx
+from bevel.backends.tir.kernels.wide_add import WideAdd
 from bevel.calib.arithmetic import Output
 from bevel.calib.mx import MxRounding
 

@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 import onnxruntime as ort
 import pytest
 
-from bevel.backends.kernels import quantize_float as kernel
+from bevel.backends.tir.kernels import quantize_float as kernel
 from bevel.calib.format import parse
 from bevel.calib.round_float import FloatSteps, float_steps
 from bevel.passes.export import export

@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 import onnxruntime as ort
 import pytest
 
-from bevel.backends.kernels.round_mx import RoundMx
+from bevel.backends.tir.kernels.round_mx import RoundMx
 from bevel.calib.format import parse
 from bevel.calib.mx import MxRounding, mx_rounding
 from bevel.calib.tensor_format import BlockFormat

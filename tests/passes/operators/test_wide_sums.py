@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bevel.backends.kernels.coded_conv import CodedConv
+from bevel.backends.tir.kernels.coded_conv import CodedConv
 from bevel.calib.arithmetic import Output, requantize
 from bevel.calib.coded import Coded
 from bevel.calib.scheme import PerBlock, PerTensor

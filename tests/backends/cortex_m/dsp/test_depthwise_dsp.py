@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bevel.backends.codegen.raw_abi import c_source
 from bevel.backends.cortex_m.dsp.depthwise_dsp import SCRATCH_BYTES, DepthwiseDsp, fitted, specialize
-from bevel.backends.kernels.conv import Conv
 from bevel.backends.program.kernel import Array, Kernel, Role, Special
 from bevel.backends.program.program import Call
 from bevel.backends.select.specialize import helper_text
 from bevel.backends.target import load
+from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.raw_abi import c_source
 from bevel.calib.arithmetic import Output
 
 COMPILER = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]

@@ -16,11 +16,11 @@ from bevel.backends.cortex_m.mve.narrow_conv_mve import (
     in_planes,
     specialize,
 )
-from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.program.kernel import Array, Special
 from bevel.backends.program.program import Call
 from bevel.backends.target import load
+from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic import Output
 
 M55 = load("cortex-m55")

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bevel.backends.codegen.raw_abi import c_source
 from bevel.backends.cortex_m.mve.narrow_conv_mve import NarrowConvMve
 from bevel.backends.cortex_m.mve.positional_mve import Digits, PositionalConvMve, PositionalGemmMve, specialize
-from bevel.backends.kernels.conv import Conv
-from bevel.backends.kernels.gemm import Gemm
 from bevel.backends.program.kernel import Array, Kernel, Role, Special
 from bevel.backends.program.program import Call
 from bevel.backends.select.specialize import helper_text, specialized
 from bevel.backends.target import load
+from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.kernels.gemm import Gemm
+from bevel.backends.tir.raw_abi import c_source
 from bevel.calib.arithmetic import MAX_SHIFT, Output
 
 M55 = load("cortex-m55")

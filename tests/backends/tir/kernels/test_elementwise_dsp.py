@@ -1,0 +1,66 @@
+"""When sums and means take their kernels for the DSP extension, and when they do not."""
+
+from dataclasses import replace
+
+import pytest
+
+from bevel.backends.cortex_m.dsp import add_dsp, reduce_mean_dsp
+from bevel.backends.cortex_m.dsp.add_dsp import AddDsp, largest_total
+from bevel.backends.cortex_m.dsp.reduce_mean_dsp import ReduceMeanDsp
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.program import Call
+from bevel.backends.target import load
+from bevel.backends.tir.kernels.add import Add
+from bevel.backends.tir.kernels.reduce_mean import ReduceMean
+from bevel.calib.arithmetic import Output
+
+DSP, PLAIN = load("cortex-m7"), load("cortex-m0plus")
+ADD = Add((4, 8), (4, 8), (4, 8), 700_001, 523_456, 2**19, 20, Output(-7))
+MEAN = ReduceMean(1, 49, 16, -128, 2**30, 36, Output(-128))
+
+
+def call_of(kernel: Kernel) -> Call:
+    return Call("node", kernel, ("a", "b")[: 2 if isinstance(kernel, Add) else 1], (), "y")
+
+
+def test_a_sum_of_two_tensors_of_one_shape_is_taken() -> None:
+    assert add_dsp.specialize(call_of(ADD), DSP) == Special(AddDsp(ADD), ())
+
+
+def test_a_broadcast_sum_is_left_to_the_plain_kernel() -> None:
+    assert add_dsp.specialize(call_of(replace(ADD, b_shape=(8,))), DSP) == "not an addition of two tensors of one shape"
+
+
+def test_a_sum_is_left_where_its_zero_point_would_leave_32_bits() -> None:
+    roomy = replace(ADD, shift=23, output=Output(-128), offset=2**31 - 1 - 2**30 - 128 * (700_001 + 523_456))
+    assert largest_total(roomy) == 2**31 - 1
+    assert isinstance(add_dsp.specialize(call_of(roomy), DSP), Special)
+    crowded = replace(roomy, offset=roomy.offset + 1)
+    assert "32 bits" in str(add_dsp.specialize(call_of(crowded), DSP))
+
+
+@pytest.mark.parametrize(("reduced", "taken"), [(256, True), (257, False)])
+def test_a_mean_is_taken_while_its_sums_fit_halfwords(reduced: int, taken: bool) -> None:
+    found = reduce_mean_dsp.specialize(call_of(replace(MEAN, reduced=reduced)), DSP)
+    assert isinstance(found, Special) == taken
+
+
+@pytest.mark.parametrize(("inner", "words"), [(4, 1), (7, 1), (8, 2), (33, 2)])
+def test_a_mean_of_enough_channels_sums_two_words_at_a_time(inner: int, words: int) -> None:
+    plain = replace(MEAN, inner=inner)
+    assert reduce_mean_dsp.specialize(call_of(plain), DSP) == Special(ReduceMeanDsp(plain, words), ())
+
+
+def test_a_mean_of_three_channels_is_left_to_the_plain_kernel() -> None:
+    assert "4 channels or more" in str(reduce_mean_dsp.specialize(call_of(replace(MEAN, inner=3)), DSP))
+
+
+@pytest.mark.parametrize("shift", [8, 56])
+def test_a_mean_that_cannot_be_rescaled_from_the_upper_word_is_left(shift: int) -> None:
+    assert "cannot rescale" in str(reduce_mean_dsp.specialize(call_of(replace(MEAN, shift=shift)), DSP))
+
+
+@pytest.mark.parametrize(("rule", "kernel"), [(add_dsp.specialize, ADD), (reduce_mean_dsp.specialize, MEAN)])
+def test_a_target_without_the_dsp_extension_keeps_plain_kernels(rule: object, kernel: Kernel) -> None:
+    assert callable(rule)
+    assert rule(call_of(kernel), PLAIN) == "cortex-m0plus has no DSP extension"

@@ -1,0 +1,88 @@
+"""Generated C and objects: plain pointers, no runtime, nothing promised about pointers that is not so."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bevel.backends.tir.kernels.add import Add
+from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.kernels.gemm import Gemm
+from bevel.backends.tir.raw_abi import c_source, llvm_object
+from bevel.calib.arithmetic import Output
+
+X86 = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
+AARCH64 = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72"}
+CORTEX_M4 = ["-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m4"]
+
+
+def gemm() -> Any:
+    return Gemm(rows=1, k=16, n=4, output=Output()).build("gemm")
+
+
+def add() -> Any:
+    return Add((64,), (64,), (64,), 3, 5, 8, 4, Output()).build("add")
+
+
+def conv() -> Any:
+    shape = {"batch": 1, "height": 8, "width": 8, "channels_in": 8, "channels_out": 8, "kernel": (3, 3)}
+    window = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": 1}
+    return Conv(**shape, **window, x_zero_point=-128, output=Output()).build("conv")
+
+
+def test_a_function_is_void_over_typed_pointers_const_where_it_only_reads() -> None:
+    source = c_source({"add": add()})
+    assert "void add(const int8_t* restrict A_p, const int8_t* restrict B_p, int8_t* restrict Y_p) {" in source
+
+
+def test_a_function_that_may_work_in_place_has_no_restrict_and_the_others_keep_theirs() -> None:
+    source = c_source({"add": add(), "gemm": gemm()}, aliasing=frozenset({"add"}))
+    assert "void add(const int8_t* A_p, const int8_t* B_p, int8_t* Y_p) {" in source
+    assert "const int8_t* restrict W_p" in source
+
+
+def test_functions_come_in_the_order_given_and_need_two_headers_only() -> None:
+    source = c_source({"gemm": gemm(), "add": add()})
+    assert source.index("void gemm(") < source.index("void add(")
+    assert [line for line in source.splitlines() if line.startswith("#")] == [
+        "#include <stdbool.h>",
+        "#include <stdint.h>",
+    ]
+
+
+def test_the_inner_loops_index_with_32_bits() -> None:
+    loops = [line for line in c_source({"conv": conv()}).splitlines() if line.lstrip().startswith("for")]
+    assert loops
+    assert all("int32_t" in line for line in loops)
+
+
+@pytest.mark.parametrize("target", [X86, AARCH64], ids=["x86-64", "aarch64"])
+def test_an_object_is_the_same_bytes_each_time(target: dict[str, Any]) -> None:
+    functions = {"gemm": gemm(), "add": add()}
+    assert llvm_object(functions, target) == llvm_object(functions, target)
+    assert llvm_object(functions, target) == llvm_object({"gemm": gemm(), "add": add()}, target)
+
+
+@pytest.mark.skipif(shutil.which("nm") is None, reason="no nm to list symbols with")
+def test_an_object_needs_no_symbol_of_a_runtime(tmp_path: Path) -> None:
+    path = tmp_path / "kernels.o"
+    path.write_bytes(llvm_object({"gemm": gemm(), "add": add(), "conv": conv()}, X86))
+    undefined = subprocess.run(["nm", "-u", path], check=True, capture_output=True, text=True).stdout.split()
+    assert set(undefined) - {"U"} <= {"memcpy", "memset"}
+
+
+def test_an_object_whose_functions_may_alias_is_compiled_differently() -> None:
+    functions = {"add": add()}
+    assert llvm_object(functions, X86, frozenset({"add"})) != llvm_object(functions, X86)
+    assert llvm_object(functions, X86, frozenset({"another"})) == llvm_object(functions, X86)
+
+
+def test_the_c_compiles_for_a_bare_cortex_m_without_a_warning(tmp_path: Path) -> None:
+    source = tmp_path / "kernels.c"
+    source.write_text(c_source({"gemm": gemm(), "add": add(), "conv": conv()}))
+    strict = ["-O2", "-std=c99", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-c"]
+    command = [sys.executable, "-m", "ziglang", "cc", *CORTEX_M4, *strict, source, "-o", tmp_path / "kernels.o"]
+    subprocess.run(command, check=True)
