@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevel.backends.artifact import Artifact, BuiltCall, Slot, checksums
-from bevel.backends.codegen.bundle import Bundle, bundle
+from bevel.backends.binary.artifact import Artifact, BuiltCall, Slot, checksums
+from bevel.backends.binary.c.bundle import Bundle, bundle
+from bevel.backends.binary.sizes import STACK_FLAGS, Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
+from bevel.backends.binary.toolchain import Preference, Toolchain, ToolError, for_target
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
 from bevel.backends.program import memory
@@ -22,10 +24,8 @@ from bevel.backends.select.shared_tables import share_tables
 from bevel.backends.select.shared_weights import share_weights
 from bevel.backends.select.specialize import helper_text, specialize
 from bevel.backends.select.tune import Flags, Selections
-from bevel.backends.sizes import STACK_FLAGS, Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
 from bevel.backends.target import Target
 from bevel.backends.tir.compiled import compile_kernels, kernels_object, kernels_source
-from bevel.backends.toolchain import Preference, Toolchain, ToolError, for_target
 
 # A model's shared library names the libraries it really needs, asks for no executable stack, and shows its API alone.
 EXPORTS = "exports.map"

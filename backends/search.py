@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from bevel.backends.binary.toolchain import Preference, for_target
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Device, Measurement, Vectors
 from bevel.backends.program.kernel import Array, Kernel
@@ -21,7 +22,6 @@ from bevel.backends.select.specialize import specialize
 from bevel.backends.select.tune import Selection, Selections, candidates, key
 from bevel.backends.select.tuned import Found, Table
 from bevel.backends.target import Target
-from bevel.backends.toolchain import Preference, for_target
 
 Advance = Callable[[int, int], None]  # (done, total)
 WORTH = 0.01  # what a change must save: kernels with flags of their own cost flash, as nothing is shared with others

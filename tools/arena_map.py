@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary.artifact import Artifact
 
 MAX_COLUMNS = 72
 LIVE, DEAD = "█", "·"

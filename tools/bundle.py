@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-from bevel.backends.artifact import Artifact, to_json
+from bevel.backends.binary.artifact import Artifact, to_json
 from bevel.backends.program.fit import Chain
 from bevel.backends.select.tune import Selections
 from bevel.tools import arena_map, manifest, report

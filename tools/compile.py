@@ -12,7 +12,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends import target as targets
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary.artifact import Artifact
+from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Device, Measurement, Vectors
 from bevel.backends.devices.host import Host
@@ -22,7 +23,6 @@ from bevel.backends.program.fit import Fit
 from bevel.backends.program.program import Program
 from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
-from bevel.backends.toolchain import for_target
 from bevel.calib.errors import UserError
 from bevel.calib.observe import observe
 from bevel.calib.statistics import Statistics

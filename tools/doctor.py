@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bevel.backends import target as targets
-from bevel.backends import toolchain
+from bevel.backends.binary import toolchain
 from bevel.backends.target import Target
 
 

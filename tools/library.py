@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser

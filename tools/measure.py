@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from bevel.backends import target as targets
-from bevel.backends.artifact import Artifact, from_json
+from bevel.backends.binary.artifact import Artifact, from_json
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.host import Host

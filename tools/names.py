@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bevel.backends.codegen.names import identifier
+from bevel.backends.binary.c.names import identifier
 from bevel.calib.errors import UserError
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")  # file names are made of it

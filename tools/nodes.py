@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
 
-from bevel.backends.artifact import BuiltCall
+from bevel.backends.binary.artifact import BuiltCall
 from bevel.passes.base import Note
 from bevel.tools.data import QUANTIZERS
 from bevel.tools.report import AskedRule, Node

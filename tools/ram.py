@@ -10,13 +10,13 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary.artifact import Artifact
+from bevel.backends.binary.sizes import most_live
 from bevel.backends.program import memory
 from bevel.backends.program.fit import Fit, fit
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.program import Program
 from bevel.backends.select.specialize import Specializer
-from bevel.backends.sizes import most_live
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note

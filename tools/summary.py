@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import Measurement
 from bevel.backends.program.program import Program
 from bevel.backends.tir.islands import Float

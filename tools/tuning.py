@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bevel.backends.binary.toolchain import for_target
 from bevel.backends.cache import cache_folder
 from bevel.backends.devices.base import Device, Vectors
 from bevel.backends.program.program import Program
@@ -12,7 +13,6 @@ from bevel.backends.select import tune, tuned
 from bevel.backends.select.specialize import specialize
 from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
-from bevel.backends.toolchain import for_target
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.tools import bundle

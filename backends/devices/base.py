@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary.artifact import Artifact
 from bevel.backends.program.kernel import Array
 
 DeviceKind = Literal["board", "simulator", "host"]

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.backends import toolchain
+from bevel.backends.binary import toolchain
+from bevel.backends.binary.toolchain import Toolchain
 from bevel.backends.cache import cache_folder
 from bevel.backends.cortex_m.timing.estimate import Block
-from bevel.backends.toolchain import Toolchain
 
 SOURCE = "count_hook.c"
 FLAGS = ("-O2", "-fPIC", "-shared", "-g0")

@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary.artifact import Artifact
+from bevel.backends.binary.toolchain import for_target
 from bevel.backends.devices.base import DeviceKind, Measurement, Vectors
 from bevel.backends.devices.native import build_harness, outputs, times
 from bevel.backends.devices.outputs import compare
 from bevel.backends.program.kernel import Array
 from bevel.backends.target import Target
-from bevel.backends.toolchain import for_target
 
 
 @dataclass(frozen=True)

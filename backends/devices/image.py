@@ -6,10 +6,10 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 
-from bevel.backends import elf
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary import elf
+from bevel.backends.binary.artifact import Artifact
+from bevel.backends.binary.elf import Elf
 from bevel.backends.devices.base import Vectors
-from bevel.backends.elf import Elf
 from bevel.backends.firmware import VECTORS_SECTION
 from bevel.backends.firmware.vectors import pack
 

@@ -16,8 +16,9 @@ from statistics import median_low
 from threading import Timer
 from typing import IO
 
-from bevel.backends import processes, toolchain
-from bevel.backends.artifact import Artifact
+from bevel.backends import processes
+from bevel.backends.binary import toolchain
+from bevel.backends.binary.artifact import Artifact
 from bevel.backends.cortex_m.timing.cores import CORES
 from bevel.backends.devices import image, qemu_plugin, report
 from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors

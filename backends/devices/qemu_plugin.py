@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from bevel.backends import toolchain
+from bevel.backends.binary import toolchain
 from bevel.backends.cortex_m.timing.estimate import Block
 from bevel.backends.devices import count_hook
 from bevel.backends.devices.image import Image

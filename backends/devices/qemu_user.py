@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary.artifact import Artifact
+from bevel.backends.binary.toolchain import Toolchain, for_target, printed_version
 from bevel.backends.devices.base import DeviceKind, Measurement, Vectors
 from bevel.backends.devices.native import build_harness, outputs
 from bevel.backends.devices.outputs import compare
 from bevel.backends.program.kernel import Array
 from bevel.backends.target import Target
-from bevel.backends.toolchain import Toolchain, for_target, printed_version
 
 COMMANDS = ("qemu-aarch64", "qemu-aarch64-static")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.image import Image
 from bevel.backends.firmware.vectors import expected_crc

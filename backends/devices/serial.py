@@ -29,7 +29,7 @@ from statistics import median_low
 from typing import Any
 
 from bevel.backends import processes
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices import image, report
 from bevel.backends.devices.base import SERIAL, CallCost, DeviceKind, Measurement, Vectors
 from bevel.backends.target import Target

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.backends import firmware, toolchain
-from bevel.backends.artifact import Artifact
+from bevel.backends import firmware
+from bevel.backends.binary import toolchain
+from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices import count_hook, image, report
 from bevel.backends.devices.base import CallCost, DeviceKind, Estimate, Measurement, Vectors
 from bevel.backends.devices.count_hook import RISCV, THUMB, Counter, InstructionSet

@@ -24,14 +24,14 @@ from string import Template
 
 import numpy as np
 
-from bevel.backends.codegen.ports import NamedPort, named_inputs, named_outputs
+from bevel.backends.binary.c.ports import NamedPort, named_inputs, named_outputs
+from bevel.backends.binary.toolchain import Toolchain
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware.vectors import COUNT_BYTES, pack
 from bevel.backends.program.conversions import PART
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.program import Program
 from bevel.backends.target import Memory, Target
-from bevel.backends.toolchain import Toolchain
 
 FOLDER = "firmware"
 FILE = "firmware.elf"

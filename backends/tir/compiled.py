@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bevel.backends.binary.toolchain import C_FLAGS, Toolchain
 from bevel.backends.cache import remembered
 from bevel.backends.program.kernel import Kernel
-from bevel.backends.toolchain import C_FLAGS, Toolchain
 
 SIZE_BYTES = 8
 

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends import elf, toolchain
-from bevel.backends.artifact import Artifact, from_json, to_json
+from bevel.backends.binary import elf, toolchain
+from bevel.backends.binary.artifact import Artifact, from_json, to_json
+from bevel.backends.binary.c.bundle import bundle
+from bevel.backends.binary.c.constants import Constant, c_type, definition
+from bevel.backends.binary.c.names import comment, identifier, snake_case, unique_identifiers
+from bevel.backends.binary.sizes import STACK_FLAGS, frames
 from bevel.backends.build import BuildOptions, build
-from bevel.backends.codegen.bundle import bundle
-from bevel.backends.codegen.constants import Constant, c_type, definition
-from bevel.backends.codegen.names import comment, identifier, snake_case, unique_identifiers
 from bevel.backends.devices.base import Vectors
 from bevel.backends.program import memory
 from bevel.backends.program.kernel import Array, Kernel
 from bevel.backends.program.program import Buffer, Call, Port, Program
-from bevel.backends.sizes import STACK_FLAGS, frames
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.clip import Clip
 from bevel.backends.tir.kernels.gemm import Gemm

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import bevel.backends.tir.kernels as kernels
+from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.program.kernel import Array, Kernel, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
-from bevel.backends.toolchain import for_target
 from bevel.calib.errors import UserError
 
 MODULES = [module.name for module in pkgutil.iter_modules(kernels.__path__) if module.name.endswith("_dsp")]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import bevel.backends.tir.kernels as kernels
+from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
@@ -17,7 +18,6 @@ from bevel.backends.program.kernel import Array, Kernel, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.bitplane_conv import BitplaneConv
-from bevel.backends.toolchain import for_target
 from bevel.calib.errors import UserError
 
 VECTORS = 4

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends import cache, toolchain
+from bevel.backends import cache
 from bevel.backends import search as searching
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary import toolchain
+from bevel.backends.binary.artifact import Artifact
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
 from bevel.backends.devices.unicorn import Unicorn

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 import bevel.backends.tir.kernels as kernels
-from bevel.backends import elf
+from bevel.backends.binary import elf
+from bevel.backends.binary.c.bundle import bundle
+from bevel.backends.binary.toolchain import find
 from bevel.backends.build import build
-from bevel.backends.codegen.bundle import bundle
 from bevel.backends.program import memory
 from bevel.backends.program.conversions import outside
 from bevel.backends.program.kernel import Kernel
@@ -28,7 +29,6 @@ from bevel.backends.tir.kernels.clip import Clip
 from bevel.backends.tir.kernels.dequantize import Dequantize
 from bevel.backends.tir.kernels.quantize import Quantize
 from bevel.backends.tir.raw_abi import c_source
-from bevel.backends.toolchain import find
 
 WARNINGS = ["all", "extra", "conversion", "pedantic", "missing-prototypes", "shadow", "shift-negative-value", "error"]
 STRICT = (*(f"-W{name}" for name in WARNINGS), "-O2", "-fno-strict-aliasing", "-c")

@@ -11,15 +11,15 @@ from pathlib import Path
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends import elf
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary import elf
+from bevel.backends.binary.artifact import Artifact
+from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import BuildOptions, build, tuned_program
 from bevel.backends.devices.base import Device, Measurement
 from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.program import Program
 from bevel.backends.select.specialize import specialize
 from bevel.backends.target import Target
-from bevel.backends.toolchain import for_target
 from bevel.calib.errors import UserError
 from bevel.calib.statistics import Statistics
 from bevel.calib.tensor_format import TensorFormat

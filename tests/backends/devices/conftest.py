@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends import toolchain
-from bevel.backends.artifact import Artifact, BuiltCall, Slot
-from bevel.backends.codegen.bundle import bundle
+from bevel.backends.binary import toolchain
+from bevel.backends.binary.artifact import Artifact, BuiltCall, Slot
+from bevel.backends.binary.c.bundle import bundle
+from bevel.backends.binary.toolchain import Preference
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
 from bevel.backends.program import memory
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import Target, load
-from bevel.backends.toolchain import Preference
 from bevel.calib.errors import UserError
 
 SIZE = 24

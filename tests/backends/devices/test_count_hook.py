@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bevel.backends import toolchain
+from bevel.backends.binary import toolchain
+from bevel.backends.binary.toolchain import Toolchain
 from bevel.backends.devices import count_hook
-from bevel.backends.toolchain import Toolchain
 
 unicorn = pytest.importorskip("unicorn")
 if count_hook.host_compiler() is None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bevel.backends import toolchain
-from bevel.backends.artifact import Artifact
+from bevel.backends.binary import toolchain
+from bevel.backends.binary.artifact import Artifact
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import CallCost, Measurement, Vectors
 from bevel.backends.devices.host import Host

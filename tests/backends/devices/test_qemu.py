@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bevel.backends import toolchain
+from bevel.backends.binary import toolchain
 from bevel.backends.cortex_m.timing.estimate import Block
 from bevel.backends.cortex_m.timing.thumb import decode
 from bevel.backends.devices import qemu, qemu_plugin

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends import elf
+from bevel.backends.binary import elf
 from bevel.backends.devices import image, report
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.report import FirmwareError

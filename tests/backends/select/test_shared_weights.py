@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends.codegen.constants import collect
+from bevel.backends.binary.c.constants import collect
 from bevel.backends.cortex_m.dsp.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
 from bevel.backends.cortex_m.dsp.shared_positional_gemm_dsp import SharedPositionalGemmDsp
 from bevel.backends.cortex_m.dsp.shared_tiles_dsp import SharedTilesDsp

@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 import pytest
 
+from bevel.backends.binary.toolchain import for_target
 from bevel.backends.target import load
-from bevel.backends.toolchain import for_target
 from bevel.calib.errors import UserError
 from bevel.passes.assign.output_noise import OutputNoise
 from bevel.passes.assign.problem import Assignment, Costs, Limits, Problem

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
@@ -24,7 +25,6 @@ from bevel.backends.tir.kernels.bitplane_conv import BitplaneConv, cases, specia
 from bevel.backends.tir.kernels.clip import Clip
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.backends.toolchain import for_target
 from bevel.calib.arithmetic import Output
 from bevel.calib.errors import UserError
 

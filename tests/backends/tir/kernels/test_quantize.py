@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bevel.backends import elf
+from bevel.backends.binary import elf
 from bevel.backends.tir.kernels import dequantize, quantize
 from bevel.backends.tir.kernels.dequantize import Dequantize
 from bevel.backends.tir.kernels.quantize import Quantize, float_parts

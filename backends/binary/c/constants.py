@@ -8,8 +8,8 @@ from math import isnan
 
 import numpy as np
 
-from bevel.backends.codegen.names import comment
-from bevel.backends.codegen.widths import rounding_form
+from bevel.backends.binary.c.names import comment
+from bevel.backends.binary.c.widths import rounding_form
 from bevel.backends.program.kernel import Array, Role
 from bevel.backends.program.memory import ALIGNMENT
 from bevel.backends.program.program import Call, Program

@@ -9,8 +9,8 @@ from math import prod
 
 import numpy as np
 
-from bevel.backends.codegen.constants import c_type
-from bevel.backends.codegen.names import comment, unique_identifiers
+from bevel.backends.binary.c.constants import c_type
+from bevel.backends.binary.c.names import comment, unique_identifiers
 from bevel.backends.program.kernel import Role
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.program import Call, Port, Program

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevel.backends import elf
-from bevel.backends.codegen.constants import Constants
-from bevel.backends.elf import Elf, Section
+from bevel.backends.binary import elf
+from bevel.backends.binary.c.constants import Constants
+from bevel.backends.binary.elf import Elf, Section
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.program import Program
 from bevel.backends.target import Target

@@ -16,10 +16,10 @@ from math import prod
 
 import numpy as np
 
-from bevel.backends.codegen.constants import Constants, c_type, collect, weights_header, weights_source
-from bevel.backends.codegen.names import comment, identifier, snake_case
-from bevel.backends.codegen.ports import conversions, part_declarations, port_sections
-from bevel.backends.codegen.widths import declarations, setter, state
+from bevel.backends.binary.c.constants import Constants, c_type, collect, weights_header, weights_source
+from bevel.backends.binary.c.names import comment, identifier, snake_case
+from bevel.backends.binary.c.ports import conversions, part_declarations, port_sections
+from bevel.backends.binary.c.widths import declarations, setter, state
 from bevel.backends.program.kernel import Kernel, Operand, Role
 from bevel.backends.program.memory import ALIGNMENT, Plan
 from bevel.backends.program.program import Call, Port, Program
@@ -63,7 +63,7 @@ def bundle(program: Program, plan: Plan) -> Bundle:
 
 def check(program: Program) -> None:
     if program.name != identifier(program.name):
-        raise ValueError(f"{program.name!r} is no C identifier; bevel.backends.codegen.names.identifier makes one")
+        raise ValueError(f"{program.name!r} is no C identifier; bevel.backends.binary.c.names.identifier makes one")
     for call in (*program.entries, *program.calls, *program.exits):
         operands = (*call.kernel.roles(Role.INPUT), *call.kernel.roles(Role.OUTPUT))
         for span, operand in zip((*call.reads(), call.writes()), operands, strict=True):

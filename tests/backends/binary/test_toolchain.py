@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bevel.backends import elf, toolchain
+from bevel.backends.binary import elf, toolchain
+from bevel.backends.binary.toolchain import Preference, Toolchain, ToolError
 from bevel.backends.target import Compiler, Target, load
-from bevel.backends.toolchain import Preference, Toolchain, ToolError
 from bevel.calib.errors import UserError
 
 SOURCE = """

@@ -18,7 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from bevel.backends import elf, processes
+from bevel.backends import processes
+from bevel.backends.binary import elf
 from bevel.backends.cache import cache_folder, digest, zig_cache
 from bevel.backends.room import full_disk, some_disk_is_full
 from bevel.backends.target import Compiler, Target
