@@ -12,13 +12,13 @@ from bevel.backends.binary.sizes import STACK_FLAGS, Sizes, check_fits, file_siz
 from bevel.backends.binary.toolchain import Preference, Toolchain, ToolError, for_target
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
+from bevel.backends.process.progress import Steps, Tell, silent
+from bevel.backends.process.room import full_disk_named
 from bevel.backends.program import memory
 from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.program import Port, Program
-from bevel.backends.progress import Steps, Tell, silent
-from bevel.backends.room import full_disk_named
 from bevel.backends.select import tune, tuned
 from bevel.backends.select.shared_tables import share_tables
 from bevel.backends.select.shared_weights import share_weights

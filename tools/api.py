@@ -115,7 +115,7 @@ def in_file(model: Model, given: Mapping[str, Any]) -> Iterator[Path]:
         return
     if not hasattr(model, "SerializeToString"):
         raise UserError(f"a model is a path or an onnx.ModelProto; found {type(model).__name__}")
-    from bevel.backends.litter import scratch_folder, temporary_base
+    from bevel.backends.process.litter import scratch_folder, temporary_base
 
     try:
         data = model.SerializeToString(deterministic=True)
@@ -143,7 +143,7 @@ def spelled(model: Model, given: Mapping[str, Any]) -> str:
 def run(options: Options, progress: Progress | None) -> tuple[Report, list[str]]:
     """The report, and what is wrong with the result."""
     with warnings.catch_warnings():
-        from bevel.backends.litter import scratch
+        from bevel.backends.process.litter import scratch
         from bevel.tools.compile import compile_model
         from bevel.tools.quiet import quiet_libraries
         from bevel.tools.show import warnings as doubts

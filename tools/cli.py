@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bevel.backends.interruption import nothing_at_stake
+from bevel.backends.process.interruption import nothing_at_stake
 from bevel.tools import optimize
 from bevel.tools.bench import cli as bench
 from bevel.tools.entry import run

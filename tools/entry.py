@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import click
 
-from bevel.backends import interruption
+from bevel.backends.process import interruption
 from bevel.calib.errors import UserError
 
 OURS = 1

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bevel.backends.interruption import check
+from bevel.backends.process.interruption import check
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
-from bevel.backends.litter import scratch
+from bevel.backends.process.litter import scratch
 from bevel.backends.program.fit import Chain, in_bands
 from bevel.backends.select import tuned
 from bevel.backends.target import Target

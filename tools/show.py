@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import click
 from rich.console import Console
 
-from bevel.backends.litter import scratch
+from bevel.backends.process.litter import scratch
 from bevel.tools import report, tables
 from bevel.tools.broken import LOW_SAME, is_broken, is_told
 from bevel.tools.compile import compile_model

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bevel.backends import litter
-from bevel.backends.room import full_disk_named
+from bevel.backends.process import litter
+from bevel.backends.process.room import full_disk_named
 from bevel.calib.errors import UserError
 from bevel.calib.files import kind_of
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 
-from bevel.backends.interruption import check
+from bevel.backends.process.interruption import check
 from bevel.tools.interruption import heeded
 from bevel.tools.report import Stage
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bevel.backends import interruption, litter
-from bevel.backends.room import check_room, full_disk_named
+from bevel.backends.process import interruption, litter
+from bevel.backends.process.room import check_room, full_disk_named
 from bevel.calib.errors import UserError
 from bevel.tools import manifest
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bevel.backends.binary.toolchain import for_target
-from bevel.backends.cache import cache_folder
 from bevel.backends.devices.base import Device, Vectors
+from bevel.backends.process.cache import cache_folder
 from bevel.backends.program.program import Program
 from bevel.backends.search import search
 from bevel.backends.select import tune, tuned

@@ -18,10 +18,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from bevel.backends import processes
 from bevel.backends.binary import elf
-from bevel.backends.cache import cache_folder, digest, zig_cache
-from bevel.backends.room import full_disk, some_disk_is_full
+from bevel.backends.process import processes
+from bevel.backends.process.cache import cache_folder, digest, zig_cache
+from bevel.backends.process.room import full_disk, some_disk_is_full
 from bevel.backends.target import Compiler, Target
 from bevel.calib.errors import UserError
 

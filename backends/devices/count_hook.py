@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from bevel.backends.binary import toolchain
 from bevel.backends.binary.toolchain import Toolchain
-from bevel.backends.cache import cache_folder
 from bevel.backends.cortex_m.timing.estimate import Block
+from bevel.backends.process.cache import cache_folder
 
 SOURCE = "count_hook.c"
 FLAGS = ("-O2", "-fPIC", "-shared", "-g0")

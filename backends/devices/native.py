@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from bevel.backends import processes
 from bevel.backends.binary.artifact import Artifact, Slot
 from bevel.backends.binary.toolchain import Toolchain
 from bevel.backends.devices.base import CallCost, Vectors
+from bevel.backends.process import processes
 from bevel.backends.program.kernel import Array
 from bevel.calib.errors import UserError
 

@@ -16,7 +16,6 @@ from statistics import median_low
 from threading import Timer
 from typing import IO
 
-from bevel.backends import processes
 from bevel.backends.binary import toolchain
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.cortex_m.timing.cores import CORES
@@ -25,6 +24,7 @@ from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vecto
 from bevel.backends.devices.estimate import estimate
 from bevel.backends.devices.image import Image
 from bevel.backends.devices.report import FirmwareError
+from bevel.backends.process import processes
 from bevel.backends.target import Target
 
 TIMEOUT_S = 1800.0

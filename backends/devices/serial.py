@@ -28,10 +28,10 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
-from bevel.backends import processes
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices import image, report
 from bevel.backends.devices.base import SERIAL, CallCost, DeviceKind, Measurement, Vectors
+from bevel.backends.process import processes
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 from bevel.calib.extras import to_install

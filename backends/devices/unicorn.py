@@ -25,7 +25,7 @@ from bevel.backends.devices.count_hook import RISCV, THUMB, Counter, Instruction
 from bevel.backends.devices.estimate import estimate
 from bevel.backends.devices.image import Image
 from bevel.backends.devices.report import FirmwareError
-from bevel.backends.interruption import beside
+from bevel.backends.process.interruption import beside
 from bevel.backends.target import Target
 
 PAGE = 4096

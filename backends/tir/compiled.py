@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bevel.backends.binary.toolchain import C_FLAGS, Toolchain
-from bevel.backends.cache import remembered
+from bevel.backends.process.cache import remembered
 from bevel.backends.program.kernel import Kernel
 
 SIZE_BYTES = 8

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends import cache
 from bevel.backends import search as searching
 from bevel.backends.binary import toolchain
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
 from bevel.backends.devices.unicorn import Unicorn
+from bevel.backends.process import cache
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.search import search
 from bevel.backends.select import tune

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from bevel.backends.binary.toolchain import for_target
-from bevel.backends.cache import cache_folder, sources_digest
+from bevel.backends.process.cache import cache_folder, sources_digest
 from bevel.backends.program.program import Program
 from bevel.passes.assign.problem import Costs, Part
 from bevel.tools.assign.trial import Formats, Maker, Trial

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bevel.backends.interruption import nothing_at_stake
+from bevel.backends.process.interruption import nothing_at_stake
 from bevel.tools.options import EDGES, EdgeFormat
 from bevel.tools.parameters import COUNT, PATH, parameter
 

@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 
 from bevel.backends import target as targets
-from bevel.backends.litter import scratch
+from bevel.backends.process.litter import scratch
 from bevel.calib.errors import UserError
 from bevel.tools import bundle, devices
 from bevel.tools.bench import reference, tables

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bevel.backends.interruption import nothing_at_stake
+from bevel.backends.process.interruption import nothing_at_stake
 from bevel.tools.budgets import CANDIDATES, parse_formats
 from bevel.tools.early import check_early
 from bevel.tools.options import Options

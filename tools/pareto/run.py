@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bevel.backends.litter import scratch
+from bevel.backends.process.litter import scratch
 from bevel.calib.errors import UserError
 from bevel.tools import bundle, manifest
 from bevel.tools.compile import compile_model

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bevel.backends import cache
 from bevel.backends.binary import toolchain
 from bevel.backends.build import STACK_FLAGS
+from bevel.backends.process import cache
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.target import load
 from bevel.backends.tir import compiled

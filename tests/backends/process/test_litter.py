@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bevel.backends import litter
+from bevel.backends.process import litter
 from bevel.calib.errors import UserError
 
 MAKER = """
 import os, signal, sys
 from pathlib import Path
-from bevel.backends import litter
+from bevel.backends.process import litter
 with litter.temporary(Path(sys.argv[1]), ".out", litter.PARTIAL, lambda error: error) as folder:
     (folder / "half").write_text("written")
     print(folder.name, flush=True)
@@ -94,7 +94,7 @@ def test_temporary_files_of_a_run_go_with_it(tmp_path: Path, monkeypatch: pytest
 
 def test_no_room_for_temporary_files_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("bevel.backends.room.WANTED", 1 << 62)
+    monkeypatch.setattr("bevel.backends.process.room.WANTED", 1 << 62)
     with pytest.raises(UserError, match="temporary files go there"), litter.scratch():
         pass
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from bevel.backends.interruption import held
-from bevel.backends.room import check_room
+from bevel.backends.process.interruption import held
+from bevel.backends.process.room import check_room
 from bevel.calib.errors import UserError
 
 PARTIAL, SCRATCH = ".bevel.partial", ".bevel.scratch"

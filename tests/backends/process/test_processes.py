@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bevel.backends import processes
+from bevel.backends.process import processes
 
 FAMILY = "sleep 60 & echo $! > child; sleep 60"  # a shell and two programs of its own
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from bevel.backends.interruption import held
+from bevel.backends.process.interruption import held
 
 
 @contextmanager

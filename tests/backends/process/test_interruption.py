@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from bevel.backends import interruption
+from bevel.backends.process import interruption
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def test_work_in_another_thread_answers_or_raises() -> None:
 
 def test_in_an_import_the_process_ends_with_one_line() -> None:
     program = (
-        "import os, signal; from bevel.backends.interruption import handled, nothing_at_stake\n"
+        "import os, signal; from bevel.backends.process.interruption import handled, nothing_at_stake\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with handled(last=True), nothing_at_stake(): os.kill(os.getpid(), signal.SIGINT)"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bevel.backends import cache
+from bevel.backends.process import cache
 
 
 @pytest.fixture(autouse=True)

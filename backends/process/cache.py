@@ -17,13 +17,13 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from bevel.backends.litter import outside_scratch, scratch_folder
+from bevel.backends.process.litter import outside_scratch, scratch_folder
 
 LIMIT = 1 << 30  # bytes of all entries
 KEPT = LIMIT * 3 // 4  # what is left of them when the limit was passed
 SOURCES = (".py", ".c", ".h", ".S", ".ld", ".in")
 CHECKSUM_BYTES = 32
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def remembered(kind: str, parts: Sequence[str | bytes], make: Callable[[], bytes]) -> bytes:
