@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.coded import MAX_CODES, Coded, coded, narrowest
-from bevel.calib.scheme import PerTensor
+from bevel.calib.formats.coded import MAX_CODES, Coded, coded, narrowest
+from bevel.calib.formats.scheme import PerTensor
 
 
 class CodedConstant(gs.Constant):  # type: ignore[misc]

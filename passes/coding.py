@@ -2,8 +2,8 @@
 
 QuantizeLinear and DequantizeLinear with int8, uint8, int16 or uint16 codes: every integer is a code; unsigned ones are
 moved by half their range, which changes no result. With float8 codes, or the function QuantizeFloat: the steps of a
-minifloat (`bevel.calib.round_float`). With the function QuantizeFixed: parts of a step, which RoundMx makes steps of
-(`bevel.calib.mx`). Each integer graph has int8, int16 or int32 tensors of them.
+minifloat (`bevel.calib.arithmetic.round_float`). With the function QuantizeFixed: parts of a step, which RoundMx makes
+steps of (`bevel.calib.formats.mx`). Each integer graph has int8, int16 or int32 tensors of them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import ml_dtypes
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.arithmetic.round_float import FloatSteps, float_steps
 from bevel.calib.errors import UserError
-from bevel.calib.float_format import E4M3
-from bevel.calib.levels import wide_levels
-from bevel.calib.round_float import FloatSteps, float_steps
+from bevel.calib.formats.float_format import E4M3
+from bevel.calib.formats.levels import wide_levels
 from bevel.passes.operators.base import Activation
 from bevel.passes.operators.quantize_fixed import QUANTIZE_FIXED
 from bevel.passes.operators.quantize_float import QUANTIZE_FLOAT, steps_of

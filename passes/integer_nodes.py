@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.arithmetic import Output, RatioError
-from bevel.calib.round_float import FloatSteps
+from bevel.calib.arithmetic.requantize import Output, RatioError
+from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.passes.base import Note
 from bevel.passes.coded_constant import CodedConstant
 from bevel.passes.coding import Coding, coding

@@ -15,8 +15,8 @@ import onnxruntime as ort
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import inliner
 
+from bevel.calib.data.files import check_plain
 from bevel.calib.errors import UserError, reason_of
-from bevel.calib.files import check_plain
 from bevel.passes.base import Note
 from bevel.passes.canonicalize.convert_opset import IR_VERSION, OPSET, opset_of
 from bevel.passes.cut_outputs import cut_outputs, declare_outputs

@@ -18,7 +18,7 @@ from bevel.backends.program.kernel import Array, Kernel, Role
 from bevel.backends.program.program import Buffer, Call
 from bevel.backends.tir.kernels.copy import Copy
 from bevel.backends.tir.kernels.transpose import Transpose
-from bevel.calib.coded import Coded
+from bevel.calib.formats.coded import Coded
 from bevel.passes.coded_constant import coded_of
 
 Order = tuple[int, ...]

@@ -17,12 +17,12 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import numpy_helper
 
-from bevel.calib.coded import Coded, coded
-from bevel.calib.float_format import E4M3
-from bevel.calib.format import INT4, UINT4, IntFormat
-from bevel.calib.levels import levels_of
-from bevel.calib.packing import pack_bits
-from bevel.calib.scheme import PerBlock
+from bevel.calib.formats.coded import Coded, coded
+from bevel.calib.formats.float_format import E4M3
+from bevel.calib.formats.format import INT4, UINT4, IntFormat
+from bevel.calib.formats.levels import levels_of
+from bevel.calib.formats.packing import pack_bits
+from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.coded_constant import coded_of
 from bevel.passes.operators.base import DOMAIN, Array
 from bevel.passes.operators.dequantize_steps import DequantizeSteps

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.integerizer import Integerizer, Meaning
 from bevel.passes.moves import Chain, axis_of, find_chain
 from bevel.passes.operators import find_operator

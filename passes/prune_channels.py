@@ -20,8 +20,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.arithmetic import Output, requantize
-from bevel.calib.scheme import PerBlock
+from bevel.calib.arithmetic.requantize import Output, requantize
+from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.base import Note, Pass, PassResult
 from bevel.passes.coded_constant import CodedConstant
 from bevel.passes.operators.base import DOMAIN, Array

@@ -15,11 +15,11 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.coded import Coded, at_levels
-from bevel.calib.float_format import E4M3
-from bevel.calib.levels import levels_of
-from bevel.calib.packing import unpack_bits
-from bevel.calib.scheme import PerBlock, PerTensor
+from bevel.calib.formats.coded import Coded, at_levels
+from bevel.calib.formats.float_format import E4M3
+from bevel.calib.formats.levels import levels_of
+from bevel.calib.formats.packing import unpack_bits
+from bevel.calib.formats.scheme import PerBlock, PerTensor
 from bevel.passes.coded_constant import CodedConstant, coded_of
 from bevel.passes.operators.base import DOMAIN, Array
 from bevel.passes.operators.dequantize_steps import DequantizeSteps

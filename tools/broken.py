@@ -12,7 +12,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
-from bevel.calib.statistics import Statistics
+from bevel.calib.observe.statistics import Statistics
 from bevel.passes.cut_outputs import OPTION as CUT
 from bevel.passes.cut_outputs import cut_outputs
 from bevel.passes.quantize import QuantizeOptions, export, quantize

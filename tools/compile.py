@@ -24,8 +24,8 @@ from bevel.backends.program.program import Program
 from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
-from bevel.calib.observe import observe
-from bevel.calib.statistics import Statistics
+from bevel.calib.observe.observe import observe
+from bevel.calib.observe.statistics import Statistics
 from bevel.passes.assign.patterns import apply_patterns, read_patterns
 from bevel.passes.base import Note
 from bevel.passes.canonicalize import canonicalize

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import onnx
 
-from bevel.calib.dataset import Dataset, open_dataset, random_dataset
+from bevel.calib.data.dataset import Dataset, open_dataset, random_dataset
 from bevel.calib.errors import UserError
-from bevel.calib.observe import model_inputs
+from bevel.calib.observe.observe import model_inputs
 from bevel.passes.qoperator.forms import QOPERATORS
 from bevel.tools.options import Options
 

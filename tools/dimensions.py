@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from bevel.calib.dataset import InputType, Readable, arrays_in, data_files
+from bevel.calib.data.dataset import InputType, Readable, arrays_in, data_files
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.passes.load import is_dynamic, label

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bevel.calib.data.files import check_plain, kind_of
 from bevel.calib.errors import UserError
-from bevel.calib.files import check_plain, kind_of
 
 NAME = "manifest.json"
 

@@ -20,9 +20,9 @@ from bevel.backends.process.litter import scratch
 from bevel.backends.program.fit import Chain, in_bands
 from bevel.backends.select import tuned
 from bevel.backends.target import Target
-from bevel.calib.dataset import open_dataset
+from bevel.calib.data.dataset import open_dataset
 from bevel.calib.errors import UserError
-from bevel.calib.observe import model_inputs
+from bevel.calib.observe.observe import model_inputs
 from bevel.passes.load import load_model
 from bevel.passes.partition import partition
 from bevel.tools import bundle, devices, manifest, report, summary, tables, vectors

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from bevel.calib.dataset import Samples, open_dataset
+from bevel.calib.data.dataset import Samples, open_dataset
 from bevel.calib.errors import UserError
-from bevel.calib.observe import model_inputs
+from bevel.calib.observe.observe import model_inputs
 from bevel.passes.take_pixels import float_inputs, take_pixels
 from bevel.tools.options import Options
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bevel.backends.process import litter
 from bevel.backends.process.room import full_disk_named
+from bevel.calib.data.files import kind_of
 from bevel.calib.errors import UserError
-from bevel.calib.files import kind_of
 
 
 def check_file(output: Path) -> None:

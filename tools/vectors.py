@@ -16,7 +16,7 @@ from bevel.backends.devices.outputs import compare
 from bevel.backends.program.program import Program
 from bevel.backends.tir.islands import Float
 from bevel.calib.errors import UserError
-from bevel.calib.stored import BROKEN
+from bevel.calib.formats.stored import BROKEN
 from bevel.tools.evaluate import encode, runner
 
 NAME = "vectors.npz"

@@ -1,8 +1,9 @@
 """Weights as short codes in flash: how they are packed, and how a kernel decodes them.
 
-Eight codes fill as many bytes as a code has bits, lowest bit of the first code first (`bevel.calib.packing`), so that
-a kernel decodes them eight at a time with shifts that are known when it is compiled. These eight are not neighbours but
-`lanes` apart, as are their bytes: what is done for one lane is done for its neighbours in vectors, where there are any.
+Eight codes fill as many bytes as a code has bits, lowest bit of the first code first (`bevel.calib.formats.packing`),
+so that a kernel decodes them eight at a time with shifts that are known when it is compiled. These eight are not
+neighbours but `lanes` apart, as are their bytes: what is done for one lane is done for its neighbours in vectors, where
+there are any.
 
         3 bits, 4 lanes    byte 0..3           4..7                    8..11
                            codes 0..3 | 4..7 | 8..11 (2 bits) ...             of lanes 0, 1, 2, 3
@@ -25,9 +26,9 @@ from numpy.typing import NDArray
 from tvm.script import tirx as T
 
 from bevel.backends.program.kernel import Array
-from bevel.calib.coded import MAX_CODES, Coded, coded
-from bevel.calib.packing import pack_bits, unpack_bits
-from bevel.calib.scheme import PerBlock, PerTensor
+from bevel.calib.formats.coded import MAX_CODES, Coded, coded
+from bevel.calib.formats.packing import pack_bits, unpack_bits
+from bevel.calib.formats.scheme import PerBlock, PerTensor
 
 CODES = 8  # that are decoded together
 LANES = 16  # as many bytes as most vectors have

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from bevel.backends.program.kernel import Array
-from bevel.calib.arithmetic import Int8, Int32, Output
+from bevel.calib.arithmetic.requantize import Int8, Int32, Output
 
 LANES = 16  # bytes in a vector
 WORDS = 4  # words in a vector

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.calib.arithmetic import Int8, Int32
+from bevel.calib.arithmetic.requantize import Int8, Int32
 
 UNIT = 8  # words of codes that are stored together, in `bits` words
 PLANES = (4, 2, 1)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.calib.arithmetic import Int8, Int32, Int64, Output
+from bevel.calib.arithmetic.requantize import Int8, Int32, Int64, Output
 
 CHANNELS = 4  # output channels of one block
 TAPS = 8  # a block's taps are a multiple of this

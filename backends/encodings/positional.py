@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from bevel.backends.encodings import packing
-from bevel.calib.arithmetic import Int8, Int32
+from bevel.calib.arithmetic.requantize import Int8, Int32
 
 CHANNELS = {2: 8, 3: 5, 4: 4}  # of one block, by their weights' bits
 

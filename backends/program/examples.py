@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.calib.arithmetic import Int8, Int32, Output, fixed_points
+from bevel.calib.arithmetic.requantize import Int8, Int32, Output, fixed_points
 
 HALF_UP = Output()
 

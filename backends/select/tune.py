@@ -24,7 +24,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from bevel.backends.program.kernel import Array, Kernel, Role
 from bevel.backends.program.program import Call, Program
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 Flags = tuple[str, ...]
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bevel.backends.select.tune import Selection, Selections
+from bevel.calib.data.files import check_plain
 from bevel.calib.errors import UserError
-from bevel.calib.files import check_plain
 
 SHIPPED = "tuned.json"
 

@@ -1,4 +1,4 @@
-"""`bevel.calib.normalize.root` as TIR statements, for use inside kernels."""
+"""`bevel.calib.arithmetic.normalize.root` as TIR statements, for use inside kernels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from bevel.calib.normalize import ROOT_BITS
+from bevel.calib.arithmetic.normalize import ROOT_BITS
 
 HALVINGS = 5  # of the 29 places that a sum may be shifted: by 16 if there is room, by 8, by 4 ..
 

@@ -13,7 +13,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.loops import inside_image
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 
 class Geometry(Protocol):

@@ -19,9 +19,9 @@ from typing import Any
 
 import onnx
 
+from bevel.calib.data.files import check_plain
 from bevel.calib.errors import UserError
-from bevel.calib.files import check_plain
-from bevel.calib.tensor_format import TensorFormat
+from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.passes.assign.probe import weighted_nodes
 from bevel.passes.quantize.chosen import NodeFormat
 from bevel.passes.quantize.formats import activation_format, weight_format

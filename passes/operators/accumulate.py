@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.arithmetic import MULTIPLIER_BITS, Output, fixed_points, is_power
+from bevel.calib.arithmetic.requantize import MULTIPLIER_BITS, Output, fixed_points, is_power
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
 
 # Kernels accumulate in int32, and one bit is kept free so that `functions.ROUNDING_SHIFT` cannot overflow an int64.

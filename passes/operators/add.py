@@ -14,7 +14,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.add import Add as AddKernel
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.elementwise import emit_elementwise, operand

@@ -16,7 +16,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.average_pool import AveragePool as AveragePoolKernel
-from bevel.calib.arithmetic import Output, fixed_points
+from bevel.calib.arithmetic.requantize import Output, fixed_points
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function

@@ -17,9 +17,9 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.arithmetic import Output
-from bevel.calib.coded import Coded
-from bevel.calib.round_float import FloatSteps
+from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.arithmetic.round_float import FloatSteps
+from bevel.calib.formats.coded import Coded
 
 if TYPE_CHECKING:
     from bevel.passes.lowering import Lowering

@@ -15,7 +15,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.div import Div as DivKernel
-from bevel.calib.arithmetic import Output, fixed_point
+from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Operator, Reason, Site
 from bevel.passes.operators.elementwise import emit_elementwise, operand

@@ -15,7 +15,7 @@ from functools import cache
 
 import onnx
 
-from bevel.calib.arithmetic import MAX_SHIFT
+from bevel.calib.arithmetic.requantize import MAX_SHIFT
 from bevel.passes.operators.base import DOMAIN
 
 POWERS = ", ".join(str(2**shift) for shift in range(MAX_SHIFT + 1))
@@ -56,7 +56,7 @@ def floored(value: str, shift: str, result: str, tag: str) -> str:
 """
 
 
-# `product` int64, `shift` -> `shifted` int64: bevel.calib.arithmetic.rounding_shift_right
+# `product` int64, `shift` -> `shifted` int64: bevel.calib.arithmetic.requantize.rounding_shift_right
 ROUNDING_SHIFT = f"""
 {DIVISOR}
   two = Constant <value_int = 2> ()
@@ -65,7 +65,7 @@ ROUNDING_SHIFT = f"""
 {FLOOR}
 """
 
-# The same, ties to even: bevel.calib.arithmetic.even_shift_right
+# The same, ties to even: bevel.calib.arithmetic.requantize.even_shift_right
 EVEN_SHIFT = f"""
 {DIVISOR}
   two = Constant <value_int = 2> ()
@@ -109,7 +109,7 @@ RESCALE = f"""
 {ROUNDING_SHIFT}
 """
 
-# The same -> `y` int8: bevel.calib.arithmetic.requantize
+# The same -> `y` int8: bevel.calib.arithmetic.requantize.requantize
 REQUANTIZE = f"""
 {RESCALE}
 {STORE}

@@ -1,4 +1,4 @@
-"""Integer-only LogSoftmax of any axis: one logarithm of a sum a row (`bevel.calib.log_softmax`).
+"""Integer-only LogSoftmax of any axis: one logarithm of a sum a row (`bevel.calib.arithmetic.log_softmax`).
 
     y = clamp(zy + ((half - d * A - L * B) >> n)),    A = round(2**n * sx / sy),  B = round(2**n / (sy * 2**24))
 
@@ -15,8 +15,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.log_softmax import LogSoftmax as LogSoftmaxKernel
-from bevel.calib.log_softmax import FRACTION_BITS, LOG_BITS, LOG_OF_TWO, LOGARITHMS, SUM_BITS, THRESHOLDS
-from bevel.calib.softmax import FINE, TABLE_BITS, exponent_bits, tables
+from bevel.calib.arithmetic.log_softmax import FRACTION_BITS, LOG_BITS, LOG_OF_TWO, LOGARITHMS, SUM_BITS, THRESHOLDS
+from bevel.calib.arithmetic.softmax import FINE, TABLE_BITS, exponent_bits, tables
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, floored, function

@@ -8,7 +8,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.mul import Mul as MulKernel
-from bevel.calib.arithmetic import Output, fixed_point
+from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.elementwise import emit_elementwise, operand

@@ -2,8 +2,8 @@
 
     y = clamp(zy + ((t * A + B) >> n)),    A = round(2**n * f * gain / (sy * 2**fraction)),  B likewise
 
-t is `bevel.calib.normalize`'s of the integers, whose scale cancels; f is 1, for a mean of squares sqrt(elements). Gain
-and bias are as exact as A and B: they are not quantized before.
+t is `bevel.calib.arithmetic.normalize`'s of the integers, whose scale cancels; f is 1, for a mean of squares
+sqrt(elements). Gain and bias are as exact as A and B: they are not quantized before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import onnx_graphsurgeon as gs
 from bevel.backends.tir.kernels.normalize import Loop
 from bevel.backends.tir.kernels.normalize import Normalize as NormalizeKernel
 from bevel.backends.tir.loops import broadcast_strides
-from bevel.calib.normalize import INVERSE_BITS, SUM_LIMIT, fraction_bits
+from bevel.calib.arithmetic.normalize import INVERSE_BITS, SUM_LIMIT, fraction_bits
 from bevel.passes.lowering import Lowering, Value
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, floored, function

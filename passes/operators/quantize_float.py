@@ -15,7 +15,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.quantize_float import QuantizeFloat as QuantizeFloatKernel
-from bevel.calib.round_float import FloatSteps
+from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function

@@ -1,4 +1,5 @@
-"""ReduceL2: the integer root of a sum of squares (`bevel.calib.normalize.root`), whose scale is x's, rescaled once.
+"""ReduceL2: the integer root of a sum of squares (`bevel.calib.arithmetic.normalize.root`), whose scale is x's,
+rescaled once.
 
 y = clamp(zy + ((r * m + half) >> (n + s))),    m / 2**n ~ sx / sy
 """
@@ -12,8 +13,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.reduce_l2 import ReduceL2 as ReduceL2Kernel
-from bevel.calib.arithmetic import MAX_SHIFT, fixed_point
-from bevel.calib.normalize import SUM_LIMIT
+from bevel.calib.arithmetic.normalize import SUM_LIMIT
+from bevel.calib.arithmetic.requantize import MAX_SHIFT, fixed_point
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, floored, function

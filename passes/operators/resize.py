@@ -20,7 +20,7 @@ import onnxruntime as ort
 
 from bevel.backends.tir.kernels.resize_bilinear import MAX_BITS, Rescaling
 from bevel.backends.tir.kernels.resize_nearest import ResizeNearest
-from bevel.calib.arithmetic import Output, fixed_point
+from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators import softmax
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site

@@ -1,8 +1,8 @@
-"""`bevel.calib.normalize.root` in standard operators, as a part of functions' bodies."""
+"""`bevel.calib.arithmetic.normalize.root` in standard operators, as a part of functions' bodies."""
 
 from __future__ import annotations
 
-from bevel.calib.normalize import ROOT_BITS, THRESHOLDS
+from bevel.calib.arithmetic.normalize import ROOT_BITS, THRESHOLDS
 
 DIGITS = "".join(
     f"""

@@ -1,8 +1,8 @@
 """Sums that may lie exactly between two integers of the result, rounded as QuantizeLinear rounds: ties to even.
 
-Requantization rounds half up (`bevel.calib.arithmetic`). Where scales are arbitrary reals, no sum ever lies on a half.
-In models of few bits with scales that are powers of two, every second average of two does, and half up answers
-otherwise than the model that was imported. There, the operator makes its exact sums as int32, and
+Requantization rounds half up (`bevel.calib.arithmetic.requantize`). Where scales are arbitrary reals, no sum ever lies
+on a half. In models of few bits with scales that are powers of two, every second average of two does, and half up
+answers otherwise than the model that was imported. There, the operator makes its exact sums as int32, and
 
     y = clamp(zy + even(sum * ratio))
 
@@ -21,7 +21,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.round_even import RoundEven as RoundEvenKernel
-from bevel.calib.arithmetic import Output, fixed_point
+from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, PLACE, constants, function
@@ -32,7 +32,7 @@ LARGEST_SUM = 2**28
 NEAR = 1e-9  # of a quotient: float64 scales of exact halves differ by less, others by more
 TRIED = 2**16  # sums that are looked at; ratios that put none of them on a half put none there
 
-# `x64` int64 -> `shifted` int64: bevel.calib.arithmetic.even_shift_right of its product
+# `x64` int64 -> `shifted` int64: bevel.calib.arithmetic.requantize.even_shift_right of its product
 ROUNDED = f"""
 {constants("multiplier", "shift", "tolerance")}
   product = Mul (x64, multiplier)

@@ -1,4 +1,5 @@
-"""Integers with bits behind the point to the steps of a minifloat: `bevel.calib.round_float`, in standard operators.
+"""Integers with bits behind the point to the steps of a minifloat: `bevel.calib.arithmetic.round_float`, in standard
+operators.
 
 What a magnitude loses to rounding is found by halving: whether it reaches 2**16, then 2**8, 2**4, ... times the first
 magnitude that loses more than the bits behind the point.
@@ -14,7 +15,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.round_float import RoundFloat as RoundFloatKernel
-from bevel.calib.round_float import FloatSteps
+from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function

@@ -1,6 +1,7 @@
 """Rounding to blocks that share a power of two, of integers that are finer than the blocks' elements.
 
-    y = bevel.calib.mx.MxRounding.round(q):  int32 parts of a step to int16 steps, one exponent for a block of channels
+    y = bevel.calib.formats.mx.MxRounding.round(q):  int32 parts of a step to int16 steps, one exponent for a block of
+    channels
 
 A block's largest magnitude gives the exponent of the MX specification; that exponent and its two neighbours are tried,
 and the first with the least sum of squared errors is kept. Rounding a to multiples of d = 2 * h, ties to even, is
@@ -18,7 +19,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.round_mx import RoundMx as RoundMxKernel
-from bevel.calib.mx import AROUND, MxRounding
+from bevel.calib.formats.mx import AROUND, MxRounding
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function

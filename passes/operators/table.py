@@ -14,7 +14,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.table import Table as TableKernel
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.channel_table import channel_tables

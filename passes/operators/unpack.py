@@ -1,7 +1,7 @@
 """Weights at their true width: model-local functions that turn packed codes into integers, in standard operators.
 
-`Unpack1` to `Unpack8` read a stream of bits (`bevel.calib.packing`), padded to whole groups of eight codes, which are
-as many bytes as a code has bits. A code lies in two neighbouring bytes at most:
+`Unpack1` to `Unpack8` read a stream of bits (`bevel.calib.formats.packing`), padded to whole groups of eight codes,
+which are as many bytes as a code has bits. A code lies in two neighbouring bytes at most:
 
     code = (low byte + 256 * high byte) / 2**place mod 2**bits
 

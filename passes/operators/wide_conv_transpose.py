@@ -14,7 +14,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.conv_transpose import ConvTranspose as ConvTransposeKernel
-from bevel.calib.coded import narrowest
+from bevel.calib.formats.coded import narrowest
 from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.accumulate import ACCUMULATOR_LIMIT, sums_of_products
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site

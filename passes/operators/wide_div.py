@@ -14,7 +14,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.wide_div import WideDiv as WideDivKernel
-from bevel.calib.arithmetic import MULTIPLIER_BITS
+from bevel.calib.arithmetic.requantize import MULTIPLIER_BITS
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Match, Operator, Reason, Site
 from bevel.passes.operators.elementwise import emit_elementwise

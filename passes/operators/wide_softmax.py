@@ -1,4 +1,4 @@
-"""Softmax of int16, or to int16: the exponential as a product of two tables (`bevel.calib.softmax`).
+"""Softmax of int16, or to int16: the exponential as a product of two tables (`bevel.calib.arithmetic.softmax`).
 
 The result has as many bits as it asks for, b: scale 2**-b, and a zero point of -2**(b - 1).
 """
@@ -13,8 +13,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.wide_softmax import WideSoftmax as WideSoftmaxKernel
-from bevel.calib.arithmetic import MAX_SHIFT, Output
-from bevel.calib.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS, exponent_bits, tables
+from bevel.calib.arithmetic.requantize import MAX_SHIFT, Output
+from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS, exponent_bits, tables
 from bevel.passes.lowering import Lowering, Order
 from bevel.passes.operators.base import DOMAIN, Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, function

@@ -21,9 +21,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.encodings.coded import Stored, of_coded, shortest
-from bevel.calib.arithmetic import MULTIPLIER_BITS, Output, fixed_point
-from bevel.calib.coded import MAX_CODES, narrowest
-from bevel.calib.scheme import PerBlock
+from bevel.calib.arithmetic.requantize import MULTIPLIER_BITS, Output, fixed_point
+from bevel.calib.formats.coded import MAX_CODES, narrowest
+from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.coded_constant import CodedConstant
 from bevel.passes.operators.accumulate import ACCUMULATOR_LIMIT, Sums, sums_of_products
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight

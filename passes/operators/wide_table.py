@@ -1,7 +1,8 @@
-"""Any function of one int16 tensor: straight lines between codes (`bevel.calib.piecewise`).
+"""Any function of one int16 tensor: straight lines between codes (`bevel.calib.arithmetic.piecewise`).
 
 As `table`, for codes of which a table would have 65536 entries. The function is evaluated at all of them, and the lines
-are as many as keep it within `bevel.calib.piecewise.TOLERANCE`: some hundred for the functions that networks use.
+are as many as keep it within `bevel.calib.arithmetic.piecewise.TOLERANCE`: some hundred for the functions that networks
+use.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.wide_table import WideTable as WideTableKernel
-from bevel.calib.arithmetic import Output
-from bevel.calib.piecewise import BITS_OF_LENGTH, DOMAIN_BITS, LOWEST, Piecewise, evaluate, piecewise
+from bevel.calib.arithmetic.piecewise import BITS_OF_LENGTH, DOMAIN_BITS, LOWEST, Piecewise, evaluate, piecewise
+from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, PLACE, ROUNDING_SHIFT, function

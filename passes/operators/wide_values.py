@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.calib.arithmetic import MULTIPLIER_BITS, Output, fixed_points
+from bevel.calib.arithmetic.requantize import MULTIPLIER_BITS, Output, fixed_points
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
 from bevel.passes.operators.wide_sums import PRODUCT_BITS, element_type
 

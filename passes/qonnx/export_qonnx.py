@@ -18,7 +18,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.errors import UserError
-from bevel.calib.float_format import E4M3
+from bevel.calib.formats.float_format import E4M3
 from bevel.passes.canonicalize.edit import bypass
 from bevel.passes.carry_quantizers import is_carried
 from bevel.passes.fuse_rounding import as_table, bounds, is_clamp, is_rounding

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bevel.calib.float_format import E2M1, E2M3, E3M2, E4M3, E5M2, FloatFormat
-from bevel.calib.round_float import FloatSteps
+from bevel.calib.arithmetic.round_float import FloatSteps
+from bevel.calib.formats.float_format import E2M1, E2M3, E3M2, E4M3, E5M2, FloatFormat
 from bevel.passes.qonnx.formula import BipolarQuant, FloatQuant, Floats, Integers, Quant, Quantizer
 
 NONE = np.zeros((), np.int64)

@@ -21,9 +21,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.calib.errors import UserError
-from bevel.calib.float_format import E4M3
-from bevel.calib.round_float import FloatSteps
+from bevel.calib.formats.float_format import E4M3
 from bevel.passes.canonicalize.edit import Array, producer
 from bevel.passes.operators.base import INT8
 from bevel.passes.operators.quantize_float import quantize_float

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import onnx_graphsurgeon as gs
 
-from bevel.calib.format import INT8
-from bevel.calib.ranges import RangeMethod, range_method
-from bevel.calib.statistics import Statistics
-from bevel.calib.tensor_format import TensorFormat
+from bevel.calib.formats.format import INT8
+from bevel.calib.formats.tensor_format import TensorFormat
+from bevel.calib.observe.statistics import Statistics
+from bevel.calib.scales.ranges import RangeMethod, range_method
 from bevel.passes.base import Note, PassResult
 from bevel.passes.export import export, export_quantized
 from bevel.passes.quantize.choose_scales import choose_scales

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.format import INT8, INT16
-from bevel.calib.mx import mx_rounding
-from bevel.calib.observe import LAST_AXIS_OPERATORS
-from bevel.calib.round_float import float_steps
-from bevel.calib.scheme import TensorQuant
-from bevel.calib.stairs import Stairs
-from bevel.calib.tensor_format import BlockFormat
+from bevel.calib.arithmetic.round_float import float_steps
+from bevel.calib.formats.format import INT8, INT16
+from bevel.calib.formats.mx import mx_rounding
+from bevel.calib.formats.scheme import TensorQuant
+from bevel.calib.formats.stairs import Stairs
+from bevel.calib.formats.tensor_format import BlockFormat
+from bevel.calib.observe.observe import LAST_AXIS_OPERATORS
 from bevel.passes.coding import signed_type
 from bevel.passes.operators.dequantize_steps import dequantize_steps
 from bevel.passes.operators.quantize_fixed import quantize_fixed

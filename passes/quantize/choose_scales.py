@@ -8,16 +8,16 @@ from functools import cache, reduce
 
 import numpy as np
 
-from bevel.calib.float_range import float_quant
-from bevel.calib.format import INT8, INT16, IntFormat
-from bevel.calib.histogram import Histogram
-from bevel.calib.levels import integer_levels
-from bevel.calib.mx import mx_rounding
-from bevel.calib.ranges import RangeMethod, activation_quant
-from bevel.calib.scheme import Scheme, TensorQuant
-from bevel.calib.stairs import Stairs, stairs
-from bevel.calib.statistics import Statistics
-from bevel.calib.tensor_format import BlockFormat, TensorFormat
+from bevel.calib.formats.format import INT8, INT16, IntFormat
+from bevel.calib.formats.levels import integer_levels
+from bevel.calib.formats.mx import mx_rounding
+from bevel.calib.formats.scheme import Scheme, TensorQuant
+from bevel.calib.formats.stairs import Stairs, stairs
+from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat
+from bevel.calib.observe.histogram import Histogram
+from bevel.calib.observe.statistics import Statistics
+from bevel.calib.scales.float_range import float_quant
+from bevel.calib.scales.ranges import RangeMethod, activation_quant
 from bevel.passes.base import Note
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.divisors import Nonzero, without_zero

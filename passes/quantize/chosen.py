@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from bevel.calib.format import INT8
-from bevel.calib.tensor_format import TensorFormat
+from bevel.calib.formats.format import INT8
+from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.passes.quantize.plan import QuantizationPlan
 
 

@@ -20,9 +20,9 @@ from math import log
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.dataset import Dataset
-from bevel.calib.extremes import BARRED, Extremes, extremes
-from bevel.calib.statistics import Statistics
+from bevel.calib.data.dataset import Dataset
+from bevel.calib.observe.extremes import BARRED, Extremes, extremes
+from bevel.calib.observe.statistics import Statistics
 from bevel.passes.base import Note
 from bevel.passes.quantizers import producer
 

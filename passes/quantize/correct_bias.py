@@ -14,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.calib.scheme import TensorQuant
-from bevel.calib.stairs import Stairs, climbed
-from bevel.calib.statistics import Statistics
+from bevel.calib.formats.scheme import TensorQuant
+from bevel.calib.formats.stairs import Stairs, climbed
+from bevel.calib.observe.statistics import Statistics
 
 PARTS = 4  # points a bin of the histogram counts for
 FULL_BITS = 8  # of an activation whose mean quantization leaves alone

@@ -15,8 +15,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.scheme import TensorQuant
-from bevel.calib.statistics import Statistics
+from bevel.calib.formats.scheme import TensorQuant
+from bevel.calib.observe.statistics import Statistics
 from bevel.passes.regions import evaluate_region, find_region
 
 DIVIDED_BY = {"Div": 1, "Mod": 1}  # by operator: the input that must not be 0

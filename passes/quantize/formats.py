@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from bevel.calib.block_weights import factor_table
+from bevel.calib.arithmetic.round_float import float_steps
 from bevel.calib.errors import UserError
-from bevel.calib.format import INT8, UINT8, IntFormat
-from bevel.calib.levels import integer_levels, levels_of
-from bevel.calib.mx import mx_rounding
-from bevel.calib.round_float import float_steps
-from bevel.calib.tensor_format import BlockFormat, TensorFormat, parse_tensor_format
+from bevel.calib.formats.format import INT8, UINT8, IntFormat
+from bevel.calib.formats.levels import integer_levels, levels_of
+from bevel.calib.formats.mx import mx_rounding
+from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat, parse_tensor_format
+from bevel.calib.scales.block_weights import factor_table
 from bevel.passes.quantize.choose_scales import Scales
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.plan import QuantizationPlan, has_weights, result_of

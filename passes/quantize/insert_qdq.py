@@ -14,9 +14,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.scheme import TensorQuant
-from bevel.calib.statistics import Statistics
-from bevel.calib.tensor_format import TensorFormat, is_narrow
+from bevel.calib.formats.scheme import TensorQuant
+from bevel.calib.formats.tensor_format import TensorFormat, is_narrow
+from bevel.calib.observe.statistics import Statistics
 from bevel.passes.base import Note
 from bevel.passes.operators.base import Match, Operator
 from bevel.passes.quantize.activations import quantize_output, quantize_tensor
@@ -124,7 +124,7 @@ def store_constants(
 
 
 def summed_axis(match: Match) -> int:
-    """The axis of its input that a product sums over, as `bevel.calib.observe.read_axes` counts it."""
+    """The axis of its input that a product sums over, as `bevel.calib.observe.observe.read_axes` counts it."""
     return 1 if match.node.op in ("Conv", "ConvTranspose") else -1
 
 

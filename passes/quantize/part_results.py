@@ -16,9 +16,9 @@ from functools import cache
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.ranges import RangeMethod, activation_quant
-from bevel.calib.scheme import INT8_ACTIVATIONS, TensorQuant
-from bevel.calib.statistics import Statistics
+from bevel.calib.formats.scheme import INT8_ACTIVATIONS, TensorQuant
+from bevel.calib.observe.statistics import Statistics
+from bevel.calib.scales.ranges import RangeMethod, activation_quant
 from bevel.passes.base import Note
 from bevel.passes.moves import Chain, find_chain, groups_along
 from bevel.passes.quantize.choose_scales import together

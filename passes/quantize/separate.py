@@ -14,10 +14,10 @@ from math import inf, log10
 
 import numpy as np
 
-from bevel.calib.format import IntFormat
-from bevel.calib.ranges import expected_error, profile_of
-from bevel.calib.scheme import TensorQuant
-from bevel.calib.statistics import Statistics
+from bevel.calib.formats.format import IntFormat
+from bevel.calib.formats.scheme import TensorQuant
+from bevel.calib.observe.statistics import Statistics
+from bevel.calib.scales.ranges import expected_error, profile_of
 from bevel.passes.quantize.plan import QuantizationPlan
 
 MOST_LOST = 10 * log10(2)  # dB: a second rounding of the same step

@@ -12,13 +12,13 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.block_weights import BlockQuant, block_quant
-from bevel.calib.coded import at_levels
-from bevel.calib.format import INT8, Format, IntFormat
-from bevel.calib.round_kernels import round_kernels
-from bevel.calib.scheme import PerChannel, PerTensor, Scheme, TensorQuant
-from bevel.calib.tensor_format import BlockFormat, TensorFormat, is_narrow
-from bevel.calib.weights import weight_quant
+from bevel.calib.formats.coded import at_levels
+from bevel.calib.formats.format import INT8, Format, IntFormat
+from bevel.calib.formats.scheme import PerChannel, PerTensor, Scheme, TensorQuant
+from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat, is_narrow
+from bevel.calib.rounding.round_kernels import round_kernels
+from bevel.calib.scales.block_weights import BlockQuant, block_quant
+from bevel.calib.scales.weights import weight_quant
 from bevel.passes.coded_constant import CodedConstant
 
 BIAS_LIMIT = 2**28  # leaves the sums of products three times as much room below `ACCUMULATOR_LIMIT`

@@ -21,10 +21,10 @@ import onnx_graphsurgeon as gs
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from bevel.calib.dataset import Dataset
-from bevel.calib.format import INT8, INT16
-from bevel.calib.ranges import RangeMethod
-from bevel.calib.statistics import Statistics
+from bevel.calib.data.dataset import Dataset
+from bevel.calib.formats.format import INT8, INT16
+from bevel.calib.observe.statistics import Statistics
+from bevel.calib.scales.ranges import RangeMethod
 from bevel.passes.base import Note
 from bevel.passes.export import export
 from bevel.passes.quantize.choose_scales import choose_scales

@@ -7,7 +7,7 @@ from bevel.backends.select.specialize import RULES, rule_name, specialized
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.table import Table
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 WINDOW = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": 1}
 SHAPE = {"batch": 1, "height": 8, "width": 8, "channels_in": 8, "channels_out": 8, "kernel": (3, 3)}

@@ -26,7 +26,7 @@ from bevel.backends.target import load
 from bevel.backends.tir.kernels.clip import Clip
 from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.backends.tir.kernels.quantize import Quantize
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.errors import UserError
 
 WIDTH = 32

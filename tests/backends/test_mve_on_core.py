@@ -22,7 +22,7 @@ from bevel.backends.target import load
 from bevel.backends.tir.kernels import conv
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 MODULES = (
     "add_mve",

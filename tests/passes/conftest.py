@@ -17,7 +17,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 from bevel.backends.program.program import Port, Program
-from bevel.calib.observe import observe
+from bevel.calib.observe.observe import observe
 from bevel.passes.base import Note
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.integerize import Format, integerize

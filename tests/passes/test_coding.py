@@ -7,8 +7,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 
+from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.calib.errors import UserError
-from bevel.calib.round_float import FloatSteps
 from bevel.passes.coding import Coding, coding
 from bevel.passes.operators.quantize_float import quantize_float
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bevel.calib.coded import Coded, at_levels, coded
-from bevel.calib.float_format import E4M3
-from bevel.calib.levels import levels_of
-from bevel.calib.scheme import PerBlock
+from bevel.calib.formats.coded import Coded, at_levels, coded
+from bevel.calib.formats.float_format import E4M3
+from bevel.calib.formats.levels import levels_of
+from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.coded_constant import CodedConstant, coded_of
 from bevel.passes.export import export
 from bevel.passes.unpack_weights import unpack_weights

@@ -9,9 +9,9 @@ import onnx
 import pytest
 
 from bevel.backends.program.kernel import Role
-from bevel.calib.dataset import open_dataset
+from bevel.calib.data.dataset import open_dataset
 from bevel.calib.errors import UserError
-from bevel.calib.observe import model_inputs
+from bevel.calib.observe.observe import model_inputs
 from bevel.models import data, names, path
 from bevel.passes.load import fix_batch, load_model
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 
-from bevel.calib.format import parse
+from bevel.calib.formats.format import parse
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.integerize import integerize
 from bevel.passes.quantize import QuantizeOptions

@@ -8,7 +8,7 @@ import pytest
 
 from bevel.backends.program.switching import rounded
 from bevel.calib.errors import UserError
-from bevel.calib.format import parse
+from bevel.calib.formats.format import parse
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.switch_width import switch_width, weighted_inputs
 from bevel.passes.unpack_weights import unpack_weights

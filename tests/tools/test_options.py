@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bevel.calib import ranges
 from bevel.calib.errors import UserError
+from bevel.calib.scales import ranges
 from bevel.tools.options import RANGE_METHODS
 from bevel.tools.parsers import dims, parse_size
 

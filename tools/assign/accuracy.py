@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from bevel.calib.dataset import place_of
+from bevel.calib.data.dataset import place_of
 from bevel.calib.errors import UserError
 from bevel.passes.assign.front import front
 from bevel.passes.assign.problem import Assignment, Limits, Problem

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bevel.calib.tensor_format import TensorFormat
+from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.passes.assign.problem import Assignment
 from bevel.passes.base import Note
 from bevel.tools import report

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bevel.calib.dataset import Dataset
-from bevel.calib.tensor_format import TensorFormat
+from bevel.calib.data.dataset import Dataset
+from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.passes.assign.output_noise import OutputNoise
 from bevel.passes.assign.probe import Floats
 from bevel.passes.assign.problem import Assignment, Problem, named

@@ -21,8 +21,8 @@ from bevel.backends.program.program import Program
 from bevel.backends.select.specialize import specialize
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
-from bevel.calib.statistics import Statistics
-from bevel.calib.tensor_format import TensorFormat
+from bevel.calib.formats.tensor_format import TensorFormat
+from bevel.calib.observe.statistics import Statistics
 from bevel.passes.integerize import integerize
 from bevel.passes.partition import partition
 from bevel.passes.quantize import NodeFormat, QuantizeOptions, export, quantize

@@ -20,8 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from bevel.backends import target as targets
 from bevel.backends.program import memory
 from bevel.backends.select.specialize import specialize
-from bevel.calib.dataset import random_dataset
-from bevel.calib.observe import model_inputs, observe
+from bevel.calib.data.dataset import random_dataset
+from bevel.calib.observe.observe import model_inputs, observe
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.integerize import integerize
 from bevel.passes.partition import partition

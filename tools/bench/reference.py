@@ -20,8 +20,8 @@ from math import exp, log
 from pathlib import Path
 from typing import Any
 
+from bevel.calib.data.files import check_plain
 from bevel.calib.errors import UserError
-from bevel.calib.files import check_plain
 from bevel.tools.bench.cells import Cell
 
 

@@ -22,7 +22,7 @@ from bevel.backends.program.kernel import Array, Kernel, Operand, Special
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels.add import Add
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 UNROLLED = 16
 MOST_SHIFT = 31  # of SSAT's operand

@@ -25,7 +25,7 @@ from bevel.backends.target import Target
 from bevel.backends.tir.kernels.coded_conv import CodedConv, decoder, divisors, keeping, of_gemm
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.loops import inside_image
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 SCRATCH_BYTES = 9216  # for the weights of one pass, unless four channels take more
 CHANNELS = 4  # that are summed at once

@@ -32,7 +32,7 @@ from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special,
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels.conv import Conv
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 STRIP_BYTES = 3072  # a strip holds one window, however large, and more output rows up to this size
 

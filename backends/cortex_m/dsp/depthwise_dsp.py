@@ -47,7 +47,7 @@ from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special,
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels.conv import Conv
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 SCRATCH_BYTES = 6144  # aimed at; a strip of one output row is the least there is
 # Outputs that a loop's body makes, an even number: their sums, the weights and the pixels fill the registers.

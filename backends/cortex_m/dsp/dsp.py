@@ -9,7 +9,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.program.kernel import Array
 from bevel.backends.tir import arithmetic as tir
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 HEADER = "bevel_dsp.h"
 LANES = 4  # int8 values in a word
@@ -35,7 +35,7 @@ def load_word(buffer: Any, index: Any) -> Any:
 
 
 def requantized(total: Any, multiplier: Any, beyond: Any, raised: int, output: Output) -> Any:
-    """`bevel.calib.arithmetic.requantize` of an int32 `total` for a shift of 33 + `beyond` - `raised`.
+    """`bevel.calib.arithmetic.requantize.requantize` of an int32 `total` for a shift of 33 + `beyond` - `raised`.
 
     `multiplier` and `beyond` are ints or int32 expressions. total * 2**raised must fit 32 bits.
     """

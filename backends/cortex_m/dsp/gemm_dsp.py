@@ -22,7 +22,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from bevel.backends.encodings.narrow import Codes
 from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.calib.arithmetic import Int8, Int32
+from bevel.calib.arithmetic.requantize import Int8, Int32
 
 MOST_BYTES = 8192  # decoded weights take no more scratch than that
 NO_TABLE = np.zeros(0, np.int8)

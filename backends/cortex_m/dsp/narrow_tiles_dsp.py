@@ -29,7 +29,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import MAX_SHIFT, Int8, Int32, Output
+from bevel.calib.arithmetic.requantize import MAX_SHIFT, Int8, Int32, Output
 
 GROUP_BYTES = 4096  # what decoded blocks are allowed to take,
 WIDE_GROUP_BYTES = 10240  # or so much for

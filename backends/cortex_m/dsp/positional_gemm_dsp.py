@@ -26,7 +26,7 @@ from bevel.backends.program.kernel import Array, Kernel, Operand, Special, activ
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 MOST_ROWS = 4  # more rows share the cost of decoding
 MOST_FLASH = 1.1  # times what codes would take, as a last block may be broken

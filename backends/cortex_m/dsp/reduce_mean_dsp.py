@@ -18,7 +18,7 @@ from bevel.backends.program.kernel import Array, Kernel, Operand, Special
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels.reduce_mean import ReduceMean
-from bevel.calib.arithmetic import Output, fixed_point
+from bevel.calib.arithmetic.requantize import Output, fixed_point
 
 MOST_SUMMED = 256  # int8 values whose sum fits int16
 

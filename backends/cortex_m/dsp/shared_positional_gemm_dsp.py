@@ -13,7 +13,7 @@ import numpy as np
 from bevel.backends.cortex_m.dsp import positional_gemm_dsp
 from bevel.backends.cortex_m.dsp.positional_gemm_dsp import PositionalGemmDsp
 from bevel.backends.program.kernel import Array, Operand, constant
-from bevel.calib.arithmetic import Int32
+from bevel.calib.arithmetic.requantize import Int32
 
 
 @dataclass(frozen=True)

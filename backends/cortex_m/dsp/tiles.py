@@ -10,7 +10,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.encodings import packing
 from bevel.backends.tir import arithmetic as tir
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 HEADER = "bevel_tiles.h"
 LANES = 2  # pixels of the larger tile

@@ -20,7 +20,7 @@ from bevel.backends.target import Target
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.kernels import add
 from bevel.backends.tir.kernels.add import Add
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 BLOCK = 8  # elements
 

@@ -36,7 +36,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels import conv
 from bevel.backends.tir.kernels.conv import Conv
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 ROWS = 4  # of the image, interleaved
 COLUMNS = 4  # in a vector

@@ -33,7 +33,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels import gemm
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 TILE = 8  # outputs
 

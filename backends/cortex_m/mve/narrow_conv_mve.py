@@ -24,7 +24,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import Int8
+from bevel.calib.arithmetic.requantize import Int8
 
 GROUP_BYTES = 16384  # what decoded weights are allowed to take,
 POINTWISE_BYTES = 4096  # or so much where no windows are built again for each group

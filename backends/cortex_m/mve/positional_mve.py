@@ -38,7 +38,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import MAX_SHIFT, Int8, Int32
+from bevel.calib.arithmetic.requantize import MAX_SHIFT, Int8, Int32
 
 WIDTHS = (2, 4)  # bits that a byte is filled with
 TILE_COST, VECTOR_COST, PAIR_COST = 9, 4, 10  # instructions beyond the int8 kernel's, for each two pixels

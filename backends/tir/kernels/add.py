@@ -17,7 +17,7 @@ from bevel.backends.program import examples
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.loops import broadcast_axes, offset_of
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 
 @dataclass(frozen=True)

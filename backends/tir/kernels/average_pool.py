@@ -17,7 +17,7 @@ from bevel.backends.program import examples
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.loops import inside_image, register_tile, window_positions
-from bevel.calib.arithmetic import Output, requantize
+from bevel.calib.arithmetic.requantize import Output, requantize
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from bevel.backends.tir.kernels.coded_conv import of_gemm
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.backends.tir.windows import Sums
-from bevel.calib.arithmetic import Int64, Output, fixed_points, requantize
+from bevel.calib.arithmetic.requantize import Int64, Output, fixed_points, requantize
 
 CPU_LANES = 4
 # On CPUs, measured on x86-64 against what LLVM makes of int8: each word that is counted must stand for so many

@@ -34,7 +34,7 @@ from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.backends.tir.loops import REGISTER_TILE
 from bevel.backends.tir.windows import Sums, Weights, is_depthwise, pixels
-from bevel.calib.arithmetic import Output, fixed_points, requantize
+from bevel.calib.arithmetic.requantize import Output, fixed_points, requantize
 
 SCRATCH_BYTES = 4096  # for one pass, unless a single row of weights takes more
 # A kernel that decodes has more code than one that does not, so that small layers keep their bytes.

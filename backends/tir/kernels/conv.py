@@ -17,7 +17,7 @@ from bevel.backends.program import examples
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.tir.loops import register_tile, window_positions
 from bevel.backends.tir.windows import Sums, Weights, is_depthwise, pixels
-from bevel.calib.arithmetic import Int64, Output, requantize
+from bevel.calib.arithmetic.requantize import Int64, Output, requantize
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from bevel.backends.program.kernel import Array, Kernel, Operand, activation, co
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.kernels.copy import random_values
 from bevel.backends.tir.loops import register_tile
-from bevel.calib.arithmetic import Output, fixed_points, requantize
+from bevel.calib.arithmetic.requantize import Output, fixed_points, requantize
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""LogSoftmax over the last axis, of int8 and wider (`bevel.calib.log_softmax`)."""
+"""LogSoftmax over the last axis, of int8 and wider (`bevel.calib.arithmetic.log_softmax`)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tvm.script import tirx as T
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.kernels.copy import random_values
-from bevel.calib.arithmetic import Output
-from bevel.calib.log_softmax import FRACTION_BITS, LOG_OF_TWO, LOGARITHMS, SUM_BITS, logarithm, sums
-from bevel.calib.softmax import FINE, TABLE_BITS, exponent_bits, tables
+from bevel.calib.arithmetic.log_softmax import FRACTION_BITS, LOG_OF_TWO, LOGARITHMS, SUM_BITS, logarithm, sums
+from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.arithmetic.softmax import FINE, TABLE_BITS, exponent_bits, tables
 
 FINE_BITS = 8
 

@@ -1,4 +1,5 @@
-"""Normalization of rows (`bevel.calib.normalize`), with a factor and an offset for each channel, in any layout.
+"""Normalization of rows (`bevel.calib.arithmetic.normalize`), with a factor and an offset for each channel, in any
+layout.
 
     y = store((t * factor + offset) >> shift)
 
@@ -20,8 +21,8 @@ from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.kernels.copy import random_values
 from bevel.backends.tir.loops import offset_of
 from bevel.backends.tir.roots import root_of
-from bevel.calib.arithmetic import Output
-from bevel.calib.normalize import INVERSE_BITS, fraction_bits, normalize
+from bevel.calib.arithmetic.normalize import INVERSE_BITS, fraction_bits, normalize
+from bevel.calib.arithmetic.requantize import Output
 
 
 class Loop(NamedTuple):

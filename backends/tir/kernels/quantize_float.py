@@ -16,7 +16,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.tir.kernels.quantize import MANTISSA_SPLIT, assembled, check_scale, float_parts
-from bevel.calib.round_float import FloatSteps
+from bevel.calib.arithmetic.round_float import FloatSteps
 
 ROUNDER = 2.0**23
 

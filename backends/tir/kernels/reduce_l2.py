@@ -1,4 +1,5 @@
-"""ReduceL2 over neighbouring axes: an integer root of the sum of squares (`bevel.calib.normalize.root`), rescaled.
+"""ReduceL2 over neighbouring axes: an integer root of the sum of squares (`bevel.calib.arithmetic.normalize.root`),
+rescaled.
 
 y = store((r * multiplier + half) >> (shift + s)),    sqrt(sum((x - x_zero_point)**2)) ~ r / 2**s
 """
@@ -16,8 +17,8 @@ from bevel.backends.program.kernel import Array, Kernel, Operand, activation, ou
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.kernels.copy import random_values
 from bevel.backends.tir.roots import root_of
-from bevel.calib.arithmetic import MAX_SHIFT, Output, fixed_point, rounding_shift_right
-from bevel.calib.normalize import root
+from bevel.calib.arithmetic.normalize import root
+from bevel.calib.arithmetic.requantize import MAX_SHIFT, Output, fixed_point, rounding_shift_right
 
 
 @dataclass(frozen=True)

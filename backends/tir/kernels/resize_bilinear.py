@@ -19,7 +19,7 @@ from tvm.script import tirx as T
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.kernels.copy import random_values
-from bevel.calib.arithmetic import Output, even_shift_right, fixed_point, rounding_shift_right
+from bevel.calib.arithmetic.requantize import Output, even_shift_right, fixed_point, rounding_shift_right
 
 # Of a weight: 2**7 * 2**(2 * 11) leaves an int32 room for the rounding constant. int16 is summed in int64.
 MAX_BITS = {"int8": 11, "int16": 15}

@@ -11,7 +11,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.tir import arithmetic as tir
-from bevel.calib.arithmetic import Output, even_shift_right, fixed_point
+from bevel.calib.arithmetic.requantize import Output, even_shift_right, fixed_point
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Integers with bits behind the point to the steps of a minifloat (`bevel.calib.round_float`), in int32.
+"""Integers with bits behind the point to the steps of a minifloat (`bevel.calib.arithmetic.round_float`), in int32.
 
 What is cut off grows by one bit wherever the magnitude passes a power of two, so its length is a sum of comparisons.
 """
@@ -15,8 +15,8 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
-from bevel.calib.float_format import E3M2, E4M3, FloatFormat
-from bevel.calib.round_float import FloatSteps, float_steps
+from bevel.calib.arithmetic.round_float import FloatSteps, float_steps
+from bevel.calib.formats.float_format import E3M2, E4M3, FloatFormat
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Integers to blocks of channels that share a power of two: `bevel.calib.mx.MxRounding.round`, channels last.
+"""Integers to blocks of channels that share a power of two: `bevel.calib.formats.mx.MxRounding.round`, channels last.
 
 A block is read once for its largest magnitude, which gives the exponents to try, once for each of these to sum its
 squared errors, and once to be written. Results are half as wide as what they may overwrite, so that those of a block
@@ -16,7 +16,7 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
-from bevel.calib.mx import AROUND, MxRounding
+from bevel.calib.formats.mx import AROUND, MxRounding
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.tir import arithmetic as tir
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 ENTRIES = 256
 

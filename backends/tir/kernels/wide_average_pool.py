@@ -13,7 +13,7 @@ from bevel.backends.program.kernel import Array, Kernel, Operand, activation, co
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.kernels.wide_add import example_of
 from bevel.backends.tir.loops import inside_image, window_positions
-from bevel.calib.arithmetic import Output, fixed_points, requantize
+from bevel.calib.arithmetic.requantize import Output, fixed_points, requantize
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from bevel.backends.program.kernel import Array, Kernel, Operand, activation, ou
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.kernels.wide_add import example_of
 from bevel.backends.tir.loops import broadcast_axes, offset_of
-from bevel.calib.arithmetic import Output, fixed_point, requantize
+from bevel.calib.arithmetic.requantize import Output, fixed_point, requantize
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tvm.script import tirx as T
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.kernels.wide_add import example_of
-from bevel.calib.arithmetic import Output, fixed_point, requantize
+from bevel.calib.arithmetic.requantize import Output, fixed_point, requantize
 
 
 @dataclass(frozen=True)

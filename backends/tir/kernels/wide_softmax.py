@@ -1,4 +1,4 @@
-"""Softmax over the last axis where codes or shares are int16 (`bevel.calib.softmax`)."""
+"""Softmax over the last axis where codes or shares are int16 (`bevel.calib.arithmetic.softmax`)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tvm.script import tirx as T
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.kernels.copy import random_values
-from bevel.calib.arithmetic import Output
-from bevel.calib.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS, exponent_bits, shares, tables
+from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS, exponent_bits, shares, tables
 
 FINE_BITS = 8
 

@@ -1,4 +1,4 @@
-"""Any function of one int16 value as straight lines between codes (`bevel.calib.piecewise`), in 32 bits.
+"""Any function of one int16 value as straight lines between codes (`bevel.calib.arithmetic.piecewise`), in 32 bits.
 
 The block of a code says where its segments begin and how long they are; a shift and an addition find the segment, and
 nothing is searched.
@@ -16,8 +16,8 @@ from tvm.script import tirx as T
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.kernels.copy import random_values
-from bevel.calib.arithmetic import Output
-from bevel.calib.piecewise import BITS_OF_LENGTH, DOMAIN_BITS, END, LOWEST, evaluate
+from bevel.calib.arithmetic.piecewise import BITS_OF_LENGTH, DOMAIN_BITS, END, LOWEST, evaluate
+from bevel.calib.arithmetic.requantize import Output
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from bevel.backends.encodings import coded
 from bevel.backends.encodings.coded import Coding, Stored
 from bevel.backends.program.kernel import Array
-from bevel.calib.coded import Coded
-from bevel.calib.format import parse
-from bevel.calib.levels import integer_levels
-from bevel.calib.scheme import PerBlock, PerTensor
+from bevel.calib.formats.coded import Coded
+from bevel.calib.formats.format import parse
+from bevel.calib.formats.levels import integer_levels
+from bevel.calib.formats.scheme import PerBlock, PerTensor
 
 
 def meaning(stored: Stored) -> Array:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bevel.backends.encodings import packing
 from bevel.backends.encodings.packing import Channels
 from bevel.backends.program.kernel import Array
-from bevel.calib.arithmetic import Output, requantize
+from bevel.calib.arithmetic.requantize import Output, requantize
 
 
 def channels(n: int, taps: int, seed: int = 0, shift: int = 40) -> Channels:

@@ -20,7 +20,7 @@ from bevel.backends.tir.kernels.copy import ConvertSign, Copy
 from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.backends.tir.kernels.max_pool import MaxPool
 from bevel.backends.tir.kernels.table import Table
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 
 def plain_kernels() -> Iterator[Kernel]:

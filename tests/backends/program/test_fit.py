@@ -18,7 +18,7 @@ from bevel.backends.target import load
 from bevel.backends.tir.kernels.add import Add
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 SIZE = 16
 

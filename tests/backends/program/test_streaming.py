@@ -26,8 +26,8 @@ from bevel.backends.tir.kernels.mul import Mul
 from bevel.backends.tir.kernels.quantize_fixed import QuantizeFixed
 from bevel.backends.tir.kernels.round_mx import RoundMx
 from bevel.backends.tir.kernels.wide_add import WideAdd
-from bevel.calib.arithmetic import Output
-from bevel.calib.mx import MxRounding
+from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.formats.mx import MxRounding
 
 CHANNELS = 3
 WIDTH = 4

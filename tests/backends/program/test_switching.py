@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from bevel.backends.program.program import Buffer, Call, Program
 from bevel.backends.program.switching import LANES, PAIR, rounded, switchable, switched
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 WIDTHS = (7, 6, 5, 4, 3, 2)
 WEIGHTS = hnp.arrays(np.int8, st.integers(1, 40), elements=st.integers(-127, 127))

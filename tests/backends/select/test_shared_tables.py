@@ -8,8 +8,8 @@ from bevel.backends.encodings import coded
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.select.shared_tables import share_tables
 from bevel.backends.tir.kernels.coded_conv import CodedConv, call_of, of_gemm
-from bevel.calib.arithmetic import Output
-from bevel.calib.format import parse
+from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.formats.format import parse
 
 WIDE = np.unique(parse("e4m3").values() * 512).astype(np.int64)
 K, N = 64, 16

@@ -20,7 +20,7 @@ from bevel.backends.select.specialize import specialize
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imc")
 DSP, HOST = load("cortex-m4"), load("host")

@@ -14,7 +14,7 @@ from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.select import tune
 from bevel.backends.select.tune import Choice
 from bevel.backends.tir.kernels.conv import Conv
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 SIZE = 6
 

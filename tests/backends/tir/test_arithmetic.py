@@ -14,7 +14,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.raw_abi import c_source
-from bevel.calib.arithmetic import Output, requantize, rounding_shift_right
+from bevel.calib.arithmetic.requantize import Output, requantize, rounding_shift_right
 
 INT32 = np.iinfo(np.int32)
 SHIFTS = range(1, 63)

@@ -15,7 +15,7 @@ from bevel.backends.tir import compiled
 from bevel.backends.tir.kernels.add import Add
 from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.backends.tir.raw_abi import c_source, llvm_object
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 X86 = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
 KERNELS: dict[str, Kernel] = {

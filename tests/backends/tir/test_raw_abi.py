@@ -12,7 +12,7 @@ from bevel.backends.tir.kernels.add import Add
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.backends.tir.raw_abi import c_source, llvm_object
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 X86 = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
 AARCH64 = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72"}

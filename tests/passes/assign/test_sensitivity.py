@@ -13,7 +13,7 @@ import onnxruntime as ort
 import pytest
 
 from bevel.calib.errors import UserError
-from bevel.calib.observe import observe
+from bevel.calib.observe.observe import observe
 from bevel.passes.assign.curvature import curvature
 from bevel.passes.assign.divergence import divergence
 from bevel.passes.assign.output_noise import OutputNoise, output_noise

@@ -1,4 +1,4 @@
-"""The integer arithmetic of function bodies in onnxruntime is that of `bevel.calib.arithmetic`."""
+"""The integer arithmetic of function bodies in onnxruntime is that of `bevel.calib.arithmetic.requantize`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from bevel.calib.arithmetic import Output, requantize
+from bevel.calib.arithmetic.requantize import Output, requantize
 from bevel.passes.operators.base import DOMAIN
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, function
 

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from bevel.calib.arithmetic import even_shift_right, fixed_point
+from bevel.calib.arithmetic.requantize import even_shift_right, fixed_point
 from bevel.passes.operators.accumulate import reaches_halves
 from bevel.passes.operators.round_even import ties_reachable
 

@@ -10,9 +10,9 @@ import onnxruntime as ort
 import pytest
 
 from bevel.backends.tir.kernels.round_mx import RoundMx
-from bevel.calib.format import parse
-from bevel.calib.mx import MxRounding, mx_rounding
-from bevel.calib.tensor_format import BlockFormat
+from bevel.calib.formats.format import parse
+from bevel.calib.formats.mx import MxRounding, mx_rounding
+from bevel.calib.formats.tensor_format import BlockFormat
 from bevel.passes.export import export
 from bevel.passes.operators.quantize_fixed import quantize_fixed
 from bevel.passes.operators.round_mx import round_mx

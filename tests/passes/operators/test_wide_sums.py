@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bevel.backends.tir.kernels.coded_conv import CodedConv
-from bevel.calib.arithmetic import Output, requantize
-from bevel.calib.coded import Coded
-from bevel.calib.scheme import PerBlock, PerTensor
+from bevel.calib.arithmetic.requantize import Output, requantize
+from bevel.calib.formats.coded import Coded
+from bevel.calib.formats.scheme import PerBlock, PerTensor
 from bevel.passes.export import export
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
 from bevel.passes.operators.conv import Conv

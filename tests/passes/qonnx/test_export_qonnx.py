@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bevel.calib.errors import UserError
-from bevel.calib.format import parse
+from bevel.calib.formats.format import parse
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.integerize import integerize
 from bevel.passes.qonnx import find_quantizer

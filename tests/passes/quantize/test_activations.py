@@ -9,8 +9,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from bevel.calib.format import parse
-from bevel.calib.levels import wide_levels
+from bevel.calib.formats.format import parse
+from bevel.calib.formats.levels import wide_levels
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import activation_format
 

@@ -10,8 +10,8 @@ import onnx_graphsurgeon as gs
 import onnxruntime as ort
 import pytest
 
-from bevel.calib.format import parse
-from bevel.calib.mx import round_reals
+from bevel.calib.formats.format import parse
+from bevel.calib.formats.mx import round_reals
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import activation_format, weight_format
 

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from bevel.calib.observe import observe
+from bevel.calib.observe.observe import observe
 from bevel.passes.base import Note
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.quantize import QuantizeOptions, export, quantize

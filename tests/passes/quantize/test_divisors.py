@@ -8,9 +8,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from bevel.calib.ranges import activation_quant
-from bevel.calib.scheme import INT8_ACTIVATIONS
-from bevel.calib.statistics import Statistics
+from bevel.calib.formats.scheme import INT8_ACTIVATIONS
+from bevel.calib.observe.statistics import Statistics
+from bevel.calib.scales.ranges import activation_quant
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.divisors import without_zero
 from bevel.passes.quantize.formats import activation_format

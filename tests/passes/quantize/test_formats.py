@@ -10,8 +10,8 @@ import onnx_graphsurgeon as gs
 import pytest
 
 from bevel.calib.errors import UserError
-from bevel.calib.format import INT8
-from bevel.calib.observe import observe
+from bevel.calib.formats.format import INT8
+from bevel.calib.observe.observe import observe
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.quantize import QuantizeOptions, quantize
 from bevel.passes.quantize.formats import activation_format, weight_format

@@ -9,8 +9,8 @@ import onnx
 import onnx_graphsurgeon as gs
 import pytest
 
-from bevel.calib.block_weights import BlockQuant
-from bevel.calib.tensor_format import BlockFormat, is_narrow
+from bevel.calib.formats.tensor_format import BlockFormat, is_narrow
+from bevel.calib.scales.block_weights import BlockQuant
 from bevel.passes.integer_nodes import stored_weight
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import weight_format

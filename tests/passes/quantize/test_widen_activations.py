@@ -11,8 +11,8 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from bevel.calib.format import INT16
-from bevel.calib.observe import observe
+from bevel.calib.formats.format import INT16
+from bevel.calib.observe.observe import observe
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.quantize import NodeFormat, QuantizeOptions
 from bevel.passes.quantize.widen_activations import Widened, widen_activations

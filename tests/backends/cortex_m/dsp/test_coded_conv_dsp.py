@@ -18,7 +18,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.select.specialize import specialized
 from bevel.backends.tir.kernels.coded_conv import CodedConv, of_gemm
 from bevel.backends.tir.kernels.conv import Conv
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 DSP, PLAIN = targets.load("cortex-m4"), targets.load("cortex-m0plus")
 BLOCKS = Coding(4, "int16", True, 32, 8)

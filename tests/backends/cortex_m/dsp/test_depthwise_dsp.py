@@ -21,7 +21,7 @@ from bevel.backends.select.specialize import helper_text
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.raw_abi import c_source
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 COMPILER = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]
 DSP = load("cortex-m4")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bevel.backends.cortex_m.dsp.dsp import LEAST_SHIFT, MOST_SHIFT, needed_raise, without_dead
-from bevel.calib.arithmetic import Output, requantize
+from bevel.calib.arithmetic.requantize import Output, requantize
 
 
 @given(st.integers(1, 62), st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1))

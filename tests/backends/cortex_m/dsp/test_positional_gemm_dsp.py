@@ -19,7 +19,7 @@ from bevel.backends.select.specialize import helper_text
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.backends.tir.raw_abi import c_source
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 M7 = load("cortex-m7")
 RANGES = {4: (-8, 7), 3: (-4, 3), 2: (-1, 1)}

@@ -21,7 +21,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 M55 = load("cortex-m55")
 E2M1 = np.array([-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12])

@@ -13,7 +13,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.select.specialize import specialized
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.conv import Conv
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 M55 = load("cortex-m55")
 

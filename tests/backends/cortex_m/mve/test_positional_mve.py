@@ -24,7 +24,7 @@ from bevel.backends.target import load
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.backends.tir.raw_abi import c_source
-from bevel.calib.arithmetic import MAX_SHIFT, Output
+from bevel.calib.arithmetic.requantize import MAX_SHIFT, Output
 
 M55 = load("cortex-m55")
 COMPILER = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]

@@ -25,7 +25,7 @@ from bevel.backends.tir.kernels.bitplane_conv import BitplaneConv, cases, specia
 from bevel.backends.tir.kernels.clip import Clip
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.errors import UserError
 
 M7, M0, M55, RISCV, HOST = (load(name) for name in ("cortex-m7", "cortex-m0plus", "cortex-m55", "rv32imc", "host"))

@@ -15,7 +15,7 @@ from bevel.backends.tir.kernels.clip import Clip
 from bevel.backends.tir.kernels.coded_conv import SCRATCH_BYTES, CodedConv, call_of, of_gemm, specialize
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 HOST = targets.load("host")
 

@@ -12,7 +12,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.add import Add
 from bevel.backends.tir.kernels.reduce_mean import ReduceMean
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 DSP, PLAIN = load("cortex-m7"), load("cortex-m0plus")
 ADD = Add((4, 8), (4, 8), (4, 8), 700_001, 523_456, 2**19, 20, Output(-7))

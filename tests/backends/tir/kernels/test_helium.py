@@ -29,7 +29,7 @@ from bevel.backends.tir.kernels.add import Add
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.backends.tir.raw_abi import c_source
-from bevel.calib.arithmetic import MAX_SHIFT, Int8, Output
+from bevel.calib.arithmetic.requantize import MAX_SHIFT, Int8, Output
 
 M55, M7 = load("cortex-m55"), load("cortex-m7")
 COMPILER = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]

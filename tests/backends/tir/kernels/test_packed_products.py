@@ -24,7 +24,7 @@ from bevel.backends.target import load
 from bevel.backends.tir.kernels.conv import Conv
 from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.backends.tir.raw_abi import c_source
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 M4, M0 = load("cortex-m4"), load("cortex-m0plus")
 SHAPES = 24

@@ -5,7 +5,7 @@ import pytest
 from bevel.backends.tir.kernels.pad import Pad
 from bevel.backends.tir.kernels.resize_bilinear import ResizeBilinear
 from bevel.backends.tir.kernels.slice import Slice
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 
 @pytest.mark.parametrize(("start", "size", "step"), [(5, 1, 1), (3, 2, 2), (1, 3, -1), (-1, 1, 1)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bevel.backends.tir.kernels.softmax import ENTRIES, Softmax, largest_entry
-from bevel.calib.arithmetic import Output
+from bevel.calib.arithmetic.requantize import Output
 
 
 def largest_number(entry: int, n: int) -> int:

@@ -1,0 +1,88 @@
+"""Rounding weights so that the errors within each convolution kernel cancel.
+
+Neighbouring pixels are alike, so a kernel's taps see nearly the same value, and what counts of their rounding errors is
+their sum. Each weight is rounded to the nearest code; then, in each kernel, the weights whose rounding was the least
+clear are rounded the other way until the errors sum to half a step at most.
+
+Source: Guo et al. 2022, "SQuant: On-the-Fly Data-Free Quantization via Diagonal Hessian Approximation", section 3: its
+kernel-wise step. Its channel-wise step assumes alike inputs of one sign in all channels, and did not help here.
+
+Where steps differ in size (minifloats, powers of two, blocks with scales of their own), moving a weight can cost more
+than it brings: there, `OWN_ERROR` times what its own squared error grows must be less than what the square of the sum
+of errors shrinks. That is SQuant's diagonal approximation of the Hessian with both of its terms.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevel.calib.formats.scheme import TensorQuant
+
+# Measured on two networks in eight formats: 2 gives 0.5 dB more than 0, and 4 as much less in some.
+OWN_ERROR = 2.0
+
+Reals = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+
+def round_kernels(weights: NDArray[Any], quant: TensorQuant) -> NDArray[Any]:
+    """Codes of convolution weights, two channel axes first; of other ranks, the nearest.
+
+    A code moves at most to the format's next value from the nearest, and never out of the range.
+    """
+    codes = quant.quantize(weights)
+    if weights.ndim < 3 or prod(weights.shape[2:]) == 1:
+        return codes
+    scale, zero_point = quant.spread(weights.shape)
+    if quant.scheme.levels is not None:
+        table = quant.scheme.levels.array
+        places = np.searchsorted(table, codes)
+        moved = balance_places(weights / scale.astype(np.float64), places, table, np.ones(1))
+        steps: NDArray[Any] = table[moved].astype(codes.dtype)
+        return steps
+    shape = (*weights.shape[:2], -1)
+    exact = (weights.astype(np.float64) / scale + zero_point).reshape(shape)
+    balanced = balance(exact, codes.astype(np.float64).reshape(shape), quant.scheme.low, quant.scheme.high)
+    return balanced.reshape(weights.shape).astype(codes.dtype)
+
+
+def balance(exact: Reals, codes: Reals, low: int, high: int) -> Reals:
+    """`codes`, some moved by one past `exact`, so that the errors along the last axis sum to 1/2 at most.
+
+    What weights beyond the range lose counts too, as far as the others can make up for it by one step each.
+    """
+    error = codes - exact
+    excess = np.rint(error.sum(axis=-1, keepdims=True))
+    sign = np.sign(excess)
+    doubt = sign * error  # how far a code lies on the side of which there is too much
+    movable = (doubt > 0) & (codes - sign >= low) & (codes - sign <= high)
+    ranks = np.argsort(np.argsort(np.where(movable, -doubt, np.inf), axis=-1, kind="stable"), axis=-1)
+    return codes - np.where(movable & (ranks < np.abs(excess)), sign, 0.0)
+
+
+def balance_places(
+    exact: Reals, places: Places, table: NDArray[np.int64], factors: NDArray[Any], lowest: int = 0
+) -> Places:
+    """Places in `table`, some moved by one past `exact`, so that the errors of each kernel cancel.
+
+    exact: [out, in, taps...], in units of table * factors; factors: broadcast to it. No place moves below `lowest`.
+    Weights are asked in the order of what moving them costs for what it brings.
+    """
+    values = table.astype(np.float64)
+    reals = values[places] * factors
+    flat = (*places.shape[:2], -1)
+    error = (reals - exact).reshape(flat)
+    others = np.clip(places - np.sign(reals - exact).astype(np.int64), lowest, len(table) - 1)
+    step = (values[others] * factors - reals).reshape(flat)
+    costs = np.where(step == 0, np.inf, np.abs(step) - 2 * np.abs(error))
+    total, moves = error.sum(axis=-1, keepdims=True), np.zeros(error.shape, bool)
+    for place in np.moveaxis(np.argsort(costs, axis=-1, kind="stable"), -1, 0)[..., np.newaxis]:
+        taken, lost = (np.take_along_axis(one, place, -1) for one in (step, error))
+        moving = OWN_ERROR * taken * (taken + 2 * lost) < total**2 - (total + taken) ** 2
+        total = total + np.where(moving, taken, 0.0)
+        np.put_along_axis(moves, place, moving, -1)
+    return np.where(moves.reshape(places.shape), others, places)

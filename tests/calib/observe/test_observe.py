@@ -1,0 +1,143 @@
+"""One pass over a small model: which tensors are seen, what is remembered, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from bevel.calib.data.dataset import Dataset, InputType, open_dataset, random_dataset
+from bevel.calib.errors import UserError
+from bevel.calib.observe.observe import always_zero, model_inputs, observe, read_axes
+from bevel.calib.observe.statistics import Statistics
+
+HEADER = '<ir_version: 10, opset_import: ["" : 21]>\n'
+
+
+def model(
+    body: str, inputs: str = "float[1,2,4] x", outputs: str = "float[1,2,4] y", weights: str = ""
+) -> onnx.ModelProto:
+    return onnx.parser.parse_model(f"{HEADER}g ({inputs}) => ({outputs}) <{weights}> {{\n{body}\n}}")
+
+
+RELU = model("half = Constant <value = float {0.5}> ()\n h = Mul(x, half)\n y = Relu(h)")
+
+
+def data(folder: Path, x: np.ndarray, subject: onnx.ModelProto = RELU) -> Dataset:
+    np.save(folder / "d.npy", x)
+    return open_dataset(folder / "d.npy", model_inputs(subject))
+
+
+def samples(count: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((count, 2, 4)).astype(np.float32)
+
+
+def test_inputs_and_every_computed_float_tensor_are_observed(tmp_path: Path) -> None:
+    x = samples(6)
+    found = observe(RELU, data(tmp_path, x))
+    assert list(found) == ["x", "h", "y"]
+    for name, expected in (("x", x), ("h", x / 2), ("y", np.maximum(x / 2, 0))):
+        assert found[name] == Statistics.of(expected)
+
+
+def test_the_result_does_not_depend_on_the_batch(tmp_path: Path) -> None:
+    batched = onnx.ModelProto()
+    batched.CopyFrom(RELU)
+    for value in (batched.graph.input[0], batched.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = 3
+    x = samples(6)
+    assert observe(batched, data(tmp_path, x, batched)) == observe(RELU, data(tmp_path, x))
+
+
+def test_only_the_tensors_asked_for_are_observed(tmp_path: Path) -> None:
+    assert list(observe(RELU, data(tmp_path, samples(2)), ["h"])) == ["h"]
+    assert list(observe(RELU, data(tmp_path, samples(2)), ["x"])) == ["x"]
+
+
+def test_a_name_that_the_model_has_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'nothing'"):
+        observe(RELU, data(tmp_path, samples(1)), ["nothing"])
+
+
+def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
+    before = RELU.SerializeToString()
+    observe(RELU, data(tmp_path, samples(1)))
+    assert RELU.SerializeToString() == before
+
+
+def test_progress_is_told_after_each_run(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    observe(RELU, data(tmp_path, samples(3)), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_integer_tensors_are_left_out(tmp_path: Path) -> None:
+    subject = model("shape = Shape(x)\n y = Reshape(x, shape)")
+    assert list(observe(subject, data(tmp_path, samples(1), subject))) == ["x", "y"]
+
+
+def test_a_tensor_that_becomes_infinite_is_named_with_its_node_and_sample(tmp_path: Path) -> None:
+    subject = model("[scale] h = Exp(x)\n y = Relu(h)")
+    x = samples(4)
+    x[2, 0, 0] = 1000
+    with pytest.raises(UserError, match=r"tensor 'h' \(Exp node 'scale'\) holds inf in sample 2"):
+        observe(subject, data(tmp_path, x, subject))
+
+
+def test_a_sample_that_the_model_cannot_run_is_named(tmp_path: Path) -> None:
+    subject = model("y = Gather(table, x)", "int64[1,1] x", "float[1,1,2] y", "float[2,2] table = {1, 2, 3, 4}")
+    np.save(tmp_path / "d.npy", np.array([[1], [7]]))
+    with pytest.raises(UserError, match=r"cannot run sample 1: .*Gather"):
+        observe(subject, open_dataset(tmp_path / "d.npy", model_inputs(subject)))
+
+
+def test_tensors_that_are_always_zero_are_reported(tmp_path: Path) -> None:
+    x = -np.abs(samples(2))
+    report = always_zero(observe(RELU, data(tmp_path, x)))
+    assert list(report) == ["y"] and "all 16 elements" in report["y"]
+
+
+PROJECTION = model("y = MatMul(x, w)", weights="float[4,3] w = {1,2,3,4,5,6,7,8,9,10,11,12}", outputs="float[1,2,3] y")
+
+
+def test_channel_means_follow_the_operator(tmp_path: Path) -> None:
+    x = samples(5)
+    found = observe(PROJECTION, data(tmp_path, x, PROJECTION))
+    assert read_axes(PROJECTION, ["x"]) == {"x": (-1,)} and read_axes(RELU, ["x"]) == {"x": (1,)}
+    assert found["x"].channels == {-1: 4}
+    # float64 sums of ten float32 values
+    np.testing.assert_allclose(found["x"].channel_mean(-1), x.mean((0, 1), dtype=np.float64), atol=1e-14)
+    np.testing.assert_allclose(
+        observe(RELU, data(tmp_path, x))["x"].channel_mean(1), x.mean((0, 2), dtype=np.float64), atol=1e-14
+    )
+
+
+def test_the_channel_axis_of_a_tensor_can_be_given(tmp_path: Path) -> None:
+    assert observe(RELU, data(tmp_path, samples(1)), ["x"], channel_axes={"x": (2,)})["x"].channels == {2: 4}
+
+
+def test_readers_that_mean_different_axes_each_have_their_means(tmp_path: Path) -> None:
+    both = model(
+        "y = MatMul(x, w)\n z = Relu(x)",
+        weights="float[4,2] w = {1,2,3,4,5,6,7,8}",
+        outputs="float[1,2,2] y, float[1,2,4] z",
+    )
+    x = samples(5)
+    found = observe(both, data(tmp_path, x, both))["x"]
+    np.testing.assert_allclose(found.channel_mean(-1), x.mean((0, 1), dtype=np.float64), atol=1e-14)
+    np.testing.assert_allclose(found.channel_mean(1), x.mean((0, 2), dtype=np.float64), atol=1e-14)
+
+
+def test_random_data_observes_too() -> None:
+    found = observe(RELU, random_dataset(model_inputs(RELU), 3, seed=0))
+    assert found["x"].count == 24
+
+
+def test_model_inputs_are_those_without_an_initializer() -> None:
+    subject = model("y = Mul(x, w)", "float[1,2,4] x, float w", weights="float w = {2}")
+    assert model_inputs(subject) == {"x": InputType((1, 2, 4), np.dtype(np.float32))}
+
+
+def test_a_model_input_of_unknown_size_is_refused() -> None:
+    with pytest.raises(UserError, match=r"'x' has shape \['N', 4\]"):
+        model_inputs(model("y = Relu(x)", "float[N,4] x", "float[N,4] y"))
