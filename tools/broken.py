@@ -13,8 +13,8 @@ import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
 from bevel.calib.observe.statistics import Statistics
-from bevel.passes.cut_outputs import OPTION as CUT
-from bevel.passes.cut_outputs import cut_outputs
+from bevel.passes.exchange.cut_outputs import OPTION as CUT
+from bevel.passes.exchange.cut_outputs import cut_outputs
 from bevel.passes.quantize import QuantizeOptions, export, quantize
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.tools import evaluate

@@ -29,16 +29,16 @@ from bevel.calib.observe.statistics import Statistics
 from bevel.passes.assign.patterns import apply_patterns, read_patterns
 from bevel.passes.base import Note
 from bevel.passes.canonicalize import canonicalize
-from bevel.passes.check_islands import check_islands
-from bevel.passes.integerize import integerize
-from bevel.passes.load import fix_batch, load
-from bevel.passes.partition import partition
+from bevel.passes.exchange.load import fix_batch, load
+from bevel.passes.integerize.integerize import integerize
+from bevel.passes.integerize.quantize_results import quantize_results
+from bevel.passes.partition.check_islands import check_islands
+from bevel.passes.partition.partition import partition
+from bevel.passes.partition.refuse_early import refuse_early
 from bevel.passes.quantize import QuantizeOptions, export_quantized, quantize
 from bevel.passes.quantize.clamp_masks import clamp_masks
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.passes.quantize.widen_activations import widen_activations
-from bevel.passes.quantize_results import quantize_results
-from bevel.passes.refuse_early import refuse_early
 from bevel.tools import bundle, devices, evaluate, vectors, widths
 from bevel.tools.assign.explain import Assigned
 from bevel.tools.assign.kept import check_kept

@@ -9,7 +9,7 @@ import onnx
 from bevel.calib.data.dataset import Dataset, open_dataset, random_dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import model_inputs
-from bevel.passes.qoperator.forms import QOPERATORS
+from bevel.passes.exchange.qoperator.forms import QOPERATORS
 from bevel.tools.options import Options
 
 RANDOM_RUNS = 32

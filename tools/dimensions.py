@@ -10,7 +10,7 @@ import onnx
 from bevel.calib.data.dataset import InputType, Readable, arrays_in, data_files
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
-from bevel.passes.load import is_dynamic, label
+from bevel.passes.exchange.load import is_dynamic, label
 from bevel.tools.options import Options
 
 

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from bevel.backends.program.program import Port
-from bevel.passes.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS
+from bevel.passes.graph.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS
 from bevel.tools.data import Data
 from bevel.tools.outputs import Described
 from bevel.tools.quality import Totals, power, sqnr_db

@@ -23,8 +23,8 @@ from bevel.backends.target import Target
 from bevel.calib.data.dataset import open_dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import model_inputs
-from bevel.passes.load import load_model
-from bevel.passes.partition import partition
+from bevel.passes.exchange.load import load_model
+from bevel.passes.partition.partition import partition
 from bevel.tools import bundle, devices, manifest, report, summary, tables, vectors
 from bevel.tools.interruption import heeded
 from bevel.tools.library import tipped_only

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bevel.backends import target as targets
-from bevel.passes.listed_operators import listed_operators
+from bevel.passes.partition.listed_operators import listed_operators
 
 HEAD = ("operators", "activations", "limits")
 

@@ -20,8 +20,8 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.passes.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS, producer
-from bevel.passes.regions import ONE_INPUT, WITH_CONSTANTS
+from bevel.passes.graph.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS, producer
+from bevel.passes.graph.regions import ONE_INPUT, WITH_CONSTANTS
 
 Array = NDArray[Any]
 Kind = Literal["ids", "scores", "numbers"]

@@ -8,7 +8,7 @@ import onnx
 from bevel.calib.data.dataset import Samples, open_dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import model_inputs
-from bevel.passes.take_pixels import float_inputs, take_pixels
+from bevel.passes.exchange.take_pixels import float_inputs, take_pixels
 from bevel.tools.options import Options
 
 MOST = 255

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from bevel.calib.errors import UserError
 from bevel.passes.canonicalize import canonicalize
-from bevel.passes.load import fix_batch, load_model
-from bevel.passes.qonnx.export_qonnx import export_qonnx
-from bevel.passes.qonnx.nodes import DOMAIN
+from bevel.passes.exchange.load import fix_batch, load_model
+from bevel.passes.exchange.qonnx.export_qonnx import export_qonnx
+from bevel.passes.exchange.qonnx.nodes import DOMAIN
 from bevel.tools import bundle
 from bevel.tools.quiet import quiet_libraries
 from bevel.tools.single_file import check_file, write_file

@@ -20,8 +20,8 @@ from bevel.backends.program.program import Program
 from bevel.backends.program.switching import switchable
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
-from bevel.passes.partition import partition
-from bevel.passes.switch_width import Means, switch_width, weighted_inputs
+from bevel.passes.integerize.switch_width import Means, switch_width, weighted_inputs
+from bevel.passes.partition.partition import partition
 from bevel.tools import bundle, evaluate, vectors
 from bevel.tools.data import Data
 from bevel.tools.options import Options

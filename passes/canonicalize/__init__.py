@@ -83,8 +83,8 @@ from bevel.passes.canonicalize.unify_gemm import UnifyGemm
 from bevel.passes.canonicalize.unify_pool import UnifyPool
 from bevel.passes.canonicalize.unify_reshape import UnifyReshape
 from bevel.passes.canonicalize.unify_resize import UnifyResize
-from bevel.passes.qoperator.read_qoperators import ReadQOperators
-from bevel.passes.unpack_weights import unpack_weights
+from bevel.passes.exchange.qoperator.read_qoperators import ReadQOperators
+from bevel.passes.exchange.unpack_weights import unpack_weights
 
 MAX_ROUNDS = 20  # each round removes or renames something for good; real models settle in three or four
 SAMPLES = 2

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, detach, given, integers, is_output, producer, scalar, static_shape
+from bevel.passes.graph.edit import alive, detach, given, integers, is_output, producer, scalar, static_shape
 
 NOT_NEGATIVE = {"Relu", "Sigmoid", "Softmax", "Abs", "Sqrt", "HardSigmoid", "Exp"}
 LOWEST = float(np.finfo(np.float32).min)

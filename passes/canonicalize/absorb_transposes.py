@@ -16,10 +16,10 @@ from typing import ClassVar, NamedTuple
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, append, fresh, is_output, producer, static_shape, variable
 from bevel.passes.canonicalize.layout import data_inputs, is_layout_free, move
 from bevel.passes.canonicalize.linear import LINEAR
 from bevel.passes.canonicalize.merge_transposes import compose, inverse, permutation, reduced_axes
+from bevel.passes.graph.edit import alive, append, fresh, is_output, producer, static_shape, variable
 
 
 class Region(NamedTuple):

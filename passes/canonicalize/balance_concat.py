@@ -21,8 +21,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import Array, alive, append, constant, read_once, static_shape, variable
-from bevel.passes.quantizers import is_dequantize, is_quantize
+from bevel.passes.graph.edit import Array, alive, append, constant, read_once, static_shape, variable
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 
 LEAST = 4  # binades between a part's weights and the largest: less costs int8 no more than scaling would
 

@@ -8,9 +8,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
-from bevel.passes.canonicalize.edit import given, is_output, static_shape, values
-from bevel.passes.qoperator.forms import UNREAD
-from bevel.passes.quantizers import is_dequantize, is_quantize
+from bevel.passes.exchange.qoperator.forms import UNREAD
+from bevel.passes.graph.edit import given, is_output, static_shape, values
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 
 CUT = "cut the model before it with --outputs-at"
 

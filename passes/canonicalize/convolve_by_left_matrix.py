@@ -15,8 +15,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, append, constant, detach, static_shape, variable
-from bevel.passes.quantizers import is_dequantize, is_quantize
+from bevel.passes.graph.edit import alive, append, constant, detach, static_shape, variable
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 
 
 @dataclass(frozen=True)

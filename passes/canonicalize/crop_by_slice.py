@@ -13,7 +13,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, append, constant, given, integers, static_shape, variable
+from bevel.passes.graph.edit import alive, append, constant, given, integers, static_shape, variable
 
 Widths = dict[int, tuple[int, int]]  # axis: before and after
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from bevel.calib.errors import UserError, reason_of
-from bevel.passes.qoperator.forms import QOPERATORS
+from bevel.passes.exchange.qoperator.forms import QOPERATORS
 
 Array = NDArray[Any]
 FATAL_ONLY = 4  # its warnings about shapes and unused initializers are not for the user, and errors are raised, too

@@ -19,7 +19,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, append, constant, detach, static_shape, variable
+from bevel.passes.graph.edit import alive, append, constant, detach, static_shape, variable
 
 Shape = tuple[int, ...]
 

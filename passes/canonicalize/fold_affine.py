@@ -15,8 +15,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import Array, producer, static_shape, values
 from bevel.passes.canonicalize.linear import LINEAR, absorb, channels, find_linear
+from bevel.passes.graph.edit import Array, producer, static_shape, values
 
 OPERATORS = {"Mul", "Div", "Add", "Sub"}
 

@@ -18,8 +18,8 @@ import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError, reason_of
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import Array, alive, append, constant, detach, is_output, redirect, static_shape
 from bevel.passes.canonicalize.evaluate import open_session
+from bevel.passes.graph.edit import Array, alive, append, constant, detach, is_output, redirect, static_shape
 
 RANDOM = frozenset(
     ["RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"]

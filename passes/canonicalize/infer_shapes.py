@@ -17,8 +17,8 @@ import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError, reason_of
 from bevel.passes.base import Pass, PassResult
-from bevel.passes.canonicalize.edit import static_shape
 from bevel.passes.canonicalize.evaluate import random_inputs, run_tensors
+from bevel.passes.graph.edit import static_shape
 
 # The inputs whose values decide the size of an operator's result.
 SIZES = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.canonicalize.edit import Array, constant, given, integers, static_shape, values
 from bevel.passes.canonicalize.merge_transposes import REDUCTIONS, inverse
+from bevel.passes.graph.edit import Array, constant, given, integers, static_shape, values
 
 UNARY = {"Abs", "Cast", "Ceil", "Celu", "Clip", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish"}
 UNARY |= {"Identity", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid"}

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.canonicalize.edit import Array, constant, given, producer, read_once, static_shape
 from bevel.passes.canonicalize.parameters import is_parameter
 from bevel.passes.canonicalize.stored_weights import parameter_values, scaled_integers, stored_obstacle
+from bevel.passes.graph.edit import Array, constant, given, producer, read_once, static_shape
 
 LINEAR = {"Conv", "ConvTranspose", "Gemm"}
 

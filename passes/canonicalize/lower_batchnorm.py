@@ -14,8 +14,8 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import Array, alive, append, constant, detach, static_shape, variable
 from bevel.passes.canonicalize.fold_batchnorm import parameter_obstacle, scale_and_shift
+from bevel.passes.graph.edit import Array, alive, append, constant, detach, static_shape, variable
 
 
 @dataclass(frozen=True)

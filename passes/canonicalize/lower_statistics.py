@@ -19,7 +19,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import (
+from bevel.passes.graph.edit import (
     alive,
     append,
     constant,

@@ -13,8 +13,8 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import detach, is_output, redirect, values
 from bevel.passes.canonicalize.fold_constants import RANDOM
+from bevel.passes.graph.edit import detach, is_output, redirect, values
 
 APART = RANDOM | {"QuantizeLinear", "DequantizeLinear"}
 SMALL = 64  # constants of up to so many elements are compared by value, larger ones by identity

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Pass, PassResult
-from bevel.passes.canonicalize.edit import constant, given, integers, producer, static_shape
+from bevel.passes.graph.edit import constant, given, integers, producer, static_shape
 
 REDUCTIONS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"}
 

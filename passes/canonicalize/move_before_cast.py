@@ -15,10 +15,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, append, detach, is_output, producer, read_once, redirect, variable
 from bevel.passes.canonicalize.layout import BROADCAST, UNARY, is_layout_free, move
 from bevel.passes.canonicalize.merge_transposes import inverse, permutation
-from bevel.passes.regions import casts_pixels
+from bevel.passes.graph.edit import alive, append, detach, is_output, producer, read_once, redirect, variable
+from bevel.passes.graph.regions import casts_pixels
 
 
 @dataclass(frozen=True)

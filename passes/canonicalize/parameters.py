@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.canonicalize.edit import append, constant, producer, static_shape, variable
+from bevel.passes.graph.edit import append, constant, producer, static_shape, variable
 
 
 def is_parameter(tensor: gs.Tensor) -> bool:

@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from onnx import helper
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, bypass, given, integers, scalar, static_shape, values
+from bevel.passes.graph.edit import alive, bypass, given, integers, scalar, static_shape, values
 
 RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile"}
 NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}

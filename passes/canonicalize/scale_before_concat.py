@@ -17,7 +17,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import (
+from bevel.passes.graph.edit import (
     Array,
     alive,
     append,
@@ -28,7 +28,7 @@ from bevel.passes.canonicalize.edit import (
     static_shape,
     variable,
 )
-from bevel.passes.quantizers import is_dequantize, is_quantize
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 
 OPERATORS = ("Add", "Div", "Mul", "Sub")
 UNLIKE = 4.0  # between the constants of two parts: two of eight bits

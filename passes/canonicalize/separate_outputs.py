@@ -12,7 +12,7 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Pass, PassResult
-from bevel.passes.canonicalize.edit import append
+from bevel.passes.graph.edit import append
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Pass, PassResult
-from bevel.passes.canonicalize.edit import producer, read_once, scalar, static_shape, variable
 from bevel.passes.canonicalize.layout import BROADCAST, UNARY
 from bevel.passes.canonicalize.linear import LINEAR
+from bevel.passes.graph.edit import producer, read_once, scalar, static_shape, variable
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import Array, alive, append, constant, detach, is_output, static_shape, variable
-from bevel.passes.quantizers import is_dequantize, is_quantize
+from bevel.passes.graph.edit import Array, alive, append, constant, detach, is_output, static_shape, variable
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 
 LIKE = 4.0  # between the sizes of columns that share a scale: two of eight bits
 UNLIKE = 8.0  # between the largest and the smallest, for splitting to be worth its price

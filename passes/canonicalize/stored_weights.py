@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.canonicalize.edit import Array, append, constant, given, static_shape, variable
+from bevel.passes.graph.edit import Array, append, constant, given, static_shape, variable
 
 
 def stored_obstacle(node: gs.Node) -> str | None:

@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 from onnx import defs
 
 from bevel.passes.base import Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, is_output
+from bevel.passes.graph.edit import alive, is_output
 
 OPTIONAL = defs.OpSchema.FormalParameterOption.Optional
 

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import constant, detach, given, producer, read_once, scalar, static_shape
+from bevel.passes.graph.edit import constant, detach, given, producer, read_once, scalar, static_shape
 
 
 class Clamp(NamedTuple):

@@ -13,8 +13,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, constant, given, static_shape
 from bevel.passes.canonicalize.window import auto_padding, axes, explicit, split
+from bevel.passes.graph.edit import alive, constant, given, static_shape
 
 
 @dataclass(frozen=True)

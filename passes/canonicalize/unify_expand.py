@@ -9,7 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, append, constant, static_shape, values, variable
+from bevel.passes.graph.edit import alive, append, constant, static_shape, values, variable
 
 
 @dataclass(frozen=True)

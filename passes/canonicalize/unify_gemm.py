@@ -20,8 +20,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, append, constant, detach, given, read_once, static_shape, variable
 from bevel.passes.canonicalize.parameters import is_parameter, is_transposable, transposed
+from bevel.passes.graph.edit import alive, append, constant, detach, given, read_once, static_shape, variable
 
 
 class Product(NamedTuple):

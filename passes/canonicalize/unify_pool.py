@@ -15,8 +15,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, append, constant, given, integers, static_shape, variable
 from bevel.passes.canonicalize.window import Axis, auto_padding, axes, explicit
+from bevel.passes.graph.edit import alive, append, constant, given, integers, static_shape, variable
 
 # A reduction over all spatial axes: the pool that it is, and the ranks that this has
 GLOBAL = {"ReduceMean": ("GlobalAveragePool", (4, 5)), "ReduceMax": ("GlobalMaxPool", (3, 4))}

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, constant, integers, producer, static_shape
+from bevel.passes.graph.edit import alive, constant, integers, producer, static_shape
 
 SPELLINGS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 

@@ -21,7 +21,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Pass, PassResult
-from bevel.passes.canonicalize.edit import alive, append, constant, detach, given, static_shape, values, variable
+from bevel.passes.graph.edit import alive, append, constant, detach, given, static_shape, values, variable
 
 Scales = dict[int, float]  # axis: output over input
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.canonicalize.edit import static_shape
+from bevel.passes.graph.edit import static_shape
 
 
 @dataclass(frozen=True)

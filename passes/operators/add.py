@@ -15,10 +15,10 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.add import Add as AddKernel
 from bevel.calib.arithmetic.requantize import Output
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.elementwise import emit_elementwise, operand
 from bevel.passes.operators.functions import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.round_even import exact_sums, round_even
 from bevel.passes.operators.wide_add import WideAdd
 

@@ -12,9 +12,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.arg_max import ArgMax as ArgMaxKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Operator, Reason, Site
 from bevel.passes.operators.functions import function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.reduced import without
 from bevel.passes.operators.wide_values import dtype_of
 

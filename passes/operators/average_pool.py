@@ -17,10 +17,10 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.average_pool import AveragePool as AveragePoolKernel
 from bevel.calib.arithmetic.requantize import Output, fixed_points
-from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.lowering import Lowering, channels_last
 from bevel.passes.operators.round_even import exact_sums, round_even
 from bevel.passes.operators.wide_average_pool import WideAveragePool
 from bevel.passes.operators.window_taps import taps

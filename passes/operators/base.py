@@ -22,7 +22,7 @@ from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.calib.formats.coded import Coded
 
 if TYPE_CHECKING:
-    from bevel.passes.lowering import Lowering
+    from bevel.passes.operators.lowering import Lowering
 
 Array = NDArray[Any]
 

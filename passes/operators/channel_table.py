@@ -14,9 +14,9 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.channel_table import ENTRIES
 from bevel.backends.tir.kernels.channel_table import ChannelTable as ChannelTableKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
+from bevel.passes.operators.lowering import Lowering
 
 CHANNEL_TABLE = "ChannelTable"
 
@@ -29,7 +29,7 @@ BODY = """
 
 
 class ChannelTable(Operator):
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # sites are regions, found by `bevel.passes.regions`
+    float_ops: ClassVar[frozenset[str]] = frozenset()  # sites are regions, found by `bevel.passes.graph.regions`
     integer_op: ClassVar = CHANNEL_TABLE
 
     def match(self, node: gs.Node) -> Match | Reason | None:

@@ -11,8 +11,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.clip import Clip as ClipKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_clip import wide_clip
 
 

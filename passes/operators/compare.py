@@ -15,10 +15,10 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.compare import RELATIONS
 from bevel.backends.tir.kernels.compare import Compare as CompareKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.elementwise import emit_elementwise
 from bevel.passes.operators.functions import constants, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_values import dtype_of, operand
 
 SUM_BITS, MULTIPLIER_BITS = 60, 30

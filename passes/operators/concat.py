@@ -8,8 +8,8 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.concat import Concat as ConcatKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.table import on_scale, quantized
 from bevel.passes.operators.wide_values import dtype_of
 

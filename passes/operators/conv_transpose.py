@@ -15,11 +15,11 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.conv_transpose import ConvTranspose as ConvTransposeKernel
-from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.accumulate import accumulation, stored_bytes
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZED, constants, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.lowering import Lowering, channels_last
 from bevel.passes.operators.wide_conv_transpose import WideConvTranspose, borders, turned, upright
 
 INPUTS = (

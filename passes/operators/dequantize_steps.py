@@ -14,9 +14,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.dequantize import Dequantize
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_values import dtype_of
 
 BODY = """

@@ -16,10 +16,10 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.div import Div as DivKernel
 from bevel.calib.arithmetic.requantize import Output, fixed_point
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Operator, Reason, Site
 from bevel.passes.operators.elementwise import emit_elementwise, operand
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_div import WideDiv
 
 RECIPROCAL_BITS = 22  # 255 * 2**22 stays below 2**30

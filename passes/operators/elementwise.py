@@ -8,8 +8,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.kernel import Kernel
-from bevel.passes.lowering import Lowering, Order, Value
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
+from bevel.passes.operators.lowering import Lowering, Order, Value
 
 Shape = tuple[int, ...]
 

@@ -10,9 +10,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.gather import Gather as GatherKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.lookup import lower_lookup
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_values import dtype_of
 
 

@@ -15,13 +15,13 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.gemm import Gemm as GemmKernel
-from bevel.passes.lowering import Lowering, onnx_order, rows_as_they_lie
+from bevel.passes.graph.quantizers import constant_source
 from bevel.passes.operators.accumulate import accumulation, stored_bytes
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZED, constants, function
+from bevel.passes.operators.lowering import Lowering, onnx_order, rows_as_they_lie
 from bevel.passes.operators.wide_gemm import WideGemm
 from bevel.passes.operators.wide_sums import shorter_in_blocks
-from bevel.passes.quantizers import constant_source
 
 SUMS = f"""
 {constants("x_zero_point")}

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Match, Operator, Reason, Site
+from bevel.passes.operators.lowering import Lowering
 
 
 class Identity(Operator):

@@ -17,9 +17,9 @@ import onnx_graphsurgeon as gs
 from bevel.backends.tir.kernels.log_softmax import LogSoftmax as LogSoftmaxKernel
 from bevel.calib.arithmetic.log_softmax import FRACTION_BITS, LOG_BITS, LOG_OF_TWO, LOGARITHMS, SUM_BITS, THRESHOLDS
 from bevel.calib.arithmetic.softmax import FINE, TABLE_BITS, exponent_bits, tables
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, floored, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_softmax import FEWEST_BITS, rows_of
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import dtype_of, output_attributes

@@ -9,8 +9,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.lookup import Lookup as LookupKernel
-from bevel.passes.lowering import Lowering, onnx_order
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
+from bevel.passes.operators.lowering import Lowering, onnx_order
 from bevel.passes.operators.table import quantized
 from bevel.passes.operators.wide_values import dtype_of
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.max_pool_kernel import lower_max_pool
 from bevel.passes.operators.wide_max_pool import WideMaxPool
 

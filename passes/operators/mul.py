@@ -9,10 +9,10 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.mul import Mul as MulKernel
 from bevel.calib.arithmetic.requantize import Output, fixed_point
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.elementwise import emit_elementwise, operand
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.round_even import exact_sums, round_even
 from bevel.passes.operators.wide_mul import WideMul
 

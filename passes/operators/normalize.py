@@ -20,9 +20,9 @@ from bevel.backends.tir.kernels.normalize import Loop
 from bevel.backends.tir.kernels.normalize import Normalize as NormalizeKernel
 from bevel.backends.tir.loops import broadcast_strides
 from bevel.calib.arithmetic.normalize import INVERSE_BITS, SUM_LIMIT, fraction_bits
-from bevel.passes.lowering import Lowering, Value
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, floored, function
+from bevel.passes.operators.lowering import Lowering, Value
 from bevel.passes.operators.root_body import ROOT
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import dtype_of, output_attributes

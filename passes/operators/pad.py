@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.gather import gathers, lower_gather
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.table import on_scale, quantized
 from bevel.passes.operators.wide_pad import WidePad, lower_pad, padding_value, pads_of
 

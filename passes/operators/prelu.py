@@ -15,11 +15,11 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.prelu import PRelu as PReluKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.add import common_shift
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.elementwise import emit_elementwise
 from bevel.passes.operators.functions import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, PLACE, constants, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_add import common_shift as wide_shift
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import dtype_of, output_attributes

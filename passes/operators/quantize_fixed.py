@@ -16,9 +16,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.quantize_fixed import QuantizeFixed as QuantizeFixedKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import constants, function
+from bevel.passes.operators.lowering import Lowering
 
 QUANTIZE_FIXED = "QuantizeFixed"
 

@@ -16,9 +16,9 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.quantize_float import QuantizeFloat as QuantizeFloatKernel
 from bevel.calib.arithmetic.round_float import FloatSteps
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_sums import element_type
 from bevel.passes.operators.wide_values import stored_dtype
 

@@ -10,9 +10,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.reduce_extreme import ReduceExtreme as ReduceExtremeKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.reduced import laid, reduced_axes
 from bevel.passes.operators.wide_sums import element_type
 from bevel.passes.operators.wide_values import dtype_of

@@ -15,9 +15,9 @@ import onnx_graphsurgeon as gs
 from bevel.backends.tir.kernels.reduce_l2 import ReduceL2 as ReduceL2Kernel
 from bevel.calib.arithmetic.normalize import SUM_LIMIT
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, fixed_point
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, floored, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.reduced import laid, reduced_axes
 from bevel.passes.operators.root_body import ROOT
 from bevel.passes.operators.wide_sums import stored_output

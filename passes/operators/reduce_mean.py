@@ -14,9 +14,9 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.reduce_mean import ReduceMean as ReduceMeanKernel
 from bevel.calib.arithmetic.requantize import Output, fixed_point
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.reduced import laid, reduced_axes, summands
 from bevel.passes.operators.round_even import exact_sums, round_even
 from bevel.passes.operators.wide_mean import WideMean

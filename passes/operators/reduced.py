@@ -7,7 +7,7 @@ from math import prod
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.lowering import Lowering, Order, Value
+from bevel.passes.operators.lowering import Lowering, Order, Value
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.lowering import Lowering, Order, Value, onnx_order
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
+from bevel.passes.operators.lowering import Lowering, Order, Value, onnx_order
 
 
 class Reshape(Operator):

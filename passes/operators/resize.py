@@ -21,11 +21,11 @@ import onnxruntime as ort
 from bevel.backends.tir.kernels.resize_bilinear import MAX_BITS, Rescaling
 from bevel.backends.tir.kernels.resize_nearest import ResizeNearest
 from bevel.calib.arithmetic.requantize import Output, fixed_point
-from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators import softmax
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, ROUNDING_SHIFT, STORE, constants, function
 from bevel.passes.operators.gather import gathers, lower_gather
+from bevel.passes.operators.lowering import Lowering, channels_last
 from bevel.passes.operators.round_even import ROUNDED
 from bevel.passes.operators.wide_resize import WideResizeBilinear, lower_bilinear, wide_nearest
 from bevel.passes.operators.wide_values import output_attributes

@@ -22,9 +22,9 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.round_even import RoundEven as RoundEvenKernel
 from bevel.calib.arithmetic.requantize import Output, fixed_point
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, PLACE, constants, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import output_attributes
 

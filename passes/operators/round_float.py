@@ -16,9 +16,9 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.round_float import RoundFloat as RoundFloatKernel
 from bevel.calib.arithmetic.round_float import FloatSteps
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_sums import element_type
 from bevel.passes.operators.wide_values import dtype_of, stored_dtype
 

@@ -20,9 +20,9 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.round_mx import RoundMx as RoundMxKernel
 from bevel.calib.formats.mx import AROUND, MxRounding
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
+from bevel.passes.operators.lowering import Lowering
 
 ROUND_MX = "RoundMx"
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.slice import Slice as SliceKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_values import dtype_of
 
 

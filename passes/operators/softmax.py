@@ -18,9 +18,9 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.softmax import Softmax as SoftmaxKernel
 from bevel.calib.arithmetic.requantize import Output
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.table import rescale
 from bevel.passes.operators.wide_softmax import WideSoftmax, rows_of
 

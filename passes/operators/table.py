@@ -15,12 +15,12 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.table import Table as TableKernel
 from bevel.calib.arithmetic.requantize import Output
-from bevel.passes.lowering import Lowering
+from bevel.passes.graph.regions import Region, evaluate_region
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.channel_table import channel_tables
 from bevel.passes.operators.functions import function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_rescale import wide_rescale
-from bevel.passes.regions import Region, evaluate_region
 
 # Gather counts negative indices from the end, so the stored table starts with q = 0 and ends with q = -1.
 BODY = """
@@ -30,7 +30,7 @@ BODY = """
 
 
 class Table(Operator):
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # sites are regions, found by `bevel.passes.regions`
+    float_ops: ClassVar[frozenset[str]] = frozenset()  # sites are regions, found by `bevel.passes.graph.regions`
     integer_op: ClassVar = "Table"
 
     def match(self, node: gs.Node) -> Match | Reason | None:

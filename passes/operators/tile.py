@@ -7,8 +7,8 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.broadcast import Broadcast
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_values import dtype_of
 
 

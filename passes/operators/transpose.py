@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Operator, Reason, Site
+from bevel.passes.operators.lowering import Lowering
 
 
 class Transpose(Operator):

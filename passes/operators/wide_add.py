@@ -13,10 +13,10 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.wide_add import WideAdd as WideAddKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Match, Operator, Reason, Site
 from bevel.passes.operators.elementwise import emit_elementwise
 from bevel.passes.operators.functions import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, PLACE, constants, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import dtype_of, operand, output_attributes
 

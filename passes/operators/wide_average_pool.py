@@ -14,10 +14,10 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.wide_average_pool import WideAveragePool as WideAveragePoolKernel
-from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE_TO_TYPE, constants, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.lowering import Lowering, channels_last
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import dtype_of, output_attributes, rescaling
 from bevel.passes.operators.window_taps import taps

@@ -9,9 +9,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.clip import Clip as ClipKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_sums import element_type
 from bevel.passes.operators.wide_values import dtype_of
 

@@ -17,10 +17,10 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.coded_conv import call_of
 from bevel.backends.tir.kernels.conv import Conv as ConvKernel
-from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import REQUANTIZE_TO_TYPE, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.lowering import Lowering, channels_last
 from bevel.passes.operators.wide_sums import (
     ATTRIBUTES,
     INPUTS,

@@ -15,11 +15,11 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.conv_transpose import ConvTranspose as ConvTransposeKernel
 from bevel.calib.formats.coded import narrowest
-from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.accumulate import ACCUMULATOR_LIMIT, sums_of_products
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import REQUANTIZE_TO_TYPE, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.lowering import Lowering, channels_last
 from bevel.passes.operators.wide_conv import PRODUCTS_OF_WINDOWS
 from bevel.passes.operators.wide_sums import (
     ATTRIBUTES,

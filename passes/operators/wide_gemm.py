@@ -11,10 +11,10 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.encodings.coded import shortest
 from bevel.backends.tir.kernels.coded_conv import call_of, of_gemm
-from bevel.passes.coded_constant import CodedConstant
-from bevel.passes.lowering import Lowering, onnx_order, rows_as_they_lie
+from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import REQUANTIZE_TO_TYPE, function
+from bevel.passes.operators.lowering import Lowering, onnx_order, rows_as_they_lie
 from bevel.passes.operators.wide_sums import (
     ATTRIBUTES,
     INPUTS,

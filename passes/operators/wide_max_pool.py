@@ -10,10 +10,10 @@ from typing import ClassVar
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
 from bevel.passes.operators.geometry import geometry
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.max_pool_kernel import lower_max_pool
 from bevel.passes.operators.wide_sums import element_type
 

@@ -13,9 +13,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.wide_mean import WideMean as WideMeanKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE_TO_TYPE, constants, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.reduced import laid, reduced_axes, summands
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import dtype_of, output_attributes, rescaling

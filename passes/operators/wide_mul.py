@@ -14,10 +14,10 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.wide_mul import WideMul as WideMulKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Match, Operator, Reason, Site
 from bevel.passes.operators.elementwise import emit_elementwise
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE_TO_TYPE, constants, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import dtype_of, operand, output_attributes, rescaling
 

@@ -9,9 +9,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.pad import Pad as PadKernel
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_sums import element_type
 from bevel.passes.operators.wide_values import dtype_of
 

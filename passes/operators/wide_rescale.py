@@ -11,9 +11,9 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.tir.kernels.wide_rescale import WideRescale as WideRescaleKernel
 from bevel.calib.arithmetic.requantize import Output
-from bevel.passes.lowering import Lowering
 from bevel.passes.operators.base import DOMAIN, Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, REQUANTIZE_TO_TYPE, constants, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import dtype_of, output_attributes, rescaling
 

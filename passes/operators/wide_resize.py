@@ -14,9 +14,9 @@ import onnx_graphsurgeon as gs
 from bevel.backends.tir.kernels.resize_bilinear import MAX_BITS, Rescaling, ResizeBilinear
 from bevel.backends.tir.kernels.resize_nearest import ResizeNearest
 from bevel.calib.arithmetic.requantize import Output
-from bevel.passes.lowering import Lowering, channels_last
 from bevel.passes.operators.base import Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, PLACE, ROUNDING_SHIFT, function
+from bevel.passes.operators.lowering import Lowering, channels_last
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import dtype_of
 

@@ -15,9 +15,9 @@ import onnx_graphsurgeon as gs
 from bevel.backends.tir.kernels.wide_softmax import WideSoftmax as WideSoftmaxKernel
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Output
 from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS, exponent_bits, tables
-from bevel.passes.lowering import Lowering, Order
 from bevel.passes.operators.base import DOMAIN, Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, function
+from bevel.passes.operators.lowering import Lowering, Order
 from bevel.passes.operators.wide_rescale import wide_rescale
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import dtype_of, output_attributes

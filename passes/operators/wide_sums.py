@@ -24,13 +24,13 @@ from bevel.backends.encodings.coded import Stored, of_coded, shortest
 from bevel.calib.arithmetic.requantize import MULTIPLIER_BITS, Output, fixed_point
 from bevel.calib.formats.coded import MAX_CODES, narrowest
 from bevel.calib.formats.scheme import PerBlock
-from bevel.passes.coded_constant import CodedConstant
+from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.operators.accumulate import ACCUMULATOR_LIMIT, Sums, sums_of_products
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, constants
 
 if TYPE_CHECKING:
-    from bevel.passes.lowering import Lowering
+    from bevel.passes.operators.lowering import Lowering
 
 # |sum * multiplier| and the rounding constant (at most 2**61) together stay below the 2**62 of `functions.FLOOR`.
 PRODUCT_BITS = 61

@@ -18,13 +18,13 @@ import onnx_graphsurgeon as gs
 from bevel.backends.tir.kernels.wide_table import WideTable as WideTableKernel
 from bevel.calib.arithmetic.piecewise import BITS_OF_LENGTH, DOMAIN_BITS, LOWEST, Piecewise, evaluate, piecewise
 from bevel.calib.arithmetic.requantize import Output
-from bevel.passes.lowering import Lowering
+from bevel.passes.graph.regions import Region, evaluate_region
 from bevel.passes.operators.base import DOMAIN, Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.functions import OUTPUT_ATTRIBUTES, PLACE, ROUNDING_SHIFT, function
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.table import defined_everywhere
 from bevel.passes.operators.wide_sums import stored_output
 from bevel.passes.operators.wide_values import output_attributes
-from bevel.passes.regions import Region, evaluate_region
 
 LENGTHS = ", ".join(str(2**bits) for bits in range(BITS_OF_LENGTH))
 BODY = f"""

@@ -20,10 +20,10 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from bevel.passes.graph.quantizers import producer
 from bevel.passes.operators.base import Activation, Array, Match, Reason, Site
 from bevel.passes.operators.normalize import Form, Normalize, normalized
 from bevel.passes.operators.reduced import reduced_axes
-from bevel.passes.quantizers import producer
 
 MEANS = ("ReduceMean", "GlobalAveragePool")
 SUMS = ("ReduceSum", "ReduceSumSquare")

@@ -16,7 +16,8 @@ from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.scales.ranges import RangeMethod, range_method
 from bevel.passes.base import Note, PassResult
-from bevel.passes.export import export, export_quantized
+from bevel.passes.exchange.export import export, export_quantized
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 from bevel.passes.quantize.choose_scales import choose_scales
 from bevel.passes.quantize.chosen import Chosen, NodeFormat
 from bevel.passes.quantize.clamp_masks import behind_clips
@@ -24,7 +25,6 @@ from bevel.passes.quantize.formats import node_formats
 from bevel.passes.quantize.insert_qdq import insert_qdq
 from bevel.passes.quantize.part_results import part_results
 from bevel.passes.quantize.plan import make_plan
-from bevel.passes.quantizers import is_dequantize, is_quantize
 
 __all__ = ["NodeFormat", "QuantizeOptions", "Quantized", "export", "export_quantized", "is_quantized", "quantize"]
 

@@ -24,7 +24,7 @@ from bevel.calib.data.dataset import Dataset
 from bevel.calib.observe.extremes import BARRED, Extremes, extremes
 from bevel.calib.observe.statistics import Statistics
 from bevel.passes.base import Note
-from bevel.passes.quantizers import producer
+from bevel.passes.graph.quantizers import producer
 
 MARGIN = 10.0
 GAIN = 2.0  # how much narrower the scores' range must become

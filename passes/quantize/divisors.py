@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bevel.calib.formats.scheme import TensorQuant
 from bevel.calib.observe.statistics import Statistics
-from bevel.passes.regions import evaluate_region, find_region
+from bevel.passes.graph.regions import evaluate_region, find_region
 
 DIVIDED_BY = {"Div": 1, "Mod": 1}  # by operator: the input that must not be 0
 SINGULAR = frozenset({"Reciprocal", "Log", "Div", "Pow"})  # may have no finite value at 0

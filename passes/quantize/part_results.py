@@ -3,8 +3,8 @@
 A detector's boxes in pixels and its scores leave in one Concat. One scale for both leaves the scores no codes, and
 nothing needs it: nobody computes with the whole. So the parts are quantized where they are made, and the floats are put
 together of what they dequantize to; in integers the codes are put together, and dequantized with one scale for each
-index along an axis (`bevel.passes.part_scales`). Parts that meet at one index (the boxes of several heads) share a
-scale. Where no axis keeps unlike parts apart, each has its own, and floats are moved.
+index along an axis (`bevel.passes.integerize.part_scales`). Parts that meet at one index (the boxes of several heads)
+share a scale. Where no axis keeps unlike parts apart, each has its own, and floats are moved.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bevel.calib.formats.scheme import INT8_ACTIVATIONS, TensorQuant
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.scales.ranges import RangeMethod, activation_quant
 from bevel.passes.base import Note
-from bevel.passes.moves import Chain, find_chain, groups_along
+from bevel.passes.graph.moves import Chain, find_chain, groups_along
 from bevel.passes.quantize.choose_scales import together
 from bevel.passes.quantize.plan import QuantizationPlan, Tied, group_points
 from bevel.passes.quantize.separate import MOST_LOST, decibels_lost, error_power

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.passes.regions import casts_pixels, evaluate_region, find_region
+from bevel.passes.graph.regions import casts_pixels, evaluate_region, find_region
 
 Fixed = dict[str, tuple[float, int]]  # scale and zero point by tensor
 

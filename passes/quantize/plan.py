@@ -10,11 +10,11 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Note, stays_float
+from bevel.passes.graph.regions import casts_pixels, is_elementwise, tensor_roots
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Match, Operator, Reason
 from bevel.passes.quantize.divisors import find_divisors
 from bevel.passes.quantize.pixels import fixed_pixels
-from bevel.passes.regions import casts_pixels, is_elementwise, tensor_roots
 
 Taken = tuple[Operator, Match]
 

@@ -1,7 +1,7 @@
 """Constant weights of an operator as integers: which scales they get, and how they stand in the graph.
 
 In the graph, weights of every format are whole integers (their steps, times the factor of their block) behind a
-DequantizeLinear with one scale a channel; `bevel.passes.pack_weights` writes them to a file as short codes.
+DequantizeLinear with one scale a channel; `bevel.passes.exchange.pack_weights` writes them to a file as short codes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat, is_narr
 from bevel.calib.rounding.round_kernels import round_kernels
 from bevel.calib.scales.block_weights import BlockQuant, block_quant
 from bevel.calib.scales.weights import weight_quant
-from bevel.passes.coded_constant import CodedConstant
+from bevel.passes.graph.coded_constant import CodedConstant
 
 BIAS_LIMIT = 2**28  # leaves the sums of products three times as much room below `ACCUMULATOR_LIMIT`
 NEGLIGIBLE = 2.0**-12  # of its bias: the most that a channel's products may come to and still be left out

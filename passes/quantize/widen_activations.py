@@ -26,14 +26,14 @@ from bevel.calib.formats.format import INT8, INT16
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.scales.ranges import RangeMethod
 from bevel.passes.base import Note
-from bevel.passes.export import export
+from bevel.passes.exchange.export import export
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 from bevel.passes.quantize.choose_scales import choose_scales
 from bevel.passes.quantize.chosen import Chosen, NodeFormat, owners
 from bevel.passes.quantize.clamp_masks import behind_clips
 from bevel.passes.quantize.insert_qdq import insert_qdq
 from bevel.passes.quantize.part_results import part_results
 from bevel.passes.quantize.plan import QuantizationPlan, make_plan
-from bevel.passes.quantizers import is_dequantize, is_quantize
 
 LEAST = 20.0  # dB of a result that the rounding of one tensor alone must leave
 GAIN = 1.0  # dB that int16 must bring the whole

@@ -16,7 +16,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from bevel.passes.listed_operators import listed_operators
+from bevel.passes.partition.listed_operators import listed_operators
 from bevel.tools import vectors
 from fuzz.attempt import Outcome, attempt
 from fuzz.explained import far

@@ -20,10 +20,10 @@ from bevel.backends.program.program import Port, Program
 from bevel.calib.observe.observe import observe
 from bevel.passes.base import Note
 from bevel.passes.canonicalize import canonicalize
-from bevel.passes.integerize import Format, integerize
-from bevel.passes.partition import partition
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize
+from bevel.passes.integerize.integerize import Format, integerize
+from bevel.passes.partition.partition import partition
 from bevel.passes.quantize import QuantizeOptions, export, export_quantized, quantize
-from bevel.passes.quantizers import is_dequantize, is_quantize
 
 settings.register_profile("seeded", derandomize=True, deadline=None)
 settings.load_profile("seeded")

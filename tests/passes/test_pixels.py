@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
+from bevel.passes.exchange.take_pixels import float_inputs, take_pixels
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import activation_format
-from bevel.passes.take_pixels import float_inputs, take_pixels
 
 CONV = "c = Conv <pads = [1,1,1,1]> (n, w, b)\n y = Relu (c)"
 WEIGHTS = "float[4,3,3,3] w, float[4] b"

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from bevel.calib.errors import UserError
-from bevel.passes.load import fix_batch
+from bevel.passes.exchange.load import fix_batch
 from bevel.tools.dimensions import dimensions
 from bevel.tools.options import Options
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from bevel.passes import spell_floats
+from bevel.passes.partition import spell_floats
 from bevel.tools.cli import main as bevel
 from bevel.tools.optimize import main
 

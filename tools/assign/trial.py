@@ -23,8 +23,8 @@ from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.calib.observe.statistics import Statistics
-from bevel.passes.integerize import integerize
-from bevel.passes.partition import partition
+from bevel.passes.integerize.integerize import integerize
+from bevel.passes.partition.partition import partition
 from bevel.passes.quantize import NodeFormat, QuantizeOptions, export, quantize
 from bevel.tools import vectors
 from bevel.tools.data import Data

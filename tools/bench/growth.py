@@ -23,8 +23,8 @@ from bevel.backends.select.specialize import specialize
 from bevel.calib.data.dataset import random_dataset
 from bevel.calib.observe.observe import model_inputs, observe
 from bevel.passes.canonicalize import canonicalize
-from bevel.passes.integerize import integerize
-from bevel.passes.partition import partition
+from bevel.passes.integerize.integerize import integerize
+from bevel.passes.partition.partition import partition
 from bevel.passes.quantize import QuantizeOptions, export, quantize
 
 BLOCK = 4  # nodes: two convolutions, one Relu, one Add

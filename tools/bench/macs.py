@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx_graphsurgeon as gs
 
 from bevel.passes.canonicalize import canonicalize
-from bevel.passes.load import fix_batch, load_model
+from bevel.passes.exchange.load import fix_batch, load_model
 
 
 def network_macs(model: Path) -> int:

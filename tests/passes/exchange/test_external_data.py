@@ -9,7 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from bevel.calib.errors import UserError
-from bevel.passes.load import load_model
+from bevel.passes.exchange.load import load_model
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]> '
 WEIGHTS = np.arange(16, dtype=np.float32).reshape(4, 4)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bevel.passes.listed_operators import Listed, listed_operators
+from bevel.passes.graph.regions import ONE_INPUT
+from bevel.passes.partition.listed_operators import Listed, listed_operators
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import activation_format, weight_format
-from bevel.passes.regions import ONE_INPUT
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 from bevel.backends.tir.kernels import quantize_float as kernel
 from bevel.calib.arithmetic.round_float import FloatSteps, float_steps
 from bevel.calib.formats.format import parse
-from bevel.passes.export import export
+from bevel.passes.exchange.export import export
 from bevel.passes.operators.quantize_float import quantize_float, steps_of
 from bevel.passes.operators.round_float import round_float
 

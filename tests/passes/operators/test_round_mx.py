@@ -13,10 +13,10 @@ from bevel.backends.tir.kernels.round_mx import RoundMx
 from bevel.calib.formats.format import parse
 from bevel.calib.formats.mx import MxRounding, mx_rounding
 from bevel.calib.formats.tensor_format import BlockFormat
-from bevel.passes.export import export
+from bevel.passes.exchange.export import export
 from bevel.passes.operators.quantize_fixed import quantize_fixed
 from bevel.passes.operators.round_mx import round_mx
-from bevel.passes.partition import partition
+from bevel.passes.partition.partition import partition
 
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 

@@ -17,12 +17,12 @@ from bevel.backends.tir.kernels.coded_conv import CodedConv
 from bevel.calib.arithmetic.requantize import Output, requantize
 from bevel.calib.formats.coded import Coded
 from bevel.calib.formats.scheme import PerBlock, PerTensor
-from bevel.passes.export import export
+from bevel.passes.exchange.export import export
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
 from bevel.passes.operators.conv import Conv
 from bevel.passes.operators.gemm import Gemm
 from bevel.passes.operators.wide_sums import FEWEST_BITS
-from bevel.passes.partition import partition
+from bevel.passes.partition.partition import partition
 
 LIMITS = {"int8": (-128, 127), "int16": (-448, 448), "int32": (-229376, 229376)}
 

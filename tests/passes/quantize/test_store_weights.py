@@ -11,12 +11,12 @@ import pytest
 
 from bevel.calib.formats.tensor_format import BlockFormat, is_narrow
 from bevel.calib.scales.block_weights import BlockQuant
-from bevel.passes.integer_nodes import stored_weight
+from bevel.passes.exchange.unpack_weights import unpack_weights
+from bevel.passes.graph.quantizers import parameters
+from bevel.passes.integerize.integer_nodes import stored_weight
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import weight_format
 from bevel.passes.quantize.store_weights import bias_scales, quantized_operand, quantized_weights
-from bevel.passes.quantizers import parameters
-from bevel.passes.unpack_weights import unpack_weights
 
 NAMES = (
     *("int8", "int6", "int5", "int4", "int3", "int2", "uint4", "ternary", "binary"),

@@ -1,0 +1,89 @@
+"""Quantizers behind what only moves integers, where a model has none there.
+
+Q and DQ are the identity on values that come out of the same DQ: move(DQ(q)) == DQ(Q(move(DQ(q)))), bit for bit.
+Training frameworks quantize a tensor where it is computed and read it through MaxPool, Reshape or Concat as it is; the
+operator behind those shall still find its input quantized.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize, parameters, producer
+from bevel.passes.operators import find_operator
+from bevel.passes.operators.base import Reason
+from bevel.passes.operators.quantize_float import QUANTIZE_FLOAT
+
+
+def carry_quantizers(graph: gs.Graph) -> None:
+    """Edit `graph`, which has static shapes, in place. Tensors that only quantizers read are left alone."""
+    for node in list(graph.toposort().nodes):
+        source = quantization(node)
+        if source is not None and not (node.outputs[0].outputs and all(map(is_quantize, node.outputs[0].outputs))):
+            carry(graph, node, source)
+
+
+def is_carried(dequantize: gs.Node) -> bool:
+    """Whether a quantizer and this DequantizeLinear behind it stand where `carry_quantizers` would put them."""
+    quantize = producer(dequantize.inputs[0])
+    mover = producer(quantize.inputs[0]) if quantize is not None and is_quantize(quantize) else None
+    source = quantization(mover) if mover is not None else None
+    return (
+        quantize is not None
+        and source is not None
+        and parameters(quantize) is not None
+        and identity(source) == identity(quantize) == identity(dequantize)
+    )
+
+
+def quantization(node: gs.Node) -> gs.Node | None:
+    """A DequantizeLinear whose scale all inputs of a moving `node` share; None where there is none, or no such node."""
+    if is_quantize(node) or is_dequantize(node):
+        return None
+    match find_operator(node):
+        case Reason():
+            return None
+        case (operator, match):
+            if not operator.moves(match) or len(node.outputs) != 1:
+                return None
+    makers = [producer(tensor) for tensor in operator.tied(match)]
+    if not makers or any(maker is None or not dequantizes_activation(maker) for maker in makers):
+        return None
+    return makers[0] if len({identity(maker) for maker in makers if maker is not None}) == 1 else None
+
+
+def dequantizes_activation(node: gs.Node) -> bool:
+    return is_dequantize(node) and isinstance(node.inputs[0], gs.Variable) and parameters(node) is not None
+
+
+def identity(quantizer: gs.Node) -> tuple[bytes, bytes, str]:
+    """What two quantizers of the same integers have in common."""
+    found = parameters(quantizer)
+    if found is None:
+        raise TypeError(f"{quantizer.name} computes its scale")
+    return found.scale.tobytes(), found.zero_point.tobytes(), str(found.zero_point.dtype)
+
+
+def carry(graph: gs.Graph, node: gs.Node, source: gs.Node) -> None:
+    """Let `node`'s readers, but for quantizers, read its result through the quantizer of `source`."""
+    result = node.outputs[0]
+    moved = gs.Variable(f"{result.name}/moved", np.float32, result.shape)
+    others = [one for one in result.outputs if is_quantize(one)]
+    for reader in others:
+        reader.inputs[0] = moved
+    node.outputs = [moved]
+    stem = f"{result.name}/carried" if others else result.name  # the result's own quantizer has the name
+    codes = gs.Variable(f"{stem}/quantized", source.inputs[0].dtype, result.shape)
+    graph.nodes.append(quantizer_like(source, f"{stem}/quantize", moved, codes))
+    attrs = dict(source.attrs)
+    graph.nodes.append(gs.Node("DequantizeLinear", f"{stem}/dequantize", attrs, [codes, *source.inputs[1:]], [result]))
+    graph.toposort()
+
+
+def quantizer_like(source: gs.Node, name: str, x: gs.Tensor, codes: gs.Tensor) -> gs.Node:
+    """From x to codes that a DequantizeLinear reads as x; steps of a minifloat have a quantizer of theirs."""
+    maker = producer(source.inputs[0])
+    if maker is not None and maker.op == QUANTIZE_FLOAT:
+        return gs.Node(maker.op, name, dict(maker.attrs), [x, *maker.inputs[1:]], [codes], domain=maker.domain)
+    return gs.Node("QuantizeLinear", name, {}, [x, *source.inputs[1:]], [codes])

@@ -1,0 +1,100 @@
+"""Roundings to a format are taken over by the nodes before them, where nothing else reads what lies between.
+
+A clamp of an operator's clamped result is one clamp; a clamp or a table of a table's result is one table. Both are
+exact: the integers are the same for every input.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from bevel.passes.graph.quantizers import ROUND
+from bevel.passes.operators.base import DOMAIN, INT8
+from bevel.passes.operators.table import entries, look_up
+from bevel.passes.operators.wide_clip import WIDE_CLIP
+
+
+def fuse_rounding(graph: gs.Graph) -> None:
+    """Edit `graph`, an integer graph in execution order."""
+    ports = {tensor.name for tensor in graph.outputs}
+    for node in list(graph.nodes):
+        before = only_producer(node, ports) if is_rounding(node) else None
+        if before is not None:
+            fuse(graph, before, node)
+    graph.cleanup().toposort()
+
+
+def only_producer(node: gs.Node, ports: set[str]) -> gs.Node | None:
+    """The node before `node`, if nothing else reads its result."""
+    between = node.inputs[0]
+    if len(between.inputs) != 1 or len(between.outputs) != 1 or between.name in ports:
+        return None
+    producer: gs.Node = between.inputs[0]
+    return producer
+
+
+def is_rounding(node: gs.Node) -> bool:
+    """Whether it makes codes of codes of the same type, each by itself: of int8, or a clamp of int16."""
+    return is_table(node) or (is_clamp(node) and (node.op == WIDE_CLIP or node.outputs[0].dtype == np.int8))
+
+
+def is_table(node: gs.Node) -> bool:
+    return bool(node.op == "Table" and node.domain == DOMAIN and node.outputs[0].dtype == np.int8)
+
+
+def is_clamp(node: gs.Node) -> bool:
+    if node.op == WIDE_CLIP:
+        return True
+    constants = [isinstance(tensor, gs.Constant) for tensor in node.inputs[1:]]
+    return bool(node.op == "Clip" and node.domain != DOMAIN and constants == [True, True])
+
+
+def fuse(graph: gs.Graph, before: gs.Node, node: gs.Node) -> None:
+    """Let `before`, or a node in place of it, write what `node` makes of its result, if it can."""
+    clamps = before.domain == DOMAIN and {"low", "high"} <= before.attrs.keys()
+    if clamps and is_clamp(node):
+        low, high = (int(bound) for bound in bounds(node))
+        before.attrs |= {role: min(max(before.attrs[role], low), high) for role in ("low", "high")}
+        output = node.outputs[0]
+        node.inputs.clear()
+        node.outputs.clear()
+        before.outputs = [output]
+    elif is_rounding(before):
+        compose(graph, before, node)
+
+
+def compose(graph: gs.Graph, before: gs.Node, node: gs.Node) -> None:
+    """One clamp or table in place of two."""
+    output = node.outputs[0]
+    x, clamp = before.inputs[0], is_clamp(before) and is_clamp(node)
+    composed = as_table(node)[as_table(before).astype(np.intp) - INT8[0]]
+    name = node.name if before.name.endswith(ROUND) else before.name  # an operator's, if one of them is one
+    for one in (before, node):
+        one.inputs.clear()
+        one.outputs.clear()
+    if clamp:
+        limits = zip(("low", "high"), (composed.min(), composed.max()), strict=True)
+        constants = [gs.Constant(f"{name}/{role}", np.asarray(bound)) for role, bound in limits]
+        graph.nodes.append(gs.Node("Clip", name, {}, [x, *constants], [output]))
+    else:
+        graph.nodes += look_up(name, x, composed, output)
+
+
+def bounds(node: gs.Node) -> tuple[NDArray[Any], NDArray[Any]]:
+    if node.op == WIDE_CLIP:
+        return np.asarray(node.attrs["low"]), np.asarray(node.attrs["high"])
+    low, high = (np.asarray(tensor.values) for tensor in node.inputs[1:])
+    return low, high
+
+
+def as_table(node: gs.Node) -> NDArray[np.int8]:
+    """What a rounding makes of q = -128 .. 127: int8 [256]."""
+    if is_table(node):
+        return entries(node)
+    codes = np.arange(INT8[0], INT8[1] + 1, dtype=np.int8)
+    clamped: NDArray[np.int8] = np.clip(codes, *bounds(node))
+    return clamped

@@ -1,0 +1,313 @@
+"""QDQ graph in, integer graph out: what the device computes, in standard ONNX integer operators.
+
+Every quantizer asks what makes its input: an operator between dequantized tensors becomes that operator's integer
+form, a chain of element-wise functions becomes a table, a change of scale becomes a table too. What has no integer form
+stays float between a DequantizeLinear and this quantizer, and says why. Inside, activations are int8, or int16 and
+int32 where their format needs it (`bevel.passes.integerize.coding`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from bevel.calib.errors import UserError
+from bevel.passes.base import Note, stays_float
+from bevel.passes.canonicalize.name_nodes import NameNodes
+from bevel.passes.exchange.export import PORTS, export
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize, producer
+from bevel.passes.graph.regions import casts_pixels
+from bevel.passes.integerize.carry_quantizers import carry_quantizers
+from bevel.passes.integerize.coding import cast_coding, coding, signed_type
+from bevel.passes.integerize.fuse_pixels import fuse_pixels
+from bevel.passes.integerize.fuse_rounding import fuse_rounding, is_rounding
+from bevel.passes.integerize.integer_nodes import index_nodes, integer_nodes
+from bevel.passes.integerize.integerizer import Integerizer, Meaning
+from bevel.passes.integerize.part_scales import Parted, dequantize_parts, find_parted, move_codes
+from bevel.passes.integerize.prune_channels import PruneConstantChannels
+from bevel.passes.integerize.restore_tables import restore_tables
+from bevel.passes.operators.base import DOMAIN, Reason
+from bevel.passes.operators.dequantize_steps import dequantize_steps
+from bevel.passes.operators.flip_sign import flip_sign
+from bevel.passes.operators.quantize_fixed import quantize_fixed
+from bevel.passes.operators.quantize_float import quantize_float
+from bevel.passes.operators.round_mx import ROUND_MX
+
+__all__ = ["PORTS", "Format", "export", "integerize"]
+
+Format = Literal["float", "quantized"]
+
+SHARED_BYTES = 256
+CODES = (np.int8, np.uint8, np.int16, np.uint16)
+MOVES = frozenset(["Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Concat", "MaxPool", "Identity"])
+
+
+def integerize(
+    graph: gs.Graph, inputs: Format = "float", outputs: Format = "float"
+) -> tuple[onnx.ModelProto, list[Note]]:
+    """The integer model of a QDQ graph, and notes on what became what.
+
+    `inputs` and `outputs` say whether the model's ports carry floats or the quantized type; a port without a quantizer
+    stays float, with a note. Raises UserError for quantizers that `bevel.passes.integerize.coding` does not know.
+    """
+    restore_tables(graph)
+    carry_quantizers(graph)
+    made = Integerizer(graph)
+    new_inputs = [start_input(made, tensor, inputs) for tensor in graph.inputs]
+    assign_codes(made)
+    results = {node.name: made_of(made, node) if is_quantize(node) else index_nodes(made, node) for node in graph.nodes}
+    arrived = {tensor.name: port for tensor, port in zip(graph.inputs, new_inputs, strict=True)}
+    new_outputs = [arrived.get(tensor.name) or end_output(made, tensor, outputs) for tensor in graph.outputs]
+    needed = needed_floats(made, results)
+    for node in graph.nodes:
+        emit(made, node, results, needed)
+    new = gs.Graph(made.nodes, new_inputs, new_outputs, name=graph.name or "model", opset=graph.opset)
+    new.import_domains = [onnx.helper.make_opsetid("", graph.opset), onnx.helper.make_opsetid(DOMAIN, 1)]
+    NameNodes()(new)  # a result with two quantizers became two nodes of one name
+    new.cleanup().toposort()
+    fuse_rounding(new)
+    fuse_pixels(new)
+    pruned = PruneConstantChannels()(new)
+    share_constants(new)
+    return export(new, {name: meaning.written for name, meaning in made.ports.items()}), made.notes + pruned.notes
+
+
+def made_of(made: Integerizer, quantizer: gs.Node) -> list[gs.Node] | Reason | None:
+    """None for codes that are there already."""
+    return None if quantizer.outputs[0].name in made.arriving else integer_nodes(made, quantizer)
+
+
+# Ports
+
+
+def start_input(made: Integerizer, tensor: gs.Variable, form: Format) -> gs.Variable:
+    """The graph input in the new graph, and the codes it starts."""
+    if tensor.dtype in (np.int8, np.uint8):
+        port = gs.Variable(tensor.name, tensor.dtype, tensor.shape)
+        made.codes[tensor.name] = signed(made, port)
+        made.floats[tensor.name] = port  # for operators that take the integers themselves, a comparison
+        return port
+    if form == "quantized" and tensor.dtype == np.float32:
+        given = {coding(node) for node in tensor.outputs if is_quantize(node)}
+        leaves = any(tensor is output for output in made.source.outputs)
+        if (
+            not leaves
+            and len(given) == 1
+            and all(map(is_quantize, tensor.outputs))
+            and (one := given.pop()).is_standard
+        ):
+            made.ports[tensor.name] = Meaning(one.scale, one.zero_point)
+            port = gs.Variable(tensor.name, np.dtype(one.dtype), tensor.shape)
+            made.codes |= {node.outputs[0].name: port for node in tensor.outputs}
+            made.arriving |= {node.outputs[0].name for node in tensor.outputs}
+            return port
+        made.notes.append(Note(tensor.name, "this input stays float: not one quantizer of equal steps alone reads it"))
+    port = made.other(tensor)
+    if tensor.dtype == np.int16:  # as it is, for what moves it or hands it on
+        made.codes[tensor.name] = port
+    return port
+
+
+def signed(made: Integerizer, port: gs.Variable) -> gs.Variable:
+    """int8 codes of an 8-bit port."""
+    if port.dtype == np.int8:
+        return port
+    codes = gs.Variable(f"{port.name}/signed", np.int8, port.shape)
+    made.nodes.append(flip_sign(f"{port.name}/flip_sign", port, codes))
+    return codes
+
+
+def end_output(made: Integerizer, tensor: gs.Variable, form: Format) -> gs.Variable:
+    """The graph output in the new graph. Codes that become an output take over its name."""
+    if tensor.name in made.codes:
+        codes = made.codes[tensor.name]
+        if tensor.dtype == codes.dtype:
+            return codes
+        if codes.dtype != np.int8:
+            raise UserError(f"output {tensor.name} is {tensor.dtype}, which cannot be compiled; int16 and float32 can")
+        port = gs.Variable(tensor.name, np.uint8, tensor.shape)
+        made.nodes.append(flip_sign(f"{tensor.name}/flip_sign", codes, port))
+        return port
+    real = made.reals.get(tensor.name)
+    parted = find_parted(made, tensor) if real is None and tensor.dtype == np.float32 else None
+    if parted is not None:
+        return end_parted(made, tensor, parted, form)
+    if form == "quantized" and tensor.dtype == np.float32:
+        taken = {port.name for port in made.source.inputs} | {port.name for port in made.source.outputs}
+        if real is not None and real.tensor.name not in taken:
+            real.tensor.name = tensor.name
+            made.ports[tensor.name] = Meaning(real.scale, real.zero_point)
+            return real.tensor
+        made.notes.append(Note(tensor.name, "this output stays float: no quantizer of its own stands before it"))
+    return made.other(tensor)
+
+
+def end_parted(made: Integerizer, tensor: gs.Variable, parted: Parted, form: Format) -> gs.Variable:
+    """An output whose parts have scales of their own."""
+    codes = move_codes(made, parted)
+    if form == "quantized":
+        codes.name = tensor.name
+        made.ports[tensor.name] = parted.meaning
+        return codes
+    port = gs.Variable(tensor.name, np.float32, tensor.shape)
+    made.nodes.append(dequantize_parts(tensor.name, codes, parted.meaning, port))
+    return port
+
+
+def assign_codes(made: Integerizer) -> None:
+    """A tensor for every integer tensor of the source, and the reals that each dequantizer means."""
+    for node in made.source.nodes:
+        output = node.outputs[0]
+        if casts_pixels(node) and node.inputs[0].name in made.codes:
+            made.reals[output.name] = cast_coding(node).activation(made.codes[node.inputs[0].name])
+        elif is_quantize(node) and keeps_pixels(made, node):
+            made.codes[output.name] = made.reals[node.inputs[0].name].tensor
+            made.arriving.add(output.name)
+        elif is_dequantize(node) and node.inputs[0].name in made.codes:
+            made.reals[output.name] = coding(node).activation(made.codes[node.inputs[0].name])
+        elif (is_quantize(node) or on_integers(made, node)) and output.name not in made.codes:
+            dtype = np.dtype(coding(node).dtype) if is_quantize(node) else signed_type(output.dtype)
+            name = output.name if output.dtype == dtype else f"{output.name}/signed"
+            made.codes[output.name] = gs.Variable(name, dtype, output.shape)
+
+
+def keeps_pixels(made: Integerizer, quantizer: gs.Node) -> bool:
+    """Whether it makes of a cast the integers that were cast."""
+    real, source = made.reals.get(quantizer.inputs[0].name), producer(quantizer.inputs[0])
+    if real is None or source is None or not casts_pixels(source):
+        return False
+    found = coding(quantizer)
+    return found.dtype == "int8" and found.activation(real.tensor) == real
+
+
+# Emission, in the source's order
+
+
+def needed_floats(made: Integerizer, results: dict[str, list[gs.Node] | Reason | None]) -> set[str]:
+    """The tensors that are still read as floats: by float operators, plain quantizers and float outputs."""
+    pending = [tensor for tensor in made.source.outputs if tensor.name in made.floats]
+    pending += [
+        node.inputs[0]
+        for node in made.source.nodes
+        if is_quantize(node) and not isinstance(results[node.name], list) and node.outputs[0].name not in made.arriving
+    ]
+    pending += made.read
+    needed: set[str] = set()
+    while pending:
+        tensor = pending.pop()
+        if isinstance(tensor, gs.Constant) or tensor.is_empty() or tensor.name in needed:
+            continue
+        needed.add(tensor.name)
+        node = producer(tensor)
+        if node is not None and not is_dequantize(node) and not isinstance(results[node.name], list):
+            pending += node.inputs
+    return needed
+
+
+def emit(made: Integerizer, node: gs.Node, results: dict[str, list[gs.Node] | Reason | None], needed: set[str]) -> None:
+    if is_quantize(node):
+        emit_quantize(made, node, results[node.name])
+    elif on_integers(made, node):
+        emit_move(made, node)
+    elif isinstance(result := results[node.name], list):
+        made.nodes += result
+    elif any(tensor.name in needed for tensor in node.outputs):
+        emit_float(made, node)
+
+
+def emit_quantize(made: Integerizer, node: gs.Node, result: list[gs.Node] | Reason | None) -> None:
+    if isinstance(result, list):
+        made.nodes += result
+        return
+    if node.outputs[0].name in made.arriving:
+        return
+    if isinstance(result, Reason):
+        made.notes.append(stays_float(node.inputs[0].inputs[0].name, result))
+    found, x, codes = coding(node), made.other(node.inputs[0]), made.codes[node.outputs[0].name]
+    if found.dtype == "int32" and found.steps is None:
+        made.nodes.append(quantize_fixed(node.name, x, codes, found.scale, found.high))
+        return
+    if found.steps is not None:
+        made.nodes.append(quantize_float(node.name, x, found.scale, codes, found.steps))
+        return
+    inputs = [x, *quantizer_constants(node.name, found.scale, found.zero_point, found.dtype)]
+    made.nodes.append(gs.Node("QuantizeLinear", node.name, {}, inputs, [codes]))
+
+
+def emit_float(made: Integerizer, node: gs.Node) -> None:
+    """A float node, or a dequantizer, as it was."""
+    outputs = [made.other(tensor) for tensor in node.outputs]
+    real = made.reals.get(node.outputs[0].name)
+    if real is None:
+        inputs = [read_as_it_is(made, tensor) for tensor in node.inputs]
+        made.nodes.append(gs.Node(node.op, node.name, dict(node.attrs), inputs, outputs, domain=node.domain))
+        return
+    if real.dtype == "int32":
+        made.nodes.append(dequantize_steps(node.name, real.tensor, real.scale, outputs[0]))
+        return
+    inputs = [real.tensor, *quantizer_constants(node.name, real.scale, real.zero_point, real.dtype)]
+    made.nodes.append(gs.Node("DequantizeLinear", node.name, {}, inputs, outputs))
+
+
+def read_as_it_is(made: Integerizer, tensor: gs.Tensor) -> gs.Tensor:
+    """What a float operator reads, at times the codes themselves."""
+    codes = made.codes.get(tensor.name)
+    if codes is None or tensor.name in made.floats:
+        return made.other(tensor)
+    if codes.dtype == tensor.dtype:
+        return codes
+    if codes.dtype != np.int8:
+        raise UserError(
+            f"tensor {tensor.name} of {tensor.dtype} is read by a float operator; int8, uint8 and int16 can be"
+        )
+    port = made.other(tensor)
+    made.nodes.append(flip_sign(f"{tensor.name}/flip_sign", codes, port))
+    return port
+
+
+def quantizer_constants(name: str, scale: float, zero_point: int, dtype: str) -> list[gs.Constant]:
+    return [
+        gs.Constant(f"{name}/scale", np.array(scale, np.float32)),
+        gs.Constant(f"{name}/zero_point", np.array(zero_point, dtype)),
+    ]
+
+
+def on_integers(made: Integerizer, node: gs.Node) -> bool:
+    """Whether an operator other than a quantizer makes codes of 8 or 16 bits of such codes."""
+    if is_quantize(node) or is_dequantize(node) or node.outputs[0].dtype not in CODES:
+        return False
+    return all(isinstance(one, gs.Constant) or one.is_empty() or one.name in made.codes for one in node.inputs)
+
+
+def emit_move(made: Integerizer, node: gs.Node) -> None:
+    """A rounding to codes or blocks of a format, or an operator that some other tool put between integers."""
+    if node.op not in (*MOVES, ROUND_MX) and not is_rounding(node):
+        raise UserError(
+            f"node {node.name}: {node.op} of integers cannot be compiled; {', '.join(sorted(MOVES))} can; "
+            "cut the model before it with --outputs-at"
+        )
+    inputs = [made.codes.get(tensor.name) or signed_constant(tensor) for tensor in node.inputs]
+    outputs = [made.codes[node.outputs[0].name]]
+    made.nodes.append(gs.Node(node.op, node.name, dict(node.attrs), inputs, outputs, domain=node.domain))
+
+
+def signed_constant(tensor: gs.Tensor) -> gs.Tensor:
+    """An unsigned constant as the signed codes of the same reals; anything else as it is."""
+    if not isinstance(tensor, gs.Constant) or tensor.dtype not in (np.uint8, np.uint16):
+        return tensor
+    half = 2 ** (8 * tensor.values.dtype.itemsize - 1)
+    moved = (tensor.values.astype(np.int64) - half).astype(signed_type(tensor.values.dtype))
+    return gs.Constant(f"{tensor.name}/signed", moved)
+
+
+def share_constants(graph: gs.Graph) -> None:
+    """Weights that several nodes read stand in the file once. Short constants keep a name for each node."""
+    first: dict[tuple[str, tuple[int, ...], bytes], gs.Constant] = {}
+    for node in graph.nodes:
+        for place, tensor in enumerate(node.inputs):
+            if isinstance(tensor, gs.Constant) and tensor.values.nbytes >= SHARED_BYTES:
+                key = (str(tensor.values.dtype), tensor.values.shape, tensor.values.tobytes())
+                node.inputs[place] = first.setdefault(key, tensor)

@@ -1,0 +1,36 @@
+"""Look-ups of int8 codes that a model spells in standard operators, or that opening its functions left, as `Table`."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.passes.graph.quantizers import producer
+from bevel.passes.operators.base import DOMAIN
+
+ENTRIES = 256
+
+
+def restore_tables(graph: gs.Graph) -> None:
+    """Gather(table, Cast(x)) of 256 int8 entries and int8 x becomes Table(x, table). Edits `graph` in place."""
+    for node in list(graph.nodes):
+        codes = looked_up(node)
+        if codes is None:
+            continue
+        (table, _), (result,) = node.inputs, node.outputs
+        node.inputs.clear()
+        node.outputs.clear()
+        graph.nodes.append(gs.Node("Table", node.name, {}, [codes, table], [result], domain=DOMAIN))
+    graph.cleanup().toposort()
+
+
+def looked_up(node: gs.Node) -> gs.Tensor | None:
+    """The int8 tensor whose codes a Gather looks up, or None."""
+    if node.op != "Gather" or node.attrs.get("axis", 0) or not isinstance(node.inputs[0], gs.Constant):
+        return None
+    table, index = node.inputs
+    cast = producer(index)
+    if table.values.dtype != np.int8 or table.values.shape != (ENTRIES,) or cast is None or cast.op != "Cast":
+        return None
+    codes = cast.inputs[0]
+    return codes if codes.dtype == np.int8 else None

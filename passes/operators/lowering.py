@@ -1,0 +1,166 @@
+"""Integer graph values as buffers with a layout, so that transposes and reshapes cost nothing where nothing moves.
+
+A value is a buffer and the order in which its ONNX axes lie in it: `order[i]` is the ONNX axis of storage axis i. A
+Transpose only renames axes; bytes move when an operator asks for another order, and then only if an axis longer than
+one changes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.backends.program.kernel import Array, Kernel, Role
+from bevel.backends.program.program import Buffer, Call
+from bevel.backends.tir.kernels.copy import Copy
+from bevel.backends.tir.kernels.transpose import Transpose
+from bevel.calib.formats.coded import Coded
+from bevel.passes.graph.coded_constant import coded_of
+
+Order = tuple[int, ...]
+
+
+def onnx_order(rank: int) -> Order:
+    return tuple(range(rank))
+
+
+def channels_last(rank: int) -> Order:
+    """[N, C, spatial...] stored as [N, spatial..., C]."""
+    return (0, *range(2, rank), 1) if rank > 2 else onnx_order(rank)
+
+
+@dataclass(frozen=True)
+class Value:
+    buffer: str
+    shape: tuple[int, ...]  # ONNX shape
+    order: Order
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """The shape in memory."""
+        return tuple(self.shape[axis] for axis in self.order)
+
+    def lies_like(self, order: Order) -> bool:
+        """Whether the bytes are the same in `order`: only axes of length one differ in place."""
+        long = [axis for axis in self.order if self.shape[axis] != 1]
+        return long == [axis for axis in order if self.shape[axis] != 1]
+
+
+@dataclass
+class Lowering:
+    """The program under construction. Operators read values, and emit calls that make new ones."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+    constants: dict[str, Array] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    moved: dict[tuple[Value, Order], Value] = field(default_factory=dict)  # what was reordered before
+    flattened: dict[str, Value] = field(default_factory=dict)  # what a reshape flattens, as it lies in memory
+
+    def constant(self, tensor: gs.Tensor) -> Array:
+        if not isinstance(tensor, gs.Constant):
+            raise TypeError(f"{tensor.name} is not a constant")
+        return np.asarray(tensor.values)
+
+    def coded(self, tensor: gs.Tensor) -> Coded:
+        """A constant as short codes. Raises TypeError for what is no constant of few different integers."""
+        found = coded_of(tensor) if isinstance(tensor, gs.Constant) else None
+        if found is None:
+            raise TypeError(f"{tensor.name} is no constant of at most 256 different integers")
+        return found
+
+    def value(self, tensor: gs.Tensor) -> Value:
+        """Where `tensor` is; a constant becomes a buffer in flash."""
+        if tensor.name not in self.values and isinstance(tensor, gs.Constant):
+            array = np.asarray(tensor.values, order="C")  # 0-d stays 0-d
+            name = self.new_buffer(tensor.name, array.shape, str(array.dtype))
+            self.constants[name] = array
+            self.values[tensor.name] = Value(name, array.shape, onnx_order(array.ndim))
+        if tensor.name not in self.values:
+            source = self.flattened[tensor.name]
+            self.alias(tensor, self.reorder(source, onnx_order(len(source.shape)), tensor.name), onnx_order(2))
+        return self.values[tensor.name]
+
+    def as_it_lies(self, tensor: gs.Tensor) -> Value:
+        """`tensor`, or, where it flattens a value that lies in another order, that value: for who can read it so."""
+        return self.flattened[tensor.name] if tensor.name in self.flattened else self.value(tensor)
+
+    def read(self, tensor: gs.Tensor, order: Order) -> str:
+        """The buffer that holds `tensor` in `order`, transposed if it has to be."""
+        return self.reorder(self.value(tensor), order, tensor.name).buffer
+
+    def reorder(self, value: Value, order: Order, name: str) -> Value:
+        if value.lies_like(order):
+            return Value(value.buffer, value.shape, order)
+        if (value, order) not in self.moved:
+            self.moved[value, order] = self.move(value, order, name)
+        return self.moved[value, order]
+
+    def move(self, value: Value, order: Order, name: str) -> Value:
+        """`value` in a buffer of its own, in `order`."""
+        if value.buffer in self.constants:
+            moved = self.constants[value.buffer].reshape(value.stored)
+            moved = np.ascontiguousarray(moved.transpose([value.order.index(axis) for axis in order]))
+            new = self.new_buffer(f"{name}/reordered", moved.shape, str(moved.dtype))
+            self.constants[new] = moved
+            return Value(new, value.shape, order)
+        dtype = self.buffers[value.buffer].dtype
+        permutation = tuple(value.order.index(axis) for axis in order)
+        kernel = Transpose(shape=value.stored, perm=permutation, dtype=dtype)
+        new = self.new_buffer(f"{name}/reordered", tuple(value.shape[axis] for axis in order), dtype)
+        self.calls.append(Call(f"{name}/reorder", kernel, (value.buffer,), (), new))
+        return Value(new, value.shape, order)
+
+    def emit(
+        self,
+        node: gs.Node,
+        kernel: Kernel,
+        inputs: Sequence[str],
+        constants: Sequence[Array],
+        output: gs.Tensor,
+        order: Order,
+    ) -> None:
+        """Call `kernel` for `node`; `output` is written in `order`."""
+        shape = tuple(output.shape)
+        (written,) = kernel.roles(Role.OUTPUT)
+        if written.size != prod(shape):
+            raise ValueError(f"{node.name}: {kernel} writes {written.size} elements, not {shape}")
+        buffer = self.new_buffer(output.name, tuple(shape[axis] for axis in order), written.dtype)
+        packed = tuple(np.asarray(array, order="C") for array in constants)
+        self.calls.append(Call(node.name, kernel, tuple(inputs), packed, buffer))
+        self.values[output.name] = Value(buffer, shape, order)
+
+    def alias(self, output: gs.Tensor, value: Value, order: Order) -> None:
+        """`output` is `value`'s bytes under its own shape and `order`."""
+        self.values[output.name] = Value(value.buffer, tuple(output.shape), order)
+
+    def copy(self, value: Value, name: str) -> Value:
+        buffer = self.buffers[value.buffer]
+        new = self.new_buffer(f"{name}/copy", value.stored, buffer.dtype)
+        self.calls.append(
+            Call(f"{name}/copy", Copy(size=prod(value.shape), dtype=buffer.dtype), (value.buffer,), (), new)
+        )
+        return Value(new, value.shape, value.order)
+
+    def drop_unread_constants(self) -> None:
+        """Forget constants of which only a reordered copy is read."""
+        read = {name for call in self.calls for name in call.inputs}
+        for name in self.constants.keys() - read:
+            del self.constants[name], self.buffers[name]
+
+    def new_buffer(self, name: str, shape: tuple[int, ...], dtype: str) -> str:
+        unique = name
+        while unique in self.buffers:
+            unique += "'"
+        self.buffers[unique] = Buffer(unique, tuple(int(size) for size in shape), dtype)
+        return unique
+
+
+def rows_as_they_lie(weights: Array, value: Value) -> Array:
+    """[k, n] weights with their rows in the order of a flattened value's bytes: it costs nothing at run time."""
+    places = np.arange(weights.shape[0]).reshape(value.shape[1:])
+    return weights[places.transpose([axis - 1 for axis in value.order[1:]]).ravel()]
