@@ -18,7 +18,7 @@ from bevel.passes.canonicalize.old_spellings import correct, respell
 from bevel.passes.exchange.lower_opset import STANDARD, all_nodes, lower_opset, lowest_version, schema
 from bevel.passes.graph.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS
 from bevel.passes.operators.base import DOMAIN
-from bevel.passes.operators.unpack import UNPACKING
+from bevel.passes.operators.formats.unpack import UNPACKING
 
 OPSET = 21
 IR_VERSION = 10  # the first to hold opset 21

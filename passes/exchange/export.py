@@ -14,7 +14,7 @@ from bevel.passes.exchange.pack_weights import pack_weights
 from bevel.passes.exchange.unsigned_activations import unsigned_activations
 from bevel.passes.operators import OPERATORS
 from bevel.passes.operators.base import DOMAIN
-from bevel.passes.operators.unpack import functions as unpack_functions
+from bevel.passes.operators.formats.unpack import functions as unpack_functions
 
 PORTS = (
     "bevel.ports"  # model metadata: {port: [scale, zero_point]} of ports that carry integers, or [scales, ..., axis]

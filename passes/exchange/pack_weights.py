@@ -1,8 +1,8 @@
 """Weights of a model file at the width they need: what a graph holds as whole integers lies in the file as codes.
 
 Standard types where opset 21 has them: INT4 and UINT4, and FLOAT8E4M3FN for a DequantizeLinear. Everything else of up
-to 8 bits is a stream of bits behind a model-local function (`bevel.passes.operators.unpack`). Weights of many different
-values, and those too few to pay for the node, stay as they are. `unpack_weights` is the way back.
+to 8 bits is a stream of bits behind a model-local function (`bevel.passes.operators.formats.unpack`). Weights of many
+different values, and those too few to pay for the node, stay as they are. `unpack_weights` is the way back.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from bevel.calib.formats.packing import pack_bits
 from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.graph.coded_constant import coded_of
 from bevel.passes.operators.base import DOMAIN, Array
-from bevel.passes.operators.dequantize_steps import DequantizeSteps
-from bevel.passes.operators.unpack import BLOCKS, unpack_name
+from bevel.passes.operators.formats.dequantize_steps import DequantizeSteps
+from bevel.passes.operators.formats.unpack import BLOCKS, unpack_name
 
 LEAST_SAVING = 128  # bytes: about what a node takes in the file
 LEAST_RANK = 2  # biases stay plain: OpenVINO takes no bias of a Conv whose rank it does not see

@@ -23,8 +23,8 @@ from bevel.calib.formats.scheme import PerBlock, PerTensor
 from bevel.passes.graph.coded_constant import CodedConstant, coded_of
 from bevel.passes.graph.quantizers import is_dequantize
 from bevel.passes.operators.base import DOMAIN, Array
-from bevel.passes.operators.dequantize_steps import DequantizeSteps
-from bevel.passes.operators.unpack import BLOCKS, unpack_width
+from bevel.passes.operators.formats.dequantize_steps import DequantizeSteps
+from bevel.passes.operators.formats.unpack import BLOCKS, unpack_width
 
 WIDER = {
     np.dtype(ml_dtypes.int4): np.dtype(np.int8),

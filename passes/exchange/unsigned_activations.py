@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from bevel.passes.operators.unpack import UNPACKING
+from bevel.passes.operators.formats.unpack import UNPACKING
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # whose weights are signed
 WIDE = (TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32)

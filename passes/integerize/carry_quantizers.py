@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize, parameters, producer
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Reason
-from bevel.passes.operators.quantize_float import QUANTIZE_FLOAT
+from bevel.passes.operators.formats.quantize_float import QUANTIZE_FLOAT
 
 
 def carry_quantizers(graph: gs.Graph) -> None:

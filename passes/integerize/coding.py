@@ -21,10 +21,10 @@ from bevel.calib.formats.float_format import E4M3
 from bevel.calib.formats.levels import wide_levels
 from bevel.passes.graph.quantizers import parameters, producer
 from bevel.passes.operators.base import Activation
-from bevel.passes.operators.quantize_fixed import QUANTIZE_FIXED
-from bevel.passes.operators.quantize_float import QUANTIZE_FLOAT, steps_of
-from bevel.passes.operators.round_mx import ROUND_MX, rounding_of
-from bevel.passes.operators.wide_values import stored_dtype
+from bevel.passes.operators.formats.quantize_fixed import QUANTIZE_FIXED
+from bevel.passes.operators.formats.quantize_float import QUANTIZE_FLOAT, steps_of
+from bevel.passes.operators.formats.round_mx import ROUND_MX, rounding_of
+from bevel.passes.operators.formats.wide_values import stored_dtype
 
 FLOAT8 = {np.dtype(ml_dtypes.float8_e4m3fn): E4M3}
 KNOWN = "int8, uint8, int16, uint16 and float8e4m3fn, one scale a tensor,"

@@ -13,8 +13,8 @@ import onnx_graphsurgeon as gs
 
 from bevel.passes.graph.quantizers import producer
 from bevel.passes.operators.base import DOMAIN, INT8
-from bevel.passes.operators.channel_table import CHANNEL_TABLE, channel_axis, channel_tables, entries
-from bevel.passes.operators.table import entries as codes_looked_up
+from bevel.passes.operators.functions.channel_table import CHANNEL_TABLE, channel_axis, channel_tables, entries
+from bevel.passes.operators.functions.table import entries as codes_looked_up
 
 MOVES = ("Transpose", "Reshape")
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bevel.passes.graph.quantizers import ROUND
 from bevel.passes.operators.base import DOMAIN, INT8
-from bevel.passes.operators.table import entries, look_up
-from bevel.passes.operators.wide_clip import WIDE_CLIP
+from bevel.passes.operators.functions.table import entries, look_up
+from bevel.passes.operators.functions.wide_clip import WIDE_CLIP
 
 
 def fuse_rounding(graph: gs.Graph) -> None:

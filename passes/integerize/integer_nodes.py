@@ -22,11 +22,11 @@ from bevel.passes.integerize.coding import Coding, coding
 from bevel.passes.integerize.integerizer import Integerizer
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
-from bevel.passes.operators.clip import Clip
-from bevel.passes.operators.round_float import round_float
-from bevel.passes.operators.table import rescale, tabulate
-from bevel.passes.operators.wide_rescale import wide_rescale
-from bevel.passes.operators.wide_table import wide_tabulate
+from bevel.passes.operators.formats.round_float import round_float
+from bevel.passes.operators.formats.wide_rescale import wide_rescale
+from bevel.passes.operators.functions.clip import Clip
+from bevel.passes.operators.functions.table import rescale, tabulate
+from bevel.passes.operators.functions.wide_table import wide_tabulate
 
 TABLE_TYPES = frozenset({"int8", "int16"})
 

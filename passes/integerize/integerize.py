@@ -30,11 +30,11 @@ from bevel.passes.integerize.part_scales import Parted, dequantize_parts, find_p
 from bevel.passes.integerize.prune_channels import PruneConstantChannels
 from bevel.passes.integerize.restore_tables import restore_tables
 from bevel.passes.operators.base import DOMAIN, Reason
-from bevel.passes.operators.dequantize_steps import dequantize_steps
-from bevel.passes.operators.flip_sign import flip_sign
-from bevel.passes.operators.quantize_fixed import quantize_fixed
-from bevel.passes.operators.quantize_float import quantize_float
-from bevel.passes.operators.round_mx import ROUND_MX
+from bevel.passes.operators.formats.dequantize_steps import dequantize_steps
+from bevel.passes.operators.formats.flip_sign import flip_sign
+from bevel.passes.operators.formats.quantize_fixed import quantize_fixed
+from bevel.passes.operators.formats.quantize_float import quantize_float
+from bevel.passes.operators.formats.round_mx import ROUND_MX
 
 __all__ = ["PORTS", "Format", "export", "integerize"]
 

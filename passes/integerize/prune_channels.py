@@ -25,10 +25,10 @@ from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.base import Note, Pass, PassResult
 from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.operators.base import DOMAIN, Array
-from bevel.passes.operators.round_float import rounded_constants
-from bevel.passes.operators.wide_conv import shapes
-from bevel.passes.operators.wide_sums import stored_output
-from bevel.passes.operators.wide_table import wide_entries
+from bevel.passes.operators.formats.round_float import rounded_constants
+from bevel.passes.operators.functions.wide_table import wide_entries
+from bevel.passes.operators.products.wide_conv import shapes
+from bevel.passes.operators.products.wide_sums import stored_output
 
 KEPT_TOGETHER = 4
 FACTOR_BITS = 8  # in a kernel's table of blocks

@@ -21,8 +21,8 @@ from bevel.calib.errors import UserError
 from bevel.passes.exchange.export import PORTS, export
 from bevel.passes.exchange.unpack_weights import unpack_weights
 from bevel.passes.graph.edit import Array
-from bevel.passes.operators.accumulate import ACCUMULATOR_LIMIT
 from bevel.passes.operators.base import DOMAIN
+from bevel.passes.operators.products.accumulate import ACCUMULATOR_LIMIT
 from bevel.passes.partition.partition import metadata
 from bevel.passes.quantize.correct_bias import mean_error
 

@@ -6,62 +6,62 @@ from functools import cache
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.operators.add import Add
-from bevel.passes.operators.arg_max import ArgMax, ArgMin
-from bevel.passes.operators.average_pool import AveragePool
 from bevel.passes.operators.base import Match, Operator, Reason
-from bevel.passes.operators.channel_table import ChannelTable
-from bevel.passes.operators.clip import Clip
-from bevel.passes.operators.compare import COMPARISONS
-from bevel.passes.operators.concat import Concat
-from bevel.passes.operators.conv import Conv, EvenConv
-from bevel.passes.operators.conv_transpose import ConvTranspose, EvenConvTranspose
-from bevel.passes.operators.dequantize_steps import DequantizeSteps
-from bevel.passes.operators.div import Div
-from bevel.passes.operators.extreme import Max, Min
-from bevel.passes.operators.flip_sign import FlipSign
-from bevel.passes.operators.gather import Gather
-from bevel.passes.operators.gemm import EvenGemm, Gemm
-from bevel.passes.operators.identity import Identity
-from bevel.passes.operators.log_softmax import LogSoftmax
-from bevel.passes.operators.lookup import Lookup
-from bevel.passes.operators.max_pool import MaxPool
-from bevel.passes.operators.mul import Mul
-from bevel.passes.operators.normalize import Normalize
-from bevel.passes.operators.pad import Pad
-from bevel.passes.operators.prelu import PRelu
-from bevel.passes.operators.quantize_fixed import QuantizeFixed
-from bevel.passes.operators.quantize_float import QuantizeFloat
-from bevel.passes.operators.reduce_extreme import ReduceExtreme
-from bevel.passes.operators.reduce_l2 import ReduceL2
-from bevel.passes.operators.reduce_mean import ReduceMean, ReduceSum
-from bevel.passes.operators.reshape import Reshape
-from bevel.passes.operators.resize import EvenResizeBilinear, Resize
-from bevel.passes.operators.round_even import RoundEven
-from bevel.passes.operators.round_float import RoundFloat
-from bevel.passes.operators.round_mx import RoundMx
-from bevel.passes.operators.slice import Slice
-from bevel.passes.operators.softmax import Softmax
-from bevel.passes.operators.table import Table
-from bevel.passes.operators.tile import Tile
-from bevel.passes.operators.transpose import Transpose
-from bevel.passes.operators.where import Where
-from bevel.passes.operators.wide_add import WideAdd
-from bevel.passes.operators.wide_average_pool import WideAveragePool
-from bevel.passes.operators.wide_clip import WideClip
-from bevel.passes.operators.wide_conv import WideConv
-from bevel.passes.operators.wide_conv_transpose import WideConvTranspose
-from bevel.passes.operators.wide_div import WideDiv
-from bevel.passes.operators.wide_gemm import WideGemm
-from bevel.passes.operators.wide_max_pool import WideMaxPool
-from bevel.passes.operators.wide_mean import WideMean
-from bevel.passes.operators.wide_mul import WideMul
-from bevel.passes.operators.wide_pad import WidePad
-from bevel.passes.operators.wide_rescale import WideRescale
-from bevel.passes.operators.wide_resize import WideResizeBilinear, WideResizeNearest
-from bevel.passes.operators.wide_softmax import WideSoftmax
-from bevel.passes.operators.wide_table import WideTable
-from bevel.passes.operators.written_norm import WrittenNorm
+from bevel.passes.operators.formats.dequantize_steps import DequantizeSteps
+from bevel.passes.operators.formats.flip_sign import FlipSign
+from bevel.passes.operators.formats.quantize_fixed import QuantizeFixed
+from bevel.passes.operators.formats.quantize_float import QuantizeFloat
+from bevel.passes.operators.formats.round_even import RoundEven
+from bevel.passes.operators.formats.round_float import RoundFloat
+from bevel.passes.operators.formats.round_mx import RoundMx
+from bevel.passes.operators.formats.wide_rescale import WideRescale
+from bevel.passes.operators.functions.arg_max import ArgMax, ArgMin
+from bevel.passes.operators.functions.channel_table import ChannelTable
+from bevel.passes.operators.functions.clip import Clip
+from bevel.passes.operators.functions.log_softmax import LogSoftmax
+from bevel.passes.operators.functions.softmax import Softmax
+from bevel.passes.operators.functions.table import Table
+from bevel.passes.operators.functions.wide_clip import WideClip
+from bevel.passes.operators.functions.wide_softmax import WideSoftmax
+from bevel.passes.operators.functions.wide_table import WideTable
+from bevel.passes.operators.moves.concat import Concat
+from bevel.passes.operators.moves.gather import Gather
+from bevel.passes.operators.moves.identity import Identity
+from bevel.passes.operators.moves.lookup import Lookup
+from bevel.passes.operators.moves.pad import Pad
+from bevel.passes.operators.moves.reshape import Reshape
+from bevel.passes.operators.moves.slice import Slice
+from bevel.passes.operators.moves.tile import Tile
+from bevel.passes.operators.moves.transpose import Transpose
+from bevel.passes.operators.moves.wide_pad import WidePad
+from bevel.passes.operators.norms.normalize import Normalize
+from bevel.passes.operators.norms.reduce_l2 import ReduceL2
+from bevel.passes.operators.norms.written_norm import WrittenNorm
+from bevel.passes.operators.products.conv import Conv, EvenConv
+from bevel.passes.operators.products.conv_transpose import ConvTranspose, EvenConvTranspose
+from bevel.passes.operators.products.gemm import EvenGemm, Gemm
+from bevel.passes.operators.products.wide_conv import WideConv
+from bevel.passes.operators.products.wide_conv_transpose import WideConvTranspose
+from bevel.passes.operators.products.wide_gemm import WideGemm
+from bevel.passes.operators.sums.add import Add
+from bevel.passes.operators.sums.compare import COMPARISONS
+from bevel.passes.operators.sums.div import Div
+from bevel.passes.operators.sums.extreme import Max, Min
+from bevel.passes.operators.sums.mul import Mul
+from bevel.passes.operators.sums.prelu import PRelu
+from bevel.passes.operators.sums.reduce_extreme import ReduceExtreme
+from bevel.passes.operators.sums.reduce_mean import ReduceMean, ReduceSum
+from bevel.passes.operators.sums.where import Where
+from bevel.passes.operators.sums.wide_add import WideAdd
+from bevel.passes.operators.sums.wide_div import WideDiv
+from bevel.passes.operators.sums.wide_mean import WideMean
+from bevel.passes.operators.sums.wide_mul import WideMul
+from bevel.passes.operators.windows.average_pool import AveragePool
+from bevel.passes.operators.windows.max_pool import MaxPool
+from bevel.passes.operators.windows.resize import EvenResizeBilinear, Resize
+from bevel.passes.operators.windows.wide_average_pool import WideAveragePool
+from bevel.passes.operators.windows.wide_max_pool import WideMaxPool
+from bevel.passes.operators.windows.wide_resize import WideResizeBilinear, WideResizeNearest
 
 OPSET = 21  # of functions that are only asked for their names
 

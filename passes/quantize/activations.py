@@ -25,12 +25,12 @@ from bevel.calib.formats.tensor_format import BlockFormat
 from bevel.calib.observe.observe import LAST_AXIS_OPERATORS
 from bevel.passes.graph.quantizers import ROUND
 from bevel.passes.integerize.coding import signed_type
-from bevel.passes.operators.dequantize_steps import dequantize_steps
-from bevel.passes.operators.quantize_fixed import quantize_fixed
-from bevel.passes.operators.quantize_float import quantize_float
-from bevel.passes.operators.round_mx import round_mx
-from bevel.passes.operators.table import look_up
-from bevel.passes.operators.wide_clip import wide_clip
+from bevel.passes.operators.formats.dequantize_steps import dequantize_steps
+from bevel.passes.operators.formats.quantize_fixed import quantize_fixed
+from bevel.passes.operators.formats.quantize_float import quantize_float
+from bevel.passes.operators.formats.round_mx import round_mx
+from bevel.passes.operators.functions.table import look_up
+from bevel.passes.operators.functions.wide_clip import wide_clip
 from bevel.passes.quantize.divisors import Nonzero
 
 # How the first codes become a point's; None: they are those already.

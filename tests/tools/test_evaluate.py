@@ -10,7 +10,7 @@ import pytest
 
 from bevel.backends.devices.base import Vectors
 from bevel.backends.program.program import Port
-from bevel.passes.operators.unpack import unpack
+from bevel.passes.operators.formats.unpack import unpack
 from bevel.tools.evaluate import (
     decode,
     dequantize_weights,

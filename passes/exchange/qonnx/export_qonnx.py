@@ -28,8 +28,8 @@ from bevel.passes.integerize.carry_quantizers import is_carried
 from bevel.passes.integerize.fuse_rounding import as_table, bounds, is_clamp, is_rounding
 from bevel.passes.integerize.restore_tables import restore_tables
 from bevel.passes.operators.base import INT8
-from bevel.passes.operators.quantize_float import QUANTIZE_FLOAT, steps_of
-from bevel.passes.operators.round_mx import ROUND_MX
+from bevel.passes.operators.formats.quantize_float import QUANTIZE_FLOAT, steps_of
+from bevel.passes.operators.formats.round_mx import ROUND_MX
 
 IR_VERSION = 10
 

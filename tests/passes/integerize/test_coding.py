@@ -10,7 +10,7 @@ import pytest
 from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.calib.errors import UserError
 from bevel.passes.integerize.coding import Coding, coding
-from bevel.passes.operators.quantize_float import quantize_float
+from bevel.passes.operators.formats.quantize_float import quantize_float
 
 X = gs.Variable("x", np.float32, [4])
 

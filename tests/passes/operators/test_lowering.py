@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bevel.backends.tir.kernels.clip import Clip
 from bevel.passes.operators.lowering import Lowering, Value, channels_last, onnx_order
-from bevel.passes.operators.reduced import gathered, without
-from bevel.passes.operators.reshape import order_with_unit_axes_moved
+from bevel.passes.operators.moves.reshape import order_with_unit_axes_moved
+from bevel.passes.operators.sums.reduced import gathered, without
 
 
 def test_channels_last_moves_axis_one_behind_the_image() -> None:

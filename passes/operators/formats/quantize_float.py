@@ -1,0 +1,94 @@
+"""From float32 to the steps of a minifloat, in standard operators: round(clamp(x / scale, -high, high)), ties to even.
+
+A product with 2**(23 - M) + 1, less what exceeds x in it, leaves M + 1 leading bits of x rounded to nearest (Veltkamp's
+splitting: Dekker 1971, "A floating-point technique for extending the available precision", section 5). Below
+2**(M + 1) steps lie one apart, and ONNX's Round makes them.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from bevel.backends.tir.kernels.quantize_float import QuantizeFloat as QuantizeFloatKernel
+from bevel.calib.arithmetic.round_float import FloatSteps
+from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
+from bevel.passes.operators.bodies import function
+from bevel.passes.operators.formats.wide_values import stored_dtype
+from bevel.passes.operators.lowering import Lowering
+from bevel.passes.operators.products.wide_sums import element_type
+
+QUANTIZE_FLOAT = "QuantizeFloat"
+FLOAT_BITS = 23
+
+
+def float_constants(*attributes: str) -> str:
+    return "\n".join(
+        f"  {name}64 = Constant <value_int: int = @{name}> ()\n  {name} = Cast <to = 1> ({name}64)"
+        for name in attributes
+    )
+
+
+# A NaN becomes the lowest step, because it is not above it.
+BODY = f"""
+{float_constants("splitter", "border", "high")}
+  low = Neg (high)
+  quotient = Div (x, scale)
+  above = Greater (quotient, low)
+  raised = Where (above, quotient, low)
+  below = Less (raised, high)
+  clamped = Where (below, raised, high)
+  product = Mul (clamped, splitter)
+  excess = Sub (product, clamped)
+  leading = Sub (product, excess)
+  magnitude = Abs (clamped)
+  small = Less (magnitude, border)
+  whole = Round (clamped)
+  rounded = Where (small, whole, leading)
+  y = Cast <to: int = @y_type> (rounded)
+"""
+
+
+class QuantizeFloat(Operator):
+    float_ops: ClassVar[frozenset[str]] = frozenset()  # put in as a quantizer
+    integer_op: ClassVar = QUANTIZE_FLOAT
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        return None
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        return Reason("it is a quantizer")
+
+    def function(self, opset: int) -> onnx.FunctionProto:
+        return function(self.integer_op, ("splitter", "border", "high", "y_type"), ("x", "scale"), BODY, opset)
+
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        value, steps = lowering.value(node.inputs[0]), steps_of(node)
+        kernel = QuantizeFloatKernel(
+            size=prod(value.shape),
+            scale=float(lowering.constant(node.inputs[1])),
+            mantissa=steps.mantissa,
+            high=steps.high,
+            dtype=stored_dtype(node),
+        )
+        lowering.emit(node, kernel, [value.buffer], (), node.outputs[0], value.order)
+
+
+def quantize_float(name: str, x: gs.Tensor, scale: float, output: gs.Variable, steps: FloatSteps) -> gs.Node:
+    """x in units of `scale` as steps in `output`."""
+    attrs = {
+        "splitter": 2 ** (FLOAT_BITS - steps.mantissa) + 1,
+        "border": 2 ** (steps.mantissa + 1),
+        "high": steps.high,
+        "y_type": element_type(str(np.dtype(output.dtype))),
+    }
+    size = gs.Constant(f"{name}/scale", np.array(scale, np.float32))
+    return gs.Node(QUANTIZE_FLOAT, name, attrs, [x, size], [output], domain=DOMAIN)
+
+
+def steps_of(node: gs.Node) -> FloatSteps:
+    return FloatSteps(int(node.attrs["border"]).bit_length() - 2, int(node.attrs["high"]))

@@ -1,0 +1,159 @@
+"""Integer-only LogSoftmax of any axis: one logarithm of a sum a row (`bevel.calib.arithmetic.log_softmax`).
+
+    y = clamp(zy + ((half - d * A - L * B) >> n)),    A = round(2**n * sx / sy),  B = round(2**n / (sy * 2**24))
+
+n is the largest shift for which the sum fits int64 and B int32.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from bevel.backends.tir.kernels.log_softmax import LogSoftmax as LogSoftmaxKernel
+from bevel.calib.arithmetic.log_softmax import FRACTION_BITS, LOG_BITS, LOG_OF_TWO, LOGARITHMS, SUM_BITS, THRESHOLDS
+from bevel.calib.arithmetic.softmax import FINE, TABLE_BITS, exponent_bits, tables
+from bevel.passes.operators.base import Activation, Operator, Reason, Site
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, floored, function
+from bevel.passes.operators.formats.wide_values import dtype_of, output_attributes
+from bevel.passes.operators.functions.wide_softmax import FEWEST_BITS, rows_of
+from bevel.passes.operators.lowering import Lowering
+from bevel.passes.operators.products.wide_sums import stored_output
+
+NUMBERS = ("exponent", "a", "b", "half", "shift")
+SUM_LIMIT = 2**60
+LARGEST_SHIFT = 60
+BODY = f"""
+{constants(*NUMBERS)}
+  one = Constant <value_int = 1> ()
+  two = Constant <value_int = 2> ()
+  powers = Constant <value = int64[{POWERS.count(",") + 1}] {{{POWERS}}}> ()
+  base = Constant <value_int = {FINE}> ()
+  table_bits = Constant <value_int = {2 * TABLE_BITS}> ()
+  steps = Cast <to = 6> (x)
+  largest = ReduceMax (steps, axes)
+  distance32 = Sub (largest, steps)
+  distance = Cast <to = 7> (distance32)
+  upper = Div (distance, base)
+  lower = Mod (distance, base)
+  coarse32 = Gather (coarse, upper)
+  fine32 = Gather (fine, lower)
+  coarse64 = Cast <to = 7> (coarse32)
+  fine64 = Cast <to = 7> (fine32)
+  product = Mul (coarse64, fine64)
+  down = Sub (table_bits, exponent)
+  unit = Gather (powers, down)
+  half_unit = Div (unit, two)
+  raised_product = Add (product, half_unit)
+  e = Div (raised_product, unit)
+  total = ReduceSum (e, axes)
+  thresholds = Constant <value = int64[{len(THRESHOLDS)}] {{{", ".join(map(str, THRESHOLDS))}}}> ()
+  last = Constant <value = int64[1] {{-1}}> ()
+  beside = Unsqueeze (total, last)
+  below = Less (beside, thresholds)
+  below64 = Cast <to = 7> (below)
+  places = ReduceSum <keepdims = 0> (below64, last)
+  factor = Gather (powers, places)
+  leading = Mul (total, factor)
+  top = Constant <value_int = {2 ** (SUM_BITS - 1)}> ()
+  mantissa = Sub (leading, top)
+  fraction_unit = Constant <value_int = {2**FRACTION_BITS}> ()
+  index = Div (mantissa, fraction_unit)
+  fraction = Mod (mantissa, fraction_unit)
+  next_index = Add (index, one)
+  here32 = Gather (logarithms, index)
+  next32 = Gather (logarithms, next_index)
+  here = Cast <to = 7> (here32)
+  next = Cast <to = 7> (next32)
+  rise = Sub (next, here)
+  risen = Mul (rise, fraction)
+  between = Div (risen, fraction_unit)
+  most_places = Constant <value_int = {SUM_BITS - 1}> ()
+  whole_places = Sub (most_places, exponent)
+  twos = Sub (whole_places, places)
+  log_of_two = Constant <value_int = {LOG_OF_TWO}> ()
+  of_twos = Mul (twos, log_of_two)
+  of_table = Add (here, between)
+  logarithm = Add (of_twos, of_table)
+  of_sum = Mul (logarithm, b)
+  of_code = Mul (distance, a)
+  less = Add (of_sum, of_code)
+  sum = Sub (half, less)
+{floored("sum", "shift", "shifted", "result")}
+{PLACE}
+  y = Cast <to: int = @y_type> (clamped)
+"""
+
+
+class LogSoftmax(Operator):
+    float_ops: ClassVar = frozenset({"LogSoftmax"})
+    limits: ClassVar = "any axis"
+    integer_op: ClassVar = "LogSoftmax"
+    wide_codes: ClassVar = True
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        x = site.inputs[0]
+        if not isinstance(x, Activation):
+            return Reason("its input is not quantized")
+        axis = int(site.node.attrs.get("axis", -1)) % len(site.shape)
+        k = exponent_bits(site.shape[axis])
+        if k < FEWEST_BITS:
+            return Reason(f"its {site.shape[axis]} classes leave the exponentials fewer than {FEWEST_BITS} bits")
+        distances = x.high - x.low + 1
+        rates = (x.scale / site.scale, 1 / (site.scale * 2.0**LOG_BITS))
+        shift = largest_shift(rates, distances)
+        if shift is None:
+            return Reason(f"a step of its input is {rates[0]:.3g} steps of its result")
+        coarse, fine = tables(x.scale, distances)
+        attrs = {
+            "exponent": k,
+            "a": round(rates[0] * 2**shift),
+            "b": round(rates[1] * 2**shift),
+            "half": 2**shift // 2,
+            "shift": shift,
+        }
+        inputs = [
+            x.tensor,
+            site.constant("coarse", coarse),
+            site.constant("fine", fine),
+            site.constant("logarithms", LOGARITHMS),
+            site.constant("axes", np.array([axis], np.int64)),
+        ]
+        return site.call(self.integer_op, inputs, attrs | output_attributes(site.result))
+
+    def function(self, opset: int) -> onnx.FunctionProto:
+        attributes, inputs = (*NUMBERS, *OUTPUT_ATTRIBUTES, "y_type"), ("x", "coarse", "fine", "logarithms", "axes")
+        return function(self.integer_op, attributes, inputs, BODY, opset)
+
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        x, y = node.inputs[0], node.outputs[0]
+        coarse, fine, logarithms, (axis,) = (lowering.constant(tensor) for tensor in node.inputs[1:])
+        source, order = rows_of(lowering, x, int(axis))
+        n = x.shape[int(axis)]
+        kernel = LogSoftmaxKernel(
+            rows=prod(x.shape) // n,
+            n=n,
+            coarse=len(coarse),
+            exponent=node.attrs["exponent"],
+            a=node.attrs["a"],
+            b=node.attrs["b"],
+            offset=node.attrs["half"],
+            shift=node.attrs["shift"],
+            output=stored_output(node),
+            x_dtype=dtype_of(x),
+        )
+        lowering.emit(node, kernel, [source], (coarse, fine, logarithms), y, order)
+
+
+def largest_shift(rates: tuple[float, float], distances: int) -> int | None:
+    """The largest shift at which both parts of a sum stay below 2**60, and the logarithm's factor below 2**31."""
+    fitting = [
+        shift
+        for shift in range(1, LARGEST_SHIFT + 1)
+        if rates[0] * distances * 2.0**shift < SUM_LIMIT and rates[1] * 2.0**shift < 2**31 - 1
+    ]
+    return max(fitting, default=None)

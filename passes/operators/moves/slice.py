@@ -1,0 +1,84 @@
+"""Slice and Split: some of the integers, copied. Each output of a Split is a Slice of its own."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.backends.tir.kernels.slice import Slice as SliceKernel
+from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
+from bevel.passes.operators.formats.wide_values import dtype_of
+from bevel.passes.operators.lowering import Lowering
+
+
+class Window(NamedTuple):
+    """First index, number of elements and step along one axis."""
+
+    start: int
+    size: int
+    step: int
+
+
+class Slice(Operator):
+    float_ops: ClassVar = frozenset({"Slice", "Split"})
+    limits: ClassVar = "constant bounds"
+    integer_op: ClassVar = "Slice"
+    ties: ClassVar = True
+    wide: ClassVar = True
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        if node.op not in self.float_ops:
+            return None
+        if not all(isinstance(tensor, gs.Constant) or tensor.is_empty() for tensor in node.inputs[1:]):
+            return Reason("where it cuts is computed")
+        return Match(node, tuple(node.inputs[:1]))
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        x = site.inputs[0]
+        if not isinstance(x, Activation):
+            return Reason("its input is not quantized")
+        if site.node.op == "Slice":
+            return site.standard([x.tensor, *site.node.inputs[1:]])
+        axis = int(site.node.attrs.get("axis", 0))
+        sizes = [int(output.shape[axis]) for output in site.node.outputs]
+        start = sum(sizes[: site.index])
+        bounds = {"starts": start, "ends": start + sizes[site.index], "axes": axis % len(site.shape)}
+        constants = [site.constant(role, np.array([value], np.int64)) for role, value in bounds.items()]
+        return [gs.Node("Slice", site.name, {}, [x.tensor, *constants], [site.output])]
+
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        value = lowering.value(node.inputs[0])
+        starts, ends, *rest = [None if tensor.is_empty() else lowering.constant(tensor) for tensor in node.inputs[1:]]
+        if starts is None or ends is None:
+            raise ValueError(f"{node.name} does not say where it cuts")
+        windows = slice_windows(value.shape, starts, ends, *rest)
+        placed = [windows[axis] for axis in value.order]
+        kernel = SliceKernel(
+            shape=value.stored,
+            starts=tuple(window.start for window in placed),
+            sizes=tuple(window.size for window in placed),
+            steps=tuple(window.step for window in placed),
+            dtype=dtype_of(node.inputs[0]),
+        )
+        lowering.emit(node, kernel, [value.buffer], (), node.outputs[0], value.order)
+
+
+def slice_windows(
+    shape: tuple[int, ...],
+    starts: Array,
+    ends: Array,
+    axes: Array | None = None,
+    steps: Array | None = None,
+) -> list[Window]:
+    """ONNX Slice's arguments as one window an axis; python's slice has the same clamping rules."""
+    windows = [Window(0, size, 1) for size in shape]
+    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        axis = int(axes[place]) % len(shape) if axes is not None else place
+        step = int(steps[place]) if steps is not None else 1
+        # An end before the first element, given as a large negative number, is python's None for negative steps.
+        stop = None if step < 0 and end < -shape[axis] else int(end)
+        taken = range(shape[axis])[int(start) : stop : step]
+        windows[axis] = Window(taken.start, len(taken), step)
+    return windows
