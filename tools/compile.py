@@ -39,26 +39,28 @@ from bevel.passes.quantize import QuantizeOptions, export_quantized, quantize
 from bevel.passes.quantize.clamp_masks import clamp_masks
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.passes.quantize.widen_activations import widen_activations
-from bevel.tools import bundle, devices, evaluate, vectors, widths
+from bevel.tools.accuracy import evaluate
+from bevel.tools.accuracy.broken import Trials, explained
+from bevel.tools.accuracy.library import has_islands
+from bevel.tools.accuracy.library import measure as measure_library
+from bevel.tools.accuracy.outputs import describe_outputs
 from bevel.tools.assign.explain import Assigned
 from bevel.tools.assign.kept import check_kept
 from bevel.tools.assign.run import assign
 from bevel.tools.assign.trial import Maker
-from bevel.tools.broken import Trials, explained
-from bevel.tools.data import Data, open_data
-from bevel.tools.dimensions import dimensions
-from bevel.tools.library import has_islands
-from bevel.tools.library import measure as measure_library
-from bevel.tools.names import model_name
-from bevel.tools.options import Options, edge
-from bevel.tools.outputs import describe_outputs
-from bevel.tools.pixels import with_pixels
-from bevel.tools.ram import build_within, describe, fit_ram
-from bevel.tools.report import Accuracy, Library, Output, Report, Width
-from bevel.tools.stages import Stages
-from bevel.tools.staging import staged
-from bevel.tools.summary import Findings, summarize
-from bevel.tools.tuning import choose_kernels
+from bevel.tools.command import devices
+from bevel.tools.report.report import Accuracy, Library, Output, Report, Width
+from bevel.tools.report.summary import Findings, summarize
+from bevel.tools.run import bundle, vectors, widths
+from bevel.tools.run.data import Data, open_data
+from bevel.tools.run.dimensions import dimensions
+from bevel.tools.run.names import model_name
+from bevel.tools.run.options import Options, edge
+from bevel.tools.run.pixels import with_pixels
+from bevel.tools.run.ram import build_within, describe, fit_ram
+from bevel.tools.run.stages import Stages
+from bevel.tools.run.staging import staged
+from bevel.tools.run.tuning import choose_kernels
 
 EQUIVALENCE_SAMPLES = 2
 DEFAULT_FORMATS = (Options.weights, Options.activations)

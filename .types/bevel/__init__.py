@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bevel.calib.errors import UserError
-    from bevel.tools.api import ResultWarning, optimize
-    from bevel.tools.report import Report
+    from bevel.tools.report.report import Report
+    from bevel.tools.run.api import ResultWarning, optimize
 
     __version__: str
 
@@ -29,8 +29,8 @@ if not TYPE_CHECKING:  # what is not above is an error there
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from bevel.calib.errors import UserError
-        from bevel.tools.api import ResultWarning, optimize
-        from bevel.tools.report import Report
+        from bevel.tools.report.report import Report
+        from bevel.tools.run.api import ResultWarning, optimize
 
         globals().update(Report=Report, ResultWarning=ResultWarning, UserError=UserError, optimize=optimize)
         return globals()[name]

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from bevel.calib.errors import UserError
 from bevel.tools.compile import compile_model
-from bevel.tools.options import Options
-from bevel.tools.report import Report
-from bevel.tools.stages import Stages
+from bevel.tools.report.report import Report
+from bevel.tools.run.options import Options
+from bevel.tools.run.stages import Stages
 
 LIMIT_S = 20  # of processor time
 PATIENCE = 6  # times as long on the clock, where other work takes the processor

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from bevel.tools.quiet import quiet_libraries
+from bevel.tools.command.quiet import quiet_libraries
 
 GRAPHS, FILES = 200, 100
 VERDICTS = ("built", "refused", "left out")

@@ -34,7 +34,7 @@ WIDE = ("int16", "int16", "int16", "int12", "int6", "int4", "e4m3", "mxfp6")
 
 @dataclass(frozen=True)
 class Case:
-    """A model, one array of samples for each input, and options of `bevel.tools.options.Options`."""
+    """A model, one array of samples for each input, and options of `bevel.tools.run.options.Options`."""
 
     model: onnx.ModelProto
     data: dict[str, NDArray[Any]]

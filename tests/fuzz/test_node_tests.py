@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bevel.passes.partition.listed_operators import listed_operators
-from bevel.tools import vectors
+from bevel.tools.run import vectors
 from fuzz.attempt import Outcome, attempt
 from fuzz.explained import far
 from fuzz.node_tests import NodeTest, node_tests

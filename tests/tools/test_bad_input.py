@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bevel.tools.optimize import main
+from bevel.tools.command.optimize import main
 
 Folder = Path
 Change = Callable[[Folder], object]

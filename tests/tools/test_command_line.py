@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bevel.tools import cli, optimize
+from bevel.tools.command import cli, optimize
 
 
 def ran(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own, as the shell starts it."""
     name, *others = arguments
-    program = f"import sys; from bevel.tools.start import {name}; sys.argv[0] = '{name}'; sys.exit({name}())"
+    program = f"import sys; from bevel.tools.command.start import {name}; sys.argv[0] = '{name}'; sys.exit({name}())"
     given = [sys.executable, "-c", program, *others]
     return subprocess.run(given, capture_output=True, text=True, env=os.environ | variables)
 
@@ -31,7 +31,7 @@ def test_a_group_without_a_command_prints_its_help(arguments: list[str]) -> None
 
 def test_a_target_that_does_not_exist_is_refused_before_anything_heavy_is_loaded() -> None:
     program = (
-        "import sys; from bevel.tools.optimize import main\n"
+        "import sys; from bevel.tools.command.optimize import main\n"
         "code = main(['no.onnx', '--target', 'm4', '-o', 'out'])\n"
         "assert code == 2 and not {'numpy', 'onnx', 'tvm', 'rich'} & set(sys.modules), sys.modules"
     )

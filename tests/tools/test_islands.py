@@ -10,8 +10,8 @@ import onnx
 import pytest
 
 from bevel.passes.partition import spell_floats
-from bevel.tools.cli import main as bevel
-from bevel.tools.optimize import main
+from bevel.tools.command.cli import main as bevel
+from bevel.tools.command.optimize import main
 
 SQUARED = """
 <ir_version: 8, opset_import: ["" : 17]>

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from bevel.calib.errors import UserError
-from bevel.tools import cli, manifest, optimize
-from bevel.tools.single_file import write_file
+from bevel.tools.command import cli, optimize
+from bevel.tools.run import manifest
+from bevel.tools.run.single_file import write_file
 
 
 def refused(arguments: list[str], capfd: pytest.CaptureFixture[str], main: object = optimize.main) -> str:

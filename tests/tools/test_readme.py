@@ -11,8 +11,8 @@ from typing import Any
 import click
 import pytest
 
-from bevel.tools import cli, optimize
-from bevel.tools.report import read
+from bevel.tools.command import cli, optimize
+from bevel.tools.report.report import read
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from bevel.tools.optimize import main
+from bevel.tools.command.optimize import main
 
 Array = NDArray[np.float32]
 LOGARITHM = """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = "import sys; from bevel.tools.start import optimize; sys.exit(optimize())"
+PROGRAM = "import sys; from bevel.tools.command.start import optimize; sys.exit(optimize())"
 
 
 def started(inputs: Path) -> subprocess.Popen[str]:

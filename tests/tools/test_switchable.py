@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from bevel.tools import optimize
-from bevel.tools.entry import run
+from bevel.tools.command import optimize
+from bevel.tools.command.entry import run
 
 
 def optimized(inputs: Path, target: str, *more: str) -> tuple[int, Path]:

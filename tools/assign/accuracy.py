@@ -10,12 +10,12 @@ from bevel.calib.data.dataset import place_of
 from bevel.calib.errors import UserError
 from bevel.passes.assign.front import front
 from bevel.passes.assign.problem import Assignment, Limits, Problem
+from bevel.tools.accuracy.outputs import describe_outputs
 from bevel.tools.assign.score import Reference, Score, reference
 from bevel.tools.assign.search import Search
-from bevel.tools.budgets import Budgets
-from bevel.tools.outputs import describe_outputs
-from bevel.tools.report import Answers
-from bevel.tools.stages import Advance
+from bevel.tools.report.report import Answers
+from bevel.tools.run.budgets import Budgets
+from bevel.tools.run.stages import Advance
 
 ROUNDING = 1e-9  # of fractions that are differences of fractions
 FRONT = 48  # budgets that the program is asked for

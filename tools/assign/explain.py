@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.passes.assign.problem import Assignment
 from bevel.passes.base import Note
-from bevel.tools import report
 from bevel.tools.assign.search import Search
+from bevel.tools.report import report
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from bevel.calib.errors import UserError
-from bevel.tools.budgets import Budgets, Instructions, Latency
-from bevel.tools.report import Budget, Measurement, Report
+from bevel.tools.report.report import Budget, Measurement, Report
+from bevel.tools.run.budgets import Budgets, Instructions, Latency
 
 ROUNDING = 1e-9  # of fractions that are differences of fractions
 

@@ -9,7 +9,7 @@ from bevel.calib.errors import UserError
 from bevel.passes.assign.problem import Limits
 from bevel.tools.assign.costs import Uniform
 from bevel.tools.assign.trial import Maker, Trial
-from bevel.tools.budgets import Budgets, Instructions, Latency
+from bevel.tools.run.budgets import Budgets, Instructions, Latency
 
 NEARLY_ALL = 0.995
 

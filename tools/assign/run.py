@@ -19,6 +19,7 @@ from bevel.passes.assign.output_noise import Advance, OutputNoise, output_noise
 from bevel.passes.assign.probe import Floats, Probe, open_probe, weighted_nodes
 from bevel.passes.assign.problem import Assignment, Limits, Problem
 from bevel.passes.quantize.formats import weight_format
+from bevel.tools.accuracy.outputs import describe_outputs, with_scores
 from bevel.tools.assign import costs as assign_costs
 from bevel.tools.assign.accuracy import Judge, cheapest, check_accuracy, judge
 from bevel.tools.assign.costs import Uniform
@@ -28,9 +29,8 @@ from bevel.tools.assign.score import reference
 from bevel.tools.assign.search import Search, samples_of
 from bevel.tools.assign.trial import Formats, Maker, fixed_formats, no_sites
 from bevel.tools.assign.within import within
-from bevel.tools.budgets import CANDIDATES, Budgets
-from bevel.tools.outputs import describe_outputs, with_scores
-from bevel.tools.stages import Stages
+from bevel.tools.run.budgets import CANDIDATES, Budgets
+from bevel.tools.run.stages import Stages
 
 DIRECTIONS = 8  # of the weights of each node, for curvature
 STAGE = "assign"

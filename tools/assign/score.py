@@ -11,10 +11,10 @@ import onnx
 from numpy.typing import NDArray
 
 from bevel.backends.program.program import Port
-from bevel.tools import evaluate
-from bevel.tools.evaluate import Runner, Sample
-from bevel.tools.outputs import Described, with_scores
-from bevel.tools.quality import Totals, answers_of
+from bevel.tools.accuracy import evaluate
+from bevel.tools.accuracy.evaluate import Runner, Sample
+from bevel.tools.accuracy.outputs import Described, with_scores
+from bevel.tools.accuracy.quality import Totals, answers_of
 
 Array = NDArray[Any]
 

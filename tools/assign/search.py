@@ -12,10 +12,10 @@ from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.passes.assign.output_noise import OutputNoise
 from bevel.passes.assign.probe import Floats
 from bevel.passes.assign.problem import Assignment, Problem, named
+from bevel.tools.accuracy.evaluate import Sample
 from bevel.tools.assign.costs import Uniform
 from bevel.tools.assign.score import Reference
 from bevel.tools.assign.trial import Formats, Maker
-from bevel.tools.evaluate import Sample
 
 VALUES = 1024  # of output errors that a product of two is a sum of; fewer say little but chance
 FEWEST, MOST = 32, 128  # samples that are run to have them, once for each site and format

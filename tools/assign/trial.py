@@ -26,10 +26,10 @@ from bevel.calib.observe.statistics import Statistics
 from bevel.passes.integerize.integerize import integerize
 from bevel.passes.partition.partition import partition
 from bevel.passes.quantize import NodeFormat, QuantizeOptions, export, quantize
-from bevel.tools import vectors
-from bevel.tools.data import Data
-from bevel.tools.options import Options, edge
-from bevel.tools.ram import build_within, fit_ram
+from bevel.tools.run import vectors
+from bevel.tools.run.data import Data
+from bevel.tools.run.options import Options, edge
+from bevel.tools.run.ram import build_within, fit_ram
 
 VECTORS = 2  # instructions hardly differ between inputs
 ROOM = 16 * 1024 * 1024

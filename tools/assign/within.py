@@ -14,7 +14,7 @@ from bevel.passes.assign.refine import changed, gains_of, refine
 from bevel.tools.assign.limits import kept, latency_spent, nearly_all, spent_by
 from bevel.tools.assign.search import Search
 from bevel.tools.assign.trial import Trial
-from bevel.tools.budgets import Budgets, Instructions
+from bevel.tools.run.budgets import Budgets, Instructions
 
 ROUNDS = 5  # builds: kernels that formats share make predictions wrong by some bytes
 NEIGHBOURS = 12  # of an answer that are made for real

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bevel.calib.errors import UserError
-from bevel.tools import manifest
 from bevel.tools.bench.macs import network_macs
 from bevel.tools.bench.subjects import Subject
 from bevel.tools.compile import compile_model
-from bevel.tools.options import EdgeFormat, Options
-from bevel.tools.report import Estimate, Report
-from bevel.tools.stages import Stages
+from bevel.tools.report.report import Estimate, Report
+from bevel.tools.run import manifest
+from bevel.tools.run.options import EdgeFormat, Options
+from bevel.tools.run.stages import Stages
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from bevel.backends.process.interruption import nothing_at_stake
-from bevel.tools.options import EDGES, EdgeFormat
-from bevel.tools.parameters import COUNT, PATH, parameter
+from bevel.tools.command.parameters import COUNT, PATH, parameter
+from bevel.tools.run.options import EDGES, EdgeFormat
 
 
 @click.group("bench", short_help="Measure many networks at once.")

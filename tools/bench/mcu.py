@@ -18,14 +18,15 @@ from rich.console import Console
 from bevel.backends import target as targets
 from bevel.backends.process.litter import scratch
 from bevel.calib.errors import UserError
-from bevel.tools import bundle, devices
 from bevel.tools.bench import reference, tables
 from bevel.tools.bench.cells import Cell, Refusal, Setup, run_cell
 from bevel.tools.bench.reference import Network
 from bevel.tools.bench.subjects import Subject, subjects
-from bevel.tools.quiet import quiet_libraries
-from bevel.tools.single_file import check_file, write_file
-from bevel.tools.stages import Bars, Display, Silent, Stages
+from bevel.tools.command import devices
+from bevel.tools.command.quiet import quiet_libraries
+from bevel.tools.run import bundle
+from bevel.tools.run.single_file import check_file, write_file
+from bevel.tools.run.stages import Bars, Display, Silent, Stages
 
 DEFAULT_CORES = ("cortex-m4", "cortex-m7", "cortex-m55")
 WRONG_OUTPUTS = 1

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bevel.tools.bench.cells import Cell, Refusal
 from bevel.tools.bench.reference import Means, Ratio
-from bevel.tools.tables import decibels, seconds
+from bevel.tools.report.tables import decibels, seconds
 
 MEAN = "geometric mean"
 

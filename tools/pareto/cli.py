@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from bevel.backends.process.interruption import nothing_at_stake
-from bevel.tools.budgets import CANDIDATES, parse_formats
-from bevel.tools.early import check_early
-from bevel.tools.options import Options
-from bevel.tools.parameters import PATH, given_by, parameter
+from bevel.tools.command.early import check_early
+from bevel.tools.command.parameters import PATH, given_by, parameter
+from bevel.tools.run.budgets import CANDIDATES, parse_formats
+from bevel.tools.run.options import Options
 
 
 @click.command("pareto", short_help="Draw accuracy over flash, uniform and searched formats.")

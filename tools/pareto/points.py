@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bevel.tools.report import Report
+from bevel.tools.report.report import Report
 
 Kind = Literal["uniform", "searched"]
 

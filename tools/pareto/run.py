@@ -18,15 +18,15 @@ from rich.table import Table
 
 from bevel.backends.process.litter import scratch
 from bevel.calib.errors import UserError
-from bevel.tools import bundle, manifest
+from bevel.tools.command.quiet import quiet_libraries
 from bevel.tools.compile import compile_model
-from bevel.tools.manifest import Manifest
-from bevel.tools.options import Options
 from bevel.tools.pareto.points import Kind, Point, Refused, budgets, front, point
-from bevel.tools.quiet import quiet_libraries
-from bevel.tools.stages import Bars, Display, Silent, Stages
-from bevel.tools.staging import staged
-from bevel.tools.tables import decibels, percent
+from bevel.tools.report.tables import decibels, percent
+from bevel.tools.run import bundle, manifest
+from bevel.tools.run.manifest import Manifest
+from bevel.tools.run.options import Options
+from bevel.tools.run.stages import Bars, Display, Silent, Stages
+from bevel.tools.run.staging import staged
 
 WRONG_OUTPUTS = 1
 PLAIN_WIDTH = 120  # of a table that goes to a file

@@ -20,7 +20,7 @@ from bevel.backends.devices.serial import Serial
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.target import Target, load
 from bevel.calib.errors import UserError
-from bevel.tools import devices
+from bevel.tools.command import devices
 
 pytest.importorskip("serial", reason="pyserial is not installed")
 if why := Unicorn(load("cortex-m4")).missing():

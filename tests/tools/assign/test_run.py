@@ -18,7 +18,6 @@ from bevel.backends.target import load
 from bevel.calib.errors import UserError
 from bevel.passes.assign.output_noise import OutputNoise
 from bevel.passes.assign.problem import Assignment, Costs, Limits, Problem
-from bevel.tools import report
 from bevel.tools.assign import costs as assign_costs
 from bevel.tools.assign.accuracy import cheapest, missed
 from bevel.tools.assign.costs import Figures
@@ -26,8 +25,9 @@ from bevel.tools.assign.run import build_all
 from bevel.tools.assign.score import Reference, Score, score
 from bevel.tools.assign.search import Search, samples_of, spread
 from bevel.tools.assign.within import within
-from bevel.tools.budgets import Budgets
-from bevel.tools.optimize import main
+from bevel.tools.command.optimize import main
+from bevel.tools.report import report
+from bevel.tools.run.budgets import Budgets
 
 FORMATS = ("int8", "int4")
 BYTES = np.array([[100.0, 50.0], [200.0, 100.0], [400.0, 200.0]])

@@ -14,8 +14,8 @@ from bevel import models
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.target import load
 from bevel.calib.errors import UserError
-from bevel.tools import cli
 from bevel.tools.bench.subjects import subjects
+from bevel.tools.command import cli
 
 if why := Unicorn(load("cortex-m4")).missing():
     pytest.skip(why, allow_module_level=True)

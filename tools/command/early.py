@@ -1,0 +1,24 @@
+"""What can be refused before anything heavy is imported: a mistyped name is answered at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bevel.backends import target as targets
+from bevel.calib.errors import UserError
+from bevel.tools.run.budgets import check_budgets
+from bevel.tools.run.names import model_name
+from bevel.tools.run.options import Options
+from bevel.tools.run.staging import check_output
+
+
+def check_early(options: Options) -> None:
+    """Raises UserError for budgets that cannot be meant, a target that does not exist or has no such memory, a name
+    that C would not take, a model that is not there, and an output that may not be replaced."""
+    check_budgets(options.budgets, options.eval is not None, bool(options.formats))
+    targets.load(options.target).with_memory(flash=options.flash, ram=options.ram)
+    model_name(options.name, options.model)
+    check_output(Path(os.path.abspath(options.output)), options.sources)
+    if not os.path.lexists(options.model):
+        raise UserError(f"{options.model}: no such file")

@@ -1,0 +1,95 @@
+"""`bevel measure`: the code of a bundle on a device again, with the bundle's vectors or with other inputs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from rich.console import Console
+
+from bevel.backends import target as targets
+from bevel.backends.binary.artifact import Artifact, from_json
+from bevel.backends.build import BuildOptions, build
+from bevel.backends.devices.base import Vectors
+from bevel.backends.devices.host import Host
+from bevel.backends.devices.qemu_user import QemuUser
+from bevel.backends.process.litter import scratch
+from bevel.backends.program.fit import Chain, in_bands
+from bevel.backends.select import tuned
+from bevel.backends.target import Target
+from bevel.calib.data.dataset import open_dataset
+from bevel.calib.errors import UserError
+from bevel.calib.observe.observe import model_inputs
+from bevel.passes.exchange.load import load_model
+from bevel.passes.partition.partition import partition
+from bevel.tools.accuracy.library import tipped_only
+from bevel.tools.command import devices
+from bevel.tools.command.interruption import heeded
+from bevel.tools.command.quiet import quiet_libraries
+from bevel.tools.command.show import runs_in_float
+from bevel.tools.report import report, summary, tables
+from bevel.tools.run import bundle, manifest, vectors
+from bevel.tools.run.manifest import Manifest
+
+
+def show_measurement(folder: Path, wanted: str | None, data: Path | None, count: int, as_json: bool) -> None:
+    """Measure and print. Exits with 1 where outputs differ from integer.onnx."""
+    quiet_libraries()
+    device, measured, right = measure_bundle(folder, wanted, data, count)
+    if as_json:
+        click.echo(json.dumps({"device": asdict(device), "measurement": asdict(measured)}, indent=2))
+    else:
+        tables.show_measurement(Console(), device, measured)
+    if not right:
+        raise click.exceptions.Exit(1)
+
+
+def measure_bundle(
+    folder: Path, wanted: str | None, data: Path | None, count: int
+) -> tuple[report.Device, report.Measurement, bool]:
+    """Run the bundle as it is; with `data`, the same code with other inputs. Last: whether nothing but last bits of
+    float nodes differs.
+
+    Raises UserError for a folder that is no bundle and for files that are not as they were written.
+    """
+    made = manifest.read(folder)
+    if differences := manifest.differences(folder, made):
+        raise UserError(f"{folder}: {', '.join(map(str, differences))}; run optimize again")
+    target = targets.load(made.settings["target"])
+    target = target.with_memory(flash=made.settings["flash"], ram=made.settings["ram"])
+    device = devices.choose(target, wanted)
+    if device is None:
+        raise UserError("--device none measures nothing; name a device, or leave it out")
+    built, tests = from_json(made.artifact, folder), vectors.load(folder)
+    with scratch(), TemporaryDirectory(prefix="bevel-") as name:
+        if data is not None:
+            built, tests = rebuild(folder, made, target, Path(name), data, count)
+        with heeded():
+            measured = device.measure(built, tests)
+        right = not measured.mismatches
+        if not right and isinstance(device, Host | QemuUser) and runs_in_float(report.read(folder)):
+            right = tipped_only(device, built, tests)
+    return summary.device(measured), summary.measurement(measured, built), right
+
+
+def rebuild(
+    folder: Path, made: Manifest, target: Target, place: Path, data: Path, count: int
+) -> tuple[Artifact, Vectors]:
+    """The bundle's integer.onnx built again in `place`, with vectors from `data`: firmware holds its inputs.
+
+    Raises UserError where the library is not the bundle's byte for byte, because a tool is another.
+    """
+    integer = load_model(folder / bundle.INTEGER)
+    program, _ = partition(integer, made.settings["name"], islands=target.kind == "cpu")
+    inputs = model_inputs(load_model(folder / bundle.QUANTIZED))  # the real values, whatever the edges' format
+    tests = vectors.make_vectors(integer, program, open_dataset(data, inputs), count)
+    selections = {kernel: tuned.selection(chosen) for kernel, chosen in made.settings["kernels"].items()}
+    program = in_bands(program, [Chain(**chain) for chain in made.settings["chains"]])
+    artifact = build(program, target, place, tests, BuildOptions(selections=selections))
+    if artifact.files[artifact.archive] != made.files[artifact.archive]:
+        was = made.tools["compiler"]
+        raise UserError(f"{folder} was built with {was}, here is {artifact.toolchain}: run optimize again")
+    return artifact, tests

@@ -1,0 +1,120 @@
+"""The report of a run, put together from what its stages found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from bevel.backends.binary.artifact import Artifact
+from bevel.backends.devices.base import Measurement
+from bevel.backends.program.program import Program
+from bevel.backends.tir.islands import Float
+from bevel.passes.base import Note
+from bevel.tools.assign.kept import with_budgets
+from bevel.tools.report import report
+from bevel.tools.report.nodes import describe_nodes
+from bevel.tools.run import bundle, manifest
+from bevel.tools.run.data import GUESS
+from bevel.tools.run.options import Options
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`model` as loaded and `canonical` are float; `errors` are in dB by node."""
+
+    model: onnx.ModelProto
+    canonical: onnx.ModelProto
+    integer: onnx.ModelProto
+    program: Program
+    artifact: Artifact
+    measurement: Measurement | None
+    accuracy: report.Accuracy | None
+    errors: Mapping[str, float | None]
+    notes: tuple[Note, ...]
+    formats: Mapping[str, str]  # of the nodes that we quantized
+    assignment: report.Assignment | None = None  # what a search chose
+    widths: tuple[report.Width, ...] = ()  # at which the product was measured besides the full one
+    outputs: tuple[report.Output, ...] = ()
+    library: report.Library | None = None
+
+
+def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
+    """All of the report but its stages, which are not over yet."""
+    notes = [*found.notes, *islands(found.program), *(guesses(found.integer) if options.calib == "random" else ())]
+    graphs = (found.model, found.canonical)
+    told = report.Report(
+        bevel=bundle.version(),
+        model=report.Model(options.model.name, manifest.sha256(options.model)),
+        target=options.target,
+        recipe=options.recipe,
+        accuracy=found.accuracy,
+        size=sizes(options.model, folder, found.artifact),
+        device=None if found.measurement is None else device(found.measurement),
+        measurement=None if found.measurement is None else measurement(found.measurement, found.artifact),
+        nodes=describe_nodes(graphs, found.integer, found.artifact.calls, found.errors, notes, found.formats),
+        stages=(),
+        files=manifest.hashes(folder),
+        assignment=found.assignment,
+        outputs=found.outputs,
+        library=found.library,
+        widths=found.widths,
+        converted=tuple(port.name for port in found.program.converted),
+    )
+    return with_budgets(options.budgets, told)
+
+
+def islands(program: Program) -> list[Note]:
+    """What float kernels mean for the promise."""
+    text = "float kernel: its last bits depend on the machine, and outputs that differ for it get no cost"
+    return [Note(call.node, text) for call in program.calls if isinstance(call.kernel, Float)]
+
+
+def guesses(integer: onnx.ModelProto) -> list[Note]:
+    return [Note(node.name, GUESS) for node in integer.graph.node]
+
+
+def sizes(model: Path, folder: Path, artifact: Artifact) -> report.Size:
+    return report.Size(
+        float_bytes=model.stat().st_size,
+        quantized_bytes=(folder / bundle.QUANTIZED).stat().st_size,
+        flash_bytes=artifact.flash_bytes,
+        weights_bytes=artifact.weights_bytes,
+        arena_bytes=artifact.arena_bytes,
+        ram_bytes=artifact.ram_bytes,
+    )
+
+
+def device(measured: Measurement) -> report.Device:
+    return report.Device(measured.device, measured.kind, measured.tool)
+
+
+def measurement(measured: Measurement, artifact: Artifact) -> report.Measurement:
+    kernels = tuple(
+        report.KernelCost(call.node, call.kernel, call.macs, cost.instructions, cost.latency_s)
+        for cost in measured.per_call
+        for call in [artifact.calls[cost.call]]
+    )
+    guess = measured.estimate
+    return report.Measurement(
+        measured.inputs,
+        measured.mismatches,
+        measured.instructions,
+        measured.latency_s,
+        tuple(summed(kernels)),
+        None if guess is None else report.Estimate(guess.cycles, guess.clock_hz, guess.latency_s, guess.model),
+    )
+
+
+def summed(kernels: Iterable[report.KernelCost]) -> Iterator[report.KernelCost]:
+    """A node's calls of one kernel as one, where it runs in bands of rows; in the order of their first calls."""
+    together: dict[tuple[str, str], list[report.KernelCost]] = {}
+    for one in kernels:
+        together.setdefault((one.node, one.kernel), []).append(one)
+    for (node, kernel), bands in together.items():
+        counts = [band.instructions for band in bands if band.instructions is not None]
+        times = [band.latency_s for band in bands if band.latency_s is not None]
+        macs = sum(band.macs for band in bands)
+        yield report.KernelCost(node, kernel, macs, sum(counts) if counts else None, sum(times) if times else None)

@@ -1,0 +1,153 @@
+"""The options of `optimize`, each declared once: what it may hold, its default, and what people are told about it.
+
+The command line (`parameters.py`) and the Python function (`api.py`) are made from this. Importing it costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from bevel.tools.run import parsers
+from bevel.tools.run.budgets import CANDIDATES, SENSITIVITIES, Budgets, Latency
+from bevel.tools.run.declared import METADATA, Option, Parsed, Real, Whole, check_plain
+from bevel.tools.run.parsers import Dims, File
+
+if TYPE_CHECKING:
+    from bevel.tools.run.parsers import Held, Samples
+
+EdgeFormat = Literal["float", "quantized"]
+InputFormat = Literal["float", "quantized", "uint8"]
+
+RANGE_METHODS = ("mse", "minmax", "percentile", "entropy")
+RECIPES = ("int8",)
+EDGES, INPUTS = get_args(EdgeFormat), get_args(InputFormat)
+
+COUNT = Whole(1, 2**31 - 1)
+SEED = Whole(0, 2**63 - 1)
+
+
+def told(
+    help: str | None = None,
+    metavar: str | None = None,
+    *,
+    choices: tuple[str, ...] = (),
+    within: Whole | Real | None = None,
+) -> Mapping[str, Option]:
+    """The metadata of a field."""
+    return {METADATA: Option(help, metavar, choices=choices, within=within)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """One run of `optimize`. Raises UserError for what an option cannot hold."""
+
+    model: Path
+    _: KW_ONLY
+    target: str = field(metadata=told("What the model shall run on; see `bevel targets`.", "NAME"))
+    calib: Parsed[Samples | None, Held | Literal["random"] | None] = Parsed(
+        parsers.samples_or_random,
+        Option("Calibration samples: .npz, .npy or a folder; `random` guesses.", "FILE|random"),
+        None,
+    )
+    calib_samples: int | None = field(
+        default=None, metadata=told("Only the first N of --calib; default: all.", "N", within=COUNT)
+    )
+    eval: Parsed[Samples | None, Held | None] = Parsed(
+        parsers.samples, Option("Samples to measure accuracy on, `y` if labelled.", "FILE", file=True), None
+    )
+    eval_samples: int | None = field(
+        default=None, metadata=told("Only the first N of --eval; default: all.", "N", within=COUNT)
+    )
+    output: Parsed[File, Path] = Parsed(
+        parsers.path, Option("Folder to write; whole or not at all.", "OUT", short="-o", file=True)
+    )
+    batch: int = field(default=1, metadata=told("Size of a dynamic batch dimension.", within=COUNT))
+    dim: Parsed[Mapping[str, int] | Sequence[str] | Dims, Dims] = Parsed(
+        parsers.dims, Option("Size of another dynamic dimension.", "NAME=N", repeated=True), ()
+    )
+    recipe: str = field(default="int8", metadata=told("How to quantize.", choices=RECIPES))
+    weights: str = field(default="int8", metadata=told("int2..int8, uint4, ternary, e2m1, ..", "FORMAT"))
+    activations: str = field(default="int8", metadata=told("Likewise, of all but results.", "FORMAT"))
+    format_file: Parsed[File | None, Path | None] = Parsed(
+        parsers.maybe_path,
+        Option("TOML: [[node]] tables with match, weights, activations.", "FILE", file=True),
+        None,
+    )
+    max_flash: Parsed[int | str | None, int | None] = Parsed(
+        parsers.size, Option("Choose a format per node so that the product fits; most accurate.", "SIZE"), None
+    )
+    max_latency: Parsed[str | Latency | None, Latency | None] = Parsed(
+        parsers.latency, Option("Likewise: 2ms, 500us, or instructions as 300ki, 3Mi.", "TIME|COUNT"), None
+    )
+    min_accuracy: float | None = field(
+        default=None,
+        metadata=told("Least share of right answers on --eval; smallest.", "0..1", within=Real(0.0, 1.0)),
+    )
+    max_drop: float | None = field(
+        default=None,
+        metadata=told("Right answers lost at most, in percentage points.", "POINTS", within=Real(0.0, 100.0)),
+    )
+    min_sqnr: float | None = field(default=None, metadata=told("Least SQNR on --eval.", "DB", within=Real(0.0)))
+    formats: Parsed[str | Sequence[str] | None, tuple[str, ...]] = Parsed(
+        parsers.formats, Option(f"Formats of weights to choose from; default: {','.join(CANDIDATES)}.", "LIST"), ()
+    )
+    sensitivity: str = field(default="sqnr", metadata=told(choices=SENSITIVITIES))
+    range: str = field(default="mse", metadata=told(choices=RANGE_METHODS))
+    bias_correction: bool = field(default=True, metadata=told("Leave the mean error of quantized weights in."))
+    switchable: Parsed[str | Sequence[int] | None, tuple[int, ...]] = Parsed(
+        parsers.widths, Option("Widths of int8 weights that the product can change to.", "8,6,4,2"), ()
+    )
+    inputs: InputFormat = field(
+        default="float", metadata=told("Element type of the inputs; uint8: pixels of 0 to 255.", choices=INPUTS)
+    )
+    outputs: EdgeFormat = field(default="float", metadata=told("Element type of the outputs.", choices=EDGES))
+    outputs_at: Parsed[str | Sequence[str], tuple[str, ...]] = Parsed(
+        parsers.names, Option("Cut the model at this tensor or node; may be repeated.", "NAME", repeated=True), ()
+    )
+    device: str | None = field(
+        default=None,
+        metadata=told("Where to measure; default: the target's first that works here.", "NAME|none"),
+    )
+    vectors: int = field(default=8, metadata=told("Inputs compared on the device.", within=COUNT))
+    flash: Parsed[int | str | None, int | None] = Parsed(
+        parsers.size, Option("Flash of your part (512k, 2M) in place of the target's.", "SIZE"), None
+    )
+    ram: Parsed[int | str | None, int | None] = Parsed(
+        parsers.size, Option("RAM of your part in place of the target's.", "SIZE"), None
+    )
+    max_ram: Parsed[int | str | None, int | None] = Parsed(
+        parsers.size, Option("Keep arena, stack and static data within SIZE, in bands of rows.", "SIZE"), None
+    )
+    tune: int | None = field(
+        default=None, metadata=told("Measure N candidates for each kernel, keep the best.", "N", within=COUNT)
+    )
+    tune_database: Parsed[File | None, Path | None] = Parsed(
+        parsers.maybe_path, Option("What --tune found before; default: in your cache.", "FILE", file=True), None
+    )
+    name: str | None = field(
+        default=None, metadata=told("C name of the model; default: from the file name.", "IDENTIFIER")
+    )
+    seed: int = field(default=0, metadata=told("For everything drawn at random.", within=SEED))
+    command: str = ""  # as typed, for the manifest
+
+    def __post_init__(self) -> None:
+        check_plain(self)
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The user's files that a run reads."""
+        given = (self.model, self.calib, self.eval, self.format_file)
+        return tuple(path for path in given if isinstance(path, Path))
+
+    @property
+    def budgets(self) -> Budgets:
+        drop = None if self.max_drop is None else self.max_drop / 100
+        return Budgets(self.max_flash, self.max_latency, self.min_accuracy, drop, self.min_sqnr)
+
+
+def edge(inputs: InputFormat) -> EdgeFormat:
+    """What becomes of float inputs: those that take uint8 are integers of their own already."""
+    return "quantized" if inputs == "quantized" else "float"

@@ -1,0 +1,85 @@
+"""`--tune N`: what each kernel of a program is to be replaced by, and a file that spares measuring it twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bevel.backends.binary.toolchain import for_target
+from bevel.backends.devices.base import Device, Vectors
+from bevel.backends.process.cache import cache_folder
+from bevel.backends.program.program import Program
+from bevel.backends.search import search
+from bevel.backends.select import tune, tuned
+from bevel.backends.select.specialize import specialize
+from bevel.backends.select.tune import Selections
+from bevel.backends.target import Target
+from bevel.calib.errors import UserError
+from bevel.passes.base import Note
+from bevel.tools.run import bundle
+from bevel.tools.run.options import Options
+from bevel.tools.run.single_file import check_file
+from bevel.tools.run.stages import Stages
+
+
+def choose_kernels(
+    options: Options, program: Program, target: Target, device: Device | None, vectors: Vectors, stages: Stages
+) -> tuple[Selections, list[Note]]:
+    """The selections that apply to `program`: those that ship, or with --tune those measured here, now or before.
+
+    Raises UserError for --tune where no device counts instructions.
+    """
+    if target.llvm is not None:
+        if options.tune is not None:
+            raise UserError(
+                f"--tune chooses C kernels and their flags; {target.name} takes TVM's objects: leave it out"
+            )
+        return {}, []
+    compiler = for_target(target).version
+    known = dict(tuned.shipped(target.cpu, compiler))
+    if options.tune is not None:
+        known |= tuned.selections(measured(options.tune, options, program, target, device, vectors, stages))
+    return applied(program, target, known)
+
+
+def measured(
+    trials: int,
+    options: Options,
+    program: Program,
+    target: Target,
+    device: Device | None,
+    vectors: Vectors,
+    stages: Stages,
+) -> tuned.Table:
+    """All that the database knows for this core and compiler, after what it lacked was measured."""
+    if device is None or device.kind != "simulator":
+        raise UserError("--tune counts instructions: it needs a simulator to measure on")
+    path = options.tune_database or default_database()
+    compiler = for_target(target).version
+    ships = tuned.lookup(tuned.shipped_database(), target.cpu, compiler)
+    known = {**ships, **tuned.lookup(tuned.read(path), target.cpu, compiler)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_file(path)
+    with stages("tune") as advance:
+        found = search(program, target, device, vectors, trials, known, advance)
+    if found:
+        tuned.write(path, tuned.merged(tuned.read(path), target.cpu, compiler, found))
+    return {**known, **found}
+
+
+def default_database() -> Path:
+    """In the user's cache; a version of Bevel has its own, as its kernels are its own."""
+    return cache_folder() / f"tuned-{bundle.version()}.json"
+
+
+def applied(program: Program, target: Target, known: Selections) -> tuple[Selections, list[Note]]:
+    """Those of `known` that change a kernel of `program`, and a note on each call they change."""
+    special = specialize(program, target)
+    choices = tune.resolve(special, known)
+    changed = {kernel: choice for kernel, choice in choices.items() if choice != tune.Choice(kernel)}
+    notes = [Note(call.node, describe(changed[call.kernel])) for call in special.calls if call.kernel in changed]
+    return {tune.key(kernel): choice.describe() for kernel, choice in changed.items()}, notes
+
+
+def describe(choice: tune.Choice) -> str:
+    flags = f", compiled with {' '.join(choice.flags)}" if choice.flags else ""
+    return f"measured fastest: {choice.kernel}{flags}"
