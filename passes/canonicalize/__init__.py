@@ -217,7 +217,7 @@ def settle(graph: gs.Graph) -> PassResult:
     modified = False
     for _ in range(MAX_ROUNDS):
         result = run_passes(rewrite(), graph)
-        notes = [note for note in notes if "stays" not in note.text] + result.notes
+        notes = [note for note in notes if note.kind != "stays"] + result.notes
         if not result.modified:
             return PassResult(graph, modified, notes)
         modified = True

@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.graph.edit import alive, detach, given, integers, is_output, producer, scalar, static_shape
 
 NOT_NEGATIVE = {"Relu", "Sigmoid", "Softmax", "Abs", "Sqrt", "HardSigmoid", "Exp"}
@@ -43,7 +43,7 @@ class AbsorbPad(Pass):
             padding = find(graph, node)
             reason = padding if isinstance(padding, str) else first_obstacle(node, padding)
             if isinstance(padding, str) or reason:
-                notes.append(Note(node.name, f"Pad stays: {reason}"))
+                notes.append(self.note(node.name, "stays", f"Pad stays: {reason}"))
                 continue
             absorb(node, padding)
             modified = True

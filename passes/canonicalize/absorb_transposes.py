@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.canonicalize.layout import data_inputs, is_layout_free, move
 from bevel.passes.canonicalize.linear import LINEAR
 from bevel.passes.canonicalize.merge_transposes import compose, inverse, permutation, reduced_axes
@@ -42,7 +42,8 @@ class AbsorbTransposes(Pass):
             region, perm, gain = found
             relayout(graph, region, perm)
             effect = f"{gain} Transposes less" if gain else "they meet the linear nodes before them"
-            notes.append(Note(region.nodes[0].name, f"changed layout with its neighbours: {effect}"))
+            text = f"changed layout with its neighbours: {effect}"
+            notes.append(self.note(region.nodes[0].name, "changed", text, transposes_gone=gain))
             graph.cleanup().toposort()
         return PassResult(graph, bool(notes), notes)
 

@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.graph.edit import Array, alive, append, constant, read_once, static_shape, variable
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 
@@ -53,7 +53,8 @@ class BalanceConcat(Pass):
             exponents = decide(joined) if joined is not None else ()
             if joined is not None and any(exponents):
                 change(graph, joined, exponents)
-                notes.append(Note(node.name, f"parts scaled by 2**{list(exponents)}, as their weights differ so much"))
+                text = f"parts scaled by 2**{list(exponents)}, as their weights differ so much"
+                notes.append(self.note(node.name, "changed", text))
         return PassResult(graph, bool(notes), notes)
 
 

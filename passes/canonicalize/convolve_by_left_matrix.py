@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.graph.edit import alive, append, constant, detach, static_shape, variable
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 
@@ -31,7 +31,7 @@ class ConvolveByLeftMatrix(Pass):
         found = [node for node in alive(graph) if node.op == "MatMul" and is_left(node)]
         for node in found:
             convolve(graph, node)
-        notes = [Note(node.name, "a convolution: its constant is on the left") for node in found]
+        notes = [self.note(node.name, "changed", "a convolution: its constant is on the left") for node in found]
         return PassResult(graph, bool(found), notes)
 
 

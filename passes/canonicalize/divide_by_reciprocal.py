@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.graph.edit import alive, append, constant, detach, static_shape, variable
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 from bevel.passes.graph.regions import tensor_roots
@@ -35,7 +35,8 @@ class DivideByReciprocal(Pass):
         found = [node for node in alive(graph) if divides_by_function(node, roots)]
         for node in found:
             multiply(graph, node)
-        notes = [Note(node.name, "became a product with the reciprocal of its divisor") for node in found]
+        text = "became a product with the reciprocal of its divisor"
+        notes = [self.note(node.name, "changed", text) for node in found]
         return PassResult(graph, bool(found), notes)
 
 

@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.canonicalize.linear import LINEAR, absorb, channels, find_linear
 from bevel.passes.graph.edit import Array, producer, static_shape, values
 
@@ -44,10 +44,10 @@ class FoldAffine(Pass):
                 continue
             reason = fold(graph, node, found) if isinstance(found, Match) else found
             if isinstance(found, Match) and reason is None:
-                notes.append(Note(found.linear.name, f"absorbed {node.name} ({node.op})"))
+                notes.append(self.note(found.linear.name, "changed", f"absorbed {node.name} ({node.op})"))
                 modified = True
             else:
-                notes.append(Note(node.name, f"{node.op} by a constant stays: {reason}"))
+                notes.append(self.note(node.name, "stays", f"{node.op} by a constant stays: {reason}"))
         return PassResult(graph, modified, notes)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError, reason_of
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.canonicalize.evaluate import open_session
 from bevel.passes.graph.edit import Array, alive, append, constant, detach, is_output, redirect, static_shape
 
@@ -36,9 +36,12 @@ class FoldConstants(Pass):
 
     def call(self, graph: gs.Graph) -> PassResult:
         shapes = fold_shapes(graph)
-        foldable, notes = find(graph, self.max_bytes)
+        foldable, large = find(graph, self.max_bytes)
         if foldable:
             evaluate(graph, foldable)
+        notes = [
+            self.note(node.name, "stays", f"stays, though it reads constants only: {reason}") for node, reason in large
+        ]
         return PassResult(graph, bool(shapes or foldable), notes)
 
 
@@ -62,21 +65,23 @@ def fold_shapes(graph: gs.Graph) -> int:
     return folded
 
 
-def find(graph: gs.Graph, max_bytes: int, never: frozenset[str] = NEVER) -> tuple[list[gs.Node], list[Note]]:
+def find(
+    graph: gs.Graph, max_bytes: int, never: frozenset[str] = NEVER
+) -> tuple[list[gs.Node], list[tuple[gs.Node, str]]]:
     """The nodes to evaluate, in topological order, and why others that read constants only stay. `never`: operators
     that are not evaluated."""
     folded: set[int] = set()
-    found, notes = [], []
+    found, large = [], []
     for node in graph.toposort().nodes:
         known = all(isinstance(t, gs.Constant) or t.is_empty() or id(t) in folded for t in node.inputs)
         if not known or node.op in never or not node.outputs or hands_on(graph, node):
             continue
         if reason := obstacle(node, max_bytes):
-            notes.append(Note(node.name, f"stays, though it reads constants only: {reason}"))
+            large.append((node, reason))
             continue
         found.append(node)
         folded |= {id(tensor) for tensor in node.outputs}
-    return found, notes
+    return found, large
 
 
 def obstacle(node: gs.Node, max_bytes: int) -> str | None:

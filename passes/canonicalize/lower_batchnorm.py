@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.canonicalize.fold_batchnorm import parameter_obstacle, scale_and_shift
 from bevel.passes.graph.edit import Array, alive, append, constant, detach, static_shape, variable
 
@@ -33,11 +33,11 @@ class LowerBatchNorm(Pass):
                 continue
             shape = static_shape(node.inputs[0])
             if reason := parameter_obstacle(node) or ("the shape of its input is unknown" if shape is None else None):
-                notes.append(Note(node.name, f"stays: {reason}"))
+                notes.append(self.note(node.name, "stays", f"stays: {reason}"))
                 continue
             lower(graph, node, shape or ())
             spelling = "a depthwise 1x1 Conv" if len(shape or ()) == 4 else "Mul and Add"
-            notes.append(Note(node.name, f"became {spelling}"))
+            notes.append(self.note(node.name, "changed", f"became {spelling}"))
             modified = True
         return PassResult(graph, modified, notes)
 

@@ -53,7 +53,8 @@ class LowerStatistics(Pass):
                     split_mask(graph, node)
                 case "BatchNormalization" if trains(node):
                     lower_training(graph, node)
-                    notes.append(Note(node.name, "is in training mode: it normalizes by each batch's own statistics"))
+                    text = "is in training mode: it normalizes by each batch's own statistics"
+                    notes.append(self.note(node.name, "warned", text))
                 case _:
                     continue
             modified = True

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.canonicalize.fold_constants import RANDOM
 from bevel.passes.graph.edit import detach, is_output, redirect, values
 
@@ -35,7 +35,7 @@ class MergeDuplicates(Pass):
                 continue
             for old, new in zip(node.outputs, first.outputs, strict=True):
                 redirect(old, new)
-            notes.append(Note(first.name, f"computes {node.name} too, which was the same"))
+            notes.append(self.note(first.name, "changed", f"computes {node.name} too, which was the same"))
             detach(node)
         return PassResult(graph, bool(notes), notes)
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.canonicalize.layout import BROADCAST, UNARY, is_layout_free, move
 from bevel.passes.canonicalize.merge_transposes import inverse, permutation
 from bevel.passes.graph.edit import alive, append, detach, is_output, producer, read_once, redirect, variable
@@ -33,7 +33,7 @@ class MoveBeforeCast(Pass):
             chain = chain_before(graph, node)
             if chain is not None:
                 lift(graph, node, chain)
-                notes.append(Note(node.name, "moves the input's integers, before they become floats"))
+                notes.append(self.note(node.name, "changed", "moves the input's integers, before they become floats"))
         return PassResult(graph, bool(notes), notes)
 
 

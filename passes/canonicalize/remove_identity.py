@@ -15,7 +15,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import helper
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.graph.edit import alive, bypass, given, integers, scalar, static_shape, values
 
 RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile"}
@@ -39,7 +39,7 @@ class RemoveIdentity(Pass):
                 continue
             op = node.op
             if obstacle := bypass(graph, node, source):
-                notes.append(Note(node.name, f"{op} that changes nothing stays: {obstacle}"))
+                notes.append(self.note(node.name, "stays", f"{op} that changes nothing stays: {obstacle}"))
                 if op == "Identity":
                     continue
                 node.op, node.attrs, node.inputs, node.outputs = "Identity", {}, [source], node.outputs[:1]

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.graph.edit import (
     Array,
     alive,
@@ -60,7 +60,8 @@ class ScaleBeforeConcat(Pass):
             scaled = find(graph, node)
             if scaled is not None and are_unlike(scaled.pieces):
                 change(graph, scaled)
-                notes.append(Note(node.name, f"computed for each part of {scaled.concat.name}: its constants differ"))
+                text = f"computed for each part of {scaled.concat.name}: its constants differ"
+                notes.append(self.note(node.name, "changed", text))
         return PassResult(graph, bool(notes), notes)
 
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.graph.edit import Array, alive, append, constant, detach, is_output, static_shape, variable
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 
@@ -53,9 +53,8 @@ class SplitUnlikeResults(Pass):
             found = find(graph, node)
             if found is not None:
                 change(graph, found)
-                notes.append(
-                    Note(node.name, f"computed in {len(found.ends)} parts: its columns differ so much in size")
-                )
+                text = f"computed in {len(found.ends)} parts: its columns differ so much in size"
+                notes.append(self.note(node.name, "changed", text, parts=len(found.ends)))
         return PassResult(graph, bool(notes), notes)
 
 

@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.graph.edit import constant, detach, given, producer, read_once, scalar, static_shape
 
 
@@ -40,7 +40,8 @@ class UnifyClip(Pass):
                 continue
             first = find(producer(clamp.source)) if producer(clamp.source) is not None else None
             if first is not None and not read_once(graph, clamp.source):
-                notes.append(Note(node.name, f"stays behind another clamp: {clamp.source.name} is used elsewhere too"))
+                text = f"stays behind another clamp: {clamp.source.name} is used elsewhere too"
+                notes.append(self.note(node.name, "stays", text))
                 first = None
             if first is not None:
                 inner = producer(clamp.source)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.canonicalize.window import auto_padding, axes, explicit, split
 from bevel.passes.graph.edit import alive, constant, given, static_shape
 
@@ -31,7 +31,7 @@ class UnifyConv(Pass):
                 continue
             attrs = conv_attributes(node) if node.op == "Conv" else transpose_attributes(node)
             if isinstance(attrs, str):
-                notes.append(Note(node.name, f"its padding stays as it is: {attrs}"))
+                notes.append(self.note(node.name, "stays", f"its padding stays as it is: {attrs}"))
             elif attrs != node.attrs:
                 node.attrs = attrs
                 modified = True

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.canonicalize.parameters import is_parameter, is_transposable, transposed
 from bevel.passes.graph.edit import alive, append, constant, detach, given, read_once, static_shape, variable
 
@@ -60,7 +60,7 @@ class UnifyGemm(Pass):
             else:
                 continue
             if reason:
-                notes.append(Note(node.name, f"stays {node.op}: {reason}"))
+                notes.append(self.note(node.name, "stays", f"stays {node.op}: {reason}"))
             modified |= reason is None
         return PassResult(graph, modified, notes)
 

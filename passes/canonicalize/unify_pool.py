@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.canonicalize.window import Axis, auto_padding, axes, explicit
 from bevel.passes.graph.edit import alive, append, constant, given, integers, static_shape, variable
 
@@ -40,7 +40,7 @@ class UnifyPool(Pass):
                 case _:
                     continue
             if reason:
-                notes.append(Note(node.name, f"stays as it is: {reason}"))
+                notes.append(self.note(node.name, "stays", f"stays as it is: {reason}"))
             modified |= changed
         return PassResult(graph, modified, notes)
 

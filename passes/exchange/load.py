@@ -72,7 +72,7 @@ def load(path: str | Path, outputs_at: Sequence[str] = ()) -> Loaded:
         lower_opset(model, OPSET)
         model.ir_version = min(max(model.ir_version, OLDEST_IR), IR_VERSION)
         model = without_functions(model)
-        notes = [Note("model", f"its name {name} is written with escapes here") for name in escaped]
+        notes = [Note("load", "model", "changed", f"its name {name} is written with escapes here") for name in escaped]
         notes += widen_floats(model)
         model = import_qonnx(model)
         check_loads(model)

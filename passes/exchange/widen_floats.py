@@ -15,6 +15,7 @@ from bevel.calib.errors import UserError, reason_of
 from bevel.passes.base import Note
 from bevel.passes.exchange.external_data import tensors_of
 
+PASS = "load"  # whose notes these are
 FLOAT = TensorProto.FLOAT
 OTHERS: dict[int, str] = {
     TensorProto.FLOAT16: "float16",
@@ -54,10 +55,12 @@ def widen_floats(model: onnx.ModelProto) -> list[Note]:
     for value in (*model.graph.input, *model.graph.output):
         if (kind := widen_type(value.type)) is not None:
             found.add(kind)
-            notes.append(Note(value.name, f"was {kind} in the model; the product takes and gives it as float32"))
+            text = f"was {kind} in the model; the product takes and gives it as float32"
+            notes.append(Note(PASS, value.name, "changed", text))
     found |= widen_graph(model.graph)
     if found:
-        notes.insert(0, Note("model", f"its {', '.join(sorted(found))} weights and tensors were read as float32"))
+        text = f"its {', '.join(sorted(found))} weights and tensors were read as float32"
+        notes.insert(0, Note(PASS, "model", "changed", text))
     return notes
 
 

@@ -19,7 +19,7 @@ from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.graph.quantizers import ROUND, Parameters, is_dequantize, parameters, producer
 from bevel.passes.graph.regions import Region, find_region, is_elementwise
 from bevel.passes.integerize.coding import Coding, coding
-from bevel.passes.integerize.integerizer import Integerizer
+from bevel.passes.integerize.integerizer import PASS, Integerizer
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.formats.round_float import round_float
@@ -127,7 +127,9 @@ def of_region(made: Integerizer, region: Region, node: gs.Node, end: Ending) -> 
         return tabulate(node.name, region, x, *end.of_codes(), made.source.opset)
     nodes, lines = wide_tabulate(node.name, region, x, *end.of_codes(), made.source.opset)
     size = f"{len(lines.ends)} lines, {lines.bytes} bytes"
-    made.notes.append(Note(node.name, f"its table is {size}, and at most {lines.error:.2f} steps off"))
+    text = f"its table is {size}, and at most {lines.error:.2f} steps off"
+    numbers = {"lines": len(lines.ends), "table_bytes": lines.bytes, "error_steps": float(lines.error)}
+    made.notes.append(Note(PASS, node.name, "chosen", text, numbers))
     return nodes
 
 

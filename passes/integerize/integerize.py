@@ -15,7 +15,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
-from bevel.passes.base import Note, stays_float
+from bevel.passes.base import Note
 from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.exchange.export import PORTS, export
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize, producer
@@ -25,11 +25,11 @@ from bevel.passes.integerize.coding import cast_coding, coding, signed_type
 from bevel.passes.integerize.fuse_pixels import fuse_pixels
 from bevel.passes.integerize.fuse_rounding import fuse_rounding, is_rounding
 from bevel.passes.integerize.integer_nodes import index_nodes, integer_nodes
-from bevel.passes.integerize.integerizer import Integerizer, Meaning
+from bevel.passes.integerize.integerizer import PASS, Integerizer, Meaning
 from bevel.passes.integerize.part_scales import Parted, dequantize_parts, find_parted, move_codes
 from bevel.passes.integerize.prune_channels import PruneConstantChannels
 from bevel.passes.integerize.restore_tables import restore_tables
-from bevel.passes.operators.base import DOMAIN, Reason
+from bevel.passes.operators.base import DOMAIN, Reason, stays_float
 from bevel.passes.operators.formats.dequantize_steps import dequantize_steps
 from bevel.passes.operators.formats.flip_sign import flip_sign
 from bevel.passes.operators.formats.quantize_fixed import quantize_fixed
@@ -104,7 +104,8 @@ def start_input(made: Integerizer, tensor: gs.Variable, form: Format) -> gs.Vari
             made.codes |= {node.outputs[0].name: port for node in tensor.outputs}
             made.arriving |= {node.outputs[0].name for node in tensor.outputs}
             return port
-        made.notes.append(Note(tensor.name, "this input stays float: not one quantizer of equal steps alone reads it"))
+        text = "this input stays float: not one quantizer of equal steps alone reads it"
+        made.notes.append(Note(PASS, tensor.name, "refused", text))
     port = made.other(tensor)
     if tensor.dtype == np.int16:  # as it is, for what moves it or hands it on
         made.codes[tensor.name] = port
@@ -141,7 +142,8 @@ def end_output(made: Integerizer, tensor: gs.Variable, form: Format) -> gs.Varia
             real.tensor.name = tensor.name
             made.ports[tensor.name] = Meaning(real.scale, real.zero_point)
             return real.tensor
-        made.notes.append(Note(tensor.name, "this output stays float: no quantizer of its own stands before it"))
+        text = "this output stays float: no quantizer of its own stands before it"
+        made.notes.append(Note(PASS, tensor.name, "refused", text))
     return made.other(tensor)
 
 
@@ -225,7 +227,7 @@ def emit_quantize(made: Integerizer, node: gs.Node, result: list[gs.Node] | Reas
     if node.outputs[0].name in made.arriving:
         return
     if isinstance(result, Reason):
-        made.notes.append(stays_float(node.inputs[0].inputs[0].name, result))
+        made.notes.append(stays_float(PASS, node.inputs[0].inputs[0].name, result))
     found, x, codes = coding(node), made.other(node.inputs[0]), made.codes[node.outputs[0].name]
     if found.dtype == "int32" and found.steps is None:
         made.nodes.append(quantize_fixed(node.name, x, codes, found.scale, found.high))

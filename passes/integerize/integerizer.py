@@ -10,6 +10,8 @@ import onnx_graphsurgeon as gs
 from bevel.passes.base import Note
 from bevel.passes.operators.base import Activation
 
+PASS = "integerize"  # whose notes these are
+
 
 class Meaning(NamedTuple):
     """What the integers of a port mean; for each index along `axis` where there are several scales."""

@@ -22,7 +22,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.calib.arithmetic.requantize import Output, requantize
 from bevel.calib.formats.scheme import PerBlock
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.operators.base import DOMAIN, Array
 from bevel.passes.operators.formats.round_float import rounded_constants
@@ -61,7 +61,9 @@ class PruneConstantChannels(Pass):
             if len(kept) == len(dropped):
                 continue
             drop(chain, values, kept)
-            notes.append(Note(chain.source.name, f"{len(dropped) - len(kept)} of {len(dropped)} channels are constant"))
+            gone, channels = len(dropped) - len(kept), len(dropped)
+            text = f"{gone} of {channels} channels are constant"
+            notes.append(self.note(chain.source.name, "changed", text, constant_channels=gone, channels=channels))
         return PassResult(graph, bool(notes), notes)
 
 

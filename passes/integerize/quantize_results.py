@@ -17,6 +17,7 @@ from bevel.passes.graph.edit import Array
 from bevel.passes.graph.quantizers import is_dequantize, parameters, producer
 from bevel.passes.integerize.carry_quantizers import carry_quantizers
 
+PASS = "quantize-results"
 LARGEST = np.iinfo(np.int16).max
 PRODUCTS = ("Conv", "Gemm")
 
@@ -31,7 +32,8 @@ def quantize_results(graph: gs.Graph) -> list[Note]:
         if node is None or bound is None:
             continue
         put_quantizer(graph, node, np.float32(bound / LARGEST))
-        notes.append(Note(node.name, f"its result had no quantizer: int16, for all that can come of it, {bound:.3g}"))
+        text = f"its result had no quantizer: int16, for all that can come of it, {bound:.3g}"
+        notes.append(Note(PASS, node.name, "chosen", text, {"largest_result": bound}))
     graph.toposort()
     return notes
 

@@ -6,7 +6,7 @@ from functools import cache
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.operators.base import Match, Operator, Reason
+from bevel.passes.operators.base import Match, NoKernel, Operator, Reason
 from bevel.passes.operators.formats.dequantize_steps import DequantizeSteps
 from bevel.passes.operators.formats.flip_sign import FlipSign
 from bevel.passes.operators.formats.quantize_fixed import QuantizeFixed
@@ -145,12 +145,7 @@ def find_operator(node: gs.Node, alone: bool = False) -> tuple[Operator, Match] 
             return operator, found
         if found is not None:
             return found
-    return no_kernel(node.op)
-
-
-def no_kernel(op: str) -> Reason:
-    """The reason where no operator of ours takes the float one."""
-    return Reason(f"{op} has no integer kernel")
+    return NoKernel(f"{node.op} has no integer kernel")
 
 
 def lowering_operator(node: gs.Node) -> Operator | None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.calib.formats.coded import Coded
+from bevel.passes.base import Note
 
 if TYPE_CHECKING:
     from bevel.passes.operators.lowering import Lowering
@@ -32,6 +33,14 @@ INT8 = (-128, 127)
 
 class Reason(str):
     """Why something does not apply, in words for the report."""
+
+
+class NoKernel(Reason):
+    """That no operator of ours takes a float one, whatever its form."""
+
+
+def stays_float(pass_: str, node: str, reason: Reason) -> Note:
+    return Note(pass_, node, "no_kernel" if isinstance(reason, NoKernel) else "stays_float", str(reason))
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,12 @@ from bevel.passes.exchange.unpack_weights import unpack_weights
 from bevel.passes.graph.moves import PURE_MOVES
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize, parameters
 from bevel.passes.operators import lowering_operator
-from bevel.passes.operators.base import DOMAIN
+from bevel.passes.operators.base import DOMAIN, Reason
 from bevel.passes.operators.lowering import Lowering, Value, onnx_order
 from bevel.passes.partition.islands import FloatRun, float_run, imported
 from bevel.passes.partition.refuse_floats import reasons_of, refusal
 
+PASS = "partition"  # whose notes these are
 MOST_PARTS = 16  # of an output that are dequantized by a call each
 FLOAT_BYTES = 4
 INTEGERS = (np.int8, np.uint8, np.int16, np.int32)
@@ -107,7 +108,7 @@ def others(rank: int, axis: int) -> list[int]:
     return [place for place in range(rank) if place != axis % rank]
 
 
-def lower_nodes(graph: gs.Graph, lowering: Lowering, islands: bool, reasons: Mapping[str, str]) -> list[Note]:
+def lower_nodes(graph: gs.Graph, lowering: Lowering, islands: bool, reasons: Mapping[str, Reason]) -> list[Note]:
     floats = [node for node in graph.nodes if not runs_in_integers(node)]
     if floats and not islands:
         raise UserError(refusal(graph, floats, reasons))
@@ -120,7 +121,7 @@ def lower_nodes(graph: gs.Graph, lowering: Lowering, islands: bool, reasons: Map
                 lower_integer(node, lowering)
         else:
             lower_island(float_run(nodes, ports, graph.opset), lowering)
-            notes += [Note(node.name, "runs in float, compiled by TVM's importer") for node in nodes]
+            notes += [Note(PASS, node.name, "warned", "runs in float, compiled by TVM's importer") for node in nodes]
     return notes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
-from bevel.passes.operators import no_kernel
+from bevel.passes.operators.base import NoKernel
 from bevel.passes.partition.partition import MOVES
 from bevel.passes.partition.refuse_floats import reasons_of, refusal
 from bevel.passes.quantize.plan import make_plan
@@ -15,6 +15,6 @@ def refuse_early(graph: gs.Graph) -> None:
     """Raises UserError, as `partition` would in the end, where nodes of a canonical float graph have no integer kernel
     whatever the data are."""
     reasons = reasons_of(make_plan(graph).notes)
-    floats = [node for node in graph.nodes if node.op not in MOVES and reasons.get(node.name) == no_kernel(node.op)]
+    floats = [node for node in graph.nodes if node.op not in MOVES and isinstance(reasons.get(node.name), NoKernel)]
     if floats:
         raise UserError(refusal(graph, floats, reasons))

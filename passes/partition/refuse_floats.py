@@ -10,19 +10,20 @@ from bevel.backends.tir.islands import is_importable
 from bevel.passes.base import Note
 from bevel.passes.exchange.cut_outputs import OPTION
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize, producer
-from bevel.passes.operators import find_operator, no_kernel
-from bevel.passes.operators.base import Match, Reason
+from bevel.passes.operators import find_operator
+from bevel.passes.operators.base import Match, NoKernel, Reason
 
 NAMED = 4  # how many nodes a refusal names
 DEQUANTIZED = "/dequantized"  # what a quantizer's tensor is called behind the model's own name
 
 
-def reasons_of(notes: Iterable[Note]) -> dict[str, str]:
+def reasons_of(notes: Iterable[Note]) -> dict[str, Reason]:
     """The reason why each node stayed float, as far as the passes said one."""
-    return {note.node: note.reason for note in notes if note.reason}
+    kinds = {"no_kernel": NoKernel, "stays_float": Reason}
+    return {note.node: kinds[note.kind](note.text) for note in notes if note.kind in kinds}
 
 
-def refusal(graph: gs.Graph, floats: Sequence[gs.Node], given: Mapping[str, str]) -> str:
+def refusal(graph: gs.Graph, floats: Sequence[gs.Node], given: Mapping[str, Reason]) -> str:
     """The line for the nodes of an integer graph that stayed float."""
     reasons = {node.name: reason for node in floats if (reason := reason_of(node, given)) is not None}
     causes = [node for node in floats if node.name in reasons] or list(floats)
@@ -35,12 +36,12 @@ def refusal(graph: gs.Graph, floats: Sequence[gs.Node], given: Mapping[str, str]
     )
 
 
-def sentence(node: gs.Node, reason: str | None) -> str:
-    known = reason is not None and reason != no_kernel(node.op)
+def sentence(node: gs.Node, reason: Reason | None) -> str:
+    known = reason is not None and not isinstance(reason, NoKernel)
     return f"{node.name} ({node.op}): {reason}" if known else f"{node.name} ({node.op})"
 
 
-def reason_of(node: gs.Node, given: Mapping[str, str]) -> str | None:
+def reason_of(node: gs.Node, given: Mapping[str, Reason]) -> Reason | None:
     """Why the node is float; None where it only stands among float nodes."""
     if node.name in given:
         return given[node.name]
@@ -51,16 +52,16 @@ def reason_of(node: gs.Node, given: Mapping[str, str]) -> str | None:
             return missing_quantizer(match)
 
 
-def missing_quantizer(match: Match) -> str | None:
+def missing_quantizer(match: Match) -> Reason | None:
     """Which quantizer an operator with an integer form lacks, as models may that came quantized."""
     sources = [producer(tensor) for tensor in match.inputs if isinstance(tensor, gs.Variable)]
     for tensor in match.inputs:
         if isinstance(tensor, gs.Variable) and not tensor.is_empty() and producer(tensor) is None:
-            return f"its input {tensor.name}, an input of the model, is not quantized"
+            return Reason(f"its input {tensor.name}, an input of the model, is not quantized")
     if all(source is not None and is_dequantize(source) for source in sources):
         readers = [reader for tensor in match.node.outputs for reader in tensor.outputs]
         if not any(map(is_quantize, readers)):
-            return "its result is not quantized"
+            return Reason("its result is not quantized")
     return None
 
 

@@ -24,7 +24,7 @@ from bevel.passes.quantize.clamp_masks import behind_clips
 from bevel.passes.quantize.formats import node_formats
 from bevel.passes.quantize.insert_qdq import insert_qdq
 from bevel.passes.quantize.part_results import part_results
-from bevel.passes.quantize.plan import make_plan
+from bevel.passes.quantize.plan import PASS, make_plan
 
 __all__ = ["NodeFormat", "QuantizeOptions", "Quantized", "export", "export_quantized", "is_quantized", "quantize"]
 
@@ -69,7 +69,7 @@ def quantize(graph: gs.Graph, statistics: Mapping[str, Statistics], options: Qua
     sections 2 and 3.1.
     """
     if is_quantized(graph):
-        return Quantized(graph, False, [Note("model", "came quantized: its scales are kept")])
+        return Quantized(graph, False, [Note(PASS, "model", "stays", "came quantized: its scales are kept")])
     plan = make_plan(graph)
     chosen = options.chosen
     statistics = behind_clips(graph, statistics)

@@ -21,7 +21,7 @@ from bevel.calib.scales.ranges import RangeMethod, activation_quant
 from bevel.passes.base import Note
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.divisors import Nonzero, without_zero
-from bevel.passes.quantize.plan import QuantizationPlan
+from bevel.passes.quantize.plan import PASS, QuantizationPlan
 from bevel.passes.quantize.separate import separate
 
 ALL_INT8 = Chosen()
@@ -64,14 +64,16 @@ def choose_scales(
         for part in parts(scales, group, plan, statistics, wanted, method):
             quant = fixed_quant(part, plan, statistics, wanted) if isinstance(wanted, IntFormat) else None
             if quant is not None:
-                scales.notes += [Note(name, "scale fixed by its operator") for name in part if name in plan.fixed]
+                scales.notes += [
+                    Note(PASS, name, "chosen", "scale fixed by its operator") for name in part if name in plan.fixed
+                ]
                 scales.quants |= dict.fromkeys(part, quant)
             else:
                 choose(scales, part, together([statistics[name] for name in part]), wanted, method)
             scales.notes += tie_notes(part, statistics)
         if wanted != format and not pixels:
             why = "a result of the model" if result else "read or made by an operator that has no kernel for the format"
-            scales.notes += [Note(name, f"{why}: int8, not {format.name}") for name in group]
+            scales.notes += [Note(PASS, name, "refused", f"{why}: int8, not {format.name}") for name in group]
     keep_from_zero(scales, plan, statistics)
     return scales
 
@@ -97,9 +99,8 @@ def parts(
     found = separate(group, plan, statistics, lambda points: quant_of(tuple(points)))
     for (name, result), cost in found.lost.items():
         scales.rescaled.add(result)
-        scales.notes.append(
-            Note(name, f"keeps its own scale and is rescaled into {result}: one scale would cost {cost:.1f} dB")
-        )
+        text = f"keeps its own scale and is rescaled into {result}: one scale would cost {cost:.1f} dB"
+        scales.notes.append(Note(PASS, name, "chosen", text, {"one_scale_costs_db": cost}))
     return found.groups
 
 
@@ -111,7 +112,8 @@ def keep_from_zero(scales: Scales, plan: QuantizationPlan, statistics: Mapping[s
         found = without_zero(statistics[name], scales.quants[name])
         if found is not None:
             scales.nonzero[name] = found
-            scales.notes.append(Note(name, "something is divided by it and it never was 0: no value is rounded to 0"))
+            text = "something is divided by it and it never was 0: no value is rounded to 0"
+            scales.notes.append(Note(PASS, name, "chosen", text))
 
 
 def holds_int8(format: TensorFormat) -> bool:
@@ -188,8 +190,11 @@ def tie_notes(group: list[str], statistics: Mapping[str, Statistics]) -> list[No
     widest = max(widths.values(), default=0.0)
     return [
         Note(
+            PASS,
             name,
+            "warned",
             f"shares one scale with {len(group) - 1} other tensors; its own range is {width / widest:.0%} of theirs",
+            {"other_tensors": len(group) - 1, "range_fraction": width / widest},
         )
         for name, width in widths.items()
         if widest > 0 and width < 0.5 * widest

@@ -26,6 +26,7 @@ from bevel.calib.observe.statistics import Statistics
 from bevel.passes.base import Note
 from bevel.passes.graph.quantizers import producer
 
+PASS = "clamp-masks"
 MARGIN = 10.0
 GAIN = 2.0  # how much narrower the scores' range must become
 SCALINGS = (2.0**-10, 2.0**10)  # factors that scale scores; others make masks of ones and zeros
@@ -81,9 +82,12 @@ def clamp_site(graph: gs.Graph, softmax: gs.Node, seen: Mapping[str, Extremes], 
     if lowest(softmax.inputs[0], seen, outputs) < bound:
         clamp(graph, Edge(softmax, 0, bound))
     return Note(
+        PASS,
         softmax.name,
+        "changed",
         f"its mask reaches to {found.low:.3g}: clamped, as nothing below {bound:.4g} takes a share of any row "
         f"(no row's largest score was below {found.lowest_peak:.4g})",
+        {"lowest": found.low, "clamped_at": bound, "lowest_peak": found.lowest_peak},
     )
 
 

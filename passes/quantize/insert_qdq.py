@@ -23,7 +23,7 @@ from bevel.passes.quantize.activations import quantize_output, quantize_tensor
 from bevel.passes.quantize.choose_scales import ALL_INT8, Scales
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.correct_bias import FULL_BITS, mean_error, mean_shift
-from bevel.passes.quantize.plan import QuantizationPlan, result_of
+from bevel.passes.quantize.plan import PASS, QuantizationPlan, result_of
 from bevel.passes.quantize.store_weights import (
     Stored,
     WeightQuant,
@@ -104,8 +104,8 @@ def store_constants(
                 quant.scale, quant.values, bias.values, float(scales.quants[x.name].scale), axis, narrow
             )
             quant = quant.with_scale(scale)
-            texts = [*raised, *left_out(tensor.values, quant.values, axis)]
-            notes += [Note(match.node.name, text) for text in texts]
+            found = [*raised, *left_out(tensor.values, quant.values, axis)]
+            notes += [Note(PASS, match.node.name, kind, text, numbers) for kind, text, numbers in found]
             corrected = bias.values.astype(np.float64)
             if x.name in means:
                 rounded = quant.reals

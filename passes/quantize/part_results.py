@@ -22,7 +22,7 @@ from bevel.calib.scales.ranges import RangeMethod, activation_quant
 from bevel.passes.base import Note
 from bevel.passes.graph.moves import Chain, find_chain, groups_along
 from bevel.passes.quantize.choose_scales import together
-from bevel.passes.quantize.plan import QuantizationPlan, Tied, group_points
+from bevel.passes.quantize.plan import PASS, QuantizationPlan, Tied, group_points
 from bevel.passes.quantize.separate import MOST_LOST, decibels_lost, error_power
 
 MOST_LOST_ALONG_AXIS = 2 * MOST_LOST  # dB: beyond it floats are moved, so that every part has its own scale
@@ -117,9 +117,12 @@ def part(plan: QuantizationPlan, chain: Chain, parting: Parting) -> None:
     plan.leaving |= {leaf.name for leaf in chain.leaves}
     plan.notes.append(
         Note(
+            PASS,
             chain.nodes[-1].name,
+            "chosen",
             f"its parts leave the model with {len(parting.groups)} scales of their own: "
             f"one for all would cost {parting.loser} {parting.lost:.1f} dB",
+            {"scales": len(parting.groups), "one_scale_costs_db": parting.lost},
         )
     )
 

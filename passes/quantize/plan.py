@@ -9,14 +9,16 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note, stays_float
+from bevel.passes.base import Note
 from bevel.passes.graph.regions import casts_pixels, is_elementwise, tensor_roots
 from bevel.passes.operators import find_operator
-from bevel.passes.operators.base import Match, Operator, Reason
+from bevel.passes.operators.base import Match, Operator, Reason, stays_float
 from bevel.passes.quantize.divisors import find_divisors
 from bevel.passes.quantize.pixels import fixed_pixels
 
 Taken = tuple[Operator, Match]
+
+PASS = "quantize"  # whose notes these are
 
 
 class Tied(NamedTuple):
@@ -99,8 +101,11 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     plan.divisors = set(find_divisors(graph, plan.points, {end: roots[end] for end in ends}))
     plan.leaving = outputs & plan.points.keys()
     group_points(plan)
-    plan.notes += [Note(name, f"fused into {producer}") for name, producer in fused.items()]
-    plan.notes += [Note(name, f"part of the normalization that ends in {last}") for name, last in plan.inner.items()]
+    plan.notes += [Note(PASS, name, "changed", f"fused into {producer}") for name, producer in fused.items()]
+    plan.notes += [
+        Note(PASS, name, "changed", f"part of the normalization that ends in {last}")
+        for name, last in plan.inner.items()
+    ]
     return plan
 
 
@@ -218,7 +223,7 @@ def stay_float(
     for node in graph.nodes:
         reason = found[node.name]
         if floating(node) and isinstance(reason, Reason) and is_activation(node.outputs[0]):
-            plan.notes.append(stays_float(node.name, reason))
+            plan.notes.append(stays_float(PASS, node.name, reason))
     changed = True
     while changed:
         changed = False
@@ -233,7 +238,7 @@ def stay_float(
                 plan.taken.pop(node.name, None)
                 for tensor in node.outputs:
                     roots.pop(tensor.name, None)
-                plan.notes.append(Note(node.name, "stays float: it stands between float operators"))
+                plan.notes.append(Note(PASS, node.name, "left_float", "it stands between float operators"))
                 changed = True
 
 

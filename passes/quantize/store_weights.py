@@ -6,7 +6,9 @@ DequantizeLinear with one scale a channel; `bevel.passes.exchange.pack_weights` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -19,6 +21,7 @@ from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat, is_narr
 from bevel.calib.rounding.round_kernels import round_kernels
 from bevel.calib.scales.block_weights import BlockQuant, block_quant
 from bevel.calib.scales.weights import weight_quant
+from bevel.passes.base import Kind
 from bevel.passes.graph.coded_constant import CodedConstant
 
 BIAS_LIMIT = 2**28  # leaves the sums of products three times as much room below `ACCUMULATOR_LIMIT`
@@ -27,6 +30,14 @@ ZERO_CHANNEL_BIAS = 2**23  # a channel of zeros keeps its bias to 23 bits
 
 Floats = NDArray[np.float64]
 Stored = dict[tuple[str, bytes], gs.Variable]
+
+
+class Found(NamedTuple):
+    """What a note on a node with weights says."""
+
+    kind: Kind
+    text: str
+    numbers: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +131,7 @@ def roomy(
     x_scale: float,
     axis: int,
     raising: bool,
-) -> tuple[NDArray[np.float32], list[str]]:
+) -> tuple[NDArray[np.float32], list[Found]]:
     """`scale` set for channels of zeros so that their biases fit, and, if `raising`, raised for all others.
 
     Weights of which each integer is far below a code of int8 need no raising: their biases have a coarser scale.
@@ -135,21 +146,25 @@ def roomy(
     wanted = np.where(zero, np.where(largest > 0, floor, scale), np.maximum(scale, floor) if raising else scale)
     new = np.maximum(wanted, smallest).astype(np.float32)
     raised = np.flatnonzero(~zero & (new > scale))
-    texts = [f"weight scales of {len(raised)} channels raised so that their biases fit int32"] if len(raised) else []
-    return new, texts
+    text = f"weight scales of {len(raised)} channels raised so that their biases fit int32"
+    return new, [Found("chosen", text, {"raised_channels": len(raised)})] if len(raised) else []
 
 
-def left_out(given: NDArray[np.float32], kept: NDArray[np.float32], axis: int) -> list[str]:
+def left_out(given: NDArray[np.float32], kept: NDArray[np.float32], axis: int) -> list[Found]:
     """How many output channels came without weights, and how many lost theirs to `without_negligible`."""
     others = tuple(place for place in range(given.ndim) if place != axis)
     came, left = ((np.abs(one).max(axis=others) == 0).sum() for one in (given, kept))
-    texts = [f"{came} output channels have only zero weights"] if came else []
+    found = []
+    if came:
+        text = f"{came} output channels have only zero weights"
+        found.append(Found("warned", text, {"zero_channels": int(came)}))
     if left > came:
-        texts.append(
+        text = (
             f"the weights of {left - came} output channels are left out: their products never reach "
             f"{NEGLIGIBLE:.2%} of the bias"
         )
-    return texts
+        found.append(Found("changed", text, {"left_out_channels": int(left - came)}))
+    return found
 
 
 def bias_scales(sum_scale: NDArray[np.float32], bias: Floats) -> NDArray[np.float32]:

@@ -40,6 +40,7 @@ GAIN = 1.0  # dB that int16 must bring the whole
 SAMPLES = 8
 WORK = 4 * 10**9  # elements that all runs together may compute: some ten seconds
 SWITCHES = "switches"
+PASS = "widen-activations"
 Array = NDArray[Any]
 
 
@@ -76,7 +77,13 @@ def widen_activations(
     if after < before + GAIN:
         return Widened()
     whole = f"all tensors in int8 leave {before:.1f}, these in int16 {after:.1f}"
-    return replace(found, notes=[replace(note, text=f"{note.text}; {whole}") for note in found.notes])
+    numbers = {"all_int8_db": before, "with_int16_db": after}
+    return replace(
+        found,
+        notes=[
+            replace(note, text=f"{note.text}; {whole}", numbers={**note.numbers, **numbers}) for note in found.notes
+        ],
+    )
 
 
 def planned(
@@ -109,7 +116,8 @@ def widened(plan: QuantizationPlan, groups: list[list[str]], chosen: Chosen, alo
         for point in groups[index]:
             name = owner(point, plan)
             found.nodes[name] = replace(chosen.nodes.get(name, NodeFormat()), activations=INT16)
-            found.notes.append(Note(name, f"int16: int8 of it alone leaves {left:.1f} dB of the results"))
+            text = f"int16: int8 of it alone leaves {left:.1f} dB of the results"
+            found.notes.append(Note(PASS, name, "chosen", text, {"int8_alone_db": left}))
     return found
 
 

@@ -40,7 +40,7 @@ def test_a_cpu_runs_them_in_float_and_says_which(
     assert WARNING in capfd.readouterr().out
     nodes = {node["name"]: node for node in json.loads((output / "report.json").read_text())["nodes"]}
     assert nodes["squared"]["format"] == "float32"
-    assert any("both factors are computed" in note for note in nodes["squared"]["notes"])
+    assert any("both factors are computed" in note["text"] for note in nodes["squared"]["notes"])
     assert nodes["summed"]["format"] == nodes["scores"]["format"] == "int8"
 
 

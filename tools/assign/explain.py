@@ -12,6 +12,8 @@ from bevel.passes.base import Note
 from bevel.tools.assign.search import Search
 from bevel.tools.report import report
 
+PASS = "assign"
+
 
 @dataclass(frozen=True)
 class Assigned:
@@ -23,8 +25,15 @@ class Assigned:
 
     @property
     def notes(self) -> list[Note]:
-        missing = [Note("model", f"{name} is not among the choices: {why}") for name, why in self.left_out.items()]
-        return [Note(one.node, one.reason) for one in self.told.nodes] + missing
+        missing = [
+            Note(PASS, "model", "refused", f"{name} is not among the choices: {why}")
+            for name, why in self.left_out.items()
+        ]
+        return [chosen(one) for one in self.told.nodes] + missing
+
+
+def chosen(one: report.Decision) -> Note:
+    return Note(PASS, one.node, "chosen", one.reason, {"flash_bytes": one.flash_bytes, "takes_db": one.takes_db})
 
 
 def explain(search: Search, answer: Assignment, answers: report.Answers | None) -> Assigned:

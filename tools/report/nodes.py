@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx
 
 from bevel.backends.binary.artifact import BuiltCall
-from bevel.passes.base import Note
-from bevel.tools.report.report import AskedRule, Node
+from bevel.passes import base
+from bevel.tools.report.report import AskedRule, Node, Note
 from bevel.tools.run.data import QUANTIZERS
 
 INTEGERS = ("int8", "int16", "int32")
@@ -19,7 +19,7 @@ def describe_nodes(
     integer: onnx.ModelProto,
     calls: Sequence[BuiltCall],
     errors: Mapping[str, float | None],
-    notes: Iterable[Note],
+    notes: Iterable[base.Note],
     chosen: Mapping[str, str],
 ) -> tuple[Node, ...]:
     """The nodes of integer.onnx, what kernel calls come on top, and every other node there are notes on.
@@ -29,11 +29,13 @@ def describe_nodes(
     """
     formats = node_formats(integer)
     kernels = joined((call.node, call.kernel) for call in calls)
-    texts = joined((note.node, note.text) for note in notes)
+    said: dict[str, dict[Note, None]] = {}
+    for one in notes:
+        said.setdefault(one.node, {})[Note(one.pass_, one.kind, one.text, dict(one.numbers))] = None
     rules = {call.node: tuple(AskedRule(*one) for one in call.asked) for call in calls if call.asked}
     ops = {node.name: node.op_type for graph in (integer, *graphs) for node in graph.graph.node if node.name}
     latest = [node.name for node in graphs[-1].graph.node if node.op_type not in QUANTIZERS]
-    order = dict.fromkeys([*latest, *formats, *kernels, *texts])
+    order = dict.fromkeys([*latest, *formats, *kernels, *said])
     return tuple(
         Node(
             name=name,
@@ -41,11 +43,11 @@ def describe_nodes(
             format=described(formats.get(name), chosen.get(name)),
             kernel=" + ".join(dict.fromkeys(kernels.get(name, ()))) or None,
             sqnr_db=errors.get(name) if name in formats else None,  # what was fused counts with its node
-            notes=tuple(dict.fromkeys(texts.get(name, ()))),
+            notes=tuple(said.get(name, ())),
             rules=rules.get(name, ()),
         )
         for name in order
-        if name in formats or name in kernels or name in texts
+        if name in formats or name in kernels or name in said
     )
 
 

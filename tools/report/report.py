@@ -6,13 +6,14 @@ A value that was not measured is null. Instructions of a simulator and seconds o
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bevel.calib.errors import UserError
 
 NAME = "report.json"
+SCHEMA = 2  # counts up when a key goes or changes its meaning; 1 had notes of text alone
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,16 @@ class AskedRule:
 
 
 @dataclass(frozen=True)
+class Note:
+    """One decision about a node. kind: one of `bevel.passes.base.Kind`; text: for people; numbers: what decided."""
+
+    pass_: str
+    kind: str
+    text: str
+    numbers: dict[str, float] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
 class Node:
     """An operator of the float graph: what became of it, and what it lost. format and kernel are None if it is gone."""
 
@@ -137,7 +148,7 @@ class Node:
     format: str | None
     kernel: str | None
     sqnr_db: float | None
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     rules: tuple[AskedRule, ...] = ()  # for a faster kernel than the plain one, in the order they were asked
 
 
@@ -217,7 +228,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Report:
-    bevel: str
+    bevel: str  # the version that wrote it
     model: Model
     target: str
     recipe: str
@@ -233,15 +244,19 @@ class Report:
     library: Library | None = None  # where nodes run in float on this machine
     widths: tuple[Width, ...] = ()  # the narrower ones of a product that can change its width
     converted: tuple[str, ...] = ()  # float ports that are converted before and after what is counted
+    schema: int = SCHEMA
 
 
 _TOP1 = {"top1_float": "float", "top1_quantized": "quantized", "top1_integer": "integer"}  # `float` is a type in Python
+_PASS = {"pass_": "pass"}  # a keyword in Python
 
 
 def to_json(report: Report) -> dict[str, Any]:
     fields = asdict(report)
     if fields["accuracy"] is not None:
         fields["accuracy"] = {_TOP1.get(key, key): value for key, value in fields["accuracy"].items()}
+    for node in fields["nodes"]:
+        node["notes"] = [{_PASS.get(key, key): value for key, value in note.items()} for note in node["notes"]]
     return fields
 
 
@@ -266,12 +281,14 @@ def from_json(fields: dict[str, Any]) -> Report:
         library=None if fields["library"] is None else Library(**fields["library"]),
         widths=tuple(Width(**width) for width in fields["widths"]),
         converted=tuple(fields["converted"]),
+        schema=fields["schema"],
     )
 
 
 def _node(fields: dict[str, Any]) -> Node:
     rules = tuple(AskedRule(**one) for one in fields["rules"])
-    return Node(**fields | {"notes": tuple(fields["notes"]), "rules": rules})
+    notes = tuple(Note(one["pass"], one["kind"], one["text"], one["numbers"]) for one in fields["notes"])
+    return Node(**fields | {"notes": notes, "rules": rules})
 
 
 def _assignment(fields: dict[str, Any]) -> Assignment:

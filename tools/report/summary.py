@@ -69,11 +69,11 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
 def islands(program: Program) -> list[Note]:
     """What float kernels mean for the promise."""
     text = "float kernel: its last bits depend on the machine, and outputs that differ for it get no cost"
-    return [Note(call.node, text) for call in program.calls if isinstance(call.kernel, Float)]
+    return [Note("partition", call.node, "warned", text) for call in program.calls if isinstance(call.kernel, Float)]
 
 
 def guesses(integer: onnx.ModelProto) -> list[Note]:
-    return [Note(node.name, GUESS) for node in integer.graph.node]
+    return [Note("observe", node.name, "warned", GUESS) for node in integer.graph.node]
 
 
 def sizes(model: Path, folder: Path, artifact: Artifact) -> report.Size:

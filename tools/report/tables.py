@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from bevel.backends.program.program import TAKEN
-from bevel.tools.report.report import Assignment, Device, KernelCost, Measurement, Node, Report, Size, Width
+from bevel.passes.base import FLOAT_KINDS
+from bevel.tools.report.report import Assignment, Device, KernelCost, Measurement, Node, Note, Report, Size, Width
 
 SHORT_LIST = 5
 PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}
@@ -89,8 +90,12 @@ def show_outputs(console: Console, report: Report) -> None:
 def show_notes(console: Console, nodes: Iterable[Node]) -> None:
     for node in nodes:
         op = f" ({node.op})" if node.op else ""
-        for note in (*node.notes, *chosen_kernel(node)):
+        for note in (*map(said, node.notes), *chosen_kernel(node)):
             console.print(f"[bold]{escape(node.name)}[/]{op}: {escape(note)}", highlight=False, soft_wrap=True)
+
+
+def said(note: Note) -> str:
+    return f"stays float: {note.text}" if note.kind in FLOAT_KINDS else note.text
 
 
 def chosen_kernel(node: Node) -> Iterator[str]:

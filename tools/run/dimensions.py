@@ -38,7 +38,11 @@ def dimensions(options: Options, model: onnx.ModelProto) -> tuple[dict[str, int]
                 f"give its size with --dim {name}=N"
             )
         found.setdefault(name, arrays[value.name].place)
-    return sizes, [Note("model", f"dimension {name} is {sizes[name]}, as in {place}") for name, place in found.items()]
+    notes = [
+        Note("load", "model", "chosen", f"dimension {name} is {sizes[name]}, as in {place}", {"size": sizes[name]})
+        for name, place in found.items()
+    ]
+    return sizes, notes
 
 
 def dynamic_dimensions(model: onnx.ModelProto) -> list[tuple[onnx.ValueInfoProto, int, str]]:

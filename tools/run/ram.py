@@ -93,5 +93,5 @@ def describe(program: Program, found: Fit) -> list[Note]:
         nodes = [call.node for call in program.calls[chain.first : chain.last + 1]]
         together = f"with {nodes[0]} to {nodes[-1]}, " if len(nodes) > 1 else ""
         text = f"to save RAM, runs in bands of rows, {together}{chain.rows} of the last result's at a time"
-        notes += [Note(node, text) for node in nodes]
+        notes += [Note("fit", node, "chosen", text, {"rows": chain.rows}) for node in nodes]
     return notes

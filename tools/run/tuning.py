@@ -76,7 +76,11 @@ def applied(program: Program, target: Target, known: Selections) -> tuple[Select
     special = specialize(program, target)
     choices = tune.resolve(special, known)
     changed = {kernel: choice for kernel, choice in choices.items() if choice != tune.Choice(kernel)}
-    notes = [Note(call.node, describe(changed[call.kernel])) for call in special.calls if call.kernel in changed]
+    notes = [
+        Note("tune", call.node, "chosen", describe(changed[call.kernel]))
+        for call in special.calls
+        if call.kernel in changed
+    ]
     return {tune.key(kernel): choice.describe() for kernel, choice in changed.items()}, notes
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Pass, PassResult
 from bevel.passes.exchange.qoperator.forms import CONTRIBUTED, MICROSOFT, QOPERATORS, WAY_OUT, Form, Operand, form_of
 from bevel.passes.exchange.qoperator.integer_products import PRODUCTS, read_product
 from bevel.passes.graph.edit import append, constant, detach, given, static_shape, values, variable
@@ -55,7 +55,8 @@ class ReadQOperators(Pass):
                 node.domain = None
                 remember(known, node)
             elif node.op in QOPERATORS:
-                notes.append(Note(node.name, f"was {node.op}: read as its float operator between quantizers"))
+                text = f"was {node.op}: read as its float operator between quantizers"
+                notes.append(self.note(node.name, "changed", text))
                 result = node.outputs[0].name
                 if (quantization := read_operator(graph, node)) is not None:
                     known[result] = quantization

@@ -205,7 +205,7 @@ def test_a_run_keeps_its_budgets_and_says_why(
     assert chosen["sqnr_db"] >= max(one["sqnr_db"] for one in chosen["uniform"])
     assert found["measurement"]["mismatches"] == 0
     notes = {node["name"]: node["notes"] for node in found["nodes"]}
-    assert all(any(note == one["reason"] for note in notes[one["node"]]) for one in chosen["nodes"])
+    assert all(any(note["text"] == one["reason"] for note in notes[one["node"]]) for one in chosen["nodes"])
     assert "int4 everywhere" in capfd.readouterr().out
     again = report.read(tmp_path / "out")
     assert again.assignment is not None and json.loads(report.text(again)) == found

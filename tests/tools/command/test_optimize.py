@@ -89,7 +89,7 @@ def test_the_report_says_accuracy_sizes_stages_and_files(out: Path) -> None:
 def test_nodes_carry_format_kernel_error_and_why_they_are_gone(out: Path) -> None:
     nodes = {node["name"]: node for node in report_of(out)["nodes"]}
     assert nodes["summed"]["format"] == "int8" and nodes["summed"]["kernel"] and nodes["summed"]["sqnr_db"] > 10
-    assert nodes["positive"]["kernel"] is None and "summed" in nodes["positive"]["notes"][0]
+    assert nodes["positive"]["kernel"] is None and "summed" in nodes["positive"]["notes"][0]["text"]
     measured = {kernel["node"] for kernel in report_of(out)["measurement"]["per_kernel"]}
     assert measured <= set(nodes)
 
@@ -126,7 +126,7 @@ def test_random_calibration_is_called_a_guess(inputs: Path, capfd: pytest.Captur
     arguments = [str(inputs / "model.onnx"), "--target", TARGET, "--calib", "random", "-o", str(output)]
     assert main([*arguments, "--device", "none"]) == 0
     assert "ranges are guesses" in capfd.readouterr().out
-    assert all("guesses" in node["notes"][-1] for node in report_of(output)["nodes"] if node["format"])
+    assert all("guesses" in node["notes"][-1]["text"] for node in report_of(output)["nodes"] if node["format"])
     assert report_of(output)["accuracy"] is None
 
 

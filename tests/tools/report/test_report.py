@@ -19,6 +19,7 @@ from bevel.tools.report.report import (
     Measurement,
     Model,
     Node,
+    Note,
     Report,
     Size,
     Stage,
@@ -26,7 +27,7 @@ from bevel.tools.report.report import (
 
 KEYS = {
     "": "bevel model target recipe accuracy size device measurement nodes stages files assignment outputs library"
-    " widths converted",
+    " widths converted schema",
     "model": "file sha256",
     "accuracy": "samples float quantized integer sqnr_db agreement quantized_sqnr_db labels labels_unused",
     "size": "float_bytes quantized_bytes flash_bytes weights_bytes arena_bytes ram_bytes",
@@ -47,9 +48,24 @@ def told() -> Report:
         device=Device("unicorn", "simulator", "unicorn 2.1.4"),
         measurement=Measurement(8, 0, 1234567, None, (KernelCost("conv", "conv_0", 1000, 2500, None),)),
         nodes=(
-            Node("conv", "Conv", "int8", "conv_0", 20.5, ("fused with Relu",), (AskedRule("conv_dsp", "taken"),)),
+            Node(
+                "conv",
+                "Conv",
+                "int8",
+                "conv_0",
+                20.5,
+                (Note("quantize", "changed", "fused with Relu"),),
+                (AskedRule("conv_dsp", "taken"),),
+            ),
             Node("fc", "Gemm", "int8", "gemm_1", 10.25, ()),
-            Node("bn", "BatchNormalization", None, None, None, ("folded into conv",)),
+            Node(
+                "bn",
+                "BatchNormalization",
+                None,
+                None,
+                None,
+                (Note("fold-batchnorm", "changed", "folded", {"channels": 4}),),
+            ),
         ),
         stages=(Stage("load", 0.5),),
         files={"integer.onnx": "cd"},
@@ -62,6 +78,10 @@ def test_the_keys_are_those_of_the_contract(told: Report) -> None:
         assert list(found[path] if path else found) == keys.split()
     assert list(found["measurement"]["per_kernel"][0]) == ["node", "kernel", "macs", "instructions", "latency_s"]
     assert list(found["nodes"][0]) == ["name", "op", "format", "kernel", "sqnr_db", "notes", "rules"]
+    assert [list(node["notes"][0]) for node in found["nodes"] if node["notes"]] == [
+        ["pass", "kind", "text", "numbers"]
+    ] * 2
+    assert found["schema"] == report.SCHEMA and found["nodes"][2]["notes"][0]["numbers"] == {"channels": 4}
     assert list(found["stages"][0]) == ["name", "seconds"]
 
 

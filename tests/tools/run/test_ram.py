@@ -80,7 +80,7 @@ def test_a_node_in_bands_is_one_line_of_the_report_and_says_so(small: Path) -> N
     told = report_of(small)
     lines = [(kernel["node"], kernel["kernel"]) for kernel in told["measurement"]["per_kernel"]]
     assert len(lines) == len(set(lines))
-    notes = [note for node in told["nodes"] for note in node["notes"] if "bands of rows" in note]
+    notes = [note for node in told["nodes"] for note in node["notes"] if "bands of rows" in note["text"]]
     assert notes
     costs = [kernel["instructions"] for kernel in told["measurement"]["per_kernel"]]
     assert 0 < sum(costs) <= told["measurement"]["instructions"]

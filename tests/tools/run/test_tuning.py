@@ -63,7 +63,7 @@ def test_a_tuned_bundle_can_be_measured_with_other_inputs(inputs: Path, tuned_bu
 
 def test_what_tuning_chose_is_noted(tuned_bundle: Path) -> None:
     told = json.loads((tuned_bundle / "report.json").read_text())
-    notes = [note for node in told["nodes"] for note in node["notes"]]
+    notes = [note["text"] for node in told["nodes"] for note in node["notes"]]
     assert any(note.startswith("measured fastest: ") and "compiled with -O2" in note for note in notes)
 
 
