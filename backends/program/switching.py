@@ -71,7 +71,7 @@ class Switched:
         flat = np.ascontiguousarray(full).reshape(-1)
         found = (flat if self.lane is None else lanes_rounded(flat, bits, self.lane)).copy().reshape(-1, self.period)
         found[:, self.kept] = flat.reshape(-1, self.period)[:, self.kept]
-        found[:, self.changed] = self.values[row].reshape(-1, self.changed.size)
+        found[:, self.changed] = self.values[row].reshape(len(found), self.changed.size)
         return found.reshape(full.shape)
 
 

@@ -1,14 +1,12 @@
 """Every case of every kernel for the DSP extension, run by simulated cores that have it, equals its reference."""
 
-import pkgutil
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import bevel.backends.tir.kernels as kernels
+import bevel.backends.cortex_m.dsp as dsp
 from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
@@ -17,8 +15,9 @@ from bevel.backends.program.kernel import Array, Kernel, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.calib.errors import UserError
+from kernel_files import kernel_modules
 
-MODULES = [module.name for module in pkgutil.iter_modules(kernels.__path__) if module.name.endswith("_dsp")]
+MODULES = kernel_modules(dsp)
 
 # Every core once, with one compiler or the other: what the kernels say in assembly is the same for all.
 CORES = [("cortex-m4", "gcc"), ("cortex-m7", "zig"), ("cortex-m33", "gcc")]
@@ -71,7 +70,7 @@ def test_a_core_computes_what_the_reference_does(module: str, core: str, compile
         for_target(target, compiler)
     except UserError as error:
         pytest.skip(str(error))
-    program, vectors = program_of(list(import_module(f"bevel.backends.tir.kernels.{module}").cases()), module)
+    program, vectors = program_of(list(MODULES[module].cases()), module)
     artifact = build(program, target, tmp_path, vectors, BuildOptions(compiler=compiler))
     measurement = Unicorn(target, timeout_s=120).measure(artifact, vectors)
     assert (measurement.mismatches, measurement.first_mismatch) == (0, None)

@@ -1,15 +1,12 @@
 """Every case of every plain kernel, run by a simulated RISC-V core, equals its reference bit for bit."""
 
-import pkgutil
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import bevel.backends.tir.kernels as kernels
 from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
@@ -19,6 +16,7 @@ from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.bitplane_conv import BitplaneConv
 from bevel.calib.errors import UserError
+from kernel_files import kernel_modules
 
 VECTORS = 4
 PART = 64  # kernels of a program: planning the memory of more takes long
@@ -26,10 +24,10 @@ PART = 64  # kernels of a program: planning the memory of more takes long
 
 def plain_kernels() -> Iterator[tuple[str, Kernel]]:
     """Names and kernels. One with a C header is for an instruction set that RISC-V does not have."""
-    for module in pkgutil.iter_modules(kernels.__path__):
-        for index, case in enumerate(import_module(f"{kernels.__name__}.{module.name}").cases()):
+    for name, module in kernel_modules().items():
+        for index, case in enumerate(module.cases()):
             if case.header is None:
-                yield f"{module.name}_{index}", case
+                yield f"{name}_{index}", case
 
 
 CASES = list(plain_kernels())

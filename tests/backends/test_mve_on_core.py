@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import bevel.backends.cortex_m.mve as mve
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
@@ -37,7 +38,7 @@ SEEDS = 3
 
 
 def module(name: str) -> ModuleType:
-    return import_module(f"bevel.backends.tir.kernels.{name}")
+    return import_module(f"{mve.__name__}.{name}")
 
 
 def program_of(kernels: list[Kernel], name: str) -> tuple[Program, Vectors]:

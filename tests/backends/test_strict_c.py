@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import pkgutil
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from importlib.resources import files
 from itertools import islice, product
 from pathlib import Path
 
 import pytest
 
-import bevel.backends.tir.kernels as kernels
 from bevel.backends.binary import elf
 from bevel.backends.binary.c.bundle import bundle
 from bevel.backends.binary.toolchain import find
@@ -29,6 +26,7 @@ from bevel.backends.tir.kernels.clip import Clip
 from bevel.backends.tir.kernels.dequantize import Dequantize
 from bevel.backends.tir.kernels.quantize import Quantize
 from bevel.backends.tir.raw_abi import c_source
+from kernel_files import kernel_modules
 
 WARNINGS = ["all", "extra", "conversion", "pedantic", "missing-prototypes", "shadow", "shift-negative-value", "error"]
 STRICT = (*(f"-W{name}" for name in WARNINGS), "-O2", "-fno-strict-aliasing", "-c")
@@ -53,9 +51,9 @@ def compilers(core: str) -> Iterator[tuple[str, ...]]:
 def with_helpers() -> dict[str, Kernel]:
     """Kernels that call a core's own instructions."""
     found = {}
-    for module in pkgutil.iter_modules(kernels.__path__):
-        cases = (case for case in import_module(f"{kernels.__name__}.{module.name}").cases() if case.header is not None)
-        found |= {f"{module.name}_{index}": case for index, case in enumerate(islice(cases, CASES))}
+    for name, module in kernel_modules().items():
+        cases = (case for case in module.cases() if case.header is not None)
+        found |= {f"{name}_{index}": case for index, case in enumerate(islice(cases, CASES))}
     return found
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
 
 import numpy as np
 import pytest
 
-import bevel.backends.tir.kernels as kernels
 from bevel.backends.program.bounds import of_result, of_type, of_values, with_bounds
 from bevel.backends.program.kernel import Kernel, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
@@ -21,11 +18,12 @@ from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.backends.tir.kernels.max_pool import MaxPool
 from bevel.backends.tir.kernels.table import Table
 from bevel.calib.arithmetic.requantize import Output
+from kernel_files import kernel_modules
 
 
 def plain_kernels() -> Iterator[Kernel]:
-    for module in pkgutil.iter_modules(kernels.__path__):
-        for case in import_module(f"{kernels.__name__}.{module.name}").cases():
+    for module in kernel_modules().values():
+        for case in module.cases():
             if case.header is None:
                 yield case
 

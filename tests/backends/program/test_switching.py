@@ -62,6 +62,16 @@ def test_packed_weights_are_rounded_where_they_lie_and_the_rest_is_kept_in_table
         np.testing.assert_array_equal(change.apply(full, bits, row), expected)
 
 
+def test_weights_whose_exceptions_all_stay_as_they_are_need_no_table() -> None:
+    weights = np.array([20, -119, 99, 0, 0, 0, 0, 0], np.int8)
+    full = packed(weights, "int8")
+    narrower = {bits: packed(rounded(weights, bits), "int8") for bits in (6, 4, 2)}
+    change = switched(full, narrower)
+    assert change is not None
+    for row, (bits, expected) in enumerate(narrower.items()):
+        np.testing.assert_array_equal(change.apply(full, bits, row), expected)
+
+
 def test_what_is_the_same_at_every_width_is_kept_and_not_stored_again() -> None:
     rng = np.random.default_rng(2)
     weights = rng.integers(-120, 121, (3, 16)).astype(np.int8)

@@ -11,7 +11,7 @@ HEAVY = ("numpy", "onnx", "onnxruntime", "onnx_graphsurgeon", "tvm", "rich", "sc
 
 PROGRAM = """
 import sys
-from bevel.tools.{module} import main
+from bevel.tools.command.{module} import main
 assert main({arguments!r}) == 0
 print(*[name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
 """

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import bevel.backends.cortex_m.mve as mve
 from bevel.backends.cortex_m.mve.add_mve import AddMve
 from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
@@ -43,7 +44,7 @@ def special(name: str, plain: Kernel, constants: tuple[Array, ...], target: Any 
     """What the rule of the module `name` answers."""
     inputs = [operand.name for operand in plain.roles(Role.INPUT)]
     call = Call("node", plain, tuple(inputs), constants, "y")
-    found: Special | str = import_module(f"bevel.backends.tir.kernels.{name}").specialize(call, target)
+    found: Special | str = import_module(f"{mve.__name__}.{name}").specialize(call, target)
     return found
 
 
