@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bevel.backends.binary.artifact import Artifact, BuiltCall, Slot, checksums
 from bevel.backends.binary.c.bundle import Bundle, bundle
-from bevel.backends.binary.sizes import STACK_FLAGS, Sizes, check_fits, file_sizes, least_sizes, object_sizes, overflow
+from bevel.backends.binary.sizes import STACK_FLAGS, check_fits, file_sizes, least_sizes, object_sizes, overflow
 from bevel.backends.binary.toolchain import Preference, Toolchain, ToolError, for_target
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
@@ -19,6 +19,7 @@ from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.program import Port, Program
+from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.select import tune, tuned
 from bevel.backends.select.shared_tables import share_tables
 from bevel.backends.select.shared_weights import share_weights
@@ -97,11 +98,11 @@ def build_files(
     if target.kind == "cpu":
         (folder / EXPORTS).write_text(exports(program), encoding="utf-8")
         library = toolchain.link(objects, f"lib{program.name}.so", folder, SHARED_FLAGS).name
-        sizes = file_sizes(folder / library, sizes)
+        sizes = file_sizes(folder / library, sizes, plan)
     elif vectors is not None:
         measured = [*objects, toolchain.compile(f"{program.name}_profile.c", folder)]
         firmware = link_firmware(program, plan, target, toolchain, folder, measured, vectors, sizes)
-        sizes = file_sizes(folder / firmware, sizes)
+        sizes = file_sizes(folder / firmware, sizes, plan)
         check_fits(sizes, target, program, plan, generated.constants)
     remove_leftovers(folder)
     return Artifact(
@@ -119,10 +120,7 @@ def build_files(
         plan=plan,
         calls=built_calls(program, generated),
         toolchain=toolchain.version,
-        flash_bytes=sizes.flash,
-        weights_bytes=generated.constants.bytes,
-        arena_bytes=plan.arena_bytes,
-        ram_bytes=sizes.ram,
+        takes=sizes | {Resource.WEIGHTS: generated.constants.bytes},
     )
 
 
@@ -181,7 +179,7 @@ def link_firmware(
     folder: Path,
     objects: Sequence[str],
     vectors: Vectors,
-    sizes: Sizes,
+    sizes: Resources,
 ) -> str:
     """firmware.elf. Raises UserError where the model alone fits, but not together with the program around it."""
     try:

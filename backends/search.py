@@ -18,6 +18,7 @@ from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Device, Measurement, Vectors
 from bevel.backends.program.kernel import Array, Kernel
 from bevel.backends.program.program import Program
+from bevel.backends.program.resources import Resource
 from bevel.backends.select.specialize import specialize
 from bevel.backends.select.tune import Selection, Selections, candidates, key
 from bevel.backends.select.tuned import Found, Table
@@ -102,8 +103,7 @@ def by_key(measured: Measurement, kernels: Sequence[Kernel]) -> dict[str, int]:
     """Instructions of all calls of the kernels of each key."""
     spent: dict[str, int] = {}
     for cost, kernel in zip(measured.per_call, kernels, strict=True):
-        assert cost.instructions is not None
-        spent[key(kernel)] = spent.get(key(kernel), 0) + cost.instructions
+        spent[key(kernel)] = spent.get(key(kernel), 0) + cost.spent.whole(Resource.INSTRUCTIONS)
     return spent
 
 

@@ -10,9 +10,11 @@ from importlib.resources import files
 from itertools import pairwise
 from typing import Any, Literal
 
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.calib.errors import UserError
 
 Kind = Literal["microcontroller", "cpu"]
+CHANGEABLE = (Resource.FLASH, Resource.RAM)  # limits that are memories, of which a part may have more or less
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,18 @@ class Target:
     llvm: Mapping[str, Any] | None = field(default=None, hash=False)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)  # device name -> its options
     clock_hz: int | None = None  # of a typical part, for estimates of time
+    others: Resources = NOTHING  # limits of resources that are no memories
 
     @property
     def architecture(self) -> str:
         """The instruction set: the triple's first part."""
         return self.triple.split("-")[0]
+
+    @property
+    def limits(self) -> Resources:
+        """The most that a product may take of each resource that the target says anything about."""
+        found = {name: memory.bytes for name in CHANGEABLE if (memory := self.memory(name)) is not None}
+        return Resources(found) | self.others
 
     def memory(self, name: str) -> Memory | None:
         return next((memory for memory in self.memories if memory.name == name), None)
@@ -63,12 +72,12 @@ class Target:
         """What the target says to a device, such as the core model that a simulator shall use."""
         return self.settings.get(device, {}).get(key)
 
-    def with_memory(self, flash: int | None = None, ram: int | None = None) -> Target:
-        """The same target with other limits, in bytes.
+    def with_memory(self, limits: Resources) -> Target:
+        """The same target with other sizes of memories.
 
         Raises UserError where the target has no such limit, and where the memory would reach into the next one.
         """
-        wanted = {name: size for name, size in (("flash", flash), ("ram", ram)) if size is not None}
+        wanted = {str(name): int(size) for name, size in limits.items()}
         for name, size in wanted.items():
             if self.memory(name) is None:
                 raise UserError(f"target {self.name} has no {name} limit to change")
@@ -116,6 +125,7 @@ def parse(name: str, data: dict[str, Any], machine: str) -> Target:
         llvm=data.get("llvm"),
         settings=data.get("device", {}),
         clock_hz=data.get("clock_hz"),
+        others=Resources(data.get("limits", {})),
     )
 
 

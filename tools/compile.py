@@ -181,7 +181,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
 def prepare(options: Options, stages: Stages) -> Job:
     """Everything that can be refused before the model is read."""
     wanted = quantize_options(options)
-    target = targets.load(options.target).with_memory(flash=options.flash, ram=options.ram)
+    target = targets.load(options.target).with_memory(options.memory)
     device = devices.choose(target, options.device)
     return Job(options, stages, target, device, model_name(options.name, options.model), wanted)
 

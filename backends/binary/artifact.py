@@ -9,6 +9,7 @@ from typing import Any
 
 from bevel.backends.program.memory import Lifetime, Merge, Plan
 from bevel.backends.program.program import Asked, Port
+from bevel.backends.program.resources import Resources, from_keyed
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,7 @@ class BuiltCall:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A built model. Paths in `files` are relative to `folder`; sizes are bytes.
-
-    flash_bytes: code, weights and initialised data, without test vectors; weights_bytes: the constant arrays alone;
-    ram_bytes: the arena, static data, and the deepest stack of one inference.
-    """
+    """A built model. Paths in `files` are relative to `folder`; `takes`: of the target's resources."""
 
     model: str  # a C identifier
     target: str
@@ -53,10 +50,7 @@ class Artifact:
     plan: Plan
     calls: tuple[BuiltCall, ...]
     toolchain: str  # name and version
-    flash_bytes: int
-    weights_bytes: int
-    arena_bytes: int
-    ram_bytes: int
+    takes: Resources
 
     @property
     def call_symbols(self) -> tuple[str, ...]:
@@ -82,18 +76,19 @@ def checksums(folder: Path) -> dict[str, str]:
 def to_json(artifact: Artifact) -> dict[str, Any]:
     """All of an artifact but its folder, for a manifest; `from_json` reads it back."""
     data = asdict(artifact)
-    del data["folder"]
-    return data
+    del data["folder"], data["takes"]
+    return data | artifact.takes.keyed()
 
 
 def from_json(data: dict[str, Any], folder: Path) -> Artifact:
     """The artifact that `to_json` described, now in `folder`. Raises KeyError where something is missing."""
-    plain = {field.name: data[field.name] for field in fields(Artifact) if field.name != "folder"}
+    plain = {field.name: data[field.name] for field in fields(Artifact) if field.name not in ("folder", "takes")}
     nested = {
         "inputs": tuple(slot(item) for item in data["inputs"]),
         "outputs": tuple(slot(item) for item in data["outputs"]),
         "plan": plan(data["plan"]),
         "calls": tuple(built_call(item) for item in data["calls"]),
+        "takes": from_keyed(data),
     }
     return Artifact(folder=folder, **(plain | nested))
 

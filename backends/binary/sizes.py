@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bevel.backends.binary import elf
@@ -12,7 +11,8 @@ from bevel.backends.binary.c.constants import Constants
 from bevel.backends.binary.elf import Elf, Section
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.program import Program
-from bevel.backends.target import Target
+from bevel.backends.program.resources import Resource, Resources, told
+from bevel.backends.target import CHANGEABLE, Target
 from bevel.calib.errors import UserError
 
 # What an interrupt pushes with floating-point registers (104 bytes), and the frames of compiler helpers that kernels
@@ -22,50 +22,36 @@ STACK_FLAGS = {"gcc": "-fstack-usage", "zig": "-fstack-size-section"}  # how a c
 LARGEST = 3  # tensors that a message names
 ARENA_SECTION = ".arena"
 VECTORS_SECTION = ".vectors"
-STACK_SECTION = ".stack"  # reserved generously by the firmware; what is needed is `Sizes.stack`
+STACK_SECTION = ".stack"  # reserved generously by the firmware; what is needed is in the sizes
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Bytes. `static` is data that is neither arena nor stack; `stack` is the deepest path of one inference, from the
-    compiler's report: the frames of `run` and of its largest kernel, and a margin."""
-
-    flash: int
-    arena: int
-    static: int
-    stack: int
-
-    @property
-    def ram(self) -> int:
-        return self.arena + self.static + self.stack
-
-
-def least_sizes(plan: Plan, constants: Constants) -> Sizes:
+def least_sizes(plan: Plan, constants: Constants) -> Resources:
     """What is known before anything is compiled: weights and arena."""
-    return Sizes(flash=constants.bytes, arena=plan.arena_bytes, static=0, stack=0)
+    return sizes_of(constants.bytes, plan, static=0, stack=0) | {Resource.WEIGHTS: constants.bytes}
 
 
-def object_sizes(folder: Path, model: str, objects: Sequence[str], plan: Plan) -> Sizes:
+def object_sizes(folder: Path, model: str, objects: Sequence[str], plan: Plan) -> Resources:
     """The model alone: before linking, without the program around it."""
     sections = [section for name in objects for section in allocated(elf.read(folder / name).sections)]
-    return Sizes(
-        flash=sum(section.size for section in sections if section.has_bytes),
-        arena=plan.arena_bytes,
-        static=sum(section.size for section in sections if section.writable),
-        stack=stack_bytes(folder, model),
-    )
+    flash = sum(section.size for section in sections if section.has_bytes)
+    static = sum(section.size for section in sections if section.writable)
+    return sizes_of(flash, plan, static, stack_bytes(folder, model))
 
 
-def file_sizes(path: Path, model: Sizes) -> Sizes:
+def file_sizes(path: Path, model: Resources, plan: Plan) -> Resources:
     """The linked product: firmware without its test vectors, or a shared library. Stack and arena are the model's."""
     sections = allocated(elf.read(path).sections)
     own = [section for section in sections if section.name not in (VECTORS_SECTION, ARENA_SECTION, STACK_SECTION)]
-    return Sizes(
-        flash=sum(section.size for section in own if section.has_bytes),
-        arena=model.arena,
-        static=sum(section.size for section in own if section.writable),
-        stack=model.stack,
-    )
+    flash = sum(section.size for section in own if section.has_bytes)
+    static = sum(section.size for section in own if section.writable)
+    return sizes_of(flash, plan, static, model.whole(Resource.STACK))
+
+
+def sizes_of(flash: int, plan: Plan, static: int, stack: int) -> Resources:
+    """`static` is data that is neither arena nor stack; `stack` the deepest path of one inference, from the compiler's
+    report: the frames of `run` and of its largest kernel, and a margin."""
+    parts = {Resource.ARENA: plan.arena_bytes, Resource.STATIC: static, Resource.STACK: stack}
+    return Resources({Resource.FLASH: flash, Resource.RAM: sum(parts.values()), **parts})
 
 
 def allocated(sections: Iterable[Section]) -> list[Section]:
@@ -104,24 +90,23 @@ def stack_entries(data: bytes, address_bytes: int) -> Iterator[int]:
         yield sum((byte & 127) << 7 * index for index, byte in enumerate(data[start:at]))
 
 
-def check_fits(sizes: Sizes, target: Target, program: Program, plan: Plan, constants: Constants) -> None:
-    """Raises UserError that says by how much flash or RAM is exceeded, and which tensors are the largest."""
-    flash, ram = target.memory("flash"), target.memory("ram")
-    if flash is not None and sizes.flash > flash.bytes:
-        largest = ", ".join(f"{c.use} {c.array.nbytes:,}" for c in constants.largest(LARGEST))
-        raise too_large(program.name, target.name, "flash", sizes.flash, flash.bytes, f"largest weights: {largest}")
-    if ram is not None and sizes.ram > ram.bytes:
-        integers = sizes.ram - sizes.arena + live_with_integer_inputs(program, plan)
-        option = "--inputs quantized, " if integers <= ram.bytes else ""
-        reason = ram_reason(sizes, program, plan)
-        raise too_large(program.name, target.name, "RAM", sizes.ram, ram.bytes, reason, option)
-
-
-def too_large(model: str, target: str, kind: str, needed: int, limit: int, reason: str, option: str = "") -> UserError:
-    return UserError(
-        f"{model} needs {needed:,} bytes of {kind}, {needed - limit:,} more than {target}'s {limit:,} ({reason}); "
-        f"take {option}a larger target or give --{kind.lower()} if your part has more"
-    )
+def check_fits(sizes: Resources, target: Target, program: Program, plan: Plan, constants: Constants) -> None:
+    """Raises UserError that says by how much a limit of the target is exceeded, and which tensors are the largest."""
+    for name, over in sizes.beyond(target.limits).items():
+        option, reason = "", ""
+        match name:
+            case Resource.FLASH:
+                largest = ", ".join(f"{c.use} {c.array.nbytes:,}" for c in constants.largest(LARGEST))
+                reason = f" (largest weights: {largest})"
+            case Resource.RAM:
+                integers = sizes[name] - plan.arena_bytes + live_with_integer_inputs(program, plan)
+                option = "--inputs quantized, " if integers <= target.limits[name] else ""
+                reason = f" ({ram_reason(sizes, program, plan)})"
+        given = f" or give --{name} if your part has more" if name in CHANGEABLE else ""
+        raise UserError(
+            f"{program.name} needs {name.told(sizes[name])}, {over:,.0f} more than {target.name}'s "
+            f"{target.limits[name]:,.0f}{reason}; take {option}a larger target{given}"
+        )
 
 
 def live_with_integer_inputs(program: Program, plan: Plan) -> int:
@@ -137,10 +122,10 @@ def live_with_integer_inputs(program: Program, plan: Plan) -> int:
     return max(live(call) for call in range(len(program.calls)))
 
 
-def ram_reason(sizes: Sizes, program: Program, plan: Plan) -> str:
+def ram_reason(sizes: Resources, program: Program, plan: Plan) -> str:
     """The parts of RAM, and the largest buffers at the call where most is live."""
-    parts = (("arena", sizes.arena), ("stack about", sizes.stack), ("static data", sizes.static))
-    known = ", ".join(f"{name} {size:,}" for name, size in parts if size)
+    parts = (("arena", Resource.ARENA), ("stack about", Resource.STACK), ("static data", Resource.STATIC))
+    known = ", ".join(f"{label} {sizes[name]:,}" for label, name in parts if sizes[name])
     return f"{known}; {most_live(program, plan)}"
 
 
@@ -156,11 +141,11 @@ def most_live(program: Program, plan: Plan) -> str:
     return f"most is live at {program.calls[peak].node}: {largest}"
 
 
-def overflow(sizes: Sizes, target: Target, output: str) -> UserError:
+def overflow(sizes: Resources, target: Target, output: str) -> UserError:
     """For a model that fits alone, but not with the start-up code, the stack and the report around it."""
     regions = sorted(set(re.findall(r"region [`']?(\w+)'? overflowed|in region '(\w+)'", output)))
     names = ", ".join(sorted({first or second for first, second in regions})) or "memory"
     return UserError(
-        f"the model takes {sizes.flash:,} bytes of flash and {sizes.ram:,} of RAM, which leaves too little of "
+        f"the model takes {told(sizes.only(Resource.FLASH, Resource.RAM))}, which leaves too little of "
         f"{target.name}'s {names} for the program around it; take a larger target or a smaller model"
     )

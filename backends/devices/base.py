@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.program.kernel import Array
+from bevel.backends.program.resources import NOTHING, Resources
 
 DeviceKind = Literal["board", "simulator", "host"]
 SERIAL = "serial:"  # how the name of a board on a port begins, which no target's file can know
@@ -30,11 +31,10 @@ class Vectors:
 
 @dataclass(frozen=True)
 class CallCost:
-    """The cost of one kernel call: `call` indexes Program.calls."""
+    """What one kernel call spends: `call` indexes Program.calls."""
 
     call: int
-    instructions: int | None = None
-    latency_s: float | None = None
+    spent: Resources = NOTHING
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Estimate:
 class Measurement:
     """What a device computed and, only where all of it was right, how fast.
 
-    `instructions` and `latency_s` are of one inference, the median over the inputs. An instruction count is not a
-    time: a simulator fills in one, a board or host the other.
+    `spent`: of one inference, the median over the inputs. An instruction count is not a time: a simulator fills in
+    one, a board or host the other.
     """
 
     device: str
@@ -67,14 +67,12 @@ class Measurement:
     inputs: int
     mismatches: int  # output elements that differ from integer.onnx
     first_mismatch: str | None = None
-    instructions: int | None = None
-    latency_s: float | None = None
+    spent: Resources = NOTHING
     per_call: tuple[CallCost, ...] = ()
     estimate: Estimate | None = None  # never measured, never mixed with what was
 
     def __post_init__(self) -> None:
-        costs = (self.instructions, self.latency_s, self.estimate, self.per_call or None)
-        if self.mismatches and any(cost is not None for cost in costs):
+        if self.mismatches and (self.spent or self.per_call or self.estimate is not None):
             raise ValueError(f"{self.device}: {self.mismatches} wrong output elements must not come with a cost")
 
 

@@ -17,6 +17,7 @@ from bevel.backends.devices.base import DeviceKind, Measurement, Vectors
 from bevel.backends.devices.native import build_harness, outputs, times
 from bevel.backends.devices.outputs import compare
 from bevel.backends.program.kernel import Array
+from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.target import Target
 
 
@@ -64,7 +65,7 @@ class Host:
             if result.mismatches:
                 return result
             measured = times(folder, self.seconds)
-            return replace(result, latency_s=measured.run, per_call=measured.calls)
+            return replace(result, spent=Resources({Resource.LATENCY: measured.run}), per_call=measured.calls)
 
 
 @cache

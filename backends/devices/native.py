@@ -20,6 +20,7 @@ from bevel.backends.binary.toolchain import Toolchain
 from bevel.backends.devices.base import CallCost, Vectors
 from bevel.backends.process import processes
 from bevel.backends.program.kernel import Array
+from bevel.backends.program.resources import Resource, Resources
 from bevel.calib.errors import UserError
 
 HARNESS = "harness"
@@ -76,7 +77,10 @@ def times(folder: Path, seconds: float) -> Times:
     per_call = np.median(profiled, axis=0)
     return Times(
         seconds_of(np.median(whole)),
-        tuple(CallCost(index, latency_s=seconds_of(latency)) for index, latency in enumerate(per_call)),
+        tuple(
+            CallCost(index, Resources({Resource.LATENCY: seconds_of(latency)}))
+            for index, latency in enumerate(per_call)
+        ),
     )
 
 

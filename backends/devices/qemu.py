@@ -25,6 +25,7 @@ from bevel.backends.devices.estimate import estimate
 from bevel.backends.devices.image import Image
 from bevel.backends.devices.report import FirmwareError
 from bevel.backends.process import processes
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.backends.target import Target
 
 TIMEOUT_S = 1800.0
@@ -50,8 +51,11 @@ class Board:
         executed = round(ticks * 10**9 / (self.clock_hz << self.shift)) + EMPTY_FUNCTION_INSTRUCTIONS
         return executed - (ticks >> SYSTICK_BITS) * SYSTICK_HANDLER_INSTRUCTIONS * self.systick
 
+    def spent(self, ticks: int) -> Resources:
+        return Resources({Resource.INSTRUCTIONS: self.instructions(ticks)})
+
     def call_costs(self, ticks: tuple[int, ...]) -> tuple[CallCost, ...]:
-        return tuple(CallCost(call, instructions=self.instructions(spent)) for call, spent in enumerate(ticks))
+        return tuple(CallCost(call, self.spent(one)) for call, one in enumerate(ticks))
 
 
 # The processor clock is that which the model gives SysTick (hw/arm/mps2.c SYSCLK_FRQ, hw/arm/mps2-tz.c sysclk_frq). At
@@ -133,7 +137,7 @@ class Qemu:
             inputs=found.vectors,
             mismatches=found.mismatches,
             first_mismatch=report.describe_mismatch(found, artifact),
-            instructions=self.board.instructions(median_low(found.ticks)) if right else None,
+            spent=self.board.spent(median_low(found.ticks)) if right else NOTHING,
             per_call=self.board.call_costs(found.call_ticks) if right else (),
             estimate=estimate(self.target, blocks, loaded.code, found.vectors) if right and blocks else None,
         )

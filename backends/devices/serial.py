@@ -32,6 +32,7 @@ from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices import image, report
 from bevel.backends.devices.base import SERIAL, CallCost, DeviceKind, Measurement, Vectors
 from bevel.backends.process import processes
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 from bevel.calib.extras import to_install
@@ -93,7 +94,7 @@ class Serial:
             inputs=found.vectors,
             mismatches=found.mismatches,
             first_mismatch=report.describe_mismatch(found, artifact),
-            latency_s=median_low(found.ticks) / self.clock_hz if right else None,
+            spent=spent(median_low(found.ticks), self.clock_hz) if right else NOTHING,
             per_call=call_costs(found.call_ticks, self.clock_hz) if right else (),
         )
 
@@ -124,7 +125,11 @@ class Serial:
 
 
 def call_costs(ticks: tuple[int, ...], clock_hz: int) -> tuple[CallCost, ...]:
-    return tuple(CallCost(call, latency_s=spent / clock_hz) for call, spent in enumerate(ticks))
+    return tuple(CallCost(call, spent(one, clock_hz)) for call, one in enumerate(ticks))
+
+
+def spent(ticks: int, clock_hz: int) -> Resources:
+    return Resources({Resource.LATENCY: ticks / clock_hz})
 
 
 def read_report(line: Any, timeout_s: float) -> str:

@@ -26,6 +26,7 @@ from bevel.backends.devices.estimate import estimate
 from bevel.backends.devices.image import Image
 from bevel.backends.devices.report import FirmwareError
 from bevel.backends.process.interruption import beside
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.backends.target import Target
 
 PAGE = 4096
@@ -104,7 +105,7 @@ class Unicorn:
             inputs=found.vectors,
             mismatches=found.mismatches,
             first_mismatch=report.describe_mismatch(found, artifact),
-            instructions=median_low((counts[:, -1] - counts[:, 0]).tolist()) if right else None,
+            spent=spent(counts[:, -1] - counts[:, 0]) if right else NOTHING,
             per_call=call_costs(counts) if right else (),
             estimate=self.estimate(emulation, len(counts)) if right else None,
         )
@@ -121,8 +122,13 @@ class Unicorn:
 
 def call_costs(counts: NDArray[np.uint64]) -> tuple[CallCost, ...]:
     """Median instructions of each call, from its kernel's entry to the next kernel's entry or the end."""
-    spent = np.diff(counts[:, 1:].astype(np.int64), axis=1)
-    return tuple(CallCost(call, instructions=median_low(column.tolist())) for call, column in enumerate(spent.T))
+    found = np.diff(counts[:, 1:].astype(np.int64), axis=1)
+    return tuple(CallCost(call, spent(column)) for call, column in enumerate(found.T))
+
+
+def spent(counts: NDArray[Any]) -> Resources:
+    """The median of several runs."""
+    return Resources({Resource.INSTRUCTIONS: median_low(counts.tolist())})
 
 
 class Emulation:

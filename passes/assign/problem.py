@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.passes.assign.probe import Floats
 
 Assignment = tuple[int, ...]  # the format of each site, by index
@@ -13,32 +15,22 @@ Assignment = tuple[int, ...]  # the format of each site, by index
 
 @dataclass(frozen=True)
 class Part:
-    """Something that is in flash once, whichever of `users` (site, format) needs it: a kernel's code, its helpers."""
+    """Something that a product has once, whichever of `users` (site, format) needs it: a kernel's code, its helpers."""
 
-    bytes: int
+    takes: Resources
     users: frozenset[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Costs:
-    """flash: bytes of constants; work: instructions or seconds; both [sites, formats].
+    """each: by resource, what each site takes in each format, [sites, formats]: bytes of constants, instructions.
 
-    parts: shared code. flash_beside, work_beside: all that no choice changes.
+    parts: shared code. beside: all that no choice changes.
     """
 
-    flash: Floats
-    work: Floats
+    each: Mapping[Resource, Floats]
     parts: tuple[Part, ...] = ()
-    flash_beside: float = 0.0
-    work_beside: float = 0.0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the sums may not exceed; None: anything goes."""
-
-    flash: float | None = None
-    work: float | None = None
+    beside: Resources = NOTHING
 
 
 @dataclass(frozen=True)
@@ -58,18 +50,18 @@ class Problem:
     def loss(self, assignment: Assignment) -> float:
         return float(self.losses[np.arange(len(assignment)), assignment].sum())
 
-    def flash(self, assignment: Assignment) -> float:
+    def takes(self, assignment: Assignment) -> Resources:
+        """Of each resource that the costs know, in all."""
+        return Resources({name: self.amount(name, assignment) for name in self.costs.each})
+
+    def amount(self, name: Resource, assignment: Assignment) -> float:
         chosen = set(enumerate(assignment))
-        parts = sum(part.bytes for part in self.costs.parts if part.users & chosen)
-        constants = self.costs.flash[np.arange(len(assignment)), assignment].sum()
-        return float(self.costs.flash_beside + constants + parts)
+        parts = sum(part.takes.get(name, 0) for part in self.costs.parts if part.users & chosen)
+        own = self.costs.each[name][np.arange(len(assignment)), assignment].sum()
+        return float(self.costs.beside.get(name, 0) + own + parts)
 
-    def work(self, assignment: Assignment) -> float:
-        return float(self.costs.work_beside + self.costs.work[np.arange(len(assignment)), assignment].sum())
-
-    def fits(self, assignment: Assignment, limits: Limits) -> bool:
-        flash = limits.flash is None or self.flash(assignment) <= limits.flash
-        return flash and (limits.work is None or self.work(assignment) <= limits.work)
+    def fits(self, assignment: Assignment, limits: Resources) -> bool:
+        return self.takes(assignment).within(limits)
 
 
 def named(problem: Problem, assignment: Assignment) -> dict[str, str]:

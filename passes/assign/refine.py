@@ -11,8 +11,9 @@ from itertools import combinations
 
 import numpy as np
 
+from bevel.backends.program.resources import Resources
 from bevel.passes.assign.probe import Floats
-from bevel.passes.assign.problem import Assignment, Limits, Problem
+from bevel.passes.assign.problem import Assignment, Problem
 
 ROUNDS = 60
 SMALLEST_GAIN = 1e-4  # of the power: less is below what the linear model of errors can tell
@@ -24,7 +25,7 @@ def power(products: Floats, formats: int, assignment: Assignment) -> float:
     return float(products[np.ix_(rows, rows)].sum())
 
 
-def refine(problem: Problem, products: Floats, start: Assignment, limits: Limits) -> Assignment:
+def refine(problem: Problem, products: Floats, start: Assignment, limits: Resources) -> Assignment:
     """The best that changes of one or two sites at a time reach from `start` within `limits`."""
     current, formats = start, len(problem.formats)
     for _ in range(ROUNDS):

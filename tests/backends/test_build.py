@@ -22,6 +22,7 @@ from bevel.backends.devices.base import Vectors
 from bevel.backends.program import memory
 from bevel.backends.program.kernel import Array, Kernel
 from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.program.resources import Resources
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.clip import Clip
 from bevel.backends.tir.kernels.gemm import Gemm
@@ -208,8 +209,8 @@ def test_a_microcontroller_gets_sources_archive_and_firmware(tmp_path: Path) -> 
     expected = {"small.h", "small.c", "small_kernels.c", "small_weights.c", "libsmall.a", "firmware.elf"}
     assert expected <= set(artifact.files)
     assert artifact.firmware == "firmware.elf" and artifact.library is None
-    assert artifact.weights_bytes < artifact.flash_bytes < artifact.weights_bytes + 32 * 1024
-    assert artifact.arena_bytes == 64 < artifact.ram_bytes
+    assert artifact.takes["weights"] < artifact.takes["flash"] < artifact.takes["weights"] + 32 * 1024
+    assert artifact.takes["arena"] == 64 < artifact.takes["ram"]
 
 
 def test_a_cpu_gets_both_libraries(tmp_path: Path) -> None:
@@ -220,7 +221,7 @@ def test_a_cpu_gets_both_libraries(tmp_path: Path) -> None:
 def test_without_vectors_there_is_no_firmware(tmp_path: Path) -> None:
     artifact = build(small_program(), load("cortex-m7"), tmp_path)
     assert artifact.firmware is None and "libsmall.a" in artifact.files
-    assert artifact.flash_bytes > artifact.weights_bytes
+    assert artifact.takes["flash"] > artifact.takes["weights"]
 
 
 def test_an_artifact_survives_its_manifest(tmp_path: Path) -> None:
@@ -237,15 +238,22 @@ def test_changed_files_are_found(tmp_path: Path) -> None:
 
 
 def test_a_model_too_large_for_flash_says_by_how_much_and_why(tmp_path: Path) -> None:
-    target = load("cortex-m0plus").with_memory(flash=1000)
+    target = load("cortex-m0plus").with_memory(Resources({"flash": 1000}))
     words = r"small needs [\d,]+ bytes of flash, [\d,]+ more than cortex-m0plus's 1,000 \(largest weights: a;b/dense: w"
     with pytest.raises(UserError, match=words):
         build(small_program(), target, tmp_path)
 
 
 def test_a_model_too_large_for_ram_says_by_how_much_and_why(tmp_path: Path) -> None:
-    target = load("cortex-m0plus").with_memory(ram=48)
+    target = load("cortex-m0plus").with_memory(Resources({"ram": 48}))
     words = r"small needs 64 bytes of RAM, 16 more than cortex-m0plus's 48 \(arena 64; most is live at .*: x 32, a 32\)"
+    with pytest.raises(UserError, match=words):
+        build(small_program(), target, tmp_path)
+
+
+def test_any_resource_that_a_target_limits_is_kept_to(tmp_path: Path) -> None:
+    target = replace(load("cortex-m0plus"), others=Resources({"stack": 100}))
+    words = r"small needs \d+ bytes of stack, \d+ more than cortex-m0plus's 100; take a larger target$"
     with pytest.raises(UserError, match=words):
         build(small_program(), target, tmp_path)
 
@@ -261,13 +269,13 @@ def test_an_input_of_floats_that_overflows_ram_alone_is_named(ram: int, remedy: 
     outputs = Port("y", "c", (64,), "int8"), Port("again", "x", (64,), "float32")
     program = Program("net", (Port("x", "x", (64,), "float32"),), outputs, buffers, calls)
     with pytest.raises(UserError, match=f"bytes of RAM.*; {remedy} target or give --ram"):
-        build(program, load("cortex-m4").with_memory(ram=ram), tmp_path)
+        build(program, load("cortex-m4").with_memory(Resources({"ram": ram})), tmp_path)
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
 def test_a_model_that_fits_only_without_its_firmware_is_refused(compiler: toolchain.Preference, tmp_path: Path) -> None:
     skip_without(compiler)
-    target = load("cortex-m4").with_memory(ram=4096)
+    target = load("cortex-m4").with_memory(Resources({"ram": 4096}))
     program = small_program()
     with pytest.raises(UserError, match="leaves too little of cortex-m4's ram"):
         build(program, target, tmp_path, vectors(program), BuildOptions(compiler))

@@ -13,6 +13,7 @@ from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.program.kernel import Array, Kernel, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.program.resources import Resources
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.bitplane_conv import BitplaneConv
 from bevel.calib.errors import UserError
@@ -68,7 +69,7 @@ def program_of(cases: list[tuple[str, Kernel]]) -> tuple[Program, Vectors]:
 
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
 def test_a_riscv_core_computes_what_the_references_do(compiler: Any, tmp_path: Path) -> None:
-    target = load("rv32imc").with_memory(ram=4 << 20)
+    target = load("rv32imc").with_memory(Resources({"ram": 4 << 20}))
     if why := Unicorn(target).missing():
         pytest.skip(why)
     try:

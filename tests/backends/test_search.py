@@ -17,6 +17,7 @@ from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vecto
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.process import cache
 from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.program.resources import Resources
 from bevel.backends.search import search
 from bevel.backends.select import tune
 from bevel.backends.target import load
@@ -72,8 +73,9 @@ class Scripted:
     def measure(self, artifact: Artifact, given: Vectors) -> Measurement:
         assert len(given) == searching.VECTORS
         plain = Measurement("scripted", "simulator", "none", len(given), 1 if self.wrong else 0, "at 3")
-        costs = tuple(CallCost(index, cost) for index, cost in enumerate(self.costs.pop(0)))
-        return plain if self.wrong else replace(plain, instructions=0, per_call=costs)
+        spent = [Resources({"instructions": cost}) for cost in self.costs.pop(0)]
+        costs = tuple(CallCost(index, one) for index, one in enumerate(spent))
+        return plain if self.wrong else replace(plain, per_call=costs)
 
 
 def test_the_cheapest_candidate_of_each_kernel_is_kept_over_all_its_calls() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bevel.backends import target
 from bevel.backends.devices.find import device, devices
+from bevel.backends.program.resources import Resources
 from bevel.calib.errors import UserError
 
 NAMES = target.names()
@@ -66,19 +67,26 @@ def test_a_file_with_machines_takes_the_one_it_runs_on() -> None:
 
 
 def test_limits_can_be_changed() -> None:
-    m4 = target.load("cortex-m4").with_memory(flash=1000)
+    m4 = target.load("cortex-m4").with_memory(Resources({"flash": 1000}))
     flash, ram = m4.memory("flash"), m4.memory("ram")
     assert flash is not None and flash.bytes == 1000
     assert ram == target.load("cortex-m4").memory("ram")
     with pytest.raises(UserError, match="positive"):
-        m4.with_memory(ram=0)
+        m4.with_memory(Resources({"ram": 0}))
     with pytest.raises(UserError, match="ram: cortex-m4's map has room for 16,777,216"):
-        m4.with_memory(ram=2**25)
+        m4.with_memory(Resources({"ram": 2**25}))
+
+
+def test_limits_that_are_no_memories_stand_in_a_table_of_their_own() -> None:
+    data = tomllib.loads(EVERYWHERE + "[limits]\nlut = 53_200\n")
+    assert target.parse("t", data, "aarch64").limits == Resources({"lut": 53_200})
+    m4 = target.load("cortex-m4")
+    assert list(m4.limits) == ["flash", "ram"] and m4.memory("flash").bytes == m4.limits["flash"]  # type: ignore[union-attr]
 
 
 def test_a_cpu_has_no_limits_to_change() -> None:
     with pytest.raises(UserError, match="target cortex-a76 has no ram limit"):
-        target.load("cortex-a76").with_memory(ram=1)
+        target.load("cortex-a76").with_memory(Resources({"ram": 1}))
 
 
 def test_a_device_that_no_module_answers_to_is_our_mistake() -> None:

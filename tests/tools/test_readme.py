@@ -66,7 +66,7 @@ def test_the_example_in_python_runs(
     exec(dedent(example[0]), names)
     told = names["report"]
     assert told == read(tmp_path / "out" / "mlp") and told.measurement.mismatches == 0
-    figures = told.accuracy.top1_integer, told.size.flash_bytes, told.measurement.instructions
+    figures = told.accuracy.top1_integer, told.size.product["flash"], told.measurement.spent["instructions"]
     assert capsys.readouterr().out.split() == [str(one) for one in figures]
 
 

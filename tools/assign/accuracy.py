@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import onnx
 
+from bevel.backends.program.resources import NOTHING, Resource, Resources, told
 from bevel.calib.data.dataset import place_of
 from bevel.calib.errors import UserError
 from bevel.passes.assign.front import front
-from bevel.passes.assign.problem import Assignment, Limits, Problem
+from bevel.passes.assign.problem import Assignment
 from bevel.tools.accuracy.outputs import describe_outputs
 from bevel.tools.assign.score import Reference, Score, reference
 from bevel.tools.assign.search import Search
@@ -65,22 +67,22 @@ def judge(search: Search, exact: onnx.ModelProto, budgets: Budgets) -> Judge:
 
 def missed(budgets: Budgets, score: Score) -> list[str]:
     """What a score says of each budget that it misses."""
-    told = []
+    found = []
     if budgets.accuracy is not None and score.accuracy < budgets.accuracy:
-        told.append(
+        found.append(
             f"--min-accuracy {budgets.accuracy:g}: {score.right} of {score.labelled} right, {score.accuracy:.4f}"
         )
     if budgets.drop is not None and score.drop > budgets.drop + ROUNDING:
-        told.append(
+        found.append(
             f"--max-drop {100 * budgets.drop:g}: {100 * score.drop:.2f} points, {score.lost} answers lost and "
             f"{score.gained} gained of {score.labelled}"
         )
     if budgets.sqnr is not None and score.sqnr_db < budgets.sqnr:
-        told.append(f"--min-sqnr {budgets.sqnr:g}: {score.sqnr_db:.2f} dB")
-    return told
+        found.append(f"--min-sqnr {budgets.sqnr:g}: {score.sqnr_db:.2f} dB")
+    return found
 
 
-def cheapest(search: Search, judge: Judge, limits: Limits, advance: Advance) -> Assignment:
+def cheapest(search: Search, judge: Judge, limits: Resources, advance: Advance) -> Assignment:
     """The smallest by predicted flash that passes, from the front within `limits` and the uniform formats.
 
     The front is bisected, as accuracy falls along it but for a few samples. Raises UserError where its best fails.
@@ -105,22 +107,19 @@ def cheapest(search: Search, judge: Judge, limits: Limits, advance: Advance) -> 
             f"{search.maker.name}: no formats of {', '.join(problem.formats)} keep "
             f"{'; '.join(missed(judge.budgets, judge.score(found)))} with {problem.formats[search.finest]} everywhere"
         )
-    smaller = [one for one in uniforms_below(problem, problem.flash(found)) if judge.passes(one)]
-    return min([found, *smaller], key=problem.flash)
-
-
-def uniforms_below(problem: Problem, flash: float) -> list[Assignment]:
-    found = [problem.uniform(format) for format in range(len(problem.formats))]
-    return [one for one in found if problem.flash(one) < flash]
+    flash_of = partial(problem.amount, Resource.FLASH)
+    uniforms = [problem.uniform(format) for format in range(len(problem.formats))]
+    smaller = [one for one in uniforms if flash_of(one) < flash_of(found) and judge.passes(one)]
+    return min([found, *smaller], key=flash_of)
 
 
 def check_accuracy(search: Search, judge: Judge, assignment: Assignment, advance: Advance) -> None:
     """Raises UserError where the best within budgets of cost misses one of accuracy, with what both would take."""
-    told = missed(judge.budgets, judge.score(assignment))
-    if told:
-        needed = cheapest(search, judge, Limits(), advance)
-        flash = search.maker.built(search.formats_of(needed), False).artifact.flash_bytes
+    misses = missed(judge.budgets, judge.score(assignment))
+    if misses:
+        needed = cheapest(search, judge, NOTHING, advance)
+        takes = search.maker.built(search.formats_of(needed), False).artifact.takes
         raise UserError(
-            f"{search.maker.name}: the most accurate within the other budgets misses {'; '.join(told)}; "
-            f"that takes about {flash:,} bytes of flash"
+            f"{search.maker.name}: the most accurate within the other budgets misses {'; '.join(misses)}; "
+            f"that takes about {told(takes.only(Resource.FLASH))}"
         )

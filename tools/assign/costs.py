@@ -15,7 +15,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,21 @@ import numpy as np
 from bevel.backends.binary.toolchain import for_target
 from bevel.backends.process.cache import cache_folder, sources_digest
 from bevel.backends.program.program import Program
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.passes.assign.problem import Costs, Part
 from bevel.tools.assign.trial import Formats, Maker, Trial
+from bevel.tools.run.budgets import WORK
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one build. flash: of the product; code: bytes of each call's kernel; work: of each call, if it was measured;
-    total: of a whole inference. Instructions on a simulator, else seconds; seconds_each: of an instruction, by the
-    simulator's estimate."""
+    """Of one build. takes: flash and RAM of the product and, if it was measured, what a whole inference spends:
+    instructions on a simulator, else seconds; calls: what each call spends; code: bytes of each call's kernel;
+    seconds_each: of an instruction, by the simulator's estimate."""
 
-    flash: int
-    ram: int
+    takes: Resources
+    calls: tuple[Resources, ...]
     code: tuple[int, ...]
-    work: tuple[float, ...]
-    total: float
     seconds_each: float | None = None
 
 
@@ -76,30 +76,23 @@ def digest(program: Program, maker: Maker, measure: bool) -> str:
 def figures_of(trial: Trial) -> Figures:
     artifact, measured = trial.artifact, trial.measurement
     code = tuple(trial.code.get(symbol, 0) for symbol in artifact.call_symbols)
-    work, total = work_of(trial)
-    each = None
-    if measured is not None and measured.estimate is not None and measured.instructions:
-        each = measured.estimate.latency_s / measured.instructions
-    return Figures(artifact.flash_bytes, artifact.ram_bytes, code, work, total, each)
-
-
-def work_of(trial: Trial) -> tuple[tuple[float, ...], float]:
-    """(of each call, of a whole inference): instructions or seconds; zeros where nothing was measured."""
-    work = [0.0] * len(trial.artifact.calls)
-    measured = trial.measurement
+    takes = artifact.takes.only(Resource.FLASH, Resource.RAM)
     if measured is None:
-        return tuple(work), 0.0
-    for cost in measured.per_call:
-        work[cost.call] += float(cost.instructions if cost.instructions is not None else cost.latency_s or 0.0)
-    total = measured.instructions if measured.instructions is not None else measured.latency_s
-    return tuple(work), float(total or 0.0)
+        return Figures(takes, (NOTHING,) * len(artifact.calls), code)
+    each = None
+    if measured.estimate is not None and measured.spent.get(Resource.INSTRUCTIONS):
+        each = measured.estimate.latency_s / measured.spent[Resource.INSTRUCTIONS]
+    spent = {cost.call: cost.spent for cost in measured.per_call}
+    calls = tuple(spent.get(call, NOTHING) for call in range(len(artifact.calls)))
+    return Figures(takes | measured.spent, calls, code, each)
 
 
 def read(path: Path) -> Figures | None:
     """The figures in a file of the cache; None where there is none, or another version's."""
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Figures(**data | {"code": tuple(data["code"]), "work": tuple(data["work"])})
+        calls = tuple(map(Resources, data["calls"]))
+        return Figures(Resources(data["takes"]), calls, tuple(data["code"]), data["seconds_each"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
@@ -107,42 +100,47 @@ def read(path: Path) -> Figures | None:
 def write(path: Path, figures: Figures) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
-        json.dump(asdict(figures), stream)
+        calls = [dict(one) for one in figures.calls]
+        json.dump(vars(figures) | {"takes": dict(figures.takes), "calls": calls}, stream)
     os.replace(stream.name, path)
 
 
 def costs(sites: Sequence[str], uniforms: Sequence[Uniform]) -> Costs:
     """The costs of each site in each format, `uniforms` being the builds of the formats in order."""
     index = {site: place for place, site in enumerate(sites)}
-    flash, work = np.zeros((len(sites), len(uniforms))), np.zeros((len(sites), len(uniforms)))
+    spent = [name for name in WORK if all(name in one.figures.takes for one in uniforms)]
+    each = {name: np.zeros((len(sites), len(uniforms))) for name in (Resource.FLASH, *spent)}
     users: dict[str, set[tuple[int, int]]] = {}
     sizes: dict[str, int] = {}
-    beside, idle = [], []
+    beside = []
     for format, one in enumerate(uniforms):
         seen: set[tuple[str, bytes]] = set()
-        for call, code, spent in zip(one.program.calls, one.figures.code, one.figures.work, strict=True):
+        for call, code, taken in zip(one.program.calls, one.figures.code, one.figures.calls, strict=True):
             site = index.get(call.node)
             if site is None:
                 continue
             for array in call.constants:
                 key = (str(array.dtype), array.tobytes())
-                flash[site, format] += 0 if key in seen else array.nbytes
+                each[Resource.FLASH][site, format] += 0 if key in seen else array.nbytes
                 seen.add(key)
-            work[site, format] += spent
+            for name in spent:
+                each[name][site, format] += taken.get(name, 0)
             users.setdefault(repr(call.kernel), set()).add((site, format))
             sizes[repr(call.kernel)] = code
         kernels = sum(size for name, size in sizes.items() if any(user[1] == format for user in users[name]))
-        beside.append(one.figures.flash - float(flash[:, format].sum()) - kernels)
-        idle.append(one.figures.total - float(work[:, format].sum()))
-    parts = [Part(sizes[name], frozenset(users[name])) for name in users if sizes[name] > 0]
-    return Costs(flash, work, (*parts, *extras(len(sites), beside)), min(beside), float(np.mean(idle)))
+        known = Resources({name: float(table[:, format].sum()) for name, table in each.items()})
+        beside.append(one.figures.takes - (known + Resources({Resource.FLASH: kernels})))
+    parts = [Part(Resources({Resource.FLASH: sizes[name]}), frozenset(users[name])) for name in users if sizes[name]]
+    flash = [one[Resource.FLASH] for one in beside]
+    idle = Resources({name: float(np.mean([one[name] for one in beside])) for name in spent})
+    return Costs(each, (*parts, *extras(len(sites), flash)), idle | {Resource.FLASH: min(flash)})
 
 
 def extras(sites: int, beside: Sequence[float]) -> list[Part]:
     """What some formats bring into flash beyond constants and kernels, charged once."""
     least = min(beside)
     return [
-        Part(round(bytes - least), frozenset((site, format) for site in range(sites)))
+        Part(Resources({Resource.FLASH: round(bytes - least)}), frozenset((site, format) for site in range(sites)))
         for format, bytes in enumerate(beside)
         if bytes > least
     ]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bevel.backends.program.resources import Resource
 from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.passes.assign.problem import Assignment
 from bevel.passes.base import Note
@@ -40,9 +41,10 @@ def explain(search: Search, answer: Assignment, answers: report.Answers | None) 
     finest = search.finest
     reference_db = search.sqnr_db(search.problem.uniform(finest))
     nodes = tuple(decision(search, answer, site, reference_db) for site in range(len(answer)))
+    names, everywhere = search.problem.formats, [search.problem.uniform(one) for one in range(len(search.uniforms))]
     uniforms = tuple(
-        report.UniformFormat(name, one.figures.flash, finite(search.sqnr_db(search.problem.uniform(format))))
-        for format, (name, one) in enumerate(zip(search.problem.formats, search.uniforms, strict=True))
+        report.UniformFormat(name, one.figures.takes.whole(Resource.FLASH), finite(search.sqnr_db(assignment)))
+        for name, one, assignment in zip(names, search.uniforms, everywhere, strict=True)
     )
     told = report.Assignment(
         sensitivity=search.maker.options.sensitivity,
@@ -58,7 +60,7 @@ def explain(search: Search, answer: Assignment, answers: report.Answers | None) 
 def decision(search: Search, answer: Assignment, site: int, reference_db: float) -> report.Decision:
     """Each loss is that of this node alone, all others in the format that loses least."""
     problem, finest, chosen = search.problem, search.finest, answer[site]
-    bytes_of, name = problem.costs.flash[site], problem.formats[chosen]
+    bytes_of, name = problem.costs.each[Resource.FLASH][site], problem.formats[chosen]
     takes = taken_db(search, site, chosen, reference_db)
     saved = round(float(bytes_of[finest] - bytes_of[chosen]))
     reason = f"weights in {name}: "

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from bevel.backends.program.resources import Resource, Resources
 from bevel.calib.errors import UserError
 from bevel.tools.report.report import Budget, Measurement, Report
-from bevel.tools.run.budgets import Budgets, Instructions, Latency
+from bevel.tools.run.budgets import Budgets
 
 ROUNDING = 1e-9  # of fractions that are differences of fractions
 
@@ -20,10 +21,10 @@ def with_budgets(budgets: Budgets, report: Report) -> Report:
 
 
 def described(budgets: Budgets, report: Report) -> Iterator[Budget]:
-    if budgets.flash is not None:
-        yield Budget("--max-flash", budgets.flash, report.size.flash_bytes, "bytes")
-    if budgets.latency is not None and report.measurement is not None:
-        yield latency(budgets.latency, report.measurement)
+    for name, limit in budgets.costs.only(Resource.FLASH).items():
+        yield Budget("--max-flash", limit, report.size.product.get(name), name.unit)
+    if budgets.work and report.measurement is not None:
+        yield latency(budgets.work, report.measurement)
     accuracy = report.accuracy
     if accuracy is None:
         return
@@ -37,13 +38,15 @@ def described(budgets: Budgets, report: Report) -> Iterator[Budget]:
         yield Budget("--min-sqnr", budgets.sqnr, accuracy.sqnr_db, "dB")
 
 
-def latency(budget: Latency, measured: Measurement) -> Budget:
+def latency(budget: Resources, measured: Measurement) -> Budget:
     """Seconds of a simulator are its estimate, and called that."""
-    if isinstance(budget, Instructions):
-        return Budget("--max-latency", budget.count, measured.instructions, "instructions")
-    if measured.latency_s is None and measured.estimate is not None:
-        return Budget("--max-latency", budget.value, measured.estimate.latency_s, "seconds, estimated")
-    return Budget("--max-latency", budget.value, measured.latency_s, "seconds")
+    if Resource.INSTRUCTIONS in budget:
+        spent = measured.spent.get(Resource.INSTRUCTIONS)
+        return Budget("--max-latency", budget[Resource.INSTRUCTIONS], spent, "instructions")
+    limit, spent = budget[Resource.LATENCY], measured.spent.get(Resource.LATENCY)
+    if spent is None and measured.estimate is not None:
+        return Budget("--max-latency", limit, measured.estimate.latency_s, "seconds, estimated")
+    return Budget("--max-latency", limit, spent, "seconds")
 
 
 def check_kept(report: Report) -> None:

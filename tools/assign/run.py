@@ -12,12 +12,13 @@ from math import prod
 import numpy as np
 import onnx
 
+from bevel.backends.program.resources import Resources
 from bevel.calib.errors import UserError
 from bevel.passes.assign.curvature import curvature
 from bevel.passes.assign.divergence import divergence
 from bevel.passes.assign.output_noise import Advance, OutputNoise, output_noise
 from bevel.passes.assign.probe import Floats, Probe, open_probe, weighted_nodes
-from bevel.passes.assign.problem import Assignment, Limits, Problem
+from bevel.passes.assign.problem import Assignment, Problem
 from bevel.passes.quantize.formats import weight_format
 from bevel.tools.accuracy.outputs import describe_outputs, with_scores
 from bevel.tools.assign import costs as assign_costs
@@ -42,7 +43,7 @@ def assign(maker: Maker, exact: onnx.ModelProto, budgets: Budgets, stages: Stage
     Budgets of cost: the most accurate assignment within them; of accuracy alone: the one of least flash.
     Raises UserError for budgets that no assignment keeps, with the nearest that one does.
     """
-    search = open_search(maker, exact, budgets.latency is not None, stages)
+    search = open_search(maker, exact, bool(budgets.work), stages)
     with stages(STAGE) as advance:
         limits = limits_of(budgets, search.uniforms, maker)
         judged = judge(search, exact, budgets) if budgets.of_accuracy else None
@@ -115,8 +116,10 @@ def sensitivity(metric: str, probe: Probe, noise: OutputNoise, seed: int, advanc
     return losses, np.diag(losses.ravel())
 
 
-def chosen_by(search: Search, judged: Judge | None, budgets: Budgets, limits: Limits, advance: Advance) -> Assignment:
-    if not budgets.of_cost and judged is not None:
+def chosen_by(
+    search: Search, judged: Judge | None, budgets: Budgets, limits: Resources, advance: Advance
+) -> Assignment:
+    if not budgets.costs and judged is not None:
         return cheapest(search, judged, limits, advance)
     answer = within(search, budgets, limits)
     if judged is not None:

@@ -18,6 +18,7 @@ from bevel.backends.build import BuildOptions, build, tuned_program
 from bevel.backends.devices.base import Device, Measurement
 from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.program import Program
+from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.select.specialize import specialize
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
@@ -109,7 +110,7 @@ def with_room(target: Target) -> Target:
     if flash is None:
         return target
     gaps = [memory.origin - flash.origin for memory in target.memories if memory.origin > flash.origin]
-    return target.with_memory(flash=max(flash.bytes, min([*gaps, ROOM])))
+    return target.with_memory(Resources({Resource.FLASH: max(flash.bytes, min([*gaps, ROOM]))}))
 
 
 def code_sizes(artifact: Artifact) -> dict[str, int]:

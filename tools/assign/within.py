@@ -7,20 +7,21 @@ from itertools import islice
 
 import numpy as np
 
+from bevel.backends.program.resources import Resource, Resources, told
 from bevel.calib.errors import UserError
-from bevel.passes.assign.allocate import allocate, least_work, smallest
-from bevel.passes.assign.problem import Assignment, Limits
+from bevel.passes.assign.allocate import allocate, least_each, smallest
+from bevel.passes.assign.problem import Assignment
 from bevel.passes.assign.refine import changed, gains_of, refine
-from bevel.tools.assign.limits import kept, latency_spent, nearly_all, spent_by
+from bevel.tools.assign.limits import nearly_all, spent_by, work_spent
 from bevel.tools.assign.search import Search
 from bevel.tools.assign.trial import Trial
-from bevel.tools.run.budgets import Budgets, Instructions
+from bevel.tools.run.budgets import WORK, Budgets
 
 ROUNDS = 5  # builds: kernels that formats share make predictions wrong by some bytes
 NEIGHBOURS = 12  # of an answer that are made for real
 
 
-def within(search: Search, budgets: Budgets, limits: Limits) -> Assignment:
+def within(search: Search, budgets: Budgets, limits: Resources) -> Assignment:
     """The assignment of the highest measured SQNR among those that were built and found within `limits`.
 
     Where a product takes more or less than predicted, the program is asked again with limits moved by the difference.
@@ -32,25 +33,24 @@ def within(search: Search, budgets: Budgets, limits: Limits) -> Assignment:
         if answer is None or answer in seen:
             break
         seen.add(answer)
-        spent = spent_by(search.maker.built(search.formats_of(answer), budgets.latency is not None), budgets, limits)
-        if kept(spent, limits):
+        spent = spent_by(search.maker.built(search.formats_of(answer), bool(budgets.work)), budgets, limits)
+        if spent.within(limits):
             fitting.append(answer)
             if nearly_all(spent, limits):
                 break
-        asked = moved(limits, spent, Limits(search.problem.flash(answer), search.problem.work(answer)))
+        missed = (search.problem.takes(answer) - spent).only(*limits)  # by the prediction
+        asked = limits + missed
     return search.best(fitting) if fitting else last_resort(search, budgets, limits)
 
 
-def fitting_uniforms(search: Search, limits: Limits) -> list[Assignment]:
+def fitting_uniforms(search: Search, limits: Resources) -> list[Assignment]:
     """One format at every node, where the build of that was within the limits."""
     return [
-        search.problem.uniform(format)
-        for format, one in enumerate(search.uniforms)
-        if kept(Limits(float(one.figures.flash), one.figures.total), limits)
+        search.problem.uniform(format) for format, one in enumerate(search.uniforms) if one.figures.takes.within(limits)
     ]
 
 
-def answered(search: Search, limits: Limits) -> Assignment | None:
+def answered(search: Search, limits: Resources) -> Assignment | None:
     """The best by measured SQNR of what the integer program says, refined, and of its neighbours."""
     problem = search.problem
     start = allocate(problem, limits)
@@ -61,7 +61,7 @@ def answered(search: Search, limits: Limits) -> Assignment | None:
     return search.best([best, *islice(neighbours(search, best, limits), NEIGHBOURS)])
 
 
-def neighbours(search: Search, assignment: Assignment, limits: Limits) -> Iterator[Assignment]:
+def neighbours(search: Search, assignment: Assignment, limits: Resources) -> Iterator[Assignment]:
     """What one or two changes make of `assignment` within `limits`, best by prediction first."""
     problem = search.problem
     for _, changes in sorted(gains_of(problem, search.products, assignment), reverse=True):
@@ -70,31 +70,23 @@ def neighbours(search: Search, assignment: Assignment, limits: Limits) -> Iterat
             yield found
 
 
-def moved(limits: Limits, spent: Limits, predicted: Limits) -> Limits:
-    """`limits` less what was spent beyond the prediction."""
-
-    def one(limit: float | None, real: float | None, guess: float | None) -> float | None:
-        return limit if limit is None or real is None or guess is None else limit - (real - guess)
-
-    return Limits(one(limits.flash, spent.flash, predicted.flash), one(limits.work, spent.work, predicted.work))
-
-
-def last_resort(search: Search, budgets: Budgets, limits: Limits) -> Assignment:
+def last_resort(search: Search, budgets: Budgets, limits: Resources) -> Assignment:
     """The cheapest assignment if it fits after all. Raises UserError with its figures if not."""
-    cheapest = {smallest(search.problem, Limits(work=limits.work))}
-    if budgets.latency is not None:
-        cheapest |= {smallest(search.problem), least_work(search.problem)}
-    told = []
+    work = limits.only(*WORK)
+    cheapest = {smallest(search.problem, work)}
+    if work:
+        cheapest |= {smallest(search.problem), *(least_each(search.problem, name) for name in work)}
+    nearest = []
     for assignment in sorted(one for one in cheapest if one is not None):
-        trial = search.maker.built(search.formats_of(assignment), budgets.latency is not None)
-        if kept(spent_by(trial, budgets, limits), limits):
+        trial = search.maker.built(search.formats_of(assignment), bool(budgets.work))
+        if spent_by(trial, budgets, limits).within(limits):
             return assignment
-        told.append(described(search, assignment, trial, budgets))
-    asked = [f"{limits.flash:,.0f} bytes of flash"] if limits.flash is not None else []
-    asked += [f"--max-latency {budgets.latency}"] if budgets.latency is not None else []
+        nearest.append(described(search, assignment, trial, budgets))
+    asked = [told(flash)] if (flash := limits.only(Resource.FLASH)) else []
+    asked += [f"--max-latency {told(budgets.work)}"] if budgets.work else []
     raise UserError(
         f"{search.maker.name}: no formats of {', '.join(search.problem.formats)} keep {' and '.join(asked)}; "
-        f"the nearest: {'; or '.join(dict.fromkeys(told))}"
+        f"the nearest: {'; or '.join(dict.fromkeys(nearest))}"
         + "".join(f"; {name} could not be built: {why}" for name, why in search.left_out.items())
     )
 
@@ -102,10 +94,8 @@ def last_resort(search: Search, budgets: Budgets, limits: Limits) -> Assignment:
 def described(search: Search, assignment: Assignment, trial: Trial, budgets: Budgets) -> str:
     """'61,232 bytes of flash and 5,000,000 instructions at 20.1 dB (all int2)'."""
     names = [search.problem.formats[format] for format in np.unique(assignment)]
-    parts = [f"{trial.artifact.flash_bytes:,} bytes of flash"]
-    if budgets.latency is not None and trial.measurement is not None:
-        spent = latency_spent(trial.measurement, budgets.latency)
-        counted = isinstance(budgets.latency, Instructions)
-        parts.append(f"{spent:,.0f} instructions" if counted else f"{spent * 1e3:.3f} ms")
+    costs = trial.artifact.takes.only(Resource.FLASH)
+    if budgets.work and trial.measurement is not None:
+        costs |= work_spent(trial.measurement, budgets.work)
     which = f"all {names[0]}" if len(names) == 1 else ", ".join(names)
-    return f"{' and '.join(parts)} at {search.sqnr_db(assignment):.1f} dB ({which})"
+    return f"{told(costs)} at {search.sqnr_db(assignment):.1f} dB ({which})"

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bevel.backends.program.resources import Resource, Resources
 from bevel.calib.errors import UserError
 from bevel.tools.bench.macs import network_macs
 from bevel.tools.bench.subjects import Subject
@@ -18,17 +19,14 @@ from bevel.tools.run.stages import Stages
 
 @dataclass(frozen=True)
 class Cell:
-    """What one inference costs. `instructions` is None where nothing counted them, or where an output was wrong."""
+    """What one inference costs. `spent` is empty where nothing was counted, or an output was wrong."""
 
     model: str
     core: str
-    instructions: int | None
+    spent: Resources
     macs: int  # as built: what is pruned away is not among them
     network_macs: int  # of the float model
-    flash_bytes: int
-    weights_bytes: int
-    arena_bytes: int
-    ram_bytes: int
+    product: Resources
     sqnr_db: float | None  # integer against float over the evaluation's samples
     inputs: int
     mismatches: int
@@ -83,13 +81,10 @@ def cell(subject: Subject, core: str, told: Report, folder: Path) -> Cell:
     return Cell(
         model=subject.name,
         core=core,
-        instructions=told.measurement.instructions,
-        macs=sum(kernel.macs for kernel in told.measurement.per_kernel),
+        spent=told.measurement.spent,
+        macs=sum(kernel.spent.whole(Resource.MACS) for kernel in told.measurement.per_kernel),
         network_macs=network_macs(subject.model),
-        flash_bytes=told.size.flash_bytes,
-        weights_bytes=told.size.weights_bytes,
-        arena_bytes=told.size.arena_bytes,
-        ram_bytes=told.size.ram_bytes,
+        product=told.size.product,
         sqnr_db=told.accuracy.sqnr_db if told.accuracy else None,
         inputs=told.measurement.inputs,
         mismatches=told.measurement.mismatches,

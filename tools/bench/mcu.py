@@ -24,6 +24,7 @@ from bevel.tools.bench.reference import Network
 from bevel.tools.bench.subjects import Subject, subjects
 from bevel.tools.command import devices
 from bevel.tools.command.quiet import quiet_libraries
+from bevel.tools.report.report import flat
 from bevel.tools.run import bundle
 from bevel.tools.run.single_file import check_file, write_file
 from bevel.tools.run.stages import Bars, Display, Silent, Stages
@@ -96,7 +97,7 @@ def to_json(results: Sequence[Cell | Refusal], networks: Sequence[Network]) -> d
     ratios = reference.ratios(cells, networks)
     return {
         "bevel": bundle.version(),
-        "cells": [asdict(one) for one in cells],
+        "cells": [flat(asdict(one)) for one in cells],
         "refused": [asdict(one) for one in results if isinstance(one, Refusal)],
         "ratios": [asdict(one) for one in ratios],
         "geometric_means": [asdict(one) for one in reference.means(ratios)],

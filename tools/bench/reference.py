@@ -20,25 +20,19 @@ from math import exp, log
 from pathlib import Path
 from typing import Any
 
+from bevel.backends.program.resources import Resource, Resources, from_keyed
 from bevel.calib.data.files import check_plain
 from bevel.calib.errors import UserError
 from bevel.tools.bench.cells import Cell
 
 
 @dataclass(frozen=True)
-class Costs:
-    """The other system's; None where the file does not say."""
-
-    instructions: int | None
-    flash_bytes: int | None
-    arena_bytes: int | None
-
-
-@dataclass(frozen=True)
 class Network:
+    """`cores`: what the other system takes and spends, as far as the file says."""
+
     name: str
     macs: int | None
-    cores: Mapping[str, Costs]
+    cores: Mapping[str, Resources]
 
 
 @dataclass(frozen=True)
@@ -79,9 +73,9 @@ def network(name: str, entry: Mapping[str, Any]) -> Network:
     return Network(name, entry.get("macs"), {core: costs(one) for core, one in entry.items() if isinstance(one, dict)})
 
 
-def costs(entry: Mapping[str, Any]) -> Costs:
+def costs(entry: Mapping[str, Any]) -> Resources:
     best = entry.get("best_instructions", entry.get("instructions"))
-    return Costs(best, entry.get("flash_bytes"), entry.get("arena_bytes"))
+    return from_keyed({**entry, Resource.INSTRUCTIONS.key: best})
 
 
 def ratios(cells: Iterable[Cell], networks: Sequence[Network]) -> list[Ratio]:
@@ -106,19 +100,10 @@ def match(cell: Cell, networks: Sequence[Network]) -> Network | None:
     return found[0] if len(found) == 1 else None
 
 
-def ratio(cell: Cell, name: str, theirs: Costs) -> Ratio:
-    return Ratio(
-        model=cell.model,
-        theirs=name,
-        core=cell.core,
-        instructions=divide(cell.instructions, theirs.instructions),
-        flash=divide(cell.flash_bytes, theirs.flash_bytes),
-        arena=divide(cell.arena_bytes, theirs.arena_bytes),
-    )
-
-
-def divide(ours: int | None, theirs: int | None) -> float | None:
-    return ours / theirs if ours and theirs else None
+def ratio(cell: Cell, name: str, theirs: Resources) -> Ratio:
+    shares = {one: amount / theirs[one] for one, amount in (cell.product | cell.spent).items() if theirs.get(one)}
+    compared = (shares.get(one) or None for one in (Resource.INSTRUCTIONS, Resource.FLASH, Resource.ARENA))
+    return Ratio(cell.model, name, cell.core, *compared)
 
 
 def means(found: Sequence[Ratio]) -> list[Means]:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bevel.backends.program.resources import Resource
 from bevel.tools.bench.cells import Cell, Refusal
 from bevel.tools.bench.reference import Means, Ratio
 from bevel.tools.report.tables import decibels, seconds
@@ -21,9 +22,10 @@ def show_cells(console: Console, cells: Sequence[Cell]) -> None:
         "network", "core", right=("instructions", "MAC/instr.", "flash", "arena", "SQNR", "elements that differ")
     )
     for cell in cells:
-        per = f"{cell.macs / cell.instructions:.2f}" if cell.instructions else ""
-        counted = f"{cell.instructions:,}" if cell.instructions else "-"
-        sizes = (f"{cell.flash_bytes:,}", f"{cell.arena_bytes:,}")
+        executed = cell.spent.get(Resource.INSTRUCTIONS)
+        per = f"{cell.macs / executed:.2f}" if executed else ""
+        counted = f"{executed:,}" if executed else "-"
+        sizes = (f"{cell.product[Resource.FLASH]:,}", f"{cell.product[Resource.ARENA]:,}")
         quality = "" if cell.sqnr_db is None else decibels(cell.sqnr_db)
         table.add_row(escape(cell.model), cell.core, counted, per, *sizes, quality, f"{cell.mismatches}")
     show(console, "Executed instructions of one inference (not cycles); flash and arena in bytes", table)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from bevel.backends import target as targets
 from bevel.backends.binary import toolchain
+from bevel.backends.program.resources import Resource
 from bevel.backends.target import Target
 
 
@@ -27,10 +28,9 @@ def show_targets() -> None:
     for name in targets.names():
         found = targets.load(name)
         devices = ", ".join(found.devices)
-        table.add_row(name, _limit(found, "flash"), _limit(found, "ram"), devices, escape(found.summary))
+        table.add_row(name, _limit(found, Resource.FLASH), _limit(found, Resource.RAM), devices, escape(found.summary))
     Console().print(table)
 
 
-def _limit(target: Target, name: str) -> str:
-    memory = target.memory(name)
-    return f"{memory.bytes // 1024} KiB" if memory else ""
+def _limit(target: Target, name: Resource) -> str:
+    return f"{target.limits.whole(name) // 1024} KiB" if name in target.limits else ""

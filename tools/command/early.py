@@ -17,7 +17,7 @@ def check_early(options: Options) -> None:
     """Raises UserError for budgets that cannot be meant, a target that does not exist or has no such memory, a name
     that C would not take, a model that is not there, and an output that may not be replaced."""
     check_budgets(options.budgets, options.eval is not None, bool(options.formats))
-    targets.load(options.target).with_memory(flash=options.flash, ram=options.ram)
+    targets.load(options.target).with_memory(options.memory)
     model_name(options.name, options.model)
     check_output(Path(os.path.abspath(options.output)), options.sources)
     if not os.path.lexists(options.model):

@@ -18,8 +18,9 @@ from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
 from bevel.backends.process.litter import scratch
 from bevel.backends.program.fit import Chain, in_bands
+from bevel.backends.program.resources import Resources
 from bevel.backends.select import tuned
-from bevel.backends.target import Target
+from bevel.backends.target import CHANGEABLE, Target
 from bevel.calib.data.dataset import open_dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import model_inputs
@@ -40,7 +41,7 @@ def show_measurement(folder: Path, wanted: str | None, data: Path | None, count:
     quiet_libraries()
     device, measured, right = measure_bundle(folder, wanted, data, count)
     if as_json:
-        click.echo(json.dumps({"device": asdict(device), "measurement": asdict(measured)}, indent=2))
+        click.echo(json.dumps({"device": asdict(device), "measurement": report.flat(asdict(measured))}, indent=2))
     else:
         tables.show_measurement(Console(), device, measured)
     if not right:
@@ -59,7 +60,8 @@ def measure_bundle(
     if differences := manifest.differences(folder, made):
         raise UserError(f"{folder}: {', '.join(map(str, differences))}; run optimize again")
     target = targets.load(made.settings["target"])
-    target = target.with_memory(flash=made.settings["flash"], ram=made.settings["ram"])
+    given = {name: made.settings[name] for name in CHANGEABLE if made.settings[name] is not None}
+    target = target.with_memory(Resources(given))
     device = devices.choose(target, wanted)
     if device is None:
         raise UserError("--device none measures nothing; name a device, or leave it out")

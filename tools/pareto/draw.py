@@ -8,7 +8,7 @@ from typing import Any
 
 from bevel.calib.errors import UserError
 from bevel.calib.extras import to_install
-from bevel.tools.pareto.points import Point, front
+from bevel.tools.pareto.points import Point, flash, front
 
 PICTURES = ("pareto.png", "pareto.svg")
 DOTS_PER_INCH = 150
@@ -87,7 +87,7 @@ def label(axes: Axes, places: Sequence[Place], names: Sequence[str], width: floa
 
 def placed(points: Sequence[Point], value: Callable[[Point], float | None], lowest: float) -> list[Place]:
     """(KiB, height, point) of the points that have a height, `lowest` at least, from small to large."""
-    found = [(one.flash_bytes / 1024, max(height, lowest), one) for one in points if (height := value(one)) is not None]
+    found = [(flash(one) / 1024, max(height, lowest), one) for one in points if (height := value(one)) is not None]
     return sorted(found, key=lambda place: place[:2])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.tools.report.report import Report
 
 Kind = Literal["uniform", "searched"]
@@ -17,11 +18,8 @@ class Point:
 
     label: str
     kind: Kind
-    flash_bytes: int
-    weights_bytes: int
-    ram_bytes: int
-    instructions: int | None
-    latency_s: float | None
+    product: Resources
+    spent: Resources
     mismatches: int | None
     sqnr_db: float | None
     top1: float | None
@@ -42,16 +40,17 @@ def point(label: str, kind: Kind, told: Report) -> Point:
     return Point(
         label=label,
         kind=kind,
-        flash_bytes=told.size.flash_bytes,
-        weights_bytes=told.size.weights_bytes,
-        ram_bytes=told.size.ram_bytes,
-        instructions=None if measured is None else measured.instructions,
-        latency_s=None if measured is None else measured.latency_s,
+        product=told.size.product,
+        spent=NOTHING if measured is None else measured.spent,
         mismatches=None if measured is None else measured.mismatches,
         sqnr_db=None if accuracy is None else accuracy.sqnr_db,
         top1=None if accuracy is None else accuracy.top1_integer,
         formats={node.name: node.format for node in told.nodes if node.format is not None},
     )
+
+
+def flash(one: Point) -> int:
+    return one.product.whole(Resource.FLASH)
 
 
 def quality(one: Point) -> float:
@@ -62,7 +61,7 @@ def quality(one: Point) -> float:
 def front(points: Iterable[Point], value: Callable[[Point], float] = quality) -> list[Point]:
     """The points of which none is smaller and at least as good as they are; by flash, ascending."""
     best: list[Point] = []
-    for one in sorted(points, key=lambda one: (one.flash_bytes, -value(one))):
+    for one in sorted(points, key=lambda one: (flash(one), -value(one))):
         if not best or value(one) > value(best[-1]):
             best.append(one)
     return best
@@ -73,7 +72,7 @@ def budgets(uniform: Sequence[Point], count: int) -> list[int]:
 
     Fewer where whole bytes do not give so many, none where there is no room between them.
     """
-    sizes = [one.flash_bytes for one in uniform]
+    sizes = [flash(one) for one in uniform]
     if len(sizes) < 2 or min(sizes) >= max(sizes):
         return []
     ratio = (max(sizes) / min(sizes)) ** (1 / (count + 1))

@@ -17,10 +17,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from bevel.backends.process.litter import scratch
+from bevel.backends.program.resources import Resource
 from bevel.calib.errors import UserError
 from bevel.tools.command.quiet import quiet_libraries
 from bevel.tools.compile import compile_model
 from bevel.tools.pareto.points import Kind, Point, Refused, budgets, front, point
+from bevel.tools.report.report import flat
 from bevel.tools.report.tables import decibels, percent
 from bevel.tools.run import bundle, manifest
 from bevel.tools.run.manifest import Manifest
@@ -94,7 +96,7 @@ def to_json(title: str, points: Sequence[Point], refused: Sequence[Refused]) -> 
     return {
         "bevel": bundle.version(),
         "title": title,
-        "points": [asdict(one) for one in points],
+        "points": [flat(asdict(one)) for one in points],
         "front": [one.label for one in front(points)],
         "refused": [asdict(one) for one in refused],
     }
@@ -106,8 +108,9 @@ def show_points(console: Console, title: str, points: Sequence[Point], refused: 
         table.add_column(name, justify="right")
     best = front(points)
     for one in points:
-        count = "" if one.instructions is None else f"{one.instructions:,}"
-        sizes = f"{one.flash_bytes:,}", f"{one.ram_bytes:,}"
+        counted = one.spent.get(Resource.INSTRUCTIONS)
+        count = "" if counted is None else f"{counted:,}"
+        sizes = f"{one.product[Resource.FLASH]:,}", f"{one.product[Resource.RAM]:,}"
         table.add_row(one.label, "*" * (one in best), *sizes, count, decibels(one.sqnr_db), percent(one.top1))
     console.print(f"\n[bold]{escape(title)}[/] (*: no smaller build has a higher SQNR)", highlight=False)
     console.print(table)

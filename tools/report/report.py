@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bevel.backends.program.resources import Resource, Resources, from_keyed
 from bevel.calib.errors import UserError
 
 NAME = "report.json"
@@ -73,14 +74,11 @@ class Library:
 
 @dataclass(frozen=True)
 class Size:
-    """Bytes. flash: code and constants of the product; ram: arena, static data and deepest stack."""
+    """Bytes of the model files, and what the product takes: in report.json by `Resource.key`, such as flash_bytes."""
 
     float_bytes: int
     quantized_bytes: int
-    flash_bytes: int
-    weights_bytes: int
-    arena_bytes: int
-    ram_bytes: int
+    product: Resources
 
 
 @dataclass(frozen=True)
@@ -92,11 +90,11 @@ class Device:
 
 @dataclass(frozen=True)
 class KernelCost:
+    """`spent`: its MACs, and what was measured."""
+
     node: str
     kernel: str
-    macs: int
-    instructions: int | None
-    latency_s: float | None
+    spent: Resources
 
 
 @dataclass(frozen=True)
@@ -111,12 +109,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Of one inference, the median over `inputs`. With mismatches above 0 there is no cost."""
+    """Of one inference, the median over `inputs`. With mismatches above 0 nothing is `spent`."""
 
     inputs: int
     mismatches: int
-    instructions: int | None
-    latency_s: float | None
+    spent: Resources
     per_kernel: tuple[KernelCost, ...]
     estimate: Estimate | None = None
 
@@ -216,8 +213,7 @@ class Width:
     top1: float | None
     sqnr_db: float | None
     mismatches: int | None  # None: not measured
-    instructions: int | None
-    latency_s: float | None
+    spent: Resources
 
 
 @dataclass(frozen=True)
@@ -247,17 +243,29 @@ class Report:
     schema: int = SCHEMA
 
 
+MEASURED = (Resource.INSTRUCTIONS, Resource.LATENCY)  # null in report.json where it was not measured
 _TOP1 = {"top1_float": "float", "top1_quantized": "quantized", "top1_integer": "integer"}  # `float` is a type in Python
 _PASS = {"pass_": "pass"}  # a keyword in Python
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    fields = asdict(report)
+    fields: dict[str, Any] = flat(asdict(report))
     if fields["accuracy"] is not None:
         fields["accuracy"] = {_TOP1.get(key, key): value for key, value in fields["accuracy"].items()}
     for node in fields["nodes"]:
         node["notes"] = [{_PASS.get(key, key): value for key, value in note.items()} for note in node["notes"]]
     return fields
+
+
+def flat(value: Any) -> Any:
+    """What `asdict` gave, with the fields `product` and `spent` replaced by the resources in them."""
+    if isinstance(value, dict):
+        found: dict[str, Any] = {}
+        for name, one in value.items():
+            always = MEASURED if name == "spent" else ()
+            found |= one.keyed(*always) if isinstance(one, Resources) else {name: flat(one)}
+        return found
+    return [flat(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def from_json(fields: dict[str, Any]) -> Report:
@@ -270,7 +278,7 @@ def from_json(fields: dict[str, Any]) -> Report:
         target=fields["target"],
         recipe=fields["recipe"],
         accuracy=None if accuracy is None else Accuracy(**{names.get(k, k): v for k, v in accuracy.items()}),
-        size=Size(**fields["size"]),
+        size=Size(fields["size"]["float_bytes"], fields["size"]["quantized_bytes"], from_keyed(fields["size"])),
         device=None if device is None else Device(**device),
         measurement=None if measurement is None else _measurement(measurement),
         nodes=tuple(_node(node) for node in fields["nodes"]),
@@ -279,7 +287,7 @@ def from_json(fields: dict[str, Any]) -> Report:
         assignment=None if fields["assignment"] is None else _assignment(fields["assignment"]),
         outputs=tuple(Output(**output) for output in fields["outputs"]),
         library=None if fields["library"] is None else Library(**fields["library"]),
-        widths=tuple(Width(**width) for width in fields["widths"]),
+        widths=tuple(_width(width) for width in fields["widths"]),
         converted=tuple(fields["converted"]),
         schema=fields["schema"],
     )
@@ -304,9 +312,14 @@ def _assignment(fields: dict[str, Any]) -> Assignment:
 
 
 def _measurement(fields: dict[str, Any]) -> Measurement:
-    kernels = tuple(KernelCost(**cost) for cost in fields["per_kernel"])
-    guess = fields["estimate"]
-    return Measurement(**fields | {"per_kernel": kernels, "estimate": None if guess is None else Estimate(**guess)})
+    kernels = tuple(KernelCost(cost["node"], cost["kernel"], from_keyed(cost)) for cost in fields["per_kernel"])
+    guess = None if fields["estimate"] is None else Estimate(**fields["estimate"])
+    return Measurement(fields["inputs"], fields["mismatches"], from_keyed(fields), kernels, guess)
+
+
+def _width(fields: dict[str, Any]) -> Width:
+    names = ("bits", "top1", "sqnr_db", "mismatches")
+    return Width(**{name: fields[name] for name in names}, spent=from_keyed(fields))
 
 
 def text(report: Report) -> str:

@@ -11,6 +11,7 @@ import onnx
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import Measurement
 from bevel.backends.program.program import Program
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.backends.tir.islands import Float
 from bevel.passes.base import Note
 from bevel.tools.assign.kept import with_budgets
@@ -80,10 +81,7 @@ def sizes(model: Path, folder: Path, artifact: Artifact) -> report.Size:
     return report.Size(
         float_bytes=model.stat().st_size,
         quantized_bytes=(folder / bundle.QUANTIZED).stat().st_size,
-        flash_bytes=artifact.flash_bytes,
-        weights_bytes=artifact.weights_bytes,
-        arena_bytes=artifact.arena_bytes,
-        ram_bytes=artifact.ram_bytes,
+        product=artifact.takes,
     )
 
 
@@ -93,7 +91,7 @@ def device(measured: Measurement) -> report.Device:
 
 def measurement(measured: Measurement, artifact: Artifact) -> report.Measurement:
     kernels = tuple(
-        report.KernelCost(call.node, call.kernel, call.macs, cost.instructions, cost.latency_s)
+        report.KernelCost(call.node, call.kernel, Resources({Resource.MACS: call.macs}) | cost.spent)
         for cost in measured.per_call
         for call in [artifact.calls[cost.call]]
     )
@@ -101,8 +99,7 @@ def measurement(measured: Measurement, artifact: Artifact) -> report.Measurement
     return report.Measurement(
         measured.inputs,
         measured.mismatches,
-        measured.instructions,
-        measured.latency_s,
+        measured.spent,
         tuple(summed(kernels)),
         None if guess is None else report.Estimate(guess.cycles, guess.clock_hz, guess.latency_s, guess.model),
     )
@@ -114,7 +111,4 @@ def summed(kernels: Iterable[report.KernelCost]) -> Iterator[report.KernelCost]:
     for one in kernels:
         together.setdefault((one.node, one.kernel), []).append(one)
     for (node, kernel), bands in together.items():
-        counts = [band.instructions for band in bands if band.instructions is not None]
-        times = [band.latency_s for band in bands if band.latency_s is not None]
-        macs = sum(band.macs for band in bands)
-        yield report.KernelCost(node, kernel, macs, sum(counts) if counts else None, sum(times) if times else None)
+        yield report.KernelCost(node, kernel, sum((band.spent for band in bands), NOTHING))

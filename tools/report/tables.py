@@ -12,12 +12,30 @@ from rich.markup import escape
 from rich.table import Table
 
 from bevel.backends.program.program import TAKEN
+from bevel.backends.program.resources import SECONDS, Resource, Resources
 from bevel.passes.base import FLOAT_KINDS
-from bevel.tools.report.report import Assignment, Device, KernelCost, Measurement, Node, Note, Report, Size, Width
+from bevel.tools.report.report import (
+    MEASURED,
+    Assignment,
+    Device,
+    KernelCost,
+    Measurement,
+    Node,
+    Note,
+    Report,
+    Size,
+    Width,
+)
 
 SHORT_LIST = 5
 PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}
 LEAST_DB = -200.0  # of infinity, and of noise where there is no signal
+PARTS = {  # what is a part of what
+    Resource.WEIGHTS: Resource.FLASH,
+    Resource.ARENA: Resource.RAM,
+    Resource.STACK: Resource.RAM,
+    Resource.STATIC: Resource.RAM,
+}
 KIND = {
     "simulator": "simulator (instructions, not cycles)",
     "host": "this machine",
@@ -31,7 +49,7 @@ def show_report(console: Console, report: Report, warnings: Sequence[str] = (), 
     if len(report.outputs) > 1:
         show_outputs(console, report)
     if report.assignment is not None:
-        show_assignment(console, report.assignment, report.size.flash_bytes)
+        show_assignment(console, report.assignment, report.size.product)
     if report.widths:
         show_widths(console, report.widths)
     show_worst(console, report)
@@ -117,7 +135,7 @@ def most_expensive(measurement: Measurement) -> list[KernelCost]:
 
 
 def _cost(kernel: KernelCost) -> float:
-    return float(kernel.instructions if kernel.instructions is not None else kernel.latency_s or 0.0)
+    return next(iter(kernel.spent.only(*MEASURED).values()), 0.0)
 
 
 def show_facts(console: Console, report: Report) -> None:
@@ -144,12 +162,13 @@ def show_widths(console: Console, widths: Iterable[Width]) -> None:
     for title in ("top-1", "SQNR", "elements that differ", "instructions", "seconds"):
         table.add_column(title, justify="right")
     for one in widths:
-        counted = ("" if count is None else f"{count:,}" for count in (one.mismatches, one.instructions))
-        table.add_row(str(one.bits), percent(one.top1), decibels(one.sqnr_db), *counted, seconds(one.latency_s))
+        spent = one.spent.get(Resource.INSTRUCTIONS), one.spent.get(Resource.LATENCY)
+        counted = ("" if count is None else f"{count:,}" for count in (one.mismatches, spent[0]))
+        table.add_row(str(one.bits), percent(one.top1), decibels(one.sqnr_db), *counted, seconds(spent[1]))
     _show(console, "The same product at fewer bits", table)
 
 
-def show_assignment(console: Console, chosen: Assignment, flash: int) -> None:
+def show_assignment(console: Console, chosen: Assignment, product: Resources) -> None:
     """What a search chose for each node, what was asked for, and one format everywhere beside it."""
     table = Table("node", "weights")
     for name in ("bytes", "takes"):
@@ -162,7 +181,7 @@ def show_assignment(console: Console, chosen: Assignment, flash: int) -> None:
         table.add_column(name, justify="right")
     for one in chosen.uniform:
         table.add_row(f"{one.weights} everywhere", in_bytes(one.flash_bytes), decibels(one.sqnr_db))
-    table.add_row("as chosen", in_bytes(flash), decibels(chosen.sqnr_db))
+    table.add_row("as chosen", in_bytes(product[Resource.FLASH]), decibels(chosen.sqnr_db))
     _show(console, "Beside one format everywhere", table)
     rows = [(one.option, f"{_number(one.limit)}, has {_number(one.measured)} ({one.unit})") for one in chosen.budgets]
     if (found := chosen.answers) is not None:
@@ -179,15 +198,16 @@ def show_kernels(console: Console, title: str, kernels: Sequence[KernelCost], me
     """One row a kernel call; instructions or seconds, whichever the device counts, and its share of the sum."""
     if not kernels:
         return
-    counted = any(kernel.instructions is not None for kernel in measurement.per_kernel)
+    counted = any(Resource.INSTRUCTIONS in kernel.spent for kernel in measurement.per_kernel)
     total = sum(_cost(kernel) for kernel in measurement.per_kernel) or 1.0
     table = Table("node", "kernel")
     for name in ("MACs", "instructions" if counted else "seconds", "share", "per MAC" if counted else "GMAC/s"):
         table.add_column(name, justify="right")
     for kernel in kernels:
-        amount = f"{kernel.instructions:,}" if kernel.instructions is not None else seconds(kernel.latency_s)
+        count, macs = kernel.spent.get(Resource.INSTRUCTIONS), kernel.spent[Resource.MACS]
+        amount = f"{count:,}" if count is not None else seconds(kernel.spent.get(Resource.LATENCY))
         share = percent(_cost(kernel) / total)
-        table.add_row(escape(kernel.node), escape(kernel.kernel), f"{kernel.macs:,}", amount, share, _rate(kernel))
+        table.add_row(escape(kernel.node), escape(kernel.kernel), f"{macs:,}", amount, share, _rate(kernel))
     _show(console, title, table)
 
 
@@ -261,9 +281,15 @@ def _size_rows(report: Report) -> list[tuple[str, str]]:
     return [
         ("float model", in_bytes(size.float_bytes)),
         ("quantized model", f"{in_bytes(size.quantized_bytes)}{larger(size)}"),
-        ("flash", f"{in_bytes(size.flash_bytes)}, of it weights {in_bytes(size.weights_bytes)}"),
-        ("RAM", f"{in_bytes(size.ram_bytes)}, of it arena {in_bytes(size.arena_bytes)}"),
+        *((name.label, amount_of(name, size.product)) for name in size.product if name not in PARTS),
     ]
+
+
+def amount_of(name: Resource, product: Resources) -> str:
+    """'4,000 bytes, of it weights 3,000': an amount, and those of its parts that there is something of."""
+    parts = [f"{one.label} {product[one]:,}" for one, whole in PARTS.items() if whole == name and product.get(one)]
+    unit = f" {name.unit}".rstrip()
+    return f"{product[name]:,}{unit}" + (f", of it {', '.join(parts)}" if parts else "")
 
 
 def _device_rows(device: Device, measurement: Measurement) -> list[tuple[str, str]]:
@@ -271,10 +297,9 @@ def _device_rows(device: Device, measurement: Measurement) -> list[tuple[str, st
         ("device", f"{device.name}: {KIND[device.kind]}, {device.tool}"),
         ("outputs", f"{measurement.inputs} inputs, {measurement.mismatches} elements differ from integer.onnx"),
     ]
-    if measurement.instructions is not None:
-        rows.append(("instructions", f"{measurement.instructions:,} for one inference"))
-    if measurement.latency_s is not None:
-        rows.append(("latency", seconds(measurement.latency_s)))
+    for name, amount in measurement.spent.items():
+        timed = name.unit == SECONDS
+        rows.append((name.label, seconds(amount) if timed else f"{amount:,} for one inference"))
     if measurement.estimate is not None:
         guess = measurement.estimate
         time = f"{seconds(guess.latency_s)} at {guess.clock_hz / 1e6:.0f} MHz"
@@ -283,11 +308,12 @@ def _device_rows(device: Device, measurement: Measurement) -> list[tuple[str, st
 
 
 def _rate(kernel: KernelCost) -> str:
-    if not kernel.macs:
+    macs, latency_s = kernel.spent[Resource.MACS], kernel.spent.get(Resource.LATENCY)
+    if not macs:
         return ""
-    if kernel.instructions is not None:
-        return f"{kernel.instructions / kernel.macs:.2f}"
-    return f"{kernel.macs / kernel.latency_s / 1e9:.2f}" if kernel.latency_s else ""
+    if Resource.INSTRUCTIONS in kernel.spent:
+        return f"{kernel.spent[Resource.INSTRUCTIONS] / macs:.2f}"
+    return f"{macs / latency_s / 1e9:.2f}" if latency_s else ""
 
 
 def percent(value: float | None) -> str:
@@ -306,5 +332,5 @@ def seconds(value: float | None) -> str:
     return f"{value * 1e3:.3f} ms" if value >= 1e-3 else f"{value * 1e6:.2f} us"
 
 
-def in_bytes(count: int) -> str:
+def in_bytes(count: float) -> str:
     return f"{count:,} bytes"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.calib.errors import UserError
 
 SENSITIVITIES = ("sqnr", "kl", "hessian-trace", "hessian-eigenvalue")
+WORK = (Resource.INSTRUCTIONS, Resource.LATENCY)  # what an inference spends: one of them, as a device counts it
 CANDIDATES = ("int8", "int6", "int5", "int4", "int3", "int2")  # most accurate first
 
 _LATENCY = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(s|ms|us|i|ki|Mi|Gi)")
@@ -16,38 +18,20 @@ _INSTRUCTIONS = {"i": 1, "ki": 1_000, "Mi": 1_000_000, "Gi": 1_000_000_000}
 
 
 @dataclass(frozen=True)
-class Instructions:
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.count:,} instructions"
-
-
-@dataclass(frozen=True)
-class Seconds:
-    value: float
-
-    def __str__(self) -> str:
-        return f"{self.value * 1e3:.3f} ms"
-
-
-Latency = Instructions | Seconds
-
-
-@dataclass(frozen=True)
 class Budgets:
-    """flash: bytes; latency: of one inference; accuracy: the least fraction of right answers; drop: the largest
-    fraction of answers fewer than the float model has right; sqnr: dB, the least. None: no such budget."""
+    """costs: the most that a product may take and one inference may spend; accuracy: the least fraction of right
+    answers; drop: the largest fraction of answers fewer than the float model has right; sqnr: dB, the least. None: no
+    such budget."""
 
-    flash: int | None = None
-    latency: Latency | None = None
+    costs: Resources = NOTHING
     accuracy: float | None = None
     drop: float | None = None
     sqnr: float | None = None
 
     @property
-    def of_cost(self) -> bool:
-        return self.flash is not None or self.latency is not None
+    def work(self) -> Resources:
+        """The budget of one inference: instructions or a latency, if there is one."""
+        return self.costs.only(*WORK)
 
     @property
     def of_accuracy(self) -> bool:
@@ -55,20 +39,20 @@ class Budgets:
 
     @property
     def given(self) -> bool:
-        return self.of_cost or self.of_accuracy
+        return bool(self.costs) or self.of_accuracy
 
 
 NO_BUDGETS = Budgets()
 
 
-def parse_latency(text: str) -> Latency:
+def parse_latency(text: str) -> Resources:
     """'2ms', '500us' or '0.1s' in seconds, '300ki' or '2.5Mi' or '3000000i' in (decimal) instructions."""
     match = _LATENCY.fullmatch(text.strip())
     if match is None or float(match[1]) == 0:
         raise UserError(f"'{text}' is no latency; write seconds as 2ms or 500us, or instructions as 300ki or 3Mi")
     if match[2] in _SECONDS:
-        return Seconds(float(match[1]) * _SECONDS[match[2]])
-    return Instructions(round(float(match[1]) * _INSTRUCTIONS[match[2]]))
+        return Resources({Resource.LATENCY: float(match[1]) * _SECONDS[match[2]]})
+    return Resources({Resource.INSTRUCTIONS: round(float(match[1]) * _INSTRUCTIONS[match[2]])})
 
 
 def parse_formats(text: str | None) -> tuple[str, ...]:

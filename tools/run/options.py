@@ -10,8 +10,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from bevel.backends.program.resources import Resource, Resources
 from bevel.tools.run import parsers
-from bevel.tools.run.budgets import CANDIDATES, SENSITIVITIES, Budgets, Latency
+from bevel.tools.run.budgets import CANDIDATES, SENSITIVITIES, Budgets
 from bevel.tools.run.declared import METADATA, Option, Parsed, Real, Whole, check_plain
 from bevel.tools.run.parsers import Dims, File
 
@@ -79,7 +80,7 @@ class Options:
     max_flash: Parsed[int | str | None, int | None] = Parsed(
         parsers.size, Option("Choose a format per node so that the product fits; most accurate.", "SIZE"), None
     )
-    max_latency: Parsed[str | Latency | None, Latency | None] = Parsed(
+    max_latency: Parsed[str | Resources | None, Resources | None] = Parsed(
         parsers.latency, Option("Likewise: 2ms, 500us, or instructions as 300ki, 3Mi.", "TIME|COUNT"), None
     )
     min_accuracy: float | None = field(
@@ -145,7 +146,15 @@ class Options:
     @property
     def budgets(self) -> Budgets:
         drop = None if self.max_drop is None else self.max_drop / 100
-        return Budgets(self.max_flash, self.max_latency, self.min_accuracy, drop, self.min_sqnr)
+        flash = {} if self.max_flash is None else {Resource.FLASH: self.max_flash}
+        costs = Resources(flash) | (self.max_latency or {})
+        return Budgets(costs, self.min_accuracy, drop, self.min_sqnr)
+
+    @property
+    def memory(self) -> Resources:
+        """What the user's part has in place of the target's."""
+        given = ((Resource.FLASH, self.flash), (Resource.RAM, self.ram))
+        return Resources({name: size for name, size in given if size is not None})
 
 
 def edge(inputs: InputFormat) -> EdgeFormat:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bevel.backends.program.resources import Resources
 from bevel.calib.errors import UserError
-from bevel.tools.run.budgets import Instructions, Latency, Seconds, parse_formats, parse_latency
+from bevel.tools.run.budgets import parse_formats, parse_latency
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -101,8 +102,9 @@ def parse_widths(text: str) -> tuple[int, ...]:
     return tuple(bits[1:])
 
 
-def latency(given: str | Latency | None) -> Latency | None:
-    if given is not None and not isinstance(given, str | Instructions | Seconds):
+def latency(given: str | Resources | None) -> Resources | None:
+    """Instructions or seconds, as one resource."""
+    if given is not None and not isinstance(given, str | Resources):
         raise UserError(f"{given!r} is no latency; write seconds as '2ms', or instructions as '300ki'")
     return parse_latency(given) if isinstance(given, str) else given
 

@@ -16,6 +16,7 @@ from bevel.backends.program import memory
 from bevel.backends.program.fit import Fit, fit
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.program import Program
+from bevel.backends.program.resources import Resource
 from bevel.backends.select.specialize import Specializer
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
@@ -32,9 +33,8 @@ def fit_ram(program: Program, target: Target, max_ram: int | None) -> Fit:
 
     Nothing is refused yet: a program that cannot be made to fit is the smallest that was found.
     """
-    ram = target.memory("ram")
     limits = [max_ram - STACK_GUESS] if max_ram is not None else []
-    limits += [ram.bytes - FIRMWARE_GUESS] if ram is not None else []
+    limits += [target.limits.whole(Resource.RAM) - FIRMWARE_GUESS] if Resource.RAM in target.limits else []
     plans = planner(target)
     if not limits:
         return Fit(program, plans(program), (), True)
@@ -63,9 +63,10 @@ def build_within(
     for _ in range(ATTEMPTS):
         before = set(folder.iterdir())
         artifact = build(found.program)
-        if max_ram is None or artifact.ram_bytes <= max_ram:
+        taken = artifact.takes.whole(Resource.RAM)
+        if max_ram is None or taken <= max_ram:
             return found, artifact
-        beside = artifact.ram_bytes - artifact.arena_bytes
+        beside = taken - artifact.takes.whole(Resource.ARENA)
         if found.fits or beside < STACK_GUESS:
             found = fit(program, max_ram - beside, planner(target))
         discard(path for path in folder.iterdir() if path not in before)

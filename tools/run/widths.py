@@ -17,6 +17,7 @@ from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Device, Measurement, Vectors
 from bevel.backends.program.fit import Fit
 from bevel.backends.program.program import Program
+from bevel.backends.program.resources import NOTHING
 from bevel.backends.program.switching import switchable
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
@@ -112,8 +113,7 @@ def measured(product: Product, narrower: Models, models: evaluate.Models, data: 
                 None if accuracy is None else accuracy.top1_integer,
                 None if accuracy is None else accuracy.sqnr_db,
                 None if cost is None else cost.mismatches,
-                None if cost is None else cost.instructions,
-                None if cost is None else cost.latency_s,
+                NOTHING if cost is None else cost.spent,
             )
         )
     return tuple(found)

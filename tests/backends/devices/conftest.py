@@ -19,6 +19,7 @@ from bevel.backends.firmware import build_firmware
 from bevel.backends.program import memory
 from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
 from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target, load
 from bevel.calib.errors import UserError
 
@@ -133,10 +134,7 @@ def build_tiny(folder: Path, target: Target, prefer: Preference, extra: str) -> 
             BuiltCall(call.node, symbol, "Wave", 0) for call, symbol in zip(program.calls, built.calls, strict=True)
         ),
         toolchain=compiler.version,
-        flash_bytes=0,
-        weights_bytes=0,
-        arena_bytes=plan.arena_bytes,
-        ram_bytes=0,
+        takes=Resources({"flash": 0, "arena": plan.arena_bytes}),
     )
     return Tiny(target, artifact, vectors)
 

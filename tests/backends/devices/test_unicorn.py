@@ -32,16 +32,16 @@ def test_outputs_are_right_and_counts_are_the_same_every_time(tiny_firmware: Bui
     first, second = (Unicorn(tiny.target).measure(tiny.artifact, tiny.vectors) for _ in range(2))
     assert first == second
     assert (first.inputs, first.mismatches, first.kind) == (4, 0, "simulator")
-    assert first.instructions is not None and first.latency_s is None
+    assert list(first.spent) == ["instructions"]
 
 
 @pytest.mark.parametrize("core", CORES)
 def test_calls_add_up_to_the_whole_but_for_the_entry_of_run(tiny_firmware: Build, core: str) -> None:
     tiny = tiny_firmware(core)
     found = Unicorn(tiny.target).measure(tiny.artifact, tiny.vectors)
-    costs = [cost.instructions for cost in found.per_call]
+    costs = [cost.spent["instructions"] for cost in found.per_call]
     assert [cost.call for cost in found.per_call] == [0, 1, 2]
-    assert min(costs) > 24 and 0 < found.instructions - sum(costs) < 12
+    assert min(costs) > 24 and 0 < found.spent["instructions"] - sum(costs) < 12
 
 
 def test_an_expected_byte_that_is_wrong_is_found_and_nothing_is_counted(tiny_firmware: Build) -> None:
@@ -50,7 +50,7 @@ def test_an_expected_byte_that_is_wrong_is_found_and_nothing_is_counted(tiny_fir
     right = int(expected[2, 0, 7])
     expected[2, 0, 7] ^= 1
     found = Unicorn(tiny.target).measure(tiny.artifact, Vectors(tiny.vectors.inputs, {"output/y": expected}))
-    assert (found.mismatches, found.instructions, found.per_call) == (1, None, ())
+    assert (found.mismatches, dict(found.spent), found.per_call) == (1, {}, ())
     assert found.first_mismatch == f"input 2, output output/y[0, 7]: {right} instead of {right ^ 1}"
 
 
@@ -206,6 +206,6 @@ def test_an_estimate_comes_with_its_clock_and_not_with_wrong_outputs(tiny_firmwa
     found = Unicorn(tiny.target).measure(tiny.artifact, tiny.vectors)
     guess = found.estimate
     assert guess.clock_hz == tiny.target.clock_hz and guess.latency_s == guess.cycles / guess.clock_hz
-    assert found.instructions / 2 <= guess.cycles <= 4 * found.instructions and found.latency_s is None
+    assert found.spent["instructions"] / 2 <= guess.cycles <= 4 * found.spent["instructions"]
     wrong = {name: array ^ 1 for name, array in tiny.vectors.expected.items()}
     assert Unicorn(tiny.target).measure(tiny.artifact, Vectors(tiny.vectors.inputs, wrong)).estimate is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -9,12 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bevel.passes.assign.allocate import allocate, least_work, smallest
+from bevel.backends.program.resources import NOTHING, Resource, Resources
+from bevel.passes.assign.allocate import allocate, least_each, smallest
 from bevel.passes.assign.front import front
-from bevel.passes.assign.problem import Assignment, Costs, Limits, Part, Problem, named
+from bevel.passes.assign.problem import Assignment, Costs, Part, Problem, named
 from bevel.passes.assign.refine import power, refine
 
 FORMATS = ("int8", "int4", "int2")
+
+
+def flash_only(amount: float) -> Resources:
+    return Resources({Resource.FLASH: amount})
 
 
 @st.composite
@@ -27,8 +33,9 @@ def problems(draw: st.DrawFn) -> Problem:
     allowed[:, 0] = True
     choices = [(site, format) for site in range(sites) for format in range(3)]
     users = st.frozensets(st.sampled_from(choices), min_size=1)
-    parts = draw(st.lists(st.builds(Part, st.integers(1, 80), users), max_size=3))
-    costs = Costs(flash, work, tuple(parts), flash_beside=100.0, work_beside=7.0)
+    parts = draw(st.lists(st.builds(Part, st.builds(flash_only, st.integers(1, 80)), users), max_size=3))
+    each = {Resource.FLASH: flash, Resource.INSTRUCTIONS: work}
+    costs = Costs(each, tuple(parts), Resources({"flash": 100, "instructions": 7}))
     return Problem(tuple(f"n{site}" for site in range(sites)), FORMATS, losses, costs, allowed)
 
 
@@ -39,7 +46,7 @@ def everything(problem: Problem) -> list[Assignment]:
 
 @given(problems(), st.integers(100, 500), st.integers(7, 200))
 def test_the_answer_is_the_best_of_all_that_fit(problem: Problem, flash: int, work: int) -> None:
-    limits = Limits(float(flash), float(work))
+    limits = Resources({"flash": flash, "instructions": work})
     fitting = [one for one in everything(problem) if problem.fits(one, limits)]
     found = allocate(problem, limits)
     if not fitting:
@@ -51,15 +58,16 @@ def test_the_answer_is_the_best_of_all_that_fit(problem: Problem, flash: int, wo
 
 @given(problems())
 def test_the_smallest_and_the_fastest_are_those_of_all(problem: Problem) -> None:
+    flash_of, work_of = (partial(problem.amount, one) for one in (Resource.FLASH, Resource.INSTRUCTIONS))
     least = smallest(problem)
     assert least is not None
-    assert problem.flash(least) == min(map(problem.flash, everything(problem)))
-    assert problem.work(least_work(problem)) == min(map(problem.work, everything(problem)))
+    assert flash_of(least) == min(map(flash_of, everything(problem)))
+    assert work_of(least_each(problem, Resource.INSTRUCTIONS)) == min(map(work_of, everything(problem)))
 
 
 @given(problems(), st.integers(0, 2**32 - 1), st.integers(100, 500))
 def test_refining_never_loses_and_never_leaves_the_limits(problem: Problem, seed: int, flash: int) -> None:
-    limits = Limits(float(flash))
+    limits = flash_only(flash)
     start = allocate(problem, limits)
     if start is None:
         return
@@ -74,33 +82,34 @@ def test_refining_finds_two_errors_that_cancel() -> None:
     """Each int4 error alone is larger than the int8 one; together they are nothing."""
     errors = np.array([[1.0, 0.0], [3.0, 0.0], [0.0, 1.0], [-3.0, 0.0]])
     losses = np.square(errors).sum(axis=1).reshape(2, 2)
-    costs = Costs(np.ones((2, 2)), np.zeros((2, 2)))
+    costs = Costs({Resource.FLASH: np.ones((2, 2))})
     problem = Problem(("a", "b"), ("int8", "int4"), losses, costs, np.ones((2, 2), np.bool_))
-    assert allocate(problem, Limits()) == (0, 0)
-    assert refine(problem, errors @ errors.T, (0, 0), Limits()) == (1, 1)
+    assert allocate(problem, NOTHING) == (0, 0)
+    assert refine(problem, errors @ errors.T, (0, 0), NOTHING) == (1, 1)
 
 
 def test_code_is_charged_once_however_many_sites_use_it() -> None:
     """Two int4 sites save 20 bytes and share a kernel of 15: one alone would not be worth it."""
     users = frozenset({(0, 1), (1, 1)})
-    costs = Costs(np.array([[20.0, 10.0], [20.0, 10.0]]), np.zeros((2, 2)), (Part(15, users),))
+    costs = Costs({Resource.FLASH: np.array([[20.0, 10.0], [20.0, 10.0]])}, (Part(flash_only(15), users),))
     problem = Problem(("a", "b"), ("int8", "int4"), np.array([[0.0, 1.0]] * 2), costs, np.ones((2, 2), np.bool_))
-    assert problem.flash((0, 0)) == 40 and problem.flash((1, 0)) == 45 and problem.flash((1, 1)) == 35
-    assert allocate(problem, Limits(39.0)) == (1, 1)
+    sizes = [problem.takes(one) for one in ((0, 0), (1, 0), (1, 1))]
+    assert sizes == [flash_only(40), flash_only(45), flash_only(35)]
+    assert allocate(problem, flash_only(39)) == (1, 1)
     assert smallest(problem) == (1, 1)
-    assert allocate(problem, Limits(34.0)) is None
+    assert allocate(problem, flash_only(34)) is None
 
 
 @given(problems())
 def test_the_front_falls_in_loss_as_it_grows_in_flash(problem: Problem) -> None:
     products = np.diag(problem.losses.ravel())
-    found = front(problem, products, Limits(), 8)
-    sizes, losses = [problem.flash(one) for one in found], [problem.loss(one) for one in found]
+    found = front(problem, products, NOTHING, 8)
+    sizes, losses = [problem.amount(Resource.FLASH, one) for one in found], [problem.loss(one) for one in found]
     assert found and sizes == sorted(sizes) and losses == sorted(losses, reverse=True)
     assert losses[-1] == pytest.approx(min(map(problem.loss, everything(problem))))
 
 
 def test_a_uniform_assignment_leaves_a_site_that_may_not_have_the_format_its_first() -> None:
     allowed = np.array([[True, True], [True, False]])
-    problem = Problem(("a", "b"), ("int8", "int4"), np.ones((2, 2)), Costs(np.ones((2, 2)), np.ones((2, 2))), allowed)
+    problem = Problem(("a", "b"), ("int8", "int4"), np.ones((2, 2)), Costs({Resource.FLASH: np.ones((2, 2))}), allowed)
     assert named(problem, problem.uniform(1)) == {"a": "int4", "b": "int8"}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bevel.backends.program.resources import NOTHING
 from bevel.tools.accuracy.library import is_far, is_wrong
 from bevel.tools.accuracy.outputs import Kind
 from bevel.tools.command import show
@@ -45,7 +46,7 @@ def test_float_nodes_excuse_last_bits_alone(library: Library | None, told: bool)
         target="host",
         recipe="int8",
         accuracy=None,
-        size=Size(0, 0, 0, 0, 0, 0),
+        size=Size(0, 0, NOTHING),
         device=None,
         measurement=None,
         nodes=(Node("resize", "Resize", "float32", None, None, ()),),

@@ -14,10 +14,11 @@ import onnx
 import pytest
 
 from bevel.backends.binary.toolchain import for_target
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.backends.target import load
 from bevel.calib.errors import UserError
 from bevel.passes.assign.output_noise import OutputNoise
-from bevel.passes.assign.problem import Assignment, Costs, Limits, Problem
+from bevel.passes.assign.problem import Assignment, Costs, Problem
 from bevel.tools.assign import costs as assign_costs
 from bevel.tools.assign.accuracy import cheapest, missed
 from bevel.tools.assign.costs import Figures
@@ -46,11 +47,15 @@ class World:
         assignment = tuple(FORMATS.index(name) for name in formats.values())
         self.built_.append(assignment)
         return SimpleNamespace(
-            artifact=SimpleNamespace(flash_bytes=flash_of(assignment, self.beside)), measurement=None
+            artifact=SimpleNamespace(takes=flash_only(flash_of(assignment, self.beside))), measurement=None
         )
 
     def quantized(self, formats: Any) -> Assignment:
         return tuple(FORMATS.index(name) for name in formats.values())
+
+
+def flash_only(amount: float) -> Resources:
+    return Resources({Resource.FLASH: amount})
 
 
 def flash_of(assignment: Assignment, beside: int) -> int:
@@ -63,9 +68,9 @@ def sqnr_of(assignment: Assignment) -> Score:
 
 
 def search_in(world: World) -> Search:
-    problem = Problem(("a", "b", "c"), FORMATS, LOSSES, Costs(BYTES, np.zeros((3, 2))), np.ones((3, 2), np.bool_))
+    problem = Problem(("a", "b", "c"), FORMATS, LOSSES, Costs({Resource.FLASH: BYTES}), np.ones((3, 2), np.bool_))
     noise = OutputNoise(1.0, np.diag(LOSSES.ravel()), 2, 8)
-    uniforms = [SimpleNamespace(figures=Figures(flash_of((f,) * 3, 0), 0, (), (), 0.0)) for f in range(2)]
+    uniforms = [SimpleNamespace(figures=Figures(flash_only(flash_of((f,) * 3, 0)), (), ())) for f in range(2)]
     samples = SimpleNamespace(score=sqnr_of)
     formats = {name: name for name in FORMATS}
     return Search(world, problem, formats, noise, noise.products, tuple(uniforms), samples)  # type: ignore[arg-type]
@@ -78,7 +83,7 @@ def ignore(done: int, total: int) -> None:
 @pytest.mark.parametrize("flash", [350, 400, 450, 500, 550, 600, 650, 700])
 def test_the_answer_is_the_most_accurate_of_all_products_that_fit(flash: int) -> None:
     world = World()
-    found = within(search_in(world), Budgets(flash=flash), Limits(float(flash)))
+    found = within(search_in(world), Budgets(flash_only(flash)), flash_only(flash))
     every = [(i, j, k) for i in range(2) for j in range(2) for k in range(2)]
     fitting = [one for one in every if flash_of(one, 0) <= flash]
     assert sqnr_of(found).sqnr_db == max(sqnr_of(one).sqnr_db for one in fitting)
@@ -87,13 +92,13 @@ def test_the_answer_is_the_most_accurate_of_all_products_that_fit(flash: int) ->
 @pytest.mark.parametrize("flash", [430, 530, 600, 640])
 def test_a_product_that_came_out_larger_than_predicted_is_asked_for_again(flash: int) -> None:
     world = World(beside=60)
-    found = within(search_in(world), Budgets(flash=flash), Limits(float(flash)))
+    found = within(search_in(world), Budgets(flash_only(flash)), flash_only(flash))
     assert flash_of(found, 60) <= flash
     assert sqnr_of(found).sqnr_db >= sqnr_of((1, 1, 1)).sqnr_db
 
 
 def test_where_mixing_costs_more_than_it_saves_one_format_everywhere_is_the_answer() -> None:
-    found = within(search_in(World(beside=10_000)), Budgets(flash=600), Limits(600.0))
+    found = within(search_in(World(beside=10_000)), Budgets(flash_only(600)), flash_only(600))
     assert found == (1, 1, 1)
 
 
@@ -101,7 +106,7 @@ def test_a_budget_below_the_smallest_is_refused_with_that() -> None:
     with pytest.raises(
         UserError, match=r"keep 300 bytes of flash; the nearest: 350 bytes of flash at .* dB \(all int4\)"
     ):
-        within(search_in(World()), Budgets(flash=300), Limits(300.0))
+        within(search_in(World()), Budgets(flash_only(300)), flash_only(300))
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class Judged:
     ("drop", "expected"), [(0.01, (1, 0, 0)), (0.02, (1, 1, 0)), (0.06, (1, 1, 1)), (0.0, (1, 0, 0))]
 )
 def test_of_those_accurate_enough_the_smallest_is_taken(drop: float, expected: Assignment) -> None:
-    found = cheapest(search_in(World()), Judged(Budgets(drop=drop)), Limits(), ignore)  # type: ignore[arg-type]
+    found = cheapest(search_in(World()), Judged(Budgets(drop=drop)), NOTHING, ignore)  # type: ignore[arg-type]
     smallest = min(
         (flash_of(one, 0), one)
         for one in [(i, j, k) for i in range(2) for j in range(2) for k in range(2)]
@@ -133,7 +138,7 @@ def test_of_those_accurate_enough_the_smallest_is_taken(drop: float, expected: A
 
 def test_accuracy_that_the_finest_format_does_not_reach_is_refused_with_what_it_has() -> None:
     with pytest.raises(UserError, match=r"--min-sqnr 40: 15.23 dB with int8 everywhere"):
-        cheapest(search_in(World()), Judged(Budgets(sqnr=40.0)), Limits(), ignore)  # type: ignore[arg-type]
+        cheapest(search_in(World()), Judged(Budgets(sqnr=40.0)), NOTHING, ignore)  # type: ignore[arg-type]
 
 
 def test_a_drop_counts_lost_and_gained_answers_on_the_same_samples() -> None:

@@ -8,11 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from bevel.backends.program.resources import NOTHING, Resources
 from bevel.calib.errors import UserError
 from bevel.tools.bench import reference
 from bevel.tools.bench.cells import Cell
 
-OURS = Cell("net", "cortex-m4", 500, 900, 1000, 300, 200, 50, 80, 40.0, 8, 0, "unicorn", "gcc")
+OURS = Cell(
+    "net",
+    "cortex-m4",
+    Resources({"instructions": 500}),
+    macs=900,
+    network_macs=1000,
+    product=Resources({"flash": 300, "weights": 200, "arena": 50, "ram": 80}),
+    sqnr_db=40.0,
+    inputs=8,
+    mismatches=0,
+    device="unicorn",
+    compiler="gcc",
+)
 THEIRS = {
     "net": {"macs": 1, "cortex-m4": {"instructions": 2000, "best_instructions": 1000, "flash_bytes": 600}},
     "other": {"macs": 1000, "weights": 7, "cortex-m4": {"instructions": 4000, "arena_bytes": 25}},
@@ -46,7 +59,7 @@ def test_two_networks_of_equal_work_are_not_guessed_between(networks: tuple[refe
 
 
 def test_wrong_outputs_have_no_ratio_of_instructions(networks: tuple[reference.Network, ...]) -> None:
-    wrong = replace(OURS, instructions=None, mismatches=3)
+    wrong = replace(OURS, spent=NOTHING, mismatches=3)
     assert reference.ratios([wrong], networks)[0].instructions is None
     assert reference.unmatched([wrong], networks) == [wrong]
 

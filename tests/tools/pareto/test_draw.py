@@ -6,18 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.tools.pareto.draw import PICTURES, draw
 from bevel.tools.pareto.points import Point
 
 pytest.importorskip("matplotlib", reason="pip install 'bevel[plot]'")
 
 
+def of_flash(bytes: int) -> Resources:
+    return Resources({Resource.FLASH: bytes})
+
+
 def points() -> list[Point]:
     uniform = [
-        Point(f"int{bits}", "uniform", 1000 * bits, 900 * bits, 10, 1, None, 0, 5.0 * bits, 0.1 * bits)
-        for bits in (2, 4, 8)
+        Point(f"int{bits}", "uniform", of_flash(1000 * bits), NOTHING, 0, 5.0 * bits, 0.1 * bits) for bits in (2, 4, 8)
     ]
-    return [*uniform, Point("at most 5,000 bytes", "searched", 5000, 4500, 10, 1, None, 0, 23.0, 0.5)]
+    return [*uniform, Point("at most 5,000 bytes", "searched", of_flash(5000), NOTHING, 0, 23.0, 0.5)]
 
 
 def test_both_pictures_are_written_and_name_each_uniform_format(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.tools.pareto.points import Point, budgets, front
 
 
 def built(label: str, flash: int, sqnr: float | None) -> Point:
-    return Point(label, "uniform", flash, flash, 100, 1, None, 0, sqnr, None)
+    return Point(label, "uniform", Resources({Resource.FLASH: flash}), NOTHING, 0, sqnr, None)
 
 
 def test_a_point_that_a_smaller_one_beats_is_not_on_the_front() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from bevel.backends.program.resources import NOTHING, Resources
 from bevel.calib.errors import UserError
 from bevel.tools.report import report, tables
 from bevel.tools.report.report import (
@@ -30,7 +31,7 @@ KEYS = {
     " widths converted schema",
     "model": "file sha256",
     "accuracy": "samples float quantized integer sqnr_db agreement quantized_sqnr_db labels labels_unused",
-    "size": "float_bytes quantized_bytes flash_bytes weights_bytes arena_bytes ram_bytes",
+    "size": "float_bytes quantized_bytes flash_bytes weights_bytes ram_bytes arena_bytes",
     "device": "name kind tool",
     "measurement": "inputs mismatches instructions latency_s per_kernel estimate",
 }
@@ -44,9 +45,14 @@ def told() -> Report:
         target="cortex-m7",
         recipe="int8",
         accuracy=Accuracy(100, 0.98, 0.97, 0.96, 31.25, 0.99),
-        size=Size(400, 100, 4000, 3000, 2000, 2500),
+        size=Size(400, 100, Resources({"flash": 4000, "weights": 3000, "arena": 2000, "ram": 2500})),
         device=Device("unicorn", "simulator", "unicorn 2.1.4"),
-        measurement=Measurement(8, 0, 1234567, None, (KernelCost("conv", "conv_0", 1000, 2500, None),)),
+        measurement=Measurement(
+            8,
+            0,
+            Resources({"instructions": 1234567}),
+            (KernelCost("conv", "conv_0", Resources({"macs": 1000, "instructions": 2500})),),
+        ),
         nodes=(
             Node(
                 "conv",
@@ -117,7 +123,7 @@ def test_the_worst_node_comes_first_and_lossless_ones_are_left_out(told: Report)
 
 
 def test_wrong_outputs_show_no_count(told: Report) -> None:
-    text = shown(replace(told, measurement=Measurement(8, 3, None, None, ())))
+    text = shown(replace(told, measurement=Measurement(8, 3, NOTHING, ())))
     assert "3 elements differ" in text and "1,234,567" not in text
 
 

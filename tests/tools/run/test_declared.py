@@ -9,10 +9,11 @@ from typing import Any
 import click
 import pytest
 
+from bevel.backends.program.resources import Resources
 from bevel.calib.errors import UserError
 from bevel.tools.command import optimize
 from bevel.tools.command.parameters import DECLARED, given_by, parameter
-from bevel.tools.run.budgets import Budgets, Instructions
+from bevel.tools.run.budgets import Budgets
 from bevel.tools.run.options import Options
 
 SHOWN = {"model", "as_json", "quiet", "verbose", "version", "help"}  # how the command begins and what it prints
@@ -46,7 +47,7 @@ def test_nothing_given_is_the_same_in_both() -> None:
         ("--dim seq=256 --dim a=2", {"dim": {"seq": 256, "a": 2}}),
         ("--dim seq=256", {"dim": ["seq=256"]}),
         ("--max-flash 64k --max-drop 0.5 --eval b.npz", {"max_flash": 65536, "max_drop": 0.5, "eval": "b.npz"}),
-        ("--max-latency 3Mi", {"max_latency": Instructions(3_000_000)}),
+        ("--max-latency 3Mi", {"max_latency": Resources({"instructions": 3_000_000})}),
         ("--formats int8,int4", {"formats": ["int8", "int4"]}),
         ("--no-bias-correction", {"bias_correction": False}),
         ("--switchable 8,4,2", {"switchable": (2, 4, 8)}),
@@ -103,7 +104,7 @@ def test_what_was_parsed_can_be_given_again_and_stays() -> None:
         calib="random", dim={"a": 1}, max_flash="64k", max_latency="2ms", formats="int4", switchable="8,2", max_drop=1
     )
     assert replace(every) == every and replace(every, weights="int4").max_flash == 65536
-    assert every.budgets == Budgets(flash=65536, latency=every.max_latency, drop=0.01)
+    assert every.budgets == Budgets(Resources({"flash": 65536, "latency": 0.002}), drop=0.01)
     with pytest.raises(FrozenInstanceError):
         every.max_flash = 1  # type: ignore[misc]
 
