@@ -22,6 +22,8 @@ Kind = Literal[
 ]
 FLOAT_KINDS: tuple[Kind, ...] = ("no_kernel", "stays_float", "left_float")
 
+from bevel.passes.graph.edit import names_kept
+
 
 @dataclass(frozen=True)
 class Note:
@@ -60,7 +62,8 @@ class Pass(ABC):
         return Note(self.name, node, kind, text, numbers)
 
     def __call__(self, graph: gs.Graph) -> PassResult:
-        result = self.call(graph)
+        with names_kept(graph):
+            result = self.call(graph)
         if result.modified:
             result.graph.cleanup().toposort()
         return result

@@ -24,6 +24,7 @@ from bevel.backends.cortex_m.dsp.shared_tiles_dsp import SharedTilesDsp
 from bevel.backends.encodings import packing
 from bevel.backends.program.kernel import Array, Kernel
 from bevel.backends.program.program import Call, Program
+from bevel.calib.data.content import content
 
 LEAST_SAVING = 512  # bytes; the functions that read weights elsewhere take about as many
 
@@ -52,7 +53,7 @@ def with_equal_weights(program: Program) -> list[list[int]]:
     found: dict[bytes, list[int]] = defaultdict(list)
     for index, call in enumerate(program.calls):
         if (form := shareable(call.kernel)) is not None:
-            found[form.split(call.constants[0])[0].tobytes()].append(index)
+            found[content(form.split(call.constants[0])[0].reshape(-1))].append(index)
     return list(found.values())
 
 
@@ -72,7 +73,7 @@ def shareable(kernel: Kernel) -> Shareable | None:
 
 def blocks_of(program: Program, indices: list[int]) -> set[bytes]:
     """The different packed arrays of some calls: bands of an image, for one, have the same."""
-    return {program.calls[index].constants[0].tobytes() for index in indices}
+    return {content(program.calls[index].constants[0].reshape(-1)) for index in indices}
 
 
 def saving(program: Program, indices: list[int]) -> int:

@@ -17,6 +17,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import numpy_helper
 
+from bevel.calib.data.content import content
 from bevel.calib.formats.coded import Coded, coded
 from bevel.calib.formats.float_format import E4M3
 from bevel.calib.formats.format import INT4, UINT4, IntFormat
@@ -40,15 +41,15 @@ class Packing:
     """What the weights of one model become."""
 
     known: dict[str, onnx.TensorProto]  # the model's initializers
-    initializers: list[onnx.TensorProto] = field(default_factory=list)
+    initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
     nodes: list[onnx.NodeProto] = field(default_factory=list)
-    tables: dict[tuple[str, bytes], str] = field(default_factory=dict)
+    tables: dict[bytes, str] = field(default_factory=dict)
     called: set[str] = field(default_factory=set)  # functions of operators
 
     def add(self, values: Array, name: str) -> str:
         """An initializer, once for each name; its name."""
-        if all(one.name != name for one in self.initializers):
-            self.initializers.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
+        if name not in self.initializers:
+            self.initializers[name] = numpy_helper.from_array(np.asarray(values, order="C"), name)
         return name
 
     def values(self, name: str) -> Array:
@@ -57,7 +58,7 @@ class Packing:
 
     def table(self, values: Array) -> str:
         """The name of a constant table; weights of one format share it."""
-        key = (str(values.dtype), values.tobytes())
+        key = content(values)
         if key not in self.tables:
             self.tables[key] = self.add(values, f"values/{len(self.tables)}")
         return self.tables[key]
@@ -74,18 +75,18 @@ def pack_weights(
     graph, by name. functions: those it may call already, which say where weights stand."""
     packing = Packing({tensor.name: tensor for tensor in model.graph.initializer})
     readers = weight_readers(model, functions)
-    packed = [
+    packed = {
         tensor.name
         for tensor in model.graph.initializer
         if tensor.name in readers and (codes := coded_of(constants[tensor.name])) is not None
         if pack(packing, tensor, codes, readers[tensor.name])
-    ]
+    }
     if not packed and not packing.called:
         return set()
     nodes = [*packing.nodes, *model.graph.node]
     read = {name for node in nodes for name in node.input} | {port.name for port in model.graph.output}
     known = [one for one in model.graph.initializer if one.name not in packed and one.name in read]
-    graph = onnx.GraphProto(node=nodes, initializer=[*known, *packing.initializers])
+    graph = onnx.GraphProto(node=nodes, initializer=[*known, *packing.initializers.values()])
     for name in ("node", "initializer"):
         model.graph.ClearField(name)
     model.graph.MergeFrom(graph)

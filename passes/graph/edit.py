@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -31,22 +33,81 @@ def producer(tensor: gs.Tensor) -> gs.Node | None:
     return tensor.inputs[0] if tensor.inputs else None
 
 
+class Names:
+    """Which tensors of a graph bear a name: found once, then told of each new tensor.
+
+    A tensor that nothing makes and nothing reads any more has given up its name, unless it is a port of the graph.
+    """
+
+    def __init__(self, graph: gs.Graph) -> None:
+        self.graph = graph
+        self.bearers: dict[str, list[gs.Tensor]] = {}
+        for node in graph.nodes:
+            for tensor in (*node.inputs, *node.outputs):
+                self.add(tensor)
+
+    def add(self, tensor: gs.Tensor) -> None:
+        known = self.bearers.setdefault(tensor.name, [])
+        if not any(one is tensor for one in known):
+            known.append(tensor)
+
+    def taken(self, name: str) -> bool:
+        attached = any(one.name == name and (one.inputs or one.outputs) for one in self.bearers.get(name, ()))
+        return attached or any(port.name == name for port in (*self.graph.inputs, *self.graph.outputs))
+
+    def fresh(self, name: str) -> str:
+        """`name`, or `name_1`, `name_2`, ...: the first that is not taken."""
+        if not self.taken(name):
+            return name
+        return next(numbered for i in itertools.count(1) if not self.taken(numbered := f"{name}_{i}"))
+
+
+_kept: dict[int, Names | None] = {}  # by the id of a graph inside `names_kept`; None until the first new tensor
+
+
+@contextmanager
+def names_kept(graph: gs.Graph) -> Iterator[None]:
+    """While this lasts, names are looked for in all of the graph once, and not again for each new tensor.
+
+    New tensors then come from `constant` and `variable` only, and none is renamed.
+    """
+    inside = id(graph) in _kept
+    _kept[id(graph)] = None
+    try:
+        yield
+    finally:
+        del _kept[id(graph)]
+        if inside:
+            _kept[id(graph)] = None
+
+
+def names_of(graph: gs.Graph) -> Names:
+    if (known := _kept.get(id(graph))) is not None:
+        return known
+    names = Names(graph)
+    if id(graph) in _kept:
+        _kept[id(graph)] = names
+    return names
+
+
 def fresh(graph: gs.Graph, name: str) -> str:
     """`name`, or `name_1`, `name_2`, ...: the first that no tensor of the graph bears."""
-    taken = {tensor.name for node in graph.nodes for tensor in (*node.inputs, *node.outputs)}
-    taken |= {tensor.name for tensor in (*graph.inputs, *graph.outputs)}
-    if name not in taken:
-        return name
-    return next(numbered for i in range(1, len(taken) + 2) if (numbered := f"{name}_{i}") not in taken)
+    return names_of(graph).fresh(name)
 
 
 def constant(graph: gs.Graph, name: str, values: Array) -> gs.Constant:
     """A new constant under a fresh name; constants are never edited in place, for they may be shared."""
-    return gs.Constant(fresh(graph, name), np.ascontiguousarray(values).reshape(values.shape))
+    names = names_of(graph)
+    made = gs.Constant(names.fresh(name), np.ascontiguousarray(values).reshape(values.shape))
+    names.add(made)
+    return made
 
 
 def variable(graph: gs.Graph, name: str, dtype: Any, shape: Sequence[int]) -> gs.Variable:
-    return gs.Variable(fresh(graph, name), dtype, tuple(int(size) for size in shape))
+    names = names_of(graph)
+    made = gs.Variable(names.fresh(name), dtype, tuple(int(size) for size in shape))
+    names.add(made)
+    return made
 
 
 def append(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -127,20 +128,20 @@ def find_region(output: gs.Tensor, roots: Container[str]) -> Region | None:
     axes = frozenset[int]().union(*map(channel_axes, nodes))
     if not may_differ(axes, root):
         return None
-    return Region(root, output, tuple(in_order(nodes, root)), next(iter(axes), None))
+    return Region(root, output, tuple(in_order(nodes)), next(iter(axes), None))
 
 
-def in_order(nodes: list[gs.Node], root: gs.Tensor) -> list[gs.Node]:
-    ready, waiting, ordered = {root.name}, list(nodes), []
-    while waiting:
-        step = [
-            n
-            for n in waiting
-            if all(not isinstance(t, gs.Variable) or t.is_empty() or t.name in ready for t in n.inputs)
-        ]
-        ready |= {output.name for node in step for output in node.outputs}
-        ordered += step
-        waiting = [node for node in waiting if node not in step]
+def in_order(nodes: list[gs.Node]) -> list[gs.Node]:
+    """In execution order: first those that need none of the others, then those that need only these, and so on."""
+    makers = {output.name: place for place, node in enumerate(nodes) for output in node.outputs}
+    needs = [{makers[tensor.name] for tensor in node.inputs if tensor.name in makers} for node in nodes]
+    order = TopologicalSorter(dict(enumerate(needs)))
+    order.prepare()
+    ordered: list[gs.Node] = []
+    while order.is_active():
+        ready = sorted(order.get_ready())
+        order.done(*ready)
+        ordered += (nodes[place] for place in ready)
     return ordered
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from bevel.calib.data.content import content
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.passes.canonicalize.name_nodes import NameNodes
@@ -307,9 +308,8 @@ def signed_constant(tensor: gs.Tensor) -> gs.Tensor:
 
 def share_constants(graph: gs.Graph) -> None:
     """Weights that several nodes read stand in the file once. Short constants keep a name for each node."""
-    first: dict[tuple[str, tuple[int, ...], bytes], gs.Constant] = {}
+    first: dict[bytes, gs.Constant] = {}
     for node in graph.nodes:
         for place, tensor in enumerate(node.inputs):
             if isinstance(tensor, gs.Constant) and tensor.values.nbytes >= SHARED_BYTES:
-                key = (str(tensor.values.dtype), tensor.values.shape, tensor.values.tobytes())
-                node.inputs[place] = first.setdefault(key, tensor)
+                node.inputs[place] = first.setdefault(content(tensor.values), tensor)

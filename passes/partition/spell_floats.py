@@ -71,19 +71,20 @@ class Speller:
 def spell(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model that computes the same; `model` itself where nothing needs it."""
     graph = gs.import_onnx(model)
-    changed = False
-    for node in list(graph.nodes):
+    kept: list[gs.Node] = []
+    added: list[gs.Node] = []
+    for node in graph.nodes:
         rule = RULES.get(node.op)
         made = None if rule is None else rule(Speller(node))
         if made is None:
+            kept.append(node)
             continue
         for one in node.outputs:
             one.inputs = [maker for maker in one.inputs if maker is not node]
-        graph.nodes.remove(node)
-        graph.nodes += made
-        changed = True
-    if not changed:
+        added += made
+    if not added:
         return model
+    graph.nodes = [*kept, *added]
     graph.toposort()
     result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     return result

@@ -49,7 +49,7 @@ def insert_qdq(
 ) -> list[Note]:
     """Edit `graph`. `means` holds the statistics used for bias correction; it is empty where none is wanted."""
     notes: list[Note] = []
-    stored: Stored = {}
+    stored = Stored()
     for operator, match in plan.taken.values():
         notes += store_constants(
             graph, operator, match, plan, scales, means, stored, chosen.of_weights(match.node.name)

@@ -33,12 +33,12 @@ class Tied(NamedTuple):
 class QuantizationPlan:
     """taken: operators by node name. points: tensors to quantize, in graph order. ties: groups of points that share a
     format, and one scale but for what `joins` says: by the result of an operator that can rescale, its inputs. firm:
-    the groups that are left without the joins."""
+    of each point, the group that is left without the joins."""
 
     taken: dict[str, Taken] = field(default_factory=dict)
     points: dict[str, gs.Tensor] = field(default_factory=dict)
     ties: list[list[str]] = field(default_factory=list)
-    firm: list[list[str]] = field(default_factory=list)
+    firm: dict[str, list[str]] = field(default_factory=dict)
     joins: dict[str, list[str]] = field(default_factory=dict)
     fixed: dict[str, tuple[float, int]] = field(default_factory=dict)  # by point
     fused: dict[str, str] = field(default_factory=dict)  # Relu or Clip, and the operator that clamps for it
@@ -259,7 +259,8 @@ def group_points(plan: QuantizationPlan) -> None:
     tied = [*tied_points(plan), *plan.shared]
     plan.joins = {one.result: one.inputs for one in tied if one.rescales}
     plan.ties = tie_groups(plan, tied)
-    plan.firm = tie_groups(plan, [one for one in tied if not one.rescales])
+    firm = tie_groups(plan, [one for one in tied if not one.rescales])
+    plan.firm = {name: group for group in firm for name in group}
     plan.results = {name for group in plan.ties if only_leaves(group, plan) for name in group}
 
 
@@ -277,6 +278,7 @@ def tie_groups(plan: QuantizationPlan, tied: Iterable[Tied]) -> list[list[str]]:
 
     def find(name: str) -> str:
         while leader[name] != name:
+            leader[name] = leader[leader[name]]  # halves the way for who comes next
             name = leader[name]
         return name
 

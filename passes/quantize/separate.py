@@ -39,17 +39,15 @@ def separate(
     group: list[str], plan: QuantizationPlan, statistics: Mapping[str, Statistics], quant_of: QuantOf
 ) -> Separated:
     """Tied points of one format, in groups that share a scale."""
-    members = set(group)
-    part_of = {name: part for part in plan.firm if members.issuperset(part) for name in part}
+    place = {name: index for index, name in enumerate(group)}
+    part_of = {name: part for part in (plan.firm[point] for point in group) for name in part}
     lost: dict[tuple[str, str], float] = {}
-    for result, inputs in plan.joins.items():
-        if result not in members:
-            continue
-        for name in dict.fromkeys(inputs):
+    for result in group:
+        for name in dict.fromkeys(plan.joins.get(result, ())):
             one, other = part_of[name], part_of[result]
             if one is other:
                 continue
-            together = [point for point in group if part_of[point] in (one, other)]
+            together = sorted((*one, *other), key=place.__getitem__)
             quants = quant_of(one), quant_of(other), quant_of(together)
             cost = joining_cost(one, other, (name, result), plan, statistics, quants)
             if cost > MOST_LOST:

@@ -7,13 +7,14 @@ DequantizeLinear with one scale a channel; `bevel.passes.exchange.pack_weights` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from bevel.calib.data.content import content
 from bevel.calib.formats.coded import at_levels
 from bevel.calib.formats.format import INT8, Format, IntFormat
 from bevel.calib.formats.scheme import PerChannel, PerTensor, Scheme, TensorQuant
@@ -29,7 +30,14 @@ NEGLIGIBLE = 2.0**-12  # of its bias: the most that a channel's products may com
 ZERO_CHANNEL_BIAS = 2**23  # a channel of zeros keeps its bias to 23 bits
 
 Floats = NDArray[np.float64]
-Stored = dict[tuple[str, bytes], gs.Variable]
+
+
+@dataclass
+class Stored:
+    """The dequantized constants that were made: by the tensor's name, and by the content of what they read."""
+
+    made: dict[str, dict[tuple[bytes, ...], gs.Variable]] = field(default_factory=dict)
+    count: int = 0
 
 
 class Found(NamedTuple):
@@ -181,15 +189,15 @@ def channel_scales(scale: NDArray[np.float32], channels: int) -> NDArray[np.floa
 
 
 def dequantized(graph: gs.Graph, tensor: gs.Constant, quant: WeightQuant, stored: Stored) -> gs.Variable:
-    """`tensor` as integers behind a DequantizeLinear; tensors that share values and scales share the integers."""
+    """`tensor` as integers behind a DequantizeLinear; readers of a tensor who give it the same integers share them."""
     constants = quant.constants(tensor.name)
-    key = (tensor.name, b"".join(np.asarray(one.values).tobytes() for one in constants))
-    if key not in stored:
-        name = tensor.name
-        if any(known == name for known, _ in stored):
-            name = f"{tensor.name}/{len(stored)}"
+    known = stored.made.setdefault(tensor.name, {})
+    key = tuple(content(np.asarray(one.values)) for one in constants)
+    if key not in known:
+        name = f"{tensor.name}/{stored.count}" if known else tensor.name
+        if known:
             constants = quant.constants(name)
-        target = gs.Variable(f"{name}/dequantized", np.float32, list(tensor.values.shape))
-        graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", quant.axis, constants, [target]))
-        stored[key] = target
-    return stored[key]
+        known[key] = gs.Variable(f"{name}/dequantized", np.float32, list(tensor.values.shape))
+        graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", quant.axis, constants, [known[key]]))
+        stored.count += 1
+    return known[key]

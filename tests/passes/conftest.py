@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -229,6 +230,23 @@ def compiled(
     integer, more = integerize(graph, inputs, outputs)
     program, last = partition(integer, "m", islands, [*notes, *more])
     return Compiled(quantized, shipped, integer, program, (*notes, *more, *last))
+
+
+@pytest.fixture(autouse=True)
+def by_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """graphsurgeon compares nodes with all they read and make, and tensors by name: slow, and seldom what is meant."""
+
+    def guarded(equal: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+        def compare(one: Any, other: Any) -> bool:
+            caller = sys._getframe(1).f_code
+            where = f"{caller.co_filename}:{caller.co_qualname}"
+            assert "onnx_graphsurgeon" in caller.co_filename, f"{where} compares what it should know by `is`"
+            return equal(one, other)
+
+        return compare
+
+    for kind in (gs.Node, gs.Tensor):
+        monkeypatch.setattr(kind, "__eq__", guarded(kind.__eq__))
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from bevel.backends.binary.toolchain import for_target
 from bevel.backends.process.cache import cache_folder, sources_digest
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import NOTHING, Resource, Resources
+from bevel.calib.data.content import content
 from bevel.passes.assign.problem import Costs, Part
 from bevel.tools.assign.trial import Formats, Maker, Trial
 from bevel.tools.run.budgets import WORK
@@ -114,13 +115,13 @@ def costs(sites: Sequence[str], uniforms: Sequence[Uniform]) -> Costs:
     sizes: dict[str, int] = {}
     beside = []
     for format, one in enumerate(uniforms):
-        seen: set[tuple[str, bytes]] = set()
+        seen: set[bytes] = set()
         for call, code, taken in zip(one.program.calls, one.figures.code, one.figures.calls, strict=True):
             site = index.get(call.node)
             if site is None:
                 continue
             for array in call.constants:
-                key = (str(array.dtype), array.tobytes())
+                key = content(array.reshape(-1))
                 each[Resource.FLASH][site, format] += 0 if key in seen else array.nbytes
                 seen.add(key)
             for name in spent:

@@ -14,6 +14,7 @@ from bevel.backends.program.kernel import Array, Role
 from bevel.backends.program.memory import ALIGNMENT
 from bevel.backends.program.program import Call, Program
 from bevel.backends.program.switching import switchings
+from bevel.calib.data.content import content
 
 C_TYPES = {
     "int8": "int8_t",
@@ -70,11 +71,10 @@ def c_type(dtype: str) -> str:
 
 def collect(program: Program) -> Constants:
     """The constants of `program`; arrays of equal bytes and element type share one symbol."""
-    found: dict[tuple[str, bytes], Constant] = {}
+    found: dict[bytes, Constant] = {}
 
     def symbol(name: str, use: str, array: Array) -> str:
-        key = (str(array.dtype), array.tobytes())
-        return found.setdefault(key, Constant(f"{program.name}_{name}", use, array)).symbol
+        return found.setdefault(content(array.reshape(-1)), Constant(f"{program.name}_{name}", use, array)).symbol
 
     def operand_symbols(index: int, call: Call) -> Iterator[tuple[str, tuple[str, str] | None]]:
         changes = switchings(call) if call.narrower else (None,) * len(call.constants)

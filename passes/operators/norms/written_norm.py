@@ -194,7 +194,7 @@ def less_scaled_mean(product: gs.Node, moved: gs.Node) -> Norm | None:
     for index in (0, 1):
         x, factor = product.inputs[index], product.inputs[1 - index]
         mean = next((one for one in moved.inputs if one is not factor), None)
-        node = None if mean is None or factor not in moved.inputs else producer(mean)
+        node = None if mean is None or all(factor is not one for one in moved.inputs) else producer(mean)
         if node is None or node.op not in MEANS or node.inputs[0] is not x:
             continue
         centred = [one for one in x.outputs if one.op == "Sub" and one.inputs[0] is x and one.inputs[1] is mean]
