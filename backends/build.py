@@ -16,8 +16,9 @@ from bevel.backends.process.progress import Steps, Tell, silent
 from bevel.backends.process.room import full_disk_named
 from bevel.backends.program import memory
 from bevel.backends.program.conversions import split_conversions
-from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.kernel import header_of
 from bevel.backends.program.memory import Plan
+from bevel.backends.program.op import Op
 from bevel.backends.program.program import Port, Program
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.select import tune, tuned
@@ -31,7 +32,7 @@ from bevel.backends.tir.compiled import compile_kernels, kernels_object, kernels
 # A model's shared library names the libraries it really needs, asks for no executable stack, and shows its API alone.
 EXPORTS = "exports.map"
 SHARED_FLAGS = ("-shared", "-Wl,-z,noexecstack", "-Wl,--as-needed", f"-Wl,--version-script={EXPORTS}", "-lm")
-KernelFlags = Mapping[Kernel, Flags]
+KernelFlags = Mapping[Op, Flags]
 OVERFLOW = ("overflowed by", "will not fit in region")  # what GNU ld and LLD say of a region that is too small
 
 
@@ -155,12 +156,12 @@ def compile_all(
 
 def write_kernels(name: str, folder: Path, generated: Bundle, flags: KernelFlags, steps: Steps) -> dict[str, Flags]:
     """Write one C file for all kernels that share their flags, and the helpers they include: {file: flags}."""
-    groups: dict[Flags, dict[str, Kernel]] = {}
+    groups: dict[Flags, dict[str, Op]] = {}
     for symbol, kernel in generated.kernels.items():
         groups.setdefault(flags.get(kernel, ()), {})[symbol] = kernel
     written = {}
     for index, (chosen, kernels) in enumerate(sorted(groups.items())):
-        headers = {kernel.header for kernel in kernels.values() if kernel.header is not None}
+        headers = {header for kernel in kernels.values() if (header := header_of(kernel)) is not None}
         for header in headers:
             (folder / header).write_text(helper_text(header), encoding="utf-8")
         file = f"{name}_kernels{f'_{index}' if index else ''}.c"

@@ -16,7 +16,7 @@ from typing import Literal
 from bevel.backends.binary.toolchain import Preference, for_target
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Device, Measurement, Vectors
-from bevel.backends.program.kernel import Array, Kernel
+from bevel.backends.program.op import Array, Op
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import Resource
 from bevel.backends.select.specialize import specialize
@@ -60,7 +60,7 @@ def search(
 
 
 def wanting(
-    kernels: Iterable[Kernel], kind: Literal["gcc", "zig"], trials: int, known: Table
+    kernels: Iterable[Op], kind: Literal["gcc", "zig"], trials: int, known: Table
 ) -> dict[str, list[Selection]]:
     """What to measure for each kernel, by its key. Kernels of equal key are tuned together."""
     found: dict[str, list[Selection]] = {}
@@ -99,7 +99,7 @@ def measure(
     return measured
 
 
-def by_key(measured: Measurement, kernels: Sequence[Kernel]) -> dict[str, int]:
+def by_key(measured: Measurement, kernels: Sequence[Op]) -> dict[str, int]:
     """Instructions of all calls of the kernels of each key."""
     spent: dict[str, int] = {}
     for cost, kernel in zip(measured.per_call, kernels, strict=True):

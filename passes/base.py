@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from bevel.passes.graph.edit import names_kept
+
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
@@ -21,8 +23,6 @@ Kind = Literal[
     "warned",  # what to know before its result is used
 ]
 FLOAT_KINDS: tuple[Kind, ...] = ("no_kernel", "stays_float", "left_float")
-
-from bevel.passes.graph.edit import names_kept
 
 
 @dataclass(frozen=True)

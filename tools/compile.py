@@ -20,9 +20,11 @@ from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
 from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.fit import Fit
+from bevel.backends.program.island import has_islands
 from bevel.backends.program.program import Program
 from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
+from bevel.backends.tir import islands as importer
 from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import observe
 from bevel.calib.observe.statistics import Statistics
@@ -41,7 +43,6 @@ from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.passes.quantize.widen_activations import widen_activations
 from bevel.tools.accuracy import evaluate
 from bevel.tools.accuracy.broken import Trials, explained
-from bevel.tools.accuracy.library import has_islands
 from bevel.tools.accuracy.library import measure as measure_library
 from bevel.tools.accuracy.outputs import describe_outputs
 from bevel.tools.assign.explain import Assigned
@@ -212,7 +213,7 @@ def quantize_calibrated(job: Job, read: Read) -> Quantized:
     options, wanted, calib, graph = job.options, job.wanted, read.data.calib, read.graph
     assert calib is not None
     if not job.on_cpu:
-        refuse_early(graph)
+        refuse_early(graph, importer)
     with job.stages("observe") as advance:
         notes = clamp_masks(graph, calib)
         canonical = gs.export_onnx(graph)
@@ -243,7 +244,7 @@ def lower(job: Job, read: Read, found: Quantized, folder: Path) -> Lowered:
         integer, notes = integerize(graph, inputs=edge(options.inputs), outputs=options.outputs)
         digest = bundle.save_model(folder, bundle.INTEGER, integer)
     with job.stages("partition"):
-        program, more = partition(integer, job.name, job.on_cpu, [*earlier, *notes])
+        program, more = partition(integer, job.name, job.on_cpu, importer, [*earlier, *notes])
         program, narrower = widths.switched(options, program, integer, folder, data, job.on_cpu)
         program = replace(split_conversions(program, job.target), sha256=digest)
     return Lowered(quantized, integer, program, narrower, (*notes, *more))
@@ -254,7 +255,7 @@ def build_product(job: Job, data: Data, lowered: Lowered, folder: Path) -> Made:
     options, target, program = job.options, job.target, lowered.program
     with job.stages("build"):
         tests = vectors.make_vectors(lowered.integer, program, data.vectors, options.vectors)
-        check_islands(lowered.integer, vectors.samples(tests))
+        check_islands(lowered.integer, vectors.samples(tests), importer)
         vectors.save(folder, tests)
         fitted = widths.unbanded(fit_ram(program, target, options.max_ram))
     selections, notes = choose_kernels(options, fitted.program, target, job.device, tests, job.stages)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from bevel.backends.binary.artifact import Artifact
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 from bevel.backends.program.resources import NOTHING, Resources
 
 DeviceKind = Literal["board", "simulator", "host"]

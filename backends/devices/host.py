@@ -16,7 +16,7 @@ from bevel.backends.binary.toolchain import for_target
 from bevel.backends.devices.base import DeviceKind, Measurement, Vectors
 from bevel.backends.devices.native import build_harness, outputs, times
 from bevel.backends.devices.outputs import compare
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.target import Target
 

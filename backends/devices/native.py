@@ -19,7 +19,7 @@ from bevel.backends.binary.artifact import Artifact, Slot
 from bevel.backends.binary.toolchain import Toolchain
 from bevel.backends.devices.base import CallCost, Vectors
 from bevel.backends.process import processes
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
 from bevel.calib.errors import UserError
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 
 
 @dataclass(frozen=True)

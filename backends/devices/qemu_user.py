@@ -17,7 +17,7 @@ from bevel.backends.binary.toolchain import Toolchain, for_target, printed_versi
 from bevel.backends.devices.base import DeviceKind, Measurement, Vectors
 from bevel.backends.devices.native import build_harness, outputs
 from bevel.backends.devices.outputs import compare
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 from bevel.backends.target import Target
 
 COMMANDS = ("qemu-aarch64", "qemu-aarch64-static")

@@ -17,15 +17,13 @@ are 0 and 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm.script import tirx as T
 
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 from bevel.calib.formats.coded import MAX_CODES, Coded, coded
 from bevel.calib.formats.packing import pack_bits, unpack_bits
 from bevel.calib.formats.scheme import PerBlock, PerTensor
@@ -57,23 +55,6 @@ class Coding:
             return table.astype(np.int64)[codes]
         wide = codes.astype(np.int64)
         return 2 * wide - 1 if self.bits == 1 else wide + self.low
-
-    def expressions(self, packed: Any, first: Any, lanes: int, table: Any) -> list[Any]:
-        """The integers of the eight codes of a lane whose first byte is `first`, as int32 expressions."""
-        return [self._integer(code, table) for code in self._codes(packed, first, lanes)]
-
-    def _codes(self, packed: Any, first: Any, lanes: int) -> Iterator[Any]:
-        for start in range(0, CODES * self.bits, self.bits):
-            byte, offset = divmod(start, 8)
-            word = T.cast(packed[first + byte * lanes], "int32")
-            for more in range(1, (offset + self.bits + 7) // 8):
-                word = word | (T.cast(packed[first + (byte + more) * lanes], "int32") << (8 * more))
-            yield (word >> offset) & ((1 << self.bits) - 1)
-
-    def _integer(self, code: Any, table: Any) -> Any:
-        if self.tabled:
-            return T.cast(table[code], "int32")
-        return code * 2 - 1 if self.bits == 1 else code + self.low
 
 
 class Stored(NamedTuple):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 
 
 def taps_of_pairs(taps: int, stride: int) -> Array:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 from bevel.calib.arithmetic.requantize import Int8, Int32, Output
 
 LANES = 16  # bytes in a vector

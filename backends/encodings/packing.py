@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.calib.arithmetic.requantize import Int8, Int32, Int64, Output
+from bevel.calib.arithmetic.requantize import UPPER_WORD, Int8, Int32, Int64, Output
 
 CHANNELS = 4  # output channels of one block
 TAPS = 8  # a block's taps are a multiple of this
@@ -24,7 +24,6 @@ HIGH_BITS = 8  # how far the second channel of a pair lies above the first
 HEADER = 1 + CHANNELS  # words before the weights
 SCALE = CHANNELS + 1  # words after them
 SCALES = HEADER + SCALE
-UPPER_WORD = 33  # the smallest shift for which a product's upper word is enough
 HALF_UP = Output()
 SETTLED_BITS = 10  # how far the bias of a channel without weights is from what comes of it
 LARGEST_SHIFT = 22  # (2 * zero_point + 1) << 22 still fits beside the upper word of a product

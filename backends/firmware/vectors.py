@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bevel.backends.devices.base import Vectors
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 from bevel.backends.program.program import Port
 
 COUNT_BYTES = 4

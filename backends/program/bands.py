@@ -16,37 +16,11 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
-from bevel.backends.program.kernel import Array, Kernel
-from bevel.backends.program.program import Buffer, Call, Program
-from bevel.backends.tir.kernels.add import Add
-from bevel.backends.tir.kernels.average_pool import AveragePool
-from bevel.backends.tir.kernels.clip import Clip
-from bevel.backends.tir.kernels.coded_conv import CodedConv
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.copy import ConvertSign, Copy
-from bevel.backends.tir.kernels.dequantize import Dequantize
-from bevel.backends.tir.kernels.div import Div
-from bevel.backends.tir.kernels.extreme import Extreme
-from bevel.backends.tir.kernels.max_pool import MaxPool
-from bevel.backends.tir.kernels.mul import Mul
-from bevel.backends.tir.kernels.prelu import PRelu
-from bevel.backends.tir.kernels.quantize import Quantize
-from bevel.backends.tir.kernels.quantize_fixed import QuantizeFixed
-from bevel.backends.tir.kernels.quantize_float import QuantizeFloat
-from bevel.backends.tir.kernels.round_even import RoundEven
-from bevel.backends.tir.kernels.round_float import RoundFloat
-from bevel.backends.tir.kernels.round_mx import RoundMx
-from bevel.backends.tir.kernels.table import Table
-from bevel.backends.tir.kernels.wide_add import WideAdd
-from bevel.backends.tir.kernels.wide_div import WideDiv
-from bevel.backends.tir.kernels.wide_mul import WideMul
-from bevel.backends.tir.kernels.wide_rescale import WideRescale
-from bevel.backends.tir.kernels.wide_table import WideTable
+from bevel.backends.program.op import Array, Op
+from bevel.backends.program.program import Call, Program
 
-Windowed = Conv | MaxPool | AveragePool
-Broadcast = Add | Mul | Div | Extreme | PRelu | WideAdd | WideDiv | WideMul
-Quantizing = Quantize | QuantizeFixed | QuantizeFloat | Dequantize
-Elementwise = Clip | ConvertSign | Copy | Quantizing | RoundEven | RoundFloat | Table | WideRescale | WideTable
+Shape = tuple[int, ...]
+Pads = tuple[int, int, int, int]
 IMAGE = 4  # axes of [N, H, W, C]
 
 
@@ -79,7 +53,7 @@ class Window:
 
 
 class Piece(NamedTuple):
-    kernel: Kernel
+    op: Op
     constants: tuple[Array, ...]
 
 
@@ -93,94 +67,79 @@ class Banding:
     piece: Callable[[int, int], Piece]
 
 
+class Laid(NamedTuple):
+    """What a cut depends on besides the operator: the shapes of the call's buffers, and its constants."""
+
+    inputs: tuple[Shape, ...]
+    output: Shape
+    constants: tuple[Array, ...]
+
+    @property
+    def image(self) -> Shape | None:
+        """The shape of the first input and the output, where both are the same image, alone in its batch."""
+        source = self.inputs[0]
+        return source if source == self.output and len(source) == IMAGE and source[0] == 1 else None
+
+
 def banding(program: Program, call: Call) -> Banding | None:
     """How `call` can be computed row by row, or None where it cannot."""
-    kernel = call.kernel
     if any(call.input_starts) or call.output_start:
         return None
-    if isinstance(kernel, Conv | MaxPool | AveragePool):
-        return of_window(kernel, call.constants)
-    if isinstance(kernel, CodedConv):
-        return of_coded(kernel, call.constants)
-    if isinstance(kernel, RoundMx):
-        return of_blocks(kernel, program.buffers[call.inputs[0]], program.buffers[call.output])
-    if isinstance(kernel, Broadcast):
-        return of_broadcast(call, kernel)
-    if isinstance(kernel, Elementwise):
-        return of_elementwise(call, kernel, program.buffers[call.inputs[0]], program.buffers[call.output])
-    return None
+    shapes = tuple(program.buffers[name].shape for name in call.inputs)
+    return call.kernel.banding(Laid(shapes, program.buffers[call.output].shape, call.constants))
 
 
-def of_window(kernel: Windowed, constants: tuple[Array, ...]) -> Banding | None:
-    """A band is the same window over a lower image, with the padding that the band's rows reach."""
-    top, left, bottom, right = kernel.pads
-    dilation = 1 if isinstance(kernel, AveragePool) else kernel.dilations[0]
-    window = Window(kernel.height, (kernel.kernel[0] - 1) * dilation + 1, kernel.strides[0], top)
-    if kernel.batch != 1 or max(top, bottom) >= window.reach:
+class Band(NamedTuple):
+    """Output rows [first, end) of a window's image: the rows of their lower image, and its padding."""
+
+    first: int
+    end: int
+    height: int
+    pads: Pads
+
+
+def in_windows(batch: int, window: Window, pads: Pads, rows: int, cut: Callable[[Band], Piece]) -> Banding | None:
+    """A band is the same window over a lower image, with the padding that the band's rows reach.
+
+    `pads`: (top, left, bottom, right); `rows`: of the output.
+    """
+    top, left, bottom, right = pads
+    if batch != 1 or max(top, bottom) >= window.reach:
         return None
 
     def piece(first: int, end: int) -> Piece:
         above, below = window.padding(first, end)
-        height = window.end(end) - window.first(first)
-        band = replace(kernel, height=height, pads=(above, left, below, right))
-        # An average's divisors belong to positions, so a band takes its rows of them.
-        positions = isinstance(kernel, AveragePool)
-        return Piece(band, tuple(array[first:end].copy() for array in constants) if positions else constants)
+        return cut(Band(first, end, window.end(end) - window.first(first), (above, left, below, right)))
 
-    return Banding(kernel.positions[0], (window,), piece)
+    return Banding(rows, (window,), piece)
 
 
-def of_coded(kernel: CodedConv, constants: tuple[Array, ...]) -> Banding | None:
-    """As the plain convolution; but single pixels, which bands of a narrow image are, have codes in another order."""
-    found = of_window(kernel.plain, constants)
-    if found is None or kernel.plain.width == 1:
+def broadcast(laid: Laid, shapes: tuple[Shape, ...], cut: Callable[..., Op]) -> Banding | None:
+    """`shapes`: of the output and of each input that broadcasts to it; `cut`: the operator for others.
+
+    An input that is the same in all rows is read whole.
+    """
+    shape, *inputs = shapes
+    if len(shape) != IMAGE or shape[0] != 1:
         return None
+    rows = shape[1]
+    images = [shape, *((1,) * (IMAGE - len(one)) + one for one in inputs)]
 
     def piece(first: int, end: int) -> Piece:
-        plain = found.piece(first, end).kernel
-        assert isinstance(plain, Conv)
-        return Piece(replace(kernel, plain=plain), constants)
+        lower = ((*one[:1], end - first, *one[2:]) if one[1] == rows else one for one in images)
+        return Piece(cut(*lower), laid.constants)
 
-    return replace(found, piece=piece)
+    return Banding(rows, tuple(Window(rows) if one[1] == rows else None for one in images[1:]), piece)
 
 
-def of_broadcast(call: Call, kernel: Broadcast) -> Banding | None:
-    """An input that is the same in all rows is read whole."""
-    if len(kernel.shape) != IMAGE or kernel.shape[0] != 1:
+def element_by_element(laid: Laid, size: int, resized: Callable[[int], Op]) -> Banding | None:
+    """Rows are those of the buffers, where both are the same image; `resized`: the operator for fewer elements."""
+    image = laid.image
+    if image is None or size != prod(image) or size % image[1]:
         return None
-    rows = kernel.shape[1]
-    shapes = [(1,) * (IMAGE - len(shape)) + shape for shape in (kernel.a_shape, kernel.b_shape)]
-
-    def cut(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
-        return (*shape[:1], count, *shape[2:]) if shape[1] == rows else shape
+    rows = image[1]
 
     def piece(first: int, end: int) -> Piece:
-        a_shape, b_shape = (cut(shape, end - first) for shape in shapes)
-        shape = cut(kernel.shape, end - first)
-        return Piece(replace(kernel, shape=shape, a_shape=a_shape, b_shape=b_shape), call.constants)
-
-    return Banding(rows, tuple(Window(rows) if shape[1] == rows else None for shape in shapes), piece)
-
-
-def of_blocks(kernel: RoundMx, source: Buffer, output: Buffer) -> Banding | None:
-    """Blocks lie within pixels."""
-    if source.shape != output.shape or len(source.shape) != IMAGE or source.shape[0] != 1:
-        return None
-    _, rows, width, channels = source.shape
-    if (kernel.rows, kernel.channels) != (rows * width, channels):
-        return None
-    return Banding(rows, (Window(rows),), lambda first, end: Piece(replace(kernel, rows=width * (end - first)), ()))
-
-
-def of_elementwise(call: Call, kernel: Elementwise, source: Buffer, output: Buffer) -> Banding | None:
-    """Rows are those of the buffers, where both are the same image."""
-    if source.shape != output.shape or len(source.shape) != IMAGE or source.shape[0] != 1:
-        return None
-    rows, size = source.shape[1], kernel.size
-    if size != prod(output.shape) or size % rows:
-        return None
-
-    def piece(first: int, end: int) -> Piece:
-        return Piece(replace(kernel, size=size // rows * (end - first)), call.constants)
+        return Piece(resized(size // rows * (end - first)), laid.constants)
 
     return Banding(rows, (Window(rows),), piece)

@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
 
-from bevel.backends.program.kernel import Role
+from bevel.backends.program.op import Role
+from bevel.backends.program.ops.dequantize import Dequantize
+from bevel.backends.program.ops.quantize import Quantize
+from bevel.backends.program.ops.quantize_fixed import QuantizeFixed
+from bevel.backends.program.ops.quantize_float import QuantizeFloat
+from bevel.backends.program.ops.transpose import Transpose
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels.dequantize import Dequantize
-from bevel.backends.tir.kernels.quantize import Quantize
-from bevel.backends.tir.kernels.quantize_fixed import QuantizeFixed
-from bevel.backends.tir.kernels.quantize_float import QuantizeFloat
-from bevel.backends.tir.kernels.transpose import Transpose
 
 QUANTIZERS = (Quantize, QuantizeFixed, QuantizeFloat)
 PART = 64  # elements of an output that are converted at once

@@ -1,4 +1,4 @@
-"""Seeded operands for `Kernel.example`: plausible numbers with the extremes among them."""
+"""Seeded operands for `Op.example`: plausible numbers with the extremes among them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bevel.backends.program.op import Operand
 from bevel.calib.arithmetic.requantize import Int8, Int32, Output, fixed_points
 
 HALF_UP = Output()
@@ -23,6 +24,22 @@ def integers(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, limit
     values.flat[0] = -limit
     values.flat[-1] = limit - 1 if values.size > 1 else values.flat[0]
     return values
+
+
+def random_values(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """Values over an integer dtype's whole range, its two ends included; standard normal ones for a float dtype."""
+    if not np.issubdtype(dtype, np.integer):
+        return np.asarray(rng.standard_normal(shape)).astype(dtype)
+    limits = np.iinfo(dtype)
+    values = rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+    values.flat[0], values.flat[-1] = limits.min, limits.max
+    return values
+
+
+def example_of(rng: np.random.Generator, operand: Operand) -> NDArray[Any]:
+    """The whole range of int8 and int16; of int32 what the steps of formats use."""
+    values = random_values(rng, operand.shape, operand.dtype)
+    return np.asarray(values >> 8) if operand.dtype == "int32" else values
 
 
 def weights(rng: np.random.Generator, shape: tuple[int, ...]) -> Int8:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from bevel.backends.program.kernel import Role
+from bevel.backends.program.op import Role
 from bevel.backends.program.placement import ALIGNMENT as ALIGNMENT
 from bevel.backends.program.placement import SEARCH_ROUNDS, Group, Part, Piece, place
 from bevel.backends.program.placement import Lifetime as Lifetime

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bevel.backends.program.kernel import Array, Kernel, Role
+from bevel.backends.program.op import Array, Op, Role
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Call:
     """
 
     node: str
-    kernel: Kernel
+    kernel: Op
     inputs: tuple[str, ...]  # buffer names, in operand order
     constants: tuple[Array, ...]
     output: str

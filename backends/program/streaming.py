@@ -23,9 +23,9 @@ from math import prod
 import numpy as np
 
 from bevel.backends.program.bands import Banding, Window, banding
-from bevel.backends.program.kernel import Role
+from bevel.backends.program.op import Role
+from bevel.backends.program.ops.copy import Copy
 from bevel.backends.program.program import Buffer, Call, Program
-from bevel.backends.tir.kernels.copy import Copy
 
 
 @dataclass(frozen=True)

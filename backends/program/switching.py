@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 from bevel.backends.program.program import Call, Program
 
 FULL = 8

@@ -7,13 +7,27 @@ codes, where its own table costs more than its longer codes do.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from bevel.backends.encodings.coded import Stored, filled
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Array
 from bevel.backends.program.program import Call, Program
-from bevel.backends.tir.kernels.coded_conv import CodedConv
+
+
+@runtime_checkable
+class Tabled(Protocol):
+    """An operator whose weights may be codes of a table."""
+
+    def table_of(self, constants: tuple[Array, ...]) -> Stored | None:
+        """The weights of a call with these constants, if a table, and nothing else, says what their codes mean."""
+        ...
+
+    def recoded(self, stored: Stored, constants: tuple[Array, ...]) -> Special:
+        """For a call with these constants: the operator and constants for the same weights in other codes."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,20 +49,16 @@ class Group:
 
 def share_tables(program: Program) -> Program:
     """`program` with as few tables as its coded weights need."""
-    found = {index: stored for index, call in enumerate(program.calls) if (stored := tabled(call)) is not None}
+    found = {}
+    for index, call in enumerate(program.calls):
+        stored = call.kernel.table_of(call.constants) if isinstance(call.kernel, Tabled) else None
+        if stored is not None:
+            found[index] = stored
     changed = dict(enumerate(program.calls))
     for group in grouped(found):
         if len(group.calls) > 1:
             changed |= {index: recoded(program.calls[index], found[index], group) for index in group.calls}
     return replace(program, calls=tuple(changed.values()))
-
-
-def tabled(call: Call) -> Stored | None:
-    """The weights of a call that has them in a table, and one factor."""
-    kernel = call.kernel
-    if not isinstance(kernel, CodedConv) or not kernel.coding.tabled or kernel.coding.block:
-        return None
-    return kernel.stored(*call.constants[:-3])
 
 
 def grouped(found: dict[int, Stored]) -> list[Group]:
@@ -74,9 +84,9 @@ def gain(stored: Stored, bits: int) -> int:
 
 def recoded(call: Call, stored: Stored, group: Group) -> Call:
     """`call` with the group's table."""
-    assert isinstance(call.kernel, CodedConv)
+    assert isinstance(call.kernel, Tabled)
     coding = replace(stored.coding, bits=group.bits)
     codes = np.searchsorted(group.values, stored.values()).astype(np.uint16)
-    kernel = replace(call.kernel, coding=coding)
-    constants = kernel.constants(Stored(coding, codes, filled(group.values, 2**group.bits, coding.dtype)))
-    return replace(call, kernel=kernel, constants=(*constants, *call.constants[-3:]))
+    stored = Stored(coding, codes, filled(group.values, 2**group.bits, coding.dtype))
+    special = call.kernel.recoded(stored, call.constants)
+    return replace(call, kernel=special.kernel, constants=special.constants)

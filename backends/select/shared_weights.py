@@ -22,7 +22,7 @@ from bevel.backends.cortex_m.dsp.shared_positional_gemm_dsp import SharedPositio
 from bevel.backends.cortex_m.dsp.shared_positional_gemm_dsp import split as split_positional
 from bevel.backends.cortex_m.dsp.shared_tiles_dsp import SharedTilesDsp
 from bevel.backends.encodings import packing
-from bevel.backends.program.kernel import Array, Kernel
+from bevel.backends.program.op import Array, Op
 from bevel.backends.program.program import Call, Program
 from bevel.calib.data.content import content
 
@@ -33,7 +33,7 @@ LEAST_SAVING = 512  # bytes; the functions that read weights elsewhere take abou
 class Shareable:
     """What a call whose weights may be shared becomes: its kernel, and how its first constant is cut in two."""
 
-    kernel: Kernel
+    kernel: Op
     split: Callable[[Array], tuple[Array, Array]]
 
 
@@ -57,7 +57,7 @@ def with_equal_weights(program: Program) -> list[list[int]]:
     return list(found.values())
 
 
-def shareable(kernel: Kernel) -> Shareable | None:
+def shareable(kernel: Op) -> Shareable | None:
     """How a kernel reads its blocks' weights from an array of their own; None for one without such blocks."""
     match kernel:
         case PositionalGemmDsp(rows, k, n, output, bits, raised, shared=False):

@@ -35,8 +35,9 @@ from bevel.backends.cortex_m.mve import (
     positional_mve,
 )
 from bevel.backends.program.bounds import with_bounds
-from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.program import TAKEN, Asked, Bounds, Call, Program
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Bounds, Op
+from bevel.backends.program.program import TAKEN, Asked, Call, Program
 from bevel.backends.program.switching import exceptions
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels import bitplane_conv, coded_conv
@@ -71,7 +72,7 @@ RULES: tuple[Rule, ...] = (
 MORE_EXCEPTIONS = 4  # times those of the plain kernel: multipliers and shifts may stand among packed weights
 
 
-Key = tuple[Kernel, tuple[int, ...], tuple[Bounds | None, ...]]
+Key = tuple[Op, tuple[int, ...], tuple[Bounds | None, ...]]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import product
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from bevel.backends.program.kernel import Array, Kernel, Role
+from bevel.backends.program.op import Array, Op, Role
 from bevel.backends.program.program import Call, Program
 from bevel.calib.arithmetic.requantize import Output
 
@@ -47,7 +47,7 @@ FLAGS: Mapping[Literal["gcc", "zig"], tuple[Flags, ...]] = {
 class Tunable(Protocol):
     """A kernel with variants."""
 
-    def variants(self) -> Iterable[Kernel]:
+    def variants(self) -> Iterable[Op]:
         """Other kernels worth a try, likeliest first: the same inputs, outputs and results bit for bit.
 
         They take the same constants too, unless the kernel is also `Repacking`. Scratch may differ.
@@ -59,7 +59,7 @@ class Tunable(Protocol):
 class Repacking(Tunable, Protocol):
     """A tunable kernel whose variants want their constants in another order."""
 
-    def repack(self, constants: tuple[Array, ...], variant: Kernel) -> tuple[Array, ...]:
+    def repack(self, constants: tuple[Array, ...], variant: Op) -> tuple[Array, ...]:
         """This kernel's `constants` as `variant`, one of `variants`, takes them."""
         ...
 
@@ -68,7 +68,7 @@ class Repacking(Tunable, Protocol):
 class Choice:
     """How one kernel is to be built."""
 
-    kernel: Kernel
+    kernel: Op
     flags: Flags = ()
 
     def describe(self) -> Selection:
@@ -83,7 +83,7 @@ class Selection:
     flags: Flags = ()
 
 
-Choices = Mapping[Kernel, Choice]  # by the kernel that `specialize` had chosen
+Choices = Mapping[Op, Choice]  # by the kernel that `specialize` had chosen
 Selections = Mapping[str, Selection]  # by the key of that kernel
 
 # What a fast loop does not depend on: a network's scales and zero points.
@@ -105,7 +105,7 @@ def is_value(name: str, part: Any) -> bool:
     return isinstance(part, Output) or name.endswith(VALUES)
 
 
-def candidates(kernel: Kernel, compiler: Literal["gcc", "zig"]) -> list[Choice]:
+def candidates(kernel: Op, compiler: Literal["gcc", "zig"]) -> list[Choice]:
     """Every choice there is for `kernel`: itself, then those with few things changed, then the others."""
     kernels = (kernel, *variants(kernel))
     pairs = product(enumerate(kernels), enumerate(FLAGS[compiler]))
@@ -113,13 +113,13 @@ def candidates(kernel: Kernel, compiler: Literal["gcc", "zig"]) -> list[Choice]:
     return [Choice(variant, flags) for (_, variant), (_, flags) in ordered]
 
 
-def variants(kernel: Kernel) -> Iterator[Kernel]:
+def variants(kernel: Op) -> Iterator[Op]:
     """The variants of a tunable kernel, without repeats and without itself; none of any other."""
     if isinstance(kernel, Tunable):
         yield from (found for found in dict.fromkeys(kernel.variants()) if found != kernel)
 
 
-def resolve(program: Program, selections: Selections) -> dict[Kernel, Choice]:
+def resolve(program: Program, selections: Selections) -> dict[Op, Choice]:
     """The choices for the kernels of `program`. A selection of a variant that no longer exists is none."""
     found = {}
     for kernel in dict.fromkeys(call.kernel for call in program.calls):
@@ -130,7 +130,7 @@ def resolve(program: Program, selections: Selections) -> dict[Kernel, Choice]:
     return found
 
 
-def choose(program: Program, choices: Choices) -> tuple[Program, dict[Kernel, Flags]]:
+def choose(program: Program, choices: Choices) -> tuple[Program, dict[Op, Flags]]:
     """`program` with its kernels as chosen, and the flags of those that have any; other kernels stay as they are."""
     calls = tuple(chosen(call, choices) for call in program.calls)
     flags = {choice.kernel: choice.flags for choice in choices.values() if choice.flags}

@@ -14,8 +14,8 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from bevel.backends.encodings.bitplanes import nibble
-from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.tir.bitplanes import nibble
 from bevel.backends.tir.loops import inside_image
 
 QUAD = 4  # input channels that are cut together

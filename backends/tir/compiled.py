@@ -12,7 +12,7 @@ from typing import Any
 
 from bevel.backends.binary.toolchain import C_FLAGS, Toolchain
 from bevel.backends.process.cache import remembered
-from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.op import Op
 
 SIZE_BYTES = 8
 
@@ -25,7 +25,7 @@ def unheard(symbol: str) -> None:
 
 
 def kernels_source(
-    kernels: Mapping[str, Kernel], aliasing: frozenset[str], headers: Iterable[str], begin: Begin = unheard
+    kernels: Mapping[str, Op], aliasing: frozenset[str], headers: Iterable[str], begin: Begin = unheard
 ) -> str:
     """The C file of `kernels`, {symbol: kernel}, as `raw_abi.c_source` writes it."""
     wanted = sorted(set(headers))
@@ -39,16 +39,18 @@ def kernels_source(
     return remembered("c", parts, make).decode()
 
 
-def built(kernels: Mapping[str, Kernel], begin: Begin) -> dict[str, Any]:
+def built(kernels: Mapping[str, Op], begin: Begin) -> dict[str, Any]:
+    from bevel.backends.tir.builder import build
+
     functions = {}
     for symbol, kernel in kernels.items():
         begin(symbol)
-        functions[symbol] = kernel.build(symbol)
+        functions[symbol] = build(kernel, symbol)
     return functions
 
 
 def kernels_object(
-    kernels: Mapping[str, Kernel], target: dict[str, Any], aliasing: frozenset[str], begin: Begin = unheard
+    kernels: Mapping[str, Op], target: dict[str, Any], aliasing: frozenset[str], begin: Begin = unheard
 ) -> bytes:
     """The object of `kernels`, {symbol: kernel}, for TVM's LLVM `target`, as `raw_abi.llvm_object` makes it."""
     parts = [*named(kernels), *sorted(aliasing.intersection(kernels)), "target", repr(sorted(target.items()))]
@@ -84,5 +86,5 @@ def compile_kernels(source: str, folder: Path, toolchain: Toolchain, flags: Sequ
     return object_path.name
 
 
-def named(kernels: Mapping[str, Kernel]) -> list[str]:
+def named(kernels: Mapping[str, Op]) -> list[str]:
     return [part for symbol, kernel in kernels.items() for part in (symbol, kernel.content)]

@@ -1,17 +1,14 @@
-"""Float islands: operators without an integer kernel, computed in float32 on a CPU through TVM's ONNX importer.
+"""Float islands (`bevel.backends.program.island`) through TVM's ONNX importer.
 
 A model is imported into relax, every operator is legalised to a TIR function, and each call of one becomes one
 `Call` of a `Float` kernel. Whatever such a function allocates becomes a scratch operand, because a local buffer would
 be an array on the stack.
-
-Price: float results depend on the order of summation, on fused multiply-add and on the C library's exp and erf. They
-are close to onnxruntime's, not equal: an island is outside the promise that integers are the same on every machine.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,10 +25,11 @@ from tvm import relax, s_tir, tirx
 from tvm.relax.frontend.onnx import from_onnx
 from tvm.relax.frontend.onnx.onnx_frontend import _get_convert_map
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, Role
+from bevel.backends.program.island import Island, NotImportable
+from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.op import Array, Operand, Role
+from bevel.backends.program.ops.copy import Copy
 from bevel.backends.program.program import Buffer, Call
-from bevel.backends.tir.kernels.copy import Copy
-from bevel.calib.errors import UserError
 
 SERIAL, PARALLEL = int(tirx.ForKind.SERIAL), int(tirx.ForKind.PARALLEL)
 MESSAGE = 160  # characters of a message of TVM's that a person reads
@@ -63,6 +61,10 @@ class Float(Kernel):
     def __str__(self) -> str:
         shapes = ", ".join(f"{operand.dtype}{list(operand.shape)}" for operand in self.operands())
         return f"Float({self.operation}: {shapes})"
+
+    @property
+    def exact(self) -> bool:
+        return False
 
     @property
     def content(self) -> str:
@@ -105,26 +107,6 @@ class Float(Kernel):
 def compiled(kernel: Float) -> Any:
     """The kernel as a function of TVM tensors, compiled for this machine."""
     return tvm.compile(tvm.IRModule({"main": kernel.build("main")}), target="llvm")["main"]
-
-
-@dataclass(frozen=True)
-class Island:
-    """What a float sub-model adds to a Program: the buffers it writes, its calls in order, its constant buffers.
-
-    Its inputs and outputs are buffers named as in the ONNX model; all other names start with the island's prefix.
-    """
-
-    buffers: tuple[Buffer, ...]
-    calls: tuple[Call, ...]
-    constants: dict[str, Array]
-
-
-class NotImportable(UserError):
-    """What TVM's importer, or a program without TVM's runtime, cannot hold. `reason`: one short line."""
-
-    def __init__(self, prefix: str, reason: str) -> None:
-        super().__init__(f"{prefix}: {reason}")
-        self.reason = reason
 
 
 def one_line(error: Exception) -> str:
@@ -244,16 +226,6 @@ def evaluated(value: Any, values: dict[Any, Value], prefix: str) -> Value:
             return element
     what = str(value.op.name) if isinstance(value, tvm.ir.Call) else type(value).__name__
     raise NotImportable(prefix, f"{what} needs TVM's runtime, which no product has")
-
-
-def run_island(island: Island, arrays: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-    """{output: array} of an island on this machine, its inputs given by name."""
-    memory: dict[str, Array] = {**island.constants, **arrays}
-    for call in island.calls:
-        operands = call.kernel.roles(Role.INPUT)
-        inputs = [memory[name].reshape(one.shape) for name, one in zip(call.inputs, operands, strict=True)]
-        memory[call.output] = call.kernel.reference(*inputs, *call.constants)
-    return {name: memory[name] for name in outputs}
 
 
 def as_tuple(value: Value) -> tuple[Any, ...]:

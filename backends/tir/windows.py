@@ -17,7 +17,7 @@ from bevel.calib.arithmetic.requantize import Output
 
 
 class Geometry(Protocol):
-    """What the loops need to know of a convolution, as `bevel.backends.tir.kernels.conv.Conv` has it."""
+    """What the loops need to know of a convolution, as `bevel.backends.program.ops.conv.Conv` has it."""
 
     @property
     def batch(self) -> int: ...

@@ -25,6 +25,7 @@ Integers = NDArray[Any]
 
 MULTIPLIER_BITS = 31
 MAX_SHIFT = 62  # the rounding constant 2**(shift - 1) must fit beside the product in an int64
+UPPER_WORD = 33  # the smallest shift whose rounding bit lies in the product's upper word
 
 
 class RatioError(ValueError):

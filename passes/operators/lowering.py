@@ -14,10 +14,10 @@ from math import prod
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.program.kernel import Array, Kernel, Role
+from bevel.backends.program.op import Array, Op, Role
+from bevel.backends.program.ops.copy import Copy
+from bevel.backends.program.ops.transpose import Transpose
 from bevel.backends.program.program import Buffer, Call
-from bevel.backends.tir.kernels.copy import Copy
-from bevel.backends.tir.kernels.transpose import Transpose
 from bevel.calib.formats.coded import Coded
 from bevel.passes.graph.coded_constant import coded_of
 
@@ -118,7 +118,7 @@ class Lowering:
     def emit(
         self,
         node: gs.Node,
-        kernel: Kernel,
+        kernel: Op,
         inputs: Sequence[str],
         constants: Sequence[Array],
         output: gs.Tensor,

@@ -30,7 +30,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.backends.tir.islands import run_island
+from bevel.backends.program.island import Importer, run_island
 from bevel.calib.errors import UserError
 from bevel.passes.canonicalize.evaluate import open_session, run_tensors
 from bevel.passes.partition.islands import WAY_OUT, FloatRun, float_run, float_runs, imported
@@ -69,7 +69,7 @@ class Verdict:
         return self.difference <= self.bound
 
 
-def check_islands(integer: onnx.ModelProto, samples: Iterable[Sample]) -> None:
+def check_islands(integer: onnx.ModelProto, samples: Iterable[Sample], importer: Importer) -> None:
     """`samples`: inputs as the integer model takes them.
 
     Raises UserError naming the node and its operator where the float code of a CPU computes something else.
@@ -83,7 +83,7 @@ def check_islands(integer: onnx.ModelProto, samples: Iterable[Sample]) -> None:
     wanted = [name for name in names if name not in given]
     values = [{**sample, **run_tensors(integer, wanted, sample)} for sample in islice(samples, SAMPLES)]
     for run in runs:
-        check_run(run, values)
+        check_run(run, values, importer)
 
 
 def touched(node: gs.Node) -> list[gs.Tensor]:
@@ -91,22 +91,22 @@ def touched(node: gs.Node) -> list[gs.Tensor]:
     return [one for one in (*node.inputs, *node.outputs) if isinstance(one, gs.Variable) and not one.is_empty()]
 
 
-def check_run(run: FloatRun, values: Sequence[Sample]) -> None:
-    if judge(run, values).right:
+def check_run(run: FloatRun, values: Sequence[Sample], importer: Importer) -> None:
+    if judge(run, values, importer).right:
         return
     ports = {tensor.name for tensor in run.outputs}
     for node in run.nodes if len(run.nodes) > 1 else ():
         alone = float_run([node], ports, run.opset)
         if alone.outputs:
-            refuse_wrong(alone, values)
+            refuse_wrong(alone, values, importer)
     if len(run.nodes) == 1:
-        refuse_wrong(run, values)
+        refuse_wrong(run, values, importer)
 
 
-def refuse_wrong(alone: FloatRun, values: Sequence[Sample]) -> None:
+def refuse_wrong(alone: FloatRun, values: Sequence[Sample], importer: Importer) -> None:
     """Raises UserError where the only node of `alone` is not what float arithmetic explains."""
     (node,) = alone.nodes
-    verdict = judge(alone, values)
+    verdict = judge(alone, values, importer)
     if verdict.right:
         return
     if node.op in SMOOTH:
@@ -119,8 +119,8 @@ def refuse_wrong(alone: FloatRun, values: Sequence[Sample]) -> None:
         )
 
 
-def judge(run: FloatRun, values: Sequence[Sample]) -> Verdict:
-    island = imported(run)
+def judge(run: FloatRun, values: Sequence[Sample], importer: Importer) -> Verdict:
+    island = imported(run, importer)
     names = [tensor.name for tensor in run.outputs]
     found = [run_island(island, inputs_of(run, one), names) for one in values]
     difference = max(distance(one[name], got[name]) for one, got in zip(values, found, strict=True) for name in names)

@@ -9,7 +9,7 @@ from itertools import groupby
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.islands import Island, NotImportable, import_island
+from bevel.backends.program.island import Importer, Island, NotImportable
 from bevel.calib.errors import UserError
 from bevel.passes.partition.spell_floats import spell
 
@@ -84,15 +84,17 @@ def float_run(nodes: Sequence[gs.Node], ports: set[str], opset: int) -> FloatRun
     return FloatRun(tuple(nodes), inputs, outputs, opset)
 
 
-def imported(run: FloatRun, name_of: Callable[[gs.Tensor], str] = lambda tensor: str(tensor.name)) -> Island:
-    """Raises UserError, one line that names the node and its operator, for what TVM's importer does not take."""
+def imported(
+    run: FloatRun, importer: Importer, name_of: Callable[[gs.Tensor], str] = lambda tensor: str(tensor.name)
+) -> Island:
+    """Raises UserError, one line that names the node and its operator, for what the importer does not take."""
     try:
-        return import_island(spell(run.model(name_of)), run.prefix)
+        return importer.import_island(spell(run.model(name_of)), run.prefix)
     except NotImportable as error:
         what = f"{run.nodes[0].name} ({run.nodes[0].op})"
         if len(run.nodes) > 1:
             for node in run.nodes:
-                imported(float_run([node], {tensor.name for tensor in run.outputs}, run.opset))
+                imported(float_run([node], {tensor.name for tensor in run.outputs}, run.opset), importer)
             what = f"the float nodes from {what} on"
         raise UserError(
             f"{what} has no integer kernel here and cannot run in float: {error.reason}; {WAY_OUT}"

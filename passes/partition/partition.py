@@ -6,7 +6,7 @@ On a CPU, nodes that stayed float become kernels through TVM's importer; a micro
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from math import prod
@@ -16,11 +16,12 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.island import Importer
+from bevel.backends.program.op import Array
+from bevel.backends.program.ops.dequantize import Dequantize
+from bevel.backends.program.ops.dequantize_channels import DequantizeChannels
+from bevel.backends.program.ops.quantize import Quantize
 from bevel.backends.program.program import Call, Port, Program
-from bevel.backends.tir.kernels.dequantize import Dequantize
-from bevel.backends.tir.kernels.dequantize_channels import DequantizeChannels
-from bevel.backends.tir.kernels.quantize import Quantize
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.passes.exchange.export import PORTS
@@ -28,7 +29,7 @@ from bevel.passes.exchange.unpack_weights import unpack_weights
 from bevel.passes.graph.moves import PURE_MOVES
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize, parameters
 from bevel.passes.operators import lowering_operator
-from bevel.passes.operators.base import DOMAIN, Reason
+from bevel.passes.operators.base import DOMAIN
 from bevel.passes.operators.lowering import Lowering, Value, onnx_order
 from bevel.passes.partition.islands import FloatRun, float_run, imported
 from bevel.passes.partition.refuse_floats import reasons_of, refusal
@@ -44,21 +45,24 @@ ANY = (*MOVED, np.float32)  # floats are bits like others where nothing is compu
 
 
 def partition(
-    model: onnx.ModelProto, name: str, islands: bool, said: Sequence[Note] = ()
+    model: onnx.ModelProto, name: str, islands: bool, importer: Importer, said: Sequence[Note] = ()
 ) -> tuple[Program, list[Note]]:
     """The program `name` (a C identifier) that computes `model`, the integer model, bit for bit.
 
-    With `islands`, float nodes become kernels through TVM's importer; without, raises UserError that names them, with
+    With `islands`, float nodes become kernels through `importer`; without, raises UserError that names them, with
     the reasons that `said`, the notes of the passes before, hold.
     """
     graph = prepared(model)
+    floats = [node for node in graph.nodes if not runs_in_integers(node)]
+    if floats and not islands:
+        raise UserError(refusal(graph, floats, reasons_of(said), importer))
     meanings = {port: [*found, 0][:3] for port, found in json.loads(metadata(model).get(PORTS, "{}")).items()}
     lowering = Lowering()
     for tensor in graph.inputs:
         buffer = lowering.new_buffer(tensor.name, tuple(tensor.shape), str(np.dtype(tensor.dtype)))
         lowering.values[tensor.name] = Value(buffer, tuple(tensor.shape), onnx_order(len(tensor.shape)))
     inputs = tuple(port(lowering, tensor, lowering.values[tensor.name].buffer, meanings) for tensor in graph.inputs)
-    notes = lower_nodes(graph, lowering, islands, reasons_of(said))
+    notes = lower_nodes(graph, lowering, importer)
     taken = {one.buffer for one in inputs}
     outputs = []
     for tensor in graph.outputs:
@@ -108,10 +112,7 @@ def others(rank: int, axis: int) -> list[int]:
     return [place for place in range(rank) if place != axis % rank]
 
 
-def lower_nodes(graph: gs.Graph, lowering: Lowering, islands: bool, reasons: Mapping[str, Reason]) -> list[Note]:
-    floats = [node for node in graph.nodes if not runs_in_integers(node)]
-    if floats and not islands:
-        raise UserError(refusal(graph, floats, reasons))
+def lower_nodes(graph: gs.Graph, lowering: Lowering, importer: Importer) -> list[Note]:
     notes = []
     ports = {tensor.name for tensor in graph.outputs}
     for integers, run in groupby(graph.nodes, key=runs_in_integers):
@@ -120,7 +121,7 @@ def lower_nodes(graph: gs.Graph, lowering: Lowering, islands: bool, reasons: Map
             for node in nodes:
                 lower_integer(node, lowering)
         else:
-            lower_island(float_run(nodes, ports, graph.opset), lowering)
+            lower_island(float_run(nodes, ports, graph.opset), lowering, importer)
             notes += [Note(PASS, node.name, "warned", "runs in float, compiled by TVM's importer") for node in nodes]
     return notes
 
@@ -133,9 +134,9 @@ def lower_integer(node: gs.Node, lowering: Lowering) -> None:
         lower_quantizer(node, lowering)
 
 
-def lower_island(run: FloatRun, lowering: Lowering) -> None:
+def lower_island(run: FloatRun, lowering: Lowering, importer: Importer) -> None:
     """Neighbouring float nodes as one sub-model, whose inputs are named for the buffers they are in."""
-    island = imported(run, lambda tensor: lowering.read(tensor, onnx_order(len(tensor.shape))))
+    island = imported(run, importer, lambda tensor: lowering.read(tensor, onnx_order(len(tensor.shape))))
     lowering.buffers |= {buffer.name: buffer for buffer in island.buffers}
     lowering.constants |= island.constants
     lowering.calls += island.calls

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
+from bevel.backends.program.island import Importer
 from bevel.calib.errors import UserError
 from bevel.passes.operators.base import NoKernel
 from bevel.passes.partition.partition import MOVES
@@ -11,10 +12,10 @@ from bevel.passes.partition.refuse_floats import reasons_of, refusal
 from bevel.passes.quantize.plan import make_plan
 
 
-def refuse_early(graph: gs.Graph) -> None:
+def refuse_early(graph: gs.Graph, importer: Importer) -> None:
     """Raises UserError, as `partition` would in the end, where nodes of a canonical float graph have no integer kernel
     whatever the data are."""
     reasons = reasons_of(make_plan(graph).notes)
     floats = [node for node in graph.nodes if node.op not in MOVES and isinstance(reasons.get(node.name), NoKernel)]
     if floats:
-        raise UserError(refusal(graph, floats, reasons))
+        raise UserError(refusal(graph, floats, reasons, importer))

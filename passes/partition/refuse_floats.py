@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.islands import is_importable
+from bevel.backends.program.island import Importer
 from bevel.passes.base import Note
 from bevel.passes.exchange.cut_outputs import OPTION
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize, producer
@@ -23,13 +23,14 @@ def reasons_of(notes: Iterable[Note]) -> dict[str, Reason]:
     return {note.node: kinds[note.kind](note.text) for note in notes if note.kind in kinds}
 
 
-def refusal(graph: gs.Graph, floats: Sequence[gs.Node], given: Mapping[str, Reason]) -> str:
-    """The line for the nodes of an integer graph that stayed float."""
+def refusal(graph: gs.Graph, floats: Sequence[gs.Node], given: Mapping[str, Reason], importer: Importer) -> str:
+    """The line for the nodes of an integer graph that stayed float; `importer`: of targets that run them."""
     reasons = {node.name: reason for node in floats if (reason := reason_of(node, given)) is not None}
     causes = [node for node in floats if node.name in reasons] or list(floats)
     named = "; ".join(sentence(node, reasons.get(node.name)) for node in causes[:NAMED])
     more = f"; and {len(floats) - len(causes[:NAMED])} more" if len(floats) > len(causes[:NAMED]) else ""
-    cpu = "choose a CPU target, which runs them in float, " if all(is_importable(node.op) for node in floats) else ""
+    elsewhere = all(importer.is_importable(node.op) for node in floats)
+    cpu = "choose a CPU target, which runs them in float, " if elsewhere else ""
     return (
         f"this target runs integers only, and these nodes have no integer kernel: {named}{more}; "
         f"replace them in the model, {cpu}or cut the model before them: {cut(floats)}"

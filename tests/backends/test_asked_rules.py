@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.table import Table
 from bevel.backends.program.program import TAKEN, Call
 from bevel.backends.select.specialize import RULES, rule_name, specialized
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.table import Table
 from bevel.calib.arithmetic.requantize import Output
 
 WINDOW = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": 1}

@@ -20,13 +20,14 @@ from bevel.backends.binary.sizes import STACK_FLAGS, frames
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.program import memory
-from bevel.backends.program.kernel import Array, Kernel
+from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.op import Array
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.ops.gemm import Gemm
+from bevel.backends.program.ops.quantize import Quantize
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.resources import Resources
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.clip import Clip
-from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.backends.tir.kernels.quantize import Quantize
 from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.errors import UserError
 

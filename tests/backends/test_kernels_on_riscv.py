@@ -11,30 +11,28 @@ from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
-from bevel.backends.program.kernel import Array, Kernel, Role
+from bevel.backends.program.kernel import header_of
+from bevel.backends.program.op import Array, Op, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.resources import Resources
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.bitplane_conv import BitplaneConv
 from bevel.calib.errors import UserError
-from kernel_files import kernel_modules
+from kernel_cases import ALL
 
 VECTORS = 4
 PART = 64  # kernels of a program: planning the memory of more takes long
 
 
-def plain_kernels() -> Iterator[tuple[str, Kernel]]:
+def plain_kernels() -> Iterator[tuple[str, Op]]:
     """Names and kernels. One with a C header is for an instruction set that RISC-V does not have."""
-    for name, module in kernel_modules().items():
-        for index, case in enumerate(module.cases()):
-            if case.header is None:
-                yield f"{name}_{index}", case
+    yield from ((f"{module}_{index}", case) for module, index, case in ALL if header_of(case) is None)
 
 
 CASES = list(plain_kernels())
 
 
-def vectors_of(kernel: Kernel, array: Array, rng: np.random.Generator) -> Array:
+def vectors_of(kernel: Op, array: Array, rng: np.random.Generator) -> Array:
     """The kernel's own example, then, for int8, all the least, all the greatest, and a mixture of the two."""
     if array.dtype != np.int8:
         return np.stack([array] * VECTORS)
@@ -43,7 +41,7 @@ def vectors_of(kernel: Kernel, array: Array, rng: np.random.Generator) -> Array:
     return np.stack([array, *(np.full_like(array, end) for end in ends), rng.choice(ends, array.shape)])
 
 
-def program_of(cases: list[tuple[str, Kernel]]) -> tuple[Program, Vectors]:
+def program_of(cases: list[tuple[str, Op]]) -> tuple[Program, Vectors]:
     """A program that calls each kernel once, with inputs and an output of its own, and vectors for it."""
     rng = np.random.default_rng(0)
     inputs, outputs, calls, arrays = [], [], [], {}

@@ -16,13 +16,13 @@ from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.process import cache
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.ops.table import Table
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.resources import Resources
 from bevel.backends.search import search
 from bevel.backends.select import tune
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.clip import Clip
-from bevel.backends.tir.kernels.table import Table
 
 TARGET = load("cortex-m4")
 if why := Unicorn(TARGET).missing():

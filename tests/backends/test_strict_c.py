@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.resources import files
-from itertools import islice, product
+from itertools import groupby, islice, product
 from pathlib import Path
 
 import pytest
@@ -18,15 +18,17 @@ from bevel.backends.binary.toolchain import find
 from bevel.backends.build import build
 from bevel.backends.program import memory
 from bevel.backends.program.conversions import outside
-from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.kernel import header_of
+from bevel.backends.program.op import Op
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.ops.dequantize import Dequantize
+from bevel.backends.program.ops.quantize import Quantize
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.select.specialize import helper_text
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.clip import Clip
-from bevel.backends.tir.kernels.dequantize import Dequantize
-from bevel.backends.tir.kernels.quantize import Quantize
+from bevel.backends.tir.builder import build as build_tir
 from bevel.backends.tir.raw_abi import c_source
-from kernel_files import kernel_modules
+from kernel_cases import ALL
 
 WARNINGS = ["all", "extra", "conversion", "pedantic", "missing-prototypes", "shadow", "shift-negative-value", "error"]
 STRICT = (*(f"-W{name}" for name in WARNINGS), "-O2", "-fno-strict-aliasing", "-c")
@@ -48,12 +50,12 @@ def compilers(core: str) -> Iterator[tuple[str, ...]]:
             yield (*found.command, *found.flags)
 
 
-def with_helpers() -> dict[str, Kernel]:
+def with_helpers() -> dict[str, Op]:
     """Kernels that call a core's own instructions."""
     found = {}
-    for name, module in kernel_modules().items():
-        cases = (case for case in module.cases() if case.header is not None)
-        found |= {f"{name}_{index}": case for index, case in enumerate(islice(cases, CASES))}
+    for module, several in groupby(ALL, key=lambda case: case[0]):
+        cases = (case for _, _, case in several if header_of(case) is not None)
+        found |= {f"{module}_{index}": case for index, case in enumerate(islice(cases, CASES))}
     return found
 
 
@@ -61,12 +63,12 @@ def with_helpers() -> dict[str, Kernel]:
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of one C file for each header of helpers."""
     folder = tmp_path_factory.mktemp("sources")
-    by_header: dict[str, dict[str, Kernel]] = {}
+    by_header: dict[str, dict[str, Op]] = {}
     for name, kernel in with_helpers().items():
-        by_header.setdefault(str(kernel.header), {})[name] = kernel
+        by_header.setdefault(str(header_of(kernel)), {})[name] = kernel
     for header, cases in by_header.items():
         (folder / header).write_text(helper_text(header))
-        text = c_source({name: case.build(name) for name, case in cases.items()}, headers=[header])
+        text = c_source({name: build_tir(case, name) for name, case in cases.items()}, headers=[header])
         (folder / header).with_suffix(".c").write_text(text)
     return folder
 

@@ -18,6 +18,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 from bevel.backends.program.program import Port, Program
+from bevel.backends.tir import islands as importer
 from bevel.calib.observe.observe import observe
 from bevel.passes.base import Note
 from bevel.passes.canonicalize import canonicalize
@@ -228,7 +229,7 @@ def compiled(
         graph, notes = result.graph, notes + result.notes
     quantized, shipped = export(graph), export_quantized(graph)
     integer, more = integerize(graph, inputs, outputs)
-    program, last = partition(integer, "m", islands, [*notes, *more])
+    program, last = partition(integer, "m", islands, importer, [*notes, *more])
     return Compiled(quantized, shipped, integer, program, (*notes, *more, *last))
 
 

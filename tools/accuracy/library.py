@@ -21,8 +21,7 @@ from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
-from bevel.backends.program.program import Port, Program
-from bevel.backends.tir.islands import Float
+from bevel.backends.program.program import Port
 from bevel.tools.accuracy.evaluate import Models, Sample, decode, encode
 from bevel.tools.accuracy.outputs import Kind, plain
 from bevel.tools.accuracy.quality import Totals
@@ -36,10 +35,6 @@ TIPPED_RUNS = 0.1  # share of runs
 SAMPLES = 512
 AT_ONCE = 16
 SECONDS = 20.0
-
-
-def has_islands(program: Program) -> bool:
-    return any(isinstance(call.kernel, Float) for call in program.calls)
 
 
 def is_wrong(found: Library) -> bool:

@@ -21,6 +21,7 @@ from bevel.backends.program.program import Program
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.select.specialize import specialize
 from bevel.backends.target import Target
+from bevel.backends.tir import islands as importer
 from bevel.calib.errors import UserError
 from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.calib.observe.statistics import Statistics
@@ -79,7 +80,7 @@ class Maker:
         return integerize(self.graph(formats), inputs=edge(self.options.inputs), outputs=self.options.outputs)[0]
 
     def lowered(self, integer: onnx.ModelProto) -> Program:
-        program, _ = partition(integer, self.name, islands=self.target.kind == "cpu")
+        program, _ = partition(integer, self.name, islands=self.target.kind == "cpu", importer=importer)
         return split_conversions(program, self.target)
 
     def program(self, formats: Formats) -> Program:

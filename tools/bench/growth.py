@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from bevel.backends import target as targets
 from bevel.backends.program import memory
 from bevel.backends.select.specialize import specialize
+from bevel.backends.tir import islands as importer
 from bevel.calib.data.dataset import random_dataset
 from bevel.calib.observe.observe import model_inputs, observe
 from bevel.passes.canonicalize import canonicalize
@@ -71,7 +72,7 @@ def stages(nodes: int) -> dict[str, float]:
     statistics = timed("observe", lambda: observe(canonical, samples))
     quantized = timed("quantize", lambda: quantize(graph, statistics, QuantizeOptions()))
     integer, _ = timed("integerize", lambda: integerize(quantized.graph, inputs="quantized", outputs="quantized"))
-    program, _ = timed("partition", lambda: partition(integer, "chain", islands=False))
+    program, _ = timed("partition", lambda: partition(integer, "chain", islands=False, importer=importer))
     special = timed("select", lambda: specialize(program, targets.load("cortex-m7")))
     timed("plan", lambda: memory.plan(special))
     return spent

@@ -21,6 +21,7 @@ from bevel.backends.program.fit import Chain, in_bands
 from bevel.backends.program.resources import Resources
 from bevel.backends.select import tuned
 from bevel.backends.target import CHANGEABLE, Target
+from bevel.backends.tir import islands as importer
 from bevel.calib.data.dataset import open_dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import model_inputs
@@ -85,7 +86,7 @@ def rebuild(
     Raises UserError where the library is not the bundle's byte for byte, because a tool is another.
     """
     integer = load_model(folder / bundle.INTEGER)
-    program, _ = partition(integer, made.settings["name"], islands=target.kind == "cpu")
+    program, _ = partition(integer, made.settings["name"], islands=target.kind == "cpu", importer=importer)
     inputs = model_inputs(load_model(folder / bundle.QUANTIZED))  # the real values, whatever the edges' format
     tests = vectors.make_vectors(integer, program, open_dataset(data, inputs), count)
     selections = {kernel: tuned.selection(chosen) for kernel, chosen in made.settings["kernels"].items()}

@@ -12,7 +12,6 @@ from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import Measurement
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import NOTHING, Resource, Resources
-from bevel.backends.tir.islands import Float
 from bevel.passes.base import Note
 from bevel.tools.assign.kept import with_budgets
 from bevel.tools.report import report
@@ -70,7 +69,7 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
 def islands(program: Program) -> list[Note]:
     """What float kernels mean for the promise."""
     text = "float kernel: its last bits depend on the machine, and outputs that differ for it get no cost"
-    return [Note("partition", call.node, "warned", text) for call in program.calls if isinstance(call.kernel, Float)]
+    return [Note("partition", call.node, "warned", text) for call in program.calls if not call.kernel.exact]
 
 
 def guesses(integer: onnx.ModelProto) -> list[Note]:

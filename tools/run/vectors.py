@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.outputs import compare
+from bevel.backends.program.island import has_islands
 from bevel.backends.program.program import Program
-from bevel.backends.tir.islands import Float
 from bevel.calib.errors import UserError
 from bevel.calib.formats.stored import BROKEN
 from bevel.tools.accuracy.evaluate import encode, runner
@@ -36,7 +36,7 @@ def make_vectors(
     plain = runner(integer)
     expected = _stacked([plain.run_raw(one) for one in inputs])
     vectors = Vectors(_stacked(inputs), expected)
-    if not any(isinstance(call.kernel, Float) for call in program.calls):
+    if not has_islands(program):
         stock = runner(integer, optimized=True)
         check_same(vectors, _stacked([stock.run_raw(one) for one in inputs]))
     return vectors

@@ -20,6 +20,7 @@ from bevel.backends.program.program import Program
 from bevel.backends.program.resources import NOTHING
 from bevel.backends.program.switching import switchable
 from bevel.backends.target import Target
+from bevel.backends.tir import islands as importer
 from bevel.calib.errors import UserError
 from bevel.passes.integerize.switch_width import Means, switch_width, weighted_inputs
 from bevel.passes.partition.partition import partition
@@ -67,7 +68,7 @@ def switched(
     models = {bits: switch_width(integer, bits, means) for bits in options.switchable}
     for bits, model in models.items():
         bundle.save_model(folder, f"integer_{bits}bit.onnx", model)
-    programs = {bits: partition(model, program.name, islands)[0] for bits, model in models.items()}
+    programs = {bits: partition(model, program.name, islands, importer)[0] for bits, model in models.items()}
     return switchable(program, programs), models
 
 

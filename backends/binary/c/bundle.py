@@ -20,8 +20,8 @@ from bevel.backends.binary.c.constants import Constants, c_type, collect, weight
 from bevel.backends.binary.c.names import comment, identifier, snake_case
 from bevel.backends.binary.c.ports import conversions, part_declarations, port_sections
 from bevel.backends.binary.c.widths import declarations, setter, state
-from bevel.backends.program.kernel import Kernel, Operand, Role
 from bevel.backends.program.memory import ALIGNMENT, Plan
+from bevel.backends.program.op import Op, Operand, Role
 from bevel.backends.program.program import Call, Port, Program
 from bevel.backends.program.switching import switchings
 
@@ -34,7 +34,7 @@ class Bundle:
     """
 
     texts: dict[str, str]
-    kernels: dict[str, Kernel]
+    kernels: dict[str, Op]
     aliasing: frozenset[str]
     calls: tuple[str, ...]  # each call's kernel symbol
     constants: Constants
@@ -78,9 +78,9 @@ def check(program: Program) -> None:
             raise ValueError(f"output {port.name} is a constant: copy it into a buffer of its own")
 
 
-def share_kernels(program: Program, plan: Plan) -> tuple[dict[str, Kernel], tuple[str, ...]]:
+def share_kernels(program: Program, plan: Plan) -> tuple[dict[str, Op], tuple[str, ...]]:
     """{symbol: kernel} and each call's symbol: <model>_<operator>_<the first call that uses it>."""
-    symbols: dict[tuple[Kernel, bool], str] = {}
+    symbols: dict[tuple[Op, bool], str] = {}
     calls = []
     for index, call in enumerate(program.calls):
         merged = index in plan.in_place_calls
@@ -89,10 +89,10 @@ def share_kernels(program: Program, plan: Plan) -> tuple[dict[str, Kernel], tupl
     return {symbol: kernel for (kernel, _), symbol in symbols.items()}, tuple(calls)
 
 
-def conversion_kernels(program: Program) -> tuple[dict[str, Kernel], dict[int, str]]:
+def conversion_kernels(program: Program) -> tuple[dict[str, Op], dict[int, str]]:
     """{symbol: kernel} of entries and exits, and the symbol of each, by the call's identity. They share none with
     calls, by whose symbols simulators follow a run."""
-    symbols: dict[Kernel, str] = {}
+    symbols: dict[Op, str] = {}
     for place, call in [*(("in", call) for call in program.entries), *(("out", call) for call in program.exits)]:
         name = f"{program.name}_{snake_case(type(call.kernel).__name__)}_{place}_{len(symbols)}"
         symbols.setdefault(call.kernel, name)
@@ -191,7 +191,7 @@ def body(statements: Iterable[str]) -> str:
     return "\n".join([*statements, "  (void)base;"])
 
 
-def kernels_header(program: Program, kernels: dict[str, Kernel]) -> str:
+def kernels_header(program: Program, kernels: dict[str, Op]) -> str:
     guard = f"{program.name.upper()}_KERNELS_H"
     prototypes = [prototype(symbol, kernel) for symbol, kernel in kernels.items()]
     prototypes += part_declarations(program)
@@ -200,7 +200,7 @@ def kernels_header(program: Program, kernels: dict[str, Kernel]) -> str:
     return "\n".join([f"#ifndef {guard}", f"#define {guard}", "#include <stdint.h>", "", *prototypes, "", "#endif", ""])
 
 
-def prototype(symbol: str, kernel: Kernel) -> str:
+def prototype(symbol: str, kernel: Op) -> str:
     parameters = (f"{c_pointer(operand)}{operand.name.lower()}" for operand in kernel.operands())
     return f"void {symbol}({', '.join(parameters)});"
 

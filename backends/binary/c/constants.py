@@ -10,8 +10,8 @@ import numpy as np
 
 from bevel.backends.binary.c.names import comment
 from bevel.backends.binary.c.widths import rounding_form
-from bevel.backends.program.kernel import Array, Role
 from bevel.backends.program.memory import ALIGNMENT
+from bevel.backends.program.op import Array, Role
 from bevel.backends.program.program import Call, Program
 from bevel.backends.program.switching import switchings
 from bevel.calib.data.content import content

@@ -11,8 +11,8 @@ import numpy as np
 
 from bevel.backends.binary.c.constants import c_type
 from bevel.backends.binary.c.names import comment, unique_identifiers
-from bevel.backends.program.kernel import Role
 from bevel.backends.program.memory import Plan
+from bevel.backends.program.op import Role
 from bevel.backends.program.program import Call, Port, Program
 
 

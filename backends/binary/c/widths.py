@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 from bevel.backends.program.program import Program
 from bevel.backends.program.switching import FULL, LANES, Switched
 

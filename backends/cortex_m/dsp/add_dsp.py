@@ -18,10 +18,11 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, call, clamped
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand
+from bevel.backends.program.ops.add import Add
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels.add import Add
 from bevel.calib.arithmetic.requantize import Output
 
 UNROLLED = 16

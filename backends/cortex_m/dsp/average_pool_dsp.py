@@ -23,11 +23,12 @@ from bevel.backends.cortex_m.dsp.dsp import (
     requantized,
     without_dead,
 )
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand
+from bevel.backends.program.ops import average_pool
+from bevel.backends.program.ops.average_pool import AveragePool
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels import average_pool
-from bevel.backends.tir.kernels.average_pool import AveragePool
 from bevel.backends.tir.loops import inside_image
 
 MOST_TAPS = 256  # int8 values whose sum fits int16

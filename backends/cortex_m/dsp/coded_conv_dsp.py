@@ -19,11 +19,13 @@ from tvm.script import tirx as T
 from bevel.backends.cortex_m.dsp.dsp import call_void
 from bevel.backends.encodings import coded
 from bevel.backends.encodings.coded import Coding, Stored
-from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand, Role, constant, scratch
+from bevel.backends.program.ops.coded_conv import CodedConv, divisors, of_gemm
+from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels.coded_conv import CodedConv, decoder, divisors, keeping, of_gemm
-from bevel.backends.tir.kernels.conv import Conv
+from bevel.backends.tir.kernels.coded_conv import decoder, keeping, sums_of
 from bevel.backends.tir.loops import inside_image
 from bevel.calib.arithmetic.requantize import Output
 
@@ -119,7 +121,7 @@ class CodedConvDsp(Kernel):
             *self.inner.roles(Role.OUTPUT),
             scratch("weights", (self.codes,), "int16"),  # codes are a multiple of eight
             scratch("window", (self.pairs * 2 * self.pixels,), "int16"),
-            scratch("sums", (CHANNELS * self.pixels,), self.inner.sums.accumulator),
+            scratch("sums", (CHANNELS * self.pixels,), sums_of(self.inner).accumulator),
         )
 
     @property
@@ -231,7 +233,7 @@ class CodedConvDsp(Kernel):
 
     def _store(self) -> Any:
         """A TIR macro (A, M, S, Y, place, first): sums to results of the channels from `first` on."""
-        channels, pixels, sums, output = self.plain.channels_out, self.pixels, self.inner.sums, self.plain.output
+        channels, pixels, sums, output = self.plain.channels_out, self.pixels, sums_of(self.inner), self.plain.output
         shared = sums.small and pixels == 2 and output.dtype == "int8" and not output.even
         bounds = (output.zero_point, output.low, output.high)
 

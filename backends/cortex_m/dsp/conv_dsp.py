@@ -28,11 +28,12 @@ from bevel.backends.cortex_m.dsp.gemm_dsp import channels_of, packed_operands, s
 from bevel.backends.cortex_m.dsp.tiles import HEADER, Tiles, call
 from bevel.backends.encodings import packing
 from bevel.backends.encodings.packing import Channels
-from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand, Role, constant, scratch
+from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.arithmetic.requantize import UPPER_WORD, Output
 
 STRIP_BYTES = 3072  # a strip holds one window, however large, and more output rows up to this size
 
@@ -253,7 +254,7 @@ class ConvDsp(Kernel):
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x, w, bias, multiplier, shift = self.plain.example(rng)
         if not self.apart:
-            shift = np.clip(shift, packing.UPPER_WORD, packing.UPPER_WORD - packing.HIGH_BITS + packing.LARGEST_SHIFT)
+            shift = np.clip(shift, UPPER_WORD, UPPER_WORD - packing.HIGH_BITS + packing.LARGEST_SHIFT)
         given = Channels(w.reshape(w.shape[0], -1), bias, multiplier, shift.astype(np.int8))
         return x, *packed_operands(given, self.run, self.taps, self.plain.output, self.apart)
 

@@ -43,10 +43,11 @@ from bevel.backends.cortex_m.dsp.dsp import (
     without_dead,
 )
 from bevel.backends.encodings.depthwise import largest_accumulators, packed_pairs, taps_of_pairs, unpacked_pairs
-from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand, Role, constant, scratch
+from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels.conv import Conv
 from bevel.calib.arithmetic.requantize import Output
 
 SCRATCH_BYTES = 6144  # aimed at; a strip of one output row is the least there is

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 from bevel.backends.tir import arithmetic as tir
 from bevel.calib.arithmetic.requantize import Output
 

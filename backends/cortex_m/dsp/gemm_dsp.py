@@ -17,12 +17,13 @@ from tvm.script import tirx as T
 from bevel.backends.cortex_m.dsp.tiles import HEADER, Tiles, call
 from bevel.backends.encodings import packing
 from bevel.backends.encodings.packing import Channels
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special, activation, constant, output, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Op, Operand, activation, constant, output, scratch
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.arithmetic.requantize import UPPER_WORD, Output
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class GemmDsp(Kernel):
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x, w, bias, multiplier, shift = Gemm(self.rows, self.k, self.n, self.output).example(rng)
         if not self.apart:
-            shift = np.clip(shift, packing.UPPER_WORD, packing.UPPER_WORD - packing.HIGH_BITS + packing.LARGEST_SHIFT)
+            shift = np.clip(shift, UPPER_WORD, UPPER_WORD - packing.HIGH_BITS + packing.LARGEST_SHIFT)
         given = Channels(w, bias, multiplier, shift.astype(np.int8))
         return x, *packed_operands(given, self.k, self.taps, self.output, self.apart)
 
@@ -180,7 +181,7 @@ def shared_output(output: Output, apart: bool) -> Output:
     return output if apart else replace(output, zero_point=0)
 
 
-def as_gemm(kernel: Kernel) -> Gemm | None:
+def as_gemm(kernel: Op) -> Gemm | None:
     """The Gemm over pixels that a convolution of single pixels is; a Gemm is itself."""
     if isinstance(kernel, Gemm):
         return kernel

@@ -13,11 +13,12 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, LANES, call, call_void, load_word
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand
+from bevel.backends.program.ops import max_pool
+from bevel.backends.program.ops.max_pool import MaxPool
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels import max_pool
-from bevel.backends.tir.kernels.max_pool import MaxPool
 from bevel.backends.tir.loops import inside_image
 
 WORDS = 4  # of channels at a time, so that asking whether a tap lies inside the image is shared by sixteen

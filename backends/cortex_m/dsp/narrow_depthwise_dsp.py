@@ -19,7 +19,8 @@ from bevel.backends.cortex_m.dsp.depthwise_dsp import DepthwiseDsp
 from bevel.backends.cortex_m.dsp.tiles import call
 from bevel.backends.encodings import narrow
 from bevel.backends.encodings.narrow import Codes
-from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special, constant, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand, Role, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Int8, Int32

@@ -24,12 +24,13 @@ from bevel.backends.cortex_m.dsp.grouped_tiles import GroupedTiles
 from bevel.backends.cortex_m.dsp.tiles import Tiles, call
 from bevel.backends.encodings import narrow, packing
 from bevel.backends.encodings.narrow import Codes
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand, constant, scratch
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.calib.arithmetic.requantize import MAX_SHIFT, Int8, Int32, Output
+from bevel.calib.arithmetic.requantize import MAX_SHIFT, UPPER_WORD, Int8, Int32, Output
 
 GROUP_BYTES = 4096  # what decoded blocks are allowed to take,
 WIDE_GROUP_BYTES = 10240  # or so much for
@@ -251,7 +252,7 @@ def lifted(call: Call) -> Call:
     if call.kernel.output.even:  # blocks store no such ratio
         return call
     given = gemm_dsp.channels_of(call)
-    least = np.where(np.arange(len(given.shift)) % 2, packing.UPPER_WORD - packing.HIGH_BITS, packing.UPPER_WORD)
+    least = np.where(np.arange(len(given.shift)) % 2, UPPER_WORD - packing.HIGH_BITS, UPPER_WORD)
     raised = max(0, int((least - given.shift).max()))
     w, bias = given.w.astype(np.int64) << raised, given.bias.astype(np.int64) << raised
     shift = given.shift.astype(np.int64) + raised

@@ -22,10 +22,11 @@ from bevel.backends.cortex_m.dsp.narrow_tiles_dsp import NarrowTilesDsp
 from bevel.backends.cortex_m.dsp.tiles import call
 from bevel.backends.encodings import packing, positional
 from bevel.backends.encodings.depthwise import largest_accumulators
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special, activation, constant, output, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand, activation, constant, output, scratch
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic.requantize import Output
 
 MOST_ROWS = 4  # more rows share the cost of decoding

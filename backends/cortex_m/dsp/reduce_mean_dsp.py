@@ -14,10 +14,11 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, LANES, LEAST_SHIFT, MOST_SHIFT, call, load_word, requantized
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand
+from bevel.backends.program.ops.reduce_mean import ReduceMean
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels.reduce_mean import ReduceMean
 from bevel.calib.arithmetic.requantize import Output, fixed_point
 
 MOST_SUMMED = 256  # int8 values whose sum fits int16

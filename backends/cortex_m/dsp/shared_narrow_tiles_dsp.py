@@ -13,7 +13,7 @@ import numpy as np
 from bevel.backends.cortex_m.dsp import narrow_tiles_dsp
 from bevel.backends.cortex_m.dsp.narrow_tiles_dsp import NarrowTilesDsp
 from bevel.backends.encodings import narrow, packing
-from bevel.backends.program.kernel import Array, Operand, constant
+from bevel.backends.program.op import Array, Operand, constant
 
 
 @dataclass(frozen=True)

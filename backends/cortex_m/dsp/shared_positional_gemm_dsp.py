@@ -12,7 +12,7 @@ import numpy as np
 
 from bevel.backends.cortex_m.dsp import positional_gemm_dsp
 from bevel.backends.cortex_m.dsp.positional_gemm_dsp import PositionalGemmDsp
-from bevel.backends.program.kernel import Array, Operand, constant
+from bevel.backends.program.op import Array, Operand, constant
 from bevel.calib.arithmetic.requantize import Int32
 
 

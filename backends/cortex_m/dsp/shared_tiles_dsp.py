@@ -25,7 +25,8 @@ from bevel.backends.cortex_m.dsp.conv_dsp import ConvDsp
 from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
 from bevel.backends.cortex_m.dsp.tiles import HEADER, SharedTiles
 from bevel.backends.encodings import packing
-from bevel.backends.program.kernel import Array, Kernel, Operand, constant
+from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.op import Array, Operand, constant
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ import numpy as np
 from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand
+from bevel.backends.program.ops import add
+from bevel.backends.program.ops.add import Add
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir import arithmetic as tir
-from bevel.backends.tir.kernels import add
-from bevel.backends.tir.kernels.add import Add
 from bevel.calib.arithmetic.requantize import Output
 
 BLOCK = 8  # elements

@@ -39,11 +39,12 @@ from bevel.backends.encodings.helium import (
     unpack_rescaling,
     unpack_weights,
 )
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand, constant, scratch
+from bevel.backends.program.ops import conv
+from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels import conv
-from bevel.backends.tir.kernels.conv import Conv
 
 PIXELS = 2  # in a register tile
 

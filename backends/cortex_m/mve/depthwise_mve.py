@@ -31,11 +31,12 @@ from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
 from bevel.backends.encodings.helium import LANES, TIES, blocks_of, needs_lift, scaling, without_lift
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand, constant, scratch
+from bevel.backends.program.ops import conv
+from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels import conv
-from bevel.backends.tir.kernels.conv import Conv
 from bevel.calib.arithmetic.requantize import Output
 
 ROWS = 4  # of the image, interleaved

@@ -28,11 +28,12 @@ from bevel.backends.encodings.helium import (
     unpack_rescaling,
     unpack_weights,
 )
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand, constant, scratch
+from bevel.backends.program.ops import gemm
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels import gemm
-from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic.requantize import Output
 
 TILE = 8  # outputs

@@ -19,11 +19,12 @@ from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.encodings import narrow
 from bevel.backends.encodings.helium import LANES, WORDS, blocks_of
 from bevel.backends.encodings.narrow import Codes
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand, constant, scratch
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic.requantize import Int8
 
 GROUP_BYTES = 16384  # what decoded weights are allowed to take,

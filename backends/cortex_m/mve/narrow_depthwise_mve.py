@@ -17,7 +17,8 @@ from bevel.backends.cortex_m.mve.narrow_conv_mve import decoding, from_planes, i
 from bevel.backends.encodings import narrow
 from bevel.backends.encodings.helium import LANES, blocks_of
 from bevel.backends.encodings.narrow import UNIT, Codes
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 

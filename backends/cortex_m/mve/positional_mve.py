@@ -33,11 +33,12 @@ from bevel.backends.encodings.helium import (
     unpack_rescaling,
     unpack_weights,
 )
-from bevel.backends.program.kernel import Array, Special
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Array
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Int8, Int32
 
 WIDTHS = (2, 4)  # bits that a byte is filled with

@@ -28,16 +28,17 @@ from tvm.script import tirx as T
 
 from bevel.backends.encodings import bitplanes
 from bevel.backends.encodings.bitplanes import Codes
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special, constant, scratch
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Op, Operand, constant, scratch
+from bevel.backends.program.ops.coded_conv import of_gemm
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.arithmetic import UPPER_WORD
 from bevel.backends.tir.bitplane_windows import QUAD, PlaneWindows
-from bevel.backends.tir.kernels.coded_conv import of_gemm
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
+from bevel.backends.tir.bitplanes import popcount
 from bevel.backends.tir.windows import Sums
-from bevel.calib.arithmetic.requantize import Int64, Output, fixed_points, requantize
+from bevel.calib.arithmetic.requantize import UPPER_WORD, Int64, Output, fixed_points, requantize
 
 CPU_LANES = 4
 # On CPUs, measured on x86-64 against what LLVM makes of int8: each word that is counted must stand for so many
@@ -179,7 +180,7 @@ class BitplaneConv(Kernel):
         ones: Any = T.int32(0)
         if self.codes.base:
             for i, q in np.ndindex(self.x_bits, self.words):
-                ones = ones + (T.cast(bitplanes.popcount(V[i, q], self.word), "int32") << i)
+                ones = ones + (T.cast(popcount(V[i, q], self.word), "int32") << i)
         return ones
 
     def _count(self) -> Any:
@@ -223,7 +224,7 @@ class BitplaneConv(Kernel):
             if self.carry_save:
                 products = bitplanes.added(products, keep)
             for level, ones in products:
-                count = bitplanes.popcount(ones, self.word)
+                count = popcount(ones, self.word)
                 T.buffer_store(A, A[u] + (count << T.IntImm(f"uint{self.word}", level)), [u])
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
@@ -262,7 +263,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     return kernel if isinstance(kernel, str) else Special(kernel, kernel.constants(shaped, bias, multiplier, shift))
 
 
-def plain_of(kernel: Kernel) -> Conv | str:
+def plain_of(kernel: Op) -> Conv | str:
     match kernel:
         case Gemm():
             return of_gemm(kernel.rows, kernel.k, kernel.n, kernel.output)

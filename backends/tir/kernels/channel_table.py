@@ -1,67 +1,16 @@
-"""A function of one 8-bit value for each channel, looked up: y = table[channel][x]; such as a mean and a deviation."""
+"""The loops of `ChannelTable`: `bevel.backends.program.ops.channel_table`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm import te
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
-from bevel.backends.tir.kernels.copy import random_values
-
-ENTRIES = 256
+from bevel.backends.program.ops.channel_table import ENTRIES, ChannelTable
 
 
-@dataclass(frozen=True)
-class ChannelTable(Kernel):
-    """x: `source` [outer, channels, inner], uint8 or int8; table: dtype [channels, 256], of the values in ascending
-    order; y: dtype, of x's shape."""
-
-    outer: int
-    channels: int
-    inner: int
-    source: str = "uint8"
-    dtype: str = "int8"
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.outer, self.channels, self.inner
-
-    @property
-    def first(self) -> int:
-        """The value of the first entry."""
-        return int(np.iinfo(self.source).min)
-
-    def operands(self) -> tuple[Operand, ...]:
-        table = constant("table", (self.channels, ENTRIES), self.dtype)
-        return activation("x", self.shape, self.source), table, output("y", self.shape, self.dtype)
-
-    @property
-    def in_place(self) -> bool:
-        return self.dtype == "int8"
-
-    def reference(self, *arrays: Array) -> Array:
-        x, table = arrays
-        result: Array = table[np.arange(self.channels)[:, np.newaxis], x.astype(np.int32) - self.first]
-        return result
-
-    def build(self, name: str) -> Any:
-        x = te.placeholder(self.shape, self.source, "x")
-        table = te.placeholder((self.channels, ENTRIES), self.dtype, "table")
-        y = te.compute(self.shape, lambda o, c, i: table[c, x[o, c, i].astype("int32") - self.first], "y")
-        return te.create_prim_func([x, table, y]).with_attr("global_symbol", name)
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return random_values(rng, self.shape, self.source), random_values(rng, (self.channels, ENTRIES), self.dtype)
-
-
-def cases() -> Iterable[ChannelTable]:
-    for source in ("uint8", "int8"):
-        yield ChannelTable(1, 1, 1, source)
-        yield ChannelTable(1, 1, 263, source)
-        yield ChannelTable(119, 3, 1, source)
-        yield ChannelTable(2, 3, 37, source)
-    yield ChannelTable(2, 3, 17, dtype="int16")
+def build(op: ChannelTable, name: str) -> Any:
+    x = te.placeholder(op.shape, op.source, "x")
+    table = te.placeholder((op.channels, ENTRIES), op.dtype, "table")
+    y = te.compute(op.shape, lambda o, c, i: table[c, x[o, c, i].astype("int32") - op.first], "y")
+    return te.create_prim_func([x, table, y]).with_attr("global_symbol", name)

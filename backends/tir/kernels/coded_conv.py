@@ -1,297 +1,130 @@
-"""Conv and Gemm with weights at their true width in flash: decoded into scratch, then multiplied as integers.
-
-A pass decodes the weights of as many output channels as fit a small scratch, and computes these channels of every
-pixel:
-
-        flash   |  codes of pass 0  |  codes of pass 1  |  ...       each pass begins at a byte
-                          v
-        scratch |  integers, in the order in which the loops over pixels read them  |
-
-so that decoding costs once what all pixels share. A product with a single row decodes between its products instead, as
-nothing is shared there. Where sums leave int32 (`wide`), accumulators and bias are int64. Codes and tables:
-`bevel.backends.encodings.coded`.
-"""
+"""The loops of `CodedConv`: `bevel.backends.program.ops.coded_conv`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends.encodings import coded
-from bevel.backends.encodings.coded import CODES, Coding, Stored
-from bevel.backends.program import examples
-from bevel.backends.program.kernel import Array, Kernel, Operand, Special, activation, constant, output, scratch
+from bevel.backends.encodings.coded import CODES, Coding
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.ops.coded_conv import CodedConv, call_of, of_gemm
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
-from bevel.backends.tir.arithmetic import UPPER_WORD
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.backends.tir.loops import REGISTER_TILE
-from bevel.backends.tir.windows import Sums, Weights, is_depthwise, pixels
-from bevel.calib.arithmetic.requantize import Output, fixed_points, requantize
+from bevel.backends.tir.codes import integers_of
+from bevel.backends.tir.windows import Sums, Weights, pixels
 
-SCRATCH_BYTES = 4096  # for one pass, unless a single row of weights takes more
 # A kernel that decodes has more code than one that does not, so that small layers keep their bytes.
 LEAST_SAVED_BYTES = 256
 LEAST_SAVED_SHARE = 0.1
-LARGEST_INPUT = {"int8": 2**7, "int16": 2**15, "int32": 2**18}  # of examples: the last holds steps of E4M3
 
 
-@dataclass(frozen=True)
-class CodedConv(Kernel):
-    """`plain`, with x of `x_dtype`, y of `plain.output.dtype`, and weights of `coding`: packed: uint8 [passes, bytes];
-    where the coding has them table [2**bits], block_codes: uint8 [passes, blocks] and block_table [factors]; bias:
-    int32 [Cout], or int64 where `wide`; multiplier: int32 [Cout]; shift: int8 [Cout].
-
-    Sums must fit the accumulator, int32 or int64. Where `wide`, |sum * multiplier| must stay below 2**62, and shifts
-    are 0 to 62; where `small`, they are 33 or more.
-    """
-
-    plain: Conv
-    coding: Coding
-    x_dtype: str = "int8"
-    wide: bool = False
-    small: bool = False
-
-    @property
-    def depthwise(self) -> bool:
-        """Whether each channel is its own group; channels then lie side by side in scratch, as they do in x."""
-        return is_depthwise(self.plain)
-
-    @property
-    def direct(self) -> bool:
-        """Whether weights are used once, and so decoded where they are multiplied, without scratch."""
-        p = self.plain
-        one_pixel = p.batch == p.height == p.width == 1 and p.kernel == (1, 1) and not any(p.pads)
-        return one_pixel and p.groups == 1 and p.taps % CODES == 0 and not self.coding.block
-
-    @property
-    def rows(self) -> int:
-        """Output channels of a pass: all of some groups, or a part of one. One where nothing goes through scratch."""
-        if self.direct:
-            return 1
-        channels, of_group = self.plain.channels_out, self.plain.channels_out // self.plain.groups
-        room = SCRATCH_BYTES // (self.plain.taps * np.dtype(self.coding.dtype).itemsize)
-        whole = [rows for rows in divisors(channels) if rows % of_group == 0 or of_group % rows == 0]
-        fitting = [rows for rows in whole if rows <= room]
-        return max((rows for rows in fitting if rows % REGISTER_TILE == 0), default=max(fitting, default=1))
-
-    @property
-    def tile(self) -> int:
-        """Output channels that are accumulated at once."""
-        within = self.rows if self.depthwise else min(self.rows, self.plain.channels_out // self.plain.groups)
-        return max(tile for tile in divisors(within) if tile <= REGISTER_TILE)
-
-    @property
-    def passes(self) -> int:
-        return self.plain.channels_out // self.rows
-
-    @property
-    def codes(self) -> int:
-        """Codes of one pass."""
-        return self.rows * self.plain.taps
-
-    @property
-    def lanes(self) -> int:
-        """Codes that lie side by side."""
-        return coded.lanes_of(self.codes)
-
-    @property
-    def blocks(self) -> int:
-        """Blocks of one pass."""
-        window = self.plain.kernel[0] * self.plain.kernel[1]
-        return self.rows * window * -(-(self.plain.taps // window) // self.coding.block)
-
-    @property
-    def sums(self) -> Sums:
-        """Products are taken of 64 bits only where 32 do not hold them."""
-        wide_factors = "int32" in (self.x_dtype, self.coding.dtype)
-        return Sums("int64", "int64" if wide_factors else "int32") if self.wide else Sums(small=self.small)
-
-    @property
-    def macs(self) -> int:
-        return self.plain.macs
-
-    def operands(self) -> tuple[Operand, ...]:
-        p, coding, channels = self.plain, self.coding, self.plain.channels_out
-        table = constant("table", (2**coding.bits,), coding.dtype)
-        block_codes = constant("block_codes", (self.passes, self.blocks if coding.block else 0), "uint8")
-        groups = -(-self.codes // CODES)
-        return (
-            activation("x", (p.batch, p.height, p.width, p.channels_in), self.x_dtype),
-            constant("packed", (self.passes, coded.packed_bytes(self.codes, coding.bits)), "uint8"),
-            *((table,) if coding.tabled else ()),
-            *((block_codes, constant("block_table", (coding.factors,), coding.dtype)) if coding.block else ()),
-            constant("bias", (channels,), "int64" if self.wide else "int32"),
-            constant("multiplier", (channels,), "int32"),
-            constant("shift", (channels,), "int8"),
-            output("y", (p.batch, *p.positions, channels), p.output.dtype),
-            *(() if self.direct else (scratch("weights", (groups * CODES,), coding.dtype),)),
-        )
-
-    def reference(self, *arrays: Array) -> Array:
-        x, *constants, bias, multiplier, shift = arrays
-        return requantize(self.plain.sums(x, self.weights(*constants)) + bias, multiplier, shift, self.plain.output)
-
-    def weights(self, *constants: Array) -> NDArray[np.int64]:
-        """The integers that are multiplied: [Cout, kh, kw, Cin / groups]."""
-        return self.stored(*constants).values()
-
-    def stored(self, packed: Array, *tables: Array) -> Stored:
-        """The inverse of `constants`: codes [Cout, kh, kw, Cin / groups]."""
-        p, coding = self.plain, self.coding
-        shape = (p.channels_out, *p.kernel, -1)
-        codes = self._rows_of(coded.unpack(packed, self.codes, coding.bits), p.taps).reshape(shape)
-        table = tables[0] if coding.tabled else None
-        if not coding.block:
-            return Stored(coding, codes.astype(np.uint16), table)
-        block_codes = self._rows_of(tables[-2], self.blocks // self.rows).reshape(shape)
-        return Stored(coding, codes.astype(np.uint16), table, block_codes, tables[-1])
-
-    def constants(self, stored: Stored) -> tuple[Array, ...]:
-        """packed, table, block_codes and block_table of weights [Cout, kh, kw, Cin / groups]."""
-        found = [coded.pack(self._passes_of(stored.codes), self.coding.bits)]
-        found += [stored.table] if stored.table is not None else []
-        if stored.block_codes is not None and stored.block_table is not None:
-            found += [self._passes_of(stored.block_codes), stored.block_table]
-        return tuple(found)
-
-    def _passes_of(self, of_channel: Array) -> Array:
-        """What belongs to output channels, [Cout, ...], in the order of scratch: [passes, ...]."""
-        by_row = of_channel.reshape(self.passes, self.rows, -1)
-        return (by_row.swapaxes(1, 2) if self.depthwise else by_row).reshape(self.passes, -1)
-
-    def _rows_of(self, of_pass: Array, count: int) -> Array:
-        """The inverse of `_passes_of`: [Cout, count]."""
-        if self.depthwise:
-            of_pass = of_pass.reshape(self.passes, count, self.rows).swapaxes(1, 2)
-        return of_pass.reshape(self.plain.channels_out, count)
-
-    def build(self, name: str) -> Any:
-        """Of every operand there may be, the function takes those that this kernel has."""
-        operands = {operand.name: operand for operand in self.operands()}
-        x, packed, bias, y = (operands[key] for key in ("x", "packed", "bias", "y"))
-        channels, dtype, bits = self.plain.channels_out, self.coding.dtype, self.coding.bits
-        factors, blocks, decoded = self.coding.factors, self.blocks if self.coding.block else 0, self.codes + CODES
-        total_blocks = self.passes * blocks
-        body = self._direct() if self.direct else self._passes()
-
-        @T.prim_func(s_tir=True)
-        def conv(
-            X: T.Buffer(x.shape, x.dtype),
-            W: T.Buffer((packed.size,), "uint8"),
-            table: T.Buffer((2**bits,), dtype),
-            block_codes: T.Buffer((total_blocks,), "uint8"),
-            block_table: T.Buffer((factors,), dtype),
-            B: T.Buffer((channels,), bias.dtype),
-            M: T.Buffer((channels,), "int32"),
-            S: T.Buffer((channels,), "int8"),
-            Y: T.Buffer(y.shape, y.dtype),
-            P: T.Buffer((decoded,), dtype),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            body(X, W, table, block_codes, block_table, B, M, S, Y, P)
-
-        order = ("x", "packed", "table", "block_codes", "block_table", "bias", "multiplier", "shift", "y", "weights")
-        return keeping(conv, [operand in operands for operand in order])
-
-    def _passes(self) -> Any:
-        """A TIR macro: for each pass, decode its weights, then compute its channels of all pixels."""
-        passes, decode, scale = self.passes, decoder(self.coding, self.codes), self._scale()
-        rows, taps = self.rows, self.plain.taps
-        inputs = self.plain.channels_in // self.plain.groups
-        weights = Weights(rows, 1, rows) if self.depthwise else Weights(rows, taps, inputs)
-        every_pixel = pixels(self.plain, weights, self.tile, self.sums)
-
-        @T.macro
-        def body(X, W, table, block_codes, block_table, B, M, S, Y, P):
-            for step in T.serial(passes):
-                decode(W, table, P, step)
-                scale(block_codes, block_table, P, step)
-                every_pixel(X, P, B, M, S, Y, step * rows)
-
-        return body
-
-    def _scale(self) -> Any:
-        """The integers of each block times its factor."""
-        coding, window = self.coding, self.plain.kernel[0] * self.plain.kernel[1]
-        depth, rows, blocks = self.plain.taps // window, self.rows * window, self.blocks if self.coding.block else 0
-        whole, rest = divmod(depth, coding.block) if coding.block else (0, 0)
-        of_row = whole + (rest > 0)
-
-        @T.macro
-        def one(block_codes, block_table, P, step, row, number, count):
-            for c in T.serial(count):
-                place = T.meta_var(row * depth + number * coding.block + c)
-                P[place] = P[place] * block_table[T.cast(block_codes[step * blocks + row * of_row + number], "int32")]
-
-        @T.macro
-        def scale(block_codes, block_table, P, step):
-            if coding.block > 0:
-                for row in T.serial(rows):
-                    for number in T.serial(whole):
-                        one(block_codes, block_table, P, step, row, number, coding.block)
-                    if rest > 0:
-                        one(block_codes, block_table, P, step, row, whole, rest)
-
-        return scale
-
-    def _direct(self) -> Any:
-        """A TIR macro: a matrix times one vector, eight codes and products at a time."""
-        p, coding, bits, sums, lanes = self.plain, self.coding, self.coding.bits, self.sums, self.lanes
-        groups = p.taps // (CODES * lanes)
-
-        @T.macro
-        def body(X, W, table, block_codes, block_table, B, M, S, Y, P):
-            for channel in T.serial(p.channels_out):
-                A = T.alloc_buffer((1,), sums.accumulator)
-                A[0] = B[channel]
-                for group in T.serial(groups):
-                    for lane in T.serial(lanes):
-                        first = T.meta_var((channel * groups + group) * bits * lanes + lane)
-                        integers = T.meta_var(coding.expressions(W, first, lanes, table))
-                        A[0] = self._added(A[0], X, group * CODES * lanes + lane, integers)
-                Y[0, 0, 0, channel] = sums.requantize(A[0], M[channel], S[channel], p.output)
-
-        return body
-
-    def _added(self, total: Any, X: Any, first: Any, weights: list[Any]) -> Any:
-        for k, weight in enumerate(weights):
-            total = total + self.sums.product(X[0, 0, 0, first + k * self.lanes], weight)
-        return total
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        p, x = self.plain, self.operands()[0]
-        stored = coded.example(rng, (p.channels_out, *p.kernel, p.channels_in // p.groups), self.coding)
-        activations = examples.integers(rng, x.shape, x.dtype, LARGEST_INPUT[x.dtype])
-        weights = stored.values()
-        sums = p.sums(activations, weights).reshape(-1, p.channels_out)
-        middle = sums.mean(axis=0).astype(np.int64)
-        deviation = np.maximum(np.abs(sums - middle).mean(axis=0), 8)
-        bias = rng.integers(-(deviation.astype(np.int64)) // 4, deviation // 4, dtype=np.int64) - middle
-        ratios = rng.uniform(0.1, 0.4, p.channels_out) * (p.output.high - p.output.low) / deviation
-        reach = np.abs(weights).reshape(p.channels_out, -1).sum(axis=1) * LARGEST_INPUT[x.dtype] + np.abs(bias)
-        bits = min(31, 62 - int(reach.max()).bit_length()) if self.wide else 31
-        typed = bias.astype(np.int64 if self.wide else np.int32)
-        multiplier, shift = fixed_points(ratios, bits)
-        least = np.int8(UPPER_WORD if self.small else 0)
-        return activations, *self.constants(stored), typed, multiplier, np.maximum(shift, least)
+def sums_of(op: CodedConv) -> Sums:
+    """Products are taken of 64 bits only where 32 do not hold them."""
+    wide_factors = "int32" in (op.x_dtype, op.coding.dtype)
+    return Sums("int64", "int64" if wide_factors else "int32") if op.wide else Sums(small=op.small)
 
 
-def call_of(
-    plain: Conv, stored: Stored, rescaling: tuple[Array, Array, Array], x_dtype: str = "int8", wide: bool = False
-) -> Special:
-    """The kernel for weights [Cout, kh, kw, Cin / groups] with its constants; rescaling: (bias, multiplier, shift)."""
-    shared = plain if any(plain.pads) else replace(plain, x_zero_point=0)  # then nothing depends on it
-    small = not wide and int(rescaling[2].min()) >= UPPER_WORD
-    kernel = CodedConv(shared, stored.coding, x_dtype, wide, small)
-    return Special(kernel, (*kernel.constants(stored), *rescaling))
+def build(op: CodedConv, name: str) -> Any:
+    """Of every operand there may be, the function takes those that this kernel has."""
+    operands = {operand.name: operand for operand in op.operands()}
+    x, packed, bias, y = (operands[key] for key in ("x", "packed", "bias", "y"))
+    channels, dtype, bits = op.plain.channels_out, op.coding.dtype, op.coding.bits
+    factors, blocks, decoded = op.coding.factors, op.blocks if op.coding.block else 0, op.codes + CODES
+    total_blocks = op.passes * blocks
+    body = direct(op) if op.direct else passes(op)
+
+    @T.prim_func(s_tir=True)
+    def conv(
+        X: T.Buffer(x.shape, x.dtype),
+        W: T.Buffer((packed.size,), "uint8"),
+        table: T.Buffer((2**bits,), dtype),
+        block_codes: T.Buffer((total_blocks,), "uint8"),
+        block_table: T.Buffer((factors,), dtype),
+        B: T.Buffer((channels,), bias.dtype),
+        M: T.Buffer((channels,), "int32"),
+        S: T.Buffer((channels,), "int8"),
+        Y: T.Buffer(y.shape, y.dtype),
+        P: T.Buffer((decoded,), dtype),
+    ):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        body(X, W, table, block_codes, block_table, B, M, S, Y, P)
+
+    order = ("x", "packed", "table", "block_codes", "block_table", "bias", "multiplier", "shift", "y", "weights")
+    return keeping(conv, [operand in operands for operand in order])
+
+
+def passes(op: CodedConv) -> Any:
+    """A TIR macro: for each pass, decode its weights, then compute its channels of all pixels."""
+    count, decode, scale = op.passes, decoder(op.coding, op.codes), scaler(op)
+    rows, taps = op.rows, op.plain.taps
+    inputs = op.plain.channels_in // op.plain.groups
+    weights = Weights(rows, 1, rows) if op.depthwise else Weights(rows, taps, inputs)
+    every_pixel = pixels(op.plain, weights, op.tile, sums_of(op))
+
+    @T.macro
+    def body(X, W, table, block_codes, block_table, B, M, S, Y, P):
+        for step in T.serial(count):
+            decode(W, table, P, step)
+            scale(block_codes, block_table, P, step)
+            every_pixel(X, P, B, M, S, Y, step * rows)
+
+    return body
+
+
+def scaler(op: CodedConv) -> Any:
+    """The integers of each block times its factor."""
+    coding, window = op.coding, op.plain.kernel[0] * op.plain.kernel[1]
+    depth, rows, blocks = op.plain.taps // window, op.rows * window, op.blocks if op.coding.block else 0
+    whole, rest = divmod(depth, coding.block) if coding.block else (0, 0)
+    of_row = whole + (rest > 0)
+
+    @T.macro
+    def one(block_codes, block_table, P, step, row, number, count):
+        for c in T.serial(count):
+            place = T.meta_var(row * depth + number * coding.block + c)
+            P[place] = P[place] * block_table[T.cast(block_codes[step * blocks + row * of_row + number], "int32")]
+
+    @T.macro
+    def scale(block_codes, block_table, P, step):
+        if coding.block > 0:
+            for row in T.serial(rows):
+                for number in T.serial(whole):
+                    one(block_codes, block_table, P, step, row, number, coding.block)
+                if rest > 0:
+                    one(block_codes, block_table, P, step, row, whole, rest)
+
+    return scale
+
+
+def direct(op: CodedConv) -> Any:
+    """A TIR macro: a matrix times one vector, eight codes and products at a time."""
+    p, coding, bits, sums, lanes = op.plain, op.coding, op.coding.bits, sums_of(op), op.lanes
+    groups = p.taps // (CODES * lanes)
+
+    @T.macro
+    def body(X, W, table, block_codes, block_table, B, M, S, Y, P):
+        for channel in T.serial(p.channels_out):
+            A = T.alloc_buffer((1,), sums.accumulator)
+            A[0] = B[channel]
+            for group in T.serial(groups):
+                for lane in T.serial(lanes):
+                    first = T.meta_var((channel * groups + group) * bits * lanes + lane)
+                    integers = T.meta_var(integers_of(coding, W, first, lanes, table))
+                    A[0] = added(op, A[0], X, group * CODES * lanes + lane, integers)
+            Y[0, 0, 0, channel] = sums.requantize(A[0], M[channel], S[channel], p.output)
+
+    return body
+
+
+def added(op: CodedConv, total: Any, X: Any, first: Any, weights: list[Any]) -> Any:
+    for k, weight in enumerate(weights):
+        total = total + sums_of(op).product(X[0, 0, 0, first + k * op.lanes], weight)
+    return total
 
 
 def specialize(call: Call, target: Target) -> Special | str:
@@ -312,11 +145,6 @@ def specialize(call: Call, target: Target) -> Special | str:
     return found
 
 
-def of_gemm(rows: int, k: int, n: int, output: Output) -> Conv:
-    """The convolution that computes a Gemm: each row is a pixel."""
-    return Conv(1, rows, 1, k, n, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 1, 0, output)
-
-
 def decoder(coding: Coding, count: int) -> Any:
     """A TIR macro (W, table, P, step): the `count` codes of a pass, from flash to scratch."""
     bits, lanes = coding.bits, coded.lanes_of(count)
@@ -327,7 +155,7 @@ def decoder(coding: Coding, count: int) -> Any:
         for group in T.serial(groups):
             for lane in T.serial(lanes):
                 first = T.meta_var((step * groups + group) * bits * lanes + lane)
-                integers = T.meta_var(coding.expressions(W, first, lanes, table))
+                integers = T.meta_var(integers_of(coding, W, first, lanes, table))
                 store_all(P, group * CODES * lanes + lane, lanes, integers, coding.dtype)
 
     return decode
@@ -339,58 +167,7 @@ def store_all(target: Any, first: Any, step: int, values: list[Any], dtype: str)
         T.buffer_store(target, T.cast(value, dtype), [first + k * step])
 
 
-def divisors(number: int) -> list[int]:
-    return [one for one in range(1, number + 1) if number % one == 0]
-
-
 def keeping(function: Any, kept: list[bool]) -> Any:
     """`function` with those of its parameters, which its body alone uses."""
     params = [parameter for parameter, keep in zip(function.params, kept, strict=True) if keep]
     return tirx.PrimFunc(params, function.body, function.ret_type, function.attrs)
-
-
-def cases() -> Iterable[CodedConv]:
-    """Every width of codes, with tables and without; blocks; every kind of group; all types of activations."""
-
-    def conv(
-        size: tuple[int, ...],
-        channels: tuple[int, int],
-        kernel: tuple[int, int],
-        coding: Coding,
-        x_dtype: str = "int8",
-        wide: bool = False,
-        **changes: Any,
-    ) -> CodedConv:
-        batch, height, width = size
-        plain: dict[str, Any] = {"strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0), "groups": 1}
-        plain |= {"x_zero_point": 0, "output": Output(zero_point=-3)}
-        return CodedConv(Conv(batch, height, width, *channels, kernel, **(plain | changes)), coding, x_dtype, wide)
-
-    relu, same = Output(zero_point=-128), (1, 1, 1, 1)
-    short, long = Output(0, -(2**15), 2**15 - 1, "int16"), Output(0, -229376, 229376, "int32")
-    for bits in range(1, 9):
-        one = conv((1, 5, 4), (3, 8), (3, 3), Coding(bits, "int8"), pads=same, x_zero_point=-128, output=relu)
-        yield replace(one, small=bits % 2 == 1)
-    for bits in (1, 2, 4, 5):
-        yield conv((2, 3, 4), (5, 6), (2, 3), Coding(bits, "int8", tabled=True), strides=(2, 1))
-    for bits in (2, 3, 4):  # one row: no scratch
-        yield replace(conv((1, 1, 1), (64, 9), (1, 1), Coding(bits, "int8", tabled=bits == 3)), wide=bits == 4)
-    yield CodedConv(of_gemm(7, 37, 12, Output(5, -20, 90)), Coding(4, "int8"))
-    yield CodedConv(of_gemm(1, 13, 5, relu), Coding(3, "int8"))
-    yield conv((1, 6, 5), (64, 24), (3, 3), Coding(4, "int8"), pads=same, x_zero_point=7)  # several passes
-    yield conv((1, 3, 2), (520, 3), (3, 3), Coding(2, "int8"), pads=same)  # no row fits the scratch
-    yield conv((1, 9, 7), (4, 3), (2, 3), Coding(4, "int8"), dilations=(2, 3), pads=(0, 3, 2, 1), x_zero_point=5)
-    yield conv((2, 6, 5), (12, 12), (3, 3), Coding(4, "int8"), groups=12, pads=same, x_zero_point=-128, output=relu)
-    yield conv((1, 6, 5), (600, 600), (3, 3), Coding(3, "int8"), groups=600, strides=(2, 2), pads=(0, 0, 1, 1))
-    yield conv((1, 5, 5), (3, 3), (3, 3), Coding(1, "int8"), groups=3, pads=same, x_zero_point=44)
-    yield conv((1, 5, 5), (3, 6), (3, 3), Coding(2, "int8"), groups=3, pads=same, x_zero_point=44)
-    yield conv((1, 4, 4), (6, 9), (3, 3), Coding(5, "int8"), groups=3, pads=(1, 0, 0, 1), x_zero_point=-1)
-    yield conv((1, 4, 4), (64, 16), (3, 3), Coding(4, "int16", True, 16, 8), groups=2, pads=same)
-    yield conv((1, 4, 3), (40, 6), (1, 1), Coding(4, "int16", False, 32, 16), output=short)
-    yield conv((1, 4, 3), (6, 6), (3, 3), Coding(4, "int32", True, 32, 256), "int16", True, groups=6, pads=same)
-    yield conv((1, 4, 3), (5, 7), (3, 3), Coding(8, "int32", True), "int32", True, output=long, pads=same)
-    yield conv((1, 4, 3), (5, 8), (2, 2), Coding(6, "int16", True), "int16", True, output=short, x_zero_point=9)
-    yield conv((1, 4, 3), (5, 8), (2, 2), Coding(12, "int16"), "int16", True, output=short, pads=same, x_zero_point=9)
-    yield conv((1, 4, 3), (5, 4), (1, 1), Coding(16, "int16"), wide=True)
-    yield conv((1, 4, 3), (5, 4), (2, 2), Coding(4, "int8"), "int16", output=short)
-    yield conv((1, 4, 3), (5, 4), (2, 2), Coding(4, "int8"), "int32", True, output=long)

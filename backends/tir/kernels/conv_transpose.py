@@ -1,194 +1,63 @@
-"""ConvTranspose with constant integer weights, channels last: y = requantize(bias + sum of (x - x_zero_point) * w).
-
-Written as a gather: output position p receives input position q through kernel tap t wherever
-q * stride + t * dilation - pad == p, so each output is summed once, in a register, and nothing is scattered into a
-32-bit image. Positions differ in how many taps reach them, hence the bias cannot hold the zero point's share.
-"""
+"""The loops of `ConvTranspose`: `bevel.backends.program.ops.conv_transpose`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.program import examples
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
+from bevel.backends.program.ops.conv_transpose import ConvTranspose
+from bevel.backends.program.shapes import register_tile
 from bevel.backends.tir import arithmetic as tir
-from bevel.backends.tir.kernels.copy import random_values
-from bevel.backends.tir.loops import register_tile
-from bevel.calib.arithmetic.requantize import Output, fixed_points, requantize
 
 
-@dataclass(frozen=True)
-class ConvTranspose(Kernel):
-    """x: x_dtype [N, H, W, Cin]; w: w_dtype [Cout, kh, kw, Cin / groups]; bias: sum_dtype, multiplier: int32, shift:
-    int8 [Cout]; y: output.dtype [N, OH, OW, Cout]. Sums fit sum_dtype, and times the multiplier stay below 2**62.
+def build(op: ConvTranspose, name: str) -> Any:
+    batch, height, width, (rows, columns) = op.batch, op.height, op.width, op.positions
+    (kh, kw), (down, right), (row_step, column_step) = op.kernel, op.strides, op.dilations
+    (top, left, _, _), x_zero_point, output = op.pads, op.x_zero_point, op.output
+    groups, group_in, group_out = op.groups, op.channels_in // op.groups, op.channels_out // op.groups
+    channels, tile = op.channels_out, register_tile(group_out)
+    x_dtype, w_dtype, sum_dtype, y_dtype = op.x_dtype, op.w_dtype, op.sum_dtype, op.output.dtype
+    requantize = tir.requantize if sum_dtype == "int32" else tir.requantize_wide
 
-    ONNX semantics: w is ONNX's [Cin, Cout / groups, kh, kw] with its axes moved and its taps where they were. pads are
-    (top, left, bottom, right); output_padding is (rows, columns) added at the bottom and the right.
-    """
-
-    batch: int
-    height: int
-    width: int
-    channels_in: int
-    channels_out: int
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
-    pads: tuple[int, int, int, int]
-    output_padding: tuple[int, int]
-    groups: int
-    x_zero_point: int
-    output: Output
-    x_dtype: str = "int8"
-    w_dtype: str = "int8"
-    sum_dtype: str = "int32"
-
-    @property
-    def spread(self) -> tuple[int, int]:
-        """(rows, columns) that the input's taps reach, with output_padding, before the pads are cut off."""
-        rows, columns = (
-            (size - 1) * stride + (kernel - 1) * dilation + 1 + extra
-            for size, stride, kernel, dilation, extra in zip(
-                (self.height, self.width), self.strides, self.kernel, self.dilations, self.output_padding, strict=True
-            )
-        )
-        return rows, columns
-
-    @property
-    def positions(self) -> tuple[int, int]:
-        """(OH, OW)."""
-        top, left, bottom, right = self.pads
-        return self.spread[0] - top - bottom, self.spread[1] - left - right
-
-    @property
-    def macs(self) -> int:
-        """Every product of an input with a tap, those that the pads cut off included."""
-        per_input = self.kernel[0] * self.kernel[1] * (self.channels_out // self.groups)
-        return self.batch * self.height * self.width * self.channels_in * per_input
-
-    def operands(self) -> tuple[Operand, ...]:
-        return (
-            activation("x", (self.batch, self.height, self.width, self.channels_in), self.x_dtype),
-            constant("w", (self.channels_out, *self.kernel, self.channels_in // self.groups), self.w_dtype),
-            constant("bias", (self.channels_out,), self.sum_dtype),
-            constant("multiplier", (self.channels_out,), "int32"),
-            constant("shift", (self.channels_out,), "int8"),
-            output("y", (self.batch, *self.positions, self.channels_out), self.output.dtype),
-        )
-
-    def reference(self, *arrays: Array) -> Array:
-        x, w, bias, multiplier, shift = arrays
-        (rows, columns), (top, left) = self.positions, self.pads[:2]
-        # float64 is exact here, integers below 2**53 throughout, and much faster than numpy's integer product.
-        centred = (x.astype(np.float64) - self.x_zero_point).reshape(-1, self.groups, self.channels_in // self.groups)
-        by_group = centred.transpose(1, 0, 2)
-        image = np.zeros((self.batch, *self.spread, self.channels_out))
-        for i, j in np.ndindex(*self.kernel):
-            taps = w[:, i, j].reshape(self.groups, -1, w.shape[3]).transpose(0, 2, 1).astype(np.float64)
-            product = (by_group @ taps).transpose(1, 0, 2)
-            first_row, first_column = i * self.dilations[0], j * self.dilations[1]
-            reached = (
-                slice(first_row, first_row + (self.height - 1) * self.strides[0] + 1, self.strides[0]),
-                slice(first_column, first_column + (self.width - 1) * self.strides[1] + 1, self.strides[1]),
-            )
-            image[:, reached[0], reached[1]] += product.reshape(self.batch, self.height, self.width, -1)
-        total = image[:, top : top + rows, left : left + columns].astype(np.int64) + bias
-        return requantize(total, multiplier, shift, self.output)
-
-    def build(self, name: str) -> Any:
-        batch, height, width, (rows, columns) = self.batch, self.height, self.width, self.positions
-        (kh, kw), (down, right), (row_step, column_step) = self.kernel, self.strides, self.dilations
-        (top, left, _, _), x_zero_point, output = self.pads, self.x_zero_point, self.output
-        groups, group_in, group_out = self.groups, self.channels_in // self.groups, self.channels_out // self.groups
-        channels, tile = self.channels_out, register_tile(group_out)
-        x_dtype, w_dtype, sum_dtype, y_dtype = self.x_dtype, self.w_dtype, self.sum_dtype, self.output.dtype
-        requantize = tir.requantize if sum_dtype == "int32" else tir.requantize_wide
-
-        @T.prim_func(s_tir=True)
-        def conv_transpose(
-            X: T.Buffer((batch, height, width, groups * group_in), x_dtype),
-            W: T.Buffer((channels, kh, kw, group_in), w_dtype),
-            B: T.Buffer((channels,), sum_dtype),
-            M: T.Buffer((channels,), "int32"),
-            S: T.Buffer((channels,), "int8"),
-            Y: T.Buffer((batch, rows, columns, channels), y_dtype),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            for n, y, x, g, block in T.grid(batch, rows, columns, groups, group_out // tile):
-                first = T.meta_var(g * group_out + block * tile)
-                A = T.alloc_buffer((tile,), sum_dtype)
-                for u in T.unroll(tile):
-                    A[u] = B[first + u]
-                for i in T.serial(kh):
-                    above = T.meta_var(y + top - i * row_step)  # the input row, times its stride
-                    if reaches(above, down, height):
-                        for j in T.serial(kw):
-                            before = T.meta_var(x + left - j * column_step)
-                            if reaches(before, right, width):
-                                for c in T.serial(group_in):
-                                    value = T.meta_var(
-                                        T.cast(
-                                            X[n, T.truncdiv(above, down), T.truncdiv(before, right), g * group_in + c],
-                                            sum_dtype,
-                                        )
-                                        - x_zero_point
+    @T.prim_func(s_tir=True)
+    def conv_transpose(
+        X: T.Buffer((batch, height, width, groups * group_in), x_dtype),
+        W: T.Buffer((channels, kh, kw, group_in), w_dtype),
+        B: T.Buffer((channels,), sum_dtype),
+        M: T.Buffer((channels,), "int32"),
+        S: T.Buffer((channels,), "int8"),
+        Y: T.Buffer((batch, rows, columns, channels), y_dtype),
+    ):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        for n, y, x, g, block in T.grid(batch, rows, columns, groups, group_out // tile):
+            first = T.meta_var(g * group_out + block * tile)
+            A = T.alloc_buffer((tile,), sum_dtype)
+            for u in T.unroll(tile):
+                A[u] = B[first + u]
+            for i in T.serial(kh):
+                above = T.meta_var(y + top - i * row_step)  # the input row, times its stride
+                if reaches(above, down, height):
+                    for j in T.serial(kw):
+                        before = T.meta_var(x + left - j * column_step)
+                        if reaches(before, right, width):
+                            for c in T.serial(group_in):
+                                value = T.meta_var(
+                                    T.cast(
+                                        X[n, T.truncdiv(above, down), T.truncdiv(before, right), g * group_in + c],
+                                        sum_dtype,
                                     )
-                                    for u in T.unroll(tile):
-                                        A[u] = A[u] + value * T.cast(W[first + u, i, j, c], sum_dtype)
-                for u in T.unroll(tile):
-                    Y[n, y, x, first + u] = requantize(A[u], M[first + u], S[first + u], output)
+                                    - x_zero_point
+                                )
+                                for u in T.unroll(tile):
+                                    A[u] = A[u] + value * T.cast(W[first + u, i, j, c], sum_dtype)
+            for u in T.unroll(tile):
+                Y[n, y, x, first + u] = requantize(A[u], M[first + u], S[first + u], output)
 
-        return conv_transpose
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x, w = self.operands()[:2]
-        taps = self.channels_in // self.groups * 2
-        if self.sum_dtype == "int32":
-            numbers = examples.rescaling(rng, (self.channels_out,), taps=taps, output=self.output)
-        else:  # of what such sums leave of the product's bits
-            ratios = rng.uniform(0.5, 2, self.channels_out) / (taps * 2.0**16)
-            numbers = fixed_points(ratios, bits=20)
-        return (
-            random_values(rng, x.shape, self.x_dtype),
-            examples.weights(rng, w.shape) if self.w_dtype == "int8" else random_values(rng, w.shape, self.w_dtype),
-            examples.biases(rng, self.channels_out).astype(self.sum_dtype),
-            *numbers,
-        )
+    return conv_transpose
 
 
 def reaches(scaled: Any, stride: int, size: int) -> Any:
     """Whether `scaled` is the stride times a coordinate of the input, as a TIR condition."""
     within = T.And(scaled >= 0, scaled < size * stride)
     return within if stride == 1 else T.And(within, T.truncmod(scaled, stride) == 0)
-
-
-def cases() -> Iterable[ConvTranspose]:
-    """Strides above, below and equal to the kernel; taps that meet no input; all that ONNX lets one ask for."""
-
-    def transpose(
-        size: tuple[int, ...], channels: tuple[int, int], kernel: tuple[int, int], **changes: Any
-    ) -> ConvTranspose:
-        batch, height, width = size
-        plain: dict[str, Any] = {"strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0), "output_padding": (0, 0)}
-        plain |= {"groups": 1, "x_zero_point": 0, "output": Output(zero_point=-3)}
-        return ConvTranspose(batch, height, width, *channels, kernel, **(plain | changes))
-
-    yield transpose((1, 1, 1), (1, 1), (1, 1))
-    yield transpose((2, 3, 4), (3, 8), (2, 2), strides=(2, 2), x_zero_point=-128, output=Output(zero_point=-128))
-    yield transpose((1, 4, 3), (5, 4), (3, 3), strides=(2, 2), pads=(1, 1, 1, 1), output_padding=(1, 1))
-    yield transpose((1, 3, 3), (4, 6), (4, 3), strides=(2, 3), pads=(1, 0, 2, 1), x_zero_point=127)
-    yield transpose((1, 3, 4), (2, 3), (2, 2), strides=(3, 4), output_padding=(2, 1), x_zero_point=9)
-    yield transpose((1, 4, 4), (4, 6), (3, 2), strides=(2, 1), dilations=(2, 3), groups=2, x_zero_point=-5)
-    yield transpose((1, 4, 3), (4, 4), (3, 3), strides=(2, 2), groups=4, pads=(0, 1, 1, 0), output=Output(7, -90, 90))
-    yield transpose((1, 1, 9), (3, 5), (1, 4), strides=(1, 2), pads=(0, 1, 0, 1), x_zero_point=1)
-    yield transpose((1, 5, 5), (2, 8), (3, 3), strides=(2, 2), x_zero_point=-5, output=Output(-5, even=True))
-    int16 = Output(-300, -(2**15), 2**15 - 1, "int16")
-    wide: dict[str, Any] = {"x_dtype": "int16", "sum_dtype": "int64", "output": int16}
-    yield transpose((2, 3, 4), (3, 8), (2, 2), strides=(2, 2), x_zero_point=-(2**15), **wide)
-    yield transpose((1, 4, 3), (4, 6), (3, 3), strides=(2, 1), groups=2, w_dtype="int16", x_zero_point=77, **wide)
-    yield transpose((1, 3, 2), (1, 1), (2, 2), x_dtype="int16", x_zero_point=9, output=Output(3, -100, 90))

@@ -1,95 +1,33 @@
-"""Max and Min of two tensors: both on the result's scale with the same shift, compared, and rounded once.
-
-    y = store(max(a * a_multiplier + a_offset, b * b_multiplier + b_offset) >> shift)
-
-A shift keeps order, so that this is the larger of the two as they would be rounded alone. The offsets hold
-2**(shift - 1) and the zero points.
-"""
+"""The loops of `Extreme`: `bevel.backends.program.ops.extreme`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.program.ops.extreme import Extreme
+from bevel.backends.program.shapes import broadcast_axes
 from bevel.backends.tir import arithmetic as tir
-from bevel.backends.tir.kernels.copy import random_values
-from bevel.backends.tir.loops import broadcast_axes, offset_of
-from bevel.calib.arithmetic.requantize import Output
+from bevel.backends.tir.loops import offset_of
 
 
-@dataclass(frozen=True)
-class Extreme(Kernel):
-    """a: a_dtype a_shape; b: b_dtype b_shape; y: output.dtype shape, to which both broadcast as in numpy.
+def build(op: Extreme, name: str) -> Any:
+    sizes = tuple(operand.size for operand in op.operands())
+    a_size, b_size, y_size = sizes
+    extents, (a_strides, b_strides, y_strides) = broadcast_axes(op.shape, op.a_shape, op.b_shape, op.shape)
+    a_dtype, b_dtype, y_dtype, output = op.a_dtype, op.b_dtype, op.output.dtype, op.output
+    sums, better = "int32" if {a_dtype, b_dtype, y_dtype} == {"int8"} else "int64", T.max if op.largest else T.min
+    numbers = (op.a_multiplier, op.b_multiplier, op.a_offset, op.b_offset, op.shift)
+    a_multiplier, b_multiplier, a_offset, b_offset, shift = (tirx.const(number, sums) for number in numbers)
 
-    Both sums fit int32 where all of them are int8, else int64.
-    """
+    @T.prim_func(s_tir=True)
+    def extreme(A: T.Buffer((a_size,), a_dtype), B: T.Buffer((b_size,), b_dtype), Y: T.Buffer((y_size,), y_dtype)):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        for axis in T.grid(*extents):
+            a = T.meta_var(T.cast(A[offset_of(axis, a_strides)], sums) * a_multiplier + a_offset)
+            b = T.meta_var(T.cast(B[offset_of(axis, b_strides)], sums) * b_multiplier + b_offset)
+            Y[offset_of(axis, y_strides)] = tir.store(better(a, b) >> shift, output)
 
-    shape: tuple[int, ...]
-    a_shape: tuple[int, ...]
-    b_shape: tuple[int, ...]
-    a_multiplier: int
-    b_multiplier: int
-    a_offset: int
-    b_offset: int
-    shift: int
-    largest: bool
-    output: Output
-    a_dtype: str = "int8"
-    b_dtype: str = "int8"
-
-    def operands(self) -> tuple[Operand, ...]:
-        return (
-            activation("a", self.a_shape, self.a_dtype),
-            activation("b", self.b_shape, self.b_dtype),
-            output("y", self.shape, self.output.dtype),
-        )
-
-    @property
-    def in_place(self) -> bool:
-        return self.a_shape == self.shape and self.a_dtype == self.output.dtype
-
-    def reference(self, *arrays: Array) -> Array:
-        a, b = (np.broadcast_to(array, self.shape).astype(np.int64) for array in arrays)
-        pick = np.maximum if self.largest else np.minimum
-        sums = pick(a * self.a_multiplier + self.a_offset, b * self.b_multiplier + self.b_offset)
-        return self.output.store(sums >> self.shift)
-
-    def build(self, name: str) -> Any:
-        sizes = tuple(operand.size for operand in self.operands())
-        a_size, b_size, y_size = sizes
-        extents, (a_strides, b_strides, y_strides) = broadcast_axes(self.shape, self.a_shape, self.b_shape, self.shape)
-        a_dtype, b_dtype, y_dtype, output = self.a_dtype, self.b_dtype, self.output.dtype, self.output
-        sums, better = "int32" if {a_dtype, b_dtype, y_dtype} == {"int8"} else "int64", T.max if self.largest else T.min
-        numbers = (self.a_multiplier, self.b_multiplier, self.a_offset, self.b_offset, self.shift)
-        a_multiplier, b_multiplier, a_offset, b_offset, shift = (tirx.const(number, sums) for number in numbers)
-
-        @T.prim_func(s_tir=True)
-        def extreme(A: T.Buffer((a_size,), a_dtype), B: T.Buffer((b_size,), b_dtype), Y: T.Buffer((y_size,), y_dtype)):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            for axis in T.grid(*extents):
-                a = T.meta_var(T.cast(A[offset_of(axis, a_strides)], sums) * a_multiplier + a_offset)
-                b = T.meta_var(T.cast(B[offset_of(axis, b_strides)], sums) * b_multiplier + b_offset)
-                Y[offset_of(axis, y_strides)] = tir.store(better(a, b) >> shift, output)
-
-        return extreme
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return random_values(rng, self.a_shape, self.a_dtype), random_values(rng, self.b_shape, self.b_dtype)
-
-
-def cases() -> Iterable[Extreme]:
-    for largest in (True, False):
-        yield Extreme((1,), (1,), (1,), 1, 1, 0, 0, 0, largest, Output())
-        yield Extreme(
-            (2, 5, 3, 7), (2, 5, 3, 7), (3, 1), 700_001, 523_456, 2**19, 128 * 523_456, 20, largest, Output(-7)
-        )
-        yield Extreme((3, 4), (3, 4), (3, 4), 3, 2, 9, 1, 1, largest, Output(3, -50, 60))
-        int16 = Output(3, -(2**15), 2**15 - 1, "int16")
-        yield Extreme((3, 4), (3, 4), (4,), 2**30, 2**29, 2**45, 77, 30, largest, int16, "int16", "int16")
-        yield Extreme((3, 4), (3, 4), (), 2**20, 2**29, 2**25, 77, 30, largest, int16, "int16", "int8")
+    return extreme

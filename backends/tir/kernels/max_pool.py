@@ -1,104 +1,35 @@
-"""MaxPool, channels last: y = max over the window's taps inside the image.
-
-The output row is its own accumulator, so the innermost loop is a plain elementwise maximum over the channels, which
-compilers vectorize, and whether a tap is inside is asked once a tap.
-"""
+"""The loops of `MaxPool`: `bevel.backends.program.ops.max_pool`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
-from bevel.backends.tir.kernels.copy import random_values
-from bevel.backends.tir.loops import inside_image, window_positions
+from bevel.backends.program.ops.max_pool import MaxPool
+from bevel.backends.tir.loops import inside_image
 
 
-@dataclass(frozen=True)
-class MaxPool(Kernel):
-    """x: dtype [N, H, W, C]; y: dtype [N, OH, OW, C]. pads are (top, left, bottom, right); padding never wins."""
+def build(op: MaxPool, name: str) -> Any:
+    batch, height, width, channels, (rows, columns) = *op.operands()[0].shape, op.positions
+    (kh, kw), (down, right), (row_step, column_step) = op.kernel, op.strides, op.dilations
+    pads, (top, left, _, _), dtype, lowest = op.pads, op.pads, op.dtype, tirx.const(op.lowest, op.dtype)
 
-    batch: int
-    height: int
-    width: int
-    channels: int
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
-    pads: tuple[int, int, int, int]
-    dtype: str = "int8"
+    @T.prim_func(s_tir=True)
+    def max_pool(
+        X: T.Buffer((batch, height, width, channels), dtype),
+        Y: T.Buffer((batch, rows, columns, channels), dtype),
+    ):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        for n, y, x in T.grid(batch, rows, columns):
+            for c in T.serial(channels):
+                Y[n, y, x, c] = lowest
+            for i, j in T.grid(kh, kw):
+                row = T.meta_var(y * down + i * row_step - top)
+                column = T.meta_var(x * right + j * column_step - left)
+                if inside_image(row, column, height, width, pads):
+                    for c in T.serial(channels):
+                        Y[n, y, x, c] = T.max(Y[n, y, x, c], X[n, row, column, c])
 
-    @property
-    def positions(self) -> tuple[int, int]:
-        """(OH, OW)."""
-        top, left, bottom, right = self.pads
-        return (
-            window_positions(self.height, self.kernel[0], self.strides[0], self.dilations[0], top, bottom),
-            window_positions(self.width, self.kernel[1], self.strides[1], self.dilations[1], left, right),
-        )
-
-    @property
-    def lowest(self) -> int:
-        """What the maximum starts from."""
-        return int(np.iinfo(self.dtype).min)
-
-    def operands(self) -> tuple[Operand, ...]:
-        return (
-            activation("x", (self.batch, self.height, self.width, self.channels), self.dtype),
-            output("y", (self.batch, *self.positions, self.channels), self.dtype),
-        )
-
-    def reference(self, *arrays: Array) -> Array:
-        (x,) = arrays
-        top, left, bottom, right = self.pads
-        rows, columns = self.positions
-        padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=self.lowest)
-        taps = [
-            padded[:, i * self.dilations[0] :: self.strides[0], j * self.dilations[1] :: self.strides[1]]
-            for i, j in np.ndindex(*self.kernel)
-        ]
-        result: Array = np.max([tap[:, :rows, :columns] for tap in taps], axis=0)
-        return result
-
-    def build(self, name: str) -> Any:
-        batch, height, width, channels, (rows, columns) = *self.operands()[0].shape, self.positions
-        (kh, kw), (down, right), (row_step, column_step) = self.kernel, self.strides, self.dilations
-        pads, (top, left, _, _), dtype, lowest = self.pads, self.pads, self.dtype, tirx.const(self.lowest, self.dtype)
-
-        @T.prim_func(s_tir=True)
-        def max_pool(
-            X: T.Buffer((batch, height, width, channels), dtype),
-            Y: T.Buffer((batch, rows, columns, channels), dtype),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            for n, y, x in T.grid(batch, rows, columns):
-                for c in T.serial(channels):
-                    Y[n, y, x, c] = lowest
-                for i, j in T.grid(kh, kw):
-                    row = T.meta_var(y * down + i * row_step - top)
-                    column = T.meta_var(x * right + j * column_step - left)
-                    if inside_image(row, column, height, width, pads):
-                        for c in T.serial(channels):
-                            Y[n, y, x, c] = T.max(Y[n, y, x, c], X[n, row, column, c])
-
-        return max_pool
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x = random_values(rng, self.operands()[0].shape, self.dtype)
-        x[:, :2] = self.lowest  # windows in which nothing is above what padding would hold
-        return (x,)
-
-
-def cases() -> Iterable[MaxPool]:
-    yield MaxPool(1, 1, 1, 1, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
-    yield MaxPool(2, 6, 5, 3, (2, 2), (2, 2), (1, 1), (0, 0, 0, 0))
-    yield MaxPool(1, 7, 8, 16, (3, 3), (2, 2), (1, 1), (1, 1, 1, 1))
-    yield MaxPool(1, 9, 7, 5, (3, 2), (1, 3), (2, 3), (2, 0, 1, 1))
-    yield MaxPool(1, 1, 11, 4, (1, 3), (1, 2), (1, 1), (0, 1, 0, 1))
-    yield MaxPool(1, 7, 6, 3, (3, 3), (2, 2), (1, 1), (1, 1, 1, 1), "int16")
-    yield MaxPool(1, 5, 4, 2, (2, 2), (1, 1), (1, 1), (0, 0, 1, 1), "int32")
+    return max_pool

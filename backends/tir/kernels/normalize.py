@@ -1,149 +1,62 @@
-"""Normalization of rows (`bevel.calib.arithmetic.normalize`), with a factor and an offset for each channel, in any
-layout.
-
-    y = store((t * factor + offset) >> shift)
-
-A row's elements are reached by the strides of `columns`, rows by those of `rows`: channels last or first are the same.
-"""
+"""The loops of `Normalize`: `bevel.backends.program.ops.normalize`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
+from bevel.backends.program.ops.normalize import Loop, Normalize
 from bevel.backends.tir import arithmetic as tir
-from bevel.backends.tir.kernels.copy import random_values
 from bevel.backends.tir.loops import offset_of
 from bevel.backends.tir.roots import root_of
-from bevel.calib.arithmetic.normalize import INVERSE_BITS, fraction_bits, normalize
-from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.arithmetic.normalize import INVERSE_BITS, fraction_bits
 
 
-class Loop(NamedTuple):
-    """`extent` steps of x's elements `stride` apart, and of factors `gain` apart."""
+def build(op: Normalize, name: str) -> Any:
+    size, gains, x_dtype, y_dtype, output = op.size, op.gains, op.x_dtype, op.output.dtype, op.output
+    row_extents, row_strides, row_gains = columns_of(op.rows)
+    extents, strides, column_gains = columns_of(op.columns)
+    n, own, squared = (op.n, op.n, 1) if op.center else (1, 1, 0)
+    zero_point, shift, bits = op.zero_point, T.int64(op.shift), INVERSE_BITS - fraction_bits(op.n)
+    epsilon, one, ones = T.int64(op.epsilon), T.int64(1), T.int64(2**INVERSE_BITS)
+    take_root = root_of()
 
-    extent: int
-    stride: int
-    gain: int
+    @T.prim_func(s_tir=True)
+    def normalize(
+        X: T.Buffer((size,), x_dtype),
+        F: T.Buffer((gains,), "int32"),
+        B: T.Buffer((gains,), "int64"),
+        Y: T.Buffer((size,), y_dtype),
+    ):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        S = T.sblock_alloc_buffer((3,), "int32")  # sum, shift of what is under the root, inverse root
+        V = T.sblock_alloc_buffer((1,), "int64")  # the sum under the root
+        for row in T.grid(*row_extents):
+            S[0] = 0
+            V[0] = T.int64(0)
+            for column in T.grid(*extents):
+                place = T.meta_var(offset_of(row, row_strides) + offset_of(column, strides))
+                step = T.meta_var(T.cast(X[place], "int32") - zero_point)
+                S[0] = S[0] + step
+                V[0] = V[0] + T.cast(step, "int64") * T.cast(step, "int64")
+            total = T.meta_var(T.cast(S[0], "int64"))
+            V[0] = T.max(T.int64(n) * V[0] - T.int64(squared) * total * total + epsilon, one)
+            take_root(V, S)
+            S[2] = T.cast(T.truncdiv(ones, T.cast(S[2], "int64")), "int32")
+            for column in T.grid(*extents):
+                place = T.meta_var(offset_of(row, row_strides) + offset_of(column, strides))
+                gain = T.meta_var(offset_of(row, row_gains) + offset_of(column, column_gains))
+                step = T.meta_var(T.cast(X[place], "int32") - zero_point)
+                product = T.meta_var(T.cast(step * own - squared * S[0], "int64") * T.cast(S[2], "int64"))
+                t = T.meta_var(T.cast(tir.rounding_shift_right(product, bits - S[1]), "int32"))
+                scaled = T.meta_var(T.cast(t, "int64") * T.cast(F[gain], "int64"))
+                Y[place] = tir.store((scaled + B[gain]) >> shift, output)
 
-
-@dataclass(frozen=True)
-class Normalize(Kernel):
-    """x: x_dtype [size]; factor: int32 [gains]; offset: int64 [gains]; y: output.dtype [size], each where it was.
-
-    |t * factor + offset| stays below 2**62, t being at most sqrt(n) * 2**fraction, and n steps below 2**30.
-    """
-
-    rows: tuple[Loop, ...]
-    columns: tuple[Loop, ...]
-    gains: int
-    center: bool
-    zero_point: int
-    epsilon: int
-    shift: int
-    output: Output
-    x_dtype: str = "int8"
-
-    @property
-    def n(self) -> int:
-        return prod(loop.extent for loop in self.columns)
-
-    @property
-    def size(self) -> int:
-        return self.n * prod(loop.extent for loop in self.rows)
-
-    def operands(self) -> tuple[Operand, ...]:
-        return (
-            activation("x", (self.size,), self.x_dtype),
-            constant("factor", (self.gains,), "int32"),
-            constant("offset", (self.gains,), "int64"),
-            output("y", (self.size,), self.output.dtype),
-        )
-
-    def places(self, field: str) -> Array:
-        """Of each element [rows, n], where x has it, or which factor it has."""
-        ends = [np.zeros(1, np.int64), np.zeros(1, np.int64)]
-        for which, loops in enumerate((self.rows, self.columns)):
-            for loop in loops:
-                ends[which] = (ends[which][:, None] + getattr(loop, field) * np.arange(loop.extent)).ravel()
-        return ends[0][:, None] + ends[1]
-
-    def reference(self, *arrays: Array) -> Array:
-        x, factor, offset = arrays
-        places, gains = self.places("stride"), self.places("gain")
-        t = normalize(x[places].astype(np.int64) - self.zero_point, self.center, self.epsilon, fraction_bits(self.n))
-        y = np.zeros(self.size, self.output.dtype)
-        y[places] = self.output.store((t * factor.astype(np.int64)[gains] + offset[gains]) >> self.shift)
-        return y
-
-    def build(self, name: str) -> Any:
-        size, gains, x_dtype, y_dtype, output = self.size, self.gains, self.x_dtype, self.output.dtype, self.output
-        row_extents, row_strides, row_gains = columns_of(self.rows)
-        extents, strides, column_gains = columns_of(self.columns)
-        n, own, squared = (self.n, self.n, 1) if self.center else (1, 1, 0)
-        zero_point, shift, bits = self.zero_point, T.int64(self.shift), INVERSE_BITS - fraction_bits(self.n)
-        epsilon, one, ones = T.int64(self.epsilon), T.int64(1), T.int64(2**INVERSE_BITS)
-        take_root = root_of()
-
-        @T.prim_func(s_tir=True)
-        def normalize(
-            X: T.Buffer((size,), x_dtype),
-            F: T.Buffer((gains,), "int32"),
-            B: T.Buffer((gains,), "int64"),
-            Y: T.Buffer((size,), y_dtype),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            S = T.sblock_alloc_buffer((3,), "int32")  # sum, shift of what is under the root, inverse root
-            V = T.sblock_alloc_buffer((1,), "int64")  # the sum under the root
-            for row in T.grid(*row_extents):
-                S[0] = 0
-                V[0] = T.int64(0)
-                for column in T.grid(*extents):
-                    place = T.meta_var(offset_of(row, row_strides) + offset_of(column, strides))
-                    step = T.meta_var(T.cast(X[place], "int32") - zero_point)
-                    S[0] = S[0] + step
-                    V[0] = V[0] + T.cast(step, "int64") * T.cast(step, "int64")
-                total = T.meta_var(T.cast(S[0], "int64"))
-                V[0] = T.max(T.int64(n) * V[0] - T.int64(squared) * total * total + epsilon, one)
-                take_root(V, S)
-                S[2] = T.cast(T.truncdiv(ones, T.cast(S[2], "int64")), "int32")
-                for column in T.grid(*extents):
-                    place = T.meta_var(offset_of(row, row_strides) + offset_of(column, strides))
-                    gain = T.meta_var(offset_of(row, row_gains) + offset_of(column, column_gains))
-                    step = T.meta_var(T.cast(X[place], "int32") - zero_point)
-                    product = T.meta_var(T.cast(step * own - squared * S[0], "int64") * T.cast(S[2], "int64"))
-                    t = T.meta_var(T.cast(tir.rounding_shift_right(product, bits - S[1]), "int32"))
-                    scaled = T.meta_var(T.cast(t, "int64") * T.cast(F[gain], "int64"))
-                    Y[place] = tir.store((scaled + B[gain]) >> shift, output)
-
-        return normalize
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x = random_values(rng, (self.size,), self.x_dtype)
-        x[self.places("stride")[-1]] = self.zero_point  # a row without deviation
-        factor = rng.integers(-(2**30), 2**30, self.gains, dtype=np.int32)
-        return x, factor, rng.integers(-(2**60), 2**60, self.gains)
+    return normalize
 
 
 def columns_of(loops: tuple[Loop, ...]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Extents, strides and gains of nested loops; of none, a loop of one."""
     extents, strides, gains = zip(*(loops or (Loop(1, 0, 0),)), strict=True)
     return extents, strides, gains
-
-
-def cases() -> Iterable[Normalize]:
-    """Rows of the last axis; of images, channels last; of groups of channels, channels first."""
-    int16 = Output(-9, -(2**15), 2**15 - 1, "int16")
-    yield Normalize((), (Loop(1, 1, 0),), 1, True, 0, 0, 50, Output())
-    yield Normalize((Loop(3, 7, 0),), (Loop(7, 1, 1),), 7, True, -5, 900, 51, Output(4, -100, 90))
-    yield Normalize((Loop(2, 60, 0), Loop(5, 1, 1)), (Loop(12, 5, 0),), 5, True, 127, 12, 50, Output())
-    yield Normalize((Loop(2, 36, 0), Loop(3, 12, 2)), (Loop(2, 6, 1), Loop(6, 1, 0)), 6, True, 3, 1, 49, Output())
-    yield Normalize((Loop(4, 9, 0),), (Loop(9, 1, 0),), 1, False, -128, 0, 52, Output(), "int8")
-    yield Normalize((Loop(4, 33, 0),), (Loop(33, 1, 1),), 33, True, 77, 5, 43, int16, "int16")
-    yield Normalize((Loop(4, 33, 0),), (Loop(33, 1, 1),), 33, False, 0, 5, 51, int16, "int16")

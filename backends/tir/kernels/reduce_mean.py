@@ -1,73 +1,32 @@
-"""ReduceMean over neighbouring axes, GlobalAveragePool among them: y = requantize(sum(x) - reduced * x_zero_point)."""
+"""The loops of `ReduceMean`: `bevel.backends.program.ops.reduce_mean`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.program import examples
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.program.ops.reduce_mean import ReduceMean
+from bevel.backends.program.shapes import register_tile
 from bevel.backends.tir import arithmetic as tir
-from bevel.backends.tir.loops import register_tile
-from bevel.calib.arithmetic.requantize import Output, fixed_point, requantize
 
 
-@dataclass(frozen=True)
-class ReduceMean(Kernel):
-    """x: int8 [outer, reduced, inner]; y: int8 [outer, inner]. The multiplier and the shift hold 1 / reduced too."""
+def build(op: ReduceMean, name: str) -> Any:
+    outer, reduced, inner, output = op.outer, op.reduced, op.inner, op.output
+    multiplier, shift, offset = op.multiplier, op.shift, -op.reduced * op.x_zero_point
+    tile = register_tile(inner)
 
-    outer: int
-    reduced: int
-    inner: int
-    x_zero_point: int
-    multiplier: int
-    shift: int
-    output: Output
-
-    def operands(self) -> tuple[Operand, ...]:
-        return (
-            activation("x", (self.outer, self.reduced, self.inner)),
-            output("y", (self.outer, self.inner)),
-        )
-
-    def reference(self, *arrays: Array) -> Array:
-        (x,) = arrays
-        total = x.sum(axis=1, dtype=np.int64) - self.reduced * self.x_zero_point
-        return requantize(total, np.array(self.multiplier), np.array(self.shift), self.output)
-
-    def build(self, name: str) -> Any:
-        outer, reduced, inner, output = self.outer, self.reduced, self.inner, self.output
-        multiplier, shift, offset = self.multiplier, self.shift, -self.reduced * self.x_zero_point
-        tile = register_tile(inner)
-
-        @T.prim_func(s_tir=True)
-        def reduce_mean(X: T.Buffer((outer, reduced, inner), "int8"), Y: T.Buffer((outer, inner), "int8")):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            for i, block in T.grid(outer, inner // tile):
-                A = T.alloc_buffer((tile,), "int32")
+    @T.prim_func(s_tir=True)
+    def reduce_mean(X: T.Buffer((outer, reduced, inner), "int8"), Y: T.Buffer((outer, inner), "int8")):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        for i, block in T.grid(outer, inner // tile):
+            A = T.alloc_buffer((tile,), "int32")
+            for u in T.unroll(tile):
+                A[u] = offset
+            for r in T.serial(reduced):
                 for u in T.unroll(tile):
-                    A[u] = offset
-                for r in T.serial(reduced):
-                    for u in T.unroll(tile):
-                        A[u] = A[u] + T.cast(X[i, r, block * tile + u], "int32")
-                for u in T.unroll(tile):
-                    Y[i, block * tile + u] = tir.requantize(A[u], multiplier, shift, output)
+                    A[u] = A[u] + T.cast(X[i, r, block * tile + u], "int32")
+            for u in T.unroll(tile):
+                Y[i, block * tile + u] = tir.requantize(A[u], multiplier, shift, output)
 
-        return reduce_mean
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return (examples.activations(rng, self.operands()[0].shape),)
-
-
-def cases() -> Iterable[ReduceMean]:
-    """Ratios on both sides of 1/4, where the arithmetic changes its form."""
-    yield ReduceMean(1, 1, 1, 0, *fixed_point(1.0), Output())
-    yield ReduceMean(1, 64, 64, -128, *fixed_point(1.1 / 64), Output(zero_point=-128))
-    yield ReduceMean(3, 49, 5, 127, *fixed_point(2.3 / 49), Output(zero_point=90))
-    yield ReduceMean(2, 3, 6, 17, *fixed_point(0.9 / 3), Output(5, -60, 70))
-    yield ReduceMean(2, 2, 7, -3, *fixed_point(5.7 / 2), Output(zero_point=-1))
-    yield ReduceMean(4, 10, 1, -3, *fixed_point(1.0 / 10), Output(zero_point=2))
+    return reduce_mean

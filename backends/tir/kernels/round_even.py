@@ -1,62 +1,24 @@
-"""Sums as integers of another scale, ties to even: y = even_shift_right(x * multiplier), stored as `output` says."""
+"""The loops of `RoundEven`: `bevel.backends.program.ops.round_even`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.program.ops.round_even import RoundEven
 from bevel.backends.tir import arithmetic as tir
-from bevel.calib.arithmetic.requantize import Output, even_shift_right, fixed_point
 
 
-@dataclass(frozen=True)
-class RoundEven(Kernel):
-    """x: int32 [size], within +-`reach`; y: output.dtype [size]. reach * multiplier stays below 2**61."""
+def build(op: RoundEven, name: str) -> Any:
+    size, y_dtype, output, multiplier = op.size, op.output.dtype, op.output, T.int64(op.multiplier)
+    shift, tolerance = op.shift, op.tolerance
 
-    size: int
-    multiplier: int
-    shift: int
-    tolerance: int
-    output: Output
-    reach: int
+    @T.prim_func(s_tir=True)
+    def round_even(X: T.Buffer((size,), "int32"), Y: T.Buffer((size,), y_dtype)):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        for i in T.serial(size):
+            product = T.meta_var(T.cast(X[i], "int64") * multiplier)
+            Y[i] = tir.store(tir.even_within(product, shift, tolerance), output)
 
-    def operands(self) -> tuple[Operand, ...]:
-        return activation("x", (self.size,), "int32"), output("y", (self.size,), self.output.dtype)
-
-    def reference(self, *arrays: Array) -> Array:
-        product = arrays[0].astype(np.int64) * self.multiplier
-        return self.output.store(even_shift_right(product, self.shift, self.tolerance))
-
-    def build(self, name: str) -> Any:
-        size, y_dtype, output, multiplier = self.size, self.output.dtype, self.output, T.int64(self.multiplier)
-        shift, tolerance = self.shift, self.tolerance
-
-        @T.prim_func(s_tir=True)
-        def round_even(X: T.Buffer((size,), "int32"), Y: T.Buffer((size,), y_dtype)):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            for i in T.serial(size):
-                product = T.meta_var(T.cast(X[i], "int64") * multiplier)
-                Y[i] = tir.store(tir.even_within(product, shift, tolerance), output)
-
-        return round_even
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        """The ends, zero and its neighbours, and what lies between, as far as there is room."""
-        near = np.arange(-64, 65)
-        ends = np.array([self.reach, -self.reach])
-        drawn = rng.integers(-self.reach, self.reach, self.size, endpoint=True)
-        values = np.concatenate([ends, near[np.abs(near) <= self.reach], drawn])
-        return (values[: self.size].astype(np.int32),)
-
-
-def cases() -> Iterable[RoundEven]:
-    for ratio, reach in ((0.25, 1020), (0.5, 600), (1 / 6, 2000), (1.0, 127), (3.5, 100), (2.0**-20, 2**27)):
-        yield RoundEven(400, *fixed_point(ratio), reach, Output(), reach)
-    yield RoundEven(300, *fixed_point(1 / 12), 9000, Output(-128, -128, 90), 9000)
-    yield RoundEven(300, *fixed_point(1 / 4), 2**17, Output(5, -(2**15), 2**15 - 1, "int16"), 2**17)
-    yield RoundEven(1, *fixed_point(0.5), 1, Output(), 1)
+    return round_even

@@ -1,101 +1,60 @@
-"""Integers to blocks of channels that share a power of two: `bevel.calib.formats.mx.MxRounding.round`, channels last.
-
-A block is read once for its largest magnitude, which gives the exponents to try, once for each of these to sum its
-squared errors, and once to be written. Results are half as wide as what they may overwrite, so that those of a block
-never lie on what is still to be read. The spacing of an element's neighbours doubles with each power of two that it
-reaches beyond its mantissa; as the powers are few, they are counted.
-"""
+"""The loops of `RoundMx`: `bevel.backends.program.ops.round_mx`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.program.ops.round_mx import RoundMx
 from bevel.calib.formats.mx import AROUND, MxRounding
 
 
-@dataclass(frozen=True)
-class RoundMx(Kernel):
-    """q: int32 [rows, channels], up to +-rounding.limit; y: int16 [rows, channels]. The last block may be shorter."""
+def build(op: RoundMx, name: str) -> Any:
+    rows, channels, rounding = op.rows, op.channels, op.rounding
+    block, fraction, top, exponents = rounding.block, rounding.fraction, rounding.top, rounding.exponents
+    blocks, even = -(-channels // block), channels % block == 0
+    first, last = AROUND[0], AROUND[-1]
 
-    rows: int
-    channels: int
-    rounding: MxRounding
-
-    def operands(self) -> tuple[Operand, ...]:
-        shape = (self.rows, self.channels)
-        return activation("q", shape, "int32"), output("y", shape, "int16")
-
-    @property
-    def in_place(self) -> bool:
-        return True
-
-    def reference(self, *arrays: Array) -> Array:
-        return self.rounding.round(arrays[0], axis=1)
-
-    def build(self, name: str) -> Any:
-        rows, channels, rounding = self.rows, self.channels, self.rounding
-        block, fraction, top, exponents = rounding.block, rounding.fraction, rounding.top, rounding.exponents
-        blocks, even = -(-channels // block), channels % block == 0
-        first, last = AROUND[0], AROUND[-1]
-
-        @T.prim_func(s_tir=True)
-        def round_mx(Q: T.Buffer((rows, channels), "int32"), Y: T.Buffer((rows, channels), "int16")):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            M = T.sblock_alloc_buffer((1,), "int32")  # the largest magnitude, then what is left of its bits
-            E = T.sblock_alloc_buffer((2,), "int32")  # the specification's shift, and the best
-            S = T.sblock_alloc_buffer((2,), "int64")  # sums of squared errors: this one, and the least
-            # A magnitude and its spacing. Stored, since TVM would take comparisons with max(q, -q) apart.
-            A = T.sblock_alloc_buffer((2,), "int32")
-            R = T.sblock_alloc_buffer((1,), "int32")
-            for row, part in T.grid(rows, blocks):
-                begin = T.meta_var(part * block)
-                size = T.meta_var(block if even else T.min(block, channels - begin))
-                M[0] = 0
-                for i in T.serial(size):
-                    M[0] = T.max(M[0], magnitude(Q[row, begin + i]))
-                E[0] = -1 - top
-                while M[0] > 0:
-                    M[0] = M[0] >> 1
-                    E[0] = E[0] + 1
-                S[1] = T.int64(2**63 - 1)
-                E[1] = fraction  # compilers do not see that some sum is less
-                for step in T.serial(last - first + 1):
-                    M[0] = T.max(T.min(E[0] + (step + first), exponents + fraction), fraction)
-                    S[0] = T.int64(0)
-                    for i in T.serial(size):
-                        A[0] = magnitude(Q[row, begin + i])
-                        A[1] = spacing(A[0], M[0], rounding)
-                        R[0] = element(A[0], A[1], M[0], rounding) - A[0]
-                        S[0] = S[0] + T.cast(R[0], "int64") * T.cast(R[0], "int64")
-                    if S[0] < S[1]:
-                        S[1] = S[0]
-                        E[1] = M[0]
+    @T.prim_func(s_tir=True)
+    def round_mx(Q: T.Buffer((rows, channels), "int32"), Y: T.Buffer((rows, channels), "int16")):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        M = T.sblock_alloc_buffer((1,), "int32")  # the largest magnitude, then what is left of its bits
+        E = T.sblock_alloc_buffer((2,), "int32")  # the specification's shift, and the best
+        S = T.sblock_alloc_buffer((2,), "int64")  # sums of squared errors: this one, and the least
+        # A magnitude and its spacing. Stored, since TVM would take comparisons with max(q, -q) apart.
+        A = T.sblock_alloc_buffer((2,), "int32")
+        R = T.sblock_alloc_buffer((1,), "int32")
+        for row, part in T.grid(rows, blocks):
+            begin = T.meta_var(part * block)
+            size = T.meta_var(block if even else T.min(block, channels - begin))
+            M[0] = 0
+            for i in T.serial(size):
+                M[0] = T.max(M[0], magnitude(Q[row, begin + i]))
+            E[0] = -1 - top
+            while M[0] > 0:
+                M[0] = M[0] >> 1
+                E[0] = E[0] + 1
+            S[1] = T.int64(2**63 - 1)
+            E[1] = fraction  # compilers do not see that some sum is less
+            for step in T.serial(last - first + 1):
+                M[0] = T.max(T.min(E[0] + (step + first), exponents + fraction), fraction)
+                S[0] = T.int64(0)
                 for i in T.serial(size):
                     A[0] = magnitude(Q[row, begin + i])
-                    A[1] = spacing(A[0], E[1], rounding)
-                    R[0] = element(A[0], A[1], E[1], rounding) >> fraction
-                    Y[row, begin + i] = T.cast(T.if_then_else(Q[row, begin + i] < 0, 0 - R[0], R[0]), "int16")
+                    A[1] = spacing(A[0], M[0], rounding)
+                    R[0] = element(A[0], A[1], M[0], rounding) - A[0]
+                    S[0] = S[0] + T.cast(R[0], "int64") * T.cast(R[0], "int64")
+                if S[0] < S[1]:
+                    S[1] = S[0]
+                    E[1] = M[0]
+            for i in T.serial(size):
+                A[0] = magnitude(Q[row, begin + i])
+                A[1] = spacing(A[0], E[1], rounding)
+                R[0] = element(A[0], A[1], E[1], rounding) >> fraction
+                Y[row, begin + i] = T.cast(T.if_then_else(Q[row, begin + i] < 0, 0 - R[0], R[0]), "int16")
 
-        return round_mx
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        """Blocks of every size, ties, zeros, and the largest magnitudes."""
-        limit = self.rounding.limit
-        size = 2.0 ** rng.uniform(0, np.log2(limit), (self.rows, 1))
-        q = np.rint(rng.standard_normal((self.rows, self.channels)) * size)
-        ties = rng.random(q.shape) < 0.3
-        q = np.where(ties, rng.integers(-32, 33, q.shape) << rng.integers(0, 12, q.shape), q)
-        q.flat[0] = limit
-        if self.rows > 1:
-            q[-1] = -limit
-            q[self.rows // 2] = 0
-        return (np.clip(q, -limit, limit).astype(np.int32),)
+    return round_mx
 
 
 def magnitude(value: Any) -> Any:
@@ -116,14 +75,3 @@ def element(value: Any, power: Any, shift: Any, rounding: MxRounding) -> Any:
     raised = value + odd + (T.shift_right(T.shift_left(1, power), 1) - 1)
     rounded = T.shift_left(T.shift_right(raised, power), power)
     return T.min(rounded, T.shift_left(rounding.largest, shift))
-
-
-def cases() -> Iterable[RoundMx]:
-    e2m1, e3m2 = MxRounding(1, 12, 11), MxRounding(2, 448, 6)
-    yield RoundMx(1, 1, e2m1)
-    yield RoundMx(40, 32, e2m1)
-    yield RoundMx(33, 70, e2m1)
-    yield RoundMx(21, 64, e3m2)
-    yield RoundMx(17, 24, MxRounding(3, 60, 9, fraction=2))
-    yield RoundMx(9, 100, MxRounding(6, 127, 8))
-    yield RoundMx(12, 20, MxRounding(0, 4, 0, block=6, fraction=12))

@@ -1,96 +1,41 @@
-"""Softmax over the last axis in integers, with a table for the exponential.
-
-For each row: d = max(x) - x;  e = table[d];  s = sum(e);  y = store((256 * e + s // 2) // s).
-
-The output's scale is 1/256, so 256 * e / s is already in output steps, and the added half of s rounds it. Subtracting
-the row's maximum keeps every exponent in [0, 255], which is why one table is enough: Kim et al. 2021, "I-BERT:
-Integer-only BERT Quantization", section 3.5, with a table where theirs has a polynomial.
-"""
+"""The loops of `Softmax`: `bevel.backends.program.ops.softmax`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
+from bevel.backends.program.ops.softmax import ENTRIES, Softmax
 from bevel.backends.tir import arithmetic as tir
-from bevel.calib.arithmetic.requantize import Output
-
-ENTRIES = 256
 
 
-@dataclass(frozen=True)
-class Softmax(Kernel):
-    """x: int8 [rows, n]; table: int32 [256], entry d the integer exponential of -d input steps; y: int8 [rows, n].
+def build(op: Softmax, name: str) -> Any:
+    rows, n, output = op.rows, op.n, op.output
 
-    The table is not negative, does not rise, and starts with a positive entry t such that n * t < 2**32 and
-    256 * t + n * t // 2 < 2**32: then nothing overflows a uint32; `largest_entry` is the largest such t.
-    """
+    @T.prim_func(s_tir=True)
+    def softmax(
+        X: T.Buffer((rows, n), "int8"),
+        E: T.Buffer((ENTRIES,), "int32"),
+        Y: T.Buffer((rows, n), "int8"),
+    ):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        M = T.sblock_alloc_buffer((1,), "int32")
+        S = T.sblock_alloc_buffer((1,), "uint32")
+        for i in T.serial(rows):
+            M[0] = -128
+            for j in T.serial(n):
+                M[0] = T.max(M[0], T.cast(X[i, j], "int32"))
+            S[0] = T.uint32(0)
+            for j in T.serial(n):
+                S[0] = S[0] + T.cast(E[M[0] - T.cast(X[i, j], "int32")], "uint32")
+            for j in T.serial(n):
+                Y[i, j] = tir.store(share(E[M[0] - T.cast(X[i, j], "int32")], S[0]), output)
 
-    rows: int
-    n: int
-    output: Output
-
-    def operands(self) -> tuple[Operand, ...]:
-        shape = (self.rows, self.n)
-        return activation("x", shape), constant("table", (ENTRIES,), "int32"), output("y", shape)
-
-    def reference(self, *arrays: Array) -> Array:
-        x, table = arrays
-        wide = x.astype(np.int64)
-        exponential = table.astype(np.int64)[wide.max(axis=1, keepdims=True) - wide]
-        total = exponential.sum(axis=1, keepdims=True)
-        return self.output.store((exponential * 256 + total // 2) // total)
-
-    def build(self, name: str) -> Any:
-        rows, n, output = self.rows, self.n, self.output
-
-        @T.prim_func(s_tir=True)
-        def softmax(
-            X: T.Buffer((rows, n), "int8"),
-            E: T.Buffer((ENTRIES,), "int32"),
-            Y: T.Buffer((rows, n), "int8"),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            M = T.sblock_alloc_buffer((1,), "int32")
-            S = T.sblock_alloc_buffer((1,), "uint32")
-            for i in T.serial(rows):
-                M[0] = -128
-                for j in T.serial(n):
-                    M[0] = T.max(M[0], T.cast(X[i, j], "int32"))
-                S[0] = T.uint32(0)
-                for j in T.serial(n):
-                    S[0] = S[0] + T.cast(E[M[0] - T.cast(X[i, j], "int32")], "uint32")
-                for j in T.serial(n):
-                    Y[i, j] = tir.store(share(E[M[0] - T.cast(X[i, j], "int32")], S[0]), output)
-
-        return softmax
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x = rng.integers(-128, 128, (self.rows, self.n), dtype=np.int8)
-        x.flat[0], x.flat[-1] = -128, 127
-        if self.rows > 1:
-            x[-1] = 127  # the largest sum there is
-        table = np.floor(largest_entry(self.n) * np.exp(-np.arange(ENTRIES) * rng.uniform(0.02, 0.2)))
-        return x, table.astype(np.int32)
+    return softmax
 
 
 def share(exponential: Any, total: Any) -> Any:
     """TIR for the rounded 256 * exponential / total of a positive uint32 total, as int32 in [0, 256]."""
     wide = T.cast(exponential, "uint32") * T.uint32(256) + T.shift_right(total, T.uint32(1))
     return T.cast(T.truncdiv(wide, total), "int32")
-
-
-def largest_entry(n: int) -> int:
-    """The largest first table entry t that rows of n leave room for: n * t and 256 * t + n * t // 2 below 2**32."""
-    return min((2**32 - 1) // n, (2**33 - 1) // (512 + n))
-
-
-def cases() -> Iterable[Softmax]:
-    for rows, n in ((1, 1), (2, 3), (3, 10), (2, 1001), (1, 65)):
-        yield Softmax(rows, n, Output(-128))
-    yield Softmax(2, 4, Output(0, low=0, high=100))

@@ -1,49 +1,16 @@
-"""Transpose: axis k of y is axis perm[k] of x."""
+"""The loops of `Transpose`: `bevel.backends.program.ops.transpose`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm import te
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
-from bevel.backends.tir.kernels.copy import random_values
+from bevel.backends.program.ops.transpose import Transpose
 
 
-@dataclass(frozen=True)
-class Transpose(Kernel):
-    """x: dtype `shape`; y: dtype, shape[perm[0]] x shape[perm[1]] x ..."""
-
-    shape: tuple[int, ...]
-    perm: tuple[int, ...]
-    dtype: str = "int8"
-
-    @property
-    def permuted(self) -> tuple[int, ...]:
-        return tuple(self.shape[axis] for axis in self.perm)
-
-    def operands(self) -> tuple[Operand, ...]:
-        return activation("x", self.shape, self.dtype), output("y", self.permuted, self.dtype)
-
-    def reference(self, *arrays: Array) -> Array:
-        return np.ascontiguousarray(arrays[0].transpose(self.perm))
-
-    def build(self, name: str) -> Any:
-        x = te.placeholder(self.shape, self.dtype, "x")
-        place = [self.perm.index(axis) for axis in range(len(self.shape))]
-        y = te.compute(self.permuted, lambda *position: x[tuple(position[k] for k in place)], "y")
-        return te.create_prim_func([x, y]).with_attr("global_symbol", name)
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return (random_values(rng, self.shape, self.dtype),)
-
-
-def cases() -> Iterable[Transpose]:
-    yield Transpose(shape=(5,), perm=(0,))
-    yield Transpose(shape=(3, 4), perm=(1, 0))
-    yield Transpose(shape=(2, 3, 5, 4), perm=(0, 3, 1, 2))
-    yield Transpose(shape=(2, 4, 3, 5), perm=(0, 2, 3, 1), dtype="float32")
-    yield Transpose(shape=(2, 3, 4, 5, 2), perm=(4, 2, 0, 3, 1), dtype="uint8")
+def build(op: Transpose, name: str) -> Any:
+    x = te.placeholder(op.shape, op.dtype, "x")
+    place = [op.perm.index(axis) for axis in range(len(op.shape))]
+    y = te.compute(op.permuted, lambda *position: x[tuple(position[k] for k in place)], "y")
+    return te.create_prim_func([x, y]).with_attr("global_symbol", name)

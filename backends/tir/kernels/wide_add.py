@@ -1,95 +1,32 @@
-"""Add and Sub of tensors of which one may be int16 or int32: as `bevel.backends.tir.kernels.add`, in int64."""
+"""The loops of `WideAdd`: `bevel.backends.program.ops.wide_add`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.program.ops.wide_add import WideAdd
+from bevel.backends.program.shapes import broadcast_axes
 from bevel.backends.tir import arithmetic as tir
-from bevel.backends.tir.kernels.copy import random_values
-from bevel.backends.tir.loops import broadcast_axes, offset_of
-from bevel.calib.arithmetic.requantize import Output
+from bevel.backends.tir.loops import offset_of
 
 
-@dataclass(frozen=True)
-class WideAdd(Kernel):
-    """a: a_dtype a_shape; b: b_dtype b_shape; y: output.dtype shape, to which both broadcast as in numpy.
+def build(op: WideAdd, name: str) -> Any:
+    sizes = tuple(operand.size for operand in op.operands())
+    a_size, b_size, y_size = sizes
+    extents, (a_strides, b_strides, y_strides) = broadcast_axes(op.shape, op.a_shape, op.b_shape, op.shape)
+    a_multiplier, b_multiplier = T.int64(op.a_multiplier), T.int64(op.b_multiplier)
+    offset, shift, output = T.int64(op.offset), T.int64(op.shift), op.output
+    a_dtype, b_dtype, y_dtype = op.a_dtype, op.b_dtype, op.output.dtype
 
-    offset holds 2**(shift - 1) and both zero points' share. The multipliers fit int32, and the sum stays within int64.
-    """
+    @T.prim_func(s_tir=True)
+    def wide_add(A: T.Buffer((a_size,), a_dtype), B: T.Buffer((b_size,), b_dtype), Y: T.Buffer((y_size,), y_dtype)):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        for axis in T.grid(*extents):
+            a = T.meta_var(T.cast(A[offset_of(axis, a_strides)], "int64"))
+            b = T.meta_var(T.cast(B[offset_of(axis, b_strides)], "int64"))
+            total = T.meta_var(a * a_multiplier + b * b_multiplier + offset)
+            Y[offset_of(axis, y_strides)] = tir.store(total >> shift, output)
 
-    shape: tuple[int, ...]
-    a_shape: tuple[int, ...]
-    b_shape: tuple[int, ...]
-    a_multiplier: int
-    b_multiplier: int
-    offset: int
-    shift: int
-    output: Output
-    a_dtype: str = "int16"
-    b_dtype: str = "int16"
-
-    def operands(self) -> tuple[Operand, ...]:
-        return (
-            activation("a", self.a_shape, self.a_dtype),
-            activation("b", self.b_shape, self.b_dtype),
-            output("y", self.shape, self.output.dtype),
-        )
-
-    @property
-    def in_place(self) -> bool:
-        return self.a_shape == self.shape and self.a_dtype == self.output.dtype
-
-    def reference(self, *arrays: Array) -> Array:
-        a, b = (np.broadcast_to(array, self.shape).astype(np.int64) for array in arrays)
-        total = a * self.a_multiplier + b * self.b_multiplier + self.offset
-        return self.output.store(total >> self.shift)
-
-    def build(self, name: str) -> Any:
-        sizes = tuple(operand.size for operand in self.operands())
-        a_size, b_size, y_size = sizes
-        extents, (a_strides, b_strides, y_strides) = broadcast_axes(self.shape, self.a_shape, self.b_shape, self.shape)
-        a_multiplier, b_multiplier = T.int64(self.a_multiplier), T.int64(self.b_multiplier)
-        offset, shift, output = T.int64(self.offset), T.int64(self.shift), self.output
-        a_dtype, b_dtype, y_dtype = self.a_dtype, self.b_dtype, self.output.dtype
-
-        @T.prim_func(s_tir=True)
-        def wide_add(A: T.Buffer((a_size,), a_dtype), B: T.Buffer((b_size,), b_dtype), Y: T.Buffer((y_size,), y_dtype)):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            for axis in T.grid(*extents):
-                a = T.meta_var(T.cast(A[offset_of(axis, a_strides)], "int64"))
-                b = T.meta_var(T.cast(B[offset_of(axis, b_strides)], "int64"))
-                total = T.meta_var(a * a_multiplier + b * b_multiplier + offset)
-                Y[offset_of(axis, y_strides)] = tir.store(total >> shift, output)
-
-        return wide_add
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        a, b, _ = self.operands()
-        return example_of(rng, a), example_of(rng, b)
-
-
-def example_of(rng: np.random.Generator, operand: Operand) -> Array:
-    """The whole range of int8 and int16; of int32 what the steps of formats use."""
-    values = random_values(rng, operand.shape, operand.dtype)
-    return np.asarray(values >> 8) if operand.dtype == "int32" else values
-
-
-def cases() -> Iterable[WideAdd]:
-    def add(shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...], **changes: Any) -> WideAdd:
-        scaled: dict[str, Any] = {"a_multiplier": 700_000_001, "b_multiplier": -523_456_789, "shift": 30}
-        scaled |= {"output": Output(-7, -(2**15), 2**15 - 1, "int16"), "offset": 2**29 + 128 * 700_000_001}
-        return WideAdd(shape, a, b, **(scaled | changes))
-
-    steps = Output(0, -(448 << 12), 448 << 12, "int32")
-    yield add((1,), (1,), (1,))
-    yield add((2, 5, 3, 7), (2, 5, 3, 7), (2, 5, 3, 7))
-    yield add((2, 4, 3, 5), (2, 4, 3, 5), (5,), output=steps, b_dtype="int8")
-    yield add((2, 3, 4, 5), (3, 1, 5), (2, 1, 4, 1), a_dtype="int32", b_dtype="int32", output=steps)
-    yield add((3, 4), (3, 4), (), shift=40, a_dtype="int8", output=Output(3, -50, 60))
-    yield add((3, 4), (3, 4), (3, 4), a_multiplier=1, b_multiplier=-1, offset=0, shift=0)
+    return wide_add

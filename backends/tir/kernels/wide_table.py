@@ -1,95 +1,37 @@
-"""Any function of one int16 value as straight lines between codes (`bevel.calib.arithmetic.piecewise`), in 32 bits.
-
-The block of a code says where its segments begin and how long they are; a shift and an addition find the segment, and
-nothing is searched.
-"""
+"""The loops of `WideTable`: `bevel.backends.program.ops.wide_table`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
+from bevel.backends.program.ops.wide_table import WideTable
 from bevel.backends.tir import arithmetic as tir
-from bevel.backends.tir.kernels.copy import random_values
-from bevel.calib.arithmetic.piecewise import BITS_OF_LENGTH, DOMAIN_BITS, END, LOWEST, evaluate
-from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.arithmetic.piecewise import BITS_OF_LENGTH, DOMAIN_BITS, LOWEST
 
 
-@dataclass(frozen=True)
-class WideTable(Kernel):
-    """x: int16 [size]; blocks: uint16 [2**16 / 2**block]; ends: int16 [segments, 2]; y: output.dtype [size].
+def build(op: WideTable, name: str) -> Any:
+    size, block, fraction, output, y_dtype = op.size, op.block, op.fraction, op.output, op.output.dtype
 
-    The ends hold the zero point: that of `output` is 0. No segment is longer than 2**block, which is at most 2**12.
-    """
+    @T.prim_func(s_tir=True)
+    def wide_table(
+        X: T.Buffer((size,), "int16"),
+        B: T.Buffer((2 ** (DOMAIN_BITS - block),), "uint16"),
+        E: T.Buffer((op.segments, 2), "int16"),
+        Y: T.Buffer((size,), y_dtype),
+    ):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        for i in T.serial(size):
+            V = T.alloc_buffer((4,), "int32")  # the code from the lowest on, its block's entry, segment, offset
+            V[0] = T.cast(X[i], "int32") - LOWEST
+            V[1] = T.cast(B[V[0] >> block], "int32")
+            bits = T.meta_var(V[1] & (BITS_OF_LENGTH - 1))
+            V[2] = V[1] // BITS_OF_LENGTH + ((V[0] & ((1 << block) - 1)) >> bits)
+            V[3] = V[0] & ((T.int32(1) << bits) - 1)
+            left = T.meta_var(T.cast(E[V[2], 0], "int32"))
+            rise = T.meta_var(T.cast(E[V[2], 1], "int32") - left)
+            half = T.meta_var((T.int32(1 << fraction) << bits) >> 1)
+            Y[i] = tir.store(((left << bits) + rise * V[3] + half) >> (bits + fraction), output)
 
-    size: int
-    segments: int
-    block: int
-    fraction: int
-    output: Output
-
-    def operands(self) -> tuple[Operand, ...]:
-        return (
-            activation("x", (self.size,), "int16"),
-            constant("blocks", (2 ** (DOMAIN_BITS - self.block),), "uint16"),
-            constant("ends", (self.segments, 2), "int16"),
-            output("y", (self.size,), self.output.dtype),
-        )
-
-    @property
-    def in_place(self) -> bool:
-        return self.output.dtype == "int16"
-
-    def reference(self, *arrays: Array) -> Array:
-        x, blocks, ends = arrays
-        return self.output.store(evaluate(x, blocks, ends, self.block, self.fraction))
-
-    def build(self, name: str) -> Any:
-        size, block, fraction, output, y_dtype = self.size, self.block, self.fraction, self.output, self.output.dtype
-
-        @T.prim_func(s_tir=True)
-        def wide_table(
-            X: T.Buffer((size,), "int16"),
-            B: T.Buffer((2 ** (DOMAIN_BITS - block),), "uint16"),
-            E: T.Buffer((self.segments, 2), "int16"),
-            Y: T.Buffer((size,), y_dtype),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            for i in T.serial(size):
-                V = T.alloc_buffer((4,), "int32")  # the code from the lowest on, its block's entry, segment, offset
-                V[0] = T.cast(X[i], "int32") - LOWEST
-                V[1] = T.cast(B[V[0] >> block], "int32")
-                bits = T.meta_var(V[1] & (BITS_OF_LENGTH - 1))
-                V[2] = V[1] // BITS_OF_LENGTH + ((V[0] & ((1 << block) - 1)) >> bits)
-                V[3] = V[0] & ((T.int32(1) << bits) - 1)
-                left = T.meta_var(T.cast(E[V[2], 0], "int32"))
-                rise = T.meta_var(T.cast(E[V[2], 1], "int32") - left)
-                half = T.meta_var((T.int32(1 << fraction) << bits) >> 1)
-                Y[i] = tir.store(((left << bits) + rise * V[3] + half) >> (bits + fraction), output)
-
-        return wide_table
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        """Segments of every length that a block takes, in no order, with ends anywhere in int16."""
-        blocks = 2 ** (DOMAIN_BITS - self.block)
-        bits = rng.integers(0, self.block + 1, blocks)
-        bits[: self.block + 1] = np.arange(self.block + 1)[:blocks]
-        bits = np.maximum(bits, self.block - self.segments.bit_length() + 1)  # a block's segments must be there
-        firsts = rng.integers(0, self.segments - 2 ** (self.block - bits) + 1)
-        entries = firsts * BITS_OF_LENGTH + bits
-        ends = rng.integers(END[0], END[1] + 1, (self.segments, 2), dtype=np.int16)
-        return random_values(rng, (self.size,), "int16"), entries.astype(np.uint16), ends
-
-
-def cases() -> Iterable[WideTable]:
-    int16 = Output(0, -(2**15), 2**15 - 1, "int16")
-    yield WideTable(1, segments=1, block=12, fraction=0, output=int16)
-    yield WideTable(2000, segments=300, block=9, fraction=0, output=int16)
-    yield WideTable(2000, segments=4096, block=6, fraction=0, output=Output(0, -300, 20000, "int16"))
-    yield WideTable(2000, segments=200, block=10, fraction=8, output=Output())
-    yield WideTable(2000, segments=16, block=12, fraction=8, output=Output(0, -7, 90))
+    return wide_table

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.dequantize import Dequantize
+from bevel.backends.program.ops.dequantize import Dequantize
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import function
 from bevel.passes.operators.formats.wide_values import dtype_of

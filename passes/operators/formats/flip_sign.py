@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.copy import ConvertSign
+from bevel.backends.program.ops.copy import ConvertSign
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import constants, function
 from bevel.passes.operators.lowering import Lowering

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.quantize_fixed import QuantizeFixed as QuantizeFixedKernel
+from bevel.backends.program.ops.quantize_fixed import QuantizeFixed as QuantizeFixedKernel
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import constants, function
 from bevel.passes.operators.lowering import Lowering

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.quantize_float import QuantizeFloat as QuantizeFloatKernel
+from bevel.backends.program.ops.quantize_float import QuantizeFloat as QuantizeFloatKernel
 from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import function

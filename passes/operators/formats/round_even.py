@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.round_even import RoundEven as RoundEvenKernel
+from bevel.backends.program.ops.round_even import RoundEven as RoundEvenKernel
 from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, PLACE, constants, function

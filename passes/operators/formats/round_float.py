@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.round_float import RoundFloat as RoundFloatKernel
+from bevel.backends.program.ops.round_float import RoundFloat as RoundFloatKernel
 from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import function

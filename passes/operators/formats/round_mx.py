@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.round_mx import RoundMx as RoundMxKernel
+from bevel.backends.program.ops.round_mx import RoundMx as RoundMxKernel
 from bevel.calib.formats.mx import AROUND, MxRounding
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import function

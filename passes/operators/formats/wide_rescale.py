@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.wide_rescale import WideRescale as WideRescaleKernel
+from bevel.backends.program.ops.wide_rescale import WideRescale as WideRescaleKernel
 from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.operators.base import DOMAIN, Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE_TO_TYPE, constants, function

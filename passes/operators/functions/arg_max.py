@@ -11,7 +11,7 @@ from typing import ClassVar
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.arg_max import ArgMax as ArgMaxKernel
+from bevel.backends.program.ops.arg_max import ArgMax as ArgMaxKernel
 from bevel.passes.operators.base import Activation, Operator, Reason, Site
 from bevel.passes.operators.bodies import function
 from bevel.passes.operators.formats.wide_values import dtype_of

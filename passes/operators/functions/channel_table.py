@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.channel_table import ENTRIES
-from bevel.backends.tir.kernels.channel_table import ChannelTable as ChannelTableKernel
+from bevel.backends.program.ops.channel_table import ENTRIES
+from bevel.backends.program.ops.channel_table import ChannelTable as ChannelTableKernel
 from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import function
 from bevel.passes.operators.lowering import Lowering

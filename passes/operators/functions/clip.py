@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.clip import Clip as ClipKernel
+from bevel.backends.program.ops.clip import Clip as ClipKernel
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.functions.wide_clip import wide_clip
 from bevel.passes.operators.lowering import Lowering

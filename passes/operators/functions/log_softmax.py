@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.log_softmax import LogSoftmax as LogSoftmaxKernel
+from bevel.backends.program.ops.log_softmax import LogSoftmax as LogSoftmaxKernel
 from bevel.calib.arithmetic.log_softmax import FRACTION_BITS, LOG_BITS, LOG_OF_TWO, LOGARITHMS, SUM_BITS, THRESHOLDS
 from bevel.calib.arithmetic.softmax import FINE, TABLE_BITS, exponent_bits, tables
 from bevel.passes.operators.base import Activation, Operator, Reason, Site

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.softmax import Softmax as SoftmaxKernel
+from bevel.backends.program.ops.softmax import Softmax as SoftmaxKernel
 from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import function

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.table import Table as TableKernel
+from bevel.backends.program.ops.table import Table as TableKernel
 from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.graph.regions import Region, evaluate_region
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site

@@ -8,7 +8,7 @@ from typing import ClassVar
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.clip import Clip as ClipKernel
+from bevel.backends.program.ops.clip import Clip as ClipKernel
 from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import function
 from bevel.passes.operators.formats.wide_values import dtype_of

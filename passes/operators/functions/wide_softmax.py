@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.wide_softmax import WideSoftmax as WideSoftmaxKernel
+from bevel.backends.program.ops.wide_softmax import WideSoftmax as WideSoftmaxKernel
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Output
 from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS, exponent_bits, tables
 from bevel.passes.operators.base import DOMAIN, Activation, Match, Operator, Reason, Site

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.concat import Concat as ConcatKernel
+from bevel.backends.program.ops.concat import Concat as ConcatKernel
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.formats.wide_values import dtype_of
 from bevel.passes.operators.functions.table import on_scale, quantized

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.gather import Gather as GatherKernel
+from bevel.backends.program.ops.gather import Gather as GatherKernel
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.formats.wide_values import dtype_of
 from bevel.passes.operators.lowering import Lowering

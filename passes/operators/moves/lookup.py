@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.lookup import Lookup as LookupKernel
+from bevel.backends.program.ops.lookup import Lookup as LookupKernel
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.formats.wide_values import dtype_of
 from bevel.passes.operators.functions.table import quantized

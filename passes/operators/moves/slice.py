@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.slice import Slice as SliceKernel
+from bevel.backends.program.ops.slice import Slice as SliceKernel
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.formats.wide_values import dtype_of
 from bevel.passes.operators.lowering import Lowering

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.broadcast import Broadcast
+from bevel.backends.program.ops.broadcast import Broadcast
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.formats.wide_values import dtype_of
 from bevel.passes.operators.lowering import Lowering

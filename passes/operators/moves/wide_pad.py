@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.pad import Pad as PadKernel
+from bevel.backends.program.ops.pad import Pad as PadKernel
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import function
 from bevel.passes.operators.formats.wide_values import dtype_of

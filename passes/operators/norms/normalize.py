@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.normalize import Loop
-from bevel.backends.tir.kernels.normalize import Normalize as NormalizeKernel
-from bevel.backends.tir.loops import broadcast_strides
+from bevel.backends.program.ops.normalize import Loop
+from bevel.backends.program.ops.normalize import Normalize as NormalizeKernel
+from bevel.backends.program.shapes import broadcast_strides
 from bevel.calib.arithmetic.normalize import INVERSE_BITS, SUM_LIMIT, fraction_bits
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, floored, function

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.reduce_l2 import ReduceL2 as ReduceL2Kernel
+from bevel.backends.program.ops.reduce_l2 import ReduceL2 as ReduceL2Kernel
 from bevel.calib.arithmetic.normalize import SUM_LIMIT
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, fixed_point
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site

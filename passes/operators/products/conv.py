@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.conv import Conv as ConvKernel
+from bevel.backends.program.ops.conv import Conv as ConvKernel
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZED, constants, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional

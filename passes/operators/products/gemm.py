@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.gemm import Gemm as GemmKernel
+from bevel.backends.program.ops.gemm import Gemm as GemmKernel
 from bevel.passes.graph.quantizers import constant_source
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZED, constants, function

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.coded_conv import call_of
-from bevel.backends.tir.kernels.conv import Conv as ConvKernel
+from bevel.backends.program.ops.coded_conv import call_of
+from bevel.backends.program.ops.conv import Conv as ConvKernel
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import REQUANTIZE_TO_TYPE, function
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.conv_transpose import ConvTranspose as ConvTransposeKernel
+from bevel.backends.program.ops.conv_transpose import ConvTranspose as ConvTransposeKernel
 from bevel.calib.formats.coded import narrowest
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import REQUANTIZE_TO_TYPE, function

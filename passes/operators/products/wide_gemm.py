@@ -10,7 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.encodings.coded import shortest
-from bevel.backends.tir.kernels.coded_conv import call_of, of_gemm
+from bevel.backends.program.ops.coded_conv import call_of, of_gemm
 from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import REQUANTIZE_TO_TYPE, function

@@ -13,7 +13,7 @@ from typing import ClassVar
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.add import Add as AddKernel
+from bevel.backends.program.ops.add import Add as AddKernel
 from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants, function

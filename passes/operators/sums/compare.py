@@ -13,8 +13,8 @@ from typing import ClassVar
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.compare import RELATIONS
-from bevel.backends.tir.kernels.compare import Compare as CompareKernel
+from bevel.backends.program.ops.compare import RELATIONS
+from bevel.backends.program.ops.compare import Compare as CompareKernel
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import constants, function
 from bevel.passes.operators.formats.wide_values import dtype_of, operand

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.div import Div as DivKernel
+from bevel.backends.program.ops.div import Div as DivKernel
 from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.passes.operators.base import Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.op import Op
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
 from bevel.passes.operators.lowering import Lowering, Order, Value
 
@@ -36,7 +36,7 @@ def operand(site: Site, index: int) -> Activation | Reason:
 def emit_elementwise(
     node: gs.Node,
     lowering: Lowering,
-    kernel: Callable[..., Kernel],
+    kernel: Callable[..., Op],
     constants: Sequence[Array] = (),
     operands: int = 2,
 ) -> None:

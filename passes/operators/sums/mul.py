@@ -7,7 +7,7 @@ from typing import ClassVar
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.mul import Mul as MulKernel
+from bevel.backends.program.ops.mul import Mul as MulKernel
 from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.prelu import PRelu as PReluKernel
+from bevel.backends.program.ops.prelu import PRelu as PReluKernel
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, PLACE, constants, function
 from bevel.passes.operators.formats.wide_values import dtype_of, output_attributes

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.reduce_extreme import ReduceExtreme as ReduceExtremeKernel
+from bevel.backends.program.ops.reduce_extreme import ReduceExtreme as ReduceExtremeKernel
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import function
 from bevel.passes.operators.formats.wide_values import dtype_of

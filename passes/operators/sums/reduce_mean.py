@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.reduce_mean import ReduceMean as ReduceMeanKernel
+from bevel.backends.program.ops.reduce_mean import ReduceMean as ReduceMeanKernel
 from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function

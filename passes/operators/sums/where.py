@@ -12,7 +12,7 @@ from typing import ClassVar
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.where import Where as WhereKernel
+from bevel.backends.program.ops.where import Where as WhereKernel
 from bevel.passes.operators.base import Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, PLACE, constants, function
 from bevel.passes.operators.formats.wide_values import dtype_of, output_attributes

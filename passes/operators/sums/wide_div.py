@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.wide_div import WideDiv as WideDivKernel
+from bevel.backends.program.ops.wide_div import WideDiv as WideDivKernel
 from bevel.calib.arithmetic.requantize import MULTIPLIER_BITS
 from bevel.passes.operators.base import Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import DIVISOR, OUTPUT_ATTRIBUTES, PLACE, constants, function

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.wide_mean import WideMean as WideMeanKernel
+from bevel.backends.program.ops.wide_mean import WideMean as WideMeanKernel
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE_TO_TYPE, constants, function
 from bevel.passes.operators.formats.wide_values import dtype_of, output_attributes, rescaling

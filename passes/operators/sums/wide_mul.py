@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.wide_mul import WideMul as WideMulKernel
+from bevel.backends.program.ops.wide_mul import WideMul as WideMulKernel
 from bevel.passes.operators.base import Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE_TO_TYPE, constants, function
 from bevel.passes.operators.formats.wide_values import dtype_of, operand, output_attributes, rescaling

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.average_pool import AveragePool as AveragePoolKernel
+from bevel.backends.program.ops.average_pool import AveragePool as AveragePoolKernel
 from bevel.calib.arithmetic.requantize import Output, fixed_points
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.max_pool import MaxPool
+from bevel.backends.program.ops.max_pool import MaxPool
 from bevel.passes.operators.formats.wide_values import dtype_of
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
 from bevel.passes.operators.lowering import Lowering, channels_last

@@ -18,8 +18,8 @@ import onnx
 import onnx_graphsurgeon as gs
 import onnxruntime as ort
 
-from bevel.backends.tir.kernels.resize_bilinear import MAX_BITS, Rescaling
-from bevel.backends.tir.kernels.resize_nearest import ResizeNearest
+from bevel.backends.program.ops.resize_bilinear import MAX_BITS, Rescaling
+from bevel.backends.program.ops.resize_nearest import ResizeNearest
 from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, ROUNDING_SHIFT, STORE, constants, function

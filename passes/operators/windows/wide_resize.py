@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.tir.kernels.resize_bilinear import MAX_BITS, Rescaling, ResizeBilinear
-from bevel.backends.tir.kernels.resize_nearest import ResizeNearest
+from bevel.backends.program.ops.resize_bilinear import MAX_BITS, Rescaling, ResizeBilinear
+from bevel.backends.program.ops.resize_nearest import ResizeNearest
 from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.operators.base import Array, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, PLACE, ROUNDING_SHIFT, function

@@ -17,7 +17,8 @@ from bevel.backends.binary.toolchain import Preference
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
 from bevel.backends.program import memory
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output
+from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.op import Array, Operand, activation, output
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target, load

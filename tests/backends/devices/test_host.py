@@ -14,11 +14,11 @@ from bevel.backends.devices.host import Host
 from bevel.backends.devices.native import HarnessError
 from bevel.backends.devices.outputs import compare
 from bevel.backends.devices.qemu_user import QemuUser
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.ops.concat import Concat
+from bevel.backends.program.ops.dequantize import Dequantize
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.clip import Clip
-from bevel.backends.tir.kernels.concat import Concat
-from bevel.backends.tir.kernels.dequantize import Dequantize
 
 INPUTS = {"a": 24, "b": 8}
 

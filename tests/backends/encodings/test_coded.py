@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bevel.backends.encodings import coded
 from bevel.backends.encodings.coded import Coding, Stored
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 from bevel.calib.formats.coded import Coded
 from bevel.calib.formats.format import parse
 from bevel.calib.formats.levels import integer_levels

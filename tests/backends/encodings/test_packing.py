@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bevel.backends.encodings import packing
 from bevel.backends.encodings.packing import Channels
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 from bevel.calib.arithmetic.requantize import Output, requantize
 
 

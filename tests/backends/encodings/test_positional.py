@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bevel.backends.encodings import positional
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
 
 BITS = st.sampled_from([*positional.CHANNELS])
 

@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from bevel.backends.program.bounds import of_result, of_type, of_values, with_bounds
-from bevel.backends.program.kernel import Kernel, Role
+from bevel.backends.program.bounds import with_bounds
+from bevel.backends.program.op import Op, Role, of_type, of_values
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.ops.concat import Concat
+from bevel.backends.program.ops.copy import ConvertSign, Copy
+from bevel.backends.program.ops.gemm import Gemm
+from bevel.backends.program.ops.max_pool import MaxPool
+from bevel.backends.program.ops.table import Table
 from bevel.backends.program.program import Buffer, Call, Port, Program
-from bevel.backends.tir.kernels.clip import Clip
-from bevel.backends.tir.kernels.concat import Concat
-from bevel.backends.tir.kernels.copy import ConvertSign, Copy
-from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.backends.tir.kernels.max_pool import MaxPool
-from bevel.backends.tir.kernels.table import Table
 from bevel.calib.arithmetic.requantize import Output
-from kernel_files import kernel_modules
+from kernel_cases import PLAIN
 
 
-def plain_kernels() -> Iterator[Kernel]:
-    for module in kernel_modules().values():
-        for case in module.cases():
-            if case.header is None:
-                yield case
-
-
-def call_of(kernel: Kernel, constants: tuple[np.ndarray, ...] = ()) -> Call:
-    names = tuple(operand.name for operand in kernel.roles(Role.INPUT))
-    return Call("node", kernel, names, constants, "y")
-
-
-@pytest.mark.parametrize("kernel", list(plain_kernels()), ids=lambda kernel: type(kernel).__name__)
-def test_what_a_kernel_writes_lies_within_its_bounds(kernel: Kernel) -> None:
+@pytest.mark.parametrize("kernel", [case for _, _, case in PLAIN], ids=lambda kernel: type(kernel).__name__)
+def test_what_a_kernel_writes_lies_within_its_bounds(kernel: Op) -> None:
     given = kernel.example(np.random.default_rng(0))
     count = len(kernel.roles(Role.INPUT))
     inputs = [of_values(array) for array in given[:count]]
-    bounds = of_result(call_of(kernel, tuple(given[count:])), inputs)
+    bounds = kernel.bounds(inputs, given[count:])
     written = kernel.reference(*given)
     assert bounds is None or bounds[0] <= written.min() <= written.max() <= bounds[1]
 
 
-def chain(*steps: Kernel) -> Program:
+def chain(*steps: Op) -> Program:
     """A program whose calls read one another's results, from an int8 input x0 on; constants as in examples."""
     calls, buffers = [], {}
     for index, kernel in enumerate(steps):
@@ -68,18 +55,18 @@ def test_clamped_results_stay_narrow_through_what_only_moves_them() -> None:
 
 def test_a_pool_whose_windows_may_lie_in_the_padding_loses_the_bounds() -> None:
     pool = MaxPool(1, 1, 1, 1, (2, 1), (1, 1), (2, 1), (1, 0, 1, 0))
-    assert of_result(call_of(pool), [(3, 4)]) == (-128, 127)
+    assert pool.bounds([(3, 4)], []) == (-128, 127)
     padded = replace(pool, dilations=(1, 1))
-    assert of_result(call_of(padded), [(3, 4)]) == (3, 4)
+    assert padded.bounds([(3, 4)], []) == (3, 4)
 
 
 def test_a_table_is_looked_up_only_where_its_input_can_be() -> None:
     entries = np.arange(-128, 128).astype(np.int8)
-    assert of_result(call_of(Table(4), (entries,)), [(-3, 9)]) == (-3, 9)
+    assert Table(4).bounds([(-3, 9)], [entries]) == (-3, 9)
 
 
 def test_bounds_outside_a_clip_are_brought_to_its_ends() -> None:
-    assert of_result(call_of(Clip(4, -10, 10)), [(20, 30)]) == (10, 10)
+    assert Clip(4, -10, 10).bounds([(20, 30)], []) == (10, 10)
 
 
 def test_a_buffer_with_two_writers_can_hold_what_either_writes() -> None:

@@ -15,13 +15,13 @@ from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.program import memory
 from bevel.backends.program.conversions import PART, inside, outside, split_conversions
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.ops.copy import Copy
+from bevel.backends.program.ops.dequantize import Dequantize
+from bevel.backends.program.ops.quantize import Quantize
+from bevel.backends.program.ops.transpose import Transpose
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.clip import Clip
-from bevel.backends.tir.kernels.copy import Copy
-from bevel.backends.tir.kernels.dequantize import Dequantize
-from bevel.backends.tir.kernels.quantize import Quantize
-from bevel.backends.tir.kernels.transpose import Transpose
 
 SIZE = 2 * PART + 5
 SCALE = float(np.float32(0.1))

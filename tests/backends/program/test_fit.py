@@ -12,12 +12,13 @@ from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.find import device
 from bevel.backends.program import memory
 from bevel.backends.program.fit import Chain, Choice, cheapest, fit, in_bands
-from bevel.backends.program.kernel import Array, Kernel, Operand, Role, scratch
+from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.op import Array, Operand, Role, scratch
+from bevel.backends.program.ops.add import Add
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.add import Add
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic.requantize import Output
 
 SIZE = 16

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, output, scratch
+from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.memory import ALIGNMENT, Lifetime, Merge, Plan, aligned, plan
+from bevel.backends.program.op import Array, Operand, activation, output, scratch
 from bevel.backends.program.program import Buffer, Call, Port, Program
 
 

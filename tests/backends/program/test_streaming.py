@@ -11,21 +11,22 @@ from hypothesis import strategies as st
 
 from bevel.backends.encodings.coded import Coding
 from bevel.backends.program import memory
-from bevel.backends.program.kernel import Array, Kernel, Role
+from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.memory import Plan
+from bevel.backends.program.op import Array, Role
+from bevel.backends.program.ops.add import Add
+from bevel.backends.program.ops.average_pool import AveragePool
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.ops.coded_conv import CodedConv, of_gemm
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
+from bevel.backends.program.ops.max_pool import MaxPool
+from bevel.backends.program.ops.mul import Mul
+from bevel.backends.program.ops.quantize_fixed import QuantizeFixed
+from bevel.backends.program.ops.round_mx import RoundMx
+from bevel.backends.program.ops.wide_add import WideAdd
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.streaming import stream, streamed
-from bevel.backends.tir.kernels.add import Add
-from bevel.backends.tir.kernels.average_pool import AveragePool
-from bevel.backends.tir.kernels.clip import Clip
-from bevel.backends.tir.kernels.coded_conv import CodedConv, of_gemm
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
-from bevel.backends.tir.kernels.max_pool import MaxPool
-from bevel.backends.tir.kernels.mul import Mul
-from bevel.backends.tir.kernels.quantize_fixed import QuantizeFixed
-from bevel.backends.tir.kernels.round_mx import RoundMx
-from bevel.backends.tir.kernels.wide_add import WideAdd
 from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.formats.mx import MxRounding
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Buffer, Call, Program
 from bevel.backends.program.switching import LANES, PAIR, rounded, switchable, switched
-from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic.requantize import Output
 
 WIDTHS = (7, 6, 5, 4, 3, 2)

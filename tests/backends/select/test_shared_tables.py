@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from bevel.backends.encodings import coded
+from bevel.backends.program.ops.coded_conv import CodedConv, call_of, of_gemm
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.select.shared_tables import share_tables
-from bevel.backends.tir.kernels.coded_conv import CodedConv, call_of, of_gemm
 from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.formats.format import parse
 

@@ -12,14 +12,15 @@ from bevel.backends.binary.c.constants import collect
 from bevel.backends.cortex_m.dsp.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
 from bevel.backends.cortex_m.dsp.shared_positional_gemm_dsp import SharedPositionalGemmDsp
 from bevel.backends.cortex_m.dsp.shared_tiles_dsp import SharedTilesDsp
-from bevel.backends.program.kernel import Array, Kernel
+from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.op import Array
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.switching import rounded
 from bevel.backends.select.shared_weights import share_weights
 from bevel.backends.select.specialize import specialize
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic.requantize import Output
 
 CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imc")

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends.program.kernel import Array, Kernel, Operand, activation, constant, output
+from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.op import Array, Operand, activation, constant, output
+from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.select import tune
 from bevel.backends.select.tune import Choice
-from bevel.backends.tir.kernels.conv import Conv
 from bevel.calib.arithmetic.requantize import Output
 
 SIZE = 6

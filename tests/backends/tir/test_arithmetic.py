@@ -14,7 +14,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.raw_abi import c_source
-from bevel.calib.arithmetic.requantize import Output, requantize, rounding_shift_right
+from bevel.calib.arithmetic.requantize import UPPER_WORD, Output, requantize, rounding_shift_right
 
 INT32 = np.iinfo(np.int32)
 SHIFTS = range(1, 63)
@@ -104,7 +104,7 @@ def test_multipliers_and_shifts_read_from_memory(everything: tuple[np.ndarray[An
 
 
 def test_shifts_of_33_and_more_alone(everything: tuple[np.ndarray[Any, Any], ...], tmp_path: Path) -> None:
-    kept = everything[2] >= tir.UPPER_WORD
+    kept = everything[2] >= UPPER_WORD
     count = int(kept.sum())
     given = [np.ascontiguousarray(axis[kept]) for axis in everything]
     library = compile_c({"small": from_memory("small", count, OUTPUTS[0], tir.requantize_small)}, tmp_path)

@@ -10,10 +10,11 @@ from bevel.backends.binary import toolchain
 from bevel.backends.build import STACK_FLAGS
 from bevel.backends.process import cache
 from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.ops.add import Add
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.target import load
 from bevel.backends.tir import compiled
-from bevel.backends.tir.kernels.add import Add
-from bevel.backends.tir.kernels.gemm import Gemm
+from bevel.backends.tir.builder import build
 from bevel.backends.tir.raw_abi import c_source, llvm_object
 from bevel.calib.arithmetic.requantize import Output
 
@@ -32,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("aliasing", [frozenset(), frozenset({"add"})], ids=["apart", "in place"])
 def test_source_and_object_are_those_of_the_code_generator(aliasing: frozenset[str]) -> None:
-    built = {name: kernel.build(name) for name, kernel in KERNELS.items()}
+    built = {name: build(kernel, name) for name, kernel in KERNELS.items()}
     for _ in range(2):
         assert compiled.kernels_source(KERNELS, aliasing, []) == c_source(built, aliasing, [])
         assert compiled.kernels_object(KERNELS, X86, aliasing) == llvm_object(built, X86, aliasing)

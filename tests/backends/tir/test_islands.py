@@ -15,9 +15,10 @@ import onnx.parser
 import onnxruntime
 import pytest
 
-from bevel.backends.program.kernel import Role
+from bevel.backends.program.island import Island, run_island
+from bevel.backends.program.op import Role
 from bevel.backends.program.program import Buffer, Port, Program
-from bevel.backends.tir.islands import Float, Island, import_island, run_island
+from bevel.backends.tir.islands import Float, import_island
 from bevel.backends.tir.raw_abi import llvm_object
 from bevel.calib.errors import UserError
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from bevel.backends.tir.kernels.add import Add
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
+from bevel.backends.program.ops.add import Add
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
+from bevel.backends.tir.builder import build
 from bevel.backends.tir.raw_abi import c_source, llvm_object
 from bevel.calib.arithmetic.requantize import Output
 
@@ -20,17 +21,17 @@ CORTEX_M4 = ["-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m4"]
 
 
 def gemm() -> Any:
-    return Gemm(rows=1, k=16, n=4, output=Output()).build("gemm")
+    return build(Gemm(rows=1, k=16, n=4, output=Output()), "gemm")
 
 
 def add() -> Any:
-    return Add((64,), (64,), (64,), 3, 5, 8, 4, Output()).build("add")
+    return build(Add((64,), (64,), (64,), 3, 5, 8, 4, Output()), "add")
 
 
 def conv() -> Any:
     shape = {"batch": 1, "height": 8, "width": 8, "channels_in": 8, "channels_out": 8, "kernel": (3, 3)}
     window = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": 1}
-    return Conv(**shape, **window, x_zero_point=-128, output=Output()).build("conv")
+    return build(Conv(**shape, **window, x_zero_point=-128, output=Output()), "conv")
 
 
 def test_a_function_is_void_over_typed_pointers_const_where_it_only_reads() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends.tir.kernels.coded_conv import CodedConv
+from bevel.backends.program.ops.coded_conv import CodedConv
 from bevel.passes.base import PassResult
 from bevel.passes.integerize.prune_channels import PruneConstantChannels, kept_channels, kept_in_blocks
 from bevel.passes.quantize import QuantizeOptions

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bevel.backends.tir.kernels.clip import Clip
+from bevel.backends.program.ops.clip import Clip
 from bevel.passes.operators.lowering import Lowering, Value, channels_last, onnx_order
 from bevel.passes.operators.moves.reshape import order_with_unit_axes_moved
 from bevel.passes.operators.sums.reduced import gathered, without

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from bevel.backends.tir import islands as importer
 from bevel.calib.errors import UserError
 from bevel.passes.partition import check_islands as module
 from bevel.passes.partition import spell_floats
@@ -50,36 +51,36 @@ def misspelled(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 @pytest.mark.parametrize("name", RIGHT)
 def test_what_float_arithmetic_explains_is_right(name: str) -> None:
     model = model_of(RIGHT[name])
-    check_islands(model, samples(model))
+    check_islands(model, samples(model), importer)
 
 
 def test_a_wrong_operator_is_refused_by_node_and_operator(misspelled: Callable[[str], None]) -> None:
     model = model_of(CUBIC)
-    check_islands(model, samples(model))
+    check_islands(model, samples(model), importer)
     misspelled("Resize")
     with pytest.raises(UserError, match=r"^node_small \(Resize\) .* off by .* of the output's range"):
-        check_islands(model, samples(model))
+        check_islands(model, samples(model), importer)
 
 
 def test_wrong_integers_are_refused_however_few(misspelled: Callable[[str], None]) -> None:
     model = model_of("""agraph (float[2,6] x) => (bool[2,6] y)
         { r = Relu (x) z = Log (r) y = IsInf <detect_negative = 0> (z) }""")
-    check_islands(model, samples(model))
+    check_islands(model, samples(model), importer)
     misspelled("IsInf")
     with pytest.raises(UserError, match=r"node_y \(IsInf\)"):
-        check_islands(model, samples(model))
+        check_islands(model, samples(model), importer)
 
 
 def test_random_numbers_are_refused() -> None:
     model = model_of("""agraph (float[2,60] x) => (float[2,60] y) <float ratio = {0.5}, bool train = {1}>
         { y = Dropout (x, ratio, train) }""")
     with pytest.raises(UserError, match=r"node_y \(Dropout\)"):
-        check_islands(model, samples(model))
+        check_islands(model, samples(model), importer)
 
 
 def test_an_integer_graph_is_not_run() -> None:
     model = model_of("agraph (int8[2,6] x) => (int8[6,2] y) { y = Transpose (x) }")
-    check_islands(model, iter([{"no such input": np.zeros(1)}]))
+    check_islands(model, iter([{"no such input": np.zeros(1)}]), importer)
 
 
 @pytest.mark.parametrize(
@@ -94,4 +95,4 @@ def test_what_cannot_be_imported_is_named_in_one_line() -> None:
     model = model_of("""agraph (float[2,6] x) => (float[2,2] y) <int64[1] two = {2}>
         { e = Exp (x) s, i = TopK (e, two) y = Sin (s) }""")
     with pytest.raises(UserError, match=r"^node_s \(TopK\) .* needs TVM's runtime.*--outputs-at NAME$"):
-        check_islands(model, samples(model))
+        check_islands(model, samples(model), importer)

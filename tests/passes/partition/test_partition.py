@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bevel.backends.program.kernel import Role
+from bevel.backends.program.op import Role
 from bevel.calib.data.dataset import open_dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import model_inputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 import pytest
 
+from bevel.backends.tir import islands as importer
 from bevel.calib.errors import UserError
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.partition.refuse_early import refuse_early
@@ -22,7 +23,7 @@ def graph(text: str) -> object:
 def test_a_node_without_a_kernel_is_named_with_where_to_cut() -> None:
     text = "g (float[1,8] x) => (float[1,8] z) <int64 axis = {1}> { y = Relu (x) z = CumSum (y, axis) }"
     with pytest.raises(UserError, match=r"the_z \(CumSum\).*--outputs-at y$"):
-        refuse_early(graph(text))
+        refuse_early(graph(text), importer)
 
 
 @pytest.mark.parametrize(
@@ -35,4 +36,4 @@ def test_a_node_without_a_kernel_is_named_with_where_to_cut() -> None:
     ],
 )
 def test_what_has_a_kernel_passes(text: str) -> None:
-    refuse_early(graph(text))
+    refuse_early(graph(text), importer)

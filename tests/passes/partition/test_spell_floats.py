@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from bevel.backends.tir.islands import import_island, run_island
+from bevel.backends.program.island import run_island
+from bevel.backends.tir.islands import import_island
 from bevel.passes.canonicalize.evaluate import open_session
 from bevel.passes.partition.spell_floats import spell
 

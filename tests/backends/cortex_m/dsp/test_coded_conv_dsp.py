@@ -14,10 +14,10 @@ from bevel.backends import target as targets
 from bevel.backends.cortex_m.dsp.coded_conv_dsp import SCRATCH_BYTES, CodedConvDsp, specialize
 from bevel.backends.encodings.coded import Coding
 from bevel.backends.program.kernel import Special
+from bevel.backends.program.ops.coded_conv import CodedConv, of_gemm
+from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.select.specialize import specialized
-from bevel.backends.tir.kernels.coded_conv import CodedConv, of_gemm
-from bevel.backends.tir.kernels.conv import Conv
 from bevel.calib.arithmetic.requantize import Output
 
 DSP, PLAIN = targets.load("cortex-m4"), targets.load("cortex-m0plus")

@@ -8,10 +8,10 @@ from bevel.backends.cortex_m.dsp import add_dsp, reduce_mean_dsp
 from bevel.backends.cortex_m.dsp.add_dsp import AddDsp, largest_total
 from bevel.backends.cortex_m.dsp.reduce_mean_dsp import ReduceMeanDsp
 from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.ops.add import Add
+from bevel.backends.program.ops.reduce_mean import ReduceMean
 from bevel.backends.program.program import Call
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.add import Add
-from bevel.backends.tir.kernels.reduce_mean import ReduceMean
 from bevel.calib.arithmetic.requantize import Output
 
 DSP, PLAIN = load("cortex-m7"), load("cortex-m0plus")

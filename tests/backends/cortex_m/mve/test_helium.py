@@ -17,18 +17,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import bevel.backends.cortex_m.mve as mve
 from bevel.backends.cortex_m.mve.add_mve import AddMve
 from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
 from bevel.backends.cortex_m.mve.gemm_mve import GemmMve
-from bevel.backends.program.kernel import Array, Kernel, Operand, Role, Special
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Operand, Role
+from bevel.backends.program.ops.add import Add
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.select.specialize import helper_text
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.add import Add
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.backends.tir.raw_abi import c_source
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Int8, Output
 
@@ -44,7 +44,7 @@ def special(name: str, plain: Kernel, constants: tuple[Array, ...], target: Any 
     """What the rule of the module `name` answers."""
     inputs = [operand.name for operand in plain.roles(Role.INPUT)]
     call = Call("node", plain, tuple(inputs), constants, "y")
-    found: Special | str = import_module(f"{mve.__name__}.{name}").specialize(call, target)
+    found: Special | str = import_module(f"bevel.backends.cortex_m.mve.{name}").specialize(call, target)
     return found
 
 

@@ -16,11 +16,12 @@ from bevel.backends.cortex_m.mve.narrow_conv_mve import (
     in_planes,
     specialize,
 )
-from bevel.backends.program.kernel import Array, Special
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Array
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic.requantize import Output
 
 M55 = load("cortex-m55")

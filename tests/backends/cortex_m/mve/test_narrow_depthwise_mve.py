@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from bevel.backends.cortex_m.mve.narrow_depthwise_mve import NarrowDepthwiseMve, specialize
-from bevel.backends.program.kernel import Array
+from bevel.backends.program.op import Array
+from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.select.specialize import specialized
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.conv import Conv
 from bevel.calib.arithmetic.requantize import Output
 
 M55 = load("cortex-m55")

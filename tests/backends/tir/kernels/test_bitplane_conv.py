@@ -16,15 +16,16 @@ from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.encodings.bitplanes import Codes
-from bevel.backends.program.kernel import Role, Special
-from bevel.backends.program.program import Bounds, Buffer, Call, Port, Program
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Bounds, Role
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
+from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.select.specialize import specialize as specialize_program
 from bevel.backends.select.specialize import specialized
 from bevel.backends.target import load
 from bevel.backends.tir.kernels.bitplane_conv import BitplaneConv, cases, specialize
-from bevel.backends.tir.kernels.clip import Clip
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.errors import UserError
 

@@ -10,11 +10,12 @@ import pytest
 from bevel.backends import target as targets
 from bevel.backends.encodings import coded
 from bevel.backends.program.kernel import Special
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.ops.coded_conv import SCRATCH_BYTES, CodedConv, call_of, of_gemm
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
-from bevel.backends.tir.kernels.clip import Clip
-from bevel.backends.tir.kernels.coded_conv import SCRATCH_BYTES, CodedConv, call_of, of_gemm, specialize
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
+from bevel.backends.tir.kernels.coded_conv import specialize
 from bevel.calib.arithmetic.requantize import Output
 
 HOST = targets.load("host")

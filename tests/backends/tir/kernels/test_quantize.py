@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bevel.backends.binary import elf
-from bevel.backends.tir.kernels import dequantize, quantize
-from bevel.backends.tir.kernels.dequantize import Dequantize
-from bevel.backends.tir.kernels.quantize import Quantize, float_parts
+from bevel.backends.program.ops import dequantize, quantize
+from bevel.backends.program.ops.dequantize import Dequantize
+from bevel.backends.program.ops.quantize import Quantize
+from bevel.backends.tir.builder import build
+from bevel.backends.tir.kernels.quantize import float_parts
 from bevel.backends.tir.raw_abi import c_source
 
 
@@ -61,8 +63,8 @@ def test_dequantize_is_onnxruntimes(case: Dequantize) -> None:
 @pytest.mark.parametrize("cpu", ["cortex_m0plus", "cortex_m4"])
 def test_a_core_without_float_needs_the_compilers_library_and_nothing_else(cpu: str, tmp_path: Path) -> None:
     built = {
-        "quantize": Quantize(16, float(np.float32(0.1)), zero_point=-3).build("quantize"),
-        "dequantize": Dequantize(16, float(np.float32(0.1)), zero_point=-3).build("dequantize"),
+        "quantize": build(Quantize(16, float(np.float32(0.1)), zero_point=-3), "quantize"),
+        "dequantize": build(Dequantize(16, float(np.float32(0.1)), zero_point=-3), "dequantize"),
     }
     (tmp_path / "k.c").write_text(c_source(built))
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "thumb-freestanding-eabi", f"-mcpu={cpu}"]

@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 import onnxruntime as ort
 import pytest
 
-from bevel.backends.tir.kernels import quantize_float as kernel
+from bevel.backends.program.ops import quantize_float as kernel
 from bevel.calib.arithmetic.round_float import FloatSteps, float_steps
 from bevel.calib.formats.format import parse
 from bevel.passes.exchange.export import export

@@ -9,7 +9,8 @@ import onnx_graphsurgeon as gs
 import onnxruntime as ort
 import pytest
 
-from bevel.backends.tir.kernels.round_mx import RoundMx
+from bevel.backends.program.ops.round_mx import RoundMx
+from bevel.backends.tir import islands as importer
 from bevel.calib.formats.format import parse
 from bevel.calib.formats.mx import MxRounding, mx_rounding
 from bevel.calib.formats.tensor_format import BlockFormat
@@ -65,7 +66,7 @@ def test_nothing_inside_is_a_float() -> None:
 def test_the_program_answers_as_onnxruntime(shape: tuple[int, ...], axis: int, calls: int) -> None:
     made = rounding("e2m1")
     integer = model(made, shape, axis)
-    program, _ = partition(integer, "blocks", islands=False)
+    program, _ = partition(integer, "blocks", islands=False, importer=importer)
     q = parts(made, shape)
     assert np.array_equal(program.run({"q": q})["y"].reshape(shape), session(integer).run(None, {"q": q})[0])
     kernels = [call.kernel for call in program.calls if isinstance(call.kernel, RoundMx)]
@@ -82,5 +83,5 @@ def test_floats_are_quantized_to_parts_as_the_reference_does_it() -> None:
     values[:4] = 1e30, -1e30, np.inf, 0.5 * step / 2**made.fraction
     (got,) = session(integer).run(None, {"x": values})
     assert np.array_equal(got, made.parts(values, step))
-    program, _ = partition(integer, "parts", islands=False)
+    program, _ = partition(integer, "parts", islands=False, importer=importer)
     assert np.array_equal(program.run({"x": values})["q"], got)

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bevel.backends.tir.kernels.coded_conv import CodedConv
+from bevel.backends.program.ops.coded_conv import CodedConv
+from bevel.backends.tir import islands as importer
 from bevel.calib.arithmetic.requantize import Output, requantize
 from bevel.calib.formats.coded import Coded
 from bevel.calib.formats.scheme import PerBlock, PerTensor
@@ -162,7 +163,7 @@ def check(problem: Problem) -> None:
     expected = requantize(sums, multiplier, shift, output)
     for level in (ort.GraphOptimizationLevel.ORT_ENABLE_ALL, ort.GraphOptimizationLevel.ORT_DISABLE_ALL):
         np.testing.assert_array_equal(run(model, problem.x(), level), expected, strict=True)
-    program, _ = partition(model, "m", islands=False)
+    program, _ = partition(model, "m", islands=False, importer=importer)
     assert [type(call.kernel) for call in program.calls if "reorder" not in call.node] == [CodedConv]
     np.testing.assert_array_equal(program.run({"x": problem.x()})["y"], expected, strict=True)
     exact = np.clip(np.floor(sums * problem.ratio + 0.5) + output.zero_point, output.low, output.high)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bevel.backends.tir.kernels.softmax import ENTRIES, Softmax, largest_entry
+from bevel.backends.program.ops.softmax import ENTRIES, Softmax, largest_entry
 from bevel.calib.arithmetic.requantize import Output
 
 

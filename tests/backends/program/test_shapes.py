@@ -1,9 +1,10 @@
-"""Loop extents and strides for broadcasting, and the sizes kernels are tiled by."""
+"""Extents and strides for broadcasting, and the sizes that operators and loops agree on."""
 
 import numpy as np
 import pytest
 
-from bevel.backends.tir.loops import broadcast_axes, offset_of, register_tile, window_positions
+from bevel.backends.program.shapes import broadcast_axes, register_tile, window_positions
+from bevel.backends.tir.loops import offset_of
 
 
 def test_operands_of_one_shape_need_one_loop() -> None:

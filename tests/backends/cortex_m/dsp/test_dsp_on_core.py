@@ -6,18 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-import bevel.backends.cortex_m.dsp as dsp
 from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import BuildOptions, build
+from bevel.backends.cortex_m import dsp
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
-from bevel.backends.program.kernel import Array, Kernel, Role
+from bevel.backends.program.op import Array, Op, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.calib.errors import UserError
-from kernel_files import kernel_modules
+from kernel_cases import cases
 
-MODULES = kernel_modules(dsp)
+CASES: dict[str, list[Op]] = {}
+for _module, _, _case in cases(dsp):
+    CASES.setdefault(_module, []).append(_case)
 
 # Every core once, with one compiler or the other: what the kernels say in assembly is the same for all.
 CORES = [("cortex-m4", "gcc"), ("cortex-m7", "zig"), ("cortex-m33", "gcc")]
@@ -35,7 +37,7 @@ def vectors_of(array: Array, seed: int) -> list[Any]:
     ]
 
 
-def program_of(cases: list[Kernel], name: str) -> tuple[Program, Vectors]:
+def program_of(cases: list[Op], name: str) -> tuple[Program, Vectors]:
     """A program that calls each kernel once, with inputs and an output of its own, and vectors for it."""
     inputs, outputs, calls, arrays = [], [], [], {}
     for index, kernel in enumerate(cases):
@@ -61,7 +63,7 @@ def program_of(cases: list[Kernel], name: str) -> tuple[Program, Vectors]:
 
 
 @pytest.mark.parametrize(("core", "compiler"), CORES)
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", CASES)
 def test_a_core_computes_what_the_reference_does(module: str, core: str, compiler: Any, tmp_path: Path) -> None:
     target = load(core)
     if why := Unicorn(target).missing():
@@ -70,7 +72,7 @@ def test_a_core_computes_what_the_reference_does(module: str, core: str, compile
         for_target(target, compiler)
     except UserError as error:
         pytest.skip(str(error))
-    program, vectors = program_of(list(MODULES[module].cases()), module)
+    program, vectors = program_of(CASES[module], module)
     artifact = build(program, target, tmp_path, vectors, BuildOptions(compiler=compiler))
     measurement = Unicorn(target, timeout_s=120).measure(artifact, vectors)
     assert (measurement.mismatches, measurement.first_mismatch) == (0, None)

@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-import bevel.backends.cortex_m.mve as mve
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
 from bevel.backends.cortex_m.mve.positional_mve import Digits, PositionalConvMve, PositionalGemmMve
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.qemu import Qemu
-from bevel.backends.program.kernel import Array, Kernel, Role
+from bevel.backends.program.op import Array, Op, Role
+from bevel.backends.program.ops import conv
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
-from bevel.backends.tir.kernels import conv
-from bevel.backends.tir.kernels.conv import Conv
-from bevel.backends.tir.kernels.gemm import Gemm
 from bevel.calib.arithmetic.requantize import Output
 
 MODULES = (
@@ -38,10 +37,10 @@ SEEDS = 3
 
 
 def module(name: str) -> ModuleType:
-    return import_module(f"{mve.__name__}.{name}")
+    return import_module(f"bevel.backends.cortex_m.mve.{name}")
 
 
-def program_of(kernels: list[Kernel], name: str) -> tuple[Program, Vectors]:
+def program_of(kernels: list[Op], name: str) -> tuple[Program, Vectors]:
     """A program that calls each kernel once, with inputs and outputs of its own, and vectors of random and extreme
     values for it."""
     inputs: list[Port] = []
@@ -73,14 +72,14 @@ def random_and_extreme(array: Array, seed: int) -> list[Any]:
     return [rng.permutation(array.reshape(-1)).reshape(array.shape), rng.choice(ends, array.shape)]
 
 
-def random_convolutions(seed: int, count: int) -> list[Kernel]:
+def random_convolutions(seed: int, count: int) -> list[Op]:
     """Shapes of every kind, ordinary and depthwise in turns."""
     rng = np.random.default_rng(seed)
 
     def pick(low: int, high: int) -> int:
         return int(rng.integers(low, high + 1))
 
-    found: list[Kernel] = []
+    found: list[Op] = []
     while len(found) < count:
         depthwise, kernel = len(found) % 2 == 1, (pick(1, 4), pick(1, 4))
         channels = pick(1, 20) if depthwise or pick(0, 1) else 16 * pick(1, 3)
@@ -112,10 +111,10 @@ def test_cortex_m55_computes_convolutions_of_any_shape(tmp_path: Path) -> None:
     assert Qemu(target, timeout_s=120).measure(artifact, vectors).mismatches == 0
 
 
-def positional_products() -> list[Kernel]:
+def positional_products() -> list[Op]:
     """Each number of vectors that has code of its own, and more; digits of both widths; odd tiles at the end."""
     plain = next(case for case in conv.cases() if case.kernel == (1, 1))
-    found: list[Kernel] = []
+    found: list[Op] = []
     for blocks, digits in product(range(1, 9), (Digits(4, -8), Digits(2, -2), Digits(4, -3), Digits(2, -1))):
         taps, channels, lifted = 16 * blocks - digits.bits // 4, 5 + blocks + digits.bits, digits.least == -3
         found.append(PositionalGemmMve(Gemm(1, taps, channels, Output(5)), lifted, digits))

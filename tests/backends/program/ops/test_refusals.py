@@ -2,9 +2,9 @@
 
 import pytest
 
-from bevel.backends.tir.kernels.pad import Pad
-from bevel.backends.tir.kernels.resize_bilinear import ResizeBilinear
-from bevel.backends.tir.kernels.slice import Slice
+from bevel.backends.program.ops.pad import Pad
+from bevel.backends.program.ops.resize_bilinear import ResizeBilinear
+from bevel.backends.program.ops.slice import Slice
 from bevel.calib.arithmetic.requantize import Output
 
 

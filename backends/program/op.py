@@ -1,0 +1,146 @@
+"""What an operator is: one operator at one shape, with its reference and its test cases; nothing of any machine.
+
+An operator is a frozen dataclass in `backends/program/ops/<operator>.py`; its fields are everything that is fixed when
+code is generated for it (shapes, strides, zero points). Its operands are pointers, in the order of `operands`. Loops
+for it are elsewhere: plain ones in `backends/tir/kernels/<operator>.py`, those of a machine in a `Kernel`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevel.calib.arithmetic.requantize import Output
+
+if TYPE_CHECKING:
+    from bevel.backends.program.bands import Banding, Laid
+
+Array = NDArray[Any]
+Bounds = tuple[int, int]  # the lowest and the highest of some integers
+
+
+class Role(Enum):
+    INPUT = "input"  # an activation, read
+    CONSTANT = "constant"  # weights and parameters, read from flash
+    OUTPUT = "output"  # an activation, written
+    SCRATCH = "scratch"  # working memory, planned in the arena like an activation; contents undefined
+
+
+@dataclass(frozen=True)
+class Operand:
+    """`bounds`: what its integers lie in, where that is less than all that the type holds."""
+
+    name: str
+    role: Role
+    shape: tuple[int, ...]
+    dtype: str
+    bounds: Bounds | None = None
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        return self.size * int(np.dtype(self.dtype).itemsize)
+
+
+@dataclass(frozen=True)
+class Op(ABC):
+    """One operator at one shape. Subclasses add their parameters as fields."""
+
+    @abstractmethod
+    def operands(self) -> tuple[Operand, ...]:
+        """Every pointer of the compiled function, in order: inputs, constants, outputs, then scratch."""
+
+    @abstractmethod
+    def reference(self, *arrays: Array) -> Array:
+        """The output for the given inputs and constants (operand order), in numpy, exactly."""
+
+    @abstractmethod
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        """Inputs and constants for one call of `reference`, extremes included."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one call, 0 where the operator has none."""
+        return 0
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the output may overwrite the first input: each element is read before its place is written."""
+        return False
+
+    @property
+    def exact(self) -> bool:
+        """Whether every machine computes just what `reference` does, which floats do not promise."""
+        return True
+
+    @property
+    def content(self) -> str:
+        """All that code for it depends on besides our sources, for caches: equal operators have equal content."""
+        return repr(self)
+
+    def bounds(self, inputs: Sequence[Bounds | None], constants: Sequence[Array]) -> Bounds | None:
+        """What the output's integers lie in, given those of the inputs and the constants; None of floats.
+
+        Here: what the output's operand states, else all that its type holds.
+        """
+        (result,) = self.roles(Role.OUTPUT)
+        return result.bounds or of_type(result.dtype)
+
+    def banding(self, laid: Laid) -> Banding | None:
+        """How a call can be computed in bands of its output's rows (`bevel.backends.program.bands`); here: not."""
+        return None
+
+    def roles(self, *roles: Role) -> tuple[Operand, ...]:
+        return tuple(operand for operand in self.operands() if operand.role in roles)
+
+
+def activation(name: str, shape: tuple[int, ...], dtype: str = "int8") -> Operand:
+    return Operand(name, Role.INPUT, shape, dtype)
+
+
+def constant(name: str, shape: tuple[int, ...], dtype: str) -> Operand:
+    return Operand(name, Role.CONSTANT, shape, dtype)
+
+
+def output(name: str, shape: tuple[int, ...], dtype: str = "int8") -> Operand:
+    return Operand(name, Role.OUTPUT, shape, dtype)
+
+
+def stored(name: str, shape: tuple[int, ...], clamp: Output) -> Operand:
+    """An output that `clamp` stores."""
+    return Operand(name, Role.OUTPUT, shape, clamp.dtype, (clamp.low, clamp.high))
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: str) -> Operand:
+    return Operand(name, Role.SCRATCH, shape, dtype)
+
+
+def joined(bounds: Sequence[Bounds | None]) -> Bounds | None:
+    """What elements of any of these lie in; None where one of them is unknown."""
+    known = [one for one in bounds if one is not None]
+    return (
+        (min(low for low, _ in known), max(high for _, high in known)) if known and len(known) == len(bounds) else None
+    )
+
+
+def of_values(array: Array) -> Bounds | None:
+    """What the elements lie in; None of none, and of floats."""
+    return (int(array.min()), int(array.max())) if array.size and array.dtype.kind in "iu" else None
+
+
+def of_type(dtype: str) -> Bounds | None:
+    """All that an integer type holds; None of other types."""
+    if np.dtype(dtype).kind not in "iu":
+        return None
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)

@@ -1,0 +1,35 @@
+"""The TIR of any operator: a kernel's own, else the plain loops in the file of `backends/tir/kernels/` named as the
+operator's file in `backends/program/ops/` is.
+
+Such a file holds `build(op, name)`, which answers the scheduled PrimFunc with `name` as its global symbol and one
+buffer for each of the operator's operands.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.op import Op
+from bevel.backends.tir import kernels
+
+
+def build(op: Op, name: str) -> Any:
+    """The scheduled TIR PrimFunc of `op`, with `name` as its global symbol.
+
+    Raises NotImplementedError for an operator that has no loops.
+    """
+    return op.build(name) if isinstance(op, Kernel) else loops(type(op)).build(op, name)
+
+
+@cache
+def loops(operator: type[Op]) -> ModuleType:
+    """The file of `backends/tir/kernels/` that is named as the operator's is."""
+    found = f"{kernels.__name__}.{operator.__module__.rpartition('.')[2]}"
+    if find_spec(found) is None:
+        raise NotImplementedError(f"{operator.__name__} has no loops: no file {found}")
+    return import_module(found)

@@ -1,0 +1,30 @@
+"""Every case of every operator and of every machine's kernels, found by their files."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
+
+from bevel.backends.cortex_m import dsp, mve
+from bevel.backends.program import ops
+from bevel.backends.program.op import Op
+from bevel.backends.tir import kernels
+
+Case = tuple[str, int, Op]  # module, place in its list, operator or kernel
+
+
+def modules(*rooms: ModuleType) -> Iterator[ModuleType]:
+    for room in rooms:
+        yield from (import_module(f"{room.__name__}.{found.name}") for found in pkgutil.iter_modules(room.__path__))
+
+
+def cases(*rooms: ModuleType) -> list[Case]:
+    """Of the files that have any: all of `program/ops/`, and of a machine's room those that hold kernels."""
+    found = [(one.__name__.rpartition(".")[2], one.cases()) for one in modules(*rooms) if hasattr(one, "cases")]
+    return [(name, index, case) for name, several in found for index, case in enumerate(several)]
+
+
+PLAIN = cases(ops)
+ALL = [*PLAIN, *cases(kernels, dsp, mve)]
