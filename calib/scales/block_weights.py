@@ -5,7 +5,7 @@
 Each block's scale is searched like a channel's (`bevel.calib.scales.weights`), for the least squared error of the
 block; then the three nearest factors that the format has are tried, and the best is kept. The MX specification (section
 6.3) takes the power of two of the block's largest element, which leaves up to half of the highest binade empty or clips
-it. The weights of a kernel are then rounded so that their errors cancel (`bevel.calib.rounding.round_kernels`).
+it.
 
 Blocks run along the axis that is summed, the input channels. Where that makes blocks of single elements (depthwise
 kernels), or a whole channel fits one block, each channel is one block: its scale is the channel's.
@@ -13,76 +13,50 @@ kernels), or a whole channel fits one block, each channel is one block: its scal
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.calib.formats.coded import Coded, at_levels, coded
 from bevel.calib.formats.float_format import E4M3
 from bevel.calib.formats.format import INT8
 from bevel.calib.formats.levels import levels_of
-from bevel.calib.formats.scheme import PerBlock, PerChannel, PerTensor, Scheme, TensorQuant, parameter_shape, spread
+from bevel.calib.formats.quantized import Factors, Grid
+from bevel.calib.formats.scheme import PerBlock, PerChannel, PerTensor, Scheme, TensorQuant, parameter_shape
 from bevel.calib.formats.tensor_format import LARGEST_INTEGER, BlockFormat, Scales
-from bevel.calib.rounding.round_kernels import balance_places
 from bevel.calib.scales.weights import Errors, Rows, full_range, least_error, slices, squared_error
 
 OCTAVES = 12  # between the largest block scale of a channel and the smallest: those below add nothing to the sums
 LARGEST_FACTOR = 255  # of integer scales, 8 bits
 AROUND = (-1, 0, 1)
 
-Factors = NDArray[np.int64]
+Table = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class BlockQuant:
-    """coded: the integers, factors applied by it. scale: float32 [channels], along `axis`."""
-
-    coded: Coded
-    scale: NDArray[np.float32]
-    axis: int
-
-    def dequantize(self) -> NDArray[np.float32]:
-        """The reals: one float32 multiplication, as DequantizeLinear."""
-        integers = self.coded.values()
-        scale = spread(self.scale, integers.shape, PerChannel(self.axis))
-        reals: NDArray[np.float32] = integers.astype(np.float32) * scale
-        return reals
-
-
-def block_quant(weights: NDArray[Any], format: BlockFormat, axis: int, summed: int) -> BlockQuant:
-    """`weights` with output channels along `axis`, in blocks along `summed`.
+def block_grid(weights: NDArray[Any], format: BlockFormat, axis: int, summed: int) -> Grid:
+    """The grid of `weights` with output channels along `axis`, in blocks along `summed`.
 
     Raises ValueError for NaN or infinity, and for elements whose steps times a factor do not fit int32.
     """
     if not np.isfinite(weights).all():
         raise ValueError("weights hold NaN or infinity")
-    levels, table = levels_of(format.element), factor_table(format)
-    if levels is None or table is None:
+    table = factor_table(format)
+    if table is None:
         raise ValueError(f"format {format.name}: its values are not integers within int32")
     blocks = blocks_of(weights.shape, format.size, axis, summed)
-    granularity = PerChannel(axis) if isinstance(blocks, PerTensor) else blocks
-    scheme = Scheme(format.element, granularity, symmetric=True, restricted=format.element == INT8)
+    channels = Scheme(format.element, PerChannel(axis), symmetric=True, restricted=format.element == INT8)
+    scheme = replace(channels, granularity=PerChannel(axis) if isinstance(blocks, PerTensor) else blocks)
     rows = slices(weights.astype(np.float32, copy=False), scheme)
-    shape = parameter_shape(weights.shape, granularity)
+    shape = parameter_shape(weights.shape, scheme.granularity)
     channel = np.indices(shape)[axis if shape[1:] else 0].ravel()
     base, places = searched(rows, channel, scheme, table, format.scales)
-    scales = (base[channel] * table[places]).astype(np.float32)
-    quant = TensorQuant(scheme, scales.reshape(shape), np.zeros(shape, scheme.dtype))
-    inner = at_levels(quant.quantize(weights), levels)
-    if weights.ndim > 2 and prod(weights.shape[2:]) > 1:
-        exact = weights / spread(base, weights.shape, PerChannel(axis))
-        factors = spread(table[places].reshape(shape), weights.shape, granularity)
-        balanced = balance_places(
-            exact, inner.codes.astype(np.int64), levels.array, factors, scheme.low - levels.steps[0]
-        )
-        inner = replace(inner, codes=balanced.astype(np.uint8))
     if isinstance(blocks, PerTensor):
-        return BlockQuant(inner, scales, axis)
-    outer = coded(table[places].reshape(shape))
-    return BlockQuant(Coded(inner.codes, inner.bits, inner.table, blocks, outer.codes, outer.table), base, axis)
+        scale, factors = (base * table[places]).astype(np.float32), Factors.none()
+    else:
+        scale, factors = base, Factors.of(blocks, table[places].reshape(shape))
+    return Grid(TensorQuant(channels, scale, np.zeros(len(scale), channels.dtype)), factors)
 
 
 def blocks_of(shape: tuple[int, ...], size: int, axis: int, summed: int) -> PerTensor | PerBlock:
@@ -91,7 +65,7 @@ def blocks_of(shape: tuple[int, ...], size: int, axis: int, summed: int) -> PerT
     return PerTensor() if whole else PerBlock(summed, size)
 
 
-def factor_table(format: BlockFormat) -> Factors | None:
+def factor_table(format: BlockFormat) -> Table | None:
     """The factors a block can have, ascending; None where a step times a factor may leave int32."""
     levels = levels_of(format.element)
     if levels is None:
@@ -110,7 +84,7 @@ def factor_table(format: BlockFormat) -> Factors | None:
 
 
 def searched(
-    rows: Rows, channel: NDArray[np.intp], scheme: Scheme, table: Factors, scales: Scales
+    rows: Rows, channel: NDArray[np.intp], scheme: Scheme, table: Table, scales: Scales
 ) -> tuple[Rows, NDArray[np.intp]]:
     """The scale of each channel, float32 [channels], and the place in `table` of each block's factor: [blocks].
 
@@ -140,7 +114,7 @@ def error_of(rows: Rows, scale: NDArray[np.float64], scheme: Scheme) -> Errors:
 
 
 def channel_base(
-    ideal: NDArray[np.float64], channel: NDArray[np.intp], table: Factors, scales: Scales
+    ideal: NDArray[np.float64], channel: NDArray[np.intp], table: Table, scales: Scales
 ) -> NDArray[np.float64]:
     """What a factor of 1 is worth in each channel, so that its largest block has a factor near the top."""
     largest = np.zeros(channel.max() + 1)

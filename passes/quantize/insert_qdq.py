@@ -1,10 +1,4 @@
-"""Put QuantizeLinear and DequantizeLinear around the planned tensors, and store weights and biases as integers.
-
-A bias has the scale of its sums, sx * sw, and must fit int32 with room for the sums: where a channel's weights are so
-small that it would not (depthwise channels with tiny scales, channels of zeros), the channel's weight scale is raised.
-Weights of formats wider than int8, and those of wider activations, keep their scale, and the bias has a power of two of
-that of its sums.
-"""
+"""Put QuantizeLinear and DequantizeLinear around the planned tensors, and store weights and biases as integers."""
 
 from __future__ import annotations
 
@@ -14,9 +8,11 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from bevel.calib.formats.quantized import Quantized
 from bevel.calib.formats.scheme import TensorQuant
-from bevel.calib.formats.tensor_format import TensorFormat, is_narrow
+from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.calib.observe.statistics import Statistics
+from bevel.calib.rounding.kernel_wise import ROUNDER as KERNEL_WISE
 from bevel.passes.base import Note
 from bevel.passes.operators.base import Match, Operator
 from bevel.passes.quantize.activations import quantize_output, quantize_tensor
@@ -24,17 +20,13 @@ from bevel.passes.quantize.choose_scales import ALL_INT8, Scales
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.correct_bias import FULL_BITS, mean_error, mean_shift
 from bevel.passes.quantize.plan import PASS, QuantizationPlan, result_of
+from bevel.passes.quantize.round_weights import Weights, find_weights, is_constant
 from bevel.passes.quantize.store_weights import (
     Stored,
-    WeightQuant,
     bias_scales,
     channel_scales,
     dequantized,
-    left_out,
     quantized_operand,
-    quantized_weights,
-    roomy,
-    without_negligible,
 )
 
 Floats = NDArray[np.float64]
@@ -50,10 +42,13 @@ def insert_qdq(
     """Edit `graph`. `means` holds the statistics used for bias correction; it is empty where none is wanted."""
     notes: list[Note] = []
     stored = Stored()
+    found = list(find_weights(plan, scales, chosen))
+    rounded = [(one, KERNEL_WISE(one.values, one.grid)) for one in found]
     for operator, match in plan.taken.values():
-        notes += store_constants(
-            graph, operator, match, plan, scales, means, stored, chosen.of_weights(match.node.name)
-        )
+        store_operands(graph, operator, match, plan, scales, stored, chosen.of_weights(match.node.name))
+    for weights, quantized in rounded:
+        notes += [Note(PASS, weights.node, one.kind, one.text, one.numbers) for one in weights.told]
+        store_weights(graph, weights, quantized, scales, means, stored)
     outputs = {tensor.name for tensor in graph.outputs}
     for name, tensor in plan.points.items():
         quant = scales.quants[name]
@@ -69,63 +64,59 @@ def insert_qdq(
     return notes
 
 
-def store_constants(
+def store_operands(
     graph: gs.Graph,
     operator: Operator,
     match: Match,
     plan: QuantizationPlan,
     scales: Scales,
+    stored: Stored,
+    format: TensorFormat,
+) -> None:
+    """Constants of one operator that are neither weights nor bias, as integers behind a DequantizeLinear."""
+    for index, tensor in enumerate(match.inputs):
+        weights = operator.weight_axis(match, index) is not None
+        if weights or index == operator.bias_index(match) or not is_constant(tensor):
+            continue
+        operand = quantized_operand(tensor.values, format, tied_quant(operator, match, tensor, plan, scales))
+        replace_input(match, tensor, dequantized(graph, tensor, operand, stored))
+
+
+def store_weights(
+    graph: gs.Graph,
+    weights: Weights,
+    quantized: Quantized,
+    scales: Scales,
     means: Mapping[str, Statistics],
     stored: Stored,
-    weights: TensorFormat,
-) -> list[Note]:
-    """Weights, bias and constant operands of one operator as integers behind a DequantizeLinear."""
-    notes: list[Note] = []
-    bias_index = operator.bias_index(match)
-    for index, tensor in enumerate(match.inputs):
-        axis = operator.weight_axis(match, index)
-        if not isinstance(tensor, gs.Constant) or tensor.values.dtype != np.float32 or index == bias_index:
-            continue
-        if axis is None:
-            tied = tied_quant(operator, match, tensor, plan, scales)
-            operand = quantized_operand(tensor.values, weights) if tied is None else WeightQuant(tensor.values, tied)
-            replace_input(match, tensor, dequantized(graph, tensor, operand, stored))
-            continue
-        values = tensor.values.astype(np.float64)
-        bias = match.inputs[bias_index] if bias_index is not None and bias_index < len(match.inputs) else None
-        x = match.inputs[0]
-        if bias is None or not isinstance(bias, gs.Constant):
-            quant = quantized_weights(tensor.values, weights, axis)
-        else:
-            narrow = is_narrow(weights) and scales.quants[x.name].scheme.dtype == np.int8
-            heard = without_negligible(tensor.values, bias.values, scales.quants[x.name], axis)
-            quant = quantized_weights(tensor.values if narrow else heard, weights, axis)
-            scale, raised = roomy(
-                quant.scale, quant.values, bias.values, float(scales.quants[x.name].scale), axis, narrow
-            )
-            quant = quant.with_scale(scale)
-            found = [*raised, *left_out(tensor.values, quant.values, axis)]
-            notes += [Note(PASS, match.node.name, kind, text, numbers) for kind, text, numbers in found]
-            corrected = bias.values.astype(np.float64)
-            if x.name in means:
-                rounded = quant.reals
-                groups = int(match.node.attrs.get("group", 1))
-                mean = means[x.name].channel_mean(summed_axis(match))
-                corrected = corrected + mean_error(values - rounded, mean, axis, groups)
-                if not x.inputs or scales.quants[x.name].scheme.format.bits < FULL_BITS:
-                    shift = mean_shift(means[x.name], scales.stairs.get(x.name, scales.quants[x.name]))
-                    corrected = corrected - mean_error(rounded, np.full_like(mean, shift), axis, groups)
-            bias_scale = scales.quants[x.name].scale * channel_scales(quant.scale, bias.values.size)
-            if not narrow:
-                bias_scale = bias_scales(bias_scale, corrected.ravel())
-            replace_input(match, bias, integer_bias(graph, bias.name, match.node.name, corrected, bias_scale))
-        replace_input(match, tensor, dequantized(graph, tensor, quant, stored))
-    return notes
+) -> None:
+    """Weights and bias of one product as integers behind a DequantizeLinear."""
+    match, bias = weights.match, weights.bias
+    if bias is not None:
+        corrected = corrected_bias(weights, bias, quantized, scales, means)
+        scale = scales.quants[weights.x.name].scale * channel_scales(quantized.scale, bias.values.size)
+        if not weights.narrow:
+            scale = bias_scales(scale, corrected.ravel())
+        replace_input(match, bias, integer_bias(graph, bias.name, weights.node, corrected, scale))
+    replace_input(match, weights.tensor, dequantized(graph, weights.tensor, quantized, stored))
 
 
-def summed_axis(match: Match) -> int:
-    """The axis of its input that a product sums over, as `bevel.calib.observe.observe.read_axes` counts it."""
-    return 1 if match.node.op in ("Conv", "ConvTranspose") else -1
+def corrected_bias(
+    weights: Weights, bias: gs.Constant, quantized: Quantized, scales: Scales, means: Mapping[str, Statistics]
+) -> Floats:
+    """The bias less the mean error that the rounding of the weights makes, and that of what they multiply."""
+    corrected: Floats = bias.values.astype(np.float64)
+    x = weights.x
+    if x.name not in means:
+        return corrected
+    rounded = quantized.dequantize().astype(np.float64)
+    mean = means[x.name].channel_mean(weights.summed_axis)
+    lost = weights.tensor.values.astype(np.float64) - rounded
+    corrected = corrected + mean_error(lost, mean, weights.axis, weights.groups)
+    if not x.inputs or scales.quants[x.name].scheme.format.bits < FULL_BITS:
+        shift = mean_shift(means[x.name], scales.stairs.get(x.name, scales.quants[x.name]))
+        corrected = corrected - mean_error(rounded, np.full_like(mean, shift), weights.axis, weights.groups)
+    return corrected
 
 
 def tied_quant(

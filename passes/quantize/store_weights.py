@@ -7,7 +7,7 @@ DequantizeLinear with one scale a channel; `bevel.passes.exchange.pack_weights` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +15,12 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.data.content import content
-from bevel.calib.formats.coded import at_levels
 from bevel.calib.formats.format import INT8, Format, IntFormat
+from bevel.calib.formats.quantized import Grid, Quantized
 from bevel.calib.formats.scheme import PerChannel, PerTensor, Scheme, TensorQuant
 from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat, is_narrow
-from bevel.calib.rounding.round_kernels import round_kernels
-from bevel.calib.scales.block_weights import BlockQuant, block_quant
+from bevel.calib.rounding.nearest import ROUNDER as NEAREST
+from bevel.calib.scales.block_weights import block_grid
 from bevel.calib.scales.weights import weight_quant
 from bevel.passes.base import Kind
 from bevel.passes.graph.coded_constant import CodedConstant
@@ -48,65 +48,29 @@ class Found(NamedTuple):
     numbers: Mapping[str, float]
 
 
-@dataclass(frozen=True, eq=False)
-class WeightQuant:
-    """The quantization of one weight tensor. quant: of formats without blocks; the codes are then `round_kernels`'."""
-
-    values: NDArray[np.float32]
-    quant: TensorQuant | BlockQuant
-
-    @property
-    def scale(self) -> NDArray[np.float32]:
-        return self.quant.scale
-
-    @property
-    def reals(self) -> Floats:
-        """What the integers stand for."""
-        if isinstance(self.quant, BlockQuant):
-            return self.quant.dequantize().astype(np.float64)
-        return self.quant.dequantize(self.codes(self.quant)).astype(np.float64)
-
-    def with_scale(self, scale: NDArray[np.float32]) -> WeightQuant:
-        if isinstance(self.quant, BlockQuant):
-            return replace(self, quant=replace(self.quant, scale=scale))
-        return replace(self, quant=TensorQuant(self.quant.scheme, scale, self.quant.zero_point))
-
-    def codes(self, quant: TensorQuant) -> NDArray[np.integer]:
-        per_channel = isinstance(quant.scheme.granularity, PerChannel)
-        return round_kernels(self.values, quant) if per_channel else quant.quantize(self.values)
-
-    def constants(self, name: str) -> list[gs.Constant]:
-        """What a DequantizeLinear reads: integers, scale, and the zero point of those that have one."""
-        scale = gs.Constant(f"{name}/scale", np.asarray(self.quant.scale))
-        if isinstance(self.quant, BlockQuant):
-            return [CodedConstant(f"{name}/quantized", self.quant.coded), scale]
-        codes, levels = self.codes(self.quant), self.quant.scheme.levels
-        if levels is not None and not is_narrow(self.quant.scheme.format):
-            return [CodedConstant(f"{name}/quantized", at_levels(codes, levels)), scale]
-        zero_point = gs.Constant(f"{name}/zero_point", np.asarray(self.quant.zero_point))
-        return [gs.Constant(f"{name}/quantized", np.asarray(codes)), scale, zero_point]
-
-    @property
-    def axis(self) -> dict[str, int]:
-        """The attribute of the DequantizeLinear."""
-        if isinstance(self.quant, BlockQuant):
-            return {"axis": self.quant.axis}
-        granularity = self.quant.scheme.granularity
-        return {"axis": granularity.axis} if isinstance(granularity, PerChannel) else {}
-
-
-def quantized_weights(values: NDArray[np.float32], format: TensorFormat, axis: int) -> WeightQuant:
-    """Weights with output channels along `axis` of their first two; the other is summed, and blocks run along it."""
+def weight_grid(values: NDArray[np.float32], format: TensorFormat, axis: int) -> Grid:
+    """Of weights with output channels along `axis` of their first two; the other is summed, and blocks run along it."""
     if isinstance(format, BlockFormat):
-        return WeightQuant(values, block_quant(values, format, axis, 1 - axis))
-    return WeightQuant(values, weight_quant(values, weight_scheme(format, PerChannel(axis))))
+        return block_grid(values, format, axis, 1 - axis)
+    return Grid(weight_quant(values, weight_scheme(format, PerChannel(axis))))
 
 
-def quantized_operand(values: NDArray[np.float32], format: TensorFormat) -> WeightQuant:
-    """A constant that is not multiplied and summed: int8 where the format is more than integers in int8."""
-    narrow = format if is_narrow(format) and not isinstance(format, BlockFormat) else INT8
-    quant = weight_quant(values, weight_scheme(narrow, PerTensor()), "minmax" if narrow == INT8 else "mse")
-    return WeightQuant(values, quant)
+def quantized_operand(values: NDArray[np.float32], format: TensorFormat, tied: TensorQuant | None = None) -> Quantized:
+    """A constant that is not multiplied and summed: as what it is `tied` to, or int8 where the format is more than
+    integers in int8."""
+    if tied is None:
+        narrow = format if is_narrow(format) and not isinstance(format, BlockFormat) else INT8
+        tied = weight_quant(values, weight_scheme(narrow, PerTensor()), "minmax" if narrow == INT8 else "mse")
+    return NEAREST(values, Grid(tied))
+
+
+def constants(quantized: Quantized, name: str) -> list[gs.Constant]:
+    """What a DequantizeLinear reads: integers, scale, and the zero point of those that have one."""
+    scale = gs.Constant(f"{name}/scale", np.asarray(quantized.scale))
+    if (coded := quantized.coded) is not None:
+        return [CodedConstant(f"{name}/quantized", coded), scale]
+    zero_point = gs.Constant(f"{name}/zero_point", np.asarray(quantized.zero_point))
+    return [gs.Constant(f"{name}/quantized", np.asarray(quantized.codes)), scale, zero_point]
 
 
 def weight_scheme(format: Format, granularity: PerTensor | PerChannel) -> Scheme:
@@ -188,16 +152,17 @@ def channel_scales(scale: NDArray[np.float32], channels: int) -> NDArray[np.floa
     return np.resize(scale, channels)
 
 
-def dequantized(graph: gs.Graph, tensor: gs.Constant, quant: WeightQuant, stored: Stored) -> gs.Variable:
+def dequantized(graph: gs.Graph, tensor: gs.Constant, quantized: Quantized, stored: Stored) -> gs.Variable:
     """`tensor` as integers behind a DequantizeLinear; readers of a tensor who give it the same integers share them."""
-    constants = quant.constants(tensor.name)
+    parts = constants(quantized, tensor.name)
     known = stored.made.setdefault(tensor.name, {})
-    key = tuple(content(np.asarray(one.values)) for one in constants)
+    key = tuple(content(np.asarray(one.values)) for one in parts)
     if key not in known:
         name = f"{tensor.name}/{stored.count}" if known else tensor.name
         if known:
-            constants = quant.constants(name)
+            parts = constants(quantized, name)
+        axis = {} if quantized.axis is None else {"axis": quantized.axis}
         known[key] = gs.Variable(f"{name}/dequantized", np.float32, list(tensor.values.shape))
-        graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", quant.axis, constants, [known[key]]))
+        graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", axis, parts, [known[key]]))
         stored.count += 1
     return known[key]

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from bevel.calib.formats.coded import Coded
 from bevel.calib.formats.float_format import E2M1, E4M3
 from bevel.calib.formats.levels import levels_of
+from bevel.calib.formats.quantized import Quantized
 from bevel.calib.formats.scheme import PerBlock, PerTensor
 from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat, is_narrow, parse_tensor_format
-from bevel.calib.scales.block_weights import BlockQuant, block_quant, blocks_of, factor_table
+from bevel.calib.rounding.kernel_wise import ROUNDER
+from bevel.calib.scales.block_weights import block_grid, blocks_of, factor_table
 
 NAMES = (
     *("mxfp4", "mxfp6", "mxfp6e3m2", "mxfp8", "mxint8", "nvfp4"),
@@ -37,8 +39,17 @@ def weights(seed: int, shape: tuple[int, ...] = (5, 40, 3, 3)) -> NDArray[np.flo
     return made.astype(np.float32)
 
 
-def factors_of(quant: BlockQuant) -> NDArray[np.int64]:
-    factors: NDArray[np.int64] = quant.coded.block_table.astype(np.int64)[quant.coded.block_codes]
+def in_blocks(w: NDArray[Any], format: BlockFormat, axis: int, summed: int) -> Quantized:
+    return ROUNDER(w, block_grid(w, format, axis, summed))
+
+
+def coded_of(quant: Quantized) -> Coded:
+    assert quant.coded is not None
+    return quant.coded
+
+
+def factors_of(quant: Quantized) -> NDArray[np.int64]:
+    factors: NDArray[np.int64] = coded_of(quant).block_table.astype(np.int64)[coded_of(quant).block_codes]
     return factors
 
 
@@ -49,30 +60,30 @@ def error(found: NDArray[Any], expected: NDArray[Any]) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_value_is_an_element_times_the_scale_of_its_block(name: str) -> None:
     format, w = format_of(name), weights(0)
-    quant = block_quant(w, format, axis=0, summed=1)
+    quant = in_blocks(w, format, axis=0, summed=1)
     levels = levels_of(format.element)
-    assert levels is not None and quant.coded.blocks == PerBlock(1, format.size)
-    assert set(quant.coded.table[quant.coded.codes].ravel()) <= set(levels.steps)
-    assert quant.coded.bits == format.bits and len(levels.steps) <= 2**format.bits
+    assert levels is not None and coded_of(quant).blocks == PerBlock(1, format.size)
+    assert set(coded_of(quant).table[coded_of(quant).codes].ravel()) <= set(levels.steps)
+    assert coded_of(quant).bits == format.bits and len(levels.steps) <= 2**format.bits
     assert len(np.unique(factors_of(quant))) <= 256
-    assert np.abs(quant.coded.values()).max() < 2**31
+    assert np.abs(coded_of(quant).values()).max() < 2**31
     assert quant.scale.shape == (5,) and (quant.scale > 0).all()
     assert not quant.dequantize()[1].any()
 
 
 @given(name=st.sampled_from([name for name in NAMES if name.startswith("mx")]), seed=st.integers(0, 50))
 def test_microscaling_twice_is_microscaling_once(name: str, seed: int) -> None:
-    once = block_quant(weights(seed, (3, 40)), format_of(name), axis=0, summed=1).dequantize()
-    np.testing.assert_array_equal(block_quant(once, format_of(name), axis=0, summed=1).dequantize(), once)
+    once = in_blocks(weights(seed, (3, 40)), format_of(name), axis=0, summed=1).dequantize()
+    np.testing.assert_array_equal(in_blocks(once, format_of(name), axis=0, summed=1).dequantize(), once)
 
 
 @given(name=st.sampled_from(NAMES), seed=st.integers(0, 50))
 def test_rounding_within_a_block_is_monotonic_and_nearest(name: str, seed: int) -> None:
     w = weights(seed, (3, 40))
     format = format_of(name)
-    quant = block_quant(w, format, axis=0, summed=1)
+    quant = in_blocks(w, format, axis=0, summed=1)
     levels, reals = levels_of(format.element), quant.dequantize()
-    assert levels is not None and isinstance(quant.coded.blocks, PerBlock)
+    assert levels is not None and isinstance(coded_of(quant).blocks, PerBlock)
     for row, factors, values, scale in zip(w, factors_of(quant), reals, quant.scale, strict=True):
         for block, factor in enumerate(factors):
             part = slice(block * format.size, (block + 1) * format.size)
@@ -88,7 +99,7 @@ def test_rounding_within_a_block_is_monotonic_and_nearest(name: str, seed: int) 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("mx")])
 def test_microscaling_scales_are_powers_of_two_and_beat_the_rule_of_the_standard(name: str) -> None:
     format, w = format_of(name), weights(1, (8, 256))
-    quant = block_quant(w, format, axis=0, summed=1)
+    quant = in_blocks(w, format, axis=0, summed=1)
     scales = factors_of(quant) * quant.scale[:, None].astype(np.float64)
     np.testing.assert_array_equal(np.exp2(np.rint(np.log2(scales))), scales)
     blocks = w.astype(np.float64).reshape(8, -1, format.size)
@@ -100,27 +111,27 @@ def test_microscaling_scales_are_powers_of_two_and_beat_the_rule_of_the_standard
 
 
 def test_nvfp4_has_scales_of_e4m3_under_one_of_the_tensor() -> None:
-    quant = block_quant(weights(0), format_of("nvfp4"), axis=0, summed=1)
+    quant = in_blocks(weights(0), format_of("nvfp4"), axis=0, summed=1)
     assert len(set(quant.scale)) == 1
     assert set(factors_of(quant).ravel() / 512) <= set(E4M3.values())
-    assert set(quant.coded.table / 2) == set(E2M1.values())
+    assert set(coded_of(quant).table / 2) == set(E2M1.values())
 
 
 def test_integer_scales_are_eight_bits_and_better_than_one_scale_a_channel() -> None:
     w = weights(0)
-    blocks = block_quant(w, format_of("int4:block32"), axis=0, summed=1)
+    blocks = in_blocks(w, format_of("int4:block32"), axis=0, summed=1)
     assert factors_of(blocks).min() >= 1 and factors_of(blocks).max() <= 255
-    channel = block_quant(w, BlockFormat(format_of("int4:block32").element, 2**16), axis=0, summed=1)
-    assert isinstance(channel.coded.blocks, PerTensor)
+    channel = in_blocks(w, BlockFormat(format_of("int4:block32").element, 2**16), axis=0, summed=1)
+    assert isinstance(coded_of(channel).blocks, PerTensor)
     assert error(blocks.dequantize(), w) < 0.7 * error(channel.dequantize(), w)
 
 
 def test_blocks_run_along_the_other_axis_of_a_matrix() -> None:
     w = weights(3, (6, 64))
-    rows, columns = (block_quant(one, format_of("mxfp4"), axis, 1 - axis) for one, axis in ((w, 0), (w.T, 1)))
+    rows, columns = (in_blocks(one, format_of("mxfp4"), axis, 1 - axis) for one, axis in ((w, 0), (w.T, 1)))
     np.testing.assert_array_equal(rows.dequantize(), columns.dequantize().T)
-    turned = columns.coded.transpose((1, 0))
-    assert turned.blocks == rows.coded.blocks and isinstance(turned, Coded)
+    turned = coded_of(columns).transpose((1, 0))
+    assert turned.blocks == coded_of(rows).blocks and isinstance(turned, Coded)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +147,7 @@ def test_blocks_run_along_the_other_axis_of_a_matrix() -> None:
 )
 def test_a_channel_that_fits_a_block_or_has_one_input_is_one_block(shape: Any, expected: Any) -> None:
     assert blocks_of(shape, 32, 0, 1) == expected
-    quant = block_quant(weights(0, shape)[:1], format_of("mxfp4"), axis=0, summed=1)
+    quant = in_blocks(weights(0, shape)[:1], format_of("mxfp4"), axis=0, summed=1)
     assert np.log2(quant.scale) == np.rint(np.log2(quant.scale))
 
 
@@ -144,9 +155,9 @@ def test_formats_whose_integers_leave_int32_have_no_factors() -> None:
     for name in ("mxfp8e5m2", "log5:block8"):
         assert (factor_table(format_of(name)) is None) == (name == "mxfp8e5m2")
     with pytest.raises(ValueError, match=r"mxfp8e5m2.*int32"):
-        block_quant(weights(0), format_of("mxfp8e5m2"), 0, 1)
+        in_blocks(weights(0), format_of("mxfp8e5m2"), 0, 1)
     with pytest.raises(ValueError, match="NaN"):
-        block_quant(np.full((2, 64), np.nan, np.float32), format_of("mxfp4"), 0, 1)
+        in_blocks(np.full((2, 64), np.nan, np.float32), format_of("mxfp4"), 0, 1)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "int4", "e4m3", "ternary"])

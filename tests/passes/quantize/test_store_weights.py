@@ -10,13 +10,13 @@ import onnx_graphsurgeon as gs
 import pytest
 
 from bevel.calib.formats.tensor_format import BlockFormat, is_narrow
-from bevel.calib.scales.block_weights import BlockQuant
+from bevel.calib.rounding.kernel_wise import ROUNDER as KERNEL_WISE
 from bevel.passes.exchange.unpack_weights import unpack_weights
 from bevel.passes.graph.quantizers import parameters
 from bevel.passes.integerize.integer_nodes import stored_weight
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import weight_format
-from bevel.passes.quantize.store_weights import bias_scales, quantized_operand, quantized_weights
+from bevel.passes.quantize.store_weights import bias_scales, constants, quantized_operand, weight_grid
 
 NAMES = (
     *("int8", "int6", "int5", "int4", "int3", "int2", "uint4", "ternary", "binary"),
@@ -57,7 +57,7 @@ def test_file_holds_the_bits_of_the_format_and_onnxruntime_reads_its_values(text
     for model in (made.quantized, made.integer):
         stored = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
         assert stored <= w.size * bits / 8 + 2000
-    expected = quantized_weights(w, format, 0).reals
+    expected = KERNEL_WISE(w, weight_grid(w, format, 0)).dequantize()
     np.testing.assert_allclose(reals_of(made.quantized), expected, rtol=2e-7)
 
 
@@ -97,14 +97,14 @@ def test_a_bias_scale_grows_by_powers_of_two_and_no_further_than_needed() -> Non
 
 def test_blocks_run_along_the_inputs_of_a_layer() -> None:
     w = np.random.default_rng(0).standard_normal((64, 5)).astype(np.float32)
-    quant = quantized_weights(w, weight_format("mxfp4"), 1).quant  # [K, N], as Gemm has them
-    assert isinstance(quant, BlockQuant) and quant.coded.block_codes.shape == (2, 5) and quant.scale.shape == (5,)
+    grid = weight_grid(w, weight_format("mxfp4"), 1)  # [K, N], as Gemm has them
+    assert grid.factors is not None and grid.factors.codes.shape == (2, 5) and grid.quant.scale.shape == (5,)
 
 
 def test_constants_that_are_not_summed_are_int8_where_the_format_is_wide() -> None:
     values = np.linspace(-1, 1, 50).astype(np.float32)
     for name in ("e4m3", "mxfp4", "ternary"):
         format = weight_format(name)
-        (codes, *_) = quantized_operand(values, format).constants("c")
+        (codes, *_) = constants(quantized_operand(values, format), "c")
         assert codes.values.dtype == np.int8
         assert len(np.unique(codes.values)) == (3 if is_narrow(format) else 50)

@@ -1,0 +1,103 @@
+"""The weights of every product, rounded once: the grid that each tensor lies on, and the codes that it gets there.
+
+A bias has the scale of its sums, sx * sw, and must fit int32 with room for the sums: where a channel's weights are so
+small that it would not (depthwise channels with tiny scales, channels of zeros), the channel's weight scale is raised.
+Weights of formats wider than int8, and those of wider activations, keep their scale, and the bias has a power of two of
+that of its sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from bevel.calib.formats.quantized import Grid
+from bevel.calib.formats.tensor_format import TensorFormat, is_narrow
+from bevel.passes.operators.base import Match, Operator
+from bevel.passes.quantize.choose_scales import Scales
+from bevel.passes.quantize.chosen import Chosen
+from bevel.passes.quantize.plan import QuantizationPlan
+from bevel.passes.quantize.store_weights import Found, left_out, roomy, weight_grid, without_negligible
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Constant weights of one product, before they are rounded.
+
+    axis: of their output channels. values: what is rounded, which leaves out channels that are nothing beside their
+    bias. bias: a constant one. narrow: whether that has the very scale of the sums. told: for the report.
+    """
+
+    match: Match
+    tensor: gs.Constant
+    axis: int
+    values: NDArray[np.float32]
+    grid: Grid
+    bias: gs.Constant | None = None
+    narrow: bool = True
+    told: tuple[Found, ...] = ()
+
+    @property
+    def node(self) -> str:
+        return str(self.match.node.name)
+
+    @property
+    def x(self) -> gs.Tensor:
+        """What they multiply."""
+        return self.match.inputs[0]
+
+    @property
+    def groups(self) -> int:
+        return int(self.match.node.attrs.get("group", 1))
+
+    @property
+    def summed_axis(self) -> int:
+        """The axis of `x` that the product sums over, as `bevel.calib.observe.observe.read_axes` counts it."""
+        return 1 if self.match.node.op in ("Conv", "ConvTranspose") else -1
+
+
+def find_weights(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iterator[Weights]:
+    """Of every product that is taken, in the order of the graph."""
+    for operator, match in plan.taken.values():
+        format = chosen.of_weights(match.node.name)
+        bias = constant_bias(operator, match)
+        for index, tensor in enumerate(match.inputs):
+            axis = operator.weight_axis(match, index)
+            if axis is None or index == operator.bias_index(match) or not is_constant(tensor):
+                continue
+            yield (
+                unbiased(match, tensor, axis, format)
+                if bias is None
+                else biased(match, tensor, axis, bias, scales, format)
+            )
+
+
+def unbiased(match: Match, tensor: gs.Constant, axis: int, format: TensorFormat) -> Weights:
+    return Weights(match, tensor, axis, tensor.values, weight_grid(tensor.values, format, axis))
+
+
+def biased(
+    match: Match, tensor: gs.Constant, axis: int, bias: gs.Constant, scales: Scales, format: TensorFormat
+) -> Weights:
+    x = scales.quants[match.inputs[0].name]
+    narrow = is_narrow(format) and x.scheme.dtype == np.int8
+    heard = without_negligible(tensor.values, bias.values, x, axis)
+    values = tensor.values if narrow else heard
+    grid = weight_grid(values, format, axis)
+    scale, raised = roomy(grid.quant.scale, values, bias.values, float(x.scale), axis, narrow)
+    told = (*raised, *left_out(tensor.values, values, axis))
+    return Weights(match, tensor, axis, values, grid.with_scale(scale), bias, narrow, told)
+
+
+def constant_bias(operator: Operator, match: Match) -> gs.Constant | None:
+    index = operator.bias_index(match)
+    bias = match.inputs[index] if index is not None and index < len(match.inputs) else None
+    return bias if isinstance(bias, gs.Constant) else None
+
+
+def is_constant(tensor: gs.Tensor) -> bool:
+    return isinstance(tensor, gs.Constant) and tensor.values.dtype == np.float32
