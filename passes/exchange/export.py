@@ -12,9 +12,9 @@ import onnx_graphsurgeon as gs
 from bevel.passes.exchange.compact_quantizers import compact_quantizers
 from bevel.passes.exchange.pack_weights import pack_weights
 from bevel.passes.exchange.unsigned_activations import unsigned_activations
-from bevel.passes.operators import OPERATORS
+from bevel.passes.operators import INTEGER_OPERATORS
 from bevel.passes.operators.base import DOMAIN
-from bevel.passes.operators.formats.unpack import functions as unpack_functions
+from bevel.passes.operators.formats.unpack import FUNCTIONS as UNPACKING_FUNCTIONS
 
 PORTS = (
     "bevel.ports"  # model metadata: {port: [scale, zero_point]} of ports that carry integers, or [scales, ..., axis]
@@ -28,11 +28,11 @@ def export(graph: gs.Graph, ports: Mapping[str, list[Any]] | None = None) -> onn
     model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "bevel", ""
     del model.functions[:]  # of an imported model, perhaps of an older version
-    functions = {one.name: one for operator in OPERATORS if (one := operator.function(graph.opset)) is not None}
+    functions = {one.name: one.proto(graph.opset) for operator in INTEGER_OPERATORS for one in operator.functions}
     constants = {name: tensor for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)}
     unpacking = pack_weights(model, constants, functions)
     if unpacking:
-        functions |= unpack_functions(graph.opset)
+        functions |= {one.name: one.proto(graph.opset) for one in UNPACKING_FUNCTIONS}
     if used | unpacking and all(one.domain != DOMAIN for one in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
     model.functions.extend(functions[name] for name in sorted(used | unpacking))

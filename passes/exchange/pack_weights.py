@@ -26,12 +26,12 @@ from bevel.calib.formats.packing import pack_bits
 from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.graph.coded_constant import coded_of
 from bevel.passes.operators.base import DOMAIN, Array
-from bevel.passes.operators.formats.dequantize_steps import DequantizeSteps
+from bevel.passes.operators.formats.dequantize_steps import DEQUANTIZE_STEPS
 from bevel.passes.operators.formats.unpack import BLOCKS, unpack_name
 
 LEAST_SAVING = 128  # bytes: about what a node takes in the file
 LEAST_RANK = 2  # biases stay plain: OpenVINO takes no bias of a Conv whose rank it does not see
-STEPS = DequantizeSteps.integer_op
+STEPS = DEQUANTIZE_STEPS.name
 WEIGHTS = "w"  # what functions call the input that holds weights
 FOUR_BITS = {INT4: np.dtype(ml_dtypes.int4), UINT4: np.dtype(ml_dtypes.uint4)}
 

@@ -23,7 +23,7 @@ from bevel.calib.formats.scheme import PerBlock, PerTensor
 from bevel.passes.graph.coded_constant import CodedConstant, coded_of
 from bevel.passes.graph.quantizers import is_dequantize
 from bevel.passes.operators.base import DOMAIN, Array
-from bevel.passes.operators.formats.dequantize_steps import DequantizeSteps
+from bevel.passes.operators.formats.dequantize_steps import DEQUANTIZE_STEPS
 from bevel.passes.operators.formats.unpack import BLOCKS, unpack_width
 
 WIDER = {
@@ -59,7 +59,7 @@ def stored_type(tensor: gs.Constant) -> np.dtype[Any]:
 
 def read_linear(node: gs.Node) -> None:
     """Let weights that became reals by a product with a scale spread over their axes be a DequantizeLinear again."""
-    if node.op != DequantizeSteps.integer_op:
+    if node.op != DEQUANTIZE_STEPS.name:
         return
     scale = np.asarray(node.inputs[1].values)
     axes = [place for place, size in enumerate(scale.shape) if size > 1]

@@ -84,6 +84,6 @@ def carry(graph: gs.Graph, node: gs.Node, source: gs.Node) -> None:
 def quantizer_like(source: gs.Node, name: str, x: gs.Tensor, codes: gs.Tensor) -> gs.Node:
     """From x to codes that a DequantizeLinear reads as x; steps of a minifloat have a quantizer of theirs."""
     maker = producer(source.inputs[0])
-    if maker is not None and maker.op == QUANTIZE_FLOAT:
+    if maker is not None and maker.op == QUANTIZE_FLOAT.name:
         return gs.Node(maker.op, name, dict(maker.attrs), [x, *maker.inputs[1:]], [codes], domain=maker.domain)
     return gs.Node("QuantizeLinear", name, {}, [x, *source.inputs[1:]], [codes])

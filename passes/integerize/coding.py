@@ -24,7 +24,7 @@ from bevel.passes.operators.base import Activation
 from bevel.passes.operators.formats.quantize_fixed import QUANTIZE_FIXED
 from bevel.passes.operators.formats.quantize_float import QUANTIZE_FLOAT, steps_of
 from bevel.passes.operators.formats.round_mx import ROUND_MX, rounding_of
-from bevel.passes.operators.formats.wide_values import stored_dtype
+from bevel.passes.operators.widths import stored_dtype
 
 FLOAT8 = {np.dtype(ml_dtypes.float8_e4m3fn): E4M3}
 KNOWN = "int8, uint8, int16, uint16 and float8e4m3fn, one scale a tensor,"
@@ -71,15 +71,15 @@ def coding(node: gs.Node) -> Coding:
     if found is None:
         raise UserError(f"node {node.name} computes its scale; only constant scales can be compiled")
     scale, kind = float(found.scale) if found.scale.ndim == 0 else 0.0, found.zero_point.dtype
-    if found.scale.ndim == 0 and node.op == QUANTIZE_FLOAT:
+    if found.scale.ndim == 0 and node.op == QUANTIZE_FLOAT.name:
         steps = steps_of(node)
         return Coding(scale, 0, stored_dtype(node), -steps.high, steps.high, steps)
-    if found.scale.ndim == 0 and node.op == QUANTIZE_FIXED:
+    if found.scale.ndim == 0 and node.op == QUANTIZE_FIXED.name:
         return Coding(scale, 0, "int32", int(node.attrs["low"]), int(node.attrs["high"]))
     source = producer(node.inputs[0])
-    if source is not None and source.op == QUANTIZE_FLOAT:
+    if source is not None and source.op == QUANTIZE_FLOAT.name:
         return coding(source)
-    if found.scale.ndim == 0 and source is not None and source.op == ROUND_MX:
+    if found.scale.ndim == 0 and source is not None and source.op == ROUND_MX.name:
         highest = rounding_of(source).highest
         return Coding(scale, 0, "int16", -highest, highest)
     if found.scale.ndim == 0 and kind in FLOAT8 and not float(found.zero_point):

@@ -34,7 +34,7 @@ def fuse_pixels(graph: gs.Graph) -> None:
 
 
 def is_table(node: gs.Node) -> bool:
-    return bool(node.domain == DOMAIN and node.op in ("Table", CHANNEL_TABLE))
+    return bool(node.domain == DOMAIN and node.op in ("Table", CHANNEL_TABLE.name))
 
 
 def is_identity(node: gs.Node) -> bool:
@@ -71,7 +71,8 @@ def pixels_before(node: gs.Node, ports: set[str]) -> list[gs.Node] | None:
 def read_pixels(graph: gs.Graph, node: gs.Node, chain: list[gs.Node]) -> None:
     flip, *moves = chain
     pixels, result, name = flip.inputs[0], node.outputs[0], node.name
-    tables, axis = (entries(node), channel_axis(node)) if node.op == CHANNEL_TABLE else (codes_looked_up(node), None)
+    by_channel = node.op == CHANNEL_TABLE.name
+    tables, axis = (entries(node), channel_axis(node)) if by_channel else (codes_looked_up(node), None)
     for mover in moves:
         mover.outputs[0].dtype = np.dtype(np.uint8)
     last = node.inputs[0] if moves else pixels

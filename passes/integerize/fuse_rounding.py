@@ -6,16 +6,14 @@ exact: the integers are the same for every input.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.passes.graph.quantizers import ROUND
 from bevel.passes.operators.base import DOMAIN, INT8
+from bevel.passes.operators.functions.clip import WIDE_CLIP, bounds
 from bevel.passes.operators.functions.table import entries, look_up
-from bevel.passes.operators.functions.wide_clip import WIDE_CLIP
 
 
 def fuse_rounding(graph: gs.Graph) -> None:
@@ -39,7 +37,7 @@ def only_producer(node: gs.Node, ports: set[str]) -> gs.Node | None:
 
 def is_rounding(node: gs.Node) -> bool:
     """Whether it makes codes of codes of the same type, each by itself: of int8, or a clamp of int16."""
-    return is_table(node) or (is_clamp(node) and (node.op == WIDE_CLIP or node.outputs[0].dtype == np.int8))
+    return is_table(node) or (is_clamp(node) and (node.op == WIDE_CLIP.name or node.outputs[0].dtype == np.int8))
 
 
 def is_table(node: gs.Node) -> bool:
@@ -47,7 +45,7 @@ def is_table(node: gs.Node) -> bool:
 
 
 def is_clamp(node: gs.Node) -> bool:
-    if node.op == WIDE_CLIP:
+    if node.op == WIDE_CLIP.name:
         return True
     constants = [isinstance(tensor, gs.Constant) for tensor in node.inputs[1:]]
     return bool(node.op == "Clip" and node.domain != DOMAIN and constants == [True, True])
@@ -57,7 +55,7 @@ def fuse(graph: gs.Graph, before: gs.Node, node: gs.Node) -> None:
     """Let `before`, or a node in place of it, write what `node` makes of its result, if it can."""
     clamps = before.domain == DOMAIN and {"low", "high"} <= before.attrs.keys()
     if clamps and is_clamp(node):
-        low, high = (int(bound) for bound in bounds(node))
+        low, high = bounds(node)
         before.attrs |= {role: min(max(before.attrs[role], low), high) for role in ("low", "high")}
         output = node.outputs[0]
         node.inputs.clear()
@@ -82,13 +80,6 @@ def compose(graph: gs.Graph, before: gs.Node, node: gs.Node) -> None:
         graph.nodes.append(gs.Node("Clip", name, {}, [x, *constants], [output]))
     else:
         graph.nodes += look_up(name, x, composed, output)
-
-
-def bounds(node: gs.Node) -> tuple[NDArray[Any], NDArray[Any]]:
-    if node.op == WIDE_CLIP:
-        return np.asarray(node.attrs["low"]), np.asarray(node.attrs["high"])
-    low, high = (np.asarray(tensor.values) for tensor in node.inputs[1:])
-    return low, high
 
 
 def as_table(node: gs.Node) -> NDArray[np.int8]:

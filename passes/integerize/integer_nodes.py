@@ -22,11 +22,10 @@ from bevel.passes.integerize.coding import Coding, coding
 from bevel.passes.integerize.integerizer import PASS, Integerizer
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
+from bevel.passes.operators.formats.rescale import rescale as wide_rescale
 from bevel.passes.operators.formats.round_float import round_float
-from bevel.passes.operators.formats.wide_rescale import wide_rescale
-from bevel.passes.operators.functions.clip import Clip
-from bevel.passes.operators.functions.table import rescale, tabulate
-from bevel.passes.operators.functions.wide_table import wide_tabulate
+from bevel.passes.operators.functions.clip import clip
+from bevel.passes.operators.functions.table import rescale, tabulate, wide_tabulate
 
 TABLE_TYPES = frozenset({"int8", "int16"})
 
@@ -117,7 +116,7 @@ def of_region(made: Integerizer, region: Region, node: gs.Node, end: Ending) -> 
     x = made.reals[region.root.name]
     alone = is_clamp(node) and node.inputs[0] is region.root
     if alone and (x.scale, x.zero_point, x.dtype) == (end.coding.scale, end.coding.zero_point, end.coding.dtype):
-        return Clip().integerize(Site(node, (x,), *end.of_codes(node)))
+        return clip(Site(node, (x,), *end.of_codes(node)))
     narrow = (x.dtype, end.coding.dtype) == ("int8", "int8")
     if alone and not narrow:
         return on_another_scale(node.name, x, end, node)

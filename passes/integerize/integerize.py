@@ -287,7 +287,7 @@ def on_integers(made: Integerizer, node: gs.Node) -> bool:
 
 def emit_move(made: Integerizer, node: gs.Node) -> None:
     """A rounding to codes or blocks of a format, or an operator that some other tool put between integers."""
-    if node.op not in (*MOVES, ROUND_MX) and not is_rounding(node):
+    if node.op not in (*MOVES, ROUND_MX.name) and not is_rounding(node):
         raise UserError(
             f"node {node.name}: {node.op} of integers cannot be compiled; {', '.join(sorted(MOVES))} can; "
             "cut the model before it with --outputs-at"

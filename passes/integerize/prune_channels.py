@@ -13,7 +13,7 @@ in blocks, what stays of a block is a shorter one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
@@ -26,13 +26,15 @@ from bevel.passes.base import Pass, PassResult
 from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.operators.base import DOMAIN, Array
 from bevel.passes.operators.formats.round_float import rounded_constants
-from bevel.passes.operators.functions.wide_table import wide_entries
-from bevel.passes.operators.products.wide_conv import shapes
-from bevel.passes.operators.products.wide_sums import stored_output
+from bevel.passes.operators.functions.clip import bounds
+from bevel.passes.operators.functions.table import wide_entries
+from bevel.passes.operators.products.conv import shapes
+from bevel.passes.operators.widths import stored_output
 
 KEPT_TOGETHER = 4
 FACTOR_BITS = 8  # in a kernel's table of blocks
 CONVOLUTIONS, PRODUCTS = ("Conv", "EvenConv", "WideConv"), ("Gemm", "EvenGemm", "WideGemm")
+MEANS = ("ReduceMean", "ReduceSum")
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def is_channelwise(node: gs.Node) -> bool:
     x, y = node.inputs[0], node.outputs[0]
     if node.op in CONVOLUTIONS and node.domain == DOMAIN:
         return bool(int(node.attrs["group"]) == x.shape[1] == y.shape[1])
-    if node.op in ("ReduceMean", "WideMean") and node.domain == DOMAIN:
+    if node.op in MEANS and node.domain == DOMAIN:
         axes = [int(axis) for axis in node.inputs[1].values]
         return min(axes) > 1
     if node.op == "Reshape" and not node.domain:
@@ -131,9 +133,7 @@ def stored(node: gs.Node, accumulator: Array) -> Array:
 
 
 def output_of(node: gs.Node) -> Output:
-    if "y_type" in node.attrs:
-        return stored_output(node)
-    return Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"], even=node.op.startswith("Even"))
+    return replace(stored_output(node), even=node.op.startswith("Even"))
 
 
 def passed_on(node: gs.Node, values: Array) -> Array:
@@ -145,14 +145,11 @@ def passed_on(node: gs.Node, values: Array) -> Array:
             return np.where(known, entries[filled], np.nan)  # negative integers count from the end, as in Gather
         case "WideTable":
             return np.where(known, wide_entries(node, filled), np.nan)
-        case "Clip":
-            low, high = (int(tensor.values) for tensor in node.inputs[1:3])
-            return np.clip(values, low, high)
-        case "WideClip":
-            return np.clip(values, node.attrs["low"], node.attrs["high"])
+        case "Clip" | "WideClip":
+            return np.clip(values, *bounds(node))
         case "RoundFloat":
             return np.where(known, rounded_constants(node, filled), np.nan)
-        case "ReduceMean" | "WideMean":
+        case "ReduceMean" | "ReduceSum":
             count = prod(node.inputs[0].shape[int(axis)] for axis in node.inputs[1].values)
             sums = filled * count - int(node.attrs["zero_sum"])
             multiplier, shift = (np.array(node.attrs[name]) for name in ("multiplier", "shift"))

@@ -1,8 +1,8 @@
 """What an operator is to Bevel: how a float ONNX operator between quantizers becomes integers, and then a kernel call.
 
 One file of this folder is one operator. It says which float nodes it takes, which ties and fixed ranges it puts on
-their quantization, how a site (the node with its quantizers) becomes integer ONNX, the body of the model-local
-function that defines those integers in standard operators, and the kernel that computes the same on a device.
+their quantization, how a site (the node with its quantizers) becomes integer ONNX, the bodies of the model-local
+functions that define those integers in standard operators, and the kernel that computes the same on a device.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -29,6 +30,29 @@ Array = NDArray[Any]
 
 DOMAIN = "bevel"
 INT8 = (-128, 127)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A model-local function with one output `y`: integers defined in standard operators."""
+
+    name: str
+    attributes: tuple[str, ...]
+    inputs: tuple[str, ...]
+    body: str
+
+    def proto(self, opset: int) -> onnx.FunctionProto:
+        return parsed(self, opset)
+
+    def call(self, name: str, inputs: Sequence[gs.Tensor], attrs: Mapping[str, Any], output: gs.Variable) -> gs.Node:
+        return gs.Node(self.name, name, dict(attrs), list(inputs), [output], domain=DOMAIN)
+
+
+@cache
+def parsed(function: Function, opset: int) -> onnx.FunctionProto:
+    names = f"<{', '.join(function.attributes)}>" if function.attributes else ""
+    head = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n{function.name} {names}'
+    return onnx.parser.parse_function(f"{head} ({', '.join(function.inputs)}) => (y)\n{{\n{function.body}\n}}")
 
 
 class Reason(str):
@@ -130,9 +154,9 @@ class Site:
     def constant(self, role: str, values: Array) -> gs.Constant:
         return gs.Constant(f"{self.name}/{role}", np.asarray(values, order="C"))  # 0-d stays 0-d
 
-    def call(self, op: str, inputs: Sequence[gs.Tensor], attrs: Mapping[str, Any]) -> list[gs.Node]:
-        """A call of the model-local function `op`, under the float operator's name."""
-        return [gs.Node(op, self.name, dict(attrs), list(inputs), [self.output], domain=DOMAIN)]
+    def call(self, function: Function, inputs: Sequence[gs.Tensor], attrs: Mapping[str, Any]) -> list[gs.Node]:
+        """A call of `function`, under the float operator's name."""
+        return [function.call(self.name, inputs, attrs, self.output)]
 
     def standard(self, inputs: Sequence[gs.Tensor], attrs: Mapping[str, Any] | None = None) -> list[gs.Node]:
         """The same standard operator, on integers."""
@@ -146,13 +170,26 @@ class Site:
         return isinstance(x, Activation) and (x.scale, x.zero_point, x.dtype) == wanted
 
 
-class Operator(ABC):
-    """One operator, from float ONNX to a kernel. Subclasses hold no state."""
+class IntegerOperator(ABC):
+    """What may stand in an integer graph: the functions that define it, and the kernel call that computes the same.
+
+    One operator has all widths: the nodes' dtypes, and where bodies differ their names, say which. Subclasses hold no
+    state.
+    """
+
+    functions: ClassVar[tuple[Function, ...]] = ()
+    standard: ClassVar[frozenset[str]] = frozenset()  # standard operators on integers that `lower` takes
+
+    @abstractmethod
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        """Emit the kernel call that computes the integer node."""
+
+
+class Operator(IntegerOperator):
+    """One operator, from float ONNX to a kernel."""
 
     float_ops: ClassVar[frozenset[str]]
     limits: ClassVar[str] = ""  # which of its float operators have integers, for the list that people read
-    integer_op: ClassVar[str]  # what `lower` takes: a function of the domain "bevel", or a standard operator
-    also_lowers: ClassVar[frozenset[str]] = frozenset()  # further standard operators that `lower` takes
     clamps: ClassVar[bool] = False  # a Relu or Clip behind it costs nothing: the result is clamped anyway
     ties: ClassVar[bool] = False  # input and output share one quantization
     rescales: ClassVar[bool] = False  # it ties, but an input that has a quantization of its own is rescaled into it
@@ -195,11 +232,3 @@ class Operator(ABC):
     @abstractmethod
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         """Integer nodes that write `site.output`, or the reason there are none."""
-
-    def function(self, opset: int) -> onnx.FunctionProto | None:
-        """The definition of `integer_op` in standard operators; None where it is a standard operator."""
-        return None
-
-    @abstractmethod
-    def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        """Emit the kernel call that computes the integer node."""

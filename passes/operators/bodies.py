@@ -11,12 +11,7 @@ right.
 
 from __future__ import annotations
 
-from functools import cache
-
-import onnx
-
 from bevel.calib.arithmetic.requantize import MAX_SHIFT
-from bevel.passes.operators.base import DOMAIN
 
 POWERS = ", ".join(str(2**shift) for shift in range(MAX_SHIFT + 1))
 
@@ -80,25 +75,15 @@ EVEN_SHIFT = f"""
   shifted = Sub (rounded, down)
 """
 
-# `placed`, `low`, `high` int64 -> `clamped` int64
-CLAMP = """
+# `shifted` int64 -> `y` of the ONNX element type `y_type`, moved by the zero point and clamped
+STORE = f"""
+{constants("zero_point", "low", "high")}
+  placed = Add (shifted, zero_point)
   too_low = Less (placed, low)
   raised_to_low = Where (too_low, low, placed)
   too_high = Greater (raised_to_low, high)
   clamped = Where (too_high, high, raised_to_low)
-"""
-
-# `shifted` int64 -> `clamped` int64, moved by the zero point
-PLACE = f"""
-{constants("zero_point", "low", "high")}
-  placed = Add (shifted, zero_point)
-{CLAMP}
-"""
-
-# `shifted` int64 -> `y` int8, moved by the zero point and clamped
-STORE = f"""
-{PLACE}
-  y = Cast <to = 3> (clamped)
+  y = Cast <to: int = @y_type> (clamped)
 """
 
 # `accumulator` of any integer type, `multiplier`, `shift` -> `shifted` int64
@@ -109,33 +94,10 @@ RESCALE = f"""
 {ROUNDING_SHIFT}
 """
 
-# The same -> `y` int8: bevel.calib.arithmetic.requantize.requantize
-REQUANTIZE = f"""
-{RESCALE}
-{STORE}
-"""
+# The same -> `y` of `y_type`: bevel.calib.arithmetic.requantize.requantize
+REQUANTIZE = f"{RESCALE}\n{STORE}"
 
-# By `Output.even`
-REQUANTIZED = {
-    False: REQUANTIZE,
-    True: f"{RESCALE.replace(ROUNDING_SHIFT, EVEN_SHIFT)}\n{STORE}",
-}
+# The same, ties to even
+REQUANTIZE_EVEN = REQUANTIZE.replace(ROUNDING_SHIFT, EVEN_SHIFT)
 
-# The same -> `y` of the ONNX element type `y_type`
-REQUANTIZE_TO_TYPE = f"""
-{RESCALE}
-{PLACE}
-  y = Cast <to: int = @y_type> (clamped)
-"""
-
-OUTPUT_ATTRIBUTES = ("zero_point", "low", "high")
-
-
-@cache
-def function(
-    name: str, attributes: tuple[str, ...], inputs: tuple[str, ...], body: str, opset: int
-) -> onnx.FunctionProto:
-    """A model-local function with one output `y`."""
-    names = f"<{', '.join(attributes)}>" if attributes else ""
-    head = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n{name} {names} ({", ".join(inputs)}) => (y)'
-    return onnx.parser.parse_function(f"{head}\n{{\n{body}\n}}")
+OUTPUT_ATTRIBUTES = ("zero_point", "low", "high", "y_type")

@@ -29,8 +29,8 @@ from bevel.passes.operators.formats.dequantize_steps import dequantize_steps
 from bevel.passes.operators.formats.quantize_fixed import quantize_fixed
 from bevel.passes.operators.formats.quantize_float import quantize_float
 from bevel.passes.operators.formats.round_mx import round_mx
+from bevel.passes.operators.functions.clip import wide_clip
 from bevel.passes.operators.functions.table import look_up
-from bevel.passes.operators.functions.wide_clip import wide_clip
 from bevel.passes.quantize.divisors import Nonzero
 
 # How the first codes become a point's; None: they are those already.

@@ -25,11 +25,12 @@ from bevel.passes.exchange.qonnx.nodes import DOMAIN, quantizer_node
 from bevel.passes.graph.edit import bypass
 from bevel.passes.graph.quantizers import ROUND, Parameters, is_dequantize, is_quantize, parameters, producer
 from bevel.passes.integerize.carry_quantizers import is_carried
-from bevel.passes.integerize.fuse_rounding import as_table, bounds, is_clamp, is_rounding
+from bevel.passes.integerize.fuse_rounding import as_table, is_clamp, is_rounding
 from bevel.passes.integerize.restore_tables import restore_tables
 from bevel.passes.operators.base import INT8
 from bevel.passes.operators.formats.quantize_float import QUANTIZE_FLOAT, steps_of
 from bevel.passes.operators.formats.round_mx import ROUND_MX
+from bevel.passes.operators.functions.clip import bounds
 
 IR_VERSION = 10
 
@@ -105,7 +106,7 @@ def write_activation(graph: gs.Graph, node: gs.Node) -> None:
 
 def minifloat_of(node: gs.Node) -> Quantizer | None:
     """What a node that makes steps or codes of a minifloat quantizes to; None for other nodes."""
-    if node.op == QUANTIZE_FLOAT:
+    if node.op == QUANTIZE_FLOAT.name:
         return find_quantizer.of_steps(steps_of(node), scalar(known(node)))
     if is_quantize(node) and known(node).zero_point.dtype == ml_dtypes.float8_e4m3fn:
         return find_quantizer.minifloat(E4M3, scalar(known(node)) * np.float32(find_quantizer.unit(E4M3)))
@@ -130,13 +131,13 @@ def trace(dequantize: gs.Node) -> Chain:
         node = producer(node.inputs[0])
     if node is None or not is_quantize(node):
         found = "the model's input holds" if node is None else f"{node.op} makes"
-        if node is not None and node.op == ROUND_MX:
+        if node is not None and node.op == ROUND_MX.name:
             raise UserError(f"node {dequantize.name} has blocks with scales of their own, which QONNX cannot say")
         raise UserError(f"node {dequantize.name}: {found} integers that no QuantizeLinear made; QONNX has only floats")
     limits = np.iinfo(known(node).zero_point.dtype)
     low, high = int(limits.min), int(limits.max)
     while roundings and is_clamp(roundings[0]):
-        below, above = (int(bound) for bound in bounds(roundings.pop(0)))
+        below, above = bounds(roundings.pop(0))
         low, high = max(low, below), min(high, above)
     if not roundings:
         return Chain(node, low, high, None)

@@ -30,7 +30,7 @@ from bevel.passes.graph.edit import Array, producer
 from bevel.passes.graph.quantizers import ROUND, is_dequantize, parameters
 from bevel.passes.operators.base import INT8
 from bevel.passes.operators.formats.quantize_float import quantize_float
-from bevel.passes.operators.functions.wide_clip import wide_clip
+from bevel.passes.operators.functions.clip import wide_clip
 
 LOW, HIGH = INT8
 MAX_BITS = 16

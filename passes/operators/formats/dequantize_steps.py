@@ -10,33 +10,22 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.dequantize import Dequantize
-from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import function
-from bevel.passes.operators.formats.wide_values import dtype_of
+from bevel.passes.operators.base import Function, IntegerOperator
 from bevel.passes.operators.lowering import Lowering
+from bevel.passes.operators.widths import dtype_of
 
 BODY = """
   steps = Cast <to = 1> (x)
   y = Mul (steps, scale)
 """
+DEQUANTIZE_STEPS = Function("DequantizeSteps", (), ("x", "scale"), BODY)
 
 
-class DequantizeSteps(Operator):
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # put in behind quantizers
-    integer_op: ClassVar = "DequantizeSteps"
-
-    def match(self, node: gs.Node) -> Match | Reason | None:
-        return None
-
-    def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        return Reason("it ends a quantizer")
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, (), ("x", "scale"), BODY, opset)
+class DequantizeSteps(IntegerOperator):
+    functions: ClassVar = (DEQUANTIZE_STEPS,)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value = lowering.value(node.inputs[0])
@@ -48,4 +37,4 @@ class DequantizeSteps(Operator):
 def dequantize_steps(name: str, x: gs.Tensor, scale: float, output: gs.Variable) -> gs.Node:
     """The reals of x, steps of size `scale`, in `output`."""
     size = gs.Constant(f"{name}/scale", np.array(scale, np.float32))
-    return gs.Node("DequantizeSteps", name, {}, [x, size], [output], domain=DOMAIN)
+    return DEQUANTIZE_STEPS.call(name, [x, size], {}, output)

@@ -9,8 +9,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.copy import ConvertSign
-from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import constants, function
+from bevel.passes.operators.base import Function, IntegerOperator
+from bevel.passes.operators.bodies import constants
 from bevel.passes.operators.lowering import Lowering
 
 BODY = f"""
@@ -20,20 +20,11 @@ BODY = f"""
   moved = Add (x32, offset32)
   y = Cast <to: int = @to> (moved)
 """
+FLIP_SIGN = Function("FlipSign", ("offset", "to"), ("x",), BODY)
 
 
-class FlipSign(Operator):
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # made by the integerizer at uint8 ports
-    integer_op: ClassVar = "FlipSign"
-
-    def match(self, node: gs.Node) -> Match | Reason | None:
-        return None
-
-    def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        return Reason("signs are flipped at ports only")
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, ("offset", "to"), ("x",), BODY, opset)
+class FlipSign(IntegerOperator):
+    functions: ClassVar = (FLIP_SIGN,)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value = lowering.value(node.inputs[0])
@@ -46,4 +37,4 @@ def flip_sign(name: str, x: gs.Tensor, y: gs.Variable) -> gs.Node:
     """`y`, int8 or uint8, from `x`, the other."""
     signed = np.dtype(y.dtype) == np.int8
     attrs = {"offset": -128 if signed else 128, "to": onnx.TensorProto.INT8 if signed else onnx.TensorProto.UINT8}
-    return gs.Node("FlipSign", name, attrs, [x], [y], domain=DOMAIN)
+    return FLIP_SIGN.call(name, [x], attrs, y)

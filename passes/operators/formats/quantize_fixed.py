@@ -12,15 +12,12 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.quantize_fixed import QuantizeFixed as QuantizeFixedKernel
-from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import constants, function
+from bevel.passes.operators.base import Function, IntegerOperator
+from bevel.passes.operators.bodies import constants
 from bevel.passes.operators.lowering import Lowering
-
-QUANTIZE_FIXED = "QuantizeFixed"
 
 BODY = f"""
 {constants("low", "high")}
@@ -31,20 +28,11 @@ BODY = f"""
   rounded = Round (clamped)
   y = Cast <to = 6> (rounded)
 """
+QUANTIZE_FIXED = Function("QuantizeFixed", ("low", "high"), ("x", "scale"), BODY)
 
 
-class QuantizeFixed(Operator):
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # a quantizer, made by `bevel.passes.quantize`
-    integer_op: ClassVar = QUANTIZE_FIXED
-
-    def match(self, node: gs.Node) -> Match | Reason | None:
-        return None
-
-    def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        return Reason("a quantizer is no operator on integers")
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, ("low", "high"), ("x", "scale"), BODY, opset)
+class QuantizeFixed(IntegerOperator):
+    functions: ClassVar = (QUANTIZE_FIXED,)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value = lowering.value(node.inputs[0])
@@ -60,4 +48,4 @@ class QuantizeFixed(Operator):
 def quantize_fixed(name: str, x: gs.Tensor, y: gs.Variable, scale: float, limit: int) -> gs.Node:
     """`y`, int32 up to +-limit, of float `x`."""
     constant = gs.Constant(f"{name}/scale", np.array(scale, np.float32))
-    return gs.Node(QUANTIZE_FIXED, name, {"low": -limit, "high": limit}, [x, constant], [y], domain=DOMAIN)
+    return QUANTIZE_FIXED.call(name, [x, constant], {"low": -limit, "high": limit}, y)

@@ -11,18 +11,14 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.quantize_float import QuantizeFloat as QuantizeFloatKernel
 from bevel.calib.arithmetic.round_float import FloatSteps
-from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import function
-from bevel.passes.operators.formats.wide_values import stored_dtype
+from bevel.passes.operators.base import Function, IntegerOperator
 from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.products.wide_sums import element_type
+from bevel.passes.operators.widths import element_type, stored_dtype
 
-QUANTIZE_FLOAT = "QuantizeFloat"
 FLOAT_BITS = 23
 
 
@@ -51,20 +47,12 @@ BODY = f"""
   rounded = Where (small, whole, leading)
   y = Cast <to: int = @y_type> (rounded)
 """
+ATTRIBUTES = ("splitter", "border", "high", "y_type")
+QUANTIZE_FLOAT = Function("QuantizeFloat", ATTRIBUTES, ("x", "scale"), BODY)
 
 
-class QuantizeFloat(Operator):
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # put in as a quantizer
-    integer_op: ClassVar = QUANTIZE_FLOAT
-
-    def match(self, node: gs.Node) -> Match | Reason | None:
-        return None
-
-    def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        return Reason("it is a quantizer")
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, ("splitter", "border", "high", "y_type"), ("x", "scale"), BODY, opset)
+class QuantizeFloat(IntegerOperator):
+    functions: ClassVar = (QUANTIZE_FLOAT,)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value, steps = lowering.value(node.inputs[0]), steps_of(node)
@@ -87,7 +75,7 @@ def quantize_float(name: str, x: gs.Tensor, scale: float, output: gs.Variable, s
         "y_type": element_type(str(np.dtype(output.dtype))),
     }
     size = gs.Constant(f"{name}/scale", np.array(scale, np.float32))
-    return gs.Node(QUANTIZE_FLOAT, name, attrs, [x, size], [output], domain=DOMAIN)
+    return QUANTIZE_FLOAT.call(name, [x, size], attrs, output)
 
 
 def steps_of(node: gs.Node) -> FloatSteps:

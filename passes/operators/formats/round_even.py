@@ -17,16 +17,14 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.round_even import RoundEven as RoundEvenKernel
 from bevel.calib.arithmetic.requantize import Output, fixed_point
-from bevel.passes.operators.base import DOMAIN, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, PLACE, constants, function
-from bevel.passes.operators.formats.wide_values import output_attributes
+from bevel.passes.operators.base import Function, IntegerOperator, Site
+from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants
 from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.products.wide_sums import stored_output
+from bevel.passes.operators.widths import output_attributes, stored_output
 
 LARGEST_SUM = 2**28
 NEAR = 1e-9  # of a quotient: float64 scales of exact halves differ by less, others by more
@@ -54,24 +52,14 @@ ROUNDED = f"""
 BODY = f"""
   x64 = Cast <to = 7> (x)
 {ROUNDED}
-{PLACE}
-  y = Cast <to: int = @y_type> (clamped)
+{STORE}
 """
 ATTRIBUTES = ("multiplier", "shift", "tolerance", "reach")
+ROUND_EVEN = Function("RoundEven", (*ATTRIBUTES, *OUTPUT_ATTRIBUTES), ("x",), BODY)
 
 
-class RoundEven(Operator):
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # made by operators whose sums may lie on a half
-    integer_op: ClassVar = "RoundEven"
-
-    def match(self, node: gs.Node) -> Match | Reason | None:
-        return None
-
-    def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        return Reason("it rounds the sums of other operators")
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, (*ATTRIBUTES, *OUTPUT_ATTRIBUTES, "y_type"), ("x",), BODY, opset)
+class RoundEven(IntegerOperator):
+    functions: ClassVar = (ROUND_EVEN,)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value = lowering.value(node.inputs[0])
@@ -98,7 +86,5 @@ def round_even(site: Site, sums: Site, reach: int) -> gs.Node:
     """The result of `site` from its exact sums."""
     multiplier, shift = fixed_point(sums.scale / site.scale)
     attrs = dict(zip(ATTRIBUTES, (multiplier, shift, reach, reach), strict=True))
-    name = f"{site.name}/round_even"
-    return gs.Node(
-        "RoundEven", name, attrs | output_attributes(site.result), [sums.output], [site.output], domain=DOMAIN
-    )
+    attrs |= output_attributes(site.result)
+    return ROUND_EVEN.call(f"{site.name}/round_even", [sums.output], attrs, site.output)

@@ -11,16 +11,13 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.round_float import RoundFloat as RoundFloatKernel
 from bevel.calib.arithmetic.round_float import FloatSteps
-from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import function
-from bevel.passes.operators.formats.wide_values import dtype_of, stored_dtype
+from bevel.passes.operators.base import Array, Function, IntegerOperator
 from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.products.wide_sums import element_type
+from bevel.passes.operators.widths import dtype_of, element_type, stored_dtype
 
 HALVINGS = (16, 8, 4, 2, 1)
 
@@ -71,20 +68,11 @@ BODY = f"""
   signed = Mul (rounded, sign)
   y = Cast <to: int = @y_type> (signed)
 """
+ROUND_FLOAT = Function("RoundFloat", ("point", "border", "high", "y_type"), ("x",), BODY)
 
 
-class RoundFloat(Operator):
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # made by the integerizer
-    integer_op: ClassVar = "RoundFloat"
-
-    def match(self, node: gs.Node) -> Match | Reason | None:
-        return None
-
-    def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        return Reason("a rounding belongs to a quantizer, not to a node")
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, ("point", "border", "high", "y_type"), ("x",), BODY, opset)
+class RoundFloat(IntegerOperator):
+    functions: ClassVar = (ROUND_FLOAT,)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value = lowering.value(node.inputs[0])
@@ -115,4 +103,4 @@ def round_float(name: str, x: gs.Variable, output: gs.Variable, steps: FloatStep
         "high": steps.high,
         "y_type": element_type(str(np.dtype(output.dtype))),
     }
-    return gs.Node("RoundFloat", name, attrs, [x], [output], domain=DOMAIN)
+    return ROUND_FLOAT.call(name, [x], attrs, output)

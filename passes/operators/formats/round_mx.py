@@ -15,16 +15,12 @@ from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.round_mx import RoundMx as RoundMxKernel
 from bevel.calib.formats.mx import AROUND, MxRounding
-from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import function
+from bevel.passes.operators.base import Array, Function, IntegerOperator
 from bevel.passes.operators.lowering import Lowering
-
-ROUND_MX = "RoundMx"
 
 POWERS = 31
 LIST = ", ".join(str(2**power) for power in range(POWERS))
@@ -119,20 +115,11 @@ BODY = f"""
   shape = Shape (q)
   y = Reshape (cut, shape)
 """
+ROUND_MX = Function("RoundMx", ATTRIBUTES, ("q", "spacing"), BODY)
 
 
-class RoundMx(Operator):
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # stands behind the wide result of other operators
-    integer_op: ClassVar = ROUND_MX
-
-    def match(self, node: gs.Node) -> Match | Reason | None:
-        return None
-
-    def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        return Reason("results are rounded to blocks by their quantizer only")
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, ATTRIBUTES, ("q", "spacing"), BODY, opset)
+class RoundMx(IntegerOperator):
+    functions: ClassVar = (ROUND_MX,)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         """Blocks lie side by side where their axis is stored last; values of other orders are moved."""
@@ -167,7 +154,7 @@ def round_mx(name: str, q: gs.Tensor, y: gs.Variable, rounding: MxRounding, axis
         "axis": axis,
     }
     spacing = gs.Constant(f"{name}/spacing", spacings(rounding))
-    return gs.Node(ROUND_MX, name, attrs, [q, spacing], [y], domain=DOMAIN)
+    return ROUND_MX.call(name, [q, spacing], attrs, y)
 
 
 def spacings(rounding: MxRounding) -> Array:

@@ -13,9 +13,8 @@ opset 25, which would shut out every older runtime: two bits are unpacked.
 
 from __future__ import annotations
 
-import onnx
-
-from bevel.passes.operators.bodies import constants, function
+from bevel.passes.operators.base import Function
+from bevel.passes.operators.bodies import constants
 
 GROUP = 8  # codes
 BLOCKS = "Blocks"
@@ -37,7 +36,7 @@ def int32(values: list[int]) -> str:
     return f"Constant <value = int32[{len(values)}] {{{', '.join(map(str, values))}}}> ()"
 
 
-def unpack(bits: int, opset: int) -> onnx.FunctionProto:
+def unpack(bits: int) -> Function:
     """packed uint8 [groups * bits], table [codes] -> y, of the table's type and the shape of the attribute."""
     starts = [code * bits for code in range(GROUP)]
     low = [start // 8 for start in starts]
@@ -66,12 +65,11 @@ def unpack(bits: int, opset: int) -> onnx.FunctionProto:
   values = Gather (table, codes)
   y = Reshape (values, shape)
 """
-    return function(unpack_name(bits), ("shape",), ("packed", "table"), body, opset)
+    return Function(unpack_name(bits), ("shape",), ("packed", "table"), body)
 
 
-def blocks(opset: int) -> onnx.FunctionProto:
-    """x [.., n, ..] and one factor for each `size` elements along `axis` of its n = `length` -> their products."""
-    body = f"""
+# x [.., n, ..] and one factor for each `size` elements along `axis` of its n = `length` -> their products
+BLOCKS_BODY = f"""
 {constants("length", "size")}
   zero = Constant <value_int = 0> ()
   one = Constant <value_int = 1> ()
@@ -80,9 +78,4 @@ def blocks(opset: int) -> onnx.FunctionProto:
   spread = Gather <axis: int = @axis> (factors, block)
   y = Mul (x, spread)
 """
-    return function(BLOCKS, ("axis", "length", "size"), ("x", "factors"), body, opset)
-
-
-def functions(opset: int) -> dict[str, onnx.FunctionProto]:
-    """All of them by name."""
-    return {one.name: one for one in (*(unpack(bits, opset) for bits in range(1, 9)), blocks(opset))}
+FUNCTIONS = (*map(unpack, range(1, 9)), Function(BLOCKS, ("axis", "length", "size"), ("x", "factors"), BLOCKS_BODY))

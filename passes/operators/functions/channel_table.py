@@ -9,16 +9,12 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.channel_table import ENTRIES
 from bevel.backends.program.ops.channel_table import ChannelTable as ChannelTableKernel
-from bevel.passes.operators.base import DOMAIN, Array, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import function
+from bevel.passes.operators.base import Array, Function, IntegerOperator
 from bevel.passes.operators.lowering import Lowering
-
-CHANNEL_TABLE = "ChannelTable"
 
 # `first`: for each channel, where in `table` the entry for 0 stands.
 BODY = """
@@ -26,20 +22,11 @@ BODY = """
   place = Add (index, first)
   y = Gather (table, place)
 """
+CHANNEL_TABLE = Function("ChannelTable", (), ("x", "table", "first"), BODY)
 
 
-class ChannelTable(Operator):
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # sites are regions, found by `bevel.passes.graph.regions`
-    integer_op: ClassVar = CHANNEL_TABLE
-
-    def match(self, node: gs.Node) -> Match | Reason | None:
-        return None
-
-    def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        return Reason("tables are made of regions, not of single nodes")
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, (), ("x", "table", "first"), BODY, opset)
+class ChannelTable(IntegerOperator):
+    functions: ClassVar = (CHANNEL_TABLE,)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value = lowering.value(node.inputs[0])
@@ -59,7 +46,7 @@ def channel_tables(name: str, x: gs.Tensor, tables: Array, axis: int | None, out
     first = np.arange(len(tables), dtype=np.int32) * ENTRIES + zero
     shape = [] if axis is None else [len(tables) if place == axis else 1 for place in range(axis, 0)]
     constants = [gs.Constant(f"{name}/table", tables.ravel()), gs.Constant(f"{name}/first", first.reshape(shape))]
-    return gs.Node(CHANNEL_TABLE, name, {}, [x, *constants], [output], domain=DOMAIN)
+    return CHANNEL_TABLE.call(name, [x, *constants], {}, output)
 
 
 def entries(node: gs.Node) -> Array:

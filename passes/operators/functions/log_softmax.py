@@ -11,18 +11,16 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.log_softmax import LogSoftmax as LogSoftmaxKernel
 from bevel.calib.arithmetic.log_softmax import FRACTION_BITS, LOG_BITS, LOG_OF_TWO, LOGARITHMS, SUM_BITS, THRESHOLDS
 from bevel.calib.arithmetic.softmax import FINE, TABLE_BITS, exponent_bits, tables
-from bevel.passes.operators.base import Activation, Operator, Reason, Site
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, floored, function
-from bevel.passes.operators.formats.wide_values import dtype_of, output_attributes
-from bevel.passes.operators.functions.wide_softmax import FEWEST_BITS, rows_of
+from bevel.passes.operators.base import Activation, Function, Operator, Reason, Site
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants, floored
+from bevel.passes.operators.functions.softmax import FEWEST_BITS, rows_of
 from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.products.wide_sums import stored_output
+from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
 NUMBERS = ("exponent", "a", "b", "half", "shift")
 SUM_LIMIT = 2**60
@@ -84,15 +82,16 @@ BODY = f"""
   less = Add (of_sum, of_code)
   sum = Sub (half, less)
 {floored("sum", "shift", "shifted", "result")}
-{PLACE}
-  y = Cast <to: int = @y_type> (clamped)
+{STORE}
 """
+INPUTS = ("x", "coarse", "fine", "logarithms", "axes")
+LOG_SOFTMAX = Function("LogSoftmax", (*NUMBERS, *OUTPUT_ATTRIBUTES), INPUTS, BODY)
 
 
 class LogSoftmax(Operator):
     float_ops: ClassVar = frozenset({"LogSoftmax"})
     limits: ClassVar = "any axis"
-    integer_op: ClassVar = "LogSoftmax"
+    functions: ClassVar = (LOG_SOFTMAX,)
     wide_codes: ClassVar = True
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
@@ -123,11 +122,7 @@ class LogSoftmax(Operator):
             site.constant("logarithms", LOGARITHMS),
             site.constant("axes", np.array([axis], np.int64)),
         ]
-        return site.call(self.integer_op, inputs, attrs | output_attributes(site.result))
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        attributes, inputs = (*NUMBERS, *OUTPUT_ATTRIBUTES, "y_type"), ("x", "coarse", "fine", "logarithms", "axes")
-        return function(self.integer_op, attributes, inputs, BODY, opset)
+        return site.call(LOG_SOFTMAX, inputs, attrs | output_attributes(site.result))
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]

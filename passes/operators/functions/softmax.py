@@ -5,29 +5,33 @@
 The result has scale 1/256 and zero point -128, as TensorFlow Lite's int8 Softmax. k is the largest that keeps
 n * 2**k and 256 * 2**k within 31 bits. The table replaces the polynomial of Kim et al. 2021, "I-BERT", section 3.5: an
 8-bit input has only 256 distances.
+
+Of int16, or to int16, the exponential is a product of two tables (`bevel.calib.arithmetic.softmax`). The result has as
+many bits as it asks for, b: scale 2**-b, and a zero point of -2**(b - 1).
 """
 
 from __future__ import annotations
 
-from math import prod
+from math import log2, prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.softmax import Softmax as SoftmaxKernel
-from bevel.calib.arithmetic.requantize import Output
-from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import function
+from bevel.backends.program.ops.wide_softmax import WideSoftmax as WideSoftmaxKernel
+from bevel.calib.arithmetic import softmax as arithmetic
+from bevel.calib.arithmetic.requantize import MAX_SHIFT, Output
+from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS
+from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants
+from bevel.passes.operators.formats.rescale import rescale as wide_rescale
 from bevel.passes.operators.functions.table import rescale
-from bevel.passes.operators.functions.wide_softmax import WideSoftmax, rows_of
-from bevel.passes.operators.lowering import Lowering
+from bevel.passes.operators.lowering import Lowering, Order
+from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
 SCALE, ZERO_POINT = 1 / 256, -128
 LARGEST_EXPONENT = 22
-
-
 BODY = f"""
   steps = Cast <to = 6> (x)
   largest = ReduceMax (steps, axes)
@@ -48,12 +52,53 @@ BODY = f"""
   clamped = Clip (placed, low, high)
   y = Cast <to = 3> (clamped)
 """
+SOFTMAX = Function("Softmax", (), ("x", "table", "axes"), BODY)
+
+FEWEST_BITS = 15  # of an exponential: as many as keep half a step of int16
+WHOLE_BITS = 16
+WHOLE = Output(-(2**15), -(2**15), 2**15 - 1, "int16")
+WIDE_BODY = f"""
+{constants("exponent", "bits")}
+  base = Constant <value_int = {FINE}> ()
+  two = Constant <value_int = 2> ()
+  powers = Constant <value = int64[{MAX_SHIFT + 1}] {{{POWERS}}}> ()
+  most = Constant <value_int = {2**RECIPROCAL_BITS}> ()
+  table_bits = Constant <value_int = {2 * TABLE_BITS}> ()
+  reciprocal_bits = Constant <value_int = {RECIPROCAL_BITS}> ()
+  steps = Cast <to = 6> (x)
+  largest = ReduceMax (steps, axes)
+  distance = Sub (largest, steps)
+  distance64 = Cast <to = 7> (distance)
+  upper = Div (distance64, base)
+  lower = Mod (distance64, base)
+  coarse32 = Gather (coarse, upper)
+  fine32 = Gather (fine, lower)
+  coarse64 = Cast <to = 7> (coarse32)
+  fine64 = Cast <to = 7> (fine32)
+  product = Mul (coarse64, fine64)
+  down = Sub (table_bits, exponent)
+  unit = Gather (powers, down)
+  half_unit = Div (unit, two)
+  raised_product = Add (product, half_unit)
+  e = Div (raised_product, unit)
+  total = ReduceSum (e, axes)
+  reciprocal = Div (most, total)
+  scaled = Mul (e, reciprocal)
+  share_down = Sub (reciprocal_bits, bits)
+  share_unit = Gather (powers, share_down)
+  half_share = Div (share_unit, two)
+  raised_share = Add (scaled, half_share)
+  shifted = Div (raised_share, share_unit)
+{STORE}
+"""
+WIDE_ATTRIBUTES = ("exponent", "bits", *OUTPUT_ATTRIBUTES)
+WIDE_SOFTMAX = Function("WideSoftmax", WIDE_ATTRIBUTES, ("x", "coarse", "fine", "axes"), WIDE_BODY)
 
 
 class Softmax(Operator):
     float_ops: ClassVar = frozenset({"Softmax"})
     limits: ClassVar = "any axis"
-    integer_op: ClassVar = "Softmax"
+    functions: ClassVar = (SOFTMAX, WIDE_SOFTMAX)
     wide_codes: ClassVar = True
 
     def fixed_output(self, match: Match) -> tuple[float, int] | None:
@@ -63,33 +108,76 @@ class Softmax(Operator):
         x = site.inputs[0]
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
-        if site.wide:
-            return WideSoftmax().integerize(site)
         axis = int(site.node.attrs.get("axis", -1)) % len(site.shape)
-        k = exponent_bits(site.shape[axis])
-        if k < 8:
-            return Reason(f"its {site.shape[axis]} classes leave the exponentials fewer than 8 bits")
-        table = np.rint(np.exp(-x.scale * np.arange(256)) * 2**k).astype(np.int32)
-        inputs = [x.tensor, site.constant("table", table), site.constant("axes", np.array([axis], np.int64))]
-        if (site.scale, site.result.zero_point) == (SCALE, ZERO_POINT):
-            return site.call(self.integer_op, inputs, {})
-        shares = gs.Variable(f"{site.name}/shares", np.int8, list(site.shape))
-        softmax = gs.Node(self.integer_op, site.name, {}, inputs, [shares], domain="bevel")
-        given = Activation(shares, SCALE, ZERO_POINT)
-        return [softmax, *rescale(f"{site.name}/rescale", given, site.output, site.scale, site.result)]
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, (), ("x", "table", "axes"), BODY, opset)
+        return of_two_tables(site, x, axis) if site.wide else of_one_table(site, x, axis)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
-        (axis,) = lowering.constant(node.inputs[2])
+        *tables, (axis,) = (lowering.constant(tensor) for tensor in node.inputs[1:])
         source, order = rows_of(lowering, x, int(axis))
         n = x.shape[int(axis)]
-        kernel = SoftmaxKernel(rows=prod(x.shape) // n, n=n, output=Output(ZERO_POINT))
-        lowering.emit(node, kernel, [source], (lowering.constant(node.inputs[1]),), y, order)
+        rows = prod(x.shape) // n
+        kernel: SoftmaxKernel | WideSoftmaxKernel
+        if node.op == SOFTMAX.name:
+            kernel = SoftmaxKernel(rows=rows, n=n, output=Output(ZERO_POINT))
+        else:
+            exponent, bits = node.attrs["exponent"], node.attrs["bits"]
+            kernel = WideSoftmaxKernel(rows, n, len(tables[0]), exponent, bits, stored_output(node), dtype_of(x))
+        lowering.emit(node, kernel, [source], tables, y, order)
+
+
+def of_one_table(site: Site, x: Activation, axis: int) -> list[gs.Node] | Reason:
+    k = exponent_bits(site.shape[axis])
+    if k < 8:
+        return Reason(f"its {site.shape[axis]} classes leave the exponentials fewer than 8 bits")
+    table = np.rint(np.exp(-x.scale * np.arange(256)) * 2**k).astype(np.int32)
+    inputs = [x.tensor, site.constant("table", table), site.constant("axes", np.array([axis], np.int64))]
+    if (site.scale, site.result.zero_point) == (SCALE, ZERO_POINT):
+        return site.call(SOFTMAX, inputs, {})
+    shares = gs.Variable(f"{site.name}/shares", np.int8, list(site.shape))
+    given = Activation(shares, SCALE, ZERO_POINT)
+    then = rescale(f"{site.name}/rescale", given, site.output, site.scale, site.result)
+    return [SOFTMAX.call(site.name, inputs, {}, shares), *then]
+
+
+def of_two_tables(site: Site, x: Activation, axis: int) -> list[gs.Node] | Reason:
+    k = arithmetic.exponent_bits(site.shape[axis])
+    if k < FEWEST_BITS:
+        return Reason(f"its {site.shape[axis]} classes leave the exponentials fewer than {FEWEST_BITS} bits")
+    coarse, fine = arithmetic.tables(x.scale, x.high - x.low + 1)
+    inputs = [
+        x.tensor,
+        site.constant("coarse", coarse),
+        site.constant("fine", fine),
+        site.constant("axes", np.array([axis], np.int64)),
+    ]
+    bits = bits_of(site)
+    if bits is not None:
+        return site.call(WIDE_SOFTMAX, inputs, {"exponent": k, "bits": bits} | output_attributes(site.result))
+    shares = gs.Variable(f"{site.name}/shares", np.int16, list(site.shape))
+    attrs = {"exponent": k, "bits": WHOLE_BITS} | output_attributes(WHOLE)
+    given = Activation(shares, 2.0**-WHOLE_BITS, WHOLE.zero_point, WHOLE.low, WHOLE.high)
+    then = wide_rescale(f"{site.name}/rescale", given, site.output, site.scale, site.result)
+    return then if isinstance(then, Reason) else [WIDE_SOFTMAX.call(site.name, inputs, attrs, shares), *then]
 
 
 def exponent_bits(n: int) -> int:
     """The largest k with n * 2**k < 2**31 and 256 * 2**k + n * 2**k / 2 < 2**32."""
     return min(LARGEST_EXPONENT, 30 - (n - 1).bit_length())
+
+
+def bits_of(site: Site) -> int | None:
+    """b where the result has scale 2**-b and zero point -2**(b - 1); None otherwise."""
+    bits = round(-log2(site.scale))
+    fixed = (2.0**-bits, -(2.0 ** (bits - 1)))
+    return bits if 1 <= bits <= WHOLE_BITS and (site.scale, site.result.zero_point) == fixed else None
+
+
+def rows_of(lowering: Lowering, x: gs.Tensor, axis: int) -> tuple[str, Order]:
+    """The buffer and the order in which each row along `axis` lies side by side."""
+    value = lowering.value(x)
+    order = value.order
+    behind = order[order.index(axis) + 1 :]
+    if any(value.shape[other] != 1 for other in behind):
+        order = (*(other for other in order if other != axis), axis)
+    return lowering.reorder(value, order, x.name).buffer, order

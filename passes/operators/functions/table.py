@@ -1,52 +1,95 @@
-"""Any function of one 8-bit tensor as a table of its 256 results, of 8 or 16 bits. `wide_table` is for 16 bits in.
+"""Any function of one tensor of codes as a table, of 8 or 16 bits.
 
 The function may be one float operator or a chain or diamond of them (x * sigmoid(x)), as long as one quantized tensor
-goes in and each element depends on one element. The table is the float operators run on all 256 dequantized inputs,
-then quantized, so the result is the best any kernel can give.
+goes in and each element depends on one element. The float operators run on all dequantized inputs, and what they make
+is quantized. 8 bits in: a table of the 256 results, so the result is the best any kernel can give. 16 bits in: straight
+lines between codes (`bevel.calib.arithmetic.piecewise`), as many as stay within its `TOLERANCE`: some hundred for the
+functions that networks use.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.table import Table as TableKernel
+from bevel.backends.program.ops.wide_table import WideTable as WideTableKernel
+from bevel.calib.arithmetic.piecewise import BITS_OF_LENGTH, DOMAIN_BITS, LOWEST, Piecewise, evaluate, piecewise
 from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.graph.regions import Region, evaluate_region
-from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import function
-from bevel.passes.operators.formats.wide_rescale import wide_rescale
+from bevel.passes.operators.base import Activation, Array, Function, IntegerOperator, Reason
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, ROUNDING_SHIFT, STORE
+from bevel.passes.operators.formats.rescale import rescale as wide_rescale
 from bevel.passes.operators.functions.channel_table import channel_tables
 from bevel.passes.operators.lowering import Lowering
+from bevel.passes.operators.widths import output_attributes, stored_output
 
 # Gather counts negative indices from the end, so the stored table starts with q = 0 and ends with q = -1.
 BODY = """
   index = Cast <to = 6> (x)
   y = Gather (table, index)
 """
+TABLE = Function("Table", (), ("x", "table"), BODY)
+
+LENGTHS = ", ".join(str(2**bits) for bits in range(BITS_OF_LENGTH))
+LINES = f"""
+  block = Constant <value_int: int = @block> ()
+  fraction = Constant <value_int: int = @fraction> ()
+  lowest = Constant <value_int = {LOWEST}> ()
+  entries = Constant <value_int = {BITS_OF_LENGTH}> ()
+  lengths = Constant <value = int64[{BITS_OF_LENGTH}] {{{LENGTHS}}}> ()
+  begin = Constant <value_int = 0> ()
+  end = Constant <value_int = 1> ()
+  x64 = Cast <to = 7> (x)
+  code = Sub (x64, lowest)
+  block_length = Gather (lengths, block)
+  in_block = Div (code, block_length)
+  within = Mod (code, block_length)
+  stored_entry = Gather (blocks, in_block)
+  entry = Cast <to = 7> (stored_entry)
+  first = Div (entry, entries)
+  bits = Mod (entry, entries)
+  length = Gather (lengths, bits)
+  behind = Div (within, length)
+  segment = Add (first, behind)
+  offset = Mod (within, length)
+  all_ends = Cast <to = 7> (ends)
+  begins = Gather <axis = 1> (all_ends, begin)
+  stops = Gather <axis = 1> (all_ends, end)
+  left = Gather (begins, segment)
+  right = Gather (stops, segment)
+  rise = Sub (right, left)
+  risen = Mul (rise, offset)
+  raised_left = Mul (left, length)
+  product = Add (raised_left, risen)
+  shift = Add (bits, fraction)
+{ROUNDING_SHIFT}
+{STORE}
+"""
+WIDE_TABLE = Function("WideTable", ("block", "fraction", *OUTPUT_ATTRIBUTES), ("x", "blocks", "ends"), LINES)
 
 
-class Table(Operator):
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # sites are regions, found by `bevel.passes.graph.regions`
-    integer_op: ClassVar = "Table"
+class Table(IntegerOperator):
+    """Its sites are regions, found by `bevel.passes.graph.regions`."""
 
-    def match(self, node: gs.Node) -> Match | Reason | None:
-        return None
-
-    def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        return Reason("tables are made of regions, not of single nodes")
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, (), ("x", "table"), BODY, opset)
+    functions: ClassVar = (TABLE, WIDE_TABLE)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value = lowering.value(node.inputs[0])
-        table = entries(node)
-        kernel = TableKernel(size=int(np.prod(value.shape)), dtype=str(table.dtype))
-        lowering.emit(node, kernel, [value.buffer], (table,), node.outputs[0], value.order)
+        size = prod(value.shape)
+        kernel: TableKernel | WideTableKernel
+        if node.op == TABLE.name:
+            tables: tuple[Array, ...] = (entries(node),)
+            kernel = TableKernel(size, dtype=str(tables[0].dtype))
+        else:
+            tables = tuple(lowering.constant(tensor) for tensor in node.inputs[1:])
+            block, fraction = node.attrs["block"], node.attrs["fraction"]
+            kernel = WideTableKernel(size, len(tables[1]), block, fraction, stored_output(node))
+        lowering.emit(node, kernel, [value.buffer], tables, node.outputs[0], value.order)
 
 
 def tabulate(
@@ -106,9 +149,29 @@ def quantized(reals: Array, scale: float, result: Output) -> Array:
 def look_up(name: str, x: gs.Tensor, values: Array, output: gs.Variable) -> list[gs.Node]:
     """`values` in the order of q = -128 .. 127."""
     table = gs.Constant(f"{name}/table", np.roll(values, -128))
-    return [gs.Node("Table", name, {}, [x, table], [output], domain="bevel")]
+    return [TABLE.call(name, [x, table], {}, output)]
 
 
 def entries(node: gs.Node) -> Array:
     """The entries of a look-up in the order of q = -128 .. 127."""
     return np.roll(node.inputs[1].values, 128)
+
+
+def wide_tabulate(
+    name: str, region: Region, x: Activation, output: gs.Variable, scale: float, result: Output, opset: int
+) -> tuple[list[gs.Node], Piecewise]:
+    """The region between x and `output` as lines between codes."""
+    codes = np.arange(2**DOMAIN_BITS) + LOWEST
+    reals = evaluate_region(region, ((codes - x.zero_point) * np.float32(x.scale)).astype(np.float32), opset)
+    found = defined_everywhere(reals).astype(np.float64)
+    steps = np.nan_to_num(found / scale, posinf=2.0**30, neginf=-(2.0**30))
+    lines = piecewise(steps + result.zero_point, result)
+    attrs = {"block": lines.block, "fraction": lines.fraction} | output_attributes(replace(result, zero_point=0))
+    inputs = [x.tensor, gs.Constant(f"{name}/blocks", lines.blocks), gs.Constant(f"{name}/ends", lines.ends)]
+    return [WIDE_TABLE.call(name, inputs, attrs, output)], lines
+
+
+def wide_entries(node: gs.Node, x: Array) -> Array:
+    """What a WideTable makes of the codes x."""
+    blocks, ends = (np.asarray(tensor.values) for tensor in node.inputs[1:])
+    return stored_output(node).store(evaluate(x, blocks, ends, node.attrs["block"], node.attrs["fraction"]))

@@ -9,14 +9,14 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.concat import Concat as ConcatKernel
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
-from bevel.passes.operators.formats.wide_values import dtype_of
 from bevel.passes.operators.functions.table import on_scale, quantized
 from bevel.passes.operators.lowering import Lowering
+from bevel.passes.operators.widths import dtype_of
 
 
 class Concat(Operator):
     float_ops: ClassVar = frozenset({"Concat"})
-    integer_op: ClassVar = "Concat"
+    standard: ClassVar = frozenset({"Concat"})
     ties: ClassVar = True
     rescales: ClassVar = True
     wide: ClassVar = True

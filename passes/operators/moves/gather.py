@@ -11,15 +11,15 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.gather import Gather as GatherKernel
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
-from bevel.passes.operators.formats.wide_values import dtype_of
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.moves.lookup import lower_lookup
+from bevel.passes.operators.widths import dtype_of
 
 
 class Gather(Operator):
     float_ops: ClassVar = frozenset({"Gather"})
     limits: ClassVar = "constant indices, or rows of a constant table"
-    integer_op: ClassVar = "Gather"
+    standard: ClassVar = frozenset({"Gather"})
     ties: ClassVar = True
     wide: ClassVar = True
 

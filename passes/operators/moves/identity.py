@@ -15,7 +15,7 @@ from bevel.passes.operators.lowering import Lowering
 
 class Identity(Operator):
     float_ops: ClassVar = frozenset({"Identity"})
-    integer_op: ClassVar = "Identity"
+    standard: ClassVar = frozenset({"Identity"})
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         return Reason("it hands its input on unchanged") if node.op in self.float_ops else None

@@ -10,14 +10,13 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.lookup import Lookup as LookupKernel
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
-from bevel.passes.operators.formats.wide_values import dtype_of
 from bevel.passes.operators.functions.table import quantized
 from bevel.passes.operators.lowering import Lowering, onnx_order
+from bevel.passes.operators.widths import dtype_of
 
 
 class Lookup(Operator):
     float_ops: ClassVar[frozenset[str]] = frozenset()  # a Gather, which stands in the list already
-    integer_op: ClassVar = "Lookup"  # none: the integer form is ONNX's Gather
     ties: ClassVar = True
     wide: ClassVar = True
 

@@ -16,8 +16,7 @@ from bevel.passes.operators.lowering import Lowering, Order, Value, onnx_order
 
 class Reshape(Operator):
     float_ops: ClassVar = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
-    integer_op: ClassVar = "Reshape"
-    also_lowers: ClassVar = frozenset({"Flatten", "Squeeze", "Unsqueeze"})
+    standard: ClassVar = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
     ties: ClassVar = True
     wide: ClassVar = True
 

@@ -9,8 +9,8 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.slice import Slice as SliceKernel
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site
-from bevel.passes.operators.formats.wide_values import dtype_of
 from bevel.passes.operators.lowering import Lowering
+from bevel.passes.operators.widths import dtype_of
 
 
 class Window(NamedTuple):
@@ -24,7 +24,7 @@ class Window(NamedTuple):
 class Slice(Operator):
     float_ops: ClassVar = frozenset({"Slice", "Split"})
     limits: ClassVar = "constant bounds"
-    integer_op: ClassVar = "Slice"
+    standard: ClassVar = frozenset({"Slice"})
     ties: ClassVar = True
     wide: ClassVar = True
 

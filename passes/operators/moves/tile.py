@@ -8,15 +8,14 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.broadcast import Broadcast
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
-from bevel.passes.operators.formats.wide_values import dtype_of
 from bevel.passes.operators.lowering import Lowering
+from bevel.passes.operators.widths import dtype_of
 
 
 class Tile(Operator):
     float_ops: ClassVar = frozenset({"Tile", "Expand"})
     limits: ClassVar = "constant repeats"
-    integer_op: ClassVar = "Tile"
-    also_lowers: ClassVar = frozenset({"Expand"})
+    standard: ClassVar = frozenset({"Tile", "Expand"})
     ties: ClassVar = True
     wide: ClassVar = True
 

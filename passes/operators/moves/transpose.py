@@ -12,7 +12,7 @@ from bevel.passes.operators.lowering import Lowering
 
 class Transpose(Operator):
     float_ops: ClassVar = frozenset({"Transpose"})
-    integer_op: ClassVar = "Transpose"
+    standard: ClassVar = frozenset({"Transpose"})
     ties: ClassVar = True
     wide: ClassVar = True
 

@@ -13,19 +13,26 @@ from math import isqrt, prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.normalize import Loop
 from bevel.backends.program.ops.normalize import Normalize as NormalizeKernel
 from bevel.backends.program.shapes import broadcast_strides
 from bevel.calib.arithmetic.normalize import INVERSE_BITS, SUM_LIMIT, fraction_bits
-from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, floored, function
-from bevel.passes.operators.formats.wide_values import dtype_of, output_attributes
+from bevel.passes.operators.base import (
+    Activation,
+    Array,
+    Function,
+    Match,
+    Operator,
+    Reason,
+    Site,
+    Weight,
+)
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants, floored
 from bevel.passes.operators.lowering import Lowering, Value
 from bevel.passes.operators.norms.root_body import ROOT
-from bevel.passes.operators.products.wide_sums import stored_output
+from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
 LARGEST_SHIFT, FACTOR_LIMIT, RESULT_LIMIT = 60, 2**31 - 1, 2**61
 NUMBERS = ("x_zero_point", "count", "center", "epsilon", "down", "shift")
@@ -63,9 +70,10 @@ BODY = f"""
   sum = Add (scaled, offset)
 {floored("sum", "shift", "in_rows", "result")}
   shifted = Reshape (in_rows, whole)
-{PLACE}
-  y = Cast <to: int = @y_type> (clamped)
+{STORE}
 """
+INPUTS = ("x", "split", "axes", "factor", "offset", "whole")
+NORMALIZE = Function("Normalize", (*NUMBERS, *OUTPUT_ATTRIBUTES), INPUTS, BODY)
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class Normalize(Operator):
         ["GroupNormalization", "InstanceNormalization", "LayerNormalization", "LpNormalization", "RMSNormalization"]
     )
     limits: ClassVar = "constant scale and bias; LpNormalization of p = 2"
-    integer_op: ClassVar = "Normalize"
+    functions: ClassVar = (NORMALIZE,)
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -109,10 +117,6 @@ class Normalize(Operator):
         if isinstance(parameters, Reason):
             return parameters
         return normalized(site, x, form_of(site.node, tuple(x.tensor.shape), *parameters))
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        attributes, inputs = (*NUMBERS, *OUTPUT_ATTRIBUTES, "y_type"), ("split", "axes", "factor", "offset", "whole")
-        return function(self.integer_op, attributes, ("x", *inputs), BODY, opset)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value = lowering.value(node.inputs[0])
@@ -158,7 +162,7 @@ def normalized(site: Site, x: Activation, form: Form) -> list[gs.Node] | Reason:
         site.constant("offset", offset),
         site.constant("whole", np.array(site.shape, np.int64)),
     ]
-    return site.call(Normalize.integer_op, inputs, attrs | output_attributes(site.result))
+    return site.call(NORMALIZE, inputs, attrs | output_attributes(site.result))
 
 
 def parameters_of(site: Site) -> list[Array] | Reason:

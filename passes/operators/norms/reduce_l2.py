@@ -9,19 +9,17 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.reduce_l2 import ReduceL2 as ReduceL2Kernel
 from bevel.calib.arithmetic.normalize import SUM_LIMIT
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, fixed_point
-from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, PLACE, POWERS, constants, floored, function
-from bevel.passes.operators.formats.wide_values import dtype_of, output_attributes
+from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants, floored
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.norms.root_body import ROOT
-from bevel.passes.operators.products.wide_sums import stored_output
 from bevel.passes.operators.sums.reduced import laid, reduced_axes
+from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
 NUMBERS = ("keepdims", "x_zero_point", "multiplier", "shift")
 BODY = f"""
@@ -42,15 +40,15 @@ BODY = f"""
   half = Gather (powers, half_place)
   sum = Add (scaled, half)
 {floored("sum", "down", "shifted", "result")}
-{PLACE}
-  y = Cast <to: int = @y_type> (clamped)
+{STORE}
 """
+REDUCE_L2 = Function("ReduceL2", (*NUMBERS, *OUTPUT_ATTRIBUTES), ("x", "axes"), BODY)
 
 
 class ReduceL2(Operator):
     float_ops: ClassVar = frozenset({"ReduceL2"})
     limits: ClassVar = "any axes, constant"
-    integer_op: ClassVar = "ReduceL2"
+    functions: ClassVar = (REDUCE_L2,)
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -74,10 +72,7 @@ class ReduceL2(Operator):
             "shift": shift,
         }
         inputs = [x.tensor, site.constant("axes", np.array(axes, np.int64))]
-        return site.call(self.integer_op, inputs, attrs | output_attributes(site.result))
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, (*NUMBERS, *OUTPUT_ATTRIBUTES, "y_type"), ("x", "axes"), BODY, opset)
+        return site.call(REDUCE_L2, inputs, attrs | output_attributes(site.result))
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         axes = {int(axis) for axis in lowering.constant(node.inputs[1])}

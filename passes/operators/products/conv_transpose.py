@@ -3,41 +3,39 @@
 ONNX has no integer ConvTranspose. Putting stride - 1 pixels of value zx between the pixels, padding by dilation *
 (kernel - 1) - pad, and convolving with the kernel turned by 180 degrees is the same sum (Dumoulin and Visin 2016, "A
 guide to convolution arithmetic for deep learning", section 4.6), and each of these steps is a standard operator on
-int8.
+int8. Wider integers are spread as x - zx, with zeros, and convolved by the matrix product of `conv`.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from math import prod
+from typing import Any, ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.conv_transpose import ConvTranspose as ConvTransposeKernel
-from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZED, constants, function
+from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
 from bevel.passes.operators.lowering import Lowering, channels_last
-from bevel.passes.operators.products.accumulate import accumulation, stored_bytes
-from bevel.passes.operators.products.wide_conv_transpose import WideConvTranspose, borders, turned, upright
-
-INPUTS = (
-    "x",
-    "w",
-    "b",
-    "multiplier",
-    "shift",
-    "apart_shape",
-    "gaps",
-    "spread_shape",
-    "zero",
-    "border",
+from bevel.passes.operators.products.accumulate import (
+    INPUTS,
+    ROUNDINGS,
+    WIDE_ATTRIBUTES,
+    WIDEN,
+    X_ZERO_POINT,
+    accumulation,
+    stored_sums,
 )
-ATTRIBUTES = ("strides", "dilations", "pads", "output_padding", "group", "x_zero_point")
+from bevel.passes.operators.products.conv import PRODUCTS_OF_WINDOWS
+from bevel.passes.operators.widths import dtype_of
+
+Shape = tuple[int, ...]
+LOWERED = ("strides", "dilations", "pads", "output_padding", "group")  # what the kernel is made of
+SPREADING = ("apart_shape", "gaps", "spread_shape", "zero", "border")
 SUMS = f"""
-{constants("x_zero_point")}
-  x_zero_point8 = Cast <to = 3> (x_zero_point)
+{X_ZERO_POINT}
   apart = Reshape (x, apart_shape)
   gapped = Pad (apart, gaps, zero)
   spread = Reshape (gapped, spread_shape)
@@ -45,13 +43,32 @@ SUMS = f"""
   sums = ConvInteger <dilations: ints = @dilations, group: int = @group> (image, w, x_zero_point8)
   accumulator = Add (sums, b)
 """
+ATTRIBUTES = (*LOWERED, "x_zero_point", *OUTPUT_ATTRIBUTES)
+CONV_TRANSPOSE, EVEN_CONV_TRANSPOSE = (
+    Function(f"{name}ConvTranspose", ATTRIBUTES, (*INPUTS, *SPREADING), SUMS + body) for name, body in ROUNDINGS.items()
+)
+
+# Of the 2-D image: what puts zeros between its pixels and around them, for a convolution of stride 1. 0 is x's batch.
+SHAPES = ("kernel_shape", "positions", "apart", "gaps", "spread", "border", "matrices", "columns", "result")
+GIVEN = "\n".join(f"  {name} = Constant <value_ints: ints = @{name}> ()" for name in (*SHAPES, "dilations"))
+BODY = f"""
+{GIVEN}
+{WIDEN}
+  strides = Constant <value_ints = [1, 1]> ()
+  pixels = Reshape (centered, apart)
+  gapped = Pad (pixels, gaps)
+  image = Reshape (gapped, spread)
+  padded = Pad (image, border)
+{PRODUCTS_OF_WINDOWS}
+{REQUANTIZE}
+"""
+WIDE_CONV_TRANSPOSE = Function("WideConvTranspose", (*SHAPES, *LOWERED, *WIDE_ATTRIBUTES), INPUTS, BODY)
 
 
 class ConvTranspose(Operator):
     float_ops: ClassVar = frozenset({"ConvTranspose"})
     limits: ClassVar = "1-D, 2-D; constant weights"
-    integer_op: ClassVar = "ConvTranspose"
-    even: ClassVar = False
+    functions: ClassVar = (CONV_TRANSPOSE, EVEN_CONV_TRANSPOSE, WIDE_CONV_TRANSPOSE)
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -71,36 +88,28 @@ class ConvTranspose(Operator):
         return 2
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        x = site.inputs[0]
+        x, groups = site.inputs[0], int(site.node.attrs.get("group", 1))
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
-        groups = int(site.node.attrs.get("group", 1))
         sums = accumulation(site, x, channel_axis=1, groups=groups)
         if isinstance(sums, Reason):
-            return WideConvTranspose().integerize(site)
-        shape, window = tuple(x.tensor.shape), sums.weights.shape[2:]
-        steps = geometry(site.node, len(window))
-        extra = [int(v) for v in site.node.attrs.get("output_padding", [0] * len(window))]
-        border = borders(window, steps["dilations"], steps["pads"], extra, steps["strides"])
-        weight, *per_channel = sums.constants(site, trailing=len(window))
-        weight.values = np.ascontiguousarray(turned(sums.weights, groups))
-        inputs = [
-            x.tensor,
-            weight,
-            *per_channel,
-            *spread_constants(site, shape, steps["strides"], border, x.zero_point),
-        ]
-        attrs = steps | {"output_padding": extra, "group": groups, "x_zero_point": x.zero_point}
-        op = EvenConvTranspose.integer_op if sums.even else self.integer_op
-        return site.call(op, inputs, attrs | sums.stored(site))
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(
-            self.integer_op, (*ATTRIBUTES, *OUTPUT_ATTRIBUTES), INPUTS, SUMS + REQUANTIZED[self.even], opset
-        )
+            return sums
+        spatial, shape = len(site.shape) - 2, tuple(x.tensor.shape)
+        weight, *per_channel = sums.constants(site, trailing=spatial)
+        weight.values = np.ascontiguousarray(turned(weight.values, groups))
+        extra = [int(size) for size in site.node.attrs.get("output_padding", [0] * spatial)]
+        steps = geometry(site.node, spatial) | {"output_padding": extra}
+        attrs = steps | {"group": groups} | sums.attributes(site, x)
+        inputs = [x.tensor, weight, *per_channel]
+        if sums.wide:
+            attrs |= image_geometry(steps, shape, weight.values.shape, site.shape, groups)
+            return site.call(WIDE_CONV_TRANSPOSE, inputs, attrs)
+        border = borders(weight.values.shape[2:], steps)
+        inputs += spread_constants(site, shape, steps["strides"], border, x.zero_point)
+        return site.call(EVEN_CONV_TRANSPOSE if sums.even else CONV_TRANSPOSE, inputs, attrs)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        x, y = node.inputs[0], node.outputs[0]
+        x, y, attrs = node.inputs[0], node.outputs[0], node.attrs
         weights, bias, multiplier, shift = (lowering.constant(tensor) for tensor in node.inputs[1:5])
         batch, channels_in, height, width = image_shape(tuple(x.shape))
         packed = upright(weights)
@@ -109,30 +118,22 @@ class ConvTranspose(Operator):
             height=height,
             width=width,
             channels_in=channels_in,
-            channels_out=weights.shape[0],
+            channels_out=len(weights),
             kernel=(packed.shape[1], packed.shape[2]),
-            strides=two_dimensional(node.attrs["strides"], 1),
-            dilations=two_dimensional(node.attrs["dilations"], 1),
-            pads=edges(node.attrs["pads"]),
-            output_padding=two_dimensional(node.attrs["output_padding"], 0),
-            groups=int(node.attrs["group"]),
-            x_zero_point=int(node.attrs["x_zero_point"]),
-            output=stored_bytes(node, self.even),
+            strides=two_dimensional(attrs["strides"], 1),
+            dilations=two_dimensional(attrs["dilations"], 1),
+            pads=edges(attrs["pads"]),
+            output_padding=two_dimensional(attrs["output_padding"], 0),
+            groups=int(attrs["group"]),
+            x_zero_point=int(attrs["x_zero_point"]),
+            output=stored_sums(node),
+            x_dtype=dtype_of(x),
+            w_dtype=str(packed.dtype),
+            sum_dtype=str(bias.dtype),
         )
-        layout = channels_last(weights.ndim)
+        layout = channels_last(len(y.shape))
         constants = (packed, bias.ravel(), multiplier.ravel(), shift.ravel())
         lowering.emit(node, kernel, [lowering.read(x, layout)], constants, y, layout)
-
-
-class EvenConvTranspose(ConvTranspose):
-    """ConvTranspose whose sums may lie on halves, which go to the even integer."""
-
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # made by ConvTranspose
-    integer_op: ClassVar = "EvenConvTranspose"
-    even: ClassVar = True
-
-    def match(self, node: gs.Node) -> Match | Reason | None:
-        return None
 
 
 def spread_constants(
@@ -153,3 +154,56 @@ def spread_constants(
         site.constant("zero", np.array(zero_point, np.int8)),
         site.constant("border", np.array(border_pads, np.int64)),
     ]
+
+
+def image_geometry(steps: dict[str, list[int]], x: Shape, weights: Shape, y: Shape, groups: int) -> dict[str, Any]:
+    """The shapes that the spread 2-D image and its matrices have; `weights` are turned."""
+    strides = two_dimensional(steps["strides"], 1)
+    in_2d = {
+        "strides": list(strides),
+        "dilations": list(two_dimensional(steps["dilations"], 1)),
+        "pads": list(edges(steps["pads"])),
+        "output_padding": list(two_dimensional(steps["output_padding"], 0)),
+    }
+    kernel = two_dimensional(list(weights[2:]), 1)
+    top, left, bottom, right = borders(kernel, in_2d)
+    (_, channels, height, width), taps = image_shape(x), prod(weights[1:])
+    return {
+        "kernel_shape": list(kernel),
+        "dilations": in_2d["dilations"],
+        "positions": list(image_shape(y)[2:]),
+        "apart": [0, channels, height, 1, width, 1],
+        "gaps": [0] * 9 + [strides[0] - 1, 0, strides[1] - 1],
+        "spread": [0, channels, height * strides[0], width * strides[1]],
+        "border": [0, 0, top, left, 0, 0, bottom, right],
+        "matrices": [groups, weights[0] // groups, taps],
+        "columns": [0, groups, taps, prod(y[2:])],
+        "result": [0, *y[1:]],
+    }
+
+
+def turned(weights: Array, groups: int) -> Array:
+    """[in, out / groups, kernel...] to a convolution's [out, in / groups, kernel...], turned by 180 degrees."""
+    channels_in, per_group, *window = weights.shape
+    grouped = weights.reshape(groups, channels_in // groups, per_group, *window).swapaxes(1, 2)
+    flat = grouped.reshape(groups * per_group, channels_in // groups, *window)
+    return np.flip(flat, axis=tuple(range(2, flat.ndim)))
+
+
+def upright(weights: Array) -> Array:
+    """Turned weights [out, in / groups, kernel...] as the kernel keeps them: [out, kh, kw, in / groups], as ONNX's."""
+    flipped = np.flip(weights, axis=tuple(range(2, weights.ndim)))
+    images = flipped.reshape(*weights.shape[:2], *two_dimensional(list(weights.shape[2:]), 1))
+    return np.ascontiguousarray(np.moveaxis(images, 1, -1))
+
+
+def borders(window: Shape, steps: dict[str, list[int]]) -> list[int]:
+    """Pads around the spread image, all begins then all ends; the gap behind the last pixel counts towards the end.
+
+    Negative where more is cut off than the kernel reaches; ONNX's Pad crops then.
+    """
+    pads, axes = steps["pads"], range(len(window))
+    reach = [steps["dilations"][axis] * (window[axis] - 1) for axis in axes]
+    begin = [reach[axis] - pads[axis] for axis in axes]
+    gaps = [steps["output_padding"][axis] - (steps["strides"][axis] - 1) for axis in axes]
+    return [*begin, *(reach[axis] - pads[axis + len(window)] + gaps[axis] for axis in axes)]

@@ -1,8 +1,9 @@
-"""Matrix product with constant weights: MatMulInteger, bias, requantize per output column.
+"""Matrix product with constant weights: bias, requantize per output column.
 
     y = requantize((x - zx) @ w + b),    x [..., k], w [k, n]
 
-Takes Gemm, and MatMul with or without the constant Add that follows it in quantized models of other tools.
+Takes Gemm, and MatMul with or without the constant Add that follows it in quantized models of other tools. Of int8
+the product is MatMulInteger's, of wider integers or sums MatMul's of int32 or int64.
 """
 
 from __future__ import annotations
@@ -11,31 +12,52 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
+from bevel.backends.encodings.coded import shortest
+from bevel.backends.program.op import Op
+from bevel.backends.program.ops.coded_conv import call_of, of_gemm
 from bevel.backends.program.ops.gemm import Gemm as GemmKernel
+from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.graph.quantizers import constant_source
-from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZED, constants, function
+from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site, Weight
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE
 from bevel.passes.operators.lowering import Lowering, onnx_order, rows_as_they_lie
-from bevel.passes.operators.products.accumulate import accumulation, stored_bytes
-from bevel.passes.operators.products.wide_gemm import WideGemm
-from bevel.passes.operators.products.wide_sums import shorter_in_blocks
+from bevel.passes.operators.products.accumulate import (
+    INPUTS,
+    ROUNDINGS,
+    WIDE_ATTRIBUTES,
+    WIDEN,
+    X_ZERO_POINT,
+    accumulation,
+    kernel_bias,
+    stored_sums,
+    stored_weights,
+)
+from bevel.passes.operators.widths import dtype_of
 
 SUMS = f"""
-{constants("x_zero_point")}
-  x_zero_point8 = Cast <to = 3> (x_zero_point)
+{X_ZERO_POINT}
   sums = MatMulInteger (x, w, x_zero_point8)
   accumulator = Add (sums, b)
 """
+GEMM, EVEN_GEMM = (
+    Function(f"{name}Gemm", ("x_zero_point", *OUTPUT_ATTRIBUTES), INPUTS, SUMS + body)
+    for name, body in ROUNDINGS.items()
+)
+WIDE_BODY = f"""
+{WIDEN}
+  sums = MatMul (centered, weights)
+  accumulator = Add (sums, b)
+{REQUANTIZE}
+"""
+WIDE_GEMM = Function("WideGemm", WIDE_ATTRIBUTES, INPUTS, WIDE_BODY)
 
 
 class Gemm(Operator):
     float_ops: ClassVar = frozenset({"Gemm", "MatMul", "Add"})
     limits: ClassVar = "one factor constant"
-    integer_op: ClassVar = "Gemm"
-    even: ClassVar = False
+    functions: ClassVar = (GEMM, EVEN_GEMM, WIDE_GEMM)
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -58,6 +80,7 @@ class Gemm(Operator):
         return 2
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        """Weights are [k, n] in the call, whatever the node says."""
         x, weights, *rest = site.inputs
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
@@ -66,46 +89,30 @@ class Gemm(Operator):
         if site.node.attrs.get("transB", 0):
             weights = weights.transpose((1, 0))
         turned = Site(site.node, (x, weights, *rest), site.output, site.scale, site.result)
-        sums = accumulation(turned, x, channel_axis=1)
-        if isinstance(sums, Reason) or shorter_in_blocks(weights, summed_axis=0):
-            return WideGemm().integerize(turned)
-        attrs = {"x_zero_point": x.zero_point} | sums.stored(site)
-        op = EvenGemm.integer_op if sums.even else self.integer_op
-        return site.call(op, [x.tensor, *sums.constants(site, trailing=0)], attrs)
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        attributes = ("x_zero_point", *OUTPUT_ATTRIBUTES)
-        return function(
-            self.integer_op, attributes, ("x", "w", "b", "multiplier", "shift"), SUMS + REQUANTIZED[self.even], opset
-        )
+        sums = accumulation(turned, x, channel_axis=1, summed_axis=0)
+        if isinstance(sums, Reason):
+            return sums
+        made = WIDE_GEMM if sums.wide else EVEN_GEMM if sums.even else GEMM
+        return site.call(made, [x.tensor, *sums.constants(site, trailing=0)], sums.attributes(site, x))
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
         weights, bias, multiplier, shift = (lowering.constant(tensor) for tensor in node.inputs[1:5])
-        value = lowering.as_it_lies(x)
-        flattened = len(value.shape) > len(x.shape)
-        packed = np.ascontiguousarray((rows_as_they_lie(weights, value) if flattened else weights).T)
-        folded = bias.astype(np.int64) - int(node.attrs["x_zero_point"]) * packed.astype(np.int64).sum(axis=1)
-        kernel = GemmKernel(
-            rows=prod(x.shape[:-1]),
-            k=packed.shape[1],
-            n=packed.shape[0],
-            output=stored_bytes(node, self.even),
-        )
-        order = onnx_order(len(y.shape))
-        source = value if flattened else lowering.reorder(value, onnx_order(len(x.shape)), x.name)
-        lowering.emit(node, kernel, [source.buffer], (packed, folded.astype(np.int32), multiplier, shift), y, order)
-
-
-class EvenGemm(Gemm):
-    """Gemm whose sums may lie on halves, which go to the even integer."""
-
-    float_ops: ClassVar[frozenset[str]] = frozenset()  # made by Gemm
-    integer_op: ClassVar = "EvenGemm"
-    even: ClassVar = True
-
-    def match(self, node: gs.Node) -> Match | Reason | None:
-        return None
+        value, wide = lowering.as_it_lies(x), node.op == WIDE_GEMM.name
+        # Rows in another order would tear blocks apart.
+        in_place = len(value.shape) > len(x.shape) and not (wide and isinstance(node.inputs[1], CodedConstant))
+        if not in_place:
+            value = lowering.reorder(lowering.value(x), onnx_order(len(x.shape)), x.name)
+        rows, (k, n), output = prod(x.shape[:-1]), weights.shape, stored_sums(node)
+        rescaling = (kernel_bias(bias, weights.T, int(node.attrs["x_zero_point"])), multiplier, shift)
+        packed = np.ascontiguousarray((rows_as_they_lie(weights, value) if in_place else weights).T)
+        kernel: Op = GemmKernel(rows, k, n, output)
+        constants: tuple[Array, ...] = (packed, *rescaling)
+        if wide:
+            stored = shortest(packed) if in_place else stored_weights(node.inputs[1], lowering, (1, 0))
+            plain = of_gemm(rows, k, n, output)
+            kernel, constants = call_of(plain, stored, rescaling, dtype_of(x), wide=bias.dtype == np.int64)
+        lowering.emit(node, kernel, [value.buffer], constants, y, onnx_order(len(y.shape)))
 
 
 def matched_gemm(node: gs.Node) -> Match | Reason:

@@ -7,27 +7,23 @@ A shift keeps order: this is the larger of both as they would be rounded alone.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
-import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.program.ops.extreme import Extreme
-from bevel.passes.operators.base import Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, PLACE, constants, function
-from bevel.passes.operators.formats.wide_values import dtype_of, output_attributes
-from bevel.passes.operators.formats.wide_values import operand as wide_operand
+from bevel.backends.program.ops.extreme import Extreme as ExtremeKernel
+from bevel.passes.operators.base import Function, Match, Operator, Reason, Site
+from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants
 from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.products.wide_sums import stored_output
-from bevel.passes.operators.sums.add import common_shift
-from bevel.passes.operators.sums.elementwise import emit_elementwise, operand
-from bevel.passes.operators.sums.wide_add import common_shift as wide_shift
+from bevel.passes.operators.sums.elementwise import dtypes, emit_elementwise, operands, taken, weighted_apart
+from bevel.passes.operators.widths import output_attributes, stored_output
 
 WEIGHTS = ("a_multiplier", "b_multiplier", "a_offset", "b_offset", "shift")
 
 
-def body(comparison: str) -> str:
-    return f"""
+def extreme(name: str, comparison: str) -> Function:
+    body = f"""
 {constants(*WEIGHTS)}
   a64 = Cast <to = 7> (a)
   b64 = Cast <to = 7> (b)
@@ -39,17 +35,19 @@ def body(comparison: str) -> str:
   sum = Where (a_wins, a_sum, b_sum)
 {DIVISOR}
 {FLOOR}
-{PLACE}
-  y = Cast <to: int = @y_type> (clamped)
+{STORE}
 """
+    return Function(name, (*WEIGHTS, *OUTPUT_ATTRIBUTES), ("a", "b"), body)
 
 
-class Max(Operator):
-    float_ops: ClassVar = frozenset({"Max"})
-    integer_op: ClassVar = "Max"
+MAX, MIN = extreme("Max", "Greater"), extreme("Min", "Less")
+
+
+class Extreme(Operator):
+    float_ops: ClassVar = frozenset({"Max", "Min"})
+    functions: ClassVar = (MAX, MIN)
     clamps: ClassVar = True
     wide: ClassVar = True
-    comparison: ClassVar = "Greater"
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op not in self.float_ops:
@@ -57,50 +55,16 @@ class Max(Operator):
         return Match(node, tuple(node.inputs)) if len(node.inputs) == 2 else Reason("it has not two inputs")
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        a, b = ((wide_operand if site.wide else operand)(site, index) for index in (0, 1))
-        if isinstance(a, Reason):
-            return a
-        if isinstance(b, Reason):
-            return b
-        ratios = (a.scale / site.scale, b.scale / site.scale)
-        shift = wide_shift(ratios, (a.reach, b.reach)) if site.wide else common_shift(ratios)
-        if shift is None:
-            return Reason(f"its operands are {max(ratios):.3g} times coarser than its result")
-        first, second = (round(ratio * 2**shift) for ratio in ratios)
-        attrs = {
-            "a_multiplier": first,
-            "b_multiplier": second,
-            "a_offset": 2**shift // 2 - a.zero_point * first,
-            "b_offset": 2**shift // 2 - b.zero_point * second,
-            "shift": shift,
-        } | output_attributes(site.result)
-        return site.call(self.integer_op, [a.tensor, b.tensor], attrs)
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        attributes = (*WEIGHTS, *OUTPUT_ATTRIBUTES, "y_type")
-        return function(self.integer_op, attributes, ("a", "b"), body(self.comparison), opset)
+        found = operands(site)
+        if isinstance(found, Reason):
+            return found
+        a, b = found
+        weights = weighted_apart(site, a, b)
+        if isinstance(weights, Reason):
+            return weights
+        made = MAX if site.node.op == "Max" else MIN
+        return site.call(made, [a.tensor, b.tensor], weights | output_attributes(site.result))
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        def kernel(shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> Extreme:
-            return Extreme(
-                shape=shape,
-                a_shape=a,
-                b_shape=b,
-                a_multiplier=node.attrs["a_multiplier"],
-                b_multiplier=node.attrs["b_multiplier"],
-                a_offset=node.attrs["a_offset"],
-                b_offset=node.attrs["b_offset"],
-                shift=node.attrs["shift"],
-                largest=node.op == "Max",
-                output=stored_output(node),
-                a_dtype=dtype_of(node.inputs[0]),
-                b_dtype=dtype_of(node.inputs[1]),
-            )
-
-        emit_elementwise(node, lowering, kernel)
-
-
-class Min(Max):
-    float_ops: ClassVar = frozenset({"Min"})
-    integer_op: ClassVar = "Min"
-    comparison: ClassVar = "Less"
+        given = taken(node, WEIGHTS) | dtypes(*node.inputs) | {"largest": node.op == MAX.name}
+        emit_elementwise(node, lowering, partial(ExtremeKernel, **given, output=stored_output(node)))

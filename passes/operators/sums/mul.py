@@ -1,25 +1,30 @@
-"""Mul of two tensors, broadcast as ONNX does: y = requantize((a - za) * (b - zb))."""
+"""Mul of two tensors, broadcast as ONNX does: y = requantize((a - za) * (b - zb)).
+
+The product of wider integers than int8 is int64, and the multiplier has as many bits as the largest product leaves of
+61: 29 for two int16.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
-import onnx
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.mul import Mul as MulKernel
-from bevel.calib.arithmetic.requantize import Output, fixed_point
-from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.backends.program.ops.wide_mul import WideMul as WideMulKernel
+from bevel.calib.arithmetic.requantize import fixed_point
+from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site, Weight
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
 from bevel.passes.operators.formats.round_even import exact_sums, round_even
 from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.sums.elementwise import emit_elementwise, operand
-from bevel.passes.operators.sums.wide_mul import WideMul
+from bevel.passes.operators.sums.elementwise import dtypes, emit_elementwise, operands, taken
+from bevel.passes.operators.widths import all_int8, output_attributes, rescaling, stored_output
 
-ZEROS = ("a_zero_point", "b_zero_point")
-FACTORS = ("multiplier", "shift")
+NUMBERS = ("a_zero_point", "b_zero_point", "multiplier", "shift")
 BODY = f"""
-{constants(*ZEROS, *FACTORS)}
+{constants(*NUMBERS)}
   a64 = Cast <to = 7> (a)
   b64 = Cast <to = 7> (b)
   a_steps = Sub (a64, a_zero_point)
@@ -27,11 +32,12 @@ BODY = f"""
   accumulator = Mul (a_steps, b_steps)
 {REQUANTIZE}
 """
+MUL = Function("Mul", (*NUMBERS, *OUTPUT_ATTRIBUTES), ("a", "b"), BODY)
 
 
 class Mul(Operator):
     float_ops: ClassVar = frozenset({"Mul"})
-    integer_op: ClassVar = "Mul"
+    functions: ClassVar = (MUL,)
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -39,45 +45,23 @@ class Mul(Operator):
         return Match(node, tuple(node.inputs[:2])) if node.op == "Mul" else None
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        if site.wide:
-            return WideMul().integerize(site)
-        a, b = (operand(site, index) for index in (0, 1))
-        if isinstance(a, Reason):
-            return a
-        if isinstance(b, Reason):
-            return b
-        reach = a.reach * b.reach
+        found = operands(site)
+        if isinstance(found, Reason):
+            return found
+        a, b = found
+        reach, scale = a.reach * b.reach, a.scale * b.scale
         stored = all(isinstance(one, Activation | Weight) for one in site.inputs)
-        sums = exact_sums(site, a.scale * b.scale, reach) if stored else None
+        sums = exact_sums(site, scale, reach) if stored and not site.wide else None
         if sums is not None:
-            nodes = WideMul().integerize(sums)
+            nodes = self.integerize(sums)
             return nodes if isinstance(nodes, Reason) else [*nodes, round_even(site, sums, reach)]
-        multiplier, shift = fixed_point(a.scale * b.scale / site.scale)
-        attrs = {
-            "a_zero_point": a.zero_point,
-            "b_zero_point": b.zero_point,
-            "multiplier": multiplier,
-            "shift": shift,
-            "zero_point": site.result.zero_point,
-            "low": site.result.low,
-            "high": site.result.high,
-        }
-        return site.call(self.integer_op, [a.tensor, b.tensor], attrs)
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, (*ZEROS, *FACTORS, *OUTPUT_ATTRIBUTES), ("a", "b"), BODY, opset)
+        ratio = rescaling(np.array(scale / site.scale), reach) if site.wide else fixed_point(scale / site.scale)
+        if isinstance(ratio, Reason):
+            return ratio
+        numbers = (a.zero_point, b.zero_point, *map(int, ratio))
+        attrs = dict(zip(NUMBERS, numbers, strict=True)) | output_attributes(site.result)
+        return site.call(MUL, [a.tensor, b.tensor], attrs)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        def kernel(shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> MulKernel:
-            return MulKernel(
-                shape=shape,
-                a_shape=a,
-                b_shape=b,
-                a_zero_point=node.attrs["a_zero_point"],
-                b_zero_point=node.attrs["b_zero_point"],
-                multiplier=node.attrs["multiplier"],
-                shift=node.attrs["shift"],
-                output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
-            )
-
-        emit_elementwise(node, lowering, kernel)
+        make = MulKernel if all_int8(node) else partial(WideMulKernel, **dtypes(*node.inputs))
+        emit_elementwise(node, lowering, partial(make, **taken(node, NUMBERS), output=stored_output(node)))

@@ -8,21 +8,18 @@ exact as m: they are not quantized before.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.prelu import PRelu as PReluKernel
-from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site, Weight
-from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, PLACE, constants, function
-from bevel.passes.operators.formats.wide_values import dtype_of, output_attributes
+from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site, Weight
+from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants
 from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.products.wide_sums import stored_output
-from bevel.passes.operators.sums.add import common_shift
-from bevel.passes.operators.sums.elementwise import emit_elementwise
-from bevel.passes.operators.sums.wide_add import common_shift as wide_shift
+from bevel.passes.operators.sums.elementwise import common_shift, emit_elementwise, taken
+from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
 FACTORS = ("x_zero_point", "positive", "half", "shift")
 BODY = f"""
@@ -37,15 +34,15 @@ BODY = f"""
   sum = Add (scaled, half)
 {DIVISOR}
 {FLOOR}
-{PLACE}
-  y = Cast <to: int = @y_type> (clamped)
+{STORE}
 """
+PRELU = Function("PRelu", (*FACTORS, *OUTPUT_ATTRIBUTES), ("x", "slope"), BODY)
 
 
 class PRelu(Operator):
     float_ops: ClassVar = frozenset({"PRelu"})
     limits: ClassVar = "constant slopes"
-    integer_op: ClassVar = "PRelu"
+    functions: ClassVar = (PRELU,)
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -62,7 +59,7 @@ class PRelu(Operator):
         slopes = (slope.reals if isinstance(slope, Weight) else slope).astype(np.float64)
         ratio = x.scale / site.scale
         ratios = (ratio, ratio * float(np.abs(slopes).max(initial=0.0)))
-        shift = wide_shift(ratios, (x.reach, x.reach)) if site.wide else common_shift(ratios)
+        shift = common_shift(site, ratios, (x.reach, x.reach))
         if shift is None:
             return Reason(f"its input is {ratio:.3g} times coarser than its result")
         attrs = {
@@ -72,22 +69,8 @@ class PRelu(Operator):
             "shift": shift,
         } | output_attributes(site.result)
         factors = np.rint(slopes * ratio * 2**shift).astype(np.int32)
-        return site.call(self.integer_op, [x.tensor, site.constant("slope", factors)], attrs)
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, (*FACTORS, *OUTPUT_ATTRIBUTES, "y_type"), ("x", "slope"), BODY, opset)
+        return site.call(PRELU, [x.tensor, site.constant("slope", factors)], attrs)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        def kernel(shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> PReluKernel:
-            return PReluKernel(
-                shape=shape,
-                a_shape=a,
-                b_shape=b,
-                x_zero_point=node.attrs["x_zero_point"],
-                positive=node.attrs["positive"],
-                shift=node.attrs["shift"],
-                output=stored_output(node),
-                x_dtype=dtype_of(node.inputs[0]),
-            )
-
-        emit_elementwise(node, lowering, kernel)
+        given = taken(node, ("x_zero_point", "positive", "shift")) | {"x_dtype": dtype_of(node.inputs[0])}
+        emit_elementwise(node, lowering, partial(PReluKernel, **given, output=stored_output(node)))

@@ -6,18 +6,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.reduce_extreme import ReduceExtreme as ReduceExtremeKernel
-from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import function
-from bevel.passes.operators.formats.wide_values import dtype_of
+from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.products.wide_sums import element_type
 from bevel.passes.operators.sums.reduced import laid, reduced_axes
+from bevel.passes.operators.widths import dtype_of, element_type
 
-WIDE = "WideReduceExtreme"  # the smallest of x is the largest of -x, negated
+# The smallest of x is the largest of -x, negated.
 BODY = """
   sign64 = Constant <value_int: int = @sign> ()
   sign = Cast <to = 6> (sign64)
@@ -27,13 +24,14 @@ BODY = """
   result = Mul (largest, sign)
   y = Cast <to: int = @y_type> (result)
 """
+WIDE = Function("WideReduceExtreme", ("keepdims", "sign", "y_type"), ("x", "axes"), BODY)
 
 
 class ReduceExtreme(Operator):
     float_ops: ClassVar = frozenset({"ReduceMax", "ReduceMin"})
     limits: ClassVar = "any axes, constant"
-    integer_op: ClassVar = "ReduceMax"
-    also_lowers: ClassVar = frozenset({"ReduceMin", WIDE})
+    functions: ClassVar = (WIDE,)
+    standard: ClassVar = frozenset({"ReduceMax", "ReduceMin"})
     ties: ClassVar = True
     wide: ClassVar = True
 
@@ -58,12 +56,9 @@ class ReduceExtreme(Operator):
         attrs |= {"sign": sign, "y_type": element_type(site.result.dtype)}
         return site.call(WIDE, inputs, attrs)
 
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(WIDE, ("keepdims", "sign", "y_type"), ("x", "axes"), BODY, opset)
-
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         axes = {int(axis) for axis in lowering.constant(node.inputs[1])}
         x = laid(node, axes, bool(node.attrs["keepdims"]), lowering)
-        largest = node.attrs["sign"] > 0 if node.op == WIDE else node.op == "ReduceMax"
+        largest = node.attrs["sign"] > 0 if node.op == WIDE.name else node.op == "ReduceMax"
         kernel = ReduceExtremeKernel(x.outer, x.reduced, x.inner, largest, dtype_of(node.inputs[0]))
         lowering.emit(node, kernel, [x.buffer], (), node.outputs[0], x.order)

@@ -1,6 +1,8 @@
-"""ReduceMean, GlobalAveragePool and ReduceSum: an int32 sum, requantized, of a mean with the number of summands.
+"""ReduceMean, GlobalAveragePool and ReduceSum: a sum, requantized, of a mean with the number of summands.
 
 y = requantize(sum(x) - count * zx),    ratio = sx / (sy * count),  of a sum sx / sy
+
+The sum of int8 fits int32. That of wider integers is int64, and the multiplier has the bits that it leaves.
 """
 
 from __future__ import annotations
@@ -9,17 +11,17 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.reduce_mean import ReduceMean as ReduceMeanKernel
-from bevel.calib.arithmetic.requantize import Output, fixed_point
-from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.backends.program.ops.wide_mean import WideMean as WideMeanKernel
+from bevel.calib.arithmetic.requantize import fixed_point
+from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
 from bevel.passes.operators.formats.round_even import exact_sums, round_even
 from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.sums.reduced import laid, reduced_axes, summands
-from bevel.passes.operators.sums.wide_mean import WideMean
+from bevel.passes.operators.sums.reduced import laid, reduced_axes
+from bevel.passes.operators.widths import all_int8, dtype_of, output_attributes, rescaling, stored_output
 
 BODY = f"""
 {constants("zero_sum", "multiplier", "shift")}
@@ -28,12 +30,14 @@ BODY = f"""
   accumulator = Sub (total, zero_sum)
 {REQUANTIZE}
 """
+ATTRIBUTES = ("keepdims", "zero_sum", "multiplier", "shift", *OUTPUT_ATTRIBUTES)
+REDUCE_MEAN, REDUCE_SUM = (Function(name, ATTRIBUTES, ("x", "axes"), BODY) for name in ("ReduceMean", "ReduceSum"))
 
 
 class ReduceMean(Operator):
-    float_ops: ClassVar = frozenset({"ReduceMean", "GlobalAveragePool"})
+    float_ops: ClassVar = frozenset({"ReduceMean", "GlobalAveragePool", "ReduceSum"})
     limits: ClassVar = "any axes, constant"
-    integer_op: ClassVar = "ReduceMean"
+    functions: ClassVar = (REDUCE_MEAN, REDUCE_SUM)
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -45,51 +49,38 @@ class ReduceMean(Operator):
         return Match(node, tuple(node.inputs[:1]))
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        if site.wide:
-            return WideMean().integerize(site)
-        x = site.inputs[0]
-        axes = reduced_axes(site.node)
+        x, axes, node = site.inputs[0], reduced_axes(site.node), site.node
         if not isinstance(x, Activation) or axes is None:
             return Reason("its input is not quantized")
         count = prod(x.tensor.shape[axis] for axis in axes)
-        if count * 255 >= 2**30:
+        if not site.wide and count * 255 >= 2**30:
             return Reason(f"a sum of {count} elements may overflow int32")
-        reach = x.reach * count
-        sums = exact_sums(site, x.scale / summands(site.node, count), reach)
+        reach, divisor = count * x.reach, 1 if node.op == "ReduceSum" else count
+        sums = None if site.wide else exact_sums(site, x.scale / divisor, reach)
         if sums is not None:
-            nodes = WideMean().integerize(sums)
+            nodes = self.integerize(sums)
             return nodes if isinstance(nodes, Reason) else [*nodes, round_even(site, sums, reach)]
-        multiplier, shift = fixed_point(x.scale / (site.scale * summands(site.node, count)))
+        ratio = x.scale / (site.scale * divisor)
+        factors = rescaling(np.array(ratio), reach) if site.wide else fixed_point(ratio)
+        if isinstance(factors, Reason):
+            return factors
         attrs = {
-            "keepdims": 1 if site.node.op == "GlobalAveragePool" else int(site.node.attrs.get("keepdims", 1)),
+            "keepdims": 1 if node.op == "GlobalAveragePool" else int(node.attrs.get("keepdims", 1)),
             "zero_sum": count * x.zero_point,
-            "multiplier": multiplier,
-            "shift": shift,
-            "zero_point": site.result.zero_point,
-            "low": site.result.low,
-            "high": site.result.high,
+            "multiplier": int(factors[0]),
+            "shift": int(factors[1]),
         }
-        return site.call(self.integer_op, [x.tensor, site.constant("axes", np.array(axes, np.int64))], attrs)
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        attributes = ("keepdims", "zero_sum", "multiplier", "shift", *OUTPUT_ATTRIBUTES)
-        return function(self.integer_op, attributes, ("x", "axes"), BODY, opset)
+        inputs = [x.tensor, site.constant("axes", np.array(axes, np.int64))]
+        made = REDUCE_SUM if node.op == "ReduceSum" else REDUCE_MEAN
+        return site.call(made, inputs, attrs | output_attributes(site.result))
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         axes = {int(axis) for axis in lowering.constant(node.inputs[1])}
         x = laid(node, axes, bool(node.attrs["keepdims"]), lowering)
-        kernel = ReduceMeanKernel(
-            outer=x.outer,
-            reduced=x.reduced,
-            inner=x.inner,
-            x_zero_point=node.attrs["zero_sum"] // x.reduced,
-            multiplier=node.attrs["multiplier"],
-            shift=node.attrs["shift"],
-            output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
-        )
+        sizes = (x.outer, x.reduced, x.inner, node.attrs["zero_sum"] // x.reduced)
+        ratio = (node.attrs["multiplier"], node.attrs["shift"])
+        if all_int8(node):
+            kernel: ReduceMeanKernel | WideMeanKernel = ReduceMeanKernel(*sizes, *ratio, stored_output(node))
+        else:
+            kernel = WideMeanKernel(*sizes, *ratio, stored_output(node), dtype_of(node.inputs[0]))
         lowering.emit(node, kernel, [x.buffer], (), node.outputs[0], x.order)
-
-
-class ReduceSum(ReduceMean):
-    float_ops: ClassVar = frozenset({"ReduceSum"})
-    integer_op: ClassVar = "ReduceSum"

@@ -39,11 +39,6 @@ def laid(node: gs.Node, axes: set[int], keepdims: bool, lowering: Lowering) -> L
     )
 
 
-def summands(node: gs.Node, count: int) -> int:
-    """What the sum of `count` elements is divided by."""
-    return 1 if node.op == "ReduceSum" else count
-
-
 def reduced_axes(node: gs.Node) -> tuple[int, ...] | None:
     """The axes a reduction runs over, non-negative and sorted; None where they are computed."""
     rank = len(node.inputs[0].shape)

@@ -4,6 +4,10 @@
 
 `count` is the number of taps inside the image at each place, or the whole window where padding counts
 (count_include_pad). Padded taps equal zx and add nothing either way.
+
+ConvInteger takes 8-bit tensors only. Of wider integers, x - zx has three signed digits of base 256: u = x - zx + 128 *
+(1 + 256 + 65536) has the same ones, each larger by 128. |x - zx| stays below 2**23 - 2**15, as the steps of formats do;
+padded taps equal the digit 128 and add nothing. Their sums are put together in int64.
 """
 
 from __future__ import annotations
@@ -12,19 +16,20 @@ from math import lcm, prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.average_pool import AveragePool as AveragePoolKernel
-from bevel.calib.arithmetic.requantize import Output, fixed_points
-from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants, function
+from bevel.backends.program.ops.wide_average_pool import WideAveragePool as WideAveragePoolKernel
+from bevel.calib.arithmetic.requantize import fixed_points
+from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
 from bevel.passes.operators.formats.round_even import exact_sums, round_even
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
 from bevel.passes.operators.lowering import Lowering, channels_last
-from bevel.passes.operators.windows.wide_average_pool import WideAveragePool
-from bevel.passes.operators.windows.window_taps import taps
+from bevel.passes.operators.widths import all_int8, dtype_of, output_attributes, rescaling, stored_output
 
+ATTRIBUTES = ("strides", "pads", "x_zero_point", *OUTPUT_ATTRIBUTES)
+INPUTS = ("x", "plane_shape", "ones", "sum_shape", "multiplier", "shift")
 # Channels go into the batch, so that one window of ones serves all of them.
 BODY = f"""
 {constants("x_zero_point")}
@@ -34,13 +39,48 @@ BODY = f"""
   accumulator = Reshape (sums, sum_shape)
 {REQUANTIZE}
 """
-INPUTS = ("x", "plane_shape", "ones", "sum_shape", "multiplier", "shift")
+AVERAGE_POOL = Function("AveragePool", ATTRIBUTES, INPUTS, BODY)
+
+DIGIT = 256
+DIGITS = 3
+MIDDLE = 128
+RAISE = MIDDLE * sum(DIGIT**place for place in range(DIGITS))
+LARGEST = RAISE - DIGIT**2
+
+# Channels and digits go into the batch, so that one window of ones serves all of them.
+WIDE_BODY = f"""
+{constants("x_zero_point")}
+  raise_digits = Constant <value_int = {RAISE}> ()
+  base = Constant <value_int = {DIGIT}> ()
+  digit_weights = Constant <value = int64[{DIGITS}, 1] {{{", ".join(str(DIGIT**place) for place in range(DIGITS))}}}> ()
+  first_axis = Constant <value_ints = [0]> ()
+  flat = Constant <value_ints = [{DIGITS}, -1]> ()
+  middle = Constant <value = uint8 {{{MIDDLE}}}> ()
+  x64 = Cast <to = 7> (x)
+  centred = Sub (x64, x_zero_point)
+  raised_x = Add (centred, raise_digits)
+  upper = Div (raised_x, base)
+  digit2 = Div (upper, base)
+  digit1 = Mod (upper, base)
+  digit0 = Mod (raised_x, base)
+  digits = Concat <axis = 0> (digit0, digit1, digit2)
+  digits8 = Cast <to = 2> (digits)
+  planes = Reshape (digits8, plane_shape)
+  sums = ConvInteger <strides: ints = @strides, pads: ints = @pads> (planes, ones, middle)
+  sums64 = Cast <to = 7> (sums)
+  by_digit = Reshape (sums64, flat)
+  weighted = Mul (by_digit, digit_weights)
+  totals = ReduceSum <keepdims = 0> (weighted, first_axis)
+  accumulator = Reshape (totals, sum_shape)
+{REQUANTIZE}
+"""
+WIDE_AVERAGE_POOL = Function("WideAveragePool", ATTRIBUTES, INPUTS, WIDE_BODY)
 
 
 class AveragePool(Operator):
     float_ops: ClassVar = frozenset({"AveragePool"})
     limits: ClassVar = "1-D, 2-D; undilated"
-    integer_op: ClassVar = "AveragePool"
+    functions: ClassVar = (AVERAGE_POOL, WIDE_AVERAGE_POOL)
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -56,61 +96,66 @@ class AveragePool(Operator):
         return Match(node, tuple(node.inputs))
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        if site.wide:
-            return WideAveragePool().integerize(site)
-        x = site.inputs[0]
+        x, node = site.inputs[0], site.node
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
-        node, shape = site.node, tuple(x.tensor.shape)
-        window = [int(size) for size in node.attrs["kernel_shape"]]
+        if site.wide and x.reach > LARGEST:
+            return Reason(f"its input may reach {x.reach}, beyond three digits of eight bits")
+        window, shape = [int(size) for size in node.attrs["kernel_shape"]], tuple(x.tensor.shape)
         steps = geometry(node, len(window))
         counts = taps(shape[2:], site.shape[2:], window, steps["strides"], steps["pads"])
         if node.attrs.get("count_include_pad", 0):
             counts = np.full_like(counts, prod(window))
         common = lcm(*np.unique(counts).tolist())
         reach = x.reach * prod(window) * common // int(counts.min())
-        sums = exact_sums(site, x.scale / common, reach)
+        sums = None if site.wide else exact_sums(site, x.scale / common, reach)
         if sums is not None:
-            nodes = WideAveragePool().integerize(sums)
+            nodes = self.integerize(sums)
             return nodes if isinstance(nodes, Reason) else [*nodes, round_even(site, sums, reach)]
-        multiplier, shift = fixed_points(x.scale / (site.scale * counts))
-        attrs = {
-            "strides": steps["strides"],
-            "pads": steps["pads"],
-            "x_zero_point": x.zero_point,
-            "zero_point": site.result.zero_point,
-            "low": site.result.low,
-            "high": site.result.high,
-        }
+        ratios = x.scale / (site.scale * counts)
+        found = rescaling(ratios, prod(window) * x.reach) if site.wide else fixed_points(ratios)
+        if isinstance(found, Reason):
+            return found
+        made, dtype, digits = (WIDE_AVERAGE_POOL, np.uint8, DIGITS) if site.wide else (AVERAGE_POOL, np.int8, 1)
         inputs = [
             x.tensor,
-            site.constant("plane_shape", np.array([shape[0] * shape[1], 1, *shape[2:]], np.int64)),
-            site.constant("ones", np.ones((1, 1, *window), np.int8)),
+            site.constant("plane_shape", np.array([digits * shape[0] * shape[1], 1, *shape[2:]], np.int64)),
+            site.constant("ones", np.ones((1, 1, *window), dtype)),
             site.constant("sum_shape", np.array(site.shape, np.int64)),
-            site.constant("multiplier", multiplier),
-            site.constant("shift", shift),
+            site.constant("multiplier", found[0]),
+            site.constant("shift", found[1]),
         ]
-        return site.call(self.integer_op, inputs, attrs)
-
-    def function(self, opset: int) -> onnx.FunctionProto:
-        return function(self.integer_op, ("strides", "pads", "x_zero_point", *OUTPUT_ATTRIBUTES), INPUTS, BODY, opset)
+        attrs = {"strides": steps["strides"], "pads": steps["pads"], "x_zero_point": x.zero_point}
+        return site.call(made, inputs, attrs | output_attributes(site.result))
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
         batch, channels, height, width = image_shape(tuple(x.shape))
-        window = list(lowering.constant(node.inputs[2]).shape[2:])
-        kernel = AveragePoolKernel(
+        plain = AveragePoolKernel(
             batch=batch,
             height=height,
             width=width,
             channels=channels,
-            kernel=two_dimensional(window, 1),
+            kernel=two_dimensional(list(lowering.constant(node.inputs[2]).shape[2:]), 1),
             strides=two_dimensional(node.attrs["strides"], 1),
             pads=edges(node.attrs["pads"]),
             x_zero_point=node.attrs["x_zero_point"],
-            output=Output(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"]),
+            output=stored_output(node),
         )
+        kernel = plain if all_int8(node) else WideAveragePoolKernel(**vars(plain), x_dtype=dtype_of(x))
         layout = channels_last(len(y.shape))
         places = image_shape(tuple(y.shape))[2:]
         ratios = [lowering.constant(tensor).reshape(places) for tensor in node.inputs[4:6]]
         lowering.emit(node, kernel, [lowering.read(x, layout)], ratios, y, layout)
+
+
+def taps(
+    image: tuple[int, ...], places: tuple[int, ...], window: list[int], strides: list[int], pads: list[int]
+) -> Array:
+    """How many taps of the window lie inside the image at each place, shaped like `places`."""
+    counts = np.ones((), np.int64)
+    for axis, size in enumerate(image):
+        first = np.arange(places[axis]) * strides[axis] - pads[axis]
+        inside = np.minimum(first + window[axis], size) - np.maximum(first, 0)
+        counts = counts[..., None] * inside
+    return counts

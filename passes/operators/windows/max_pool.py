@@ -1,5 +1,9 @@
 """MaxPool: the largest integer is the largest real, so input and output share their quantization and ONNX's own MaxPool
-on int8 is the definition."""
+on int8 is the definition.
+
+ONNX has none of int16 and int32, but float32 holds every integer below 2**24: the maximum is one of the integers that
+go in, and nothing is computed with the floats.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,26 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
-from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.windows.max_pool_kernel import lower_max_pool
-from bevel.passes.operators.windows.wide_max_pool import WideMaxPool
+from bevel.backends.program.ops.max_pool import MaxPool as MaxPoolKernel
+from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
+from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.lowering import Lowering, channels_last
+from bevel.passes.operators.widths import dtype_of, element_type
+
+GEOMETRY = ("kernel_shape", "strides", "dilations", "pads")
+BODY = f"""
+  reals = Cast <to = 1> (x)
+  largest = MaxPool <{", ".join(f"{name}: ints = @{name}" for name in GEOMETRY)}> (reals)
+  y = Cast <to: int = @y_type> (largest)
+"""
+WIDE_MAX_POOL = Function("WideMaxPool", (*GEOMETRY, "y_type"), ("x",), BODY)
 
 
 class MaxPool(Operator):
     float_ops: ClassVar = frozenset({"MaxPool", "GlobalMaxPool"})
     limits: ClassVar = "1-D, 2-D, 3-D; without indices"
-    integer_op: ClassVar = "MaxPool"
+    functions: ClassVar = (WIDE_MAX_POOL,)
+    standard: ClassVar = frozenset({"MaxPool"})
     ties: ClassVar = True
     wide: ClassVar = True
 
@@ -32,13 +46,31 @@ class MaxPool(Operator):
         return Match(node, tuple(node.inputs))
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        x = site.inputs[0]
+        x, node = site.inputs[0], site.node
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
-        if site.wide:
-            return WideMaxPool().integerize(site)
-        whole_image = {"kernel_shape": list(x.tensor.shape[2:])} if site.node.op == "GlobalMaxPool" else site.node.attrs
-        return [gs.Node("MaxPool", site.name, dict(whole_image), [x.tensor], [site.output])]
+        image = {"kernel_shape": [int(size) for size in x.tensor.shape[2:]]}
+        attrs = image if node.op == "GlobalMaxPool" else dict(node.attrs)
+        if not site.wide:
+            return [gs.Node("MaxPool", site.name, attrs, [x.tensor], [site.output])]
+        window = [int(size) for size in attrs["kernel_shape"]]
+        attrs = {"kernel_shape": window} | geometry(node, len(window)) | {"y_type": element_type(site.result.dtype)}
+        return site.call(WIDE_MAX_POOL, [x.tensor], attrs)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        lower_max_pool(node, lowering)
+        x, y = node.inputs[0], node.outputs[0]
+        batch, channels, height, width = image_shape(tuple(x.shape))
+        shape = geometry(node, len(x.shape) - 2)
+        kernel = MaxPoolKernel(
+            batch=batch,
+            height=height,
+            width=width,
+            channels=channels,
+            kernel=two_dimensional(node.attrs["kernel_shape"], 1),
+            strides=two_dimensional(shape["strides"], 1),
+            dilations=two_dimensional(shape["dilations"], 1),
+            pads=edges(shape["pads"]),
+            dtype=dtype_of(x),
+        )
+        layout = channels_last(len(y.shape))
+        lowering.emit(node, kernel, [lowering.read(x, layout)], (), y, layout)

@@ -8,13 +8,13 @@ import onnxruntime as ort
 import pytest
 
 from bevel.calib.arithmetic.requantize import Output, requantize
-from bevel.passes.operators.base import DOMAIN
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, function
+from bevel.passes.operators.base import DOMAIN, Function
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE
 
 TEXT = f"""
 <ir_version: 10, opset_import: ["" : 21, "{DOMAIN}" : 1]>
 g (int64[N] accumulator, int32 multiplier, int8 shift) => (int8[N] y) {{
-  y = {DOMAIN}.Requantize <zero_point = -5, low = -100, high = 90> (accumulator, multiplier, shift)
+  y = {DOMAIN}.Requantize <zero_point = -5, low = -100, high = 90, y_type = 3> (accumulator, multiplier, shift)
 }}
 """
 
@@ -23,7 +23,7 @@ g (int64[N] accumulator, int32 multiplier, int8 shift) => (int8[N] y) {{
 def session() -> ort.InferenceSession:
     model = onnx.parser.parse_model(TEXT)
     inputs = ("accumulator", "multiplier", "shift")
-    model.functions.append(function("Requantize", OUTPUT_ATTRIBUTES, inputs, REQUANTIZE, 21))
+    model.functions.append(Function("Requantize", OUTPUT_ATTRIBUTES, inputs, REQUANTIZE).proto(21))
     return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 

@@ -60,7 +60,7 @@ def test_wide_integers_are_rescaled_into_a_concat_too(text: Any, stages: Any, ac
     made = stages(
         model, given, QuantizeOptions(activations=activation_format(activations)), inputs="float", outputs="float"
     )
-    assert "WideRescale" in made.ops
+    assert "Rescale" in made.ops
     assert sqnr(made, model, given, "g") > 35  # int8 results
 
 

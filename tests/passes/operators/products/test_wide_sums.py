@@ -20,9 +20,9 @@ from bevel.calib.formats.coded import Coded
 from bevel.calib.formats.scheme import PerBlock, PerTensor
 from bevel.passes.exchange.export import export
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
+from bevel.passes.operators.products.accumulate import FEWEST_BITS
 from bevel.passes.operators.products.conv import Conv
 from bevel.passes.operators.products.gemm import Gemm
-from bevel.passes.operators.products.wide_sums import FEWEST_BITS
 from bevel.passes.partition.partition import partition
 
 LIMITS = {"int8": (-128, 127), "int16": (-448, 448), "int32": (-229376, 229376)}
