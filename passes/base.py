@@ -1,16 +1,23 @@
-"""What a pass is: a frozen dataclass whose fields are its options, and a truthful account of what it did."""
+"""What a pass is: a frozen dataclass whose fields are its options, with a checked contract and a truthful account."""
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bevel.passes.graph.edit import names_kept
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
+
+    from bevel.backends.target import Target
+    from bevel.calib.data.dataset import Dataset
+    from bevel.calib.observe.statistics import Statistics
+
+CHECKS = "BEVEL_CHECKS"  # the environment variable that has every pass checked, and not only whole pipelines
 
 Kind = Literal[
     "changed",  # it is another node now, or a part of another
@@ -40,41 +47,106 @@ class Note:
     numbers: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
-@dataclass
-class PassResult:
+@dataclass(frozen=True)
+class Work:
+    """What passes hand on. The graph is edited in place: a Work that was given to a pass is spent.
+
+    target: the machine, where one is known; data: calibration samples; observations: what they showed, by tensor of the
+    float graph; ports: what the integers of an integer graph's inputs and outputs mean, as the model's metadata says
+    it; notes: in the order they were made.
+    """
+
     graph: gs.Graph
-    modified: bool
-    notes: list[Note] = field(default_factory=list)
+    target: Target | None = None
+    data: Dataset | None = None
+    observations: Mapping[str, Statistics] = field(default_factory=dict)
+    ports: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
+
+    def result(self, modified: bool, notes: Iterable[Note] = (), **changed: Any) -> PassResult:
+        """What a pass gives back: this with `notes` on top and the fields `changed`."""
+        return PassResult(replace(self, notes=(*self.notes, *notes), **changed), modified)
+
+
+@dataclass(frozen=True)
+class PassResult:
+    work: Work
+    modified: bool  # whether the graph is another; notes and choices may be new where it is not
+
+    @property
+    def graph(self) -> gs.Graph:
+        return self.work.graph
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        return self.work.notes
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Something that holds for a Work. broken: what of it does not, in words; nothing where it holds."""
+
+    name: str
+    broken: Callable[[Work], Iterable[str]]
+
+
+class ContractError(AssertionError):
+    """A pass met or left a graph other than it says: a bug of ours, not of the user's model."""
 
 
 @dataclass(frozen=True)
 class Pass(ABC):
-    """A rewrite of the graph, in place. Subclasses name themselves and define `call`."""
+    """A rewrite of the graph, in place. Subclasses name themselves and define `call`.
+
+    requires, ensures: what holds before and after, whatever the model. `spells` are operators that go wherever they
+    stand, and what they become, if anything.
+    """
 
     name: ClassVar[str]
-    spells: ClassVar[dict[str, str]] = {}  # operators that go wherever they stand, and what they become, if anything
+    requires: ClassVar[tuple[Condition, ...]] = ()
+    ensures: ClassVar[tuple[Condition, ...]] = ()
+    spells: ClassVar[Mapping[str, str]] = {}
+    always_checked: ClassVar[bool] = False  # else only where the environment asks for it, as all tests do
 
     @abstractmethod
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
         """Rewrite and account for it; `modified` must be true exactly when something changed."""
 
     def note(self, node: str, kind: Kind, text: str, **numbers: float) -> Note:
         return Note(self.name, node, kind, text, numbers)
 
-    def __call__(self, graph: gs.Graph) -> PassResult:
-        with names_kept(graph):
-            result = self.call(graph)
+    def __call__(self, work: Work) -> PassResult:
+        """Raises ContractError where a condition does not hold."""
+        debug = bool(os.environ.get(CHECKS))
+        if debug or self.always_checked:
+            self.check(work, "requires", self.requires)
+        result = self.audited(work) if debug else self.swept(work)
+        if debug or self.always_checked:
+            self.check(result.work, "ensures", self.ensures)
+        return result
+
+    def swept(self, work: Work) -> PassResult:
+        with names_kept(work.graph):
+            result = self.call(work)
         if result.modified:
             result.graph.cleanup().toposort()
         return result
 
+    def audited(self, work: Work) -> PassResult:
+        """`swept`, with `modified` compared with the graph."""
+        from bevel.passes.graph.fingerprint import fingerprint
 
-def run_passes(passes: Sequence[Pass], graph: gs.Graph) -> PassResult:
-    """The passes in order, once each; notes in the order they were made."""
-    notes: list[Note] = []
-    modified = False
-    for one in passes:
-        result = one(graph)
-        graph, modified = result.graph, modified or result.modified
-        notes += result.notes
-    return PassResult(graph, modified, notes)
+        before = fingerprint(work.graph)
+        result = self.swept(work)
+        changed = fingerprint(result.graph) != before
+        if changed != result.modified:
+            raise ContractError(
+                f"pass {self.name} {'changed' if changed else 'left'} the graph and says that it "
+                f"{'changed' if result.modified else 'left'} it"
+            )
+        return result
+
+    def check(self, work: Work, verb: str, conditions: Sequence[Condition]) -> None:
+        for condition in conditions:
+            for found in condition.broken(work):
+                raise ContractError(f"pass {self.name} {verb} {condition.name}: {found}")

@@ -35,8 +35,9 @@ What later stages may rely on:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -44,7 +45,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.errors import UserError, reason_of
-from bevel.passes.base import Note, Pass, PassResult, run_passes
+from bevel.passes.base import Condition, Note, Pass, PassResult, Work
 from bevel.passes.canonicalize.absorb_pad import AbsorbPad
 from bevel.passes.canonicalize.absorb_transposes import AbsorbTransposes
 from bevel.passes.canonicalize.balance_concat import BalanceConcat
@@ -67,6 +68,7 @@ from bevel.passes.canonicalize.merge_transposes import MergeTransposes
 from bevel.passes.canonicalize.move_before_cast import MoveBeforeCast
 from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.canonicalize.pair_operands import PairOperands
+from bevel.passes.canonicalize.promises import PROMISES
 from bevel.passes.canonicalize.remove_identity import RemoveIdentity
 from bevel.passes.canonicalize.scale_before_concat import ScaleBeforeConcat
 from bevel.passes.canonicalize.separate_outputs import SeparateOutputs
@@ -85,8 +87,8 @@ from bevel.passes.canonicalize.unify_reshape import UnifyReshape
 from bevel.passes.canonicalize.unify_resize import UnifyResize
 from bevel.passes.exchange.qoperator.read_qoperators import ReadQOperators
 from bevel.passes.exchange.unpack_weights import unpack_weights
+from bevel.passes.pipeline import Pipeline, Settled
 
-MAX_ROUNDS = 20  # each round removes or renames something for good; real models settle in three or four
 SAMPLES = 2
 MORE_SAMPLES = 8
 
@@ -156,6 +158,22 @@ def finish() -> list[Pass]:
     ]
 
 
+@dataclass(frozen=True)
+class Canonicalization(Pipeline):
+    """All of the above; what it ensures is this module's list of promises."""
+
+    name: ClassVar[str] = "canonicalize"
+    ensures: ClassVar[tuple[Condition, ...]] = PROMISES
+    always_checked: ClassVar[bool] = True
+    passes: Sequence[Pass] = field(default_factory=lambda: (*prepare(), Settled(rewrite()), *finish()))
+
+    def call(self, work: Work) -> PassResult:
+        """Raises UserError for what no target computes."""
+        result = super().call(work)
+        check_compilable(result.graph)
+        return result
+
+
 def canonicalize(
     model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]] | None = None
 ) -> tuple[gs.Graph, list[Note]]:
@@ -171,9 +189,8 @@ def canonicalize(
     try:
         graph = read_graph(fold_control_flow(converted))
         unpack_weights(graph)
-        results = [run_passes(prepare(), graph), settle(graph), run_passes(finish(), graph)]
-        check_compilable(graph)
-        check_equivalence(model, gs.export_onnx(graph), feeds)
+        result = Canonicalization()(Work(graph))
+        check_equivalence(model, gs.export_onnx(result.graph), feeds)
     except UserError:
         raise
     except Exception:  # passed on, unless what came before it explains it in a line of the user's
@@ -181,7 +198,7 @@ def canonicalize(
         check_static_outputs(model, feeds)
         check_finite_outputs(model, feeds)
         raise
-    return graph, [note for result in results for note in result.notes]
+    return result.graph, list(result.notes)
 
 
 def read_graph(model: onnx.ModelProto) -> gs.Graph:
@@ -206,22 +223,6 @@ def check_conversion(
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         reason = f"onnx {onnx.__version__} converts it from opset {version} to another function ({reason_of(error)})"
         raise UserError(f"{reason}; export the model with opset 17 or later") from error
-
-
-def settle(graph: gs.Graph) -> PassResult:
-    """The rewrites until nothing changes.
-
-    A note that something stays counts only from the last round: what stayed in an earlier one may have gone since.
-    """
-    notes: list[Note] = []
-    modified = False
-    for _ in range(MAX_ROUNDS):
-        result = run_passes(rewrite(), graph)
-        notes = [note for note in notes if note.kind != "stays"] + result.notes
-        if not result.modified:
-            return PassResult(graph, modified, notes)
-        modified = True
-    raise AssertionError(f"canonicalization did not settle in {MAX_ROUNDS} rounds")
 
 
 def check_finite_outputs(model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[Any]]]) -> None:

@@ -13,7 +13,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, detach, given, integers, is_output, producer, scalar, static_shape
 
 NOT_NEGATIVE = {"Relu", "Sigmoid", "Softmax", "Abs", "Sqrt", "HardSigmoid", "Exp"}
@@ -30,11 +31,13 @@ class Padding(NamedTuple):
 
 @dataclass(frozen=True)
 class AbsorbPad(Pass):
-    """Requires explicit pads (UnifyConv, UnifyPool) and static shapes."""
+    """Requires explicit pads (UnifyConv, UnifyPool)."""
 
     name: ClassVar[str] = "absorb-pad"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         notes = []
         modified = False
         for node in alive(graph):
@@ -47,7 +50,7 @@ class AbsorbPad(Pass):
                 continue
             absorb(node, padding)
             modified = True
-        return PassResult(graph, modified, notes)
+        return work.result(modified, notes)
 
 
 def find(graph: gs.Graph, pad: gs.Node) -> Padding | str:

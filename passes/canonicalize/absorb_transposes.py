@@ -15,10 +15,11 @@ from typing import ClassVar, NamedTuple
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.layout import data_inputs, is_layout_free, move
 from bevel.passes.canonicalize.linear import LINEAR
 from bevel.passes.canonicalize.merge_transposes import compose, inverse, permutation, reduced_axes
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, fresh, is_output, producer, static_shape, variable
 
 
@@ -32,11 +33,13 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True)
 class AbsorbTransposes(Pass):
-    """Requires static shapes. Leaves no more Transposes than it found."""
+    """Leaves no more Transposes than it found."""
 
     name: ClassVar[str] = "absorb-transposes"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         notes = []
         while (found := next(profitable(graph), None)) is not None:
             region, perm, gain = found
@@ -45,7 +48,7 @@ class AbsorbTransposes(Pass):
             text = f"changed layout with its neighbours: {effect}"
             notes.append(self.note(region.nodes[0].name, "changed", text, transposes_gone=gain))
             graph.cleanup().toposort()
-        return PassResult(graph, bool(notes), notes)
+        return work.result(bool(notes), notes)
 
 
 def profitable(graph: gs.Graph) -> Iterator[tuple[Region, list[int], int]]:

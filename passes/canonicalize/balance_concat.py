@@ -20,7 +20,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import Array, alive, append, constant, read_once, static_shape, variable
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 
@@ -40,13 +41,15 @@ class Joined:
 
 @dataclass(frozen=True)
 class BalanceConcat(Pass):
-    """Requires static shapes. Models that came quantized keep their scales."""
+    """Models that came quantized keep their scales."""
 
     name: ClassVar[str] = "balance-concat"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         if any(is_quantize(node) or is_dequantize(node) for node in graph.nodes):
-            return PassResult(graph, False)
+            return work.result(False)
         notes = []
         for node in alive(graph):
             joined = find(graph, node)
@@ -55,7 +58,7 @@ class BalanceConcat(Pass):
                 change(graph, joined, exponents)
                 text = f"parts scaled by 2**{list(exponents)}, as their weights differ so much"
                 notes.append(self.note(node.name, "changed", text))
-        return PassResult(graph, bool(notes), notes)
+        return work.result(bool(notes), notes)
 
 
 def find(graph: gs.Graph, concat: gs.Node) -> Joined | None:

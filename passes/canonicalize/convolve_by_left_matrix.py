@@ -14,25 +14,28 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, detach, static_shape, variable
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 
 
 @dataclass(frozen=True)
 class ConvolveByLeftMatrix(Pass):
-    """Requires static shapes. In models that came quantized nothing comes between a product and its quantizers."""
+    """In models that came quantized nothing comes between a product and its quantizers."""
 
     name: ClassVar[str] = "convolve-by-left-matrix"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         if any(is_quantize(node) or is_dequantize(node) for node in graph.nodes):
-            return PassResult(graph, False)
+            return work.result(False)
         found = [node for node in alive(graph) if node.op == "MatMul" and is_left(node)]
         for node in found:
             convolve(graph, node)
         notes = [self.note(node.name, "changed", "a convolution: its constant is on the left") for node in found]
-        return PassResult(graph, bool(found), notes)
+        return work.result(bool(found), notes)
 
 
 def is_left(matmul: gs.Node) -> bool:

@@ -12,7 +12,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, given, integers, static_shape, variable
 
 Widths = dict[int, tuple[int, int]]  # axis: before and after
@@ -20,15 +21,15 @@ Widths = dict[int, tuple[int, int]]  # axis: before and after
 
 @dataclass(frozen=True)
 class CropBySlice(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "crop-by-slice"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         found = [(node, widths) for node in alive(graph) if (widths := find(node)) is not None]
         for node, widths in found:
             split(graph, node, widths)
-        return PassResult(graph, bool(found))
+        return work.result(bool(found))
 
 
 def find(node: gs.Node) -> Widths | None:

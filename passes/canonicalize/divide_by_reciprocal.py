@@ -15,7 +15,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, detach, static_shape, variable
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 from bevel.passes.graph.regions import tensor_roots
@@ -23,13 +24,15 @@ from bevel.passes.graph.regions import tensor_roots
 
 @dataclass(frozen=True)
 class DivideByReciprocal(Pass):
-    """Requires static shapes. Models that came quantized keep their quotients, which have their scales."""
+    """Models that came quantized keep their quotients, which have their scales."""
 
     name: ClassVar[str] = "divide-by-reciprocal"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         if any(is_quantize(node) or is_dequantize(node) for node in graph.nodes):
-            return PassResult(graph, False)
+            return work.result(False)
         graph.toposort()
         roots = tensor_roots(graph.nodes, frozenset())
         found = [node for node in alive(graph) if divides_by_function(node, roots)]
@@ -37,7 +40,7 @@ class DivideByReciprocal(Pass):
             multiply(graph, node)
         text = "became a product with the reciprocal of its divisor"
         notes = [self.note(node.name, "changed", text) for node in found]
-        return PassResult(graph, bool(found), notes)
+        return work.result(bool(found), notes)
 
 
 def divides_by_function(node: gs.Node, roots: dict[str, gs.Tensor]) -> bool:

@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, detach, static_shape, variable
 
 Shape = tuple[int, ...]
@@ -26,15 +27,17 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class FlattenPool(Pass):
-    """Requires static shapes and explicit pads (UnifyPool)."""
+    """Requires explicit pads (UnifyPool)."""
 
     name: ClassVar[str] = "flatten-pool"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         found = [node for node in alive(graph) if is_solid(node)]
         for node in found:
             flatten(graph, node)
-        return PassResult(graph, bool(found))
+        return work.result(bool(found))
 
 
 def is_solid(node: gs.Node) -> bool:

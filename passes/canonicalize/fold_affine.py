@@ -14,8 +14,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.linear import LINEAR, absorb, channels, find_linear
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import Array, producer, static_shape, values
 
 OPERATORS = {"Mul", "Div", "Add", "Sub"}
@@ -29,11 +30,11 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True)
 class FoldAffine(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "fold-affine"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         notes = []
         modified = False
         for node in graph.toposort().nodes:
@@ -48,7 +49,7 @@ class FoldAffine(Pass):
                 modified = True
             else:
                 notes.append(self.note(node.name, "stays", f"{node.op} by a constant stays: {reason}"))
-        return PassResult(graph, modified, notes)
+        return work.result(modified, notes)
 
 
 def reads_float_constant(tensor: gs.Tensor) -> bool:

@@ -17,8 +17,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError, reason_of
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.evaluate import open_session
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import Array, alive, append, constant, detach, is_output, redirect, static_shape
 
 RANDOM = frozenset(
@@ -29,12 +30,14 @@ NEVER = RANDOM | {"DequantizeLinear"}
 
 @dataclass(frozen=True)
 class FoldConstants(Pass):
-    """Requires static shapes. Ensures: no node reads constants only, but for those named in the module's docstring."""
+    """Ensures: no node reads constants only, but for those named in the module's docstring."""
 
     name: ClassVar[str] = "fold-constants"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
     max_bytes: int = 4 << 20
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         shapes = fold_shapes(graph)
         foldable, large = find(graph, self.max_bytes)
         if foldable:
@@ -42,7 +45,7 @@ class FoldConstants(Pass):
         notes = [
             self.note(node.name, "stays", f"stays, though it reads constants only: {reason}") for node, reason in large
         ]
-        return PassResult(graph, bool(shapes or foldable), notes)
+        return work.result(bool(shapes or foldable), notes)
 
 
 def fold_shapes(graph: gs.Graph) -> int:

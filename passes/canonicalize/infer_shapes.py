@@ -16,8 +16,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError, reason_of
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.evaluate import random_inputs, run_tensors
+from bevel.passes.conditions import SHAPED_INPUTS, STATIC_SHAPES
 from bevel.passes.graph.edit import static_shape
 
 # The inputs whose values decide the size of an operator's result.
@@ -51,11 +52,14 @@ class Type(NamedTuple):
 
 @dataclass(frozen=True)
 class InferShapes(Pass):
-    """Requires static shapes on the graph inputs. Raises UserError for a node whose output shape depends on data."""
+    """Raises UserError for a node whose output shape depends on data."""
 
     name: ClassVar[str] = "infer-shapes"
+    requires: ClassVar[tuple[Condition, ...]] = (SHAPED_INPUTS,)
+    ensures: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         tensors = computed_tensors(graph)
         types = infer(untyped_model(graph), [tensor.name for tensor in tensors], graph)
         modified = False
@@ -64,7 +68,7 @@ class InferShapes(Pass):
             if tensor.dtype != found.dtype or static_shape(tensor) != found.shape:
                 tensor.dtype, tensor.shape = found.dtype, found.shape
                 modified = True
-        return PassResult(graph, modified)
+        return work.result(modified)
 
 
 def computed_tensors(graph: gs.Graph) -> list[gs.Variable]:

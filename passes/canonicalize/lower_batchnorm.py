@@ -13,19 +13,22 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.fold_batchnorm import parameter_obstacle, scale_and_shift
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import Array, alive, append, constant, detach, static_shape, variable
 
 
 @dataclass(frozen=True)
 class LowerBatchNorm(Pass):
-    """Requires static shapes. Meant to run after FoldBatchNorm."""
+    """Meant to run after FoldBatchNorm."""
 
     name: ClassVar[str] = "lower-batchnorm"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
     spells: ClassVar[dict[str, str]] = {"BatchNormalization": "Conv; folded where a product stands before it"}
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         notes = []
         modified = False
         for node in alive(graph):
@@ -39,7 +42,7 @@ class LowerBatchNorm(Pass):
             spelling = "a depthwise 1x1 Conv" if len(shape or ()) == 4 else "Mul and Add"
             notes.append(self.note(node.name, "changed", f"became {spelling}"))
             modified = True
-        return PassResult(graph, modified, notes)
+        return work.result(modified, notes)
 
 
 def lower(graph: gs.Graph, batchnorm: gs.Node, shape: tuple[int, ...]) -> None:

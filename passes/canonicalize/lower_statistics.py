@@ -18,7 +18,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
-from bevel.passes.base import Note, Pass, PassResult
+from bevel.passes.base import Condition, Note, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import (
     alive,
     append,
@@ -36,11 +37,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class LowerStatistics(Pass):
-    """Requires static shapes. Raises UserError for a Dropout that draws at random."""
+    """Raises UserError for a Dropout that draws at random."""
 
     name: ClassVar[str] = "lower-statistics"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         notes: list[Note] = []
         modified = False
         for node in alive(graph):
@@ -58,7 +61,7 @@ class LowerStatistics(Pass):
                 case _:
                     continue
             modified = True
-        return PassResult(graph, modified, notes)
+        return work.result(modified, notes)
 
 
 @dataclass(frozen=True)

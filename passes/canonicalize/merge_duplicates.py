@@ -12,8 +12,9 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.fold_constants import RANDOM
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import detach, is_output, redirect, values
 
 APART = RANDOM | {"QuantizeLinear", "DequantizeLinear"}
@@ -23,8 +24,10 @@ SMALL = 64  # constants of up to so many elements are compared by value, larger 
 @dataclass(frozen=True)
 class MergeDuplicates(Pass):
     name: ClassVar[str] = "merge-duplicates"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         seen: dict[Hashable, gs.Node] = {}
         notes = []
         for node in graph.toposort().nodes:
@@ -37,7 +40,7 @@ class MergeDuplicates(Pass):
                 redirect(old, new)
             notes.append(self.note(first.name, "changed", f"computes {node.name} too, which was the same"))
             detach(node)
-        return PassResult(graph, bool(notes), notes)
+        return work.result(bool(notes), notes)
 
 
 def signature(node: gs.Node) -> Hashable:

@@ -14,7 +14,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import constant, given, integers, producer, static_shape
 
 REDUCTIONS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"}
@@ -22,11 +23,11 @@ REDUCTIONS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd",
 
 @dataclass(frozen=True)
 class MergeTransposes(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "merge-transposes"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         modified = False
         for node in graph.toposort().nodes:
             first = producer(node.inputs[0]) if node.inputs and node.outputs else None
@@ -40,7 +41,7 @@ class MergeTransposes(Pass):
                 continue
             node.inputs[0] = first.inputs[0]
             modified = True
-        return PassResult(graph, modified)
+        return work.result(modified)
 
 
 def permutation(transpose: gs.Node) -> list[int]:

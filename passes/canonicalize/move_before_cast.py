@@ -14,27 +14,28 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.layout import BROADCAST, UNARY, is_layout_free, move
 from bevel.passes.canonicalize.merge_transposes import inverse, permutation
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, detach, is_output, producer, read_once, redirect, variable
 from bevel.passes.graph.regions import casts_pixels
 
 
 @dataclass(frozen=True)
 class MoveBeforeCast(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "move-before-cast"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         notes = []
         for node in alive(graph):
             chain = chain_before(graph, node)
             if chain is not None:
                 lift(graph, node, chain)
                 notes.append(self.note(node.name, "changed", "moves the input's integers, before they become floats"))
-        return PassResult(graph, bool(notes), notes)
+        return work.result(bool(notes), notes)
 
 
 def chain_before(graph: gs.Graph, node: gs.Node) -> list[gs.Node] | None:

@@ -11,17 +11,20 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import UNIQUE_NAMES
 
 
 @dataclass(frozen=True)
 class NameNodes(Pass):
     name: ClassVar[str] = "name-nodes"
+    ensures: ClassVar[tuple[Condition, ...]] = (UNIQUE_NAMES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         tensors = name_tensors(graph)
         nodes = name_nodes(graph)
-        return PassResult(graph, tensors or nodes)
+        return work.result(tensors or nodes)
 
 
 def name_tensors(graph: gs.Graph) -> bool:

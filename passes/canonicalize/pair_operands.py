@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, detach, static_shape, variable
 
 PAIRWISE = {"Sum": "Add", "Mean": "Add", "Max": "Max", "Min": "Min"}
@@ -19,16 +20,16 @@ PAIRWISE = {"Sum": "Add", "Mean": "Add", "Max": "Max", "Min": "Min"}
 
 @dataclass(frozen=True)
 class PairOperands(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "pair-operands"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
     spells: ClassVar[dict[str, str]] = {"Sum": "Add", "Mean": "Add, Mul"}
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         found = [node for node in alive(graph) if is_several(node)]
         for node in found:
             pair(graph, node)
-        return PassResult(graph, bool(found))
+        return work.result(bool(found))
 
 
 def is_several(node: gs.Node) -> bool:

@@ -15,7 +15,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import helper
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, bypass, given, integers, scalar, static_shape, values
 
 RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile"}
@@ -27,9 +28,11 @@ REDUCTIONS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd"}
 @dataclass(frozen=True)
 class RemoveIdentity(Pass):
     name: ClassVar[str] = "remove-identity"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
     spells: ClassVar[dict[str, str]] = {"Identity": "", "Dropout": ""}
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         notes = []
         modified = False
         for node in alive(graph):
@@ -44,7 +47,7 @@ class RemoveIdentity(Pass):
                     continue
                 node.op, node.attrs, node.inputs, node.outputs = "Identity", {}, [source], node.outputs[:1]
             modified = True
-        return PassResult(graph, modified, notes)
+        return work.result(modified, notes)
 
 
 def name_type(cast_like: gs.Node) -> bool:

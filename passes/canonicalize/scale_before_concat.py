@@ -16,7 +16,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import (
     Array,
     alive,
@@ -48,13 +49,15 @@ class Scaled:
 
 @dataclass(frozen=True)
 class ScaleBeforeConcat(Pass):
-    """Requires static shapes. Models that came quantized keep their scales."""
+    """Models that came quantized keep their scales."""
 
     name: ClassVar[str] = "scale-before-concat"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         if any(is_quantize(node) or is_dequantize(node) for node in graph.nodes):
-            return PassResult(graph, False)
+            return work.result(False)
         notes = []
         for node in alive(graph):
             scaled = find(graph, node)
@@ -62,7 +65,7 @@ class ScaleBeforeConcat(Pass):
                 change(graph, scaled)
                 text = f"computed for each part of {scaled.concat.name}: its constants differ"
                 notes.append(self.note(node.name, "changed", text))
-        return PassResult(graph, bool(notes), notes)
+        return work.result(bool(notes), notes)
 
 
 def find(graph: gs.Graph, node: gs.Node) -> Scaled | None:

@@ -11,21 +11,24 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import MADE_OUTPUTS
 from bevel.passes.graph.edit import append
 
 
 @dataclass(frozen=True)
 class SeparateOutputs(Pass):
     name: ClassVar[str] = "separate-outputs"
+    ensures: ClassVar[tuple[Condition, ...]] = (MADE_OUTPUTS,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         modified = False
         for place, tensor in enumerate(graph.outputs):
             if isinstance(tensor, gs.Constant):
                 graph.outputs[place] = handed_on(graph, tensor)
                 modified = True
-        return PassResult(graph, modified)
+        return work.result(modified)
 
 
 def handed_on(graph: gs.Graph, tensor: gs.Constant) -> gs.Variable:

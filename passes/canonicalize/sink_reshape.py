@@ -12,19 +12,20 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.layout import BROADCAST, UNARY
 from bevel.passes.canonicalize.linear import LINEAR
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import producer, read_once, scalar, static_shape, variable
 
 
 @dataclass(frozen=True)
 class SinkReshape(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "sink-reshape"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         modified = False
         for node in list(graph.toposort().nodes):
             place = operand(node)
@@ -34,7 +35,7 @@ class SinkReshape(Pass):
             if reshape is not None:
                 swap(graph, reshape, node, place)
                 modified = True
-        return PassResult(graph, modified)
+        return work.result(modified)
 
 
 def operand(node: gs.Node) -> int | None:

@@ -17,7 +17,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, detach, static_shape, variable
 
 
@@ -30,16 +31,16 @@ class Shuffle(NamedTuple):
 
 @dataclass(frozen=True)
 class SpellDepthToSpace(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "spell-depth-to-space"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
     spells: ClassVar[dict[str, str]] = dict.fromkeys(("DepthToSpace", "SpaceToDepth"), "Transpose")
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         found = [(node, shuffle) for node in alive(graph) if (shuffle := find(node)) is not None]
         for node, shuffle in found:
             spell(graph, node, shuffle)
-        return PassResult(graph, bool(found))
+        return work.result(bool(found))
 
 
 def find(node: gs.Node) -> Shuffle | None:

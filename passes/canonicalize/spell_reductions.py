@@ -16,7 +16,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import (
     alive,
     append,
@@ -33,23 +34,23 @@ ROUNDED = 1e-6  # a reciprocal count in float32 is off by less
 
 @dataclass(frozen=True)
 class SpellReductions(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "spell-reductions"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
     spells: ClassVar[dict[str, str]] = {
         "ReduceL1": "Abs, ReduceSum",
         "ReduceLogSum": "ReduceSum, Log",
         "ReduceSumSquare": "Mul, ReduceSum",
     }
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         found = [node for node in alive(graph) if node.op in self.spells and static_shape(node.inputs[0]) is not None]
         for node in found:
             spell(graph, node)
         divisions = [node for node in alive(graph) if node.op in ("Div", "Mul") and is_mean(graph, node)]
         for node in divisions:
             average(node)
-        return PassResult(graph, bool(found or divisions))
+        return work.result(bool(found or divisions))
 
 
 def is_mean(graph: gs.Graph, node: gs.Node) -> bool:

@@ -17,7 +17,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import Array, alive, append, constant, detach, is_output, static_shape, variable
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 
@@ -41,13 +42,15 @@ class Runs:
 
 @dataclass(frozen=True)
 class SplitUnlikeResults(Pass):
-    """Requires static shapes. Models that came quantized keep their scales."""
+    """Models that came quantized keep their scales."""
 
     name: ClassVar[str] = "split-unlike-results"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         if any(is_quantize(node) or is_dequantize(node) for node in graph.nodes):
-            return PassResult(graph, False)
+            return work.result(False)
         notes = []
         for node in alive(graph):
             found = find(graph, node)
@@ -55,7 +58,7 @@ class SplitUnlikeResults(Pass):
                 change(graph, found)
                 text = f"computed in {len(found.ends)} parts: its columns differ so much in size"
                 notes.append(self.note(node.name, "changed", text, parts=len(found.ends)))
-        return PassResult(graph, bool(notes), notes)
+        return work.result(bool(notes), notes)
 
 
 def find(graph: gs.Graph, node: gs.Node) -> Runs | None:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 from onnx import defs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Pass, PassResult, Work
 from bevel.passes.graph.edit import alive, is_output
 
 OPTIONAL = defs.OpSchema.FormalParameterOption.Optional
@@ -21,14 +21,15 @@ OPTIONAL = defs.OpSchema.FormalParameterOption.Optional
 class TrimOutputs(Pass):
     name: ClassVar[str] = "trim-outputs"
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         modified = False
         for node in alive(graph):
             first = first_optional(node, graph.opset)
             while len(node.outputs) > first and is_unread(graph, node.outputs[-1]):
                 del node.outputs[-1]
                 modified = True
-        return PassResult(graph, modified)
+        return work.result(modified)
 
 
 def first_optional(node: gs.Node, opset: int) -> int:

@@ -15,7 +15,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import constant, detach, given, producer, read_once, scalar, static_shape
 
 
@@ -27,11 +28,13 @@ class Clamp(NamedTuple):
 
 @dataclass(frozen=True)
 class UnifyClip(Pass):
-    """Requires static shapes. Ensures: a clamp with constant scalar bounds is a Relu or a Clip with both bounds."""
+    """Ensures: a clamp with constant scalar bounds is a Relu or a Clip with both bounds."""
 
     name: ClassVar[str] = "unify-clip"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         notes = []
         modified = False
         for node in graph.toposort().nodes:
@@ -52,7 +55,7 @@ class UnifyClip(Pass):
             elif not is_unified(node, clamp):
                 write(graph, node, clamp)
                 modified = True
-        return PassResult(graph, modified, notes)
+        return work.result(modified, notes)
 
 
 def find(node: gs.Node) -> Clamp | None:

@@ -12,18 +12,19 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.window import auto_padding, axes, explicit, split
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, constant, given, static_shape
 
 
 @dataclass(frozen=True)
 class UnifyConv(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "unify-conv"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         notes = []
         modified = False
         for node in alive(graph):
@@ -36,7 +37,7 @@ class UnifyConv(Pass):
                 node.attrs = attrs
                 modified = True
             modified |= add_bias(graph, node)
-        return PassResult(graph, modified, notes)
+        return work.result(modified, notes)
 
 
 def conv_attributes(conv: gs.Node) -> dict[str, Any]:

@@ -8,17 +8,18 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, static_shape, values, variable
 
 
 @dataclass(frozen=True)
 class UnifyExpand(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "unify-expand"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         modified = False
         for node in alive(graph):
             before, after = static_shape(node.inputs[0]) if node.inputs else None, static_shape(node.outputs[0])
@@ -27,7 +28,7 @@ class UnifyExpand(Pass):
             if len(before) != len(after):
                 add_axes(graph, node, (1,) * (len(after) - len(before)) + before)
                 modified = True
-        return PassResult(graph, modified)
+        return work.result(modified)
 
 
 def add_axes(graph: gs.Graph, node: gs.Node, shape: tuple[int, ...]) -> None:

@@ -14,20 +14,23 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import Array, alive, append, constant, static_shape, values, variable
 
 
 @dataclass(frozen=True)
 class UnifyGather(Pass):
-    """Requires static shapes. Of floats: arithmetic on shapes is none of this pass's business."""
+    """Of floats: arithmetic on shapes is none of this pass's business."""
 
     name: ClassVar[str] = "unify-gather"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         found = [(node, indices) for node in alive(graph) if (indices := find(node)) is not None]
         modified = [spell(graph, node, indices) for node, indices in found]
-        return PassResult(graph, any(modified))
+        return work.result(any(modified))
 
 
 def find(node: gs.Node) -> Array | None:

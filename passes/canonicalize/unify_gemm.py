@@ -19,8 +19,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.parameters import is_parameter, is_transposable, transposed
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, detach, given, read_once, static_shape, variable
 
 
@@ -34,11 +35,11 @@ class Product(NamedTuple):
 
 @dataclass(frozen=True)
 class UnifyGemm(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "unify-gemm"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         notes = []
         modified = False
         for node in alive(graph):
@@ -62,7 +63,7 @@ class UnifyGemm(Pass):
             if reason:
                 notes.append(self.note(node.name, "stays", f"stays {node.op}: {reason}"))
             modified |= reason is None
-        return PassResult(graph, modified, notes)
+        return work.result(modified, notes)
 
 
 def is_unified(gemm: gs.Node) -> bool:

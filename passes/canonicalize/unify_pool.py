@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.window import Axis, auto_padding, axes, explicit
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, given, integers, static_shape, variable
 
 # A reduction over all spatial axes: the pool that it is, and the ranks that this has
@@ -24,11 +25,11 @@ GLOBAL = {"ReduceMean": ("GlobalAveragePool", (4, 5)), "ReduceMax": ("GlobalMaxP
 
 @dataclass(frozen=True)
 class UnifyPool(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "unify-pool"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         notes = []
         modified = False
         for node in alive(graph):
@@ -42,7 +43,7 @@ class UnifyPool(Pass):
             if reason:
                 notes.append(self.note(node.name, "stays", f"stays as it is: {reason}"))
             modified |= changed
-        return PassResult(graph, modified, notes)
+        return work.result(modified, notes)
 
 
 def unify_window(node: gs.Node) -> tuple[str | None, bool]:

@@ -13,7 +13,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, constant, integers, producer, static_shape
 
 SPELLINGS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
@@ -21,12 +22,12 @@ SPELLINGS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 
 @dataclass(frozen=True)
 class UnifyReshape(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "unify-reshape"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
     transposes: bool = False
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         modified = False
         for node in alive(graph):
             if is_reshape(node, self.transposes) and not is_unified(node):
@@ -36,7 +37,7 @@ class UnifyReshape(Pass):
             if (first := find_pair(node)) is not None:
                 node.inputs[0] = first.inputs[0]
                 modified = True
-        return PassResult(graph, modified)
+        return work.result(modified)
 
 
 def is_reshape(node: gs.Node, transposes: bool) -> bool:

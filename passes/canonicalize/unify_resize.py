@@ -20,7 +20,8 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, detach, given, static_shape, values, variable
 
 Scales = dict[int, float]  # axis: output over input
@@ -28,15 +29,15 @@ Scales = dict[int, float]  # axis: output over input
 
 @dataclass(frozen=True)
 class UnifyResize(Pass):
-    """Requires static shapes."""
-
     name: ClassVar[str] = "unify-resize"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         found = [(node, scales) for node in alive(graph) if (scales := find(node)) is not None]
         for node, scales in found:
             unify(graph, node, scales)
-        return PassResult(graph, bool(found))
+        return work.result(bool(found))
 
 
 def find(node: gs.Node) -> Scales | None:

@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.calib.data.content import content
 from bevel.calib.errors import UserError
-from bevel.passes.base import Note
+from bevel.passes.base import Note, Work
 from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.exchange.export import PORTS, export
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize, producer
@@ -67,13 +67,13 @@ def integerize(
         emit(made, node, results, needed)
     new = gs.Graph(made.nodes, new_inputs, new_outputs, name=graph.name or "model", opset=graph.opset)
     new.import_domains = [onnx.helper.make_opsetid("", graph.opset), onnx.helper.make_opsetid(DOMAIN, 1)]
-    NameNodes()(new)  # a result with two quantizers became two nodes of one name
+    NameNodes()(Work(new))  # a result with two quantizers became two nodes of one name
     new.cleanup().toposort()
     fuse_rounding(new)
     fuse_pixels(new)
-    pruned = PruneConstantChannels()(new)
+    pruned = PruneConstantChannels()(Work(new))
     share_constants(new)
-    return export(new, {name: meaning.written for name, meaning in made.ports.items()}), made.notes + pruned.notes
+    return export(new, {name: meaning.written for name, meaning in made.ports.items()}), [*made.notes, *pruned.notes]
 
 
 def made_of(made: Integerizer, quantizer: gs.Node) -> list[gs.Node] | Reason | None:

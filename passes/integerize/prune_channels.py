@@ -22,7 +22,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.calib.arithmetic.requantize import Output, requantize
 from bevel.calib.formats.scheme import PerBlock
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Pass, PassResult, Work
 from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.operators.base import DOMAIN, Array
 from bevel.passes.operators.formats.round_float import rounded_constants
@@ -54,7 +54,8 @@ class Chain:
 class PruneConstantChannels(Pass):
     name: ClassVar[str] = "prune-constant-channels"
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         notes = []
         for chain in list(chains(graph)):
             values = constant_values(chain)
@@ -66,7 +67,7 @@ class PruneConstantChannels(Pass):
             gone, channels = len(dropped) - len(kept), len(dropped)
             text = f"{gone} of {channels} channels are constant"
             notes.append(self.note(chain.source.name, "changed", text, constant_channels=gone, channels=channels))
-        return PassResult(graph, bool(notes), notes)
+        return work.result(bool(notes), notes)
 
 
 def chains(graph: gs.Graph) -> Iterator[Chain]:

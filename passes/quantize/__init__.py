@@ -15,7 +15,7 @@ from bevel.calib.formats.format import INT8
 from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.scales.ranges import RangeMethod, range_method
-from bevel.passes.base import Note, PassResult
+from bevel.passes.base import Note
 from bevel.passes.exchange.export import export, export_quantized
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 from bevel.passes.quantize.choose_scales import choose_scales
@@ -50,10 +50,14 @@ class QuantizeOptions:
         return range_method(self.range)
 
 
-@dataclass
-class Quantized(PassResult):
-    """formats: what each operator's weights and result are held in, by the names of their nodes."""
+@dataclass(frozen=True)
+class Quantized:
+    """modified: whether quantizers were put. formats: what each operator's weights and result are held in, by the names
+    of their nodes."""
 
+    graph: gs.Graph
+    modified: bool
+    notes: list[Note]
     formats: dict[str, str] = field(default_factory=dict)
 
 

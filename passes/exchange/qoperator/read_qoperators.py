@@ -19,7 +19,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
-from bevel.passes.base import Pass, PassResult
+from bevel.passes.base import Note, Pass, PassResult, Work
 from bevel.passes.exchange.qoperator.forms import CONTRIBUTED, MICROSOFT, QOPERATORS, WAY_OUT, Form, Operand, form_of
 from bevel.passes.exchange.qoperator.integer_products import PRODUCTS, read_product
 from bevel.passes.graph.edit import append, constant, detach, given, static_shape, values, variable
@@ -45,13 +45,16 @@ class ReadQOperators(Pass):
 
     name: ClassVar[str] = "read-qoperators"
 
-    def call(self, graph: gs.Graph) -> PassResult:
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
         if not any(touches(node) for node in graph.nodes):
-            return PassResult(graph, False)
-        notes = []
+            return work.result(False)
+        notes: list[Note] = []
+        moved = False
         known: dict[str, Quantization] = {}
         for node in list(graph.toposort().nodes):
             if node.op in CONTRIBUTED:
+                moved |= bool(node.domain)
                 node.domain = None
                 remember(known, node)
             elif node.op in QOPERATORS:
@@ -62,9 +65,10 @@ class ReadQOperators(Pass):
                     known[result] = quantization
             elif node.op in PRODUCTS:
                 read_product(graph, node)
+                moved = True
             elif node.inputs and node.inputs[0].name in known:
-                move(graph, node, known)
-        return PassResult(graph, True, notes)
+                moved |= move(graph, node, known)
+        return work.result(moved or bool(notes), notes)
 
 
 def touches(node: gs.Node) -> bool:
@@ -172,14 +176,14 @@ def quantization_of(graph: gs.Graph, node: gs.Node, scale: int, zero_point: int,
 # What moves integers
 
 
-def move(graph: gs.Graph, node: gs.Node, known: dict[str, Quantization]) -> None:
-    """Let the node move reals where it is one that moves integers of a known meaning."""
+def move(graph: gs.Graph, node: gs.Node, known: dict[str, Quantization]) -> bool:
+    """Let the node move reals where it is one that moves integers of a known meaning; whether it is."""
     quantization = known[node.inputs[0].name]
     if node.op in KEEP:
         known[node.outputs[0].name] = quantization
-        return
+        return False
     if node.op not in MOVES or any(tensor.dtype not in (np.int8, np.uint8) for tensor in node.outputs):
-        return
+        return False
     codes = node.inputs[0]
     real = variable(graph, f"{node.name}/{codes.name}/float", np.float32, static_shape(codes) or ())
     append(graph, "DequantizeLinear", f"{node.name}/dequantize", [codes, *quantization], real)
@@ -191,6 +195,7 @@ def move(graph: gs.Graph, node: gs.Node, known: dict[str, Quantization]) -> None
         node.outputs[place] = moved
         append(graph, "QuantizeLinear", f"{result.name}/quantize", [moved, *quantization], result)
         known[result.name] = quantization
+    return True
 
 
 def pad_reals(graph: gs.Graph, pad: gs.Node, quantization: Quantization) -> None:

@@ -11,9 +11,10 @@ import onnx_graphsurgeon as gs
 import pytest
 from numpy.typing import NDArray
 
-from bevel.passes.base import Pass, PassResult, run_passes
+from bevel.passes.base import Pass, PassResult, Work
 from bevel.passes.canonicalize.evaluate import check_equivalence, random_inputs
 from bevel.passes.canonicalize.infer_shapes import InferShapes
+from bevel.passes.pipeline import Pipeline
 
 Array = NDArray[Any]
 Model = Callable[..., onnx.ModelProto]
@@ -54,9 +55,10 @@ def model() -> Model:
 def apply() -> Apply:
     def run(model: onnx.ModelProto, *passes: Pass) -> PassResult:
         """The passes on the model, once each. Fails if the outputs move, or if a second run still finds something."""
-        graph = InferShapes()(gs.import_onnx(model)).graph
-        result = run_passes(passes, graph)
+        work = InferShapes()(Work(gs.import_onnx(model))).work
+        result = Pipeline(passes)(work)
         check_equivalence(model, gs.export_onnx(result.graph), [random_inputs(model, seed) for seed in range(2)])
+        assert not Pipeline(passes)(result.work).modified
         return result
 
     return run

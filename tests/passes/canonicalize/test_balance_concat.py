@@ -25,7 +25,7 @@ def test_parts_with_far_smaller_weights_are_scaled(model, apply, product, inputs
     (node,) = [node for node in result.graph.nodes if node.op in ("Gemm", "Conv")]
     largest = np.abs(node.inputs[1].values)
     assert largest.max() / largest.min() < 8
-    assert not BalanceConcat()(result.graph).modified
+    assert not BalanceConcat()(result.work).modified
 
 
 @pytest.mark.parametrize(

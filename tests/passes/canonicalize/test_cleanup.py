@@ -5,7 +5,7 @@ import onnx_graphsurgeon as gs
 import pytest
 
 from bevel.calib.errors import UserError
-from bevel.passes.base import PassResult
+from bevel.passes.base import PassResult, Work
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.canonicalize.fold_constants import FoldConstants
 from bevel.passes.canonicalize.infer_shapes import InferShapes
@@ -36,7 +36,7 @@ def test_a_slice_of_a_shape_is_its_slice(model, apply) -> None:
     result = apply(
         model("s = Shape <start = 1, end = -1> (x)\n y = Add(s, one)", outputs="int64[] y", weights="int64 one")
     )
-    FoldConstants()(result.graph)
+    FoldConstants()(result.work)
     assert result.graph.nodes[0].op == "Identity"
     assert result.graph.nodes[0].inputs[0].values.tolist() == [4, 9]
 
@@ -59,13 +59,13 @@ def test_constants_that_must_not_fold_stay_and_say_why(model, apply, operators, 
 def test_an_output_that_reads_constants_only_is_handed_on(model, apply, operators, body) -> None:
     result = apply(model(body, outputs="float[] y, float[] z", weights="float[1] v"), FoldConstants())
     assert sorted(operators(result)) == sorted(["Identity", body.split("z = ")[1].split("(")[0]])
-    assert not FoldConstants()(result.graph).modified
+    assert not FoldConstants()(result.work).modified
 
 
 def test_a_weight_that_is_an_output_is_handed_on(model, operators) -> None:
     subject = model("y = Add(x, v)", outputs="float[] y, float[] v", weights="float[1] v")
     graph, _ = canonicalize(subject)
-    assert sorted(operators(PassResult(graph, True))) == ["Add", "Identity"]
+    assert sorted(operators(PassResult(Work(graph), True))) == ["Add", "Identity"]
     assert [output.name for output in graph.outputs] == ["y", "v"]
 
 
@@ -219,7 +219,7 @@ def test_shapes_that_inference_cannot_follow_are_read_off_a_run(model) -> None:
         "float[2,5] x",
         weights="float[5,4] w, float[4] b",
     )
-    graph = InferShapes()(gs.import_onnx(subject)).graph
+    graph = InferShapes()(Work(gs.import_onnx(subject))).graph
     assert graph.outputs[0].shape == (2, 4)
 
 
@@ -229,15 +229,15 @@ def test_a_shape_that_depends_on_the_data_names_its_node(model) -> None:
     with pytest.raises(
         UserError, match=r"node found \(NonZero\): the shape of its result depends on the values of input x"
     ):
-        InferShapes()(graph)
+        InferShapes()(Work(graph))
 
 
 def test_a_stale_shape_is_replaced(model) -> None:
     graph = gs.import_onnx(model("a = Relu(x)\n y = Neg(a)"))
     graph.nodes[0].outputs[0].shape = (7, 3, 8, 8)
-    assert InferShapes()(graph).modified
+    assert InferShapes()(Work(graph)).modified
     assert graph.nodes[0].outputs[0].shape == (1, 3, 8, 8)
-    assert not InferShapes()(graph).modified
+    assert not InferShapes()(Work(graph)).modified
 
 
 def test_equal_nodes_are_computed_once(model, apply, operators) -> None:
@@ -282,8 +282,8 @@ def test_names_are_there_and_unique_and_outputs_keep_theirs(model) -> None:
     graph = gs.import_onnx(model("a = Relu(x)\n b = Relu(a)\n y = Relu(b)"))
     graph.nodes[0].name = graph.nodes[1].name = "relu"
     graph.nodes[0].outputs[0].name = "y"
-    assert NameNodes()(graph).modified
+    assert NameNodes()(Work(graph)).modified
     assert [node.name for node in graph.nodes] == ["relu", "relu_1", "y"]
     names = [tensor.name for node in graph.nodes for tensor in node.outputs]
     assert len(set(names)) == 3 and names[2] == "y"
-    assert not NameNodes()(graph).modified
+    assert not NameNodes()(Work(graph)).modified

@@ -13,7 +13,7 @@ def test_a_matrix_on_the_left_is_a_convolution(model, apply, shape) -> None:
     subject = model("y = MatMul (w, x)", f"float[{shape}] x", weights="float[4,6] w", values={"w": MATRIX})
     result = apply(subject, ConvolveByLeftMatrix())
     assert [node.op for node in result.graph.nodes] == ["Reshape", "Conv", "Reshape"]
-    assert not ConvolveByLeftMatrix()(result.graph).modified
+    assert not ConvolveByLeftMatrix()(result.work).modified
 
 
 @pytest.mark.parametrize(

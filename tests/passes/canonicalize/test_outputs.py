@@ -23,7 +23,7 @@ TRAINING = "y, mean, var = BatchNormalization <training_mode = 1, momentum = 0.8
 def test_outputs_that_nobody_reads_go(model, apply, body, weights) -> None:
     result = apply(model(body, weights=weights), TrimOutputs())
     assert [len(node.outputs) for node in result.graph.nodes] == [1]
-    assert not TrimOutputs()(result.graph).modified
+    assert not TrimOutputs()(result.work).modified
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def test_each_part_has_its_own_constant(model, apply, body) -> None:
     result = apply(subject, ScaleBeforeConcat())
     ops = [node.op for node in result.graph.nodes]
     assert sorted(ops) == sorted([body.split()[0]] * 2 + ["Concat"]) and ops[-1] == "Concat"
-    assert not ScaleBeforeConcat()(result.graph).modified
+    assert not ScaleBeforeConcat()(result.work).modified
 
 
 def test_a_transpose_between_stays_behind(model, apply) -> None:

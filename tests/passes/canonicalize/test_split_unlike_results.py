@@ -29,7 +29,7 @@ def test_unlike_results_are_computed_apart(model, apply, body, inputs, expected)
     result = apply(model(body, inputs, weights=CONSTANTS, values=VALUES), SplitUnlikeResults())
     ops = [node.op for node in result.graph.nodes]
     assert sorted(ops) == sorted(expected) and ops[-1] == expected[-1]
-    assert not SplitUnlikeResults()(result.graph).modified
+    assert not SplitUnlikeResults()(result.work).modified
 
 
 @pytest.mark.parametrize(

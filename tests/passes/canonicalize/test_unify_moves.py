@@ -44,7 +44,7 @@ def test_a_gather_is_a_slice_or_lists_its_indices_from_the_front(model, apply, o
     result = apply(subject, UnifyGather())
     assert operators(result) == expected
     assert all(min(node.inputs[1].values) >= 0 for node in result.graph.nodes if node.op == "Gather")
-    assert not UnifyGather()(result.graph).modified
+    assert not UnifyGather()(result.work).modified
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_linear_resize_of_any_rank_is_one_of_images(
     result = apply(subject, UnifyResize())
     assert operators(result).count("Resize") == resizes
     assert {len(node.inputs[0].shape) for node in result.graph.nodes if node.op == "Resize"} == {4}
-    assert not UnifyResize()(result.graph).modified
+    assert not UnifyResize()(result.work).modified
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from bevel.calib.errors import UserError
-from bevel.passes.base import Pass, run_passes
+from bevel.passes.base import Pass, Work
 from bevel.passes.canonicalize.evaluate import check_equivalence, open_session, random_inputs
 from bevel.passes.canonicalize.infer_shapes import InferShapes
 from bevel.passes.canonicalize.unify_conv import UnifyConv
@@ -40,10 +40,10 @@ def check(node: str, size: tuple[int, int], rewrite: Pass, weight: str = "") -> 
     model.graph.output[0].type.tensor_type.ClearField("shape")
     try:
         open_session(model).run(None, random_inputs(model))
-        graph = InferShapes()(gs.import_onnx(model)).graph
+        graph = InferShapes()(Work(gs.import_onnx(model))).graph
     except (UserError, *ORT_ERRORS):
         assume(False)
-    result = run_passes([rewrite], graph)
+    result = rewrite(Work(graph))
     check_equivalence(model, gs.export_onnx(result.graph), [random_inputs(model)])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bevel.backends.program.ops.coded_conv import CodedConv
-from bevel.passes.base import PassResult
+from bevel.passes.base import Work
 from bevel.passes.integerize.prune_channels import PruneConstantChannels, kept_channels, kept_in_blocks
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import activation_format, weight_format
@@ -56,7 +56,7 @@ def channels(made: Any) -> list[int]:
 
 
 def unpruned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PruneConstantChannels, "call", lambda self, graph: PassResult(graph, False, []))
+    monkeypatch.setattr(PruneConstantChannels, "call", lambda self, work: Work.result(work, False))
 
 
 @pytest.mark.parametrize(("body", "weights"), BEHIND.values(), ids=BEHIND)

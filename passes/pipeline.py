@@ -1,0 +1,47 @@
+"""Passes in order, once or until nothing changes: themselves passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from bevel.passes.base import Pass, PassResult, Work
+
+
+@dataclass(frozen=True)
+class Pipeline(Pass):
+    """Each of `passes` once. Notes stand in the order they were made."""
+
+    name: ClassVar[str] = "pipeline"
+    passes: Sequence[Pass] = ()
+
+    def call(self, work: Work) -> PassResult:
+        modified = False
+        for one in self.passes:
+            result = one(work)
+            work, modified = result.work, modified or result.modified
+        return PassResult(work, modified)
+
+
+@dataclass(frozen=True)
+class Settled(Pass):
+    """`passes` again and again until a round changes nothing.
+
+    A note that something stays counts only from the last round: what stayed in an earlier one may have gone since.
+    """
+
+    name: ClassVar[str] = "settled"
+    passes: Sequence[Pass] = ()
+    most_rounds: int = 20  # each removes or renames something for good; real models settle in three or four
+
+    def call(self, work: Work) -> PassResult:
+        before, modified = len(work.notes), False
+        for _ in range(self.most_rounds):
+            kept = (*work.notes[:before], *(note for note in work.notes[before:] if note.kind != "stays"))
+            result = Pipeline(self.passes)(replace(work, notes=kept))
+            work = result.work
+            if not result.modified:
+                return PassResult(work, modified)
+            modified = True
+        raise AssertionError(f"passes did not settle in {self.most_rounds} rounds: {[one.name for one in self.passes]}")
