@@ -27,7 +27,7 @@ ISLANDS = "some nodes run in float, whose last bits depend on the machine (-v: w
 
 
 def run_and_show(options: Options, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Run and print; `quiet` shows no progress, and of the tables only warnings, on standard error.
+    """Run and print; `quiet` shows no progress, and of the tables only warnings, on standard error; beside JSON, too.
 
     Exits with 1 where the device computed other integers than integer.onnx: a bug of ours.
     """
@@ -35,13 +35,13 @@ def run_and_show(options: Options, as_json: bool, quiet: bool, verbose: bool) ->
     shown = sys.stderr.isatty() and not quiet
     with scratch(), Bars(Console(stderr=True)) if shown else nullcontext(Silent()) as display:
         told = compile_model(options, Stages(display))
-    console = Console()
+    console, said = Console(), warnings(options, told)
     if as_json:
         click.echo(report.text(told), nl=False)
-    elif quiet:
-        tables.show_warnings(Console(stderr=True), warnings(options, told))
+    if as_json or quiet:
+        tables.show_warnings(Console(stderr=True), said)
     else:
-        tables.show_report(console, told, warnings(options, told), options.output)
+        tables.show_report(console, told, said, options.output)
     if verbose:
         tables.show_notes(Console(stderr=True) if as_json else console, told.nodes)
     if wrong_elements(told) and (not runs_in_float(told) or wrong_library(told)):

@@ -97,6 +97,13 @@ def test_a_red_line_names_output_node_and_remedy(tmp_path: Path, capfd: pytest.C
     assert y["broke_at"] == "node_y" and y["helps"] and z["helps"] is None
 
 
+def test_the_red_line_stands_beside_json_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shaped(tmp_path, ["--weights", "binary", "--json"])
+    told = capfd.readouterr()
+    assert json.loads(told.out)["outputs"][0]["broke_at"] == "node_y"
+    assert "output y is not usable: " in told.err
+
+
 def test_the_remedy_is_one_that_works(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shaped(tmp_path, ["--weights", "binary"])
     (line,) = [line for line in capfd.readouterr().out.splitlines() if "is not usable" in line]
