@@ -30,6 +30,9 @@ class Kernel(Op):
         return None
 
 
+WIDER = "its integers are wider than int8"  # why a rule for int8 does not apply
+
+
 class Special(NamedTuple):
     """An operator or kernel that computes the same as another one, and its constants in operand order."""
 

@@ -125,6 +125,11 @@ def scratch(name: str, shape: tuple[int, ...], dtype: str) -> Operand:
     return Operand(name, Role.SCRATCH, shape, dtype)
 
 
+def accumulator(*dtypes: str) -> str:
+    """The type that sums are made in: int32 of int8 to int8, int64 where any of them is wider."""
+    return "int32" if set(dtypes) == {"int8"} else "int64"
+
+
 def joined(bounds: Sequence[Bounds | None]) -> Bounds | None:
     """What elements of any of these lie in; None where one of them is unknown."""
     known = [one for one in bounds if one is not None]

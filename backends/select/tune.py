@@ -88,10 +88,11 @@ Selections = Mapping[str, Selection]  # by the key of that kernel
 
 # What a fast loop does not depend on: a network's scales and zero points.
 VALUES = ("zero_point", "multiplier", "multipliers", "shift", "shifts", "offset")
+PLAIN_TYPE = "int8"  # goes without saying
 
 
 def key(value: Any) -> str:
-    """What a kernel is called in a database: its repr without VALUES, so that a shape is tuned for every network."""
+    """What a kernel is called in a database: its repr without VALUES and int8, so one shape serves all networks."""
     if is_dataclass(value) and not isinstance(value, type):
         shown = [(field.name, getattr(value, field.name)) for field in fields(value)]
         told = [f"{name}={key(part)}" for name, part in shown if not is_value(name, part)]
@@ -102,7 +103,7 @@ def key(value: Any) -> str:
 
 
 def is_value(name: str, part: Any) -> bool:
-    return isinstance(part, Output) or name.endswith(VALUES)
+    return isinstance(part, Output) or name.endswith(VALUES) or (name.endswith("dtype") and part == PLAIN_TYPE)
 
 
 def candidates(kernel: Op, compiler: Literal["gcc", "zig"]) -> list[Choice]:

@@ -25,12 +25,6 @@ def dtype_of(tensor: gs.Tensor) -> str:
     return str(np.dtype(tensor.dtype))
 
 
-def all_int8(node: gs.Node) -> bool:
-    """Whether what an integer node computes with and what it makes are int8."""
-    tensors = [tensor for tensor in node.inputs if not isinstance(tensor, gs.Constant)]
-    return {dtype_of(tensor) for tensor in (*tensors, *node.outputs)} == {"int8"}
-
-
 def output_attributes(result: Output) -> dict[str, int]:
     """How a function stores its result, as node attributes (`bodies.OUTPUT_ATTRIBUTES`)."""
     return {

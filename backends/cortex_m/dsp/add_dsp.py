@@ -18,7 +18,7 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, call, clamped
-from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.kernel import WIDER, Kernel, Special
 from bevel.backends.program.op import Array, Operand
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.program import Call
@@ -93,6 +93,8 @@ def specialize(call: Call, target: Target) -> Special | str:
         return f"{target.name} has no DSP extension"
     if not isinstance(plain, Add) or not plain.a_shape == plain.b_shape == plain.shape:
         return "not an addition of two tensors of one shape"
+    if plain.sum_dtype != "int32":
+        return WIDER
     if plain.shift > MOST_SHIFT:
         return f"a shift of {plain.shift} does not fit SSAT"
     if largest_total(plain) >= 2**31:

@@ -23,7 +23,7 @@ from bevel.backends.cortex_m.dsp.dsp import (
     requantized,
     without_dead,
 )
-from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.kernel import WIDER, Kernel, Special
 from bevel.backends.program.op import Array, Operand
 from bevel.backends.program.ops import average_pool
 from bevel.backends.program.ops.average_pool import AveragePool
@@ -124,6 +124,8 @@ def specialize(call: Call, target: Target) -> Special | str:
         return f"{target.name} has no DSP extension"
     if not isinstance(plain, AveragePool):
         return "not an AveragePool"
+    if plain.sum_dtype != "int32":
+        return WIDER
     if plain.channels < LANES or plain.kernel[0] * plain.kernel[1] > MOST_TAPS:
         return f"needs {LANES} channels or more, and at most {MOST_TAPS} values to a sum"
     raised = needed_raise(largest_sum(plain), *call.constants)
@@ -136,5 +138,5 @@ def specialize(call: Call, target: Target) -> Special | str:
 def cases() -> Iterable[AveragePoolDsp]:
     """Those of the plain kernel with enough channels, which hold ratios above 1/4."""
     for plain in average_pool.cases():
-        if plain.channels >= LANES:
+        if plain.channels >= LANES and plain.sum_dtype == "int32":
             yield AveragePoolDsp(plain, raised=3, words=2 if plain.channels >= 2 * LANES else 1)

@@ -14,7 +14,7 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, LANES, LEAST_SHIFT, MOST_SHIFT, call, load_word, requantized
-from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.kernel import WIDER, Kernel, Special
 from bevel.backends.program.op import Array, Operand
 from bevel.backends.program.ops.reduce_mean import ReduceMean
 from bevel.backends.program.program import Call
@@ -84,6 +84,8 @@ def specialize(call: Call, target: Target) -> Special | str:
         return f"{target.name} has no DSP extension"
     if not isinstance(plain, ReduceMean):
         return "not a mean"
+    if plain.sum_dtype != "int32":
+        return WIDER
     if plain.inner < LANES or plain.reduced > MOST_SUMMED:
         return f"needs {LANES} channels or more, and at most {MOST_SUMMED} values to a sum"
     raised = max(0, LEAST_SHIFT - plain.shift)

@@ -14,7 +14,7 @@ import numpy as np
 from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
-from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.kernel import WIDER, Kernel, Special
 from bevel.backends.program.op import Array, Operand
 from bevel.backends.program.ops import add
 from bevel.backends.program.ops.add import Add
@@ -72,6 +72,8 @@ def specialize(call: Call, target: Target) -> Special | str:
     plain = call.kernel
     if not isinstance(plain, Add):
         return "not an Add"
+    if plain.sum_dtype != "int32":
+        return WIDER
     if "mve" not in target.abilities:
         return f"{target.name} has no Helium"
     if not plain.a_shape == plain.b_shape == plain.shape:
@@ -82,7 +84,7 @@ def specialize(call: Call, target: Target) -> Special | str:
 def cases() -> Iterable[AddMve]:
     """What the plain kernel has without broadcasting, and every length of what is left at the end; bounds both ways."""
     for plain in add.cases():
-        if plain.a_shape == plain.b_shape == plain.shape:
+        if plain.a_shape == plain.b_shape == plain.shape and plain.sum_dtype == "int32":
             yield AddMve(plain)
     for size in range(8, 25):
         shape = (1, size)

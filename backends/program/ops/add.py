@@ -1,60 +1,38 @@
-"""Add and Sub of two tensors: y = store((a * a_multiplier + b * b_multiplier + offset) >> shift), in int32.
+"""Add and Sub of two tensors: y = store((a * a_multiplier + b * b_multiplier + offset) >> shift).
 
-Both inputs are brought to a common scale by small multipliers, so one rounding, whose half is in the offset, serves
-the sum. Sub has a negative b_multiplier.
+Both inputs are brought to a common scale by multipliers, so one rounding, whose half is in the offset, serves the sum.
+Sub has a negative b_multiplier.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from bevel.backends.program import examples
-from bevel.backends.program.bands import Banding, Laid, Shape, broadcast
-from bevel.backends.program.op import Array, Op, Operand, activation, stored
+from bevel.backends.program.op import Array, Operand, stored
+from bevel.backends.program.pairs import Pair
 from bevel.calib.arithmetic.requantize import Output
 
 
 @dataclass(frozen=True)
-class Add(Op):
-    """a: int8 a_shape; b: int8 b_shape; y: int8 shape, to which both broadcast as in numpy.
+class Add(Pair):
+    """offset holds 2**(shift - 1) and both zero points' share. The multipliers fit int32. Of int8 the sum must stay
+    within int32, and after its shift 128 away from the ends of int32; else within int64."""
 
-    offset holds 2**(shift - 1) and both zero points' share. The sum must stay within int32, and after its shift 128
-    away from the ends of int32.
-    """
-
-    shape: tuple[int, ...]
-    a_shape: tuple[int, ...]
-    b_shape: tuple[int, ...]
     a_multiplier: int
     b_multiplier: int
     offset: int
     shift: int
     output: Output
 
-    def operands(self) -> tuple[Operand, ...]:
-        return activation("a", self.a_shape), activation("b", self.b_shape), stored("y", self.shape, self.output)
-
-    @property
-    def in_place(self) -> bool:
-        return self.a_shape == self.shape
+    def result(self) -> Operand:
+        return stored("y", self.shape, self.output)
 
     def reference(self, *arrays: Array) -> Array:
-        a, b = (np.broadcast_to(array, self.shape).astype(np.int64) for array in arrays)
+        a, b = self.broadcast(*arrays)
         total = a * self.a_multiplier + b * self.b_multiplier + self.offset
         return self.output.store(total >> self.shift)
-
-    def banding(self, laid: Laid) -> Banding | None:
-        def cut(shape: Shape, a_shape: Shape, b_shape: Shape) -> Op:
-            return replace(self, shape=shape, a_shape=a_shape, b_shape=b_shape)
-
-        return broadcast(laid, (self.shape, self.a_shape, self.b_shape), cut)
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return examples.activations(rng, self.a_shape), examples.activations(rng, self.b_shape)
 
 
 def cases() -> Iterable[Add]:
@@ -71,3 +49,20 @@ def cases() -> Iterable[Add]:
     yield add((2, 3, 4, 5), (3, 1, 5), (2, 1, 4, 1), a_multiplier=-3, b_multiplier=2, offset=1, shift=1)
     yield add((3, 4), (3, 4), (), a_multiplier=1, b_multiplier=-1, offset=0, shift=0, output=Output(3, -50, 60))
     yield add((2, 3, 2, 3, 2), (2, 1, 2, 1, 2), (1, 3, 1, 3, 1))
+    yield from wide_cases()
+
+
+def wide_cases() -> Iterable[Add]:
+    def add(shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...], **changes: Any) -> Add:
+        scaled: dict[str, Any] = {"a_multiplier": 700_000_001, "b_multiplier": -523_456_789, "shift": 30}
+        scaled |= {"output": Output(-7, -(2**15), 2**15 - 1, "int16"), "offset": 2**29 + 128 * 700_000_001}
+        scaled |= {"a_dtype": "int16", "b_dtype": "int16"}
+        return Add(shape, a, b, **(scaled | changes))
+
+    steps = Output(0, -(448 << 12), 448 << 12, "int32")
+    yield add((1,), (1,), (1,))
+    yield add((2, 5, 3, 7), (2, 5, 3, 7), (2, 5, 3, 7))
+    yield add((2, 4, 3, 5), (2, 4, 3, 5), (5,), output=steps, b_dtype="int8")
+    yield add((2, 3, 4, 5), (3, 1, 5), (2, 1, 4, 1), a_dtype="int32", b_dtype="int32", output=steps)
+    yield add((3, 4), (3, 4), (), shift=40, a_dtype="int8", output=Output(3, -50, 60))
+    yield add((3, 4), (3, 4), (3, 4), a_multiplier=1, b_multiplier=-1, offset=0, shift=0)

@@ -11,18 +11,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bevel.backends.program import examples
 from bevel.backends.program.bands import Band, Banding, Laid, Piece, Window, in_windows
-from bevel.backends.program.op import Array, Op, Operand, activation, constant, stored
+from bevel.backends.program.examples import example_of, rescaling
+from bevel.backends.program.op import Array, Op, Operand, accumulator, activation, constant, stored
 from bevel.backends.program.shapes import window_positions
-from bevel.calib.arithmetic.requantize import Output, requantize
+from bevel.calib.arithmetic.requantize import Output, fixed_points, requantize
 
 
 @dataclass(frozen=True)
 class AveragePool(Op):
-    """x: int8 [N, H, W, C]; multiplier: int32 [OH, OW]; shift: int8 [OH, OW]; y: int8 [N, OH, OW, C].
+    """x: x_dtype [N, H, W, C]; multiplier: int32 [OH, OW]; shift: int8 [OH, OW]; y: output.dtype [N, OH, OW, C].
 
-    pads are (top, left, bottom, right) and hold the real number 0, whether or not the divisor counts them.
+    pads are (top, left, bottom, right) and hold the real number 0, whether or not the divisor counts them. Sums times
+    multipliers stay below 2**62.
     """
 
     batch: int
@@ -34,6 +35,11 @@ class AveragePool(Op):
     pads: tuple[int, int, int, int]
     x_zero_point: int
     output: Output
+    x_dtype: str = "int8"
+
+    @property
+    def sum_dtype(self) -> str:
+        return accumulator(self.x_dtype, self.output.dtype)
 
     @property
     def positions(self) -> tuple[int, int]:
@@ -46,7 +52,7 @@ class AveragePool(Op):
 
     def operands(self) -> tuple[Operand, ...]:
         return (
-            activation("x", (self.batch, self.height, self.width, self.channels)),
+            activation("x", (self.batch, self.height, self.width, self.channels), self.x_dtype),
             constant("multiplier", self.positions, "int32"),
             constant("shift", self.positions, "int8"),
             stored("y", (self.batch, *self.positions, self.channels), self.output),
@@ -71,9 +77,10 @@ class AveragePool(Op):
         return in_windows(self.batch, window, self.pads, self.positions[0], piece)
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x, positions = self.operands()[0].shape, self.positions
-        taps = self.kernel[0] * self.kernel[1]
-        return examples.activations(rng, x), *examples.rescaling(rng, positions, taps, deviation=74)
+        x, taps = example_of(rng, self.operands()[0]), self.kernel[0] * self.kernel[1]
+        if self.sum_dtype == "int32":
+            return x, *rescaling(rng, self.positions, taps, deviation=74)
+        return x, *fixed_points(rng.uniform(0.5, 2.0, self.positions) / taps)
 
 
 def cases() -> Iterable[AveragePool]:
@@ -82,3 +89,9 @@ def cases() -> Iterable[AveragePool]:
     yield AveragePool(1, 7, 8, 16, (3, 3), (2, 2), (1, 1, 1, 1), 127, Output(zero_point=11))
     yield AveragePool(1, 5, 7, 5, (4, 3), (1, 2), (3, 0, 1, 2), -7, Output(4, -40, 60))
     yield AveragePool(1, 8, 8, 10, (8, 8), (1, 1), (0, 0, 0, 0), 3, Output(zero_point=-3))
+    int16, steps = Output(0, -(2**15), 2**15 - 1, "int16"), Output(0, -(448 << 12), 448 << 12, "int32")
+    yield AveragePool(1, 1, 1, 1, (1, 1), (1, 1), (0, 0, 0, 0), 0, int16, "int16")
+    yield AveragePool(2, 6, 5, 3, (2, 2), (2, 2), (0, 0, 0, 0), -128, steps, "int16")
+    yield AveragePool(1, 7, 8, 16, (3, 3), (2, 2), (1, 1, 1, 1), 32767, int16, "int16")
+    yield AveragePool(1, 5, 7, 5, (4, 3), (1, 2), (3, 0, 1, 2), 0, Output(4, -40, 60), "int32")
+    yield AveragePool(1, 4, 4, 2, (4, 4), (1, 1), (0, 0, 0, 0), 3, steps, "int8")

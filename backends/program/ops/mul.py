@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from bevel.backends.program import examples
-from bevel.backends.program.bands import Banding, Laid, Shape, broadcast
-from bevel.backends.program.op import Array, Op, Operand, activation, stored
+from bevel.backends.program.op import Array, Operand, stored
+from bevel.backends.program.pairs import Pair
 from bevel.calib.arithmetic.requantize import Output, fixed_point, requantize
 
 
 @dataclass(frozen=True)
-class Mul(Op):
-    """a: int8 a_shape; b: int8 b_shape; y: int8 shape, to which both broadcast as in numpy."""
+class Mul(Pair):
+    """The product of both, less their zero points, times the multiplier stays below 2**62."""
 
-    shape: tuple[int, ...]
-    a_shape: tuple[int, ...]
-    b_shape: tuple[int, ...]
     a_zero_point: int
     b_zero_point: int
     multiplier: int
     shift: int
     output: Output
 
-    def operands(self) -> tuple[Operand, ...]:
-        return activation("a", self.a_shape), activation("b", self.b_shape), stored("y", self.shape, self.output)
-
-    @property
-    def in_place(self) -> bool:
-        return self.a_shape == self.shape
+    def result(self) -> Operand:
+        return stored("y", self.shape, self.output)
 
     def reference(self, *arrays: Array) -> Array:
-        a, b = (np.broadcast_to(array, self.shape).astype(np.int64) for array in arrays)
+        a, b = self.broadcast(*arrays)
         product = (a - self.a_zero_point) * (b - self.b_zero_point)
         return requantize(product, np.array(self.multiplier), np.array(self.shift), self.output)
-
-    def banding(self, laid: Laid) -> Banding | None:
-        def cut(shape: Shape, a_shape: Shape, b_shape: Shape) -> Op:
-            return replace(self, shape=shape, a_shape=a_shape, b_shape=b_shape)
-
-        return broadcast(laid, (self.shape, self.a_shape, self.b_shape), cut)
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return examples.activations(rng, self.a_shape), examples.activations(rng, self.b_shape)
 
 
 def cases() -> Iterable[Mul]:
@@ -56,3 +40,20 @@ def cases() -> Iterable[Mul]:
     yield Mul((3, 6), (3, 1), (6,), -1, 5, *fixed_point(0.3), Output(4, -100, 90))
     yield Mul((9,), (9,), (1,), 0, -2, *fixed_point(1.8), Output(zero_point=-2))
     yield Mul((9,), (9,), (9,), 0, 0, *fixed_point(900.0), Output())
+    yield from wide_cases()
+
+
+def wide_cases() -> Iterable[Mul]:
+    def mul(shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...], ratio: float, **changes: Any) -> Mul:
+        plain: dict[str, Any] = {"output": Output(0, -(2**15), 2**15 - 1, "int16")}
+        plain |= {"a_zero_point": 0, "b_zero_point": 0, "a_dtype": "int16", "b_dtype": "int16"}
+        multiplier, shift = fixed_point(ratio, 24)
+        return Mul(shape, a, b, multiplier=multiplier, shift=shift, **(plain | changes))
+
+    yield mul((1,), (1,), (1,), 2.0**-15)
+    yield mul((2, 5, 3, 7), (2, 5, 3, 7), (2, 5, 3, 7), 2.0**-16, a_zero_point=-(2**15), b_zero_point=2**15 - 1)
+    yield mul((2, 4, 3, 5), (2, 4, 3, 5), (2, 1, 1, 5), 3e-6, output=Output(9, -100, 90), b_zero_point=-300)
+    yield mul((3, 6), (3, 1), (6,), 0.004, a_dtype="int8", a_zero_point=-128)
+    yield mul((9,), (9,), (1,), 2.0**-11, b_dtype="int8", b_zero_point=5)
+    yield mul((9,), (9,), (9,), 1.3, a_dtype="int8", b_dtype="int8")
+    yield mul((4, 3), (4, 3), (4, 3), 2.0**-24, a_dtype="int32", output=Output(0, -(2**30), 2**30, "int32"))

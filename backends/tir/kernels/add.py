@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends.program.ops.add import Add
@@ -13,18 +14,18 @@ from bevel.backends.tir.loops import offset_of
 
 
 def build(op: Add, name: str) -> Any:
-    sizes = tuple(operand.size for operand in op.operands())
-    a_size, b_size, y_size = sizes
+    a_size, b_size, y_size = (operand.size for operand in op.operands())
     extents, (a_strides, b_strides, y_strides) = broadcast_axes(op.shape, op.a_shape, op.b_shape, op.shape)
-    a_multiplier, b_multiplier, offset, shift = op.a_multiplier, op.b_multiplier, op.offset, op.shift
-    output = op.output
+    a_dtype, b_dtype, y_dtype, sums, output = op.a_dtype, op.b_dtype, op.output.dtype, op.sum_dtype, op.output
+    numbers = (op.a_multiplier, op.b_multiplier, op.offset, op.shift)
+    a_multiplier, b_multiplier, offset, shift = (tirx.const(number, sums) for number in numbers)
 
     @T.prim_func(s_tir=True)
-    def add(A: T.Buffer((a_size,), "int8"), B: T.Buffer((b_size,), "int8"), Y: T.Buffer((y_size,), "int8")):
+    def add(A: T.Buffer((a_size,), a_dtype), B: T.Buffer((b_size,), b_dtype), Y: T.Buffer((y_size,), y_dtype)):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
         for axis in T.grid(*extents):
-            a = T.meta_var(T.cast(A[offset_of(axis, a_strides)], "int32"))
-            b = T.meta_var(T.cast(B[offset_of(axis, b_strides)], "int32"))
+            a = T.meta_var(T.cast(A[offset_of(axis, a_strides)], sums))
+            b = T.meta_var(T.cast(B[offset_of(axis, b_strides)], sums))
             total = T.meta_var(a * a_multiplier + b * b_multiplier + offset)
             Y[offset_of(axis, y_strides)] = tir.store(total >> shift, output)
 

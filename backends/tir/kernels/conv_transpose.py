@@ -18,7 +18,7 @@ def build(op: ConvTranspose, name: str) -> Any:
     groups, group_in, group_out = op.groups, op.channels_in // op.groups, op.channels_out // op.groups
     channels, tile = op.channels_out, register_tile(group_out)
     x_dtype, w_dtype, sum_dtype, y_dtype = op.x_dtype, op.w_dtype, op.sum_dtype, op.output.dtype
-    requantize = tir.requantize if sum_dtype == "int32" else tir.requantize_wide
+    requantize = tir.requantize_of(sum_dtype)
 
     @T.prim_func(s_tir=True)
     def conv_transpose(

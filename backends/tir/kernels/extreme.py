@@ -14,11 +14,10 @@ from bevel.backends.tir.loops import offset_of
 
 
 def build(op: Extreme, name: str) -> Any:
-    sizes = tuple(operand.size for operand in op.operands())
-    a_size, b_size, y_size = sizes
+    a_size, b_size, y_size = (operand.size for operand in op.operands())
     extents, (a_strides, b_strides, y_strides) = broadcast_axes(op.shape, op.a_shape, op.b_shape, op.shape)
     a_dtype, b_dtype, y_dtype, output = op.a_dtype, op.b_dtype, op.output.dtype, op.output
-    sums, better = "int32" if {a_dtype, b_dtype, y_dtype} == {"int8"} else "int64", T.max if op.largest else T.min
+    sums, better = op.sum_dtype, T.max if op.largest else T.min
     numbers = (op.a_multiplier, op.b_multiplier, op.a_offset, op.b_offset, op.shift)
     a_multiplier, b_multiplier, a_offset, b_offset, shift = (tirx.const(number, sums) for number in numbers)
 

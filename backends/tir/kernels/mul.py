@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends.program.ops.mul import Mul
@@ -13,18 +14,18 @@ from bevel.backends.tir.loops import offset_of
 
 
 def build(op: Mul, name: str) -> Any:
-    sizes = tuple(operand.size for operand in op.operands())
-    a_size, b_size, y_size = sizes
+    a_size, b_size, y_size = (operand.size for operand in op.operands())
     extents, (a_strides, b_strides, y_strides) = broadcast_axes(op.shape, op.a_shape, op.b_shape, op.shape)
-    a_zero_point, b_zero_point, output = op.a_zero_point, op.b_zero_point, op.output
-    multiplier, shift = op.multiplier, op.shift
+    a_dtype, b_dtype, y_dtype, sums, output = op.a_dtype, op.b_dtype, op.output.dtype, op.sum_dtype, op.output
+    a_zero_point, b_zero_point = (tirx.const(number, sums) for number in (op.a_zero_point, op.b_zero_point))
+    requantize, multiplier, shift = tir.requantize_of(sums), op.multiplier, op.shift
 
     @T.prim_func(s_tir=True)
-    def mul(A: T.Buffer((a_size,), "int8"), B: T.Buffer((b_size,), "int8"), Y: T.Buffer((y_size,), "int8")):
+    def mul(A: T.Buffer((a_size,), a_dtype), B: T.Buffer((b_size,), b_dtype), Y: T.Buffer((y_size,), y_dtype)):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
         for axis in T.grid(*extents):
-            a = T.meta_var(T.cast(A[offset_of(axis, a_strides)], "int32") - a_zero_point)
-            b = T.meta_var(T.cast(B[offset_of(axis, b_strides)], "int32") - b_zero_point)
-            Y[offset_of(axis, y_strides)] = tir.requantize(a * b, multiplier, shift, output)
+            a = T.meta_var(T.cast(A[offset_of(axis, a_strides)], sums) - a_zero_point)
+            b = T.meta_var(T.cast(B[offset_of(axis, b_strides)], sums) - b_zero_point)
+            Y[offset_of(axis, y_strides)] = requantize(a * b, multiplier, shift, output)
 
     return mul

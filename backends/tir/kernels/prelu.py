@@ -7,11 +7,11 @@ from typing import Any
 from tvm import tirx
 from tvm.script import tirx as T
 
+from bevel.backends.program.op import accumulator
 from bevel.backends.program.ops.prelu import PRelu
 from bevel.backends.program.shapes import broadcast_axes
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.loops import offset_of
-from bevel.calib.arithmetic.requantize import Output
 
 
 def build(op: PRelu, name: str) -> Any:
@@ -22,7 +22,7 @@ def build(op: PRelu, name: str) -> Any:
         op.output,
         op.x_dtype,
         op.output.dtype,
-        accumulator(op.x_dtype, op.output),
+        accumulator(op.x_dtype, op.output.dtype),
     )
     zero_point, positive, shift, half = (
         tirx.const(value, sums) for value in (op.x_zero_point, op.positive, op.shift, (1 << op.shift) >> 1)
@@ -37,8 +37,3 @@ def build(op: PRelu, name: str) -> Any:
             Y[offset_of(axis, y_strides)] = tir.store((steps * factor + half) >> shift, output)
 
     return prelu
-
-
-def accumulator(dtype: str, output: Output) -> str:
-    """The type that sums are made in: int32 of int8 to int8, int64 of wider integers."""
-    return "int32" if {dtype, output.dtype} == {"int8"} else "int64"

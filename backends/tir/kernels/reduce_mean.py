@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends.program.ops.reduce_mean import ReduceMean
@@ -13,20 +14,21 @@ from bevel.backends.tir import arithmetic as tir
 
 def build(op: ReduceMean, name: str) -> Any:
     outer, reduced, inner, output = op.outer, op.reduced, op.inner, op.output
-    multiplier, shift, offset = op.multiplier, op.shift, -op.reduced * op.x_zero_point
-    tile = register_tile(inner)
+    x_dtype, y_dtype, sums, requantize = op.x_dtype, op.output.dtype, op.sum_dtype, tir.requantize_of(op.sum_dtype)
+    multiplier, shift, offset = op.multiplier, op.shift, tirx.const(-op.reduced * op.x_zero_point, sums)
+    tile = register_tile(inner) if sums == "int32" else 1  # an int64 takes two registers
 
     @T.prim_func(s_tir=True)
-    def reduce_mean(X: T.Buffer((outer, reduced, inner), "int8"), Y: T.Buffer((outer, inner), "int8")):
+    def reduce_mean(X: T.Buffer((outer, reduced, inner), x_dtype), Y: T.Buffer((outer, inner), y_dtype)):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
         for i, block in T.grid(outer, inner // tile):
-            A = T.alloc_buffer((tile,), "int32")
+            A = T.alloc_buffer((tile,), sums)
             for u in T.unroll(tile):
                 A[u] = offset
             for r in T.serial(reduced):
                 for u in T.unroll(tile):
-                    A[u] = A[u] + T.cast(X[i, r, block * tile + u], "int32")
+                    A[u] = A[u] + T.cast(X[i, r, block * tile + u], sums)
             for u in T.unroll(tile):
-                Y[i, block * tile + u] = tir.requantize(A[u], multiplier, shift, output)
+                Y[i, block * tile + u] = requantize(A[u], multiplier, shift, output)
 
     return reduce_mean

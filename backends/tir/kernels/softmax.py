@@ -1,4 +1,4 @@
-"""The loops of `Softmax`: `bevel.backends.program.ops.softmax`."""
+"""The loops of `Softmax` and `WideSoftmax`: `bevel.backends.program.ops.softmax`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from bevel.backends.program.ops.softmax import ENTRIES, Softmax
+from bevel.backends.program.ops.softmax import ENTRIES, Softmax, WideSoftmax
 from bevel.backends.tir import arithmetic as tir
+from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS
+
+FINE_BITS = 8
 
 
-def build(op: Softmax, name: str) -> Any:
+def build(op: Softmax | WideSoftmax, name: str) -> Any:
+    return of_two_tables(op, name) if isinstance(op, WideSoftmax) else of_one_table(op, name)
+
+
+def of_one_table(op: Softmax, name: str) -> Any:
     rows, n, output = op.rows, op.n, op.output
 
     @T.prim_func(s_tir=True)
@@ -39,3 +46,37 @@ def share(exponential: Any, total: Any) -> Any:
     """TIR for the rounded 256 * exponential / total of a positive uint32 total, as int32 in [0, 256]."""
     wide = T.cast(exponential, "uint32") * T.uint32(256) + T.shift_right(total, T.uint32(1))
     return T.cast(T.truncdiv(wide, total), "int32")
+
+
+def of_two_tables(op: WideSoftmax, name: str) -> Any:
+    rows, n, x_dtype, y_dtype, output = op.rows, op.n, op.x_dtype, op.output.dtype, op.output
+    down, share_shift = 2 * TABLE_BITS - op.exponent, RECIPROCAL_BITS - op.bits
+
+    @T.prim_func(s_tir=True)
+    def wide_softmax(
+        X: T.Buffer((rows, n), x_dtype),
+        C: T.Buffer((op.coarse,), "int32"),
+        F: T.Buffer((FINE,), "int32"),
+        Y: T.Buffer((rows, n), y_dtype),
+    ):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        M = T.sblock_alloc_buffer((1,), "int32")
+        D = T.sblock_alloc_buffer((1,), "int32")
+        E = T.sblock_alloc_buffer((1,), "int64")
+        S = T.sblock_alloc_buffer((1,), "int64")
+        product = T.meta_var(T.cast(C[D[0] >> FINE_BITS], "int64") * T.cast(F[D[0] & (FINE - 1)], "int64"))
+        for i in T.serial(rows):
+            M[0] = T.cast(X[i, 0], "int32")
+            for j in T.serial(n):
+                M[0] = T.max(M[0], T.cast(X[i, j], "int32"))
+            S[0] = T.int64(0)
+            for j in T.serial(n):
+                D[0] = M[0] - T.cast(X[i, j], "int32")
+                S[0] = S[0] + tir.rounding_shift_right(product, down)
+            S[0] = T.truncdiv(T.int64(2**RECIPROCAL_BITS), S[0])
+            for j in T.serial(n):
+                D[0] = M[0] - T.cast(X[i, j], "int32")
+                E[0] = tir.rounding_shift_right(product, down)
+                Y[i, j] = tir.store(tir.rounding_shift_right(E[0] * S[0], share_shift), output)
+
+    return wide_softmax

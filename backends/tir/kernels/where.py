@@ -7,6 +7,7 @@ from typing import Any
 from tvm import tirx
 from tvm.script import tirx as T
 
+from bevel.backends.program.op import accumulator
 from bevel.backends.program.ops.where import Where
 from bevel.backends.program.shapes import broadcast_axes
 from bevel.backends.tir import arithmetic as tir
@@ -19,7 +20,7 @@ def build(op: Where, name: str) -> Any:
     shapes = (op.c_shape, op.a_shape, op.b_shape, op.shape)
     extents, (c_strides, a_strides, b_strides, y_strides) = broadcast_axes(op.shape, *shapes)
     a_dtype, b_dtype, y_dtype, output = op.a_dtype, op.b_dtype, op.output.dtype, op.output
-    sums = "int32" if {a_dtype, b_dtype, y_dtype} == {"int8"} else "int64"
+    sums = accumulator(a_dtype, b_dtype, y_dtype)
     numbers = (op.a_multiplier, op.b_multiplier, op.a_offset, op.b_offset, op.shift)
     a_multiplier, b_multiplier, a_offset, b_offset, shift = (tirx.const(number, sums) for number in numbers)
 

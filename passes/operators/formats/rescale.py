@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.program.ops.wide_rescale import WideRescale as WideRescaleKernel
+from bevel.backends.program.ops.rescale import Rescale as RescaleKernel
 from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.operators.base import Activation, Function, IntegerOperator, Reason
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
@@ -31,7 +31,7 @@ class Rescale(IntegerOperator):
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value, given = lowering.value(node.inputs[0]), taken(node, NUMBERS)
-        kernel = WideRescaleKernel(
+        kernel = RescaleKernel(
             size=prod(value.shape), **given, output=stored_output(node), x_dtype=dtype_of(node.inputs[0])
         )
         lowering.emit(node, kernel, [value.buffer], (), node.outputs[0], value.order)

@@ -19,7 +19,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.softmax import Softmax as SoftmaxKernel
-from bevel.backends.program.ops.wide_softmax import WideSoftmax as WideSoftmaxKernel
+from bevel.backends.program.ops.softmax import WideSoftmax as WideSoftmaxKernel
 from bevel.calib.arithmetic import softmax as arithmetic
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Output
 from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS

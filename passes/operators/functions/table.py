@@ -17,7 +17,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.table import Table as TableKernel
-from bevel.backends.program.ops.wide_table import WideTable as WideTableKernel
+from bevel.backends.program.ops.table import WideTable as WideTableKernel
 from bevel.calib.arithmetic.piecewise import BITS_OF_LENGTH, DOMAIN_BITS, LOWEST, Piecewise, evaluate, piecewise
 from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.graph.regions import Region, evaluate_region

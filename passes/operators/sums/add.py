@@ -14,13 +14,12 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.add import Add as AddKernel
-from bevel.backends.program.ops.wide_add import WideAdd as WideAddKernel
 from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants
 from bevel.passes.operators.formats.round_even import exact_sums, round_even
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.sums.elementwise import apart, common_shift, dtypes, emit_elementwise, operands, taken
-from bevel.passes.operators.widths import all_int8, output_attributes, stored_output
+from bevel.passes.operators.widths import output_attributes, stored_output
 
 WEIGHTS = ("a_multiplier", "b_multiplier", "offset", "shift")
 BODY = f"""
@@ -76,5 +75,5 @@ class Add(Operator):
         return site.call(ADD, [a.tensor, b.tensor], attrs | output_attributes(site.result))
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        make = AddKernel if all_int8(node) else partial(WideAddKernel, **dtypes(*node.inputs))
-        emit_elementwise(node, lowering, partial(make, **taken(node, WEIGHTS), output=stored_output(node)))
+        given = taken(node, WEIGHTS) | dtypes(*node.inputs)
+        emit_elementwise(node, lowering, partial(AddKernel, **given, output=stored_output(node)))

@@ -21,7 +21,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.div import Div as DivKernel
-from bevel.backends.program.ops.wide_div import WideDiv as WideDivKernel
+from bevel.backends.program.ops.div import WideDiv as WideDivKernel
 from bevel.calib.arithmetic.requantize import MULTIPLIER_BITS, fixed_point
 from bevel.passes.operators.base import Activation, Function, Operator, Reason, Site
 from bevel.passes.operators.bodies import DIVISOR, OUTPUT_ATTRIBUTES, REQUANTIZE, STORE, constants

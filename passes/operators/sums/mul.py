@@ -13,14 +13,13 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.mul import Mul as MulKernel
-from bevel.backends.program.ops.wide_mul import WideMul as WideMulKernel
 from bevel.calib.arithmetic.requantize import fixed_point
 from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
 from bevel.passes.operators.formats.round_even import exact_sums, round_even
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.sums.elementwise import dtypes, emit_elementwise, operands, taken
-from bevel.passes.operators.widths import all_int8, output_attributes, rescaling, stored_output
+from bevel.passes.operators.widths import output_attributes, rescaling, stored_output
 
 NUMBERS = ("a_zero_point", "b_zero_point", "multiplier", "shift")
 BODY = f"""
@@ -63,5 +62,5 @@ class Mul(Operator):
         return site.call(MUL, [a.tensor, b.tensor], attrs)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        make = MulKernel if all_int8(node) else partial(WideMulKernel, **dtypes(*node.inputs))
-        emit_elementwise(node, lowering, partial(make, **taken(node, NUMBERS), output=stored_output(node)))
+        given = taken(node, NUMBERS) | dtypes(*node.inputs)
+        emit_elementwise(node, lowering, partial(MulKernel, **given, output=stored_output(node)))

@@ -14,14 +14,13 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.reduce_mean import ReduceMean as ReduceMeanKernel
-from bevel.backends.program.ops.wide_mean import WideMean as WideMeanKernel
 from bevel.calib.arithmetic.requantize import fixed_point
 from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
 from bevel.passes.operators.formats.round_even import exact_sums, round_even
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.sums.reduced import laid, reduced_axes
-from bevel.passes.operators.widths import all_int8, dtype_of, output_attributes, rescaling, stored_output
+from bevel.passes.operators.widths import dtype_of, output_attributes, rescaling, stored_output
 
 BODY = f"""
 {constants("zero_sum", "multiplier", "shift")}
@@ -77,10 +76,14 @@ class ReduceMean(Operator):
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         axes = {int(axis) for axis in lowering.constant(node.inputs[1])}
         x = laid(node, axes, bool(node.attrs["keepdims"]), lowering)
-        sizes = (x.outer, x.reduced, x.inner, node.attrs["zero_sum"] // x.reduced)
-        ratio = (node.attrs["multiplier"], node.attrs["shift"])
-        if all_int8(node):
-            kernel: ReduceMeanKernel | WideMeanKernel = ReduceMeanKernel(*sizes, *ratio, stored_output(node))
-        else:
-            kernel = WideMeanKernel(*sizes, *ratio, stored_output(node), dtype_of(node.inputs[0]))
+        kernel = ReduceMeanKernel(
+            outer=x.outer,
+            reduced=x.reduced,
+            inner=x.inner,
+            x_zero_point=node.attrs["zero_sum"] // x.reduced,
+            multiplier=node.attrs["multiplier"],
+            shift=node.attrs["shift"],
+            output=stored_output(node),
+            x_dtype=dtype_of(node.inputs[0]),
+        )
         lowering.emit(node, kernel, [x.buffer], (), node.outputs[0], x.order)

@@ -19,14 +19,13 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.average_pool import AveragePool as AveragePoolKernel
-from bevel.backends.program.ops.wide_average_pool import WideAveragePool as WideAveragePoolKernel
 from bevel.calib.arithmetic.requantize import fixed_points
 from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
 from bevel.passes.operators.formats.round_even import exact_sums, round_even
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
 from bevel.passes.operators.lowering import Lowering, channels_last
-from bevel.passes.operators.widths import all_int8, dtype_of, output_attributes, rescaling, stored_output
+from bevel.passes.operators.widths import dtype_of, output_attributes, rescaling, stored_output
 
 ATTRIBUTES = ("strides", "pads", "x_zero_point", *OUTPUT_ATTRIBUTES)
 INPUTS = ("x", "plane_shape", "ones", "sum_shape", "multiplier", "shift")
@@ -131,7 +130,7 @@ class AveragePool(Operator):
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
         batch, channels, height, width = image_shape(tuple(x.shape))
-        plain = AveragePoolKernel(
+        kernel = AveragePoolKernel(
             batch=batch,
             height=height,
             width=width,
@@ -141,8 +140,8 @@ class AveragePool(Operator):
             pads=edges(node.attrs["pads"]),
             x_zero_point=node.attrs["x_zero_point"],
             output=stored_output(node),
+            x_dtype=dtype_of(x),
         )
-        kernel = plain if all_int8(node) else WideAveragePoolKernel(**vars(plain), x_dtype=dtype_of(x))
         layout = channels_last(len(y.shape))
         places = image_shape(tuple(y.shape))[2:]
         ratios = [lowering.constant(tensor).reshape(places) for tensor in node.inputs[4:6]]

@@ -24,7 +24,6 @@ from bevel.backends.program.ops.max_pool import MaxPool
 from bevel.backends.program.ops.mul import Mul
 from bevel.backends.program.ops.quantize_fixed import QuantizeFixed
 from bevel.backends.program.ops.round_mx import RoundMx
-from bevel.backends.program.ops.wide_add import WideAdd
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.streaming import stream, streamed
 from bevel.calib.arithmetic.requantize import Output
@@ -199,7 +198,7 @@ def test_sums_are_rounded_to_blocks_in_bands_too(rows: int) -> None:
     limit = Output(0, -rounding.limit, rounding.limit, "int32")
     wide = CodedConv(replace(conv(12), output=limit), Coding(4, "int8"), "int16", wide=True)
     blocks = RoundMx(12 * WIDTH, CHANNELS, rounding)
-    sums = WideAdd(image(12), image(12), image(12), 2**12, -(2**13), 2**5, 6, limit)
+    sums = Add(image(12), image(12), image(12), 2**12, -(2**13), 2**5, 6, limit, a_dtype="int16", b_dtype="int16")
     program = network(
         (QuantizeFixed(12 * WIDTH * CHANNELS, 2.0**-3, limit.low, limit.high), "x"),
         (blocks, "a"),

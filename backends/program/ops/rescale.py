@@ -14,7 +14,7 @@ from bevel.calib.arithmetic.requantize import Output, fixed_point, requantize
 
 
 @dataclass(frozen=True)
-class WideRescale(Op):
+class Rescale(Op):
     """x: x_dtype [size]; y: output.dtype [size]. (x - x_zero_point) * multiplier stays below 2**62."""
 
     size: int
@@ -42,9 +42,9 @@ class WideRescale(Op):
         return (example_of(rng, self.operands()[0]),)
 
 
-def cases() -> Iterable[WideRescale]:
+def cases() -> Iterable[Rescale]:
     int16, steps = Output(0, -(2**15), 2**15 - 1, "int16"), Output(0, 0, 448 << 12, "int32")
-    yield WideRescale(1, 0, *fixed_point(1.0), int16)
-    yield WideRescale(300, 32767, *fixed_point(1.3), int16)
-    yield WideRescale(300, 0, *fixed_point(2.0**-20), Output(5, -60, 70), "int32")
-    yield WideRescale(300, -3, *fixed_point(0.7 * 2**12), steps, "int8")
+    yield Rescale(1, 0, *fixed_point(1.0), int16)
+    yield Rescale(300, 32767, *fixed_point(1.3), int16)
+    yield Rescale(300, 0, *fixed_point(2.0**-20), Output(5, -60, 70), "int32")
+    yield Rescale(300, -3, *fixed_point(0.7 * 2**12), steps, "int8")

@@ -1,4 +1,4 @@
-"""The loops of `WideRescale`: `bevel.backends.program.ops.wide_rescale`."""
+"""The loops of `Rescale`: `bevel.backends.program.ops.rescale`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from bevel.backends.program.ops.wide_rescale import WideRescale
+from bevel.backends.program.ops.rescale import Rescale
 from bevel.backends.tir import arithmetic as tir
 
 
-def build(op: WideRescale, name: str) -> Any:
+def build(op: Rescale, name: str) -> Any:
     size, x_dtype, y_dtype, output, shift = op.size, op.x_dtype, op.output.dtype, op.output, op.shift
     multiplier, zero_point = T.int64(op.multiplier), T.int64(op.x_zero_point)
 
     @T.prim_func(s_tir=True)
-    def wide_rescale(X: T.Buffer((size,), x_dtype), Y: T.Buffer((size,), y_dtype)):
+    def rescale(X: T.Buffer((size,), x_dtype), Y: T.Buffer((size,), y_dtype)):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
         for i in T.serial(size):
             product = T.meta_var((T.cast(X[i], "int64") - zero_point) * multiplier)
             Y[i] = tir.store(tir.rounding_shift_right(product, shift), output)
 
-    return wide_rescale
+    return rescale
