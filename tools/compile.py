@@ -96,7 +96,7 @@ class Read:
 @dataclass(frozen=True)
 class Quantized:
     """`canonical`: the float graph that was quantized. `statistics` are None of a model that came quantized; `wanted`:
-    how it was quantized in the end; `formats`: of the nodes that we quantized."""
+    how it was quantized in the end; `formats`, `rounders`: of the nodes that we quantized."""
 
     graph: gs.Graph
     canonical: onnx.ModelProto
@@ -104,6 +104,7 @@ class Quantized:
     statistics: Mapping[str, Statistics] | None = None
     wanted: QuantizeOptions | None = None
     formats: Mapping[str, str] = field(default_factory=dict)
+    rounders: Mapping[str, str] = field(default_factory=dict)
     assigned: Assigned | None = None
 
 
@@ -167,6 +168,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
                 judged.errors,
                 notes,
                 quantized.formats,
+                quantized.rounders,
                 None if quantized.assigned is None else quantized.assigned.told,
                 at_widths,
                 judged.outputs,
@@ -230,8 +232,11 @@ def quantize_calibrated(job: Job, read: Read) -> Quantized:
         assigned = assign(maker, read.model, options.budgets, job.stages)
         wanted, notes = replace(wanted, nodes=maker.nodes(assigned.formats)), [*notes, *assigned.notes]
     with job.stages("quantize"):
-        result = quantize(graph, statistics, wanted)
-    return Quantized(result.graph, canonical, (*notes, *result.notes), statistics, wanted, result.formats, assigned)
+        result = quantize(graph, statistics, wanted, calib)
+    notes = [*notes, *result.notes]
+    return Quantized(
+        result.graph, canonical, tuple(notes), statistics, wanted, result.formats, result.rounders, assigned
+    )
 
 
 def lower(job: Job, read: Read, found: Quantized, folder: Path) -> Lowered:
@@ -294,11 +299,14 @@ def models_of(read: Read, found: Quantized, lowered: Lowered) -> evaluate.Models
 
 def trials_of(read: Read, found: Quantized, models: evaluate.Models) -> Trials | None:
     """What may be tried for an output that came out badly; nothing for a model that came quantized."""
-    if found.statistics is None or found.wanted is None:
+    calib = read.data.calib
+    if found.statistics is None or found.wanted is None or calib is None:
         return None
     names = frozenset(name for node in read.model.graph.node for name in (node.name, *node.output))
     labels = evaluate.labels_of(read.data)
-    return Trials(found.canonical, found.statistics, found.wanted, read.data.vectors, models.outputs, names, labels)
+    return Trials(
+        found.canonical, found.statistics, found.wanted, calib, read.data.vectors, models.outputs, names, labels
+    )
 
 
 def measure_widths(job: Job, read: Read, found: Quantized, lowered: Lowered, made: Made) -> tuple[Width, ...]:
@@ -322,4 +330,4 @@ def quantize_options(options: Options) -> QuantizeOptions:
     if options.budgets.given and options.weights != Options.weights:
         raise UserError(f"--weights {options.weights} is one format for all; budgets choose from --formats LIST")
     weights, activations = weight_format(options.weights), activation_format(options.activations)
-    return QuantizeOptions(options.range, options.bias_correction, weights, activations)
+    return QuantizeOptions(options.range, options.rounding, options.bias_correction, weights, activations)

@@ -42,6 +42,10 @@ class ExactSum:
     def merge(self, other: ExactSum) -> ExactSum:
         return ExactSum(self.digits + other.digits)
 
+    def less(self, part: ExactSum) -> ExactSum:
+        """The sum of the other terms, where `part` is the sum of some."""
+        return ExactSum(self.digits - part.digits)
+
     def divided(self, count: int) -> NDArray[np.float64]:
         """Each sum divided by `count`, rounded once: [columns]."""
         columns = self.digits.T.tolist()

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,30 @@ class InputType:
 
 
 Inputs = Mapping[str, InputType]
+
+
+class Runs(Protocol):
+    """Model runs that can be walked more than once."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[dict[str, Array]]: ...
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The runs at `places`, ascending; the others are read and left out."""
+
+    runs: Runs
+    places: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        wanted = set(self.places)
+        until = max(wanted, default=-1) + 1
+        yield from (run for place, run in enumerate(islice(iter(self.runs), until)) if place in wanted)
 
 
 class Dataset(ABC):

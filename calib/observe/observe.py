@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from bevel.calib.data.dataset import Dataset, InputType
+from bevel.calib.data.dataset import InputType, Runs
 from bevel.calib.errors import UserError
 from bevel.calib.observe.statistics import NotFiniteError, Statistics
 
@@ -40,7 +40,7 @@ def input_type(value: onnx.ValueInfoProto) -> InputType:
 
 def observe(
     model: onnx.ModelProto,
-    dataset: Dataset,
+    dataset: Runs,
     tensors: Sequence[str] | None = None,
     progress: Progress | None = None,
     channel_axes: Mapping[str, Sequence[int]] | None = None,

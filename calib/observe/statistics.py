@@ -94,14 +94,18 @@ class Statistics:
         """How many channels each axis counts."""
         return {axis: one.digits.shape[1] for axis, one in self.sums.items()}
 
-    def channel_mean(self, axis: int = 1) -> NDArray[np.float64]:
+    def channel_mean(self, axis: int = 1, without: Statistics | None = None) -> NDArray[np.float64]:
         """The mean of each channel along `axis` over samples and positions, exact to one rounding: [channels].
 
-        Raises KeyError for an axis along which no sums were kept.
+        without: statistics of some of the samples, which are to be left out; not of all. Raises KeyError for an axis
+        along which no sums were kept.
         """
         if not self.count:
             return np.zeros(0, np.float64)
-        return self.sums[axis].divided(self.count // self.channels[axis])
+        if without is None or not without.count:
+            return self.sums[axis].divided(self.count // self.channels[axis])
+        others = self.sums[axis].less(without.sums[axis])
+        return others.divided((self.count - without.count) // self.channels[axis])
 
 
 def sample_sums(values: NDArray[np.float32], channel_axis: int) -> NDArray[np.float64]:

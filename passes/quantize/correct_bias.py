@@ -11,17 +11,42 @@ at fewer, ranges are clipped and steps are coarse, which moves the mean of a who
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from bevel.calib.formats.scheme import TensorQuant
 from bevel.calib.formats.stairs import Stairs, climbed
 from bevel.calib.observe.statistics import Statistics
+from bevel.passes.quantize.choose_scales import Scales
+from bevel.passes.quantize.round_weights import Rounded
 
 PARTS = 4  # points a bin of the histogram counts for
 FULL_BITS = 8  # of an activation whose mean quantization leaves alone
 
 Floats = NDArray[np.float64]
+
+
+def correct_biases(
+    rounded: Iterable[Rounded], scales: Scales, statistics: Mapping[str, Statistics]
+) -> Iterator[Rounded]:
+    """`rounded` with biases less the mean errors that rounding makes, of weights and of what they multiply."""
+    for one in rounded:
+        yield one if one.bias is None else replace(one, bias=one.bias + correction(one, scales, statistics))
+
+
+def correction(one: Rounded, scales: Scales, statistics: Mapping[str, Statistics]) -> Floats:
+    """What is added to the bias: [out]."""
+    weights, x = one.weights, one.weights.x
+    mean = statistics[x.name].channel_mean(weights.summed_axis)
+    added = mean_error(one.lost, mean, weights.axis, weights.groups)
+    if not x.inputs or scales.quants[x.name].scheme.format.bits < FULL_BITS:
+        shift = mean_shift(statistics[x.name], scales.stairs.get(x.name, scales.quants[x.name]))
+        reals = one.quantized.dequantize().astype(np.float64)
+        added = added - mean_error(reals, np.full_like(mean, shift), weights.axis, weights.groups)
+    return added
 
 
 def mean_error(lost: Floats, mean: Floats, axis: int, groups: int) -> Floats:

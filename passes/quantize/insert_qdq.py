@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.formats.quantized import Quantized
 from bevel.calib.formats.scheme import TensorQuant
 from bevel.calib.formats.tensor_format import TensorFormat
-from bevel.calib.observe.statistics import Statistics
-from bevel.calib.rounding.kernel_wise import ROUNDER as KERNEL_WISE
 from bevel.passes.base import Note
 from bevel.passes.operators.base import Match, Operator
 from bevel.passes.quantize.activations import quantize_output, quantize_tensor
 from bevel.passes.quantize.choose_scales import ALL_INT8, Scales
 from bevel.passes.quantize.chosen import Chosen
-from bevel.passes.quantize.correct_bias import FULL_BITS, mean_error, mean_shift
 from bevel.passes.quantize.plan import PASS, QuantizationPlan, result_of
-from bevel.passes.quantize.round_weights import Weights, find_weights, is_constant
+from bevel.passes.quantize.round_weights import Rounded, is_constant
 from bevel.passes.quantize.store_weights import (
     Stored,
     bias_scales,
@@ -33,22 +29,16 @@ Floats = NDArray[np.float64]
 
 
 def insert_qdq(
-    graph: gs.Graph,
-    plan: QuantizationPlan,
-    scales: Scales,
-    means: Mapping[str, Statistics],
-    chosen: Chosen = ALL_INT8,
+    graph: gs.Graph, plan: QuantizationPlan, scales: Scales, rounded: Iterable[Rounded], chosen: Chosen = ALL_INT8
 ) -> list[Note]:
-    """Edit `graph`. `means` holds the statistics used for bias correction; it is empty where none is wanted."""
+    """Edit `graph`. rounded: the weights of every product that the plan takes."""
     notes: list[Note] = []
     stored = Stored()
-    found = list(find_weights(plan, scales, chosen))
-    rounded = [(one, KERNEL_WISE(one.values, one.grid)) for one in found]
     for operator, match in plan.taken.values():
         store_operands(graph, operator, match, plan, scales, stored, chosen.of_weights(match.node.name))
-    for weights, quantized in rounded:
-        notes += [Note(PASS, weights.node, one.kind, one.text, one.numbers) for one in weights.told]
-        store_weights(graph, weights, quantized, scales, means, stored)
+    for one in rounded:
+        notes += [Note(PASS, one.weights.node, told.kind, told.text, told.numbers) for told in one.weights.told]
+        store_weights(graph, one, scales, stored)
     outputs = {tensor.name for tensor in graph.outputs}
     for name, tensor in plan.points.items():
         quant = scales.quants[name]
@@ -82,41 +72,15 @@ def store_operands(
         replace_input(match, tensor, dequantized(graph, tensor, operand, stored))
 
 
-def store_weights(
-    graph: gs.Graph,
-    weights: Weights,
-    quantized: Quantized,
-    scales: Scales,
-    means: Mapping[str, Statistics],
-    stored: Stored,
-) -> None:
+def store_weights(graph: gs.Graph, rounded: Rounded, scales: Scales, stored: Stored) -> None:
     """Weights and bias of one product as integers behind a DequantizeLinear."""
-    match, bias = weights.match, weights.bias
-    if bias is not None:
-        corrected = corrected_bias(weights, bias, quantized, scales, means)
-        scale = scales.quants[weights.x.name].scale * channel_scales(quantized.scale, bias.values.size)
+    weights, quantized, bias = rounded.weights, rounded.quantized, rounded.bias
+    if weights.bias is not None and bias is not None:
+        scale = scales.quants[weights.x.name].scale * channel_scales(quantized.scale, bias.size)
         if not weights.narrow:
-            scale = bias_scales(scale, corrected.ravel())
-        replace_input(match, bias, integer_bias(graph, bias.name, weights.node, corrected, scale))
-    replace_input(match, weights.tensor, dequantized(graph, weights.tensor, quantized, stored))
-
-
-def corrected_bias(
-    weights: Weights, bias: gs.Constant, quantized: Quantized, scales: Scales, means: Mapping[str, Statistics]
-) -> Floats:
-    """The bias less the mean error that the rounding of the weights makes, and that of what they multiply."""
-    corrected: Floats = bias.values.astype(np.float64)
-    x = weights.x
-    if x.name not in means:
-        return corrected
-    rounded = quantized.dequantize().astype(np.float64)
-    mean = means[x.name].channel_mean(weights.summed_axis)
-    lost = weights.tensor.values.astype(np.float64) - rounded
-    corrected = corrected + mean_error(lost, mean, weights.axis, weights.groups)
-    if not x.inputs or scales.quants[x.name].scheme.format.bits < FULL_BITS:
-        shift = mean_shift(means[x.name], scales.stairs.get(x.name, scales.quants[x.name]))
-        corrected = corrected - mean_error(rounded, np.full_like(mean, shift), weights.axis, weights.groups)
-    return corrected
+            scale = bias_scales(scale, bias.ravel())
+        replace_input(weights.match, weights.bias, integer_bias(graph, weights.bias.name, weights.node, bias, scale))
+    replace_input(weights.match, weights.tensor, dequantized(graph, weights.tensor, quantized, stored))
 
 
 def tied_quant(

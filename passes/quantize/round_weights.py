@@ -1,5 +1,7 @@
 """The weights of every product, rounded once: the grid that each tensor lies on, and the codes that it gets there.
 
+Who rounds is chosen for each node (`bevel.passes.quantize.choose_rounders`), or the same for all.
+
 A bias has the scale of its sums, sx * sw, and must fit int32 with room for the sums: where a channel's weights are so
 small that it would not (depthwise channels with tiny scales, channels of zeros), the channel's weight scale is raised.
 Weights of formats wider than int8, and those of wider activations, keep their scale, and the bias has a power of two of
@@ -8,15 +10,17 @@ that of its sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.formats.quantized import Grid
+from bevel.calib.formats.quantized import Grid, Quantized
 from bevel.calib.formats.tensor_format import TensorFormat, is_narrow
+from bevel.calib.observe.statistics import Statistics
+from bevel.calib.rounding.base import Rounder
 from bevel.passes.operators.base import Match, Operator
 from bevel.passes.quantize.choose_scales import Scales
 from bevel.passes.quantize.chosen import Chosen
@@ -58,6 +62,26 @@ class Weights:
     def summed_axis(self) -> int:
         """The axis of `x` that the product sums over, as `bevel.calib.observe.observe.read_axes` counts it."""
         return 1 if self.match.node.op in ("Conv", "ConvTranspose") else -1
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """Weights with their codes. bias: float64, what is stored in place of the constant one."""
+
+    weights: Weights
+    quantized: Quantized
+    bias: NDArray[np.float64] | None
+
+    @property
+    def lost(self) -> NDArray[np.float64]:
+        """What rounding took from the weights, and leaving channels out."""
+        lost: NDArray[np.float64] = self.weights.tensor.values.astype(np.float64) - self.quantized.dequantize()
+        return lost
+
+
+def rounded_by(weights: Weights, rounder: Rounder, statistics: Mapping[str, Statistics]) -> Rounded:
+    bias = None if weights.bias is None else weights.bias.values.astype(np.float64)
+    return Rounded(weights, rounder(weights.values, weights.grid, statistics.get(weights.x.name)), bias)
 
 
 def find_weights(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iterator[Weights]:

@@ -63,7 +63,7 @@ def widen_activations(
     if not groups or not outputs:
         return Widened()
     samples = list(islice(iter(dataset), sample_count(copy, len(groups))))
-    insert_qdq(copy, replace(plan, taken={}), choose_scales(plan, statistics, method), {})
+    insert_qdq(copy, replace(plan, taken={}), choose_scales(plan, statistics, method), ())
     probe = Probe(copy, groups, outputs, samples)
     everything = range(len(groups))
     lost = list(probe.lost(everything))
@@ -72,7 +72,7 @@ def widen_activations(
     found = widened(plan, groups, chosen, {one: probe.decibels([one]) for one in lost})
     copy, plan = planned(graph, statistics, method)
     scales = choose_scales(plan, statistics, method, replace(chosen, nodes={**chosen.nodes, **found.nodes}))
-    insert_qdq(copy, replace(plan, taken={}), scales, {})
+    insert_qdq(copy, replace(plan, taken={}), scales, ())
     before, after = probe.decibels(everything), Probe(copy, groups, outputs, samples).decibels(everything)
     if after < before + GAIN:
         return Widened()

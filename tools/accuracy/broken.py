@@ -11,6 +11,7 @@ from itertools import islice
 import onnx
 import onnx_graphsurgeon as gs
 
+from bevel.calib.data.dataset import Runs
 from bevel.calib.errors import UserError
 from bevel.calib.observe.statistics import Statistics
 from bevel.passes.exchange.cut_outputs import OPTION as CUT
@@ -55,6 +56,7 @@ class Trials:
     canonical: onnx.ModelProto
     statistics: Mapping[str, Statistics]
     wanted: QuantizeOptions
+    calib: Runs
     samples: Iterable[Sample]
     described: Mapping[str, Described]
     known: frozenset[str]
@@ -79,7 +81,7 @@ class Trials:
                 yield "--weights int16 --activations int16", replace(wide, weights=fine)
 
     def outputs(self, canonical: onnx.ModelProto, settings: QuantizeOptions) -> tuple[Output, ...]:
-        graph = quantize(gs.import_onnx(canonical), self.statistics, settings).graph
+        graph = quantize(gs.import_onnx(canonical), self.statistics, settings, self.calib).graph
         exact, rounded = evaluate.runner(canonical), evaluate.runner(evaluate.dequantize_weights(export(graph)))
         totals = Totals(self.described)
         for sample in islice(self.samples, TRIAL_SAMPLES):

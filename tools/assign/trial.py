@@ -71,7 +71,7 @@ class Maker:
 
     def graph(self, formats: Formats) -> gs.Graph:
         settings = replace(self.wanted, nodes=self.nodes(formats))
-        return quantize(gs.import_onnx(self.canonical), self.statistics, settings).graph
+        return quantize(gs.import_onnx(self.canonical), self.statistics, settings, self.data.calib).graph
 
     def quantized(self, formats: Formats) -> onnx.ModelProto:
         return export(self.graph(formats))

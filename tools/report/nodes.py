@@ -21,11 +21,13 @@ def describe_nodes(
     errors: Mapping[str, float | None],
     notes: Iterable[base.Note],
     chosen: Mapping[str, str],
+    rounders: Mapping[str, str],
 ) -> tuple[Node, ...]:
     """The nodes of integer.onnx, what kernel calls come on top, and every other node there are notes on.
 
     `graphs` are the float graphs, earliest first: a node that is gone is described as the latest of them has it.
-    `chosen` are the formats of what we quantized, which may say more than the element type of a result.
+    `chosen` are the formats of what we quantized, which may say more than the element type of a result; `rounders` are
+    who rounded weights.
     """
     formats = node_formats(integer)
     kernels = joined((call.node, call.kernel) for call in calls)
@@ -41,6 +43,7 @@ def describe_nodes(
             name=name,
             op=ops.get(name) or next(iter(kernels.get(name, [""]))),  # a reordering has no node of its own
             format=described(formats.get(name), chosen.get(name)),
+            rounder=rounders.get(name),
             kernel=" + ".join(dict.fromkeys(kernels.get(name, ()))) or None,
             sqnr_db=errors.get(name) if name in formats else None,  # what was fused counts with its node
             notes=tuple(said.get(name, ())),

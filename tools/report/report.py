@@ -138,7 +138,8 @@ class Note:
 
 @dataclass(frozen=True)
 class Node:
-    """An operator of the float graph: what became of it, and what it lost. format and kernel are None if it is gone."""
+    """An operator of the float graph: what became of it, and what it lost. format and kernel are None if it is gone.
+    rounder: who made codes of its weights; None where it has none, or came quantized."""
 
     name: str
     op: str
@@ -147,6 +148,7 @@ class Node:
     sqnr_db: float | None
     notes: tuple[Note, ...]
     rules: tuple[AskedRule, ...] = ()  # for a faster kernel than the plain one, in the order they were asked
+    rounder: str | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Findings:
     errors: Mapping[str, float | None]
     notes: tuple[Note, ...]
     formats: Mapping[str, str]  # of the nodes that we quantized
+    rounders: Mapping[str, str]  # of those with weights
     assignment: report.Assignment | None = None  # what a search chose
     widths: tuple[report.Width, ...] = ()  # at which the product was measured besides the full one
     outputs: tuple[report.Output, ...] = ()
@@ -54,7 +55,9 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
         size=sizes(options.model, folder, found.artifact),
         device=None if found.measurement is None else device(found.measurement),
         measurement=None if found.measurement is None else measurement(found.measurement, found.artifact),
-        nodes=describe_nodes(graphs, found.integer, found.artifact.calls, found.errors, notes, found.formats),
+        nodes=describe_nodes(
+            graphs, found.integer, found.artifact.calls, found.errors, notes, found.formats, found.rounders
+        ),
         stages=(),
         files=manifest.hashes(folder),
         assignment=found.assignment,

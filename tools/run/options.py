@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from bevel.backends.program.resources import Resource, Resources
+from bevel.calib.rounding import rounder_names
 from bevel.tools.run import parsers
 from bevel.tools.run.budgets import CANDIDATES, SENSITIVITIES, Budgets
 from bevel.tools.run.declared import METADATA, Option, Parsed, Real, Whole, check_plain
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 EdgeFormat = Literal["float", "quantized"]
 InputFormat = Literal["float", "quantized", "uint8"]
 
+ROUNDINGS = ("auto", *rounder_names())
 RANGE_METHODS = ("mse", "minmax", "percentile", "entropy")
 RECIPES = ("int8",)
 EDGES, INPUTS = get_args(EdgeFormat), get_args(InputFormat)
@@ -97,6 +99,9 @@ class Options:
     )
     sensitivity: str = field(default="sqnr", metadata=told(choices=SENSITIVITIES))
     range: str = field(default="mse", metadata=told(choices=RANGE_METHODS))
+    rounding: str = field(
+        default="auto", metadata=told("Who rounds weights; auto: the best for each node.", choices=ROUNDINGS)
+    )
     bias_correction: bool = field(default=True, metadata=told("Leave the mean error of quantized weights in."))
     switchable: Parsed[str | Sequence[int] | None, tuple[int, ...]] = Parsed(
         parsers.widths, Option("Widths of int8 weights that the product can change to.", "8,6,4,2"), ()

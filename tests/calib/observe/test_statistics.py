@@ -130,3 +130,11 @@ def test_the_edges_enclose_the_data_and_zero(x: np.ndarray) -> None:
 def test_an_empty_array_has_the_statistics_of_nothing() -> None:
     assert Statistics.of(np.zeros((0, 3), np.float32)) == Statistics.empty()
     assert Histogram.empty().count == 0
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_samples_can_be_taken_out_of_means_again(axis: int) -> None:
+    x = np.random.default_rng(0).standard_normal((7, 3, 5)).astype(np.float32) * 1e3
+    whole, part, rest = (Statistics.of(one, [axis]) for one in (x, x[2:4], np.delete(x, [2, 3], 0)))
+    np.testing.assert_array_equal(whole.channel_mean(axis, without=part), rest.channel_mean(axis))
+    np.testing.assert_array_equal(whole.channel_mean(axis, without=Statistics.empty()), whole.channel_mean(axis))

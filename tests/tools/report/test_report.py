@@ -83,7 +83,7 @@ def test_the_keys_are_those_of_the_contract(told: Report) -> None:
     for path, keys in KEYS.items():
         assert list(found[path] if path else found) == keys.split()
     assert list(found["measurement"]["per_kernel"][0]) == ["node", "kernel", "macs", "instructions", "latency_s"]
-    assert list(found["nodes"][0]) == ["name", "op", "format", "kernel", "sqnr_db", "notes", "rules"]
+    assert list(found["nodes"][0]) == ["name", "op", "format", "kernel", "sqnr_db", "notes", "rules", "rounder"]
     assert [list(node["notes"][0]) for node in found["nodes"] if node["notes"]] == [
         ["pass", "kind", "text", "numbers"]
     ] * 2

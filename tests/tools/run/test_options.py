@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from bevel.calib.errors import UserError
+from bevel.calib.rounding import rounder
 from bevel.calib.scales import ranges
-from bevel.tools.run.options import RANGE_METHODS
+from bevel.tools.run.options import RANGE_METHODS, ROUNDINGS
 from bevel.tools.run.parsers import dims, parse_size
 
 
@@ -34,3 +35,8 @@ def test_other_dims_are_refused_by_name(text: str) -> None:
 @pytest.mark.parametrize("name", RANGE_METHODS)
 def test_every_range_method_of_the_command_line_exists(name: str) -> None:
     assert ranges.range_method(name)
+
+
+def test_every_rounder_can_be_asked_for() -> None:
+    assert ROUNDINGS[0] == "auto"
+    assert [rounder(name).name for name in ROUNDINGS[1:]] == ["kernel-wise", "nearest"]

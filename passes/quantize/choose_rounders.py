@@ -1,0 +1,150 @@
+"""Who rounds the weights of each product: the rounder whose errors leave most of its output, measured on held-out data.
+
+    error = sum over held-out samples of ((q - w) x + b)**2,     b = -(q - w) E[x]     as bias correction adds it
+
+No rule says which rounder is best: where neighbouring pixels are alike, kernel-wise rounding leaves 3 dB more of a
+product's output than rounding to the nearest; where they are not, it leaves less. So the products of both errors are
+put beside the product itself, in the float model, and run on calibration samples. What is measured is a linear map of
+float inputs: ranges take no part in it. E[x] is taken over the other samples, as a correction that had seen these would
+flatter whom it corrects; the product that is built afterwards uses all of them.
+
+A node's own output is judged, not the model's: errors of all nodes reach the results, but through activations of eight
+bits, whose noise decides more there than the choice does. On the softmax outputs of three networks of int8 weights,
+which of two rounders came out ahead changed with the calibration samples, by up to a decibel either way; the node's
+error did not change its mind, and was right for the logits. Source: the layer-wise error of Nagel et al. 2020, "Up or
+Down? Adaptive Rounding for Post-Training Quantization", section 3.2, which is there what rounding is learned by. Price:
+the model runs once more on up to `SAMPLES` samples, with two products more for each that has a choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from bevel.calib.data.dataset import Runs, Subset
+from bevel.calib.observe.observe import observe
+from bevel.calib.observe.statistics import Statistics
+from bevel.calib.rounding import rounder, rounder_names
+from bevel.passes.base import Note
+from bevel.passes.exchange.export import export
+from bevel.passes.quantize.correct_bias import mean_error
+from bevel.passes.quantize.error_probe import Trial, error_powers, multiplications
+from bevel.passes.quantize.round_weights import Rounded, Weights, rounded_by
+
+PASS = "choose-rounders"
+AUTO = "auto"
+SIMPLEST = "nearest"  # wins ties
+UNMEASURED = "kernel-wise"  # where there are no samples: the better one more often than not
+SAMPLES = 32  # of which at most a quarter of all there are
+WORK = 2 * 10**10  # multiplications that all runs together may take: some five seconds
+
+Candidates = Mapping[str, Rounded]  # by rounder, the simplest first; those whose codes differ
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who rounds the weights of a node. left_db: what each rounder's errors leave of its output, infinite of those that
+    make none; empty where nothing was measured. samples: that were held out; 0 where there was only one."""
+
+    rounder: str
+    left_db: Mapping[str, float]
+    samples: int
+
+    def note(self, node: str) -> Note:
+        mine = self.left_db[self.rounder]
+        others = ", ".join(f"{name} {left:.2f} dB" for name, left in self.left_db.items() if name != self.rounder)
+        held = f"{self.samples} samples held out" if self.samples else "the only sample, which the means are of, too"
+        text = f"weights rounded {self.rounder}: their errors leave {mine:.2f} dB of its output, {others} ({held})"
+        numbers = {f"{name.replace('-', '_')}_db": left for name, left in self.left_db.items() if np.isfinite(left)}
+        return Note(PASS, node, "chosen", text, {**numbers, "samples": self.samples})
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a choice is made by. graph: float, with the products in it; statistics: of all of `dataset`; corrected:
+    whether biases will be."""
+
+    graph: gs.Graph
+    statistics: Mapping[str, Statistics]
+    dataset: Runs
+    corrected: bool
+
+
+def round_weights(
+    found: Sequence[Weights], wanted: str, statistics: Mapping[str, Statistics], evidence: Evidence | None
+) -> tuple[list[Rounded], list[Choice]]:
+    """All of `found` with their codes: by the rounder that is `wanted`, or (auto) by the one that is best for each."""
+    if wanted != AUTO:
+        return [rounded_by(one, rounder(wanted), statistics) for one in found], [Choice(wanted, {}, 0) for _ in found]
+    candidates = [candidates_for(one, statistics) for one in found]
+    doubtful = [one for one in candidates if len(one) > 1]
+    made = iter(choose(found, doubtful, evidence) if evidence is not None and doubtful else ())
+    choices = [next(made, Choice(UNMEASURED, {}, 0)) if len(one) > 1 else Choice(SIMPLEST, {}, 0) for one in candidates]
+    return [one[choice.rounder] for one, choice in zip(candidates, choices, strict=True)], choices
+
+
+def candidates_for(weights: Weights, statistics: Mapping[str, Statistics]) -> Candidates:
+    found: dict[str, Rounded] = {}
+    for name in (SIMPLEST, *(name for name in rounder_names() if name != SIMPLEST)):
+        made = rounded_by(weights, rounder(name), statistics)
+        if not any(np.array_equal(made.quantized.codes, one.quantized.codes) for one in found.values()):
+            found[name] = made
+    return found
+
+
+def choose(found: Sequence[Weights], doubtful: Sequence[Candidates], evidence: Evidence) -> Iterator[Choice]:
+    """For each of `doubtful`, by what its candidates do to its output on held-out samples."""
+    held = held_out(evidence.dataset, found, doubtful)
+    means = means_of_others(doubtful, held, evidence)
+    trials = [
+        Trial(next(iter(one.values())).weights, {name: error_of(made, mean) for name, made in one.items()})
+        for one, mean in zip(doubtful, means, strict=True)
+    ]
+    for signal, noise in error_powers(evidence.graph, trials, held):
+        left = {name: decibels(signal, power) for name, power in noise.items()}
+        yield Choice(max(left, key=lambda name: left[name]), left, len(held) if len(evidence.dataset) > 1 else 0)
+
+
+def held_out(dataset: Runs, found: Sequence[Weights], doubtful: Sequence[Candidates]) -> Subset:
+    """Evenly spread runs, as many as there is time for: no clock, so that choices repeat. A single run is all of it."""
+    work = sum(map(multiplications, found)) + sum(
+        multiplications(made.weights) for one in doubtful for made in one.values()
+    )
+    total = len(dataset)
+    count = max(1, min(SAMPLES, total // 4, WORK // max(work, 1)))
+    return Subset(dataset, tuple((place + 1) * total // count - 1 for place in range(count)))
+
+
+def means_of_others(
+    doubtful: Sequence[Candidates], held: Subset, evidence: Evidence
+) -> Iterator[NDArray[np.float64] | None]:
+    """The channel means of what each product reads, over the runs that are not held out; None where no bias will be
+    corrected."""
+    products = [next(iter(one.values())).weights for one in doubtful]
+    model = export(evidence.graph)
+    seen = observe(model, held, list(dict.fromkeys(one.x.name for one in products)))
+    for one in products:
+        whole, part, axis = evidence.statistics[one.x.name], seen[one.x.name], one.summed_axis
+        if not evidence.corrected or one.bias is None:
+            yield None
+        else:
+            yield whole.channel_mean(axis, part if part.count < whole.count else None)
+
+
+def error_of(made: Rounded, mean: NDArray[np.float64] | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What rounding adds to the weights, and, with the means of their inputs, to the bias: [out]."""
+    weights = made.weights
+    channels = weights.tensor.values.shape[weights.axis] * (weights.groups if weights.axis == 1 else 1)
+    shift = np.zeros(channels) if mean is None else mean_error(made.lost, mean, weights.axis, weights.groups)
+    return (-made.lost).astype(np.float32), shift.astype(np.float32)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """Of an output over its error; minus infinity where that is no number."""
+    if noise == 0:
+        return np.inf
+    return float(10 * np.log10(signal / noise)) if np.isfinite(noise) and signal > 0 else -np.inf

@@ -1,0 +1,190 @@
+"""The rounder whose errors leave most of a product's output on samples held out: right where we know who is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+import onnxruntime as ort
+import pytest
+
+from bevel.calib.data.dataset import Subset
+from bevel.calib.observe.observe import observe
+from bevel.passes.canonicalize import canonicalize
+from bevel.passes.quantize import QuantizeOptions, export, quantize
+from bevel.passes.quantize.choose_rounders import PASS, SAMPLES, WORK, held_out
+from bevel.passes.quantize.choose_scales import Scales, choose_scales
+from bevel.passes.quantize.chosen import Chosen
+from bevel.passes.quantize.error_probe import Trial, error_powers, multiplications
+from bevel.passes.quantize.formats import weight_format
+from bevel.passes.quantize.plan import make_plan
+from bevel.passes.quantize.round_weights import Weights, find_weights
+
+CONV = "y = Conv <pads = [1,1,1,1]> (x, w, b)"
+WEIGHTS = "float[4,3,3,3] w, float[4] b"
+INT4 = weight_format("int4")
+
+
+def alike(count: int) -> list[dict[str, Any]]:
+    """Images whose pixels are all the same."""
+    rng = np.random.default_rng(3)
+    return [{"x": np.full((1, 3, 8, 8), rng.normal(), np.float32)} for _ in range(count)]
+
+
+def unlike(count: int) -> list[dict[str, Any]]:
+    """Images whose pixels know nothing of each other, of mean 0."""
+    rng = np.random.default_rng(3)
+    return [{"x": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(count)]
+
+
+def made(model: Any, samples: Any, with_data: bool = True, **options: Any) -> Any:
+    graph, _ = canonicalize(model)
+    statistics = observe(gs.export_onnx(graph), samples)
+    wanted = QuantizeOptions(weights=INT4, **options)
+    return quantize(graph, statistics, wanted, samples if with_data else None)
+
+
+def the_note(result: Any) -> Any:
+    (note,) = (note for note in result.notes if note.pass_ == PASS)
+    return note
+
+
+def test_kernels_that_see_one_value_are_rounded_together(text: Any) -> None:
+    result = made(text(CONV, weights=WEIGHTS), alike(16))
+    assert set(result.rounders.values()) == {"kernel-wise"}
+    note = the_note(result)
+    assert note.numbers["kernel_wise_db"] > note.numbers["nearest_db"] + 3 and note.numbers["samples"] == 4
+    assert f"{note.numbers['nearest_db']:.2f} dB (4 samples held out)" in note.text
+
+
+def test_kernels_whose_inputs_are_unlike_are_rounded_one_by_one(text: Any) -> None:
+    result = made(text(CONV, weights=WEIGHTS), unlike(16))
+    assert set(result.rounders.values()) == {"nearest"}
+    assert the_note(result).numbers["nearest_db"] > the_note(result).numbers["kernel_wise_db"]
+
+
+@pytest.mark.parametrize("name", ["nearest", "kernel-wise"])
+def test_a_rounder_that_is_asked_for_rounds_all_and_nothing_is_measured(text: Any, name: str) -> None:
+    result = made(text(CONV, weights=WEIGHTS), alike(16), rounding=name)
+    assert set(result.rounders.values()) == {name}
+    assert not [note for note in result.notes if note.pass_ == PASS]
+
+
+def test_what_is_chosen_is_what_the_graph_holds(text: Any) -> None:
+    for samples in (alike(8), unlike(8)):
+        model = text(CONV, weights=WEIGHTS)
+        found = made(model, samples)
+        (name,) = set(found.rounders.values())
+        asked = made(text(CONV, weights=WEIGHTS), samples, rounding=name)
+        assert export(found.graph).SerializeToString() == export(asked.graph).SerializeToString()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_samples_choose_too_and_the_same_every_time(text: Any, count: int) -> None:
+    results = [made(text(CONV, weights=WEIGHTS), unlike(count)) for _ in range(2)]
+    assert results[0].rounders == results[1].rounders
+    assert the_note(results[0]) == the_note(results[1])
+    assert the_note(results[0]).numbers["samples"] == (0 if count == 1 else 1)
+    assert ("the only sample" in the_note(results[0]).text) == (count == 1)
+
+
+def test_without_samples_nothing_is_measured(text: Any) -> None:
+    result = made(text(CONV, weights=WEIGHTS), unlike(8), with_data=False)
+    assert set(result.rounders.values()) == {"kernel-wise"}
+    assert not [note for note in result.notes if note.pass_ == PASS]
+
+
+def test_products_that_all_rounders_round_alike_are_not_measured(text: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("bevel.passes.quantize.choose_rounders.choose", None)
+    model = text("y = MatMul (x, w)", "float[2,8] x", weights="float[8,4] w")
+    result = made(model, [{"x": np.ones((2, 8), np.float32)}] * 4)
+    assert set(result.rounders.values()) == {"nearest"}
+
+
+def test_bias_correction_sees_the_samples_that_are_not_held_out(text: Any) -> None:
+    """All runs but the one held out are 1 everywhere: corrected by them, an error that a mean of 1 makes is gone from
+    them, and is all there in the run held out, which is -1."""
+    model = text(CONV, weights=WEIGHTS)
+    ones = [{"x": np.ones((1, 3, 8, 8), np.float32)} for _ in range(3)]
+    minus = {"x": -np.ones((1, 3, 8, 8), np.float32)}
+    left = [the_note(made(model, [*ones, last], bias_correction=True)).numbers for last in (ones[0], minus)]
+    inner = [one["kernel_wise_db"] for one in left]
+    assert inner[0] > inner[1] + 3
+
+
+# What is measured
+
+
+def found_in(model: Any, samples: Any) -> tuple[gs.Graph, list[Weights], Scales]:
+    graph, _ = canonicalize(model)
+    plan = make_plan(graph)
+    scales = choose_scales(plan, observe(gs.export_onnx(graph), samples), QuantizeOptions().method)
+    return graph, list(find_weights(plan, scales, Chosen())), scales
+
+
+@pytest.mark.parametrize(
+    ("body", "inputs", "weights"),
+    [
+        (CONV, "float[1,3,8,8] x", WEIGHTS),
+        ("y = Conv <group = 3, strides = [2,2]> (x, w, b)", "float[1,3,8,8] x", "float[6,1,3,3] w, float[6] b"),
+        ("y = ConvTranspose <group = 2> (x, w, b)", "float[1,4,5,5] x", "float[4,3,3,3] w, float[6] b"),
+        ("y = Conv (x, w)", "float[1,3,9] x", "float[4,3,3] w"),
+        ("m = MatMul (x, w)\n y = Add (m, b)", "float[3,5] x", "float[5,4] w, float[4] b"),
+    ],
+)
+def test_powers_are_those_of_the_model_with_changed_weights(text: Any, body: str, inputs: str, weights: str) -> None:
+    rng = np.random.default_rng(5)
+    model = text(body, inputs, weights=weights)
+    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    samples = [{"x": rng.standard_normal(shape).astype(np.float32)} for _ in range(3)]
+    graph, (found,), _ = found_in(model, samples)
+    change = 0.1 * rng.standard_normal(found.tensor.values.shape).astype(np.float32)
+    outputs = found.groups * change.shape[1] if found.axis == 1 else change.shape[0]
+    shift = 0.1 * rng.standard_normal(outputs).astype(np.float32)
+    before = export(graph).SerializeToString()
+    ((signal, powers),) = error_powers(
+        graph, [Trial(found, {"c": (change, shift), "none": (0 * change, 0 * shift)})], samples
+    )
+    assert export(graph).SerializeToString() == before
+    other = text(body, inputs, weights=weights)
+    for tensor in other.graph.initializer:
+        values = onnx_values(tensor)
+        added = change if tensor.name == "w" else shift.reshape(values.shape)
+        tensor.raw_data = (values + added).tobytes()
+    difference = [run(other, one) - run(model, one) for one in samples]
+    if len(model.graph.initializer) == 1:  # no bias that the shift could be added to
+        difference = [one + shift.reshape(-1, *[1] * (change.ndim - 2)) for one in difference]
+    assert powers["c"] == pytest.approx(sum(float(np.square(one).sum()) for one in difference), rel=1e-4)  # float32
+    assert powers["none"] == 0 and signal > 0
+
+
+def onnx_values(tensor: Any) -> Any:
+    return np.frombuffer(tensor.raw_data, np.float32).reshape(list(tensor.dims))
+
+
+def run(model: Any, sample: Any) -> Any:
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, sample)[0]
+
+
+@pytest.mark.parametrize(("total", "count"), [(1, 1), (3, 1), (8, 2), (100, 25), (1000, SAMPLES)])
+def test_a_quarter_at_most_is_held_out_and_evenly_spread(text: Any, total: int, count: int) -> None:
+    _, found, _ = found_in(text(CONV, weights=WEIGHTS), alike(1))
+    held = held_out(alike(total), found, [])
+    assert len(held) == count and len(set(held.places)) == count and held.places[-1] == total - 1
+    assert np.ptp(np.diff(held.places)) <= 1 if count > 1 else True
+
+
+def test_large_models_are_measured_on_fewer_samples(text: Any, monkeypatch: Any) -> None:
+    _, found, _ = found_in(text(CONV, weights=WEIGHTS), alike(1))
+    assert multiplications(found[0]) == 4 * 8 * 8 * 3 * 3 * 3 < WORK
+    monkeypatch.setattr("bevel.passes.quantize.choose_rounders.WORK", 5 * multiplications(found[0]))
+    assert len(held_out(alike(100), found, [])) == 5
+
+
+def test_a_subset_walks_its_runs_in_order_and_again() -> None:
+    runs = [{"x": np.array(place)} for place in range(5)]
+    part = Subset(runs, (1, 4))
+    for _ in range(2):
+        assert [int(one["x"]) for one in part] == [1, 4]
+    assert len(part) == 2
