@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from bevel.passes.graph.edit import names_kept
+from bevel.passes.graph.names import names_kept
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
