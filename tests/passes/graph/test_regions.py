@@ -8,6 +8,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 
+from bevel.passes.base import Work
 from bevel.passes.canonicalize.infer_shapes import InferShapes
 from bevel.passes.graph.regions import Region, evaluate_region, find_region, is_elementwise
 
@@ -15,7 +16,7 @@ from bevel.passes.graph.regions import Region, evaluate_region, find_region, is_
 @pytest.fixture
 def graph(text: Any) -> Any:
     def parsed(*arguments: Any, **rest: Any) -> gs.Graph:
-        return InferShapes()(gs.import_onnx(text(*arguments, **rest))).graph
+        return InferShapes()(Work(gs.import_onnx(text(*arguments, **rest)))).graph
 
     return parsed
 
