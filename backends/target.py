@@ -52,6 +52,7 @@ class Target:
     llvm: Mapping[str, Any] | None = field(default=None, hash=False)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)  # device name -> its options
     clock_hz: int | None = None  # of a typical part, for estimates of time
+    channels_together: int = 1  # that its kernels take: no fewer are kept of those that could go
     others: Resources = NOTHING  # limits of resources that are no memories
 
     @property
@@ -125,6 +126,7 @@ def parse(name: str, data: dict[str, Any], machine: str) -> Target:
         llvm=data.get("llvm"),
         settings=data.get("device", {}),
         clock_hz=data.get("clock_hz"),
+        channels_together=data.get("channels_together", 1),
         others=Resources(data.get("limits", {})),
     )
 

@@ -71,7 +71,7 @@ class Work:
 @dataclass(frozen=True)
 class PassResult:
     work: Work
-    modified: bool  # whether the graph is another; notes and choices may be new where it is not
+    modified: bool  # whether the graph is another, or was changed; notes may be new where it is not
 
     @property
     def graph(self) -> gs.Graph:
@@ -136,9 +136,9 @@ class Pass(ABC):
         """`swept`, with `modified` compared with the graph."""
         from bevel.passes.graph.fingerprint import fingerprint
 
-        before = fingerprint(work.graph)
+        given, before = work.graph, fingerprint(work.graph)
         result = self.swept(work)
-        changed = fingerprint(result.graph) != before
+        changed = result.graph is not given or fingerprint(result.graph) != before
         if changed != result.modified:
             raise ContractError(
                 f"pass {self.name} {'changed' if changed else 'left'} the graph and says that it "

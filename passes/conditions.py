@@ -63,6 +63,15 @@ def unobserved_tensors(work: Work) -> Iterator[str]:
             yield f"nothing was seen of {tensor.name}"
 
 
+def late_makers(work: Work) -> Iterator[str]:
+    made = {id(tensor) for tensor in work.graph.inputs}
+    for node in work.graph.nodes:
+        for tensor in node.inputs:
+            if isinstance(tensor, gs.Variable) and not tensor.is_empty() and id(tensor) not in made:
+                yield f"{node.name} stands before what makes {tensor.name}"
+        made |= {id(tensor) for tensor in node.outputs}
+
+
 def variables(graph: gs.Graph) -> Iterator[gs.Variable]:
     """Graph inputs, and what nodes compute."""
     yield from graph.inputs
@@ -79,4 +88,5 @@ UNIQUE_NAMES = Condition("a name of its own for each node and tensor", repeated_
 PLAIN_NODES = Condition("no Constant nodes and no subgraphs", inner_graphs)
 MADE_OUTPUTS = Condition("outputs that are inputs or that a node computes", unmade_outputs)
 FLOAT = Condition("a model without quantizers", quantizers)
+EXECUTION_ORDER = Condition("nodes in execution order", late_makers)
 OBSERVED = Condition("observations of all float tensors", unobserved_tensors)

@@ -29,14 +29,16 @@ from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import observe
 from bevel.calib.observe.statistics import Statistics
 from bevel.passes.assign.patterns import apply_patterns, read_patterns
-from bevel.passes.base import Note
+from bevel.passes.base import Note, Work
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.exchange.load import fix_batch, load
+from bevel.passes.integerize.carry_quantizers import CarryQuantizers
 from bevel.passes.integerize.integerize import integerize
-from bevel.passes.integerize.quantize_results import quantize_results
+from bevel.passes.integerize.quantize_results import QuantizeResults
 from bevel.passes.partition.check_islands import check_islands
 from bevel.passes.partition.partition import partition
 from bevel.passes.partition.refuse_early import refuse_early
+from bevel.passes.pipeline import Pipeline
 from bevel.passes.quantize import QuantizeOptions, export_quantized, quantize
 from bevel.passes.quantize.clamp_masks import clamp_masks
 from bevel.passes.quantize.formats import activation_format, weight_format
@@ -207,7 +209,8 @@ def read_model(job: Job) -> Read:
 def keep_quantized(read: Read) -> Quantized:
     """A model that came quantized keeps its scales; results that have none get them."""
     canonical = gs.export_onnx(read.graph)
-    return Quantized(read.graph, canonical, tuple(quantize_results(read.graph)))
+    kept = Pipeline([CarryQuantizers(), QuantizeResults()])(Work(read.graph)).work
+    return Quantized(kept.graph, canonical, kept.notes)
 
 
 def quantize_calibrated(job: Job, read: Read) -> Quantized:
@@ -246,7 +249,7 @@ def lower(job: Job, read: Read, found: Quantized, folder: Path) -> Lowered:
     quantized = export_quantized(graph)
     bundle.save_model(folder, bundle.QUANTIZED, quantized)
     with job.stages("integerize"):
-        integer, notes = integerize(graph, inputs=edge(options.inputs), outputs=options.outputs)
+        integer, notes = integerize(graph, edge(options.inputs), options.outputs, job.target)
         digest = bundle.save_model(folder, bundle.INTEGER, integer)
     with job.stages("partition"):
         program, more = partition(integer, job.name, job.on_cpu, importer, [*earlier, *notes])

@@ -7,25 +7,39 @@ operator behind those shall still find its input quantized.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize, parameters, producer
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Reason
 from bevel.passes.operators.formats.quantize_float import QUANTIZE_FLOAT
 
 
-def carry_quantizers(graph: gs.Graph) -> None:
-    """Edit `graph`, which has static shapes, in place. Tensors that only quantizers read are left alone."""
-    for node in list(graph.toposort().nodes):
-        source = quantization(node)
-        if source is not None and not (node.outputs[0].outputs and all(map(is_quantize, node.outputs[0].outputs))):
-            carry(graph, node, source)
+@dataclass(frozen=True)
+class CarryQuantizers(Pass):
+    """Tensors that only quantizers read are left alone."""
+
+    name: ClassVar[str] = "carry-quantizers"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
+
+    def call(self, work: Work) -> PassResult:
+        modified = False
+        for node in list(work.graph.toposort().nodes):
+            source = quantization(node)
+            if source is not None and not (node.outputs[0].outputs and all(map(is_quantize, node.outputs[0].outputs))):
+                carry(work.graph, node, source)
+                modified = True
+        return work.result(modified)
 
 
 def is_carried(dequantize: gs.Node) -> bool:
-    """Whether a quantizer and this DequantizeLinear behind it stand where `carry_quantizers` would put them."""
+    """Whether a quantizer and this DequantizeLinear behind it stand where `CarryQuantizers` would put them."""
     quantize = producer(dequantize.inputs[0])
     mover = producer(quantize.inputs[0]) if quantize is not None and is_quantize(quantize) else None
     source = quantization(mover) if mover is not None else None

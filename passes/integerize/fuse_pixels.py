@@ -8,9 +8,14 @@ Exact: the integers are the same for every input.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import EXECUTION_ORDER, STATIC_SHAPES
 from bevel.passes.graph.quantizers import producer
 from bevel.passes.operators.base import DOMAIN, INT8
 from bevel.passes.operators.functions.channel_table import CHANNEL_TABLE, channel_axis, channel_tables, entries
@@ -19,18 +24,24 @@ from bevel.passes.operators.functions.table import entries as codes_looked_up
 MOVES = ("Transpose", "Reshape")
 
 
-def fuse_pixels(graph: gs.Graph) -> None:
-    """Edit `graph`, an integer graph in execution order."""
-    ports = {tensor.name for tensor in graph.outputs}
-    for node in list(graph.nodes):
-        if is_identity(node) and node.outputs[0].name not in ports:
+@dataclass(frozen=True)
+class FusePixels(Pass):
+    name: ClassVar[str] = "fuse-pixels"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, EXECUTION_ORDER)
+
+    def call(self, work: Work) -> PassResult:
+        graph = work.graph
+        ports = {tensor.name for tensor in graph.outputs}
+        idle = [node for node in graph.nodes if is_identity(node) and node.outputs[0].name not in ports]
+        for node in idle:
             leave_out(node)
-    graph.cleanup()
-    for node in list(graph.nodes):
-        chain = pixels_before(node, ports)
-        if chain is not None:
-            read_pixels(graph, node, chain)
-    graph.cleanup().toposort()
+        modified = bool(idle)
+        for node in list(graph.cleanup().nodes):
+            chain = pixels_before(node, ports)
+            if chain is not None:
+                read_pixels(graph, node, chain)
+                modified = True
+        return work.result(modified)
 
 
 def is_table(node: gs.Node) -> bool:

@@ -6,24 +6,34 @@ exact: the integers are the same for every input.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import EXECUTION_ORDER, STATIC_SHAPES
 from bevel.passes.graph.quantizers import ROUND
 from bevel.passes.operators.base import DOMAIN, INT8
 from bevel.passes.operators.functions.clip import WIDE_CLIP, bounds
 from bevel.passes.operators.functions.table import entries, look_up
 
 
-def fuse_rounding(graph: gs.Graph) -> None:
-    """Edit `graph`, an integer graph in execution order."""
-    ports = {tensor.name for tensor in graph.outputs}
-    for node in list(graph.nodes):
-        before = only_producer(node, ports) if is_rounding(node) else None
-        if before is not None:
-            fuse(graph, before, node)
-    graph.cleanup().toposort()
+@dataclass(frozen=True)
+class FuseRounding(Pass):
+    name: ClassVar[str] = "fuse-rounding"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, EXECUTION_ORDER)
+
+    def call(self, work: Work) -> PassResult:
+        ports = {tensor.name for tensor in work.graph.outputs}
+        modified = False
+        for node in list(work.graph.nodes):
+            before = only_producer(node, ports) if is_rounding(node) else None
+            if before is not None:
+                modified |= fuse(work.graph, before, node)
+        return work.result(modified)
 
 
 def only_producer(node: gs.Node, ports: set[str]) -> gs.Node | None:
@@ -51,8 +61,8 @@ def is_clamp(node: gs.Node) -> bool:
     return bool(node.op == "Clip" and node.domain != DOMAIN and constants == [True, True])
 
 
-def fuse(graph: gs.Graph, before: gs.Node, node: gs.Node) -> None:
-    """Let `before`, or a node in place of it, write what `node` makes of its result, if it can."""
+def fuse(graph: gs.Graph, before: gs.Node, node: gs.Node) -> bool:
+    """Let `before`, or a node in place of it, write what `node` makes of its result, if it can; whether it could."""
     clamps = before.domain == DOMAIN and {"low", "high"} <= before.attrs.keys()
     if clamps and is_clamp(node):
         low, high = bounds(node)
@@ -61,8 +71,11 @@ def fuse(graph: gs.Graph, before: gs.Node, node: gs.Node) -> None:
         node.inputs.clear()
         node.outputs.clear()
         before.outputs = [output]
-    elif is_rounding(before):
-        compose(graph, before, node)
+        return True
+    if not is_rounding(before):
+        return False
+    compose(graph, before, node)
+    return True
 
 
 def compose(graph: gs.Graph, before: gs.Node, node: gs.Node) -> None:

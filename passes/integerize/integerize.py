@@ -8,55 +8,88 @@ int32 where their format needs it (`bevel.passes.integerize.coding`).
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.calib.data.content import content
+from bevel.backends.target import Target
 from bevel.calib.errors import UserError
-from bevel.passes.base import Note, Work
+from bevel.passes.base import Condition, Note, Pass, PassResult, Work
 from bevel.passes.canonicalize.name_nodes import NameNodes
+from bevel.passes.conditions import PLAIN_NODES, STATIC_SHAPES, UNIQUE_NAMES
 from bevel.passes.exchange.export import PORTS, export
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize, producer
 from bevel.passes.graph.regions import casts_pixels
-from bevel.passes.integerize.carry_quantizers import carry_quantizers
+from bevel.passes.integerize.carry_quantizers import CarryQuantizers
 from bevel.passes.integerize.coding import cast_coding, coding, signed_type
-from bevel.passes.integerize.fuse_pixels import fuse_pixels
-from bevel.passes.integerize.fuse_rounding import fuse_rounding, is_rounding
+from bevel.passes.integerize.fuse_pixels import FusePixels
+from bevel.passes.integerize.fuse_rounding import FuseRounding, is_rounding
 from bevel.passes.integerize.integer_nodes import index_nodes, integer_nodes
 from bevel.passes.integerize.integerizer import PASS, Integerizer, Meaning
 from bevel.passes.integerize.part_scales import Parted, dequantize_parts, find_parted, move_codes
 from bevel.passes.integerize.prune_channels import PruneConstantChannels
-from bevel.passes.integerize.restore_tables import restore_tables
+from bevel.passes.integerize.restore_tables import RestoreTables
+from bevel.passes.integerize.share_constants import ShareConstants
 from bevel.passes.operators.base import DOMAIN, Reason, stays_float
 from bevel.passes.operators.formats.dequantize_steps import dequantize_steps
 from bevel.passes.operators.formats.flip_sign import flip_sign
 from bevel.passes.operators.formats.quantize_fixed import quantize_fixed
 from bevel.passes.operators.formats.quantize_float import quantize_float
 from bevel.passes.operators.formats.round_mx import ROUND_MX
+from bevel.passes.pipeline import Pipeline
 
 __all__ = ["PORTS", "Format", "export", "integerize"]
 
 Format = Literal["float", "quantized"]
 
-SHARED_BYTES = 256
 CODES = (np.int8, np.uint8, np.int16, np.uint16)
 MOVES = frozenset(["Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Concat", "MaxPool", "Identity"])
 
 
-def integerize(
-    graph: gs.Graph, inputs: Format = "float", outputs: Format = "float"
-) -> tuple[onnx.ModelProto, list[Note]]:
-    """The integer model of a QDQ graph, and notes on what became what.
+@dataclass(frozen=True)
+class ToIntegers(Pass):
+    """inputs, outputs: whether the model's ports carry floats or the quantized type; a port without a quantizer stays
+    float, with a note. Raises UserError for quantizers that `bevel.passes.integerize.coding` does not know."""
 
-    `inputs` and `outputs` say whether the model's ports carry floats or the quantized type; a port without a quantizer
-    stays float, with a note. Raises UserError for quantizers that `bevel.passes.integerize.coding` does not know.
-    """
-    restore_tables(graph)
-    carry_quantizers(graph)
-    made = Integerizer(graph)
+    name: ClassVar[str] = PASS
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, UNIQUE_NAMES, PLAIN_NODES)
+    inputs: Format = "float"
+    outputs: Format = "float"
+
+    def call(self, work: Work) -> PassResult:
+        made = Integerizer(work.graph)
+        graph = integer_graph(made, self.inputs, self.outputs)
+        ports = {name: meaning.written for name, meaning in made.ports.items()}
+        return work.result(True, made.notes, graph=graph, ports=ports)
+
+
+def integer_passes(inputs: Format = "float", outputs: Format = "float") -> list[Pass]:
+    """From a graph with quantizers to the one that devices compute."""
+    return [
+        RestoreTables(),
+        CarryQuantizers(),
+        ToIntegers(inputs, outputs),
+        NameNodes(),  # a result with two quantizers became two nodes of one name
+        FuseRounding(),
+        FusePixels(),
+        PruneConstantChannels(),
+        ShareConstants(),
+    ]
+
+
+def integerize(
+    graph: gs.Graph, inputs: Format = "float", outputs: Format = "float", target: Target | None = None
+) -> tuple[onnx.ModelProto, list[Note]]:
+    """The integer model of a QDQ graph, and notes on what became what."""
+    work = Pipeline(integer_passes(inputs, outputs))(Work(graph, target)).work
+    return export(work.graph, work.ports), list(work.notes)
+
+
+def integer_graph(made: Integerizer, inputs: Format, outputs: Format) -> gs.Graph:
+    graph = made.source
     new_inputs = [start_input(made, tensor, inputs) for tensor in graph.inputs]
     assign_codes(made)
     results = {node.name: made_of(made, node) if is_quantize(node) else index_nodes(made, node) for node in graph.nodes}
@@ -67,13 +100,7 @@ def integerize(
         emit(made, node, results, needed)
     new = gs.Graph(made.nodes, new_inputs, new_outputs, name=graph.name or "model", opset=graph.opset)
     new.import_domains = [onnx.helper.make_opsetid("", graph.opset), onnx.helper.make_opsetid(DOMAIN, 1)]
-    NameNodes()(Work(new))  # a result with two quantizers became two nodes of one name
-    new.cleanup().toposort()
-    fuse_rounding(new)
-    fuse_pixels(new)
-    pruned = PruneConstantChannels()(Work(new))
-    share_constants(new)
-    return export(new, {name: meaning.written for name, meaning in made.ports.items()}), [*made.notes, *pruned.notes]
+    return new
 
 
 def made_of(made: Integerizer, quantizer: gs.Node) -> list[gs.Node] | Reason | None:
@@ -304,12 +331,3 @@ def signed_constant(tensor: gs.Tensor) -> gs.Tensor:
     half = 2 ** (8 * tensor.values.dtype.itemsize - 1)
     moved = (tensor.values.astype(np.int64) - half).astype(signed_type(tensor.values.dtype))
     return gs.Constant(f"{tensor.name}/signed", moved)
-
-
-def share_constants(graph: gs.Graph) -> None:
-    """Weights that several nodes read stand in the file once. Short constants keep a name for each node."""
-    first: dict[bytes, gs.Constant] = {}
-    for node in graph.nodes:
-        for place, tensor in enumerate(node.inputs):
-            if isinstance(tensor, gs.Constant) and tensor.values.nbytes >= SHARED_BYTES:
-                node.inputs[place] = first.setdefault(content(tensor.values), tensor)

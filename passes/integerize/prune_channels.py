@@ -6,7 +6,7 @@ A channel is constant where its weights are all zero: networks trained with Batc
 It stays constant through channel-wise operators as long as padding does not show: where padding counts, only channels
 that hold the zero point itself are constant. Exact: every remaining integer is what it was.
 
-The channels kept are rounded up to a multiple of four, which kernels take together. Where input channels share factors
+The channels kept are rounded up to as many as the target's kernels take together. Where input channels share factors
 in blocks, what stays of a block is a shorter one.
 """
 
@@ -20,9 +20,11 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Output, requantize
 from bevel.calib.formats.scheme import PerBlock
-from bevel.passes.base import Pass, PassResult, Work
+from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.conditions import EXECUTION_ORDER, STATIC_SHAPES
 from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.operators.base import DOMAIN, Array
 from bevel.passes.operators.formats.round_float import rounded_constants
@@ -31,7 +33,6 @@ from bevel.passes.operators.functions.table import wide_entries
 from bevel.passes.operators.products.conv import shapes
 from bevel.passes.operators.widths import stored_output
 
-KEPT_TOGETHER = 4
 FACTOR_BITS = 8  # in a kernel's table of blocks
 CONVOLUTIONS, PRODUCTS = ("Conv", "EvenConv", "WideConv"), ("Gemm", "EvenGemm", "WideGemm")
 MEANS = ("ReduceMean", "ReduceSum")
@@ -52,7 +53,11 @@ class Chain:
 
 @dataclass(frozen=True)
 class PruneConstantChannels(Pass):
+    """together: the channels that stay are filled up to a multiple of it; 0: as the kernels of the target take them."""
+
     name: ClassVar[str] = "prune-constant-channels"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, EXECUTION_ORDER)
+    together: int = 0
 
     def call(self, work: Work) -> PassResult:
         graph = work.graph
@@ -60,7 +65,7 @@ class PruneConstantChannels(Pass):
         for chain in list(chains(graph)):
             values = constant_values(chain)
             dropped = droppable(chain, values)
-            kept = kept_for(chain.reader, dropped)
+            kept = kept_for(chain.reader, dropped, self.together or together_on(work.target))
             if len(kept) == len(dropped):
                 continue
             drop(chain, values, kept)
@@ -174,29 +179,33 @@ def droppable(chain: Chain, values: Array) -> Array:
     return constant
 
 
-def kept_channels(channels: int, dropped: Array) -> Array:
+def together_on(target: Target | None) -> int:
+    return 1 if target is None else target.channels_together
+
+
+def kept_channels(channels: int, dropped: Array, together: int) -> Array:
     """Indices of the channels that stay, with as many constant ones as fill the last group."""
     needed = max(int((~dropped).sum()), 1)
-    wanted = min(-(-needed // KEPT_TOGETHER) * KEPT_TOGETHER, channels)
+    wanted = min(-(-needed // together) * together, channels)
     first = np.argsort(dropped, kind="stable")[:wanted]
     return np.sort(first)
 
 
-def kept_for(reader: gs.Node, dropped: Array) -> Array:
+def kept_for(reader: gs.Node, dropped: Array, together: int) -> Array:
     """Indices of the channels that stay before `reader`."""
     weights = reader.inputs[1]
     if isinstance(weights, CodedConstant) and isinstance(weights.coded.blocks, PerBlock) and not dropped.all():
-        return kept_in_blocks(weights.coded.blocks.size, weights.coded.bits, dropped)
-    return kept_channels(len(dropped), dropped)
+        return kept_in_blocks(weights.coded.blocks.size, weights.coded.bits, dropped, together)
+    return kept_channels(len(dropped), dropped, together)
 
 
-def kept_in_blocks(size: int, bits: int, dropped: Array) -> Array:
+def kept_in_blocks(size: int, bits: int, dropped: Array, together: int) -> Array:
     """Indices of the channels that stay where each `size` of them share a factor of 8 bits, as those that stay will.
 
     What stays of a block is filled up to whole blocks of a length that divides `size`: the one that takes fewest bits.
     """
     options = []
-    for length in (one for one in range(size, 0, -1) if size % one == 0 and (one == size or one % KEPT_TOGETHER == 0)):
+    for length in (one for one in range(size, 0, -1) if size % one == 0 and (one == size or one % together == 0)):
         kept = [first + kept_of_block(dropped[first : first + size], length) for first in range(0, len(dropped), size)]
         places = np.concatenate(kept)
         options.append((len(places) * bits + -(-len(places) // length) * FACTOR_BITS, places))

@@ -7,35 +7,41 @@ price is half a step of 1/32767 of that bound.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Note
+from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.parameters import is_parameter
 from bevel.passes.canonicalize.stored_weights import channel_axis, parameter_values, parts, scale_axis
+from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import Array
 from bevel.passes.graph.quantizers import is_dequantize, parameters, producer
-from bevel.passes.integerize.carry_quantizers import carry_quantizers
 
-PASS = "quantize-results"
 LARGEST = np.iinfo(np.int16).max
 PRODUCTS = ("Conv", "Gemm")
 
 
-def quantize_results(graph: gs.Graph) -> list[Note]:
-    """Edit `graph`, which is canonical and came with quantizers."""
-    carry_quantizers(graph)
-    notes = []
-    for result in graph.outputs:
-        node = producer(result)
-        bound = largest_result(node) if node is not None else None
-        if node is None or bound is None:
-            continue
-        put_quantizer(graph, node, np.float32(bound / LARGEST))
-        text = f"its result had no quantizer: int16, for all that can come of it, {bound:.3g}"
-        notes.append(Note(PASS, node.name, "chosen", text, {"largest_result": bound}))
-    graph.toposort()
-    return notes
+@dataclass(frozen=True)
+class QuantizeResults(Pass):
+    """For canonical graphs that came with quantizers; those stand behind what only moves integers (CarryQuantizers)."""
+
+    name: ClassVar[str] = "quantize-results"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
+
+    def call(self, work: Work) -> PassResult:
+        notes = []
+        for result in work.graph.outputs:
+            node = producer(result)
+            bound = largest_result(node) if node is not None else None
+            if node is None or bound is None:
+                continue
+            put_quantizer(work.graph, node, np.float32(bound / LARGEST))
+            text = f"its result had no quantizer: int16, for all that can come of it, {bound:.3g}"
+            notes.append(self.note(node.name, "chosen", text, largest_result=bound))
+        return work.result(bool(notes), notes)
 
 
 def largest_result(node: gs.Node) -> float | None:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from bevel.passes.base import Pass, PassResult, Work
+from bevel.passes.graph.edit import detach
 from bevel.passes.graph.quantizers import producer
 from bevel.passes.operators.base import DOMAIN
 
 ENTRIES = 256
 
 
-def restore_tables(graph: gs.Graph) -> None:
-    """Gather(table, Cast(x)) of 256 int8 entries and int8 x becomes Table(x, table). Edits `graph` in place."""
-    for node in list(graph.nodes):
-        codes = looked_up(node)
-        if codes is None:
-            continue
-        (table, _), (result,) = node.inputs, node.outputs
-        node.inputs.clear()
-        node.outputs.clear()
-        graph.nodes.append(gs.Node("Table", node.name, {}, [codes, table], [result], domain=DOMAIN))
-    graph.cleanup().toposort()
+@dataclass(frozen=True)
+class RestoreTables(Pass):
+    """Gather(table, Cast(x)) of 256 int8 entries and int8 x becomes Table(x, table)."""
+
+    name: ClassVar[str] = "restore-tables"
+
+    def call(self, work: Work) -> PassResult:
+        found = [(node, codes) for node in work.graph.nodes if (codes := looked_up(node)) is not None]
+        for node, codes in found:
+            (table, _), (result,) = node.inputs, node.outputs
+            detach(node)
+            work.graph.nodes.append(gs.Node("Table", node.name, {}, [codes, table], [result], domain=DOMAIN))
+        return work.result(bool(found))
 
 
 def looked_up(node: gs.Node) -> gs.Tensor | None:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from bevel.backends import target as targets
 from bevel.backends.program.program import Port, Program
 from bevel.backends.tir import islands as importer
 from bevel.calib.observe.observe import observe
@@ -228,7 +229,7 @@ def compiled(
         result = quantize(graph, observe(gs.export_onnx(graph), Samples(given)), options or QuantizeOptions())
         graph, notes = result.graph, notes + result.notes
     quantized, shipped = export(graph), export_quantized(graph)
-    integer, more = integerize(graph, inputs, outputs)
+    integer, more = integerize(graph, inputs, outputs, targets.load("cortex-m7"))
     program, last = partition(integer, "m", islands, importer, [*notes, *more])
     return Compiled(quantized, shipped, integer, program, (*notes, *more, *last))
 

@@ -77,7 +77,7 @@ class Maker:
         return export(self.graph(formats))
 
     def integer(self, formats: Formats) -> onnx.ModelProto:
-        return integerize(self.graph(formats), inputs=edge(self.options.inputs), outputs=self.options.outputs)[0]
+        return integerize(self.graph(formats), edge(self.options.inputs), self.options.outputs, self.target)[0]
 
     def lowered(self, integer: onnx.ModelProto) -> Program:
         program, _ = partition(integer, self.name, islands=self.target.kind == "cpu", importer=importer)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bevel.calib.errors import UserError
 from bevel.calib.formats.float_format import E4M3
+from bevel.passes.base import Work
 from bevel.passes.exchange.qonnx import find_quantizer
 from bevel.passes.exchange.qonnx.formula import Floats, Quantizer
 from bevel.passes.exchange.qonnx.nodes import DOMAIN, quantizer_node
@@ -26,7 +27,7 @@ from bevel.passes.graph.edit import bypass
 from bevel.passes.graph.quantizers import ROUND, Parameters, is_dequantize, is_quantize, parameters, producer
 from bevel.passes.integerize.carry_quantizers import is_carried
 from bevel.passes.integerize.fuse_rounding import as_table, is_clamp, is_rounding
-from bevel.passes.integerize.restore_tables import restore_tables
+from bevel.passes.integerize.restore_tables import RestoreTables
 from bevel.passes.operators.base import INT8
 from bevel.passes.operators.formats.quantize_float import QUANTIZE_FLOAT, steps_of
 from bevel.passes.operators.formats.round_mx import ROUND_MX
@@ -40,7 +41,7 @@ def export_qonnx(graph: gs.Graph) -> onnx.ModelProto:
 
     Raises UserError for a quantizer that QONNX cannot say, and for a graph without any.
     """
-    restore_tables(graph)
+    RestoreTables()(Work(graph))
     dequantizers = [node for node in graph.nodes if is_dequantize(node)]
     if not dequantizers:
         raise UserError("the model has no quantizers; give a quantized.onnx, or the folder that optimize wrote")

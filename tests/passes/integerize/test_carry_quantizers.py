@@ -6,8 +6,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 
+from bevel.passes.base import Work
 from bevel.passes.canonicalize import canonicalize
-from bevel.passes.integerize.carry_quantizers import carry_quantizers
+from bevel.passes.integerize.carry_quantizers import CarryQuantizers
 
 Q = "q = QuantizeLinear (x, s, z)\n d = DequantizeLinear (q, s, z)\n"
 END = "u = QuantizeLinear (r, t, z)\n y = DequantizeLinear (u, t, z)\n"
@@ -57,5 +58,5 @@ def test_a_moved_result_of_the_model_can_be_integers(text, stages) -> None:
 def test_other_operators_get_no_quantizer(text, body) -> None:
     graph, _ = canonicalize(text(body, weights=WEIGHTS, values=VALUES))
     before = operators(graph)
-    carry_quantizers(graph)
+    CarryQuantizers()(Work(graph))
     assert operators(graph) == before

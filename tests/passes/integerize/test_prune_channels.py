@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx_graphsurgeon as gs
 import pytest
 
+from bevel.backends import target as targets
 from bevel.backends.program.ops.coded_conv import CodedConv
+from bevel.backends.target import Target
 from bevel.passes.base import Work
+from bevel.passes.integerize.integerize import integer_passes
 from bevel.passes.integerize.prune_channels import PruneConstantChannels, kept_channels, kept_in_blocks
+from bevel.passes.pipeline import Pipeline
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import activation_format, weight_format
 
@@ -114,7 +119,7 @@ def test_channels_go_from_blocks_which_become_shorter(text: Any, stages: Any, mo
 def test_what_stays_of_a_block_is_filled_up(size: int, kept: list[int]) -> None:
     dropped = np.ones(40, bool)
     dropped[1] = False
-    assert kept_in_blocks(size, 4, dropped).tolist() == kept
+    assert kept_in_blocks(size, 4, dropped, 4).tolist() == kept
 
 
 def test_where_padding_shows_only_channels_at_the_zero_point_go(
@@ -160,10 +165,25 @@ def test_channels_that_somebody_else_sees_stay(text: Any, stages: Any, body: str
 
 
 def test_a_network_of_constants_keeps_a_group() -> None:
-    assert kept_channels(10, np.ones(10, bool)).tolist() == [0, 1, 2, 3]
-    assert kept_channels(2, np.ones(2, bool)).tolist() == [0, 1]
+    assert kept_channels(10, np.ones(10, bool), 4).tolist() == [0, 1, 2, 3]
+    assert kept_channels(2, np.ones(2, bool), 4).tolist() == [0, 1]
 
 
 def test_nothing_constant_nothing_modified(text: Any, stages: Any) -> None:
     made = stages(text(f"{FIRST} y = Conv (r, p, q)", IMAGE, weights=f"{WIDE}, {NARROW}"))
     assert channels(made) == [10, 5] and "are constant" not in str(made.notes)
+
+
+def test_how_many_channels_stay_together_is_the_targets_unless_it_is_said(text: Any, stages: Any) -> None:
+    body, weights = BEHIND["a product of pixels"]
+    quantized = stages(text(body, IMAGE, weights=weights, values=values())).quantized
+    target = targets.load("cortex-m7")
+
+    def first(target: Target | None, prune: PruneConstantChannels) -> int:
+        passes = [prune if isinstance(one, PruneConstantChannels) else one for one in integer_passes()]
+        graph = Pipeline(passes)(Work(gs.import_onnx(quantized), target)).graph
+        return next(int(node.outputs[0].shape[1]) for node in graph.nodes if node.op == "Conv")
+
+    assert first(None, PruneConstantChannels()) == 2
+    assert first(target, PruneConstantChannels()) == 4
+    assert first(target, PruneConstantChannels(together=3)) == 3

@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bevel.passes.base import Work
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.exchange.export import export
-from bevel.passes.integerize.quantize_results import quantize_results
+from bevel.passes.integerize.carry_quantizers import CarryQuantizers
+from bevel.passes.integerize.quantize_results import QuantizeResults
+from bevel.passes.pipeline import Pipeline
 
+KEPT = [CarryQuantizers(), QuantizeResults()]
 Q = "q = QuantizeLinear (x, s, z)\n d = DequantizeLinear (q, s, z)\n"
 CONV = Q + "k = DequantizeLinear <axis = 0> (w, sw, zw)\n y = Conv (d, k, b)"
 WEIGHTS = "float s, int8 z, int8[4,3,3,3] w, float[4] sw, int8[4] zw, float[4] b"
@@ -23,7 +27,7 @@ VALUES = {
 
 def test_a_product_at_the_end_runs_in_integers_and_loses_half_a_step(text, stages) -> None:
     graph, _ = canonicalize(text(CONV, weights=WEIGHTS, values=VALUES))
-    assert [note.node for note in quantize_results(graph)]
+    assert [note.node for note in Pipeline(KEPT)(Work(graph)).notes]
     step = next(float(node.inputs[1].values) for node in graph.nodes if node.name == "y/quantize")
     done = stages(export(graph))
     assert done.program.outputs[0].dtype == "int16"
@@ -45,5 +49,5 @@ def test_a_product_at_the_end_runs_in_integers_and_loses_half_a_step(text, stage
 def test_other_results_stay_as_they_are(text, body) -> None:
     graph, _ = canonicalize(text(body, weights=WEIGHTS, values=VALUES))
     before = [node.name for node in graph.nodes]
-    assert not quantize_results(graph)
+    assert not Pipeline(KEPT)(Work(graph)).notes
     assert [node.name for node in graph.nodes] == before
