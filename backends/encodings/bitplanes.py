@@ -45,9 +45,8 @@ class Codes:
         return values
 
 
-def codes_for(weights: Array) -> Codes | str:
-    """The codes for `weights`, or why they take more than two bits."""
-    levels = np.unique(weights).astype(np.int64)
+def codes_for(levels: NDArray[np.int64]) -> Codes | str:
+    """The codes for weights of which `levels` occur, ascending, or why they take more than two bits."""
     stride = gcd(*(int(step) for step in np.diff(levels))) or 1
     bits = max(1, (int(levels[-1] - levels[0]) // stride).bit_length())
     if bits > MOST_WEIGHT_BITS:

@@ -75,16 +75,15 @@ class Stored(NamedTuple):
         return values * factors[..., : values.shape[-1]]
 
 
-def shortest(weights: Array) -> Stored:
+def shortest(weights: Array, occurring: NDArray[np.int64]) -> Stored:
     """Integers by the shortest codes there are for them, without a table where that is as short.
 
-    Raises ValueError for more than 256 distinct values of which some are no int16.
+    `occurring`: which they are, ascending. Raises ValueError for more than 256 of which some are no int16.
     """
-    plain = plain_bits(weights)
-    distinct = len(np.unique(weights))
-    if plain <= MAX_BITS and (distinct > MAX_CODES or plain <= coded(weights).bits):
+    plain, shortest_table = plain_bits(occurring), max(1, (len(occurring) - 1).bit_length())
+    if plain <= MAX_BITS and (len(occurring) > MAX_CODES or plain <= shortest_table):
         return without_table(weights, plain)
-    return of_coded(coded(weights))
+    return of_coded(coded(weights, occurring))
 
 
 def of_coded(weights: Coded) -> Stored:
@@ -102,9 +101,8 @@ def of_coded(weights: Coded) -> Stored:
 
 
 def of_values(weights: Coded) -> Stored:
-    values = weights.values()
-    if plain_bits(values) <= weights.bits:
-        return without_table(values, weights.bits)
+    if plain_bits(weights.occurring) <= weights.bits:
+        return without_table(weights.values(), weights.bits)
     coding = Coding(weights.bits, smallest_dtype(weights.table), tabled=True)
     return Stored(coding, weights.codes.astype(np.uint16), filled(weights.table, 2**weights.bits, coding.dtype))
 
@@ -133,7 +131,7 @@ def without_table(values: Array, bits: int) -> Stored:
 def plain_bits(values: Array) -> int:
     """The bits that `values` take without a table."""
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
-    if set(np.unique(values).tolist()) <= {-1, 1}:
+    if (abs(values) == 1).all():
         return 1
     return max(2, 1 + max(high.bit_length(), max(-low - 1, 0).bit_length()))
 

@@ -13,8 +13,8 @@ first, as `bits` is a sum of these):
 Tables of 16 values are looked up two codes at a time, so that their codes lie otherwise: the two of a halfword share a
 byte. `kernels/c/bevel_narrow.h` reads both.
 
-Which values there are decides on the codes, never the format that they come from; a table is used where it makes
-weights smaller than the range of their values would.
+Which of a format's values occur decides on the codes (`Call.occurring`); a table is used where it makes weights smaller
+than the range of their values would.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ class Codes:
     def of(self, values: Int8) -> tuple[Uint8, Int8]:
         """The codes of `values`, and the table: int8 [2**bits], or empty."""
         if not self.tabled:
-            return ((values.astype(np.int16) - self.least) // self.stride).astype(np.uint8), np.zeros(0, np.int8)
+            steps, rest = np.divmod(values.astype(np.int16) - self.least, self.stride)
+            if rest.any() or steps.min() < 0 or steps.max() >= 2**self.bits:
+                raise ValueError(f"{self} have no code for some of the weights: our bug")
+            return steps.astype(np.uint8), np.zeros(0, np.int8)
         levels, codes = np.unique(values, return_inverse=True)
         table = np.pad(levels, (0, self.table_bytes - len(levels)), mode="edge").astype(np.int8)
         return codes.reshape(values.shape).astype(np.uint8), table
@@ -83,9 +86,12 @@ class Codes:
         return (codes.astype(np.int16) * self.stride + self.least).astype(np.int8)
 
 
-def codes_for(values: Int8, tables: bool = True) -> Codes | str:
-    """The codes that make `values` smallest, or why eight bits are as good."""
-    levels = np.unique(values).astype(int)
+def codes_for(values: Int8, occurring: NDArray[np.int64], tables: bool = True) -> Codes | str:
+    """The codes that make `values` smallest, or why eight bits are as good.
+
+    `occurring`: the integers of the weights, ascending; as they are packed, zeros may fill them up."""
+    filled = 0 not in occurring and not values.all()
+    levels = np.sort(np.append(occurring, 0)) if filled else occurring
     by_range, by_table = affine(levels), Codes(max(1, (len(levels) - 1).bit_length()), tabled=True)
     saved = {codes: values.size - stored_bytes(values.size, codes) for codes in (by_range, by_table)}
     best = by_table if tables and saved[by_table] > saved[by_range] else by_range

@@ -11,8 +11,10 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bevel.backends.program.op import Array, Op, Role
+from bevel.calib.formats.coded import Coded, counted
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class Span(NamedTuple):
     end: int
 
 
+class Weights(NamedTuple):
+    """Weights of a call, `values`, whose coding the model says."""
+
+    values: Array
+    coded: Coded
+
+
 class Asked(NamedTuple):
     """A rule that was asked for a kernel, by its module's name, and its answer: the reason why not, or TAKEN."""
 
@@ -56,6 +65,7 @@ class Call:
     Operands may be parts of buffers: `input_starts` and `output_start` are the bytes of the buffers that come before
     them. Without `input_starts` every input starts its buffer. `narrower`: the constants at other widths than the
     full one, by their bits, in a program that can change its width while it runs (`bevel.backends.program.switching`).
+    `weights`: its weights as the model codes them, where it does.
     `input_bounds`: what the integers of each input lie in, None where nothing is known
     (`bevel.backends.program.bounds`). `asked`: how its kernel was chosen, in the order that rules were asked.
     """
@@ -70,6 +80,7 @@ class Call:
     narrower: dict[int, tuple[Array, ...]] = field(default_factory=dict)
     input_bounds: tuple[Bounds | None, ...] = ()
     asked: tuple[Asked, ...] = field(default=(), compare=False)
+    weights: Weights | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.input_starts:
@@ -85,6 +96,16 @@ class Call:
             raise ValueError(f"{self.node}: {len(self.inputs)} inputs given to {self.kernel}")
         if len(self.input_starts) != len(self.inputs):
             raise ValueError(f"{self.node}: {len(self.input_starts)} starts given for {len(self.inputs)} inputs")
+
+    def occurring(self, weights: Array) -> NDArray[np.int64]:
+        """The integers that occur in one of the call's arrays, ascending.
+
+        Where the model says how it is coded, its codes know. Those of a model that came without a coding are
+        counted.
+        """
+        if self.weights is not None and np.may_share_memory(self.weights.values, weights):
+            return self.weights.coded.occurring
+        return counted(weights)
 
     def reads(self) -> list[Span]:
         """What is read of each input."""

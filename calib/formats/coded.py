@@ -9,8 +9,9 @@ is coded as well. Formats of one scale a channel have one block whose factor is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,28 @@ class Coded:
         )
         return result
 
+    @cached_property
+    def occurring(self) -> NDArray[np.int64]:
+        """The integers that occur, ascending: of all that the tables know, those that are used."""
+        if not isinstance(self.blocks, PerTensor):
+            return np.unique(self.values())
+        used = np.flatnonzero(np.bincount(self.codes.ravel(), minlength=1))
+        factor = int(self.block_table[self.block_codes])
+        return np.unique(self.table[used].astype(np.int64) * factor)
+
+    def times(self, factor: int) -> Coded:
+        """Each integer times `factor`, which int32 holds."""
+        return replace(self, table=(self.table.astype(np.int64) * factor).astype(np.int32))
+
+    def moved(self, move: Callable[[NDArray[Any]], NDArray[Any]]) -> Coded:
+        """The same integers where `move`, which moves elements of any array, puts them.
+
+        Raises ValueError for blocks, which it would tear apart.
+        """
+        if not isinstance(self.blocks, PerTensor):
+            raise ValueError(f"elements of {self.blocks} stay together")
+        return replace(self, codes=move(self.codes))
+
     def transpose(self, axes: Sequence[int]) -> Coded:
         """The same integers with their axes in the order of `axes`."""
         if isinstance(self.blocks, PerTensor):
@@ -92,18 +115,23 @@ def narrowest(integers: NDArray[Any]) -> np.dtype[Any]:
     raise ValueError(f"integers from {low} to {high} do not fit int32")
 
 
-def coded(values: NDArray[Any]) -> Coded:
+def counted(values: NDArray[Any]) -> NDArray[np.int64]:
+    """The integers that occur among `values`, ascending: for those that came without a coding."""
+    return np.unique(values).astype(np.int64)
+
+
+def coded(values: NDArray[Any], occurring: NDArray[Any] | None = None) -> Coded:
     """Integers of at most 256 distinct values, by the shortest codes there are for them; the table ascends.
 
-    Raises ValueError for more values than that.
+    `occurring`: what they are, ascending, where it is known. Raises ValueError for more values than that.
     """
-    table, codes = np.unique(values, return_inverse=True)
+    table = counted(values) if occurring is None else occurring
     if len(table) > MAX_CODES:
         raise ValueError(f"{len(table)} distinct values do not fit codes of 8 bits")
     bits = max(1, (len(table) - 1).bit_length())
     one = np.ones(1, np.int32)
-    shaped = codes.reshape(values.shape).astype(np.uint8)
-    return Coded(shaped, bits, table.astype(np.int32), PerTensor(), np.zeros((), np.uint8), one)
+    codes = np.searchsorted(table, values).astype(np.uint8)
+    return Coded(codes, bits, table.astype(np.int32), PerTensor(), np.zeros((), np.uint8), one)
 
 
 def at_levels(steps: NDArray[Any], levels: Levels) -> Coded:

@@ -6,6 +6,7 @@ graphsurgeon know little, and FLOAT8E4M3FN, whose values are integers times a po
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from bevel.calib.formats.coded import Coded, at_levels
 from bevel.calib.formats.float_format import E4M3
-from bevel.calib.formats.levels import levels_of
+from bevel.calib.formats.format import INT4, UINT4, IntFormat
+from bevel.calib.formats.levels import integer_levels, levels_of
 from bevel.calib.formats.packing import unpack_bits
 from bevel.calib.formats.scheme import PerBlock, PerTensor
 from bevel.passes.graph.coded_constant import CodedConstant, coded_of
@@ -26,24 +28,23 @@ from bevel.passes.operators.base import DOMAIN, Array
 from bevel.passes.operators.formats.dequantize_steps import DEQUANTIZE_STEPS
 from bevel.passes.operators.formats.unpack import BLOCKS, unpack_width
 
-WIDER = {
-    np.dtype(ml_dtypes.int4): np.dtype(np.int8),
-    np.dtype(ml_dtypes.uint4): np.dtype(np.uint8),
-}
+FOUR_BITS = {np.dtype(ml_dtypes.int4): INT4, np.dtype(ml_dtypes.uint4): UINT4}
 
 
 def unpack_weights(graph: gs.Graph) -> None:
     """Edit `graph`, whose nodes are in execution order: what reads packed weights reads a constant."""
+    formats = {}  # of what lay in four bits, by the constant's name
     for node in graph.nodes:
         for tensor in node.inputs:
-            if isinstance(tensor, gs.Constant) and (wider := WIDER.get(stored_type(tensor))) is not None:
-                tensor.values = np.asarray(tensor.values).astype(wider)
+            if isinstance(tensor, gs.Constant) and (format := FOUR_BITS.get(stored_type(tensor))) is not None:
+                tensor.values = np.asarray(tensor.values).astype(format.dtype)
+                formats[tensor.name] = format
     for node in graph.nodes:
         constant = all(isinstance(tensor, gs.Constant) for tensor in node.inputs)
         if is_dequantize(node) and constant:
             read_linear(node)
             read_steps(node)
-        elif constant and (found := unpacked(node)) is not None:
+        elif constant and (found := unpacked(node, formats)) is not None:
             replace(node.outputs[0], found)
             node.outputs.clear()
     graph.cleanup()
@@ -82,12 +83,18 @@ def read_steps(node: gs.Node) -> None:
     node.inputs = [CodedConstant(node.inputs[0].name, at_levels(steps, levels)), unit]
 
 
-def unpacked(node: gs.Node) -> gs.Constant | None:
-    """The constant that a node of constants makes of packed weights; None where it does something else."""
+def unpacked(node: gs.Node, formats: Mapping[str, IntFormat]) -> gs.Constant | None:
+    """The constant that a node of constants makes of packed weights; None where it does something else.
+
+    `formats`: of constants that lay in four bits, by name."""
     name = node.outputs[0].name
     values = [np.asarray(tensor.values) for tensor in node.inputs]
     if node.op == "Cast" and not node.domain and values[0].dtype.kind in "iu":  # of what was INT4
-        return gs.Constant(name, values[0].astype(onnx.helper.tensor_dtype_to_np_dtype(int(node.attrs["to"]))))
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(int(node.attrs["to"]))
+        format = formats.get(node.inputs[0].name)
+        if format is None:
+            return gs.Constant(name, values[0].astype(dtype))
+        return of_format(name, values[0], format, dtype)
     if node.domain != DOMAIN:
         return None
     bits = unpack_width(node.op)
@@ -101,6 +108,13 @@ def unpacked(node: gs.Node) -> gs.Constant | None:
         blocks = PerBlock(int(node.attrs["axis"]), int(node.attrs["size"]))
         return CodedConstant(name, Coded(inner.codes, inner.bits, inner.table, blocks, outer.codes, outer.table))
     return None
+
+
+def of_format(name: str, values: Array, format: IntFormat, dtype: np.dtype[Any]) -> CodedConstant:
+    """Integers of a format of a few bits, as a constant of `dtype`."""
+    levels = integer_levels(format)
+    assert levels is not None
+    return CodedConstant(name, at_levels(values, levels), dtype)
 
 
 def looked_up(name: str, codes: NDArray[np.uint8], table: Array, bits: int) -> CodedConstant:

@@ -7,7 +7,7 @@ one changes its place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -17,9 +17,10 @@ import onnx_graphsurgeon as gs
 from bevel.backends.program.op import Array, Op, Role
 from bevel.backends.program.ops.copy import Copy
 from bevel.backends.program.ops.transpose import Transpose
-from bevel.backends.program.program import Buffer, Call
+from bevel.backends.program.program import Buffer, Call, Weights
 from bevel.calib.formats.coded import Coded
-from bevel.passes.graph.coded_constant import coded_of
+from bevel.calib.formats.scheme import PerTensor
+from bevel.passes.graph.coded_constant import CodedConstant, coded_of
 
 Order = tuple[int, ...]
 
@@ -73,6 +74,10 @@ class Lowering:
             raise TypeError(f"{tensor.name} is no constant of at most 256 different integers")
         return found
 
+    def coding(self, tensor: gs.Tensor) -> Coded | None:
+        """How the model says that a constant is coded; None for one of plain integers."""
+        return tensor.coded if isinstance(tensor, CodedConstant) else None
+
     def value(self, tensor: gs.Tensor) -> Value:
         """Where `tensor` is; a constant becomes a buffer in flash."""
         if tensor.name not in self.values and isinstance(tensor, gs.Constant):
@@ -123,15 +128,18 @@ class Lowering:
         constants: Sequence[Array],
         output: gs.Tensor,
         order: Order,
+        coded: Coded | None = None,
     ) -> None:
-        """Call `kernel` for `node`; `output` is written in `order`."""
+        """Call `kernel` for `node`; `output` is written in `order`. `coded`: the first constant, its weights, as the
+        model codes them."""
         shape = tuple(output.shape)
         (written,) = kernel.roles(Role.OUTPUT)
         if written.size != prod(shape):
             raise ValueError(f"{node.name}: {kernel} writes {written.size} elements, not {shape}")
         buffer = self.new_buffer(output.name, tuple(shape[axis] for axis in order), written.dtype)
         packed = tuple(np.asarray(array, order="C") for array in constants)
-        self.calls.append(Call(node.name, kernel, tuple(inputs), packed, buffer))
+        weights = None if coded is None else Weights(packed[0], coded)
+        self.calls.append(Call(node.name, kernel, tuple(inputs), packed, buffer, weights=weights))
         self.values[output.name] = Value(buffer, shape, order)
 
     def alias(self, output: gs.Tensor, value: Value, order: Order) -> None:
@@ -158,6 +166,14 @@ class Lowering:
             unique += "'"
         self.buffers[unique] = Buffer(unique, tuple(int(size) for size in shape), dtype)
         return unique
+
+
+def moved(coded: Coded | None, move: Callable[[Array], Array], axes: Order = ()) -> Coded | None:
+    """Weights where `move` puts them, if the model codes them; in blocks, whose elements stay together, only the order
+    of axes can change, to `axes`."""
+    if coded is None or isinstance(coded.blocks, PerTensor):
+        return coded and coded.moved(move)
+    return coded.transpose(axes) if axes else None
 
 
 def rows_as_they_lie(weights: Array, value: Value) -> Array:

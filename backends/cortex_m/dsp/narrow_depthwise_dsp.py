@@ -124,7 +124,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     words, *others = found.constants
     if words.nbytes > MOST_BYTES:
         return f"{words.nbytes} bytes of decoded weights are more than scratch is meant to hold"
-    codes = narrow.codes_for(weight_bytes(words), tables=False)
+    codes = narrow.codes_for(weight_bytes(words), call.occurring(call.constants[0]), tables=False)
     if isinstance(codes, str):
         return codes
     if codes.stride * (2**codes.bits - 1) > 127:

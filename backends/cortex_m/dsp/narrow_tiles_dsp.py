@@ -28,7 +28,7 @@ from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Operand, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
-from bevel.backends.program.program import Call
+from bevel.backends.program.program import Call, Weights
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, UPPER_WORD, Int8, Int32, Output
 
@@ -220,13 +220,14 @@ def specialize(call: Call, target: Target) -> Special | str:
     """The rule: what int8 tiles take, with weights that are smaller as codes."""
     if not isinstance(call.kernel, Gemm | Conv):
         return "no sums of products"
-    found = tiled(lifted(call), target)
+    taken = lifted(call)
+    found = tiled(taken, target)
     if not isinstance(found, Special):
-        found = tiled(call, target)
+        taken, found = call, tiled(call, target)
     if not isinstance(found, Special):
         return found
     packed, *rescaling = found.constants
-    codes = narrow.codes_for(weight_bytes(packed))
+    codes = narrow.codes_for(weight_bytes(packed), taken.occurring(taken.constants[0]))
     if isinstance(codes, str):
         return codes
     assert isinstance(found.kernel, GemmDsp | ConvDsp)
@@ -259,7 +260,9 @@ def lifted(call: Call) -> Call:
     if raised == 0 or abs(w).max() > 127 or abs(bias).max() >= 2**31 or shift.max() > MAX_SHIFT:
         return call
     shaped = w.astype(np.int8).reshape(call.constants[0].shape)
-    return replace(call, constants=(shaped, bias.astype(np.int32), given.multiplier, shift.astype(np.int8)))
+    known = call.weights and Weights(shaped, call.weights.coded.times(2**raised))
+    constants = (shaped, bias.astype(np.int32), given.multiplier, shift.astype(np.int8))
+    return replace(call, constants=constants, weights=known)
 
 
 def cases() -> Iterable[NarrowTilesDsp]:

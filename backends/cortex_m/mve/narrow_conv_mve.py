@@ -162,7 +162,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     if not isinstance(found, Special):
         return found
     w, rescaling = found.constants
-    codes = narrow.codes_for(w)
+    codes = narrow.codes_for(w, call.occurring(call.constants[0]))
     if isinstance(codes, str):
         return codes
     assert isinstance(found.kernel, ConvMve)

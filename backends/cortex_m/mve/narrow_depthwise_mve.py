@@ -120,7 +120,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     w, *others = found.constants
     if w.nbytes > MOST_BYTES:
         return f"{w.nbytes} bytes of decoded weights are more than scratch is meant to hold"
-    codes = narrow.codes_for(in_vectors(w))
+    codes = narrow.codes_for(in_vectors(w), call.occurring(call.constants[0]))
     if isinstance(codes, str):
         return codes
     assert isinstance(found.kernel, DepthwiseMve)

@@ -206,7 +206,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     if not isinstance(found, Special):
         return found
     packed, _ = found.constants
-    codes = narrow.codes_for(packed)
+    codes = narrow.codes_for(packed, call.occurring(call.constants[0]))
     if isinstance(codes, str):
         return codes
     if codes.tabled or codes.stride != 1 or codes.bits not in WIDTHS:

@@ -250,7 +250,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     if "mve" in target.abilities:
         return "left to vectors of bytes"
     weights, bias, multiplier, shift = call.constants
-    codes = bitplanes.codes_for(weights)
+    codes = bitplanes.codes_for(call.occurring(weights))
     if isinstance(codes, str):
         return codes
     low, bits = range_of(call, plain)

@@ -137,7 +137,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     else:
         return "no weights"
     weights, bias, multiplier, shift = call.constants
-    stored = coded.shortest(weights.reshape(plain.operands()[1].shape))
+    stored = coded.shortest(weights.reshape(plain.operands()[1].shape), call.occurring(weights))
     found = call_of(plain, stored, (bias, multiplier, shift))
     saved = weights.nbytes - sum(array.nbytes for array in found.constants[:-3])
     if saved < max(LEAST_SAVED_BYTES, LEAST_SAVED_SHARE * weights.nbytes):

@@ -20,7 +20,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.encodings.coded import Stored, of_coded, shortest
 from bevel.calib.arithmetic.requantize import MULTIPLIER_BITS, Output, fixed_point, fixed_points, is_power
-from bevel.calib.formats.coded import MAX_CODES, narrowest
+from bevel.calib.formats.coded import MAX_CODES, Coded, counted, narrowest
 from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
@@ -229,9 +229,13 @@ def stored_sums(node: gs.Node) -> Output:
 
 def stored_weights(tensor: gs.Tensor, lowering: Lowering, axes: tuple[int, ...]) -> Stored:
     """Weights as a kernel keeps them, their axes in the order of `axes`: output channels first, summed ones last."""
-    if isinstance(tensor, CodedConstant):
-        return of_coded(tensor.coded.transpose(axes))
-    return shortest(lowering.constant(tensor).transpose(axes))
+    coded = lowering.coding(tensor)
+    return stored_as(lowering.constant(tensor).transpose(axes), None if coded is None else coded.transpose(axes))
+
+
+def stored_as(weights: Array, coded: Coded | None) -> Stored:
+    """`weights` as the model codes them; those that came without a coding by the shortest for what occurs."""
+    return shortest(weights, counted(weights)) if coded is None else of_coded(coded)
 
 
 def kernel_bias(bias: Array, weights: Array, x_zero_point: int) -> Array:

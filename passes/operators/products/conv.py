@@ -21,10 +21,10 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.coded_conv import call_of
 from bevel.backends.program.ops.conv import Conv as ConvKernel
-from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
+from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
-from bevel.passes.operators.lowering import Lowering, channels_last
+from bevel.passes.operators.lowering import Lowering, channels_last, moved
 from bevel.passes.operators.products.accumulate import (
     INPUTS,
     ROUNDINGS,
@@ -149,9 +149,13 @@ class Conv(Operator):
             special = call_of(plain, stored, rescaling, dtype_of(x), wide=bias.dtype == np.int64)
             lowering.emit(node, special.kernel, source, special.constants, y, layout)
         else:
-            # [out, in / groups, kh, kw] to [out, kh, kw, in / groups]
-            packed = np.moveaxis(weights.reshape(*weights.shape[:2], *plain.kernel), 1, -1)
-            lowering.emit(node, plain, source, (packed, *rescaling), y, layout)
+
+            def inputs_last(weights: Array) -> Array:
+                """[out, in / groups, kh, kw] to [out, kh, kw, in / groups]."""
+                return np.moveaxis(weights.reshape(*weights.shape[:2], *plain.kernel), 1, -1)
+
+            coded = moved(lowering.coding(node.inputs[1]), inputs_last)
+            lowering.emit(node, plain, source, (inputs_last(weights), *rescaling), y, layout, coded)
 
 
 def image_geometry(steps: dict[str, Any], y: Shape) -> dict[str, Any]:

@@ -14,15 +14,14 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.encodings.coded import shortest
 from bevel.backends.program.op import Op
 from bevel.backends.program.ops.coded_conv import call_of, of_gemm
 from bevel.backends.program.ops.gemm import Gemm as GemmKernel
-from bevel.passes.graph.coded_constant import CodedConstant
+from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.graph.quantizers import constant_source
 from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE
-from bevel.passes.operators.lowering import Lowering, onnx_order, rows_as_they_lie
+from bevel.passes.operators.lowering import Lowering, moved, onnx_order, rows_as_they_lie
 from bevel.passes.operators.products.accumulate import (
     INPUTS,
     ROUNDINGS,
@@ -31,8 +30,8 @@ from bevel.passes.operators.products.accumulate import (
     X_ZERO_POINT,
     accumulation,
     kernel_bias,
+    stored_as,
     stored_sums,
-    stored_weights,
 )
 from bevel.passes.operators.widths import dtype_of
 
@@ -99,20 +98,29 @@ class Gemm(Operator):
         x, y = node.inputs[0], node.outputs[0]
         weights, bias, multiplier, shift = (lowering.constant(tensor) for tensor in node.inputs[1:5])
         value, wide = lowering.as_it_lies(x), node.op == WIDE_GEMM.name
+        coded = lowering.coding(node.inputs[1])
         # Rows in another order would tear blocks apart.
-        in_place = len(value.shape) > len(x.shape) and not (wide and isinstance(node.inputs[1], CodedConstant))
+        in_blocks = coded is not None and isinstance(coded.blocks, PerBlock)
+        in_place = len(value.shape) > len(x.shape) and not in_blocks
         if not in_place:
             value = lowering.reorder(lowering.value(x), onnx_order(len(x.shape)), x.name)
+
+        def turned(weights: Array) -> Array:
+            return np.ascontiguousarray((rows_as_they_lie(weights, value) if in_place else weights).T)
+
         rows, (k, n), output = prod(x.shape[:-1]), weights.shape, stored_sums(node)
         rescaling = (kernel_bias(bias, weights.T, int(node.attrs["x_zero_point"])), multiplier, shift)
-        packed = np.ascontiguousarray((rows_as_they_lie(weights, value) if in_place else weights).T)
+        packed, laid = turned(weights), moved(coded, turned, axes=(1, 0))
         kernel: Op = GemmKernel(rows, k, n, output)
         constants: tuple[Array, ...] = (packed, *rescaling)
         if wide:
-            stored = shortest(packed) if in_place else stored_weights(node.inputs[1], lowering, (1, 0))
+            stored = stored_as(
+                packed, coded.transpose((1, 0)) if coded is not None and in_blocks else moved(coded, turned)
+            )
             plain = of_gemm(rows, k, n, output)
             kernel, constants = call_of(plain, stored, rescaling, dtype_of(x), wide=bias.dtype == np.int64)
-        lowering.emit(node, kernel, [value.buffer], constants, y, onnx_order(len(y.shape)))
+        order = onnx_order(len(y.shape))
+        lowering.emit(node, kernel, [value.buffer], constants, y, order, None if wide else laid)
 
 
 def matched_gemm(node: gs.Node) -> Match | Reason:

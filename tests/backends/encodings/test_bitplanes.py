@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bevel.backends.encodings.bitplanes import Codes, added, codes_for, integers_of, planes_of, values_kept
+from bevel.calib.formats.coded import counted
 
 WORD = 32
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**WORD - 1)), min_size=1, max_size=60)
@@ -68,9 +69,9 @@ def test_counts_of_planes_are_the_products(
 )
 def test_codes_are_as_short_as_the_values_allow(values: list[int], codes: Codes) -> None:
     weights = np.array(values, np.int8)
-    assert codes_for(weights) == codes
+    assert codes_for(counted(weights)) == codes
     np.testing.assert_array_equal(codes.weights(codes.of(weights)), weights)
 
 
 def test_weights_that_are_not_evenly_spaced_need_more_bits() -> None:
-    assert codes_for(np.array([-4, -1, 1, 4], np.int8)) == "4 weights from -4 to 4 take 4 bits"
+    assert codes_for(np.array([-4, -1, 1, 4])) == "4 weights from -4 to 4 take 4 bits"

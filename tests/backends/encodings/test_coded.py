@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bevel.backends.encodings import coded
 from bevel.backends.encodings.coded import Coding, Stored
 from bevel.backends.program.op import Array
-from bevel.calib.formats.coded import Coded
+from bevel.calib.formats.coded import Coded, counted
 from bevel.calib.formats.format import parse
 from bevel.calib.formats.levels import integer_levels
 from bevel.calib.formats.scheme import PerBlock, PerTensor
@@ -24,7 +24,7 @@ def meaning(stored: Stored) -> Array:
 @given(st.lists(st.integers(-128, 127), min_size=1, max_size=60))
 def test_shortest_codes_mean_the_integers_they_came_from(values: list[int]) -> None:
     weights = np.array(values, np.int8)
-    stored = coded.shortest(weights)
+    stored = coded.shortest(weights, counted(weights))
     np.testing.assert_array_equal(meaning(stored), weights)
     assert len(set(values)) <= 2**stored.coding.bits
     assert int(stored.codes.max()) < 2**stored.coding.bits
@@ -49,27 +49,27 @@ def test_every_narrow_format_takes_its_own_bits(name: str, bits: int, tabled: bo
     known = parse(name)
     levels = integer_levels(known)
     values = known.values() if levels is None else np.array(levels.steps)
-    coding = coded.shortest(values.astype(np.int64)).coding
+    coding = coded.shortest(values.astype(np.int64), counted(values)).coding
     assert (coding.bits, coding.tabled, coding.dtype) == (bits, tabled, "int8")
 
 
 def test_more_than_256_values_take_no_table() -> None:
     values = np.arange(-2000, 2000)
-    stored = coded.shortest(values)
+    stored = coded.shortest(values, counted(values))
     assert stored.coding == Coding(12, "int16")
     np.testing.assert_array_equal(meaning(stored), values)
 
 
 def test_256_wide_values_take_a_table_of_their_type() -> None:
     values = 7001 * np.arange(-100, 101)
-    stored = coded.shortest(values)
+    stored = coded.shortest(values, counted(values))
     assert stored.coding == Coding(8, "int32", tabled=True)
     np.testing.assert_array_equal(meaning(stored), values)
 
 
 def test_values_that_are_too_many_and_too_wide_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fit codes of 8 bits"):
-        coded.shortest(1001 * np.arange(300))
+        coded.shortest(1001 * np.arange(300), 1001 * np.arange(300))
 
 
 def in_blocks(table: list[int], axis: int = -1) -> Coded:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bevel.backends.encodings import narrow
 from bevel.backends.encodings.narrow import Codes, codes_for
+from bevel.calib.formats.coded import counted
 
 E2M1 = np.array([0, 1, 2, 3, 4, 6, 8, 12])
 
@@ -45,11 +46,11 @@ def test_two_codes_that_are_looked_up_at_once_share_a_byte() -> None:
     ],
 )
 def test_the_shortest_codes_are_found(levels: np.ndarray, expected: Codes) -> None:
-    assert codes_for(np.resize(levels, 4000).astype(np.int8)) == expected
+    assert codes_for(np.resize(levels, 4000).astype(np.int8), counted(levels)) == expected
 
 
 def test_a_single_value_takes_one_bit() -> None:
-    assert codes_for(np.full(1000, -7, np.int8)) == Codes(1, least=-7)
+    assert codes_for(np.full(1000, -7, np.int8), np.array([-7])) == Codes(1, least=-7)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 7), st.integers(1, 40))
@@ -57,7 +58,7 @@ def test_values_come_back_from_their_codes(seed: int, bits: int, step: int) -> N
     rng = np.random.default_rng(seed)
     levels = np.clip(rng.integers(-128, 127) + step * np.arange(2**bits), -128, 127)
     values = rng.choice(levels, 8000).astype(np.int8)
-    codes = codes_for(values)
+    codes = codes_for(values, counted(values))
     assert isinstance(codes, Codes) and codes.bits <= bits
     found, table = codes.of(values)
     assert found.max() < 2**codes.bits and table.size == codes.table_bytes
@@ -68,4 +69,4 @@ def test_values_come_back_from_their_codes(seed: int, bits: int, step: int) -> N
     "values", [np.arange(-128, 128), np.resize(np.arange(-8, 8), 200), np.resize(np.arange(-127, 128, 3), 700)]
 )
 def test_weights_that_codes_hardly_shrink_stay_as_they_are(values: np.ndarray) -> None:
-    assert "no smaller as codes" in str(codes_for(values.astype(np.int8)))
+    assert "no smaller as codes" in str(codes_for(values.astype(np.int8), counted(values)))

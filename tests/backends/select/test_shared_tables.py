@@ -9,6 +9,7 @@ from bevel.backends.program.ops.coded_conv import CodedConv, call_of, of_gemm
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.select.shared_tables import share_tables
 from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.formats.coded import counted
 from bevel.calib.formats.format import parse
 
 WIDE = np.unique(parse("e4m3").values() * 512).astype(np.int64)
@@ -21,7 +22,9 @@ def layer(values: np.ndarray, seed: int, source: str, output: str) -> Call:
     weights = rng.choice(values, (N, 1, 1, K))
     rescaling = (rng.integers(-(2**20), 2**20, N), rng.integers(2**12, 2**13, N).astype(np.int32))
     shift = np.full(N, 34, np.int8)
-    kernel, constants = call_of(of_gemm(2, K, N, Output()), coded.shortest(weights), (*rescaling, shift), wide=True)
+    kernel, constants = call_of(
+        of_gemm(2, K, N, Output()), coded.shortest(weights, counted(weights)), (*rescaling, shift), wide=True
+    )
     return Call(output, kernel, (source,), constants, output)
 
 

@@ -17,6 +17,7 @@ from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.tir.kernels.coded_conv import specialize
 from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.formats.coded import counted
 
 HOST = targets.load("host")
 
@@ -82,7 +83,8 @@ def test_layers_with_other_weights_and_the_same_shape_share_a_function() -> None
     rescaling = conv().example(rng)[2:]
 
     def kernel(table: np.ndarray) -> object:
-        stored = coded.shortest(rng.choice(table, (32, 3, 3, 32)))
+        weights = rng.choice(table, (32, 3, 3, 32))
+        stored = coded.shortest(weights, counted(weights))
         return call_of(conv(), stored, (rescaling[0], rescaling[1], rescaling[2])).kernel
 
     assert kernel(e2m1) == kernel(e2m1[:-3])
@@ -111,7 +113,7 @@ def test_wide_sums_are_exact_beyond_what_float64_holds() -> None:
     weights = rng.choice([-229376, 229375, 12347], (2, 1, 1, 64))
     one = np.ones(2, np.int32)
     rescaling = (np.zeros(2, np.int64), one, np.full(2, 24, np.int8))
-    kernel, constants = call_of(plain, coded.shortest(weights), rescaling, "int32", wide=True)
+    kernel, constants = call_of(plain, coded.shortest(weights, counted(weights)), rescaling, "int32", wide=True)
     x = rng.integers(-(2**31), 2**31 - 1, (1, 2, 1, 64)).astype(np.int32)
     exact = x.astype(object).reshape(2, 64) @ weights.astype(object).reshape(2, 64).T
     expected = [[max(min((total + 2**23) >> 24, 2**31 - 1), -(2**31) + 1) for total in row] for row in exact]
