@@ -114,9 +114,7 @@ class Gemm(Operator):
         kernel: Op = GemmKernel(rows, k, n, output)
         constants: tuple[Array, ...] = (packed, *rescaling)
         if wide:
-            stored = stored_as(
-                packed, coded.transpose((1, 0)) if coded is not None and in_blocks else moved(coded, turned)
-            )
+            stored = stored_as(packed, laid)
             plain = of_gemm(rows, k, n, output)
             kernel, constants = call_of(plain, stored, rescaling, dtype_of(x), wide=bias.dtype == np.int64)
         order = onnx_order(len(y.shape))
