@@ -36,6 +36,7 @@ from bevel.passes.operators.norms.written_norm import WrittenNorm
 from bevel.passes.operators.products.conv import Conv
 from bevel.passes.operators.products.conv_transpose import ConvTranspose
 from bevel.passes.operators.products.gemm import Gemm
+from bevel.passes.operators.products.mat_mul import MatMul
 from bevel.passes.operators.sums.add import Add
 from bevel.passes.operators.sums.compare import Compare
 from bevel.passes.operators.sums.div import Div
@@ -56,6 +57,8 @@ OPERATORS: tuple[Operator, ...] = (
     Conv(),
     ConvTranspose(),
     Gemm(),
+    # Products of two activations; before Mul because it takes the factor behind one
+    MatMul(),
     # Arithmetic on activations
     Add(),
     Mul(),

@@ -68,8 +68,9 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     found = {node.name: whole_operator(node, outputs) for node in graph.nodes}
     fused = dict(fused_activations(graph, found, outputs))
     plan = QuantizationPlan(fused=fused)
-    roots = tensor_roots(graph.nodes, frozenset(fused))
     plan.taken = {name: one for name, one in found.items() if not isinstance(one, Reason)}
+    several = {name for name, (operator, match) in plan.taken.items() if operator.covers(match)}
+    roots = tensor_roots(graph.nodes, frozenset(several.union(fused)))
     for node in graph.nodes:  # regions and fused activations are not operators of their own
         if node.name in fused or node.outputs[0].name in roots:
             plan.taken.pop(node.name, None)
@@ -103,8 +104,7 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     group_points(plan)
     plan.notes += [Note(PASS, name, "changed", f"fused into {producer}") for name, producer in fused.items()]
     plan.notes += [
-        Note(PASS, name, "changed", f"part of the normalization that ends in {last}")
-        for name, last in plan.inner.items()
+        Note(PASS, name, "changed", f"part of the operator that ends in {last}") for name, last in plan.inner.items()
     ]
     return plan
 

@@ -125,17 +125,14 @@ def matched_gemm(node: gs.Node) -> Match | Reason:
     if node.attrs.get("transA", 0) or (node.attrs.get("alpha", 1.0), node.attrs.get("beta", 1.0)) != (1.0, 1.0):
         return Reason("Gemm with transA, alpha or beta was not rewritten")
     if constant_source(node.inputs[1]) is None:
-        return Reason("both factors are computed; only products with constant weights have an integer kernel")
+        return Reason("Gemm of two activations was not rewritten")
     return Match(node, tuple(node.inputs))
 
 
-def matched_matmul(node: gs.Node) -> Match | Reason:
+def matched_matmul(node: gs.Node) -> Match | None:
+    """One by a constant matrix; others are `mat_mul`'s."""
     weights = constant_source(node.inputs[1])
-    if weights is None:
-        return Reason("both factors are computed; only products with constant weights have an integer kernel")
-    if weights.values.ndim != 2:
-        return Reason("its weights are not a matrix")
-    return Match(node, tuple(node.inputs))
+    return Match(node, tuple(node.inputs)) if weights is not None and weights.values.ndim == 2 else None
 
 
 def matched_sum(node: gs.Node) -> Match | Reason | None:

@@ -118,6 +118,41 @@ CONVOLUTIONS = {
         "m = MatMul (x, w)\n s = Add(m, b)\n y = Relu(s)", "float[2,3,7] x", "float[7,5] w, float[5] b"
     ),
 }
+PRODUCTS = {
+    "product of two": one("MatMul (x, z)", "float[2,3,5] x, float[2,5,4] z"),
+    "product of a broadcast batch": one("MatMul (x, z)", "float[2,1,3,5] x, float[3,5,4] z"),
+    "product by itself, transposed": Case("t = Transpose <perm = [0,2,1]> (x)\n y = MatMul (x, t)", "float[2,3,5] x"),
+    "product of vectors": one("MatMul (x, z)", "float[2,3,5] x, float[5] z"),
+    "product of a vector and matrices": one("MatMul (x, z)", "float[5] x, float[2,5,4] z"),
+    "product by a batch of matrices": one("MatMul (x, w)", "float[2,3,5] x", "float[2,5,4] w"),
+    "product by a matrix on the left": one("MatMul (w, x)", "float[2,5,4] x", "float[2,3,5] w"),
+    "product relu": Case("m = MatMul (x, z)\n y = Relu (m)", "float[3,5] x, float[5,4] z"),
+    "product by a number": Case(
+        "m = MatMul (x, z)\n y = Mul (m, s)", "float[3,5] x, float[5,4] z", "float s", {"s": 0.25}
+    ),
+    "product by a negative number": Case(
+        "m = MatMul (x, z)\n y = Mul (m, s)", "float[3,5] x, float[5,4] z", "float s", {"s": -0.25}, steps=2
+    ),
+    "product over a number": Case(
+        "m = MatMul (x, z)\n y = Div (m, s)", "float[3,5] x, float[5,4] z", "float s", {"s": 2.8}
+    ),
+    "gemm of two": one("Gemm <transA = 1, alpha = 0.5> (x, z)", "float[5,3] x, float[5,4] z", steps=2),
+    "attention": Case(
+        """q = Transpose <perm = [0,2,1,3]> (x)
+        k = Transpose <perm = [0,2,3,1]> (z)
+        s = MatMul (q, k)
+        c = Div (s, r)
+        p = Softmax (c)
+        v = Transpose <perm = [0,2,1,3]> (u)
+        o = MatMul (p, v)
+        t = Transpose <perm = [0,2,1,3]> (o)
+        y = Reshape (t, n)""",
+        "float[1,5,2,4] x, float[1,5,2,4] z, float[1,5,2,4] u",
+        "float r, int64[3] n",
+        {"r": 2.0, "n": [1, 5, 8]},
+        steps=12,  # a step of the scores is a factor of exp(step) in the shares
+    ),
+}
 APART = {"s": np.array([1.0, 1.5, 2.0]).reshape(3, 1, 1)}  # divisors that are never 0
 SUMS = {
     "add": one("Add (x, z)", inputs="float[1,3,4,5] x, float[1,3,4,5] z"),
@@ -443,7 +478,7 @@ GRAPHS = {
         CONV,
     ),
 }
-CASES = CONVOLUTIONS | SUMS | POOLS | TABLES | NORMS | MOVES | GRAPHS
+CASES = CONVOLUTIONS | PRODUCTS | SUMS | POOLS | TABLES | NORMS | MOVES | GRAPHS
 
 
 @pytest.mark.parametrize("row", listed_operators(), ids=lambda row: row.ops[0])

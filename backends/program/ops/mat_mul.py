@@ -1,0 +1,156 @@
+"""MatMul of two activations: y = requantize(sum((a - a_zero_point) * (b - b_zero_point))), batched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from bevel.backends.program.examples import random_values
+from bevel.backends.program.op import Array, Op, Operand, activation, stored
+from bevel.calib.arithmetic.requantize import Output, fixed_point, requantize
+
+INT32_LIMIT, INT64_LIMIT = 2**31, 2**61
+Strides = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MatMul(Op):
+    """a [*batch, m, k] and b [*batch, k, n] make y [*batch, m, n], each where its strides, in elements, say.
+
+    A matrix that lies transposed, and one that is the same in all of a batch (stride 0), are read as they lie. y fills
+    its buffer. No partial sum reaches 2**31, or where `reach` says so 2**61, and |sum * multiplier| stays below 2**62.
+    """
+
+    batch: tuple[int, ...]
+    m: int
+    k: int
+    n: int
+    a_strides: Strides
+    b_strides: Strides
+    y_strides: Strides
+    a_zero_point: int
+    b_zero_point: int
+    multiplier: int
+    shift: int
+    output: Output
+    a_dtype: str = "int8"
+    b_dtype: str = "int8"
+
+    @property
+    def a_shape(self) -> tuple[int, ...]:
+        return (*self.batch, self.m, self.k)
+
+    @property
+    def b_shape(self) -> tuple[int, ...]:
+        return (*self.batch, self.k, self.n)
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        return (*self.batch, self.m, self.n)
+
+    @property
+    def reach(self) -> int:
+        """What no partial sum's magnitude passes."""
+        return self.k * distance(self.a_dtype, self.a_zero_point) * distance(self.b_dtype, self.b_zero_point)
+
+    @property
+    def sum_dtype(self) -> str:
+        return "int32" if self.reach < INT32_LIMIT else "int64"
+
+    def operands(self) -> tuple[Operand, ...]:
+        return (
+            activation("a", (extent(self.a_shape, self.a_strides),), self.a_dtype),
+            activation("b", (extent(self.b_shape, self.b_strides),), self.b_dtype),
+            stored("y", (extent(self.y_shape, self.y_strides),), self.output),
+        )
+
+    @property
+    def macs(self) -> int:
+        return prod(self.batch) * self.m * self.k * self.n
+
+    def reference(self, *arrays: Array) -> Array:
+        a, b = arrays
+        # float64 is exact here, integers below 2**53 throughout, and much faster than numpy's integer product.
+        centered = laid(a, self.a_shape, self.a_strides).astype(np.float64) - self.a_zero_point
+        other = laid(b, self.b_shape, self.b_strides).astype(np.float64) - self.b_zero_point
+        sums = (centered @ other).astype(np.int64)
+        y = np.zeros(prod(self.y_shape), self.output.dtype)
+        place = laid(y, self.y_shape, self.y_strides)
+        place[...] = requantize(sums, np.array(self.multiplier), np.array(self.shift), self.output)
+        return y
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        """The first rows and columns are the farthest from their zero points: the largest sums there are."""
+        a, b = (random_values(rng, operand.shape, operand.dtype) for operand in self.operands()[:2])
+        laid(a, self.a_shape, self.a_strides)[..., 0, :] = farthest(self.a_dtype, self.a_zero_point)
+        laid(b, self.b_shape, self.b_strides)[..., 0] = farthest(self.b_dtype, self.b_zero_point)
+        return a, b
+
+
+def extent(shape: tuple[int, ...], strides: Strides) -> int:
+    """How many elements lie from the first to the last of them."""
+    return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+
+
+def laid(flat: Array, shape: tuple[int, ...], strides: Strides) -> Array:
+    """A view of elements that lie `strides` apart."""
+    return as_strided(flat, shape, tuple(stride * flat.itemsize for stride in strides))
+
+
+def farthest(dtype: str, zero_point: int) -> int:
+    limits = np.iinfo(dtype)
+    return int(max(limits.min, limits.max, key=lambda code: abs(int(code) - zero_point)))
+
+
+def distance(dtype: str, zero_point: int) -> int:
+    """The largest |q - zero_point|."""
+    return abs(farthest(dtype, zero_point) - zero_point)
+
+
+def dense(*shape: int) -> Strides:
+    """The strides of an array in its own order."""
+    return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def heads(tokens: int, count: int, width: int) -> Strides:
+    """Of the matrices [count, tokens, width] in an array [tokens, count, width]."""
+    return (width, count * width, 1)
+
+
+def turned(strides: Strides) -> Strides:
+    """Of the same matrices, transposed."""
+    return (*strides[:-2], strides[-1], strides[-2])
+
+
+def cases() -> Iterable[MatMul]:
+    """Heads side by side, transposed and broadcast operands, every pair of widths, and sums of both."""
+    int16 = Output(-300, -(2**15), 2**15 - 1, "int16")
+
+    def product(batch: tuple[int, ...], m: int, k: int, n: int, ratio: float, **changes: Any) -> MatMul:
+        strides = {"a_strides": dense(*batch, m, k), "b_strides": dense(*batch, k, n), "y_strides": dense(*batch, m, n)}
+        given: dict[str, Any] = strides | {"a_zero_point": 0, "b_zero_point": 0, "output": Output()} | changes
+        multiplier, shift = fixed_point(ratio, given.pop("bits", 30))
+        return MatMul(batch, m, k, n, multiplier=multiplier, shift=shift, **given)
+
+    yield product((), 1, 1, 1, 0.004)
+    yield product((), 3, 17, 5, 0.001, a_zero_point=-128, b_zero_point=127, output=Output(127))
+    q, k = heads(9, 3, 8), turned(heads(9, 3, 8))
+    yield product((3,), 9, 8, 9, 0.002, a_strides=q, b_strides=k, a_zero_point=5, b_zero_point=-3)
+    wide: dict[str, Any] = {"a_strides": q, "b_strides": k, "a_zero_point": 5, "b_zero_point": -3, "output": int16}
+    yield product((3,), 9, 8, 9, 0.3, **wide)
+    v, y = heads(9, 3, 8), heads(9, 3, 8)
+    yield product((3,), 9, 9, 8, 0.001, b_strides=v, y_strides=y, a_zero_point=-128, b_zero_point=7)
+    shares: dict[str, Any] = {"a_dtype": "int16", "a_zero_point": -(2**15), "b_zero_point": 7}
+    shares |= {"b_strides": v, "y_strides": y}
+    yield product((3,), 9, 9, 8, 2.0**-17, **shares)
+    yield product((3,), 9, 9, 8, 2.0**-13, **(shares | {"output": int16}))
+    yield product((2,), 3, 5, 4, 2.0**-18, b_dtype="int16", b_zero_point=11, b_strides=(0, 4, 1))
+    wide = {"a_dtype": "int16", "b_dtype": "int16", "a_zero_point": 300, "bits": 20}
+    yield product((2, 2), 3, 70, 5, 2.0**-26, **wide, a_strides=(0, 210, 70, 1))
+    yield product((), 2, 7, 6, 1.9, output=Output(3, -20, 90))
+    yield product((), 5, 33, 7, 2.0**-9, a_strides=(1, 5), b_strides=(1, 33), y_strides=(1, 5))

@@ -1,0 +1,56 @@
+"""The loops of `MatMul`: `bevel.backends.program.ops.mat_mul`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.script import tirx as T
+
+from bevel.backends.program.ops.mat_mul import MatMul
+from bevel.backends.program.shapes import register_tile
+from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.loops import offset_of
+
+
+def build(op: MatMul, name: str) -> Any:
+    """A few columns at once: what is read of a serves all of them."""
+    a_size, b_size, y_size = (operand.size for operand in op.operands())
+    m, k, n, tile, sums = op.m, op.k, op.n, register_tile(op.n), op.sum_dtype
+    batch = op.batch or (1,)
+    (*a_batch, a_row, a_step), (*b_batch, b_step, b_column), (*y_batch, y_row, y_column) = (
+        strides if op.batch else (0, *strides) for strides in (op.a_strides, op.b_strides, op.y_strides)
+    )
+    a_lead, b_lead, y_lead = tuple(a_batch), tuple(b_batch), tuple(y_batch)
+    a_dtype, b_dtype, y_dtype = op.a_dtype, op.b_dtype, op.output.dtype
+    a_zero_point, b_zero_point = (number(value, sums) for value in (op.a_zero_point, op.b_zero_point))
+
+    @T.prim_func(s_tir=True)
+    def mat_mul(A: T.Buffer((a_size,), a_dtype), B: T.Buffer((b_size,), b_dtype), Y: T.Buffer((y_size,), y_dtype)):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        for axis in T.grid(*batch):
+            for i, block in T.grid(m, n // tile):
+                S = T.alloc_buffer((tile,), sums)
+                for u in T.unroll(tile):
+                    S[u] = number(0, sums)
+                for r in T.serial(k):
+                    left = T.meta_var(T.cast(A[offset_of(axis, a_lead) + i * a_row + r * a_step], sums) - a_zero_point)
+                    for u in T.unroll(tile):
+                        column = T.meta_var((block * tile + u) * b_column)
+                        right = T.meta_var(T.cast(B[offset_of(axis, b_lead) + r * b_step + column], sums))
+                        S[u] = S[u] + left * (right - b_zero_point)
+                for u in T.unroll(tile):
+                    column = T.meta_var((block * tile + u) * y_column)
+                    Y[offset_of(axis, y_lead) + i * y_row + column] = rescaled(S[u], op)
+
+    return mat_mul
+
+
+def number(value: int, dtype: str) -> Any:
+    return T.int32(value) if dtype == "int32" else T.int64(value)
+
+
+def rescaled(total: Any, op: MatMul) -> Any:
+    """A sum as the result's integer."""
+    if op.sum_dtype == "int32":
+        return tir.requantize(total, op.multiplier, op.shift, op.output)
+    return tir.requantize_wide(total, op.multiplier, op.shift, op.output)

@@ -1,0 +1,192 @@
+"""MatMul of two activations, batched and broadcast as ONNX does: y = requantize(sum((a - za) * (b - zb))).
+
+Products of codes less their zero points are summed in int32, or in int64 where the largest sum there may be passes
+2**31: a row of shares in 16 bits reaches that at 129 terms. The function is one for every width: onnxruntime's MatMul
+of int32 and int64 is exact on every machine, which its MatMulInteger of full int8 on both sides is not on x86 without
+VNNI, where pairs of products are summed in 16 bits.
+
+A factor behind the product, as attention has one, is part of the ratio: nothing between is rounded.
+
+    c * sum((a - za) * (b - zb))  ==  requantize by c * sa * sb / sy
+
+Either matrix is read as it lies, transposed or with its heads side by side, and the result is written as the Transpose
+behind it wants it: none of them costs a copy.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from bevel.backends.program.ops.mat_mul import INT32_LIMIT, dense
+from bevel.backends.program.ops.mat_mul import MatMul as MatMulKernel
+from bevel.passes.graph.quantizers import constant_source, producer
+from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site, Weight
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
+from bevel.passes.operators.formats.round_even import exact_sums, round_even
+from bevel.passes.operators.lowering import Lowering, Order, Value, onnx_order
+from bevel.passes.operators.sums.elementwise import operands, taken
+from bevel.passes.operators.widths import dtype_of, element_type, output_attributes, rescaling, stored_output
+
+Axis = tuple[int, int]  # its size and its stride
+
+NUMBERS = ("a_zero_point", "b_zero_point", "multiplier", "shift")
+BODY = f"""
+{constants(*NUMBERS)}
+  a_zero = Cast <to: int = @sum_type> (a_zero_point)
+  b_zero = Cast <to: int = @sum_type> (b_zero_point)
+  wide_a = Cast <to: int = @sum_type> (a)
+  wide_b = Cast <to: int = @sum_type> (b)
+  centered_a = Sub (wide_a, a_zero)
+  centered_b = Sub (wide_b, b_zero)
+  accumulator = MatMul (centered_a, centered_b)
+{REQUANTIZE}
+"""
+MAT_MUL = Function("MatMul", (*NUMBERS, "sum_type", *OUTPUT_ATTRIBUTES), ("a", "b"), BODY)
+
+
+class MatMul(Operator):
+    float_ops: ClassVar = frozenset({"MatMul"})
+    functions: ClassVar = (MAT_MUL,)
+    clamps: ClassVar = True
+    wide: ClassVar = True
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        product = scaled_product(node)
+        if node.op == "MatMul":
+            return Match(node, tuple(node.inputs))
+        return None if product is None else Match(node, tuple(product.inputs))
+
+    def covers(self, match: Match) -> tuple[gs.Node, ...]:
+        product = scaled_product(match.node)
+        return () if product is None else (product,)
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        found = operands(site)
+        if isinstance(found, Reason):
+            return found
+        a, b = found
+        reach, scale = int(a.tensor.shape[-1]) * a.reach * b.reach, a.scale * b.scale * factor_of(site.node)
+        stored = all(isinstance(one, Activation | Weight) for one in site.inputs)
+        sums = exact_sums(site, scale, reach) if stored and not site.wide else None
+        if sums is not None:
+            exact = product(sums, a, b, 1.0, reach)
+            return exact if isinstance(exact, Reason) else [exact, round_even(site, sums, reach)]
+        made = product(site, a, b, scale / site.scale, reach)
+        return made if isinstance(made, Reason) else [made]
+
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        (a, b), y = node.inputs, node.outputs[0]
+        order = order_wanted(y)
+        left, right, result = lowering.value(a), lowering.value(b), Value("", tuple(y.shape), order)
+        matrices = (as_rows(left), as_columns(right), as_result(result, len(left.shape), len(right.shape)))
+        extents, strides = merged(tuple(one[:-2] for one in matrices))
+        (m, k), (_, n) = (tuple(size for size, _ in one[-2:]) for one in matrices[:2])
+        a_strides, b_strides, y_strides = (
+            (*lead, *(stride for _, stride in one[-2:])) for lead, one in zip(strides, matrices, strict=True)
+        )
+        kernel = MatMulKernel(
+            extents,
+            m,
+            k,
+            n,
+            a_strides,
+            b_strides,
+            y_strides,
+            **taken(node, NUMBERS),
+            output=stored_output(node),
+            a_dtype=dtype_of(a),
+            b_dtype=dtype_of(b),
+        )
+        lowering.emit(node, kernel, [left.buffer, right.buffer], (), y, order)
+
+
+def product(site: Site, a: Activation, b: Activation, ratio: float, reach: int) -> gs.Node | Reason:
+    found = rescaling(np.array(ratio), reach)
+    if isinstance(found, Reason):
+        return found
+    numbers = (a.zero_point, b.zero_point, *map(int, found))
+    attrs = dict(zip(NUMBERS, numbers, strict=True)) | output_attributes(site.result)
+    attrs["sum_type"] = element_type("int32" if reach < INT32_LIMIT else "int64")
+    return MAT_MUL.call(site.name, [a.tensor, b.tensor], attrs, site.output)
+
+
+def scaled_product(node: gs.Node) -> gs.Node | None:
+    """The MatMul of two activations that `node`, a Mul by a positive number, scales, where nothing else reads it."""
+    if node.op != "Mul":
+        return None
+    for place in (0, 1):
+        source, factor = producer(node.inputs[1 - place]), scalar(node.inputs[place])
+        if source is None or source.op != "MatMul" or factor is None or factor <= 0:
+            continue
+        alone = len(source.outputs[0].outputs) == 1 and list(source.outputs[0].shape) == list(node.outputs[0].shape)
+        if alone and all(constant_source(tensor) is None for tensor in source.inputs):
+            return source
+    return None
+
+
+def scalar(tensor: gs.Tensor) -> float | None:
+    values = tensor.values if isinstance(tensor, gs.Constant) else None
+    return float(np.asarray(values).reshape(())) if values is not None and np.size(values) == 1 else None
+
+
+def factor_of(node: gs.Node) -> float:
+    """What the product is multiplied by."""
+    found = [scalar(tensor) for tensor in node.inputs] if node.op == "Mul" else []
+    return next((one for one in found if one is not None), 1.0)
+
+
+def order_wanted(y: gs.Tensor) -> Order:
+    """The order in which the Transpose that alone reads `y` finds its result in place, else ONNX's."""
+    readers = y.outputs
+    if len(readers) == 1 and readers[0].op == "Transpose" and not readers[0].domain:
+        rank = len(y.shape)
+        return tuple(int(axis) for axis in readers[0].attrs.get("perm", range(rank)[::-1]))
+    return onnx_order(len(y.shape))
+
+
+def axes_of(value: Value) -> list[Axis]:
+    """Size and stride of every ONNX axis; an axis of one element has no stride."""
+    strides = dict(zip(value.order, dense(*value.stored), strict=True))
+    return [(size, strides[axis] if size > 1 else 0) for axis, size in enumerate(value.shape)]
+
+
+def as_rows(value: Value) -> list[Axis]:
+    """[..., m, k]; a vector is one row."""
+    found = axes_of(value)
+    return found if len(found) > 1 else [(1, 0), *found]
+
+
+def as_columns(value: Value) -> list[Axis]:
+    """[..., k, n]; a vector is one column."""
+    found = axes_of(value)
+    return found if len(found) > 1 else [*found, (1, 0)]
+
+
+def as_result(value: Value, a_rank: int, b_rank: int) -> list[Axis]:
+    """[..., m, n], with the axes that vectors do not leave."""
+    found = axes_of(value)
+    if b_rank == 1:
+        found = [*found, (1, 0)]
+    return found if a_rank > 1 else [*found[:-1], (1, 0), found[-1]]
+
+
+def merged(operands: tuple[list[Axis], ...]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """The fewest loops over a batch in which every operand has one stride a loop: (extents, strides per operand)."""
+    rank = max(map(len, operands))
+    padded = [[(1, 0)] * (rank - len(one)) + one for one in operands]
+    loops: list[tuple[int, tuple[int, ...]]] = []
+    for place in range(rank):
+        extent = max(one[place][0] for one in padded)
+        strides = tuple(one[place][1] for one in padded)
+        if extent == 1:
+            continue
+        if loops and loops[-1][1] == tuple(extent * stride for stride in strides):
+            loops[-1] = (loops[-1][0] * extent, strides)
+        else:
+            loops.append((extent, strides))
+    return tuple(extent for extent, _ in loops), [
+        tuple(one[which] for _, one in loops) for which in range(len(operands))
+    ]
