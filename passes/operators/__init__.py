@@ -109,12 +109,12 @@ INTEGER_OPERATORS = (*OPERATORS, *MADE)
 
 def find_operator(node: gs.Node, alone: bool = False) -> tuple[Operator, Match] | Reason:
     """The operator that takes a float node, or the reason none does. `alone`: without nodes before it."""
-    for operator in OPERATORS[1:] if alone else OPERATORS:
-        found = operator.match(node)
-        if isinstance(found, Match):
-            return operator, found
-        if found is not None:
-            return found
+    for operator in OPERATORS:
+        match operator.match(node):
+            case Match() as found if not alone or not operator.covers(found):
+                return operator, found
+            case Reason() as reason:
+                return reason
     return NoKernel(f"{node.op} has no integer kernel")
 
 

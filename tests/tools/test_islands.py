@@ -13,13 +13,13 @@ from bevel.passes.partition import spell_floats
 from bevel.tools.command.cli import main as bevel
 from bevel.tools.command.optimize import main
 
-SQUARED = """
+CORNER = """
 <ir_version: 8, opset_import: ["" : 17]>
 island (float[N,2,6,6] image) => (float[N,3] scores)
 {
     summed = Conv <kernel_shape = [3,3], pads = [1,1,1,1]> (image, kernel, offset)
-    squared = MatMul (summed, summed)
-    pooled = GlobalAveragePool (squared)
+    corner = Trilu (summed)
+    pooled = GlobalAveragePool (corner)
     flat = Flatten (pooled)
     scores = Gemm (flat, weights, bias)
 }
@@ -34,23 +34,23 @@ def command(inputs: Path, output: Path, target: str) -> list[str]:
 def test_a_cpu_runs_them_in_float_and_says_which(
     inputs: Path, make_model: Callable[[str], onnx.ModelProto], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    onnx.save(make_model(SQUARED), inputs / "model.onnx")
+    onnx.save(make_model(CORNER), inputs / "model.onnx")
     output = inputs.parent / "out"
     assert main(command(inputs, output, "host")) == 0
     assert WARNING in capfd.readouterr().out
     nodes = {node["name"]: node for node in json.loads((output / "report.json").read_text())["nodes"]}
-    assert nodes["squared"]["format"] == "float32"
-    assert any("both factors are computed" in note["text"] for note in nodes["squared"]["notes"])
+    assert nodes["corner"]["format"] == "float32"
+    assert any("Trilu has no integer kernel" in note["text"] for note in nodes["corner"]["notes"])
     assert nodes["summed"]["format"] == nodes["scores"]["format"] == "int8"
 
 
 def test_a_microcontroller_refuses_and_names_them(
     inputs: Path, make_model: Callable[[str], onnx.ModelProto], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    onnx.save(make_model(SQUARED), inputs / "model.onnx")
+    onnx.save(make_model(CORNER), inputs / "model.onnx")
     output = inputs.parent / "out"
     assert main(command(inputs, output, "cortex-m4")) == 2
-    assert "squared (MatMul): both factors are computed" in capfd.readouterr().err
+    assert "corner (Trilu)" in capfd.readouterr().err
     assert not output.exists()
 
 

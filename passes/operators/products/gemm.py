@@ -54,7 +54,7 @@ WIDE_GEMM = Function("WideGemm", WIDE_ATTRIBUTES, INPUTS, WIDE_BODY)
 
 
 class Gemm(Operator):
-    float_ops: ClassVar = frozenset({"Gemm", "MatMul", "Add"})
+    float_ops: ClassVar = frozenset({"Gemm", "Add"})
     limits: ClassVar = "one factor constant"
     functions: ClassVar = (GEMM, EVEN_GEMM, WIDE_GEMM)
     clamps: ClassVar = True

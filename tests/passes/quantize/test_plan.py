@@ -124,9 +124,33 @@ def test_conv_between_float_operators_is_quantized_for_its_weights(plan: Any) ->
     assert list(found.points) == ["a", "c"]
 
 
-def test_product_of_two_activations_stays_float(plan: Any) -> None:
-    found = plan("t = Transpose (x)\n y = MatMul (x, t)", "float[3,4] x")
-    assert "only products with constant weights" in notes(found, "y")
+INPUTS = "float[3,4] x, float[4,5] z"
+
+
+def test_number_behind_a_product_of_two_is_part_of_it(plan: Any) -> None:
+    found = plan("m = MatMul (x, z)\n y = Mul (m, s)", INPUTS, weights="float s", values={"s": 0.5})
+    assert list(found.points) == ["x", "z", "y"]
+    assert "part of the operator that ends in y" in notes(found, "m")
+
+
+@pytest.mark.parametrize(
+    ("behind", "outputs", "factor"),
+    [
+        ("y = Mul (m, s)\n z1 = Relu (m)", "float[] y, float[] z1", 0.5),
+        ("y = Mul (m, s)", "float[] y, float[] m", 0.5),
+        ("y = Mul (m, s)", "float[] y", -0.5),
+        ("y = Mul (m, s)", "float[] y", 0.0),
+        ("y = Add (m, s)", "float[] y", 0.5),
+    ],
+)
+def test_product_that_is_read_as_it_is_stands_alone(plan: Any, behind: str, outputs: str, factor: float) -> None:
+    found = plan(f"m = MatMul (x, z)\n {behind}", INPUTS, outputs, "float s", {"s": factor})
+    assert "m" in found.points and "m" in found.taken
+
+
+def test_larger_number_behind_a_product_stands_alone(plan: Any) -> None:
+    found = plan("m = MatMul (x, z)\n y = Mul (m, s)", INPUTS, weights="float[1,1,1] s", values={"s": 0.5})
+    assert list(found.points) == ["x", "z", "m", "y"]
 
 
 @pytest.mark.parametrize(
