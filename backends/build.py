@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bevel.backends.binary.artifact import Artifact, BuiltCall, Slot, checksums
 from bevel.backends.binary.c.bundle import Bundle, bundle
+from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.sizes import STACK_FLAGS, check_fits, file_sizes, least_sizes, object_sizes, overflow
 from bevel.backends.binary.toolchain import Preference, Toolchain, ToolError, for_target
 from bevel.backends.devices.base import Vectors
@@ -27,7 +28,7 @@ from bevel.backends.select.shared_weights import share_weights
 from bevel.backends.select.specialize import helper_text, specialize
 from bevel.backends.select.tune import Flags, Selections
 from bevel.backends.target import Target
-from bevel.backends.tir.compiled import compile_kernels, kernels_object, kernels_source
+from bevel.backends.tir.compiled import kernels_object, kernels_source
 
 # A model's shared library names the libraries it really needs, asks for no executable stack, and shows its API alone.
 EXPORTS = "exports.map"
@@ -101,7 +102,7 @@ def build_files(
         library = toolchain.link(objects, f"lib{program.name}.so", folder, SHARED_FLAGS).name
         sizes = file_sizes(folder / library, sizes, plan)
     elif vectors is not None:
-        measured = [*objects, toolchain.compile(f"{program.name}_profile.c", folder)]
+        measured = [*objects, compiled(toolchain, f"{program.name}_profile.c", folder)]
         firmware = link_firmware(program, plan, target, toolchain, folder, measured, vectors, sizes)
         sizes = file_sizes(folder / firmware, sizes, plan)
         check_fits(sizes, target, program, plan, generated.constants)
@@ -143,11 +144,11 @@ def compile_all(
     objects = []
     for source in (f"{name}.c", f"{name}_weights.c"):
         steps.begin(source)
-        objects.append(toolchain.compile(source, folder, (stack,)))
+        objects.append(compiled(toolchain, source, folder, (stack,)))
     if target.llvm is None:
         for source, own in write_kernels(name, folder, generated, flags, steps).items():
             steps.begin(source)
-            objects.append(compile_kernels(source, folder, toolchain, (stack, *own)))
+            objects.append(compiled(toolchain, source, folder, (stack, *own)))
         return objects
     code = kernels_object(generated.kernels, dict(target.llvm), generated.aliasing, steps.begin)
     (folder / f"{name}_kernels.o").write_bytes(code)

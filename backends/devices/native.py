@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bevel.backends.binary.artifact import Artifact, Slot
+from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.toolchain import Toolchain
 from bevel.backends.devices.base import CallCost, Vectors
 from bevel.backends.process import processes
@@ -55,7 +56,7 @@ def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path, static
         f"-DARENA_BYTES={model.upper()}_ARENA_BYTES",
         f"-DCALLS={len(artifact.calls)}",
     )
-    objects = [toolchain.compile("harness.c", folder, defines), toolchain.compile(f"{model}_profile.c", folder)]
+    objects = [compiled(toolchain, "harness.c", folder, defines), compiled(toolchain, f"{model}_profile.c", folder)]
     extra = ("-static", "-lm") if static else ("-Wl,-rpath,$ORIGIN", "-lm")
     toolchain.link([*objects, *products], HARNESS, folder, extra)
 

@@ -25,6 +25,7 @@ from string import Template
 import numpy as np
 
 from bevel.backends.binary.c.ports import NamedPort, named_inputs, named_outputs
+from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.toolchain import Toolchain
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware.vectors import COUNT_BYTES, pack
@@ -135,8 +136,12 @@ def build_firmware(
 def compile_sources(toolchain: Toolchain, place: Path, flags: Mapping[str, tuple[str, ...]]) -> list[str]:
     """Compile every C and assembly source in `place` and return the objects' names."""
     own = {"model.c": ("-I..",), "memory.c": LIBRARY_FLAGS[toolchain.kind], **flags}
+    reads = {"model.c": place.parent.glob("*.h"), "vectors.S": (place / "vectors.bin",)}
     sources = sorted(path.name for path in place.iterdir() if path.suffix in (".c", ".S"))
-    return [toolchain.compile(source, place, (*WARNINGS, *own.get(source, ()))) for source in sources]
+    return [
+        compiled(toolchain, source, place, (*WARNINGS, *own.get(source, ())), reads.get(source, ()))
+        for source in sources
+    ]
 
 
 def model_source(program: Program, plan: Plan) -> str:

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bevel.backends.binary import toolchain
-from bevel.backends.build import STACK_FLAGS
 from bevel.backends.process import cache
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.ops.gemm import Gemm
-from bevel.backends.target import load
 from bevel.backends.tir import compiled
 from bevel.backends.tir.builder import build
 from bevel.backends.tir.raw_abi import c_source, llvm_object
@@ -46,29 +43,3 @@ def test_another_shape_name_or_aliasing_is_another_source() -> None:
     others = [compiled.kernels_source(kernels, frozenset(), []) for kernels in (wider, renamed)]
     others.append(compiled.kernels_source(KERNELS, frozenset({"add"}), []))
     assert len({first, *others}) == 4
-
-
-def test_a_second_build_calls_no_compiler_and_has_the_same_object_and_stack_report(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tools = toolchain.for_target(load("host"))
-    (folder / "k.c").write_text(compiled.kernels_source(KERNELS, frozenset(), []))
-    flags = (STACK_FLAGS[tools.kind],)
-    assert compiled.compile_kernels("k.c", folder, tools, flags) == "k.o"
-    made = {path.name: path.read_bytes() for path in folder.glob("k.*")}
-    for name in made.keys() - {"k.c"}:
-        (folder / name).unlink()
-    monkeypatch.setattr(toolchain, "run", lambda *_: pytest.fail("compiled again"))
-    compiled.compile_kernels("k.c", folder, tools, flags)
-    assert {path.name: path.read_bytes() for path in folder.glob("k.*")} == made
-
-
-def test_an_edited_header_is_compiled_again(folder: Path) -> None:
-    tools = toolchain.for_target(load("host"))
-    (folder / "k.c").write_text('#include "k.h"\nint one(void) { return ONE; }\n')
-    objects = set()
-    for value in (1, 2):
-        (folder / "k.h").write_text(f"#define ONE {value}\n")
-        compiled.compile_kernels("k.c", folder, tools, ())
-        objects.add((folder / "k.o").read_bytes())
-    assert len(objects) == 2
