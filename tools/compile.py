@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -47,10 +48,7 @@ from bevel.tools.accuracy import evaluate
 from bevel.tools.accuracy.broken import Trials, explained
 from bevel.tools.accuracy.library import measure as measure_library
 from bevel.tools.accuracy.outputs import describe_outputs
-from bevel.tools.assign.explain import Assigned
 from bevel.tools.assign.kept import check_kept
-from bevel.tools.assign.run import assign
-from bevel.tools.assign.trial import Maker
 from bevel.tools.command import devices
 from bevel.tools.report.report import Accuracy, Library, Output, Report, Width
 from bevel.tools.report.summary import Findings, summarize
@@ -64,6 +62,9 @@ from bevel.tools.run.ram import build_within, describe, fit_ram
 from bevel.tools.run.stages import Stages
 from bevel.tools.run.staging import staged
 from bevel.tools.run.tuning import choose_kernels
+
+if TYPE_CHECKING:
+    from bevel.tools.assign.explain import Assigned
 
 EQUIVALENCE_SAMPLES = 2
 DEFAULT_FORMATS = (Options.weights, Options.activations)
@@ -231,6 +232,10 @@ def quantize_calibrated(job: Job, read: Read) -> Quantized:
         wanted, notes = replace(wanted, nodes={**wanted.nodes, **widened.nodes}), [*notes, *widened.notes]
     assigned = None
     if options.budgets.given:
+        # imported here: scipy's solver takes half a second, and only a search needs it
+        from bevel.tools.assign.run import assign
+        from bevel.tools.assign.trial import Maker
+
         maker = Maker(options, canonical, statistics, wanted, read.data, job.name, job.target, job.device)
         assigned = assign(maker, read.model, options.budgets, job.stages)
         wanted, notes = replace(wanted, nodes=maker.nodes(assigned.formats)), [*notes, *assigned.notes]

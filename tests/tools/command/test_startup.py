@@ -31,3 +31,8 @@ def test_help_imports_nothing_heavy(module: str, arguments: list[str]) -> None:
     program = PROGRAM.format(module=module, arguments=arguments, heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() and done.stderr.strip() == ""
+
+
+def test_a_run_without_a_search_loads_no_solver() -> None:
+    program = "import sys, bevel.tools.compile; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
