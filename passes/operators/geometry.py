@@ -4,6 +4,20 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
+from bevel.passes.operators.base import Match, Reason
+
+# Attributes that canonicalization resolves into pads, with the values that need none
+RESOLVED = {"auto_pad": ("NOTSET", "VALID"), "ceil_mode": (0,), "output_shape": ()}
+
+
+def windowed(node: gs.Node, kind: str, settings: tuple[str, ...]) -> Match | Reason:
+    """A window of `kind` over an image of one or two dimensions, whose `settings` were resolved into pads."""
+    if any(name in node.attrs and node.attrs[name] not in RESOLVED[name] for name in settings):
+        return Reason(f"{' or '.join(settings)} was not resolved into pads")
+    if len(node.inputs[0].shape) not in (3, 4):
+        return Reason(f"only 1-D and 2-D {kind} an integer kernel")
+    return Match(node, tuple(node.inputs))
+
 
 def geometry(node: gs.Node, spatial: int) -> dict[str, list[int]]:
     """Strides, dilations and pads of a convolution or pooling node, ONNX defaults filled in."""

@@ -15,10 +15,10 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.log_softmax import LogSoftmax as LogSoftmaxKernel
 from bevel.calib.arithmetic.log_softmax import FRACTION_BITS, LOG_BITS, LOG_OF_TWO, LOGARITHMS, SUM_BITS, THRESHOLDS
-from bevel.calib.arithmetic.softmax import FINE, TABLE_BITS, exponent_bits, tables
+from bevel.calib.arithmetic.softmax import exponent_bits, tables
 from bevel.passes.operators.base import Activation, Function, Operator, Reason, Site
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants, floored
-from bevel.passes.operators.functions.softmax import FEWEST_BITS, rows_of
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, STORE, constants, floored
+from bevel.passes.operators.functions.softmax import EXPONENTIALS, FEWEST_BITS, rows_of
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
@@ -27,28 +27,8 @@ SUM_LIMIT = 2**60
 LARGEST_SHIFT = 60
 BODY = f"""
 {constants(*NUMBERS)}
+{EXPONENTIALS}
   one = Constant <value_int = 1> ()
-  two = Constant <value_int = 2> ()
-  powers = Constant <value = int64[{POWERS.count(",") + 1}] {{{POWERS}}}> ()
-  base = Constant <value_int = {FINE}> ()
-  table_bits = Constant <value_int = {2 * TABLE_BITS}> ()
-  steps = Cast <to = 6> (x)
-  largest = ReduceMax (steps, axes)
-  distance32 = Sub (largest, steps)
-  distance = Cast <to = 7> (distance32)
-  upper = Div (distance, base)
-  lower = Mod (distance, base)
-  coarse32 = Gather (coarse, upper)
-  fine32 = Gather (fine, lower)
-  coarse64 = Cast <to = 7> (coarse32)
-  fine64 = Cast <to = 7> (fine32)
-  product = Mul (coarse64, fine64)
-  down = Sub (table_bits, exponent)
-  unit = Gather (powers, down)
-  half_unit = Div (unit, two)
-  raised_product = Add (product, half_unit)
-  e = Div (raised_product, unit)
-  total = ReduceSum (e, axes)
   thresholds = Constant <value = int64[{len(THRESHOLDS)}] {{{", ".join(map(str, THRESHOLDS))}}}> ()
   last = Constant <value = int64[1] {{-1}}> ()
   beside = Unsqueeze (total, last)

@@ -57,20 +57,19 @@ SOFTMAX = Function("Softmax", (), ("x", "table", "axes"), BODY)
 FEWEST_BITS = 15  # of an exponential: as many as keep half a step of int16
 WHOLE_BITS = 16
 WHOLE = Output(-(2**15), -(2**15), 2**15 - 1, "int16")
-WIDE_BODY = f"""
-{constants("exponent", "bits")}
+
+# `x`, `coarse`, `fine`, `axes`, `exponent` -> int64 `distance` from the row's largest code, exponential `e`, `total`
+EXPONENTIALS = f"""
   base = Constant <value_int = {FINE}> ()
   two = Constant <value_int = 2> ()
   powers = Constant <value = int64[{MAX_SHIFT + 1}] {{{POWERS}}}> ()
-  most = Constant <value_int = {2**RECIPROCAL_BITS}> ()
   table_bits = Constant <value_int = {2 * TABLE_BITS}> ()
-  reciprocal_bits = Constant <value_int = {RECIPROCAL_BITS}> ()
   steps = Cast <to = 6> (x)
   largest = ReduceMax (steps, axes)
-  distance = Sub (largest, steps)
-  distance64 = Cast <to = 7> (distance)
-  upper = Div (distance64, base)
-  lower = Mod (distance64, base)
+  distance32 = Sub (largest, steps)
+  distance = Cast <to = 7> (distance32)
+  upper = Div (distance, base)
+  lower = Mod (distance, base)
   coarse32 = Gather (coarse, upper)
   fine32 = Gather (fine, lower)
   coarse64 = Cast <to = 7> (coarse32)
@@ -82,6 +81,12 @@ WIDE_BODY = f"""
   raised_product = Add (product, half_unit)
   e = Div (raised_product, unit)
   total = ReduceSum (e, axes)
+"""
+WIDE_BODY = f"""
+{constants("exponent", "bits")}
+{EXPONENTIALS}
+  most = Constant <value_int = {2**RECIPROCAL_BITS}> ()
+  reciprocal_bits = Constant <value_int = {RECIPROCAL_BITS}> ()
   reciprocal = Div (most, total)
   scaled = Mul (e, reciprocal)
   share_down = Sub (reciprocal_bits, bits)

@@ -18,7 +18,7 @@ from bevel.passes.operators.base import Activation, Function, Match, Operator, R
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants, floored
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.norms.root_body import ROOT
-from bevel.passes.operators.sums.reduced import laid, reduced_axes
+from bevel.passes.operators.sums.reduced import laid, matched_reduction, reduced_axes
 from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
 NUMBERS = ("keepdims", "x_zero_point", "multiplier", "shift")
@@ -53,9 +53,7 @@ class ReduceL2(Operator):
     wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
-        if node.op != "ReduceL2":
-            return None
-        return Reason("its axes are computed") if reduced_axes(node) is None else Match(node, tuple(node.inputs[:1]))
+        return matched_reduction(node) if node.op in self.float_ops else None
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         x, axes = site.inputs[0], reduced_axes(site.node)

@@ -23,7 +23,7 @@ from bevel.backends.program.ops.coded_conv import call_of
 from bevel.backends.program.ops.conv import Conv as ConvKernel
 from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE
-from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional, windowed
 from bevel.passes.operators.lowering import Lowering, channels_last, moved
 from bevel.passes.operators.products.accumulate import (
     INPUTS,
@@ -108,13 +108,7 @@ class Conv(Operator):
     wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
-        if node.op != "Conv":
-            return None
-        if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-            return Reason("auto_pad was not resolved into pads")
-        if len(node.inputs[0].shape) not in (3, 4):
-            return Reason("only 1-D and 2-D convolutions have an integer kernel")
-        return Match(node, tuple(node.inputs))
+        return windowed(node, "convolutions have", ("auto_pad",)) if node.op == "Conv" else None
 
     def weight_axis(self, match: Match, index: int) -> int | None:
         return 0 if index == 1 else None

@@ -17,7 +17,7 @@ import onnx_graphsurgeon as gs
 from bevel.backends.program.ops.conv_transpose import ConvTranspose as ConvTransposeKernel
 from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE
-from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional, windowed
 from bevel.passes.operators.lowering import Lowering, channels_last
 from bevel.passes.operators.products.accumulate import (
     INPUTS,
@@ -75,11 +75,7 @@ class ConvTranspose(Operator):
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op != "ConvTranspose":
             return None
-        if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or "output_shape" in node.attrs:
-            return Reason("auto_pad or output_shape was not resolved into pads")
-        if len(node.inputs[0].shape) not in (3, 4):
-            return Reason("only 1-D and 2-D transposed convolutions have an integer kernel")
-        return Match(node, tuple(node.inputs))
+        return windowed(node, "transposed convolutions have", ("auto_pad", "output_shape"))
 
     def weight_axis(self, match: Match, index: int) -> int | None:
         return 1 if index == 1 else None

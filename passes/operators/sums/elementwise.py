@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.op import Op
 from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
+from bevel.passes.operators.bodies import constants
 from bevel.passes.operators.lowering import Lowering, Order, Value
 from bevel.passes.operators.widths import dtype_of
 
@@ -19,6 +20,18 @@ INT8_SUM_LIMIT, SUM_LIMIT = 2**30, 2**61
 MULTIPLIER_LIMIT = 2**31
 LARGEST_SHIFT = 60
 LARGEST_CONSTANT = 2**15 - 1
+
+# `a`, `b` -> int64 `a_sum`, `b_sum`, each with a rounding half: what `weighted_apart` gives
+WEIGHTS = ("a_multiplier", "b_multiplier", "a_offset", "b_offset", "shift")
+WEIGHTED_APART = f"""
+{constants(*WEIGHTS)}
+  a64 = Cast <to = 7> (a)
+  b64 = Cast <to = 7> (b)
+  a_share = Mul (a64, a_multiplier)
+  b_share = Mul (b64, b_multiplier)
+  a_sum = Add (a_share, a_offset)
+  b_sum = Add (b_share, b_offset)
+"""
 
 
 def operands(site: Site) -> tuple[Activation, Activation] | Reason:

@@ -14,23 +14,23 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.extreme import Extreme as ExtremeKernel
 from bevel.passes.operators.base import Function, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants
+from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE
 from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.sums.elementwise import dtypes, emit_elementwise, operands, taken, weighted_apart
+from bevel.passes.operators.sums.elementwise import (
+    WEIGHTED_APART,
+    WEIGHTS,
+    dtypes,
+    emit_elementwise,
+    operands,
+    taken,
+    weighted_apart,
+)
 from bevel.passes.operators.widths import output_attributes, stored_output
-
-WEIGHTS = ("a_multiplier", "b_multiplier", "a_offset", "b_offset", "shift")
 
 
 def extreme(name: str, comparison: str) -> Function:
     body = f"""
-{constants(*WEIGHTS)}
-  a64 = Cast <to = 7> (a)
-  b64 = Cast <to = 7> (b)
-  a_share = Mul (a64, a_multiplier)
-  b_share = Mul (b64, b_multiplier)
-  a_sum = Add (a_share, a_offset)
-  b_sum = Add (b_share, b_offset)
+{WEIGHTED_APART}
   a_wins = {comparison} (a_sum, b_sum)
   sum = Where (a_wins, a_sum, b_sum)
 {DIVISOR}

@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from bevel.backends.program.ops.reduce_extreme import ReduceExtreme as ReduceExtremeKernel
 from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.sums.reduced import laid, reduced_axes
+from bevel.passes.operators.sums.reduced import laid, matched_reduction, reduced_axes
 from bevel.passes.operators.widths import dtype_of, element_type
 
 # The smallest of x is the largest of -x, negated.
@@ -36,11 +36,7 @@ class ReduceExtreme(Operator):
     wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
-        if node.op not in self.float_ops:
-            return None
-        if reduced_axes(node) is None:
-            return Reason("its axes are computed")
-        return Match(node, tuple(node.inputs[:1]))
+        return matched_reduction(node) if node.op in self.float_ops else None
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         x, axes = site.inputs[0], reduced_axes(site.node)

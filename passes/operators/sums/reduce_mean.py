@@ -19,7 +19,7 @@ from bevel.passes.operators.base import Activation, Function, Match, Operator, R
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
 from bevel.passes.operators.formats.round_even import exact_sums, round_even
 from bevel.passes.operators.lowering import Lowering
-from bevel.passes.operators.sums.reduced import laid, reduced_axes
+from bevel.passes.operators.sums.reduced import laid, matched_reduction, reduced_axes
 from bevel.passes.operators.widths import dtype_of, output_attributes, rescaling, stored_output
 
 BODY = f"""
@@ -41,11 +41,7 @@ class ReduceMean(Operator):
     wide: ClassVar = True
 
     def match(self, node: gs.Node) -> Match | Reason | None:
-        if node.op not in self.float_ops:
-            return None
-        if reduced_axes(node) is None:
-            return Reason("its axes are computed")
-        return Match(node, tuple(node.inputs[:1]))
+        return matched_reduction(node) if node.op in self.float_ops else None
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         x, axes, node = site.inputs[0], reduced_axes(site.node), site.node

@@ -7,6 +7,7 @@ from math import prod
 
 import onnx_graphsurgeon as gs
 
+from bevel.passes.operators.base import Match, Reason
 from bevel.passes.operators.lowering import Lowering, Order, Value
 
 
@@ -52,6 +53,12 @@ def reduced_axes(node: gs.Node) -> tuple[int, ...] | None:
     if given is None or len(given) == 0:
         return None if node.attrs.get("noop_with_empty_axes", 0) else tuple(range(rank))
     return tuple(sorted(int(axis) % rank for axis in given))
+
+
+def matched_reduction(node: gs.Node) -> Match | Reason:
+    if reduced_axes(node) is None:
+        return Reason("its axes are computed")
+    return Match(node, tuple(node.inputs[:1]))
 
 
 def gathered(value: Value, axes: set[int]) -> Order:

@@ -23,7 +23,7 @@ from bevel.calib.arithmetic.requantize import fixed_points
 from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
 from bevel.passes.operators.formats.round_even import exact_sums, round_even
-from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional, windowed
 from bevel.passes.operators.lowering import Lowering, channels_last
 from bevel.passes.operators.widths import dtype_of, output_attributes, rescaling, stored_output
 
@@ -86,13 +86,9 @@ class AveragePool(Operator):
     def match(self, node: gs.Node) -> Match | Reason | None:
         if node.op != "AveragePool":
             return None
-        if node.attrs.get("ceil_mode", 0) or node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-            return Reason("ceil_mode or auto_pad was not resolved into pads")
         if any(step != 1 for step in node.attrs.get("dilations", [])):
             return Reason("dilated average pooling has no integer kernel")
-        if len(node.inputs[0].shape) not in (3, 4):
-            return Reason("only 1-D and 2-D pooling has an integer kernel")
-        return Match(node, tuple(node.inputs))
+        return windowed(node, "pooling has", ("ceil_mode", "auto_pad"))
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         x, node = site.inputs[0], site.node

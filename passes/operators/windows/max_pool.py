@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.max_pool import MaxPool as MaxPoolKernel
 from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
-from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional
+from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional, windowed
 from bevel.passes.operators.lowering import Lowering, channels_last
 from bevel.passes.operators.widths import dtype_of, element_type
 
@@ -39,11 +39,7 @@ class MaxPool(Operator):
             return None
         if len(node.outputs) > 1:
             return Reason("its second output, the indices, has no integer kernel")
-        if node.attrs.get("ceil_mode", 0) or node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-            return Reason("ceil_mode or auto_pad was not resolved into pads")
-        if len(node.inputs[0].shape) not in (3, 4):
-            return Reason("only 1-D and 2-D pooling has an integer kernel")
-        return Match(node, tuple(node.inputs))
+        return windowed(node, "pooling has", ("ceil_mode", "auto_pad"))
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         x, node = site.inputs[0], site.node
