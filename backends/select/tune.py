@@ -18,7 +18,7 @@ Every kernel can moreover be compiled with each set of flags in FLAGS; on small 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from itertools import product
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -92,18 +92,23 @@ PLAIN_TYPE = "int8"  # goes without saying
 
 
 def key(value: Any) -> str:
-    """What a kernel is called in a database: its repr without VALUES and int8, so one shape serves all networks."""
+    """What a kernel is called in a database: its repr without VALUES and int8, so one shape serves all networks.
+
+    A field at its default goes without saying: one that is added, with a default, changes no name.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        shown = [(field.name, getattr(value, field.name)) for field in fields(value)]
-        told = [f"{name}={key(part)}" for name, part in shown if not is_value(name, part)]
+        shown = [(field, getattr(value, field.name)) for field in fields(value)]
+        told = [f"{field.name}={key(part)}" for field, part in shown if not goes_without_saying(field, part)]
         return f"{type(value).__name__}({', '.join(told)})"
     if isinstance(value, tuple):
         return f"({', '.join(map(key, value))})"
     return repr(value)
 
 
-def is_value(name: str, part: Any) -> bool:
-    return isinstance(part, Output) or name.endswith(VALUES) or (name.endswith("dtype") and part == PLAIN_TYPE)
+def goes_without_saying(field: Field[Any], part: Any) -> bool:
+    name = field.name
+    told = isinstance(part, Output) or name.endswith(VALUES) or (name.endswith("dtype") and part == PLAIN_TYPE)
+    return told or (field.default is not MISSING and bool(field.default == part))
 
 
 def candidates(kernel: Op, compiler: Literal["gcc", "zig"]) -> list[Choice]:

@@ -1,6 +1,7 @@
 """What tuning found, in JSON: {core: {compiler and version: {kernel as it was: what to take for it}}}.
 
-`tuned.json` beside this file ships with Bevel and holds common shapes; every build starts from it. A user's own file
+`tuned.json` beside this file ships with Bevel and holds common shapes for which something else than the kernel as it
+stands was faster (`python -m bevel.tools.bench.ship_tuned` makes it); every build starts from it. A user's own file
 holds what `--tune` measured on this machine, and is read only by runs that ask for tuning, so that any other run
 gives the same bytes wherever it runs. Nothing in these files can change a result: they name variants that the kernels
 themselves offer, and flags.
@@ -41,6 +42,11 @@ Database = Mapping[str, Mapping[str, Table]]  # by core and compiler
 
 def selections(table: Table) -> Selections:
     return {kernel: found.selection for kernel, found in table.items()}
+
+
+def changing(table: Table) -> Table:
+    """The entries that change something, which are those worth shipping."""
+    return {kernel: found for kernel, found in table.items() if found.selection != Selection(kernel)}
 
 
 def lookup(database: Database, core: str, compiler: str) -> Table:

@@ -95,3 +95,16 @@ def test_a_key_leaves_out_what_differs_between_networks_of_one_shape() -> None:
 
     assert tune.key(conv(3, 2)) == tune.key(conv(5, 2)) != tune.key(conv(3, 4))
     assert "kernel=(3, 3)" in tune.key(conv(3, 2))
+
+
+def test_a_key_survives_a_field_that_is_added_with_a_default() -> None:
+    @dataclass(frozen=True)
+    class Scale(Plain):  # as the class above, one version later
+        rows: tuple[int, int] = (1, 1)
+
+    assert tune.key(Scale(tile=2)) == tune.key(scale_of_today(2)) == "Scale(tile=2)"
+    assert tune.key(Scale(tile=2, rows=(2, 1))) == "Scale(tile=2, rows=(2, 1))"
+
+
+def scale_of_today(tile: int) -> Scale:
+    return Scale(tile)

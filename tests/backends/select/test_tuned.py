@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import shipped_kernels
 
 from bevel.backends import target
+from bevel.backends.search import WORTH
 from bevel.backends.select import tune, tuned
+from bevel.backends.select.specialize import specialize
 from bevel.backends.select.tune import Selection
 from bevel.backends.select.tuned import Found
 from bevel.calib.errors import UserError
@@ -64,3 +67,29 @@ def test_what_ships_is_for_cores_that_there_are_and_flags_that_are_tried() -> No
         for compiler, table in compilers.items():
             tried = tune.FLAGS["zig" if compiler.startswith("zig") else "gcc"]
             assert {found.selection.flags for found in table.values()} <= set(tried)
+
+
+ENTRIES = [
+    pytest.param(core, name, found, id=f"{core}-{compiler.split()[0]}-{index}")
+    for core, compilers in tuned.shipped_database().items()
+    for compiler, table in compilers.items()
+    for index, (name, found) in enumerate(sorted(table.items()))
+]
+
+
+@pytest.mark.parametrize(("core", "name", "found"), ENTRIES)
+def test_what_ships_is_about_kernels_that_the_rules_choose_and_changes_them(core: str, name: str, found: Found) -> None:
+    kernel = shipped_kernels.kernel(name)
+    (call,) = specialize(shipped_kernels.program(shipped_kernels.plain(kernel)), target.load(core)).calls
+    assert tune.key(call.kernel) == name
+    variants = {tune.key(one): one for one in (call.kernel, *tune.variants(call.kernel))}
+    assert found.selection.variant in variants, "a variant that is no longer offered"
+    assert found.selection != Selection(name), "it says what is so anyway"
+    assert found.instructions <= found.before * (1 - WORTH)
+
+
+def test_only_what_changes_something_is_worth_shipping() -> None:
+    keeps = Found(Selection("a"), 100, 100, 8)
+    flags = Found(Selection("b", ("-O2",)), 90, 100, 8)
+    variant = Found(Selection("d"), 90, 100, 8)
+    assert tuned.changing({"a": keeps, "b": flags, "c": variant}) == {"b": flags, "c": variant}
