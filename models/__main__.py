@@ -11,7 +11,7 @@ from bevel.models import digits, names, path
 HEADER = ("| network | file, bytes | float constants | top-1 on `eval` |", "|---|---|---|---|")
 
 
-def row(name: str, samples: digits.Samples) -> str:
+def row(name: str, samples: digits.DigitSamples) -> str:
     """The table's line about the network `name`, judged on `samples`."""
     file = path(name)
     constants = onnx.load(file).graph.initializer

@@ -35,23 +35,23 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class Samples:
+class DigitSamples:
     """`image` float32 [N, 1, 8, 8], ink shifted and scaled to mean 0 and variance 1; `y` int64 [N], the digit."""
 
     image: NDArray[np.float32]
     y: NDArray[np.int64]
 
-    def __getitem__(self, chosen: slice) -> Samples:
-        return Samples(self.image[chosen], self.y[chosen])
+    def __getitem__(self, chosen: slice) -> DigitSamples:
+        return DigitSamples(self.image[chosen], self.y[chosen])
 
 
-def load(split: str) -> Samples:
+def load(split: str) -> DigitSamples:
     """The committed arrays of `calib` or `eval`. Raises UserError for another name."""
     with np.load(data(split)) as arrays:
-        return Samples(arrays[INPUT], arrays["y"])
+        return DigitSamples(arrays[INPUT], arrays["y"])
 
 
-def cut() -> dict[str, Samples]:
+def cut() -> dict[str, DigitSamples]:
     """The splits `train`, `eval` and `calib` (the first samples of `train`) from scikit-learn's copy.
 
     The mean and deviation that normalise all of them are those of `train`. Raises UserError without scikit-learn.
@@ -60,7 +60,7 @@ def cut() -> dict[str, Samples]:
     order = np.random.default_rng(SEED).permutation(len(digits.target))
     ink = digits.images[order].reshape(-1, *SHAPE)
     seen = ink[EVAL_SAMPLES:]
-    samples = Samples(((ink - seen.mean()) / seen.std()).astype(np.float32), digits.target[order].astype(np.int64))
+    samples = DigitSamples(((ink - seen.mean()) / seen.std()).astype(np.float32), digits.target[order].astype(np.int64))
     train = samples[slice(EVAL_SAMPLES, None)]
     return {"train": train, "eval": samples[:EVAL_SAMPLES], "calib": train[:CALIB_SAMPLES]}
 
@@ -100,7 +100,7 @@ def moved(image: NDArray[np.float32], down: int, right: int) -> NDArray[np.float
     return np.ascontiguousarray(paper[:, :, 1 - down : 1 - down + height, 1 - right : 1 - right + width])
 
 
-def correct(model: Path | onnx.ModelProto, samples: Samples) -> int:
+def correct(model: Path | onnx.ModelProto, samples: DigitSamples) -> int:
     """How many samples get their largest logit at `y`, in onnxruntime with every graph optimisation off."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -50,7 +50,7 @@ from bevel.tools.accuracy.library import measure as measure_library
 from bevel.tools.accuracy.outputs import describe_outputs
 from bevel.tools.assign.kept import check_kept
 from bevel.tools.command import devices
-from bevel.tools.report.report import Accuracy, Library, Output, Report, Width
+from bevel.tools.report.report import Accuracy, Library, OutputFigures, Report, Width
 from bevel.tools.report.summary import Findings, summarize
 from bevel.tools.run import bundle, vectors, widths
 from bevel.tools.run.data import Data, open_data
@@ -141,7 +141,7 @@ class Judged:
     measurement: Measurement | None
     errors: Mapping[str, float | None]
     accuracy: Accuracy | None
-    outputs: tuple[Output, ...]
+    outputs: tuple[OutputFigures, ...]
     library: Library | None
 
 
@@ -321,7 +321,7 @@ def measure_widths(job: Job, read: Read, found: Quantized, lowered: Lowered, mad
     if not lowered.narrower:
         return ()
     with job.stages("widths"):
-        product = widths.Product(made.fitted.program, job.target, job.device, made.settings)
+        product = widths.SwitchableProduct(made.fitted.program, job.target, job.device, made.settings)
         models = models_of(read, found, lowered)
         return widths.measured(product, lowered.narrower, models, read.data, job.options.vectors)
 

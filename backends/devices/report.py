@@ -20,7 +20,7 @@ class FirmwareError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Report:
+class FirmwareReport:
     """A complete report. `ticks` and `call_ticks` are the board's clock: a vector each, a kernel call each."""
 
     model: str
@@ -40,7 +40,7 @@ def is_last(line: str) -> bool:
     return line.startswith(("end ", "fault "))
 
 
-def parse(text: str) -> Report:
+def parse(text: str) -> FirmwareReport:
     """Raises FirmwareError where the report is incomplete; a fault is for the caller to look for first (`fault`)."""
     lines = [line.split() for line in text.splitlines() if line.strip()]
     start = next((keys(line) for line in lines if line[0] == "bevel"), None)
@@ -49,7 +49,7 @@ def parse(text: str) -> Report:
         raise FirmwareError(f"the firmware's report is incomplete: {text[-500:]!r}")
     if next(line for line in lines if line[0] == "bevel")[1] != PROTOCOL:
         raise FirmwareError(f"the firmware speaks another protocol than {PROTOCOL}: {text[:100]!r}")
-    report = Report(
+    report = FirmwareReport(
         model=start["model"],
         vectors=number(start["vectors"]),
         calls=number(start["calls"]),
@@ -91,7 +91,7 @@ def first_mismatch(lines: list[list[str]]) -> dict[str, int] | None:
     return {key: number(value) for key, value in keys(line).items()} if line is not None else None
 
 
-def read(text: str, loaded: Image, artifact: Artifact, vectors: Vectors) -> Report:
+def read(text: str, loaded: Image, artifact: Artifact, vectors: Vectors) -> FirmwareReport:
     """The checked report of firmware that ran `vectors`. Raises FirmwareError where it faulted, naming the symbol."""
     if failed := fault(text):
         where = loaded.symbol_at(failed["pc"])
@@ -101,7 +101,7 @@ def read(text: str, loaded: Image, artifact: Artifact, vectors: Vectors) -> Repo
     return found
 
 
-def check(report: Report, artifact: Artifact, vectors: Vectors) -> None:
+def check(report: FirmwareReport, artifact: Artifact, vectors: Vectors) -> None:
     """Raises FirmwareError unless the report is about this model and these vectors, and agrees with itself.
 
     The firmware's own comparison is not taken on trust: where it found nothing wrong, the CRC of what it computed must
@@ -121,7 +121,7 @@ def check(report: Report, artifact: Artifact, vectors: Vectors) -> None:
         )
 
 
-def describe_mismatch(report: Report, artifact: Artifact) -> str | None:
+def describe_mismatch(report: FirmwareReport, artifact: Artifact) -> str | None:
     """Where the first wrong element is and what it should be."""
     found = report.first_mismatch
     if found is None:

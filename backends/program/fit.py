@@ -31,7 +31,7 @@ Planner = Callable[[Program], Plan]
 
 
 @dataclass(frozen=True)
-class Chain:
+class BandChain:
     """Calls first..last, `rows` rows of the last one's output at a time, from the top of the image or the bottom."""
 
     first: int
@@ -41,12 +41,12 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Way:
     """How to run calls first..last: as a chain in bands, or one call as it is."""
 
     first: int
     last: int
-    chain: Chain | None
+    chain: BandChain | None
     peak: int  # bytes live at a time
     cost: int
 
@@ -58,7 +58,7 @@ class Fit:
 
     program: Program
     plan: Plan
-    chains: tuple[Chain, ...]
+    chains: tuple[BandChain, ...]
     fits: bool
 
 
@@ -82,7 +82,7 @@ def fit(program: Program, limit: int, planner: Planner = memory.plan) -> Fit:
     return best
 
 
-def selections(needs: Needs, limit: int, highest: int) -> Iterator[tuple[Choice, ...]]:
+def selections(needs: Needs, limit: int, highest: int) -> Iterator[tuple[Way, ...]]:
     """The cheapest choices that need at most `limit`, then a few that need less and less."""
     aim = limit
     for _ in range(ATTEMPTS):
@@ -93,7 +93,7 @@ def selections(needs: Needs, limit: int, highest: int) -> Iterator[tuple[Choice,
         aim = min(max(choice.peak for choice in chosen), aim * 15 // 16) - 1
 
 
-def smallest(needs: Needs, highest: int) -> tuple[Choice, ...]:
+def smallest(needs: Needs, highest: int) -> tuple[Way, ...]:
     """The smallest peak that any choice of chains reaches, and that choice at its cheapest."""
     every = list(choices(needs, 0, highest))
     calls, peaks = len(needs.peaks), sorted({choice.peak for choice in every})
@@ -104,7 +104,7 @@ def smallest(needs: Needs, highest: int) -> tuple[Choice, ...]:
     return cheapest(every, calls, peaks[low]) or ()
 
 
-def turned(program: Program, chosen: Iterable[Choice], planner: Planner, limit: int) -> Fit:
+def turned(program: Program, chosen: Iterable[Way], planner: Planner, limit: int) -> Fit:
     """The chains of `chosen`, each in the direction that makes the arena smaller, no more turned than it takes to fit.
 
     A chain that runs down moves its image down in memory, and one that runs up moves it back: so those that take turns
@@ -123,13 +123,13 @@ def turned(program: Program, chosen: Iterable[Choice], planner: Planner, limit: 
     return best
 
 
-def applied(program: Program, chains: tuple[Chain, ...], planner: Planner, limit: int) -> Fit:
+def applied(program: Program, chains: tuple[BandChain, ...], planner: Planner, limit: int) -> Fit:
     changed = in_bands(program, chains)
     plan = planner(changed)
     return Fit(changed, plan, chains, plan.arena_bytes <= limit)
 
 
-def in_bands(program: Program, chains: Sequence[Chain]) -> Program:
+def in_bands(program: Program, chains: Sequence[BandChain]) -> Program:
     """`program` with these chains run in bands. Their numbers are those of its calls, in ascending order."""
     for chain in reversed(chains):  # from the end, so that the calls before keep their numbers
         program = streamed(program, chain.first, chain.last, chain.rows, chain.upward)
@@ -140,13 +140,13 @@ def smaller(one: Fit, other: Fit) -> Fit:
     return other if other.plan.arena_bytes < one.plan.arena_bytes else one
 
 
-def cheapest(found: Iterable[Choice], calls: int, limit: int) -> tuple[Choice, ...] | None:
+def cheapest(found: Iterable[Way], calls: int, limit: int) -> tuple[Way, ...] | None:
     """The choices that together cover all calls, none above `limit`, at the least cost; None where there is no way."""
-    by_end: dict[int, list[Choice]] = {}
+    by_end: dict[int, list[Way]] = {}
     for choice in found:
         if choice.peak <= limit:
             by_end.setdefault(choice.last, []).append(choice)
-    ways: list[tuple[int, tuple[Choice, ...]] | None] = [(0, ())]
+    ways: list[tuple[int, tuple[Way, ...]] | None] = [(0, ())]
     for last in range(calls):
         reached = [
             (way[0] + choice.cost, choice.peak, (*way[1], choice))
@@ -181,24 +181,24 @@ class Needs:
         return cls(program, plan.lifetimes, sizes, scratch, peaks)
 
 
-def choices(needs: Needs, limit: int, highest: int) -> Iterator[Choice]:
+def choices(needs: Needs, limit: int, highest: int) -> Iterator[Way]:
     """Every call as it is, and the chains with a call that is above `limit` as it is."""
     for index, peak in enumerate(needs.peaks):
-        yield Choice(index, index, None, peak, 0)
+        yield Way(index, index, None, peak, 0)
     for first in range(len(needs.peaks)):
         for last in range(first, min(first + LONGEST_CHAIN, len(needs.peaks))):
             if max(needs.peaks[first : last + 1]) > limit:
                 yield from chains(needs, first, last, highest)
 
 
-def chains(needs: Needs, first: int, last: int, highest: int) -> Iterator[Choice]:
+def chains(needs: Needs, first: int, last: int, highest: int) -> Iterator[Way]:
     for rows in (height for height in HEIGHTS if height <= highest):
         found = stream(needs.program, first, last, rows)
         if found is None or found.steps == 1:
             return
         peak = stream_peak(needs, found) + max(needs.scratch[first : last + 1])
         cost = found.copied_bytes + CALL_COST * found.calls + STAGE_COST * len(found.stages)
-        yield Choice(first, last, Chain(first, last, rows), peak, cost)
+        yield Way(first, last, BandChain(first, last, rows), peak, cost)
 
 
 def stream_peak(needs: Needs, found: Stream) -> int:

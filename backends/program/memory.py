@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from bevel.backends.program.op import Role
 from bevel.backends.program.placement import ALIGNMENT as ALIGNMENT
-from bevel.backends.program.placement import SEARCH_ROUNDS, Group, Part, Piece, place
+from bevel.backends.program.placement import SEARCH_ROUNDS, Group, LivePart, Placed, place
 from bevel.backends.program.placement import Lifetime as Lifetime
 from bevel.backends.program.placement import aligned as aligned
 from bevel.backends.program.program import Call, Program, Span
@@ -87,7 +87,7 @@ def plan(program: Program, in_place: bool = True, rounds: int = SEARCH_ROUNDS) -
     )
 
 
-def find_parts(program: Program) -> dict[str, tuple[Part, ...]]:
+def find_parts(program: Program) -> dict[str, tuple[LivePart, ...]]:
     """What of every buffer in the arena is live when; buffers in the order they come to life."""
     touched: dict[str, list[tuple[Span, int]]] = {}
     for time, span in accesses(program):
@@ -117,19 +117,19 @@ def accesses(program: Program) -> Iterator[tuple[int, Span]]:
         yield len(program.calls), whole(name)
 
 
-def parts_of(touched: Sequence[tuple[Span, int]]) -> Iterator[Part]:
+def parts_of(touched: Sequence[tuple[Span, int]]) -> Iterator[LivePart]:
     """The bytes of one buffer, cut where lifetimes change; those that nobody touches are in no part."""
     if all(span.first == span.end for span, _ in touched):  # an empty buffer still has a time and a place
-        yield Part(0, 0, Lifetime(touched[0][1], touched[-1][1]))
+        yield LivePart(0, 0, Lifetime(touched[0][1], touched[-1][1]))
     cuts = sorted({cut for span, _ in touched for cut in (span.first, span.end)})
-    held: Part | None = None
+    held: LivePart | None = None
     for first, end in pairwise(cuts):
         times = [time for span, time in touched if span.first <= first and end <= span.end]
         if not times:
             continue
-        part = Part(first, end, Lifetime(min(times), max(times)))
+        part = LivePart(first, end, Lifetime(min(times), max(times)))
         if held is not None and held.end == first and held.lifetime == part.lifetime:
-            held = Part(held.first, end, held.lifetime)
+            held = LivePart(held.first, end, held.lifetime)
             continue
         if held is not None:
             yield held
@@ -138,7 +138,7 @@ def parts_of(touched: Sequence[tuple[Span, int]]) -> Iterator[Part]:
         yield held
 
 
-def spanned(parts: Sequence[Part]) -> Lifetime:
+def spanned(parts: Sequence[LivePart]) -> Lifetime:
     """From the first to the last moment at which any part is live."""
     lifetimes = [part.lifetime for part in parts]
     return Lifetime(min(one.first for one in lifetimes), max(one.last for one in lifetimes))
@@ -171,23 +171,23 @@ def can_overwrite(program: Program, lifetimes: dict[str, Lifetime], index: int) 
     )
 
 
-def buffer_pieces(program: Program, parts: dict[str, tuple[Part, ...]]) -> list[Piece]:
-    return [Piece(name, aligned(program.buffers[name].bytes), rounded(found)) for name, found in parts.items()]
+def buffer_pieces(program: Program, parts: dict[str, tuple[LivePart, ...]]) -> list[Placed]:
+    return [Placed(name, aligned(program.buffers[name].bytes), rounded(found)) for name, found in parts.items()]
 
 
-def rounded(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+def rounded(parts: tuple[LivePart, ...]) -> tuple[LivePart, ...]:
     """A buffer that is empty, or lives as a whole, takes whole units of the arena."""
     if len(parts) > 1:
         return parts
-    return tuple(Part(part.first, part.first + aligned(part.end - part.first), part.lifetime) for part in parts)
+    return tuple(LivePart(part.first, part.first + aligned(part.end - part.first), part.lifetime) for part in parts)
 
 
-def scratch_pieces(program: Program) -> list[Piece]:
+def scratch_pieces(program: Program) -> list[Placed]:
     found = []
     for index, call in enumerate(program.calls):
         for number, (name, size) in enumerate(scratch_of(call)):
-            part = Part(0, aligned(size), Lifetime(index, index))
-            found.append(Piece(f"{call.node} {name}", part.end, (part,), (index, number)))
+            part = LivePart(0, aligned(size), Lifetime(index, index))
+            found.append(Placed(f"{call.node} {name}", part.end, (part,), (index, number)))
     return found
 
 
@@ -198,7 +198,7 @@ def scratch_of(call: Call) -> list[tuple[str, int]]:
     return own + [(operand.name, operand.bytes) for operand, one in pairs if one is not None and one.lane is not None]
 
 
-def lower_bound(pieces: Sequence[Piece], merges: Sequence[Merge]) -> int:
+def lower_bound(pieces: Sequence[Placed], merges: Sequence[Merge]) -> int:
     """The most bytes live during one call; a merged pair counts once, as its source, during the call that merges it."""
     changes: dict[int, int] = {}
     for piece in pieces:
@@ -217,13 +217,13 @@ def lower_bound(pieces: Sequence[Piece], merges: Sequence[Merge]) -> int:
     return highest
 
 
-def grouped(pieces: Sequence[Piece], merges: Sequence[Merge]) -> list[Group]:
+def grouped(pieces: Sequence[Placed], merges: Sequence[Merge]) -> list[Group]:
     """Pieces chained by merges, as groups that share an offset; each other piece is a group of its own."""
     follower = {merge.source: merge.output for merge in merges}
     by_name = {piece.name: piece for piece in pieces if piece.scratch is None}
     inner = set(follower.values())
 
-    def chain(name: str) -> Iterator[Piece]:
+    def chain(name: str) -> Iterator[Placed]:
         yield by_name[name]
         while name in follower:
             name = follower[name]

@@ -37,7 +37,7 @@ class Lifetime:
 
 
 @dataclass(frozen=True)
-class Part:
+class LivePart:
     """Bytes [first, end) of a piece, which are live during `lifetime`."""
 
     first: int
@@ -46,12 +46,12 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Placed:
     """Something to place: a buffer, or call `scratch[0]`'s scratch operand number `scratch[1]`."""
 
     name: str
     size: int  # a multiple of ALIGNMENT
-    parts: tuple[Part, ...]
+    parts: tuple[LivePart, ...]
     scratch: tuple[int, int] | None = None
 
     @property
@@ -63,7 +63,7 @@ class Piece:
         return max((part.lifetime.last for part in self.parts), default=0)
 
 
-Group = tuple[Piece, ...]  # pieces that share an offset; no two are live together, except at the call that merges them
+Group = tuple[Placed, ...]  # pieces that share an offset; no two are live together, except at the call that merges them
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def earlier(order: list[int], candidates: list[int], random: Random) -> list[int
 
 def conflicts(groups: Sequence[Group]) -> Conflicts:
     """For each group, how far from each other group it may not lie."""
-    met: dict[tuple[int, int], list[tuple[Piece, Piece]]] = {}
+    met: dict[tuple[int, int], list[tuple[Placed, Placed]]] = {}
     for (index, mine), (other, theirs) in live_together(groups):
         met.setdefault((index, other), []).append((mine, theirs))
     found: Conflicts = [{} for _ in groups]
@@ -150,7 +150,7 @@ def conflicts(groups: Sequence[Group]) -> Conflicts:
     return found
 
 
-Member = tuple[int, Piece]  # a group's index, and one of its pieces
+Member = tuple[int, Placed]  # a group's index, and one of its pieces
 
 
 def live_together(groups: Sequence[Group]) -> Iterator[tuple[Member, Member]]:
@@ -167,7 +167,7 @@ def live_together(groups: Sequence[Group]) -> Iterator[tuple[Member, Member]]:
         live.append((last, (index, piece)))
 
 
-def forbidden(piece: Piece, other: Piece) -> Iterator[Interval]:
+def forbidden(piece: Placed, other: Placed) -> Iterator[Interval]:
     """Multiples of ALIGNMENT, as intervals [first, end), that `piece` may not lie above `other`."""
     for a in piece.parts:
         for b in other.parts:
@@ -214,7 +214,7 @@ def best_fit(taken: Sequence[Interval]) -> int:
     return free_from if best is None else best
 
 
-def lives_whole(piece: Piece) -> bool:
+def lives_whole(piece: Placed) -> bool:
     return len(piece.parts) == 1 and piece.parts[0].first == 0
 
 

@@ -29,7 +29,7 @@ from bevel.backends.program.program import Buffer, Call, Program
 
 
 @dataclass(frozen=True)
-class Stage:
+class StreamStage:
     """One call of the chain. After step k it has computed rows [0, ends[k]).
 
     Rows are counted from the top of the image, or, in a stream that runs upward, from its bottom; so are `windows`.
@@ -71,7 +71,7 @@ class Stream:
     """Calls [first, first + len(stages)) of a program, to be run in steps, from the top of the image or the bottom."""
 
     first: int
-    stages: tuple[Stage, ...]
+    stages: tuple[StreamStage, ...]
     windows: dict[str, Rolling]  # of the buffers that live only inside
     upward: bool
 
@@ -94,12 +94,12 @@ class Stream:
         bands = sum(end > first for stage in self.stages for first, end in map(stage.band, range(self.steps)))
         return bands + sum(len(window.moves) for window in self.windows.values())
 
-    def windowed(self) -> Iterator[tuple[Stage, Rolling]]:
+    def windowed(self) -> Iterator[tuple[StreamStage, Rolling]]:
         for stage in self.stages:
             if stage.call.output in self.windows:
                 yield stage, self.windows[stage.call.output]
 
-    def readers(self, buffer: str) -> Iterator[tuple[Stage, Window | None]]:
+    def readers(self, buffer: str) -> Iterator[tuple[StreamStage, Window | None]]:
         for stage in self.stages:
             for name, window in zip(stage.call.inputs, stage.windows, strict=True):
                 if name == buffer:
@@ -133,7 +133,7 @@ def stream(program: Program, first: int, last: int, rows: int, upward: bool = Fa
     outside = read_outside(program, first, last)
     windows = [seen(found, upward) for found in bandings]
     ends = schedule(calls, [found.rows for found in bandings], windows, outside, rows)
-    stages = tuple(Stage(*one) for one in zip(calls, bandings, windows, ends, strict=True))
+    stages = tuple(StreamStage(*one) for one in zip(calls, bandings, windows, ends, strict=True))
     plain = Stream(first, stages, {}, upward)
     inside = (stage for stage in stages if stage.call.output not in outside)
     return replace(plain, windows={stage.call.output: rolling(plain, stage) for stage in inside})
@@ -191,7 +191,7 @@ def schedule(
     return ends[::-1]
 
 
-def rolling(plain: Stream, stage: Stage) -> Rolling:
+def rolling(plain: Stream, stage: StreamStage) -> Rolling:
     """The smallest window on a stage's output in which no move overlaps itself."""
     needed = [0, *(first_needed(plain, stage, step) for step in range(plain.steps - 1))]
     bases = tuple(min(base, stage.band(step)[0]) for step, base in enumerate(needed))
@@ -200,7 +200,7 @@ def rolling(plain: Stream, stage: Stage) -> Rolling:
     return next(found for found in tried if found is not None)
 
 
-def first_needed(plain: Stream, stage: Stage, step: int) -> int:
+def first_needed(plain: Stream, stage: StreamStage, step: int) -> int:
     """The first row of a stage's output that is read after `step`."""
     found = stage.ends[step]
     for reader, window in plain.readers(stage.call.output):
@@ -261,7 +261,7 @@ def start(found: Stream, buffer: str, rows: int, band: tuple[int, int], step: in
     return rows - end if found.upward else first
 
 
-def moved(found: Stream, stage: Stage, buffer: Buffer, step: int) -> Call:
+def moved(found: Stream, stage: StreamStage, buffer: Buffer, step: int) -> Call:
     window = found.windows[buffer.name]
     move = window.moves[step]
     source, target = move.source, 0

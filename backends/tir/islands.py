@@ -117,13 +117,13 @@ def one_line(error: Exception) -> str:
 
 
 @dataclass(frozen=True)
-class Stored:
+class IslandValue:
     """A relax value that some buffer holds."""
 
     buffer: Buffer
 
 
-Value = Stored | Array | tuple[Any, ...]  # in a buffer, constant, or a tuple of values
+Value = IslandValue | Array | tuple[Any, ...]  # in a buffer, constant, or a tuple of values
 
 
 def import_island(model: onnx.ModelProto, prefix: str) -> Island:
@@ -136,13 +136,13 @@ def import_island(model: onnx.ModelProto, prefix: str) -> Island:
         static_buffer(value)
     module = legalised(model, prefix)
     main = module["main"]
-    values: dict[Any, Value] = dict(zip(main.params, map(Stored, inputs), strict=True))
+    values: dict[Any, Value] = dict(zip(main.params, map(IslandValue, inputs), strict=True))
     calls: list[Call] = []
     for binding in (binding for block in main.body.blocks for binding in block.bindings):
         if is_tir_call(binding.value):
             made = tir_calls(module, binding.value, values, f"{prefix}{len(calls)}")
             calls += [call for call, _ in made]
-            stored = tuple(Stored(buffer) for _, buffer in made)
+            stored = tuple(IslandValue(buffer) for _, buffer in made)
             values[binding.var] = stored if len(stored) > 1 else stored[0]
         else:
             values[binding.var] = evaluated(binding.value, values, prefix)
@@ -245,7 +245,7 @@ def tir_calls(module: Any, call: Any, values: dict[Any, Value], node: str) -> li
         (operand,) = kernel.roles(Role.OUTPUT)
         label = f"{node}_{name}" if outputs == 1 else f"{node}_{name}_{index}"
         buffer = Buffer(label, operand.shape, operand.dtype)
-        inputs = tuple(argument.buffer.name for argument in arguments if isinstance(argument, Stored))
+        inputs = tuple(argument.buffer.name for argument in arguments if isinstance(argument, IslandValue))
         constants = tuple(argument for argument in arguments if isinstance(argument, np.ndarray))
         result.append((Call(label, kernel, inputs, constants, label), buffer))
     return result
@@ -253,7 +253,7 @@ def tir_calls(module: Any, call: Any, values: dict[Any, Value], node: str) -> li
 
 def float_kernel(name: str, function: Any, arguments: Sequence[Value], output: int) -> Float:
     """`function` with its buffers in operand order; of several outputs all but number `output` become scratch."""
-    roles = [Role.INPUT if isinstance(argument, Stored) else Role.CONSTANT for argument in arguments]
+    roles = [Role.INPUT if isinstance(argument, IslandValue) else Role.CONSTANT for argument in arguments]
     written = range(len(function.params) - len(arguments))
     roles += [Role.OUTPUT if index == output else Role.SCRATCH for index in written]
     block = function.body.block
@@ -297,13 +297,13 @@ def named_outputs(calls: Sequence[Call], results: Sequence[Any], names: Sequence
     constants: dict[str, Array] = {}
     own = {call.output for call in calls}
     for name, result in zip(names, results, strict=True):
-        source = result.buffer.name if isinstance(result, Stored) else f"{prefix}constant_{name}"
+        source = result.buffer.name if isinstance(result, IslandValue) else f"{prefix}constant_{name}"
         if source in own and source not in renamed:
             renamed[source] = name
             continue
-        if not isinstance(result, Stored):
+        if not isinstance(result, IslandValue):
             constants[source] = result
-        value = result.buffer if isinstance(result, Stored) else result
+        value = result.buffer if isinstance(result, IslandValue) else result
         copies.append(Call(f"{prefix}copy_{name}", Copy(prod(value.shape), str(value.dtype)), (source,), (), name))
     final = tuple(with_names(call, renamed) for call in (*calls, *copies))
     held = (Buffer(name, np.shape(array), str(array.dtype)) for name, array in constants.items())

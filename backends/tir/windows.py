@@ -48,7 +48,7 @@ class Geometry(Protocol):
 
 
 @dataclass(frozen=True)
-class Sums:
+class WindowSums:
     """How products are added up: x and w as `inner`, their products as `accumulator`, which is int32 or int64; and how
     sums are brought to the output's scale: `small` where every ratio is known to be below 1/4."""
 
@@ -69,7 +69,7 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightLayout:
     """Where the weights of `channels` output channels lie: elements between neighbouring channels, and between taps.
     The input channels of a tap are neighbours."""
 
@@ -83,14 +83,14 @@ def is_depthwise(conv: Geometry) -> bool:
     return conv.channels_in == conv.channels_out == conv.groups
 
 
-def pixels(conv: Geometry, weights: Weights, tile: int, sums: Sums) -> Any:
+def pixels(conv: Geometry, weights: WeightLayout, tile: int, sums: WindowSums) -> Any:
     """A TIR macro (X, W, B, M, S, Y, base): the output channels from `base` on, `weights.channels` of them, of every
     pixel; `tile` of them at once, which are in one group unless the convolution is depthwise."""
     loops = depthwise_pixels if is_depthwise(conv) else grouped_pixels
     return loops(conv, weights, tile, sums)
 
 
-def grouped_pixels(conv: Geometry, weights: Weights, tile: int, sums: Sums) -> Any:
+def grouped_pixels(conv: Geometry, weights: WeightLayout, tile: int, sums: WindowSums) -> Any:
     """A register tile of one group's output channels at a time, each input loaded once for all of them."""
     (kh, kw), (down, right), (row_step, column_step) = conv.kernel, conv.strides, conv.dilations
     batch, height, width, (rows, columns) = conv.batch, conv.height, conv.width, conv.positions
@@ -124,7 +124,7 @@ def grouped_pixels(conv: Geometry, weights: Weights, tile: int, sums: Sums) -> A
     return grouped
 
 
-def depthwise_pixels(conv: Geometry, weights: Weights, tile: int, sums: Sums) -> Any:
+def depthwise_pixels(conv: Geometry, weights: WeightLayout, tile: int, sums: WindowSums) -> Any:
     """A register tile of channels at a time, each its own group."""
     (kh, kw), (down, right), (row_step, column_step) = conv.kernel, conv.strides, conv.dilations
     batch, height, width, (rows, columns) = conv.batch, conv.height, conv.width, conv.positions

@@ -90,14 +90,14 @@ def piecewise(values: Floats, output: Output) -> Piecewise:
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class LineFit:
     """Segments of one length over the whole domain: ends [segments, 2], the largest error of each [segments]."""
 
     ends: Int64
     errors: Floats
 
 
-def fit(wanted: Floats, bits: int, fraction: int, output: Output) -> Fit:
+def fit(wanted: Floats, bits: int, fraction: int, output: Output) -> LineFit:
     """The line of least maximal error among those of a segment's own slope, its ends rounded."""
     lines = wanted.reshape(-1, 2**bits)
     offsets = np.arange(2**bits)
@@ -110,10 +110,10 @@ def fit(wanted: Floats, bits: int, fraction: int, output: Output) -> Fit:
     half = 2 ** (bits + fraction) >> 1
     sums = (ends[:, :1] << bits) + (ends[:, 1:] - ends[:, :1]) * offsets + half
     results = np.clip(sums >> (bits + fraction), output.low, output.high)
-    return Fit(ends, np.abs(results - lines).max(axis=1))
+    return LineFit(ends, np.abs(results - lines).max(axis=1))
 
 
-def cut(fits: list[Fit], block: int, tolerance: float) -> tuple[NDArray[np.uint16], NDArray[np.int16]]:
+def cut(fits: list[LineFit], block: int, tolerance: float) -> tuple[NDArray[np.uint16], NDArray[np.int16]]:
     """Blocks of 2**block codes, each in the longest segments that keep within `tolerance`, if any do."""
     count = 2 ** (DOMAIN_BITS - block)
     chosen = np.zeros(count, np.int64)

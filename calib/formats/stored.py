@@ -41,7 +41,7 @@ class StoredArray:
     def at(path: Path, name: str | None = None) -> StoredArray:
         """Reads the header only. Raises UserError for what is not a readable array of numbers."""
         try:
-            with Stream(path, name) as stream:
+            with InputStream(path, name) as stream:
                 shape, fortran_order, dtype = read_header(stream)
         except BROKEN as error:
             raise UserError(f"{place(path, name)} cannot be read as a numpy array: {error}") from error
@@ -56,7 +56,7 @@ class StoredArray:
     def rows(self) -> Iterator[Array]:
         """The array's rows along axis 0, each its own memory. Raises UserError where the file ends early."""
         try:
-            with Stream(self.path, self.name) as stream:
+            with InputStream(self.path, self.name) as stream:
                 if self.fortran_order:
                     yield from npy.read_array(stream, allow_pickle=False)
                     return
@@ -118,7 +118,7 @@ def array_names(path: Path) -> list[str]:
         raise UserError(f"{path} cannot be read as an .npz archive: {error}; write it with numpy.savez") from error
 
 
-class Stream:
+class InputStream:
     """A file, or a member of an archive that is closed with it."""
 
     def __init__(self, path: Path, name: str | None) -> None:

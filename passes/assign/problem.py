@@ -14,7 +14,7 @@ Assignment = tuple[int, ...]  # the format of each site, by index
 
 
 @dataclass(frozen=True)
-class Part:
+class SharedPart:
     """Something that a product has once, whichever of `users` (site, format) needs it: a kernel's code, its helpers."""
 
     takes: Resources
@@ -29,7 +29,7 @@ class Costs:
     """
 
     each: Mapping[Resource, Floats]
-    parts: tuple[Part, ...] = ()
+    parts: tuple[SharedPart, ...] = ()
     beside: Resources = NOTHING
 
 

@@ -23,7 +23,7 @@ from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, fresh, is_output, producer, static_shape, variable
 
 
-class Region(NamedTuple):
+class LayoutRegion(NamedTuple):
     """Connected layout-free nodes, the tensors that enter them and the tensors that leave them."""
 
     nodes: list[gs.Node]
@@ -51,7 +51,7 @@ class AbsorbTransposes(Pass):
         return work.result(bool(notes), notes)
 
 
-def profitable(graph: gs.Graph) -> Iterator[tuple[Region, list[int], int]]:
+def profitable(graph: gs.Graph) -> Iterator[tuple[LayoutRegion, list[int], int]]:
     """The regions that some layout suits better, with that layout and the Transposes it saves.
 
     Where nothing is saved or lost, a region right behind linear nodes moves too: scales and activations then meet them.
@@ -62,7 +62,7 @@ def profitable(graph: gs.Graph) -> Iterator[tuple[Region, list[int], int]]:
             yield region, perm, gain
 
 
-def follows_linear(graph: gs.Graph, region: Region, perm: list[int]) -> bool:
+def follows_linear(graph: gs.Graph, region: LayoutRegion, perm: list[int]) -> bool:
     """Whether all that enters comes from linear nodes through Transposes by `perm`, which then vanish from there.
 
     So nothing is put before the region, and no later step can move it back.
@@ -80,7 +80,7 @@ def follows_linear(graph: gs.Graph, region: Region, perm: list[int]) -> bool:
     return bool(makers)
 
 
-def find_regions(graph: gs.Graph) -> list[Region]:
+def find_regions(graph: gs.Graph) -> list[LayoutRegion]:
     free = {id(node): node for node in alive(graph) if is_layout_free(node)}
     regions = []
     while free:
@@ -92,7 +92,7 @@ def find_regions(graph: gs.Graph) -> list[Region]:
             for other in neighbours(node):
                 if free.pop(id(other), None) is not None:
                     frontier.append(other)
-        regions.append(Region(nodes, *borders(graph, nodes)))
+        regions.append(LayoutRegion(nodes, *borders(graph, nodes)))
     return regions
 
 
@@ -123,7 +123,7 @@ def made_in(tensor: gs.Tensor, inside: set[int]) -> bool:
     return maker is not None and id(maker) in inside
 
 
-def best_layout(graph: gs.Graph, region: Region) -> tuple[list[int], int]:
+def best_layout(graph: gs.Graph, region: LayoutRegion) -> tuple[list[int], int]:
     """The layout that removes most Transposes, and how many; ([], 0) where there are none around."""
     before = [permutation(t.inputs[0]) for t in region.entries if t.inputs and t.inputs[0].op == "Transpose"]
     behind = [inverse(permutation(node)) for t in region.exits for node in t.outputs if node.op == "Transpose"]
@@ -136,7 +136,7 @@ def best_layout(graph: gs.Graph, region: Region) -> tuple[list[int], int]:
     return list(best), gains[best]
 
 
-def saving(graph: gs.Graph, region: Region, perm: list[int]) -> int:
+def saving(graph: gs.Graph, region: LayoutRegion, perm: list[int]) -> int:
     """Transposes that vanish less those that appear when the region leaves layout `perm`."""
     inside = {id(node) for node in region.nodes}
     total = 0
@@ -155,7 +155,7 @@ def saving(graph: gs.Graph, region: Region, perm: list[int]) -> int:
     return total
 
 
-def relayout(graph: gs.Graph, region: Region, perm: list[int]) -> None:
+def relayout(graph: gs.Graph, region: LayoutRegion, perm: list[int]) -> None:
     """Move the region from layout `perm` to the plain one; Transposes around it are composed or added."""
     inside = {id(node) for node in region.nodes}
     exits = {id(tensor) for tensor in region.exits}

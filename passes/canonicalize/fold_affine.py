@@ -22,7 +22,7 @@ from bevel.passes.graph.edit import Array, producer, static_shape, values
 OPERATORS = {"Mul", "Div", "Add", "Sub"}
 
 
-class Match(NamedTuple):
+class AffineMatch(NamedTuple):
     linear: gs.Node
     scale: Array  # one number per output channel
     shift: Array
@@ -43,8 +43,8 @@ class FoldAffine(Pass):
             found = find(graph, node)
             if found is None:
                 continue
-            reason = fold(graph, node, found) if isinstance(found, Match) else found
-            if isinstance(found, Match) and reason is None:
+            reason = fold(graph, node, found) if isinstance(found, AffineMatch) else found
+            if isinstance(found, AffineMatch) and reason is None:
                 notes.append(self.note(found.linear.name, "changed", f"absorbed {node.name} ({node.op})"))
                 modified = True
             else:
@@ -57,7 +57,7 @@ def reads_float_constant(tensor: gs.Tensor) -> bool:
     return array is not None and array.dtype.kind == "f"
 
 
-def find(graph: gs.Graph, node: gs.Node) -> Match | str | None:
+def find(graph: gs.Graph, node: gs.Node) -> AffineMatch | str | None:
     """What to fold where, or why not; None where nothing linear is near."""
     place = 1 if reads_float_constant(node.inputs[1]) else 0
     operand, source = node.inputs[place].values, node.inputs[1 - place]
@@ -72,7 +72,7 @@ def find(graph: gs.Graph, node: gs.Node) -> Match | str | None:
     vector = per_channel(operand, static_shape(source), static_shape(node.outputs[0]), channels(linear))
     if vector is None:
         return f"its constant of shape {list(operand.shape)} is not one number per channel"
-    return Match(linear, *scale_and_shift(node.op, vector, subtracted=place == 1))
+    return AffineMatch(linear, *scale_and_shift(node.op, vector, subtracted=place == 1))
 
 
 def per_channel(
@@ -101,7 +101,7 @@ def scale_and_shift(op: str, operand: Array, subtracted: bool) -> tuple[Array, A
     return (ones, -operand) if subtracted else (-ones, operand)
 
 
-def fold(graph: gs.Graph, node: gs.Node, match: Match) -> str | None:
+def fold(graph: gs.Graph, node: gs.Node, match: AffineMatch) -> str | None:
     if reason := absorb(graph, match.linear, match.scale, match.shift):
         return reason
     result = node.outputs[0]

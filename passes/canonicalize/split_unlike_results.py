@@ -29,7 +29,7 @@ MOVES = ("Concat", "Identity", "Reshape", "Transpose")
 
 
 @dataclass(frozen=True)
-class Runs:
+class ColumnRuns:
     """The columns of a node's result along `axis`, in runs that end before `ends`."""
 
     node: gs.Node
@@ -61,7 +61,7 @@ class SplitUnlikeResults(Pass):
         return work.result(bool(notes), notes)
 
 
-def find(graph: gs.Graph, node: gs.Node) -> Runs | None:
+def find(graph: gs.Graph, node: gs.Node) -> ColumnRuns | None:
     if node.op not in ("Gemm", "Mul", "Div") or not leaves(graph, node.outputs[0]):
         return None
     sized = columns_of_gemm(node) if node.op == "Gemm" else columns_of_factor(node)
@@ -69,7 +69,7 @@ def find(graph: gs.Graph, node: gs.Node) -> Runs | None:
         return None
     axis, sizes = sized
     ends = runs_of(sizes)
-    return Runs(node, axis, ends) if 1 < len(ends) <= MOST else None
+    return ColumnRuns(node, axis, ends) if 1 < len(ends) <= MOST else None
 
 
 def leaves(graph: gs.Graph, tensor: gs.Tensor) -> bool:
@@ -118,7 +118,7 @@ def runs_of(sizes: Array) -> tuple[int, ...]:
     return (*ends, len(sizes))
 
 
-def change(graph: gs.Graph, found: Runs) -> None:
+def change(graph: gs.Graph, found: ColumnRuns) -> None:
     node, axis, name = found.node, found.axis, found.node.name
     op, inputs, result = node.op, list(node.inputs), node.outputs[0]
     shape = list(static_shape(result) or ())

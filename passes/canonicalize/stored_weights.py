@@ -20,12 +20,12 @@ def stored_obstacle(node: gs.Node) -> str | None:
         return "are quantized in blocks"
     if node.op == "ConvTranspose" and node.attrs.get("group", 1) != 1:
         return "share scales between groups"
-    if dequantize.inputs[1].values.size > 1 and scale_axis(dequantize) != channel_axis(node):
+    if dequantize.inputs[1].values.size > 1 and scale_axis(dequantize) != output_axis(node):
         return "have scales along another axis than the output channels"
     return None
 
 
-def channel_axis(node: gs.Node) -> int:
+def output_axis(node: gs.Node) -> int:
     """The axis of the output channels in the weights of Conv, ConvTranspose or Gemm."""
     return 1 if node.op == "ConvTranspose" or (node.op == "Gemm" and not node.attrs.get("transB", 0)) else 0
 
@@ -60,7 +60,7 @@ def scaled_integers(graph: gs.Graph, node: gs.Node, factors: Array) -> gs.Tensor
     weight = node.inputs[1]
     dequantize = weight.inputs[0]
     codes, scale, zero_point = parts(dequantize)
-    axis = channel_axis(node)
+    axis = output_axis(node)
     along = [-1 if place == axis else 1 for place in range(codes.ndim)]
     scales, zeros = (np.broadcast_to(array.reshape(-1), factors.shape) for array in (scale, zero_point))
     wide, zero = codes.astype(np.float64), zeros.astype(np.float64).reshape(along)

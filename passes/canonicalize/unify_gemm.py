@@ -25,7 +25,7 @@ from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, detach, given, read_once, static_shape, variable
 
 
-class Product(NamedTuple):
+class MatrixProduct(NamedTuple):
     """A MatMul by constant weights and the Add of a bias behind it, if there is one."""
 
     matmul: gs.Node
@@ -56,7 +56,7 @@ class UnifyGemm(Pass):
                 if found is None:
                     continue
                 reason = found if isinstance(found, str) else None
-                if isinstance(found, Product):
+                if isinstance(found, MatrixProduct):
                     rewrite(graph, found)
             else:
                 continue
@@ -186,7 +186,7 @@ def bias_of(graph: gs.Graph, name: str, bias: gs.Tensor | None, weight: gs.Tenso
     return constant(graph, f"{name}.bias", row.astype(bias.dtype))
 
 
-def find(graph: gs.Graph, matmul: gs.Node) -> Product | str | None:
+def find(graph: gs.Graph, matmul: gs.Node) -> MatrixProduct | str | None:
     """The MatMul and its bias, or why it stays; None for a product of two activations."""
     x, weight = matmul.inputs
     shape, result = static_shape(x), static_shape(matmul.outputs[0])
@@ -199,7 +199,7 @@ def find(graph: gs.Graph, matmul: gs.Node) -> Product | str | None:
     if len(shape) > 2 and not isinstance(weight, gs.Constant):
         return "a Reshape would come between its input and the quantization of it"
     add, bias = find_bias(graph, matmul)
-    return Product(matmul, add, bias)
+    return MatrixProduct(matmul, add, bias)
 
 
 def find_bias(graph: gs.Graph, matmul: gs.Node) -> tuple[gs.Node | None, gs.Tensor | None]:
@@ -219,7 +219,7 @@ def find_bias(graph: gs.Graph, matmul: gs.Node) -> tuple[gs.Node | None, gs.Tens
     return add, bias
 
 
-def rewrite(graph: gs.Graph, product: Product) -> None:
+def rewrite(graph: gs.Graph, product: MatrixProduct) -> None:
     """Replace the pair by a Gemm, between Reshapes where the rank is not 2."""
     matmul, add, bias = product
     (x, weight), name = matmul.inputs, matmul.name

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Condition, Pass, PassResult, Work
-from bevel.passes.canonicalize.window import Axis, auto_padding, axes, explicit
+from bevel.passes.canonicalize.window import WindowAxis, auto_padding, axes, explicit
 from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, given, integers, static_shape, variable
 
@@ -84,7 +84,7 @@ def pool_attributes(node: gs.Node) -> dict[str, Any] | str:
     return attrs
 
 
-def windows(axis: Axis) -> int:
+def windows(axis: WindowAxis) -> int:
     """The windows of ceil_mode: as many as cover the input, but none that starts in the padding at its end.
 
     The rule is the specification's since opset 22 and onnxruntime's at any; onnx's shape inference counts one more.
@@ -93,12 +93,12 @@ def windows(axis: Axis) -> int:
     return covering - ((covering - 1) * axis.stride >= axis.size + axis.begin)
 
 
-def skips_ends(axis: Axis) -> bool:
+def skips_ends(axis: WindowAxis) -> bool:
     """Whether the windows of auto_pad SAME cover less than the input: onnxruntime then crops where others do not."""
     return (-(-axis.size // axis.stride) - 1) * axis.stride + axis.extent < axis.size
 
 
-def grow(axis: Axis, windows: int) -> Axis:
+def grow(axis: WindowAxis, windows: int) -> WindowAxis:
     """The axis with as much more padding at its end as `windows` windows need."""
     needed = (windows - 1) * axis.stride + axis.extent - axis.size - axis.begin
     return replace(axis, end=max(axis.end, needed))

@@ -14,7 +14,7 @@ from bevel.passes.graph.edit import static_shape
 
 
 @dataclass(frozen=True)
-class Axis:
+class WindowAxis:
     """One spatial axis: sizes in elements, padding before and after."""
 
     size: int
@@ -35,17 +35,17 @@ class Axis:
         return (self.size + self.begin + self.end - self.extent) // self.stride + 1
 
 
-def axes(node: gs.Node, kernel: tuple[int, ...]) -> list[Axis]:
+def axes(node: gs.Node, kernel: tuple[int, ...]) -> list[WindowAxis]:
     """The spatial axes of a convolution or pooling node, with its own `pads` (auto_pad not applied)."""
     sizes = (static_shape(node.inputs[0]) or ())[2:]
     strides = node.attrs.get("strides", [1] * len(sizes))
     dilations = node.attrs.get("dilations", [1] * len(sizes))
     pads = node.attrs.get("pads", [0] * (2 * len(sizes)))
     begins, ends = pads[: len(sizes)], pads[len(sizes) :]
-    return [Axis(*fields) for fields in zip(sizes, kernel, strides, dilations, begins, ends, strict=True)]
+    return [WindowAxis(*fields) for fields in zip(sizes, kernel, strides, dilations, begins, ends, strict=True)]
 
 
-def auto_padding(node: gs.Node, axis: Axis) -> tuple[int, int]:
+def auto_padding(node: gs.Node, axis: WindowAxis) -> tuple[int, int]:
     """(begin, end) of one axis of a Conv or a pool under the node's auto_pad."""
     mode = node.attrs.get("auto_pad", "NOTSET")
     if mode == "NOTSET":
@@ -62,7 +62,7 @@ def split(total: int, mode: str) -> tuple[int, int]:
     return (half, total - half) if mode == "SAME_UPPER" else (total - half, half)
 
 
-def explicit(axes: list[Axis], pads: list[tuple[int, int]]) -> dict[str, Any]:
+def explicit(axes: list[WindowAxis], pads: list[tuple[int, int]]) -> dict[str, Any]:
     """The window attributes of a node, all of them, none by default."""
     return {
         "kernel_shape": [axis.kernel for axis in axes],

@@ -19,7 +19,7 @@ DEFAULTS = {"strides": 1, "dilations": 1, "pads": 0, "group": 1, "count_include_
 
 def compact_quantizers(model: onnx.ModelProto) -> None:
     """Edit `model`, as `bevel.passes.exchange.export` makes it."""
-    names = Names(model.graph)
+    names = FreeNames(model.graph)
     share_parameters(model.graph, names)
     shorten(model.graph, names)
     for node in model.graph.node:
@@ -29,7 +29,7 @@ def compact_quantizers(model: onnx.ModelProto) -> None:
     del model.graph.value_info[:]
 
 
-class Names:
+class FreeNames:
     """Names that a graph does not have yet."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
@@ -48,7 +48,7 @@ class Names:
                 return name
 
 
-def share_parameters(graph: onnx.GraphProto, names: Names) -> None:
+def share_parameters(graph: onnx.GraphProto, names: FreeNames) -> None:
     """Scales and zero points that only quantizers read: one constant for each value."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     elsewhere = {name for node in graph.node for name in values_of(node)} | {port.name for port in graph.output}
@@ -79,7 +79,7 @@ def values_of(node: onnx.NodeProto) -> list[str]:
     return list(node.input[:1] if node.op_type in LINEAR else node.input)
 
 
-def shorten(graph: onnx.GraphProto, names: Names) -> None:
+def shorten(graph: onnx.GraphProto, names: FreeNames) -> None:
     """Numbers in place of the names of what quantizers make, and of constants with long names."""
     outputs = {port.name for port in graph.output}
     new: dict[str, str] = {}

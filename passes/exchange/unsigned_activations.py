@@ -27,7 +27,7 @@ Readers = dict[str, list[onnx.NodeProto]]
 
 
 @dataclass(frozen=True)
-class Codes:
+class SignedCodes:
     """An int8 tensor, the quantizers around it, and whether it is a constant."""
 
     name: str
@@ -81,7 +81,9 @@ def only_dequantized(name: str, readers: Readers) -> bool:
     return all(node.op_type == "DequantizeLinear" and node.input[0] == name for node in readers.get(name, []))
 
 
-def signed_codes(graph: onnx.GraphProto, constants: dict[str, onnx.TensorProto], readers: Readers) -> Iterator[Codes]:
+def signed_codes(
+    graph: onnx.GraphProto, constants: dict[str, onnx.TensorProto], readers: Readers
+) -> Iterator[SignedCodes]:
     """int8 codes with one scale that only dequantizers read, but for the weights of products."""
     makers = {node.output[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
     for name, behind in readers.items():
@@ -93,7 +95,7 @@ def signed_codes(graph: onnx.GraphProto, constants: dict[str, onnx.TensorProto],
         quantizers = behind if stored else [makers[name], *behind]
         weighs = stored and any(is_weight(node.output[0], readers) for node in behind)
         if not weighs and all(is_signed(node, constants) for node in quantizers):
-            yield Codes(name, tuple(quantizers), stored)
+            yield SignedCodes(name, tuple(quantizers), stored)
 
 
 def is_weight(real: str, readers: Readers) -> bool:

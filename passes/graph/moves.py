@@ -20,7 +20,7 @@ Origins = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Chain:
+class MoveChain:
     """`result` and what it is made of: `nodes` in execution order, which read `leaves` and constants that say where."""
 
     result: gs.Tensor
@@ -57,7 +57,7 @@ class Chain:
         return found
 
 
-def find_chain(result: gs.Tensor, starts: Callable[[gs.Tensor], bool]) -> Chain | None:
+def find_chain(result: gs.Tensor, starts: Callable[[gs.Tensor], bool]) -> MoveChain | None:
     """The moving operators between `result` and tensors of which `starts` is true and those that something else makes.
 
     None where there is no such operator.
@@ -88,7 +88,7 @@ def find_chain(result: gs.Tensor, starts: Callable[[gs.Tensor], bool]) -> Chain 
 
     if not visit(result) or not nodes:
         return None
-    return Chain(result, tuple(nodes), tuple(leaves.values()), tuple(constants))
+    return MoveChain(result, tuple(nodes), tuple(leaves.values()), tuple(constants))
 
 
 def groups_along(origins: Origins, axis: int) -> list[set[int]]:

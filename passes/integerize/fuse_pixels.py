@@ -18,7 +18,7 @@ from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.conditions import EXECUTION_ORDER, STATIC_SHAPES
 from bevel.passes.graph.quantizers import producer
 from bevel.passes.operators.base import DOMAIN, INT8
-from bevel.passes.operators.functions.channel_table import CHANNEL_TABLE, channel_axis, channel_tables, entries
+from bevel.passes.operators.functions.channel_table import CHANNEL_TABLE, channel_tables, entries, table_axis
 from bevel.passes.operators.functions.table import entries as codes_looked_up
 
 MOVES = ("Transpose", "Reshape")
@@ -83,7 +83,7 @@ def read_pixels(graph: gs.Graph, node: gs.Node, chain: list[gs.Node]) -> None:
     flip, *moves = chain
     pixels, result, name = flip.inputs[0], node.outputs[0], node.name
     by_channel = node.op == CHANNEL_TABLE.name
-    tables, axis = (entries(node), channel_axis(node)) if by_channel else (codes_looked_up(node), None)
+    tables, axis = (entries(node), table_axis(node)) if by_channel else (codes_looked_up(node), None)
     for mover in moves:
         mover.outputs[0].dtype = np.dtype(np.uint8)
     last = node.inputs[0] if moves else pixels

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.calib.arithmetic.requantize import Output
-from bevel.passes.graph.moves import Chain, axis_of, find_chain
+from bevel.passes.graph.moves import MoveChain, axis_of, find_chain
 from bevel.passes.integerize.integerizer import Integerizer, Meaning
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Activation, Reason, Site
@@ -26,7 +26,7 @@ CODES = ("int8", "int16")
 class Parted:
     """A chain of moves that reads codes of `parts`; along `axis` of its result they have scales of their own."""
 
-    chain: Chain
+    chain: MoveChain
     parts: tuple[Activation, ...]
     meaning: Meaning
 

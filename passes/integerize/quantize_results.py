@@ -15,7 +15,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.parameters import is_parameter
-from bevel.passes.canonicalize.stored_weights import channel_axis, parameter_values, parts, scale_axis
+from bevel.passes.canonicalize.stored_weights import output_axis, parameter_values, parts, scale_axis
 from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import Array
 from bevel.passes.graph.quantizers import is_dequantize, parameters, producer
@@ -70,7 +70,7 @@ def absolute_sums(node: gs.Node) -> Array:
     along = [-1 if place == scale_axis(dequantize) else 1 for place in range(codes.ndim)]
     scale, zero_point = (one.reshape(along) if one.size > 1 else one.reshape(()) for one in (scale, zero_point))
     weights = np.abs((codes.astype(np.float64) - zero_point) * scale)
-    sums: Array = weights.sum(axis=tuple(place for place in range(codes.ndim) if place != channel_axis(node)))
+    sums: Array = weights.sum(axis=tuple(place for place in range(codes.ndim) if place != output_axis(node)))
     return sums
 
 

@@ -67,7 +67,7 @@ def switch_width(integer: onnx.ModelProto, bits: int, means: Means | None = None
         narrow = rounded(weights, bits)
         if means is not None:
             lost = weights.astype(np.float64) - narrow
-            error = mean_error(lost, means[node.name], channel_axis(node), int(node.attrs.get("group", 1)))
+            error = mean_error(lost, means[node.name], weight_axis(node), int(node.attrs.get("group", 1)))
             bias = (bias + np.rint(error).astype(np.int64).reshape(bias.shape)).astype(bias.dtype)
         check_sums(node, narrow, bias)
         node.inputs[WEIGHTS] = gs.Constant(f"{node.name}/weight/{bits}bit", narrow)
@@ -76,13 +76,13 @@ def switch_width(integer: onnx.ModelProto, bits: int, means: Means | None = None
     return export(graph, None if told is None else json.loads(told))
 
 
-def channel_axis(node: gs.Node) -> int:
+def weight_axis(node: gs.Node) -> int:
     """The axis of the output channels in a node's weights."""
     return 0 if node.op in CONVOLUTIONS else 1
 
 
 def check_sums(node: gs.Node, weights: Array, bias: Array) -> None:
-    axis = channel_axis(node)
+    axis = weight_axis(node)
     others = tuple(place for place in range(weights.ndim) if place != axis)
     largest = np.abs(weights.astype(np.int64)).sum(axis=others) * LARGEST_INPUT
     if int(largest.max()) + int(np.abs(bias.astype(np.int64)).max()) >= ACCUMULATOR_LIMIT:

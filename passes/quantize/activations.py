@@ -109,12 +109,12 @@ def block_pair(
     part = float(quant.scale) / 2**rounding.fraction
     graph.nodes += [
         quantize_fixed(f"{name}/quantize", source, parts, part, rounding.limit),
-        round_mx(f"{name}{ROUND}", parts, codes, rounding, channel_axis(source, target)),
+        round_mx(f"{name}{ROUND}", parts, codes, rounding, block_axis(source, target)),
         gs.Node("DequantizeLinear", f"{name}/dequantize", {}, [codes, *quantizer_constants(name, quant)], [target]),
     ]
 
 
-def channel_axis(source: gs.Variable, target: gs.Variable) -> int:
+def block_axis(source: gs.Variable, target: gs.Variable) -> int:
     """The axis that blocks run along: the last of what matrix products read or make, and of sequences of features that
     are no signals of channels; else axis 1, that of channels."""
     makers = [

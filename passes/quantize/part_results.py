@@ -20,7 +20,7 @@ from bevel.calib.formats.scheme import INT8_ACTIVATIONS, TensorQuant
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.scales.ranges import RangeMethod, activation_quant
 from bevel.passes.base import Note
-from bevel.passes.graph.moves import Chain, find_chain, groups_along
+from bevel.passes.graph.moves import MoveChain, find_chain, groups_along
 from bevel.passes.quantize.choose_scales import together
 from bevel.passes.quantize.plan import PASS, QuantizationPlan, Tied, group_points
 from bevel.passes.quantize.separate import MOST_LOST, decibels_lost, error_power
@@ -53,7 +53,7 @@ def part_results(
     group_points(plan)
 
 
-def chain_of_points(output: gs.Tensor, plan: QuantizationPlan) -> Chain | None:
+def chain_of_points(output: gs.Tensor, plan: QuantizationPlan) -> MoveChain | None:
     """The movers before an output, if they put several quantized tensors together."""
     chain = find_chain(output, lambda tensor: tensor.inputs[0].name not in plan.taken)
     if (
@@ -65,7 +65,7 @@ def chain_of_points(output: gs.Tensor, plan: QuantizationPlan) -> Chain | None:
     return chain
 
 
-def decide(chain: Chain, statistics: Mapping[str, Statistics], method: RangeMethod) -> Parting | None:
+def decide(chain: MoveChain, statistics: Mapping[str, Statistics], method: RangeMethod) -> Parting | None:
     names = tuple(leaf.name for leaf in chain.leaves)
     known = {name: statistics[name] for name in names}
     known |= {one.name: Statistics.of(np.asarray(one.values)) for one in chain.constants}
@@ -93,14 +93,14 @@ def decide(chain: Chain, statistics: Mapping[str, Statistics], method: RangeMeth
     return Parting(best, loser, alike[loser])
 
 
-def groups_of_axes(chain: Chain, names: tuple[str, ...]) -> Iterator[Groups]:
+def groups_of_axes(chain: MoveChain, names: tuple[str, ...]) -> Iterator[Groups]:
     """For each axis, the leaves that would share a scale if there were one for each index along it."""
     origins = chain.origins()
     for axis in range(origins.ndim):
         yield tuple(tuple(names[place] for place in sorted(group)) for group in groups_along(origins, axis))
 
 
-def part(plan: QuantizationPlan, chain: Chain, parting: Parting) -> None:
+def part(plan: QuantizationPlan, chain: MoveChain, parting: Parting) -> None:
     """Leave the chain to move what its leaves dequantize to."""
     movers = {node.name for node in chain.nodes}
     for node in chain.nodes:

@@ -22,7 +22,7 @@ from bevel.tools.accuracy import evaluate
 from bevel.tools.accuracy.evaluate import Sample
 from bevel.tools.accuracy.outputs import Array, Described
 from bevel.tools.accuracy.quality import FEW, Totals
-from bevel.tools.report.report import Output
+from bevel.tools.report.report import OutputFigures
 
 LOW_DB = 10.0  # noise of a tenth of the signal's power: below it an output says little
 COARSE_DB = 20.0  # an error of a tenth of the signal: below it numbers are told with what would make them finer
@@ -33,19 +33,19 @@ TRIAL_SECONDS = 60.0  # when another option is no longer tried: large models tak
 NOTHING = "no option of optimize mends it"
 
 
-def is_broken(one: Output) -> bool:
+def is_broken(one: OutputFigures) -> bool:
     """Whether a person must be told: little is left of the float model's output."""
     few = one.values is not None and one.float_values is not None and one.values < min(FEW, one.float_values)
     changed = one.agreement is not None and one.agreement < LOW_SAME
     return one.nonfinite > 0 or few or changed or (one.sqnr_db is not None and one.sqnr_db < LOW_DB)
 
 
-def is_coarse(one: Output) -> bool:
+def is_coarse(one: OutputFigures) -> bool:
     """Whether an output that is not broken has errors that a person may mind: numbers, which have no answers."""
     return not is_broken(one) and one.agreement is None and one.sqnr_db is not None and one.sqnr_db < COARSE_DB
 
 
-def is_told(one: Output) -> bool:
+def is_told(one: OutputFigures) -> bool:
     return is_broken(one) or is_coarse(one)
 
 
@@ -80,7 +80,7 @@ class Trials:
             if widened:
                 yield "--weights int16 --activations int16", replace(wide, weights=fine)
 
-    def outputs(self, canonical: onnx.ModelProto, settings: QuantizeOptions) -> tuple[Output, ...]:
+    def outputs(self, canonical: onnx.ModelProto, settings: QuantizeOptions) -> tuple[OutputFigures, ...]:
         graph = quantize(gs.import_onnx(canonical), self.statistics, settings, self.calib).graph
         exact, rounded = evaluate.runner(canonical), evaluate.runner(evaluate.dequantize_weights(export(graph)))
         totals = Totals(self.described)
@@ -91,12 +91,12 @@ class Trials:
 
 
 def explained(
-    outputs: Sequence[Output],
+    outputs: Sequence[OutputFigures],
     known: Mapping[str, Described],
     canonical: onnx.ModelProto,
     errors: Mapping[str, float | None],
     trials: Trials | None,
-) -> tuple[Output, ...]:
+) -> tuple[OutputFigures, ...]:
     """`outputs`, those to be told of with the node that lost them and what would help. `errors`: of nodes, in dB."""
     told = [one for one in outputs if is_told(one)]
     if not told:
@@ -135,7 +135,7 @@ def first_lost(
     return last if at_end else min(known, key=lambda name: known[name], default=last)
 
 
-def found_remedies(told: Sequence[Output], trials: Trials) -> dict[tuple[str, str | None], str]:
+def found_remedies(told: Sequence[OutputFigures], trials: Trials) -> dict[tuple[str, str | None], str]:
     """{(output, part): what would help}, the first option that mends it, or the one that comes nearest."""
     pending = {(one.name, one.part): one for one in told}
     nearest: dict[tuple[str, str | None], tuple[float, str]] = {}
@@ -160,19 +160,19 @@ def found_remedies(told: Sequence[Output], trials: Trials) -> dict[tuple[str, st
     return {key: text for key, (_, text) in nearest.items()} | mended
 
 
-def described(one: Output) -> str:
+def described(one: OutputFigures) -> str:
     numbers = [] if one.values is None else ["no error" if one.sqnr_db is None else f"{one.sqnr_db:.1f} dB"]
     return " and ".join(numbers + ([] if one.agreement is None else [f"{100 * one.agreement:.0f} % agreement"]))
 
 
-def merit(one: Output) -> float:
+def merit(one: OutputFigures) -> float:
     """dB, or for what has none percent of equal answers."""
     if one.values is None:
         return 100 * (one.agreement or 0.0)
     return math.inf if one.sqnr_db is None else one.sqnr_db
 
 
-def attempts(trials: Trials) -> Iterator[tuple[str, Callable[[], tuple[Output, ...]]]]:
+def attempts(trials: Trials) -> Iterator[tuple[str, Callable[[], tuple[OutputFigures, ...]]]]:
     for option, settings in trials.options():
         yield option, lambda settings=settings: trials.outputs(trials.canonical, settings)  # type: ignore[misc]
     for one in trials.described.values():
@@ -180,7 +180,7 @@ def attempts(trials: Trials) -> Iterator[tuple[str, Callable[[], tuple[Output, .
             yield " ".join(f"{CUT} {part}" for part in one.parts), lambda one=one: at_parts(one, trials)  # type: ignore[misc]
 
 
-def at_parts(joined: Described, trials: Trials) -> tuple[Output, ...]:
+def at_parts(joined: Described, trials: Trials) -> tuple[OutputFigures, ...]:
     """The parts of an output as outputs of their own."""
     model = onnx.ModelProto()
     model.CopyFrom(trials.canonical)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.tools.accuracy.outputs import Described, plain
-from bevel.tools.report.report import Accuracy, Output
+from bevel.tools.report.report import Accuracy, OutputFigures
 
 Array = NDArray[Any]
 
@@ -126,18 +126,18 @@ class OutputTotals:
             self.right = (next(counts), next(counts), next(counts))
             self.labelled += first.size
 
-    def outputs(self, answers: bool) -> list[Output]:
+    def outputs(self, answers: bool) -> list[OutputFigures]:
         """For the report: the parts, where they are unlike or one is broken, or the whole. `answers`: whether it has
         some."""
         if self.described.kind == "ids":
-            return [Output(self.described.name, None, None, None, self.agreement, None, None, 0)]
+            return [OutputFigures(self.described.name, None, None, None, self.agreement, None, None, 0)]
         if (parts := self.parts) and (unlike(parts) or any(one.broken for one in parts)):
             named = zip(self.described.parts, parts, strict=True)
             return [self.output(one, name, None) for name, one in named if one.count]
         return [self.output(self.whole, None, self.agreement if answers else None)]
 
-    def output(self, powers: Powers, part: str | None, agreement: float | None) -> Output:
-        return Output(
+    def output(self, powers: Powers, part: str | None, agreement: float | None) -> OutputFigures:
+        return OutputFigures(
             self.described.name,
             part,
             powers.db,
@@ -213,7 +213,7 @@ class Totals:
         fitting = [one for one in self.each.values() if one.labelled]
         return max(fitting, key=lambda one: one.right[0] / one.labelled) if fitting else None
 
-    def outputs(self) -> tuple[Output, ...]:
+    def outputs(self) -> tuple[OutputFigures, ...]:
         labelled = self.labelled
         return tuple(
             output

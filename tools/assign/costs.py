@@ -26,7 +26,7 @@ from bevel.backends.process.cache import cache_folder, sources_digest
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.calib.data.content import content
-from bevel.passes.assign.problem import Costs, Part
+from bevel.passes.assign.problem import Costs, SharedPart
 from bevel.tools.assign.trial import Formats, Maker, Trial
 from bevel.tools.run.budgets import WORK
 
@@ -131,17 +131,21 @@ def costs(sites: Sequence[str], uniforms: Sequence[Uniform]) -> Costs:
         kernels = sum(size for name, size in sizes.items() if any(user[1] == format for user in users[name]))
         known = Resources({name: float(table[:, format].sum()) for name, table in each.items()})
         beside.append(one.figures.takes - (known + Resources({Resource.FLASH: kernels})))
-    parts = [Part(Resources({Resource.FLASH: sizes[name]}), frozenset(users[name])) for name in users if sizes[name]]
+    parts = [
+        SharedPart(Resources({Resource.FLASH: sizes[name]}), frozenset(users[name])) for name in users if sizes[name]
+    ]
     flash = [one[Resource.FLASH] for one in beside]
     idle = Resources({name: float(np.mean([one[name] for one in beside])) for name in spent})
     return Costs(each, (*parts, *extras(len(sites), flash)), idle | {Resource.FLASH: min(flash)})
 
 
-def extras(sites: int, beside: Sequence[float]) -> list[Part]:
+def extras(sites: int, beside: Sequence[float]) -> list[SharedPart]:
     """What some formats bring into flash beyond constants and kernels, charged once."""
     least = min(beside)
     return [
-        Part(Resources({Resource.FLASH: round(bytes - least)}), frozenset((site, format) for site in range(sites)))
+        SharedPart(
+            Resources({Resource.FLASH: round(bytes - least)}), frozenset((site, format) for site in range(sites))
+        )
         for format, bytes in enumerate(beside)
         if bytes > least
     ]

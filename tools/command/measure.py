@@ -17,7 +17,7 @@ from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
 from bevel.backends.process.litter import scratch
-from bevel.backends.program.fit import Chain, in_bands
+from bevel.backends.program.fit import BandChain, in_bands
 from bevel.backends.program.resources import Resources
 from bevel.backends.select import tuned
 from bevel.backends.target import CHANGEABLE, Target
@@ -90,7 +90,7 @@ def rebuild(
     inputs = model_inputs(load_model(folder / bundle.QUANTIZED))  # the real values, whatever the edges' format
     tests = vectors.make_vectors(integer, program, open_dataset(data, inputs), count)
     selections = {kernel: tuned.selection(chosen) for kernel, chosen in made.settings["kernels"].items()}
-    program = in_bands(program, [Chain(**chain) for chain in made.settings["chains"]])
+    program = in_bands(program, [BandChain(**chain) for chain in made.settings["chains"]])
     artifact = build(program, target, place, tests, BuildOptions(selections=selections))
     if artifact.files[artifact.archive] != made.files[artifact.archive]:
         was = made.tools["compiler"]

@@ -63,7 +63,7 @@ def warnings(options: Options, told: report.Report) -> list[str]:
     return found + [told_output(one, told) for one in told.outputs if is_told(one)]
 
 
-def told_output(one: report.Output, told: report.Report) -> str:
+def told_output(one: report.OutputFigures, told: report.Report) -> str:
     """What became of an output, where it was lost first, and what would help."""
     facts = []
     if one.nonfinite:

@@ -13,7 +13,7 @@ LIVE, DEAD = "█", "·"
 
 
 @dataclass(frozen=True)
-class Piece:
+class MapPiece:
     """A buffer or a call's scratch: bytes [offset, offset + size) of the arena during calls first..last."""
 
     name: str
@@ -28,17 +28,17 @@ class ArenaMap:
     bytes: int
     lower_bound: int  # the most that is live at once: no plan can be smaller
     calls: tuple[str, ...]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[MapPiece, ...]
 
 
 def arena_map(artifact: Artifact) -> ArenaMap:
     plan = artifact.plan
     buffers = [
-        Piece(name, offset, plan.sizes[name], plan.lifetimes[name].first, plan.lifetimes[name].last)
+        MapPiece(name, offset, plan.sizes[name], plan.lifetimes[name].first, plan.lifetimes[name].last)
         for name, offset in plan.offsets.items()
     ]
     scratch = [
-        Piece(f"{call.node} scratch", offset, size, index, index)
+        MapPiece(f"{call.node} scratch", offset, size, index, index)
         for index, call in enumerate(artifact.calls)
         for offset, size in zip(plan.scratch[index], plan.scratch_sizes[index], strict=True)
     ]
@@ -52,7 +52,10 @@ def to_json(found: ArenaMap) -> dict[str, Any]:
 
 def from_json(fields: dict[str, Any]) -> ArenaMap:
     return ArenaMap(
-        fields["bytes"], fields["lower_bound"], tuple(fields["calls"]), tuple(Piece(**one) for one in fields["pieces"])
+        fields["bytes"],
+        fields["lower_bound"],
+        tuple(fields["calls"]),
+        tuple(MapPiece(**one) for one in fields["pieces"]),
     )
 
 
@@ -73,5 +76,5 @@ def draw(found: ArenaMap) -> list[str]:
     return [head, f"{'offset':>9} {'bytes':>9}  {'buffer':<{width}}  {scale}", *rows]
 
 
-def _bar(piece: Piece, columns: Sequence[int], together: int) -> str:
+def _bar(piece: MapPiece, columns: Sequence[int], together: int) -> str:
     return "".join(LIVE if piece.first < at + together and piece.last >= at else DEAD for at in columns)

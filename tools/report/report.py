@@ -26,7 +26,7 @@ class Model:
 @dataclass(frozen=True)
 class Accuracy:
     """Over all `samples` of the --eval file. The top-1 fractions are None where the data has no class index `y`. SQNR
-    and agreement are those of the worst output, or part of one (`Output`)."""
+    and agreement are those of the worst output, or part of one (`OutputFigures`)."""
 
     samples: int
     top1_float: float | None
@@ -40,7 +40,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputFigures:
     """One output against the float model's, or one `part` of it: what came into the last Concat. SQNR as in `Accuracy`,
     -200 where it is infinite or NaN; None for class numbers too. values: distinct ones, counted up to 4; nonfinite:
     elements that are infinite or NaN and should not be. Of a broken one: the node that lost it, and what helps."""
@@ -219,7 +219,7 @@ class Width:
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageTime:
     name: str
     seconds: float
 
@@ -235,10 +235,10 @@ class Report:
     device: Device | None
     measurement: Measurement | None
     nodes: tuple[Node, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[StageTime, ...]
     files: dict[str, str]  # name: sha256 of every file of the bundle but report.json and manifest.json
     assignment: Assignment | None = None  # where budgets were given
-    outputs: tuple[Output, ...] = ()  # on --eval, or without it on up to 32 samples of --calib
+    outputs: tuple[OutputFigures, ...] = ()  # on --eval, or without it on up to 32 samples of --calib
     library: Library | None = None  # where nodes run in float on this machine
     widths: tuple[Width, ...] = ()  # the narrower ones of a product that can change its width
     converted: tuple[str, ...] = ()  # float ports that are converted before and after what is counted
@@ -284,10 +284,10 @@ def from_json(fields: dict[str, Any]) -> Report:
         device=None if device is None else Device(**device),
         measurement=None if measurement is None else _measurement(measurement),
         nodes=tuple(_node(node) for node in fields["nodes"]),
-        stages=tuple(Stage(**stage) for stage in fields["stages"]),
+        stages=tuple(StageTime(**stage) for stage in fields["stages"]),
         files=fields["files"],
         assignment=None if fields["assignment"] is None else _assignment(fields["assignment"]),
-        outputs=tuple(Output(**output) for output in fields["outputs"]),
+        outputs=tuple(OutputFigures(**output) for output in fields["outputs"]),
         library=None if fields["library"] is None else Library(**fields["library"]),
         widths=tuple(_width(width) for width in fields["widths"]),
         converted=tuple(fields["converted"]),

@@ -38,7 +38,7 @@ class Findings:
     rounders: Mapping[str, str]  # of those with weights
     assignment: report.Assignment | None = None  # what a search chose
     widths: tuple[report.Width, ...] = ()  # at which the product was measured besides the full one
-    outputs: tuple[report.Output, ...] = ()
+    outputs: tuple[report.OutputFigures, ...] = ()
     library: report.Library | None = None
 
 

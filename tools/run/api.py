@@ -40,7 +40,7 @@ class ResultWarning(UserWarning):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call(Options):
+class OptimizeCall(Options):
     """What `optimize` takes: the options of the command, and whom to tell how far it is."""
 
     progress: Progress | None = None
@@ -57,7 +57,7 @@ def listed(options: Iterable[Declared]) -> str:
 
 
 def called_like(
-    options: Callable[Concatenate[Path, Keywords], Call],
+    options: Callable[Concatenate[Path, Keywords], OptimizeCall],
 ) -> Callable[[Callable[..., Report]], Callable[Concatenate[Model, Keywords], Report]]:
     """Give a function the keywords of `options`: to type checkers, to `inspect`, and in its docstring."""
 
@@ -72,7 +72,7 @@ def called_like(
     return changed
 
 
-@called_like(Call)
+@called_like(OptimizeCall)
 def optimize(model: Model, /, **given: Any) -> Report:
     """Quantize `model`, build it for `target`, run it there, and leave the bundle at `output`, as the command does.
 

@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 
 from bevel.backends.binary.artifact import Artifact, to_json
-from bevel.backends.program.fit import Chain
+from bevel.backends.program.fit import BandChain
 from bevel.backends.select.tune import Selections
 from bevel.tools.report import arena_map, report
 from bevel.tools.run import manifest
@@ -41,7 +41,7 @@ def finish(
     artifact: Artifact,
     told: report.Report,
     selections: Selections,
-    chains: Sequence[Chain],
+    chains: Sequence[BandChain],
 ) -> None:
     """Write report.json, then manifest.json over all files."""
     report.write(folder, told)

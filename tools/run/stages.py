@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextCol
 
 from bevel.backends.process.interruption import check
 from bevel.tools.command.interruption import heeded
-from bevel.tools.report.report import Stage
+from bevel.tools.report.report import StageTime
 
 Advance = Callable[[int, int], None]  # (done, total)
 
@@ -116,8 +116,8 @@ class Stages:
     display: Display = field(default_factory=Silent)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def listed(self) -> tuple[Stage, ...]:
-        return tuple(Stage(name, round(spent, 3)) for name, spent in self.seconds.items())
+    def listed(self) -> tuple[StageTime, ...]:
+        return tuple(StageTime(name, round(spent, 3)) for name, spent in self.seconds.items())
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[NamedAdvance]:

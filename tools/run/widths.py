@@ -36,7 +36,7 @@ Models = Mapping[int, onnx.ModelProto]  # integer models, by the bits of their w
 
 
 @dataclass(frozen=True)
-class Product:
+class SwitchableProduct:
     """What is built and measured at every width. `program` begins at the full one."""
 
     program: Program
@@ -100,7 +100,9 @@ def unbanded(fitted: Fit) -> Fit:
     return fitted
 
 
-def measured(product: Product, narrower: Models, models: evaluate.Models, data: Data, count: int) -> tuple[Width, ...]:
+def measured(
+    product: SwitchableProduct, narrower: Models, models: evaluate.Models, data: Data, count: int
+) -> tuple[Width, ...]:
     """Accuracy and cost at each narrower width, with `count` test vectors."""
     found = []
     for bits, integer in narrower.items():

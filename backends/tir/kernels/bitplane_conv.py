@@ -37,7 +37,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.bitplane_windows import QUAD, PlaneWindows
 from bevel.backends.tir.bitplanes import popcount
-from bevel.backends.tir.windows import Sums
+from bevel.backends.tir.windows import WindowSums
 from bevel.calib.arithmetic.requantize import UPPER_WORD, Int64, Output, fixed_points, requantize
 
 CPU_LANES = 4
@@ -143,7 +143,7 @@ class BitplaneConv(Kernel):
         blocks, lanes, base = planes[0], self.lanes, self.codes.base
         cut, gather, total, count = self.windows.cut(), self.windows.gather(), self._total, self._count()
         stride, output, unit, batch = self.codes.stride, p.output, f"uint{self.windows.unit}", p.batch
-        requantized = Sums(small=self.small).requantize
+        requantized = WindowSums(small=self.small).requantize
 
         @T.prim_func(s_tir=True)
         def bitplane_conv(

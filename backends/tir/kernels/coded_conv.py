@@ -16,17 +16,17 @@ from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.codes import integers_of
-from bevel.backends.tir.windows import Sums, Weights, pixels
+from bevel.backends.tir.windows import WeightLayout, WindowSums, pixels
 
 # A kernel that decodes has more code than one that does not, so that small layers keep their bytes.
 LEAST_SAVED_BYTES = 256
 LEAST_SAVED_SHARE = 0.1
 
 
-def sums_of(op: CodedConv) -> Sums:
+def sums_of(op: CodedConv) -> WindowSums:
     """Products are taken of 64 bits only where 32 do not hold them."""
     wide_factors = "int32" in (op.x_dtype, op.coding.dtype)
-    return Sums("int64", "int64" if wide_factors else "int32") if op.wide else Sums(small=op.small)
+    return WindowSums("int64", "int64" if wide_factors else "int32") if op.wide else WindowSums(small=op.small)
 
 
 def build(op: CodedConv, name: str) -> Any:
@@ -63,7 +63,7 @@ def passes(op: CodedConv) -> Any:
     count, decode, scale = op.passes, decoder(op.coding, op.codes), scaler(op)
     rows, taps = op.rows, op.plain.taps
     inputs = op.plain.channels_in // op.plain.groups
-    weights = Weights(rows, 1, rows) if op.depthwise else Weights(rows, taps, inputs)
+    weights = WeightLayout(rows, 1, rows) if op.depthwise else WeightLayout(rows, taps, inputs)
     every_pixel = pixels(op.plain, weights, op.tile, sums_of(op))
 
     @T.macro

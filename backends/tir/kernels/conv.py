@@ -8,14 +8,14 @@ from tvm.script import tirx as T
 
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.shapes import register_tile
-from bevel.backends.tir.windows import Sums, Weights, pixels
+from bevel.backends.tir.windows import WeightLayout, WindowSums, pixels
 
 
 def build(op: Conv, name: str) -> Any:
     channels, depth, taps = op.channels_out, op.channels_in // op.groups, op.taps
     x, y = (op.batch, op.height, op.width, op.channels_in), (op.batch, *op.positions, channels)
     tile = register_tile(channels if op.depthwise else channels // op.groups)
-    body = pixels(op, Weights(channels, taps, depth), tile, Sums())
+    body = pixels(op, WeightLayout(channels, taps, depth), tile, WindowSums())
 
     @T.prim_func(s_tir=True)
     def conv(

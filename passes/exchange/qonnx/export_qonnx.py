@@ -114,7 +114,7 @@ def minifloat_of(node: gs.Node) -> Quantizer | None:
     return None
 
 
-class Chain(NamedTuple):
+class QuantizerChain(NamedTuple):
     """quantize: where integers start. low, high: what they are clamped to; table: what each of those becomes."""
 
     quantize: gs.Node
@@ -123,7 +123,7 @@ class Chain(NamedTuple):
     table: NDArray[np.int64] | None
 
 
-def trace(dequantize: gs.Node) -> Chain:
+def trace(dequantize: gs.Node) -> QuantizerChain:
     """What lies before a DequantizeLinear. Raises UserError for other operators between integers."""
     roundings: list[gs.Node] = []
     node = producer(dequantize.inputs[0])
@@ -141,11 +141,11 @@ def trace(dequantize: gs.Node) -> Chain:
         below, above = bounds(roundings.pop(0))
         low, high = max(low, below), min(high, above)
     if not roundings:
-        return Chain(node, low, high, None)
+        return QuantizerChain(node, low, high, None)
     table = np.arange(low, high + 1)
     for one in roundings:
         table = as_table(one)[table - INT8[0]].astype(np.int64)
-    return Chain(node, low, high, table)
+    return QuantizerChain(node, low, high, table)
 
 
 def known(node: gs.Node) -> Parameters:

@@ -45,7 +45,7 @@ OCP_E4M3 = (E4M3.exponent, E4M3.mantissa, E4M3.bias, E4M3.high)
 
 
 @dataclass(frozen=True)
-class Site:
+class QuantizerSite:
     """A quantizer taken out of its graph: what it read, what its readers read. label: how errors call it."""
 
     graph: gs.Graph
@@ -66,7 +66,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Codes:
+class CodedTensor:
     """Integer codes in the graph and the reals they mean."""
 
     tensor: gs.Tensor
@@ -85,13 +85,13 @@ def quantize_activation(graph: gs.Graph, node: gs.Node, quantizer: Quantizer) ->
         raise UserError(f"{called(node)} has {quantizer.scale.size} scales; activations have one a tensor")
     if not isinstance(quantizer, BipolarQuant) and quantizer.rounding not in HALF_EVEN:
         raise UserError(f"{called(node)} rounds by {quantizer.rounding}; activations are rounded by {HALF_EVEN[0]}")
-    site = Site(graph, called(node), node.name or node.outputs[0].name, node.inputs[0], node.outputs[0])
+    site = QuantizerSite(graph, called(node), node.name or node.outputs[0].name, node.inputs[0], node.outputs[0])
     node.inputs.clear()
     node.outputs.clear()
     dequantize(site, coded(site, quantizer))
 
 
-def coded(site: Site, quantizer: Quantizer) -> Codes:
+def coded(site: QuantizerSite, quantizer: Quantizer) -> CodedTensor:
     """The codes of `site.x`, made in the graph."""
     if isinstance(quantizer, Quant) and quantizer.has_zero:
         return clipped(site, quantizer)
@@ -103,7 +103,7 @@ def coded(site: Site, quantizer: Quantizer) -> Codes:
     return looked_up(site, quantizer, first_codes(site, quantizer))
 
 
-def clipped(site: Site, quantizer: Quant) -> Codes:
+def clipped(site: QuantizerSite, quantizer: Quant) -> CodedTensor:
     """The codes of an integer format."""
     if quantizer.bits > MAX_BITS or quantizer.zero_point.size != 1:
         raise UserError(f"{site.label} has {quantizer.bits} bits; activations of up to {MAX_BITS} can be compiled")
@@ -125,7 +125,7 @@ def clipped(site: Site, quantizer: Quant) -> Codes:
     return replace(made, tensor=result)
 
 
-def wide_float(site: Site, quantizer: FloatQuant) -> Codes:
+def wide_float(site: QuantizerSite, quantizer: FloatQuant) -> CodedTensor:
     """The codes of a minifloat beyond int8: ONNX's own type where it is one, or steps."""
     if (quantizer.exponent, quantizer.mantissa, quantizer.bias, quantizer.steps * quantizer.unit) == OCP_E4M3:
         return quantized(site, scalar(quantizer.scale), 0, np.dtype(ml_dtypes.float8_e4m3fn))
@@ -137,10 +137,10 @@ def wide_float(site: Site, quantizer: FloatQuant) -> Codes:
     codes = site.codes("quantized", np.int16 if steps.high <= np.iinfo(np.int16).max else np.int32)
     unit = scalar(quantizer.scale) * np.float32(quantizer.unit)
     site.graph.nodes.append(quantize_float(f"{site.name}/quantize", site.x, float(unit), codes, steps))
-    return Codes(codes, unit, 0)
+    return CodedTensor(codes, unit, 0)
 
 
-def looked_up(site: Site, quantizer: Quantizer, given: Codes) -> Codes:
+def looked_up(site: QuantizerSite, quantizer: Quantizer, given: CodedTensor) -> CodedTensor:
     """The codes of a format of few or of unequal steps: its integers, for each of the codes given."""
     integers, unit = in_units(site, quantizer, given.reals())
     # Gather counts negative indices from the end: the table starts with that of 0 and ends with that of -1.
@@ -148,10 +148,10 @@ def looked_up(site: Site, quantizer: Quantizer, given: Codes) -> Codes:
     index, result = gs.Variable(f"{site.name}/index", np.int32, site.x.shape), site.codes("rounded")
     site.add("Cast", "/index", [given.tensor], index, to=INT32)
     site.add("Gather", ROUND, [table, index], result)
-    return Codes(result, scalar(quantizer.scale) * np.float32(unit), 0)
+    return CodedTensor(result, scalar(quantizer.scale) * np.float32(unit), 0)
 
 
-def in_units(site: Site, quantizer: Quantizer, reals: NDArray[np.float32]) -> tuple[Integers, float]:
+def in_units(site: QuantizerSite, quantizer: Quantizer, reals: NDArray[np.float32]) -> tuple[Integers, float]:
     """What the quantizer makes of `reals`, as integers times a unit, in units of its scale."""
     match quantizer:
         case BipolarQuant():
@@ -170,7 +170,7 @@ def in_units(site: Site, quantizer: Quantizer, reals: NDArray[np.float32]) -> tu
     return integers, unit
 
 
-def codes_before(site: Site) -> Codes | None:
+def codes_before(site: QuantizerSite) -> CodedTensor | None:
     """The int8 codes that the quantizer's input is dequantized from, if it is."""
     node = producer(site.x)
     if node is None or not is_dequantize(node) or isinstance(node.inputs[0], gs.Constant):
@@ -178,10 +178,10 @@ def codes_before(site: Site) -> Codes | None:
     found = parameters(node)
     if found is None or found.scale.ndim or found.zero_point.dtype != np.int8:
         return None
-    return Codes(node.inputs[0], np.float32(found.scale), int(found.zero_point))
+    return CodedTensor(node.inputs[0], np.float32(found.scale), int(found.zero_point))
 
 
-def first_codes(site: Site, quantizer: Quantizer) -> Codes:
+def first_codes(site: QuantizerSite, quantizer: Quantizer) -> CodedTensor:
     """Codes of an int8 quantizer whose steps are fine enough to tell the quantizer's values apart."""
     if isinstance(quantizer, BipolarQuant):
         return quantized(site, SIGN_STEP, 0)
@@ -196,17 +196,17 @@ def first_codes(site: Site, quantizer: Quantizer) -> Codes:
     return quantized(site, step, LOW if positive else 0)
 
 
-def quantized(site: Site, scale: np.float32, zero_point: int, dtype: np.dtype[Any] = INT8_TYPE) -> Codes:
-    made = Codes(site.codes("quantized", dtype), scale, zero_point)
+def quantized(site: QuantizerSite, scale: np.float32, zero_point: int, dtype: np.dtype[Any] = INT8_TYPE) -> CodedTensor:
+    made = CodedTensor(site.codes("quantized", dtype), scale, zero_point)
     site.add("QuantizeLinear", "/quantize", [site.x, *numbers(site, "quantized", made)], made.tensor)
     return made
 
 
-def dequantize(site: Site, made: Codes) -> None:
+def dequantize(site: QuantizerSite, made: CodedTensor) -> None:
     site.add("DequantizeLinear", "/dequantize", [made.tensor, *numbers(site, "dequantized", made)], site.result)
 
 
-def numbers(site: Site, role: str, made: Codes) -> list[gs.Constant]:
+def numbers(site: QuantizerSite, role: str, made: CodedTensor) -> list[gs.Constant]:
     zero_point = np.array(made.zero_point).astype(made.tensor.dtype)
     return [site.constant(f"{role}/scale", np.asarray(made.scale)), site.constant(f"{role}/zero_point", zero_point)]
 

@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 MICROSOFT = "com.microsoft"
 
 
-class Operand(NamedTuple):
+class QOperand(NamedTuple):
     """Places among a node's inputs."""
 
     tensor: int
@@ -24,14 +24,14 @@ class Form(NamedTuple):
     """result: the places of its scale and zero point; bias: that of int32 sums at the product of the two scales."""
 
     operator: str
-    operands: tuple[Operand, ...]
+    operands: tuple[QOperand, ...]
     result: tuple[int, int]
     bias: int | None = None
     plain: tuple[int, ...] = ()  # places of inputs that are no quantized tensors, before the operands
 
 
-ONE = (Operand(0, 1, 2),)
-TWO = (Operand(0, 1, 2), Operand(3, 4, 5))
+ONE = (QOperand(0, 1, 2),)
+TWO = (QOperand(0, 1, 2), QOperand(3, 4, 5))
 FORMS = {
     "QLinearConv": Form("Conv", TWO, (6, 7), bias=8),
     "QLinearMatMul": Form("MatMul", TWO, (6, 7)),
@@ -43,7 +43,7 @@ FORMS = {
     "QLinearLeakyRelu": Form("LeakyRelu", ONE, (3, 4)),
     "QLinearSigmoid": Form("Sigmoid", ONE, (3, 4)),
     "QLinearSoftmax": Form("Softmax", ONE, (3, 4)),
-    "QLinearWhere": Form("Where", (Operand(1, 2, 3), Operand(4, 5, 6)), (7, 8), plain=(0,)),
+    "QLinearWhere": Form("Where", (QOperand(1, 2, 3), QOperand(4, 5, 6)), (7, 8), plain=(0,)),
 }
 CONCAT = "QLinearConcat"
 QOPERATORS = frozenset([*FORMS, CONCAT])
@@ -60,6 +60,6 @@ WAY_OUT = "give the float model, which Bevel quantizes, or one with constant sca
 def form_of(node: gs.Node) -> Form | None:
     """How the node's inputs are to be read; None where it is no quantized operator."""
     if node.op == CONCAT:
-        operands = (Operand(place, place + 1, place + 2) for place in range(2, len(node.inputs), 3))
+        operands = (QOperand(place, place + 1, place + 2) for place in range(2, len(node.inputs), 3))
         return Form("Concat", tuple(operands), (0, 1))
     return FORMS.get(node.op)

@@ -20,7 +20,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note, Pass, PassResult, Work
-from bevel.passes.exchange.qoperator.forms import CONTRIBUTED, MICROSOFT, QOPERATORS, WAY_OUT, Form, Operand, form_of
+from bevel.passes.exchange.qoperator.forms import CONTRIBUTED, MICROSOFT, QOPERATORS, WAY_OUT, Form, QOperand, form_of
 from bevel.passes.exchange.qoperator.integer_products import PRODUCTS, read_product
 from bevel.passes.graph.edit import append, constant, detach, given, static_shape, values, variable
 from bevel.passes.graph.quantizers import parameters
@@ -128,7 +128,7 @@ def float_attributes(node: gs.Node) -> dict[str, Any]:
 
 def dequantized(graph: gs.Graph, node: gs.Node, form: Form, place: int) -> gs.Variable:
     """The reals of operand number `place`."""
-    operand: Operand = form.operands[place]
+    operand: QOperand = form.operands[place]
     codes = node.inputs[operand.tensor]
     scale, zero_point = quantization_of(graph, node, operand.scale, operand.zero_point, codes)
     attrs = {} if scale.values.ndim == 0 else {"axis": scaled_axis(node, place, codes)}

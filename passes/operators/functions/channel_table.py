@@ -30,7 +30,7 @@ class ChannelTable(IntegerOperator):
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         value = lowering.value(node.inputs[0])
-        tables, axis = entries(node), channel_axis(node)
+        tables, axis = entries(node), table_axis(node)
         if axis is None:
             outer, inner = prod(value.shape), 1
         else:
@@ -55,7 +55,7 @@ def entries(node: gs.Node) -> Array:
     return tables
 
 
-def channel_axis(node: gs.Node) -> int | None:
+def table_axis(node: gs.Node) -> int | None:
     """The axis of the channels, counted from the last; None for one table."""
     shape = np.shape(node.inputs[2].values)
     return -len(shape) if shape else None

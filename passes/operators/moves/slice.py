@@ -13,7 +13,7 @@ from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.widths import dtype_of
 
 
-class Window(NamedTuple):
+class SliceWindow(NamedTuple):
     """First index, number of elements and step along one axis."""
 
     start: int
@@ -71,14 +71,14 @@ def slice_windows(
     ends: Array,
     axes: Array | None = None,
     steps: Array | None = None,
-) -> list[Window]:
+) -> list[SliceWindow]:
     """ONNX Slice's arguments as one window an axis; python's slice has the same clamping rules."""
-    windows = [Window(0, size, 1) for size in shape]
+    windows = [SliceWindow(0, size, 1) for size in shape]
     for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
         axis = int(axes[place]) % len(shape) if axes is not None else place
         step = int(steps[place]) if steps is not None else 1
         # An end before the first element, given as a large negative number, is python's None for negative steps.
         stop = None if step < 0 and end < -shape[axis] else int(end)
         taken = range(shape[axis])[int(start) : stop : step]
-        windows[axis] = Window(taken.start, len(taken), step)
+        windows[axis] = SliceWindow(taken.start, len(taken), step)
     return windows

@@ -77,7 +77,7 @@ NORMALIZE = Function("Normalize", (*NUMBERS, *OUTPUT_ATTRIBUTES), INPUTS, BODY)
 
 
 @dataclass(frozen=True)
-class Form:
+class RowForm:
     """x seen as `split`, in which rows run along `axes`; gain and bias broadcast to it. epsilon: of real squares."""
 
     split: tuple[int, ...]
@@ -136,7 +136,7 @@ class Normalize(Operator):
         lowering.emit(node, kernel, [value.buffer], (factor.ravel(), offset.ravel()), node.outputs[0], value.order)
 
 
-def normalized(site: Site, x: Activation, form: Form) -> list[gs.Node] | Reason:
+def normalized(site: Site, x: Activation, form: RowForm) -> list[gs.Node] | Reason:
     """The integers of a site that normalizes x as `form` says."""
     elements = form.n**2 if form.center else form.n
     epsilon = round(min(elements * form.epsilon / x.scale**2, 2.0**62))
@@ -179,31 +179,31 @@ def parameters_of(site: Site) -> list[Array] | Reason:
     return found
 
 
-def form_of(node: gs.Node, shape: tuple[int, ...], gain: Array | None = None, bias: Array | None = None) -> Form:
+def form_of(node: gs.Node, shape: tuple[int, ...], gain: Array | None = None, bias: Array | None = None) -> RowForm:
     """What a node normalizes."""
     rank, epsilon = len(shape), float(node.attrs.get("epsilon", 1e-5))
     gain, bias = np.ones(1) if gain is None else gain, np.zeros(1) if bias is None else bias
     last = int(node.attrs.get("axis", -1)) % rank
     match node.op:
         case "LpNormalization":
-            return Form(shape, (last,), False, gain, bias, 0.0)
+            return RowForm(shape, (last,), False, gain, bias, 0.0)
         case "LayerNormalization":
-            return Form(shape, tuple(range(last, rank)), True, gain, bias, epsilon)
+            return RowForm(shape, tuple(range(last, rank)), True, gain, bias, epsilon)
         case "RMSNormalization":
             n = prod(shape[last:])
-            return Form(shape, tuple(range(last, rank)), False, gain * np.sqrt(n), bias, epsilon)
+            return RowForm(shape, tuple(range(last, rank)), False, gain * np.sqrt(n), bias, epsilon)
         case "InstanceNormalization":
             per_channel = (-1, *[1] * (rank - 2))
-            return Form(
+            return RowForm(
                 shape, tuple(range(2, rank)), True, gain.reshape(per_channel), bias.reshape(per_channel), epsilon
             )
     groups = int(node.attrs["num_groups"])
     split = (shape[0], groups, shape[1] // groups, *shape[2:])
     in_groups = (groups, split[2], *[1] * (rank - 2))
-    return Form(split, tuple(range(2, rank + 1)), True, gain.reshape(in_groups), bias.reshape(in_groups), epsilon)
+    return RowForm(split, tuple(range(2, rank + 1)), True, gain.reshape(in_groups), bias.reshape(in_groups), epsilon)
 
 
-def rescaled(form: Form, scale: float) -> tuple[Array, Array, int] | Reason:
+def rescaled(form: RowForm, scale: float) -> tuple[Array, Array, int] | Reason:
     """Factors and offsets of one shape, and the largest shift for which they fit."""
     fraction = fraction_bits(form.n)
     gain, bias = np.broadcast_arrays(form.gain / (scale * 2.0**fraction), form.bias / scale)

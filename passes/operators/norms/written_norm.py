@@ -22,7 +22,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.passes.graph.quantizers import producer
 from bevel.passes.operators.base import Activation, Array, Match, Reason, Site
-from bevel.passes.operators.norms.normalize import Form, Normalize, normalized
+from bevel.passes.operators.norms.normalize import Normalize, RowForm, normalized
 from bevel.passes.operators.sums.reduced import reduced_axes
 
 MEANS = ("ReduceMean", "GlobalAveragePool")
@@ -65,13 +65,13 @@ class WrittenNorm(Normalize):
         return normalized(site, x, form_of(found, tuple(x.tensor.shape)))
 
 
-def form_of(norm: Norm, shape: tuple[int, ...]) -> Form:
+def form_of(norm: Norm, shape: tuple[int, ...]) -> RowForm:
     n = float(np.prod([shape[axis] for axis in norm.axes]))
     gain = np.ones(1) if norm.gain is None else norm.gain.astype(np.float64)
     bias = np.zeros(1) if norm.bias is None else norm.bias.astype(np.float64)
     if not norm.center and norm.mean:
         gain = gain * np.sqrt(n)
-    return Form(shape, norm.axes, norm.center, gain, bias, norm.epsilon if norm.mean else norm.epsilon / n)
+    return RowForm(shape, norm.axes, norm.center, gain, bias, norm.epsilon if norm.mean else norm.epsilon / n)
 
 
 def find_norm(node: gs.Node) -> Norm | None:

@@ -12,7 +12,7 @@ from bevel.passes.operators.lowering import Lowering, Order, Value
 
 
 @dataclass(frozen=True)
-class Laid:
+class LaidRows:
     """x as a reduction's kernel reads it: [outer, reduced, inner] in `buffer`; `order` is its result's."""
 
     buffer: str
@@ -22,16 +22,16 @@ class Laid:
     order: Order
 
 
-def laid(node: gs.Node, axes: set[int], keepdims: bool, lowering: Lowering) -> Laid:
+def laid(node: gs.Node, axes: set[int], keepdims: bool, lowering: Lowering) -> LaidRows:
     """The first input of `node` with the reduced axes side by side, moved if they are not."""
     x = node.inputs[0]
     value = lowering.value(x)
     if not axes:  # of a scalar: each element is a reduction of its own
-        return Laid(value.buffer, prod(value.shape), 1, 1, value.order)
+        return LaidRows(value.buffer, prod(value.shape), 1, 1, value.order)
     order = gathered(value, axes)
     source = lowering.reorder(value, order, x.name)
     places = [place for place, axis in enumerate(order) if axis in axes]
-    return Laid(
+    return LaidRows(
         source.buffer,
         prod(source.stored[: places[0]]),
         prod(source.stored[place] for place in places),

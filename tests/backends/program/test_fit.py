@@ -11,7 +11,7 @@ from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.find import device
 from bevel.backends.program import memory
-from bevel.backends.program.fit import Chain, Choice, cheapest, fit, in_bands
+from bevel.backends.program.fit import BandChain, Way, cheapest, fit, in_bands
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Array, Operand, Role, scratch
 from bevel.backends.program.ops.add import Add
@@ -139,11 +139,11 @@ def test_scratch_that_the_planner_knows_of_counts() -> None:
 
 
 def test_the_cheapest_way_under_the_limit_is_taken() -> None:
-    def alone(index: int, peak: int) -> Choice:
-        return Choice(index, index, None, peak, 0)
+    def alone(index: int, peak: int) -> Way:
+        return Way(index, index, None, peak, 0)
 
-    def chain(first: int, last: int, peak: int, cost: int) -> Choice:
-        return Choice(first, last, Chain(first, last, 1), peak, cost)
+    def chain(first: int, last: int, peak: int, cost: int) -> Way:
+        return Way(first, last, BandChain(first, last, 1), peak, cost)
 
     single = [alone(0, 50), alone(1, 90), alone(2, 80)]
     dear, cheap = chain(0, 1, 60, 500), chain(1, 2, 70, 300)

@@ -9,8 +9,8 @@ from bevel.backends.program.placement import (
     ALIGNMENT,
     Group,
     Lifetime,
-    Part,
-    Piece,
+    LivePart,
+    Placed,
     forbidden,
     live_together,
     place,
@@ -22,14 +22,14 @@ TIGHT = [(3, 0, 0), (1, 1, 1), (2, 1, 2), (1, 3, 3), (1, 0, 3), (2, 4, 4), (1, 2
 
 
 def whole(size: int, first: int, last: int) -> Group:
-    return (Piece("", size * ALIGNMENT, (Part(0, size * ALIGNMENT, Lifetime(first, last)),)),)
+    return (Placed("", size * ALIGNMENT, (LivePart(0, size * ALIGNMENT, Lifetime(first, last)),)),)
 
 
 def rows(count: int, step: int, lifetimes: list[tuple[int, int]]) -> Group:
     """An image of `count` rows of `step` units each, with a lifetime for every row."""
     size = step * ALIGNMENT
-    parts = tuple(Part(row * size, (row + 1) * size, Lifetime(*life)) for row, life in enumerate(lifetimes))
-    return (Piece("", count * size, parts),)
+    parts = tuple(LivePart(row * size, (row + 1) * size, Lifetime(*life)) for row, life in enumerate(lifetimes))
+    return (Placed("", count * size, parts),)
 
 
 def load(specs: list[tuple[int, int, int]]) -> int:

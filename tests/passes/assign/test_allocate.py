@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.passes.assign.allocate import allocate, least_each, smallest
 from bevel.passes.assign.front import front
-from bevel.passes.assign.problem import Assignment, Costs, Part, Problem, named
+from bevel.passes.assign.problem import Assignment, Costs, Problem, SharedPart, named
 from bevel.passes.assign.refine import power, refine
 
 FORMATS = ("int8", "int4", "int2")
@@ -33,7 +33,7 @@ def problems(draw: st.DrawFn) -> Problem:
     allowed[:, 0] = True
     choices = [(site, format) for site in range(sites) for format in range(3)]
     users = st.frozensets(st.sampled_from(choices), min_size=1)
-    parts = draw(st.lists(st.builds(Part, st.builds(flash_only, st.integers(1, 80)), users), max_size=3))
+    parts = draw(st.lists(st.builds(SharedPart, st.builds(flash_only, st.integers(1, 80)), users), max_size=3))
     each = {Resource.FLASH: flash, Resource.INSTRUCTIONS: work}
     costs = Costs(each, tuple(parts), Resources({"flash": 100, "instructions": 7}))
     return Problem(tuple(f"n{site}" for site in range(sites)), FORMATS, losses, costs, allowed)
@@ -91,7 +91,7 @@ def test_refining_finds_two_errors_that_cancel() -> None:
 def test_code_is_charged_once_however_many_sites_use_it() -> None:
     """Two int4 sites save 20 bytes and share a kernel of 15: one alone would not be worth it."""
     users = frozenset({(0, 1), (1, 1)})
-    costs = Costs({Resource.FLASH: np.array([[20.0, 10.0], [20.0, 10.0]])}, (Part(flash_only(15), users),))
+    costs = Costs({Resource.FLASH: np.array([[20.0, 10.0], [20.0, 10.0]])}, (SharedPart(flash_only(15), users),))
     problem = Problem(("a", "b"), ("int8", "int4"), np.array([[0.0, 1.0]] * 2), costs, np.ones((2, 2), np.bool_))
     sizes = [problem.takes(one) for one in ((0, 0), (1, 0), (1, 1))]
     assert sizes == [flash_only(40), flash_only(45), flash_only(35)]

@@ -11,7 +11,7 @@ import pytest
 
 from bevel.tools.accuracy.broken import first_lost, is_broken, is_coarse
 from bevel.tools.command.optimize import main
-from bevel.tools.report.report import Output
+from bevel.tools.report.report import OutputFigures
 
 # One output of weights that one bit holds badly, and one without weights.
 COARSE = """agraph (float[1,8] x) => (float[1,4] y, float[1,8] z)
@@ -19,7 +19,7 @@ COARSE = """agraph (float[1,8] x) => (float[1,4] y, float[1,8] z)
     y = Gemm (x, w)
     z = Tanh (x)
 }"""
-FINE = Output("y", None, 30.0, 31.0, None, 4, 4, 0)
+FINE = OutputFigures("y", None, 30.0, 31.0, None, 4, 4, 0)
 
 
 def model_of(text: str) -> onnx.ModelProto:
@@ -47,7 +47,7 @@ def model_of(text: str) -> onnx.ModelProto:
     ],
 )
 def test_what_is_broken(changes: dict[str, object], broken: bool) -> None:
-    assert is_broken(Output(**{**vars(FINE), **changes})) is broken
+    assert is_broken(OutputFigures(**{**vars(FINE), **changes})) is broken
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_what_is_broken(changes: dict[str, object], broken: bool) -> None:
     ],
 )
 def test_numbers_with_an_error_of_a_tenth_are_coarse(changes: dict[str, object], coarse: bool) -> None:
-    assert is_coarse(Output(**{**vars(FINE), **changes})) is coarse
+    assert is_coarse(OutputFigures(**{**vars(FINE), **changes})) is coarse
 
 
 def test_the_first_node_below_the_limit_lost_it_and_not_those_beside() -> None:

@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 
 from bevel.tools.report import arena_map
-from bevel.tools.report.arena_map import ArenaMap, Piece
+from bevel.tools.report.arena_map import ArenaMap, MapPiece
 
 MAP = ArenaMap(
     96,
     80,
     ("conv", "relu", "fc"),
-    (Piece("image", 0, 32, -1, 0), Piece("hidden", 32, 64, 0, 2), Piece("y", 0, 16, 2, 3)),
+    (MapPiece("image", 0, 32, -1, 0), MapPiece("hidden", 32, 64, 0, 2), MapPiece("y", 0, 16, 2, 3)),
 )
 
 
@@ -25,7 +25,7 @@ def test_the_distance_to_the_lower_bound_is_said() -> None:
 
 def test_many_calls_share_columns() -> None:
     calls = tuple(f"n{index}" for index in range(200))
-    lines = arena_map.draw(ArenaMap(16, 16, calls, (Piece("x", 0, 16, 0, 2), Piece("y", 0, 16, 199, 200))))
+    lines = arena_map.draw(ArenaMap(16, 16, calls, (MapPiece("x", 0, 16, 0, 2), MapPiece("y", 0, 16, 199, 200))))
     assert "3 to a column" in lines[1]
     assert lines[2].split()[-1].count(arena_map.LIVE) == 1 and lines[3].endswith(arena_map.LIVE)
 

@@ -23,7 +23,7 @@ from bevel.tools.report.report import (
     Note,
     Report,
     Size,
-    Stage,
+    StageTime,
 )
 
 KEYS = {
@@ -73,7 +73,7 @@ def told() -> Report:
                 (Note("fold-batchnorm", "changed", "folded", {"channels": 4}),),
             ),
         ),
-        stages=(Stage("load", 0.5),),
+        stages=(StageTime("load", 0.5),),
         files={"integer.onnx": "cd"},
     )
 
@@ -149,8 +149,8 @@ def test_words_are_explained_and_the_end_says_where_the_product_is(told: Report)
 
 def test_several_outputs_stand_beside_each_other_and_the_labels_have_an_owner(told: Report) -> None:
     outputs = (
-        report.Output("boxes", None, 12.5, 13.5, None, 4, 4, 0),
-        report.Output("classes", None, None, None, 0.875, None, None, 0),
+        report.OutputFigures("boxes", None, 12.5, 13.5, None, 4, 4, 0),
+        report.OutputFigures("classes", None, None, None, 0.875, None, None, 0),
     )
     assert told.accuracy is not None
     text = shown(replace(told, outputs=outputs, accuracy=replace(told.accuracy, labels="classes")))
