@@ -6,6 +6,8 @@ float model runs on calibration samples with quantizers that can be switched on 
 (Dorfman 1943). All at once first; a set that leaves 20 dB of every result holds no such tensor, any other is halved.
 A healthy network is decided by one run a sample, and has no such tensor.
 
+Of a transformer's streams, scores and shares (`streams`), the loudest are found as well, however much they leave.
+
 What is found gets int16 if the model with all other tensors in int8 gains a decibel by it.
 """
 
@@ -34,6 +36,7 @@ from bevel.passes.quantize.clamp_masks import behind_clips
 from bevel.passes.quantize.insert_qdq import insert_qdq
 from bevel.passes.quantize.part_results import part_results
 from bevel.passes.quantize.plan import QuantizationPlan, make_plan
+from bevel.passes.quantize.streams import find_streams, loudest
 
 LEAST = 20.0  # dB of a result that the rounding of one tensor alone must leave
 GAIN = 1.0  # dB that int16 must bring the whole
@@ -63,13 +66,15 @@ def widen_activations(
     if not groups or not outputs:
         return Widened()
     samples = list(islice(iter(dataset), sample_count(copy, len(groups))))
+    streams = find_streams(plan, groups)
     insert_qdq(copy, replace(plan, taken={}), choose_scales(plan, statistics, method), ())
     probe = Probe(copy, groups, outputs, samples)
     everything = range(len(groups))
-    lost = list(probe.lost(everything))
-    if not lost:
+    alone = {one: probe.decibels([one]) for one in probe.lost(everything)}
+    alone |= probe.loud([one for one in streams if one not in alone], [one for one in everything if one not in alone])
+    if not alone:
         return Widened()
-    found = widened(plan, groups, chosen, {one: probe.decibels([one]) for one in lost})
+    found = widened(plan, groups, chosen, alone)
     copy, plan = planned(graph, statistics, method)
     scales = choose_scales(plan, statistics, method, replace(chosen, nodes={**chosen.nodes, **found.nodes}))
     insert_qdq(copy, replace(plan, taken={}), scales, ())
@@ -162,6 +167,12 @@ class Probe:
         wrong = heard & (noise > 0)
         return float(10 * np.log10((signal[wrong] / noise[wrong]).min(initial=np.inf)))
 
+    def loud(self, streams: Sequence[int], others: Sequence[int]) -> dict[int, float]:
+        """Those of the streams that make most of the error, and what each leaves; `others`: all that may be heard."""
+        alone = {one: self.decibels([one]) for one in streams}
+        rest = noise(self.decibels([one for one in others if one not in alone])) if alone else 0.0
+        return {one: alone[one] for one in loudest({one: noise(left) for one, left in alone.items()}, rest)}
+
     def lost(self, among: Sequence[int]) -> Iterator[int]:
         """The groups that alone leave less than `LEAST` of a result."""
         if not among or self.decibels(among) >= LEAST:
@@ -172,6 +183,11 @@ class Probe:
         half = len(among) // 2
         yield from self.lost(among[:half])
         yield from self.lost(among[half:])
+
+
+def noise(decibels: float) -> float:
+    """Its power over that of the signal."""
+    return float(10 ** (-decibels / 10))
 
 
 def put_switches(graph: gs.Graph, groups: list[list[str]]) -> None:
