@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import reduce
 from typing import Any
 
+from tvm import tirx
 from tvm.script import tirx as T
 
 
@@ -24,3 +25,9 @@ def offset_of(indices: Any, strides: tuple[int, ...]) -> Any:
     """The element that loop variables (one, or a sequence) reach with these strides."""
     several = indices if isinstance(indices, Sequence) else [indices]
     return sum(index * stride for index, stride in zip(several, strides, strict=True))
+
+
+def without(function: Any, names: Container[str]) -> Any:
+    """The PrimFunc without some of its buffers, which nothing in it touches."""
+    kept = [buffer for buffer in function.params if buffer.name not in names]
+    return tirx.PrimFunc(kept, function.body, function.ret_type, function.attrs)

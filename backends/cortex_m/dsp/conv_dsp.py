@@ -25,11 +25,11 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.gemm_dsp import channels_of, packed_operands, shared_output
-from bevel.backends.cortex_m.dsp.tiles import HEADER, Tiles, call
+from bevel.backends.cortex_m.dsp.tiles import Tiled, Tiles, call
 from bevel.backends.encodings import packing
 from bevel.backends.encodings.packing import Channels
-from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Operand, Role, constant, scratch
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Array, Operand, Role, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
@@ -39,7 +39,7 @@ STRIP_BYTES = 3072  # a strip holds one window, however large, and more output r
 
 
 @dataclass(frozen=True)
-class ConvDsp(Kernel):
+class ConvDsp(Tiled):
     """`plain`, neither grouped nor dilated, with packed weights: x: int8 [N, H, W, Cin]; packed: int32 [blocks, words];
     y: int8 [N, OH, OW, Cout].
 
@@ -86,23 +86,12 @@ class ConvDsp(Kernel):
         return Tiles(self.plain.channels_out, self.taps, self.strip_words(self.band), self.plain.output, self.apart)
 
     def operands(self) -> tuple[Operand, ...]:
-        (x,), (y,), channels = self.plain.roles(Role.INPUT), self.plain.roles(Role.OUTPUT), self.plain.channels_out
-        rescaling = (constant("multiplier", (channels,), "int32"), constant("shift", (channels,), "int8"))
-        return (
-            x,
-            constant("packed", (packing.blocks(channels), packing.block_words(self.taps)), "int32"),
-            *(rescaling if self.apart else ()),
-            y,
-            scratch("strip", (self.tiles.scratch_words,), "int32"),
-        )
+        (x,), (y,) = self.plain.roles(Role.INPUT), self.plain.roles(Role.OUTPUT)
+        return x, *self.packed_operands(), y, scratch("strip", (self.tiles.scratch_words,), "int32")
 
     @property
     def macs(self) -> int:
         return self.plain.macs
-
-    @property
-    def header(self) -> str:
-        return HEADER
 
     def reference(self, *arrays: Array) -> Array:
         x, packed, *rescaling = arrays
@@ -113,56 +102,8 @@ class ConvDsp(Kernel):
         plain = replace(self.plain, output=output)
         return plain.reference(x, w.reshape(plain.operands()[1].shape), channels.bias, multiplier, shift)
 
-    def build(self, name: str) -> Any:
-        return self._build_apart(name) if self.apart else self._build_inside(name)
-
-    def _build_inside(self, name: str) -> Any:
-        height, width, depth = self.plain.batch * self.plain.height, self.plain.width, self.plain.channels_in
-        blocks, words, strip = (
-            packing.blocks(self.plain.channels_out),
-            packing.block_words(self.taps),
-            self.operands()[-1],
-        )
-        size, bands = self.operands()[-2].size, self.pixels(self.tiles)
-
-        @T.prim_func(s_tir=True)
-        def conv(
-            X: T.Buffer((height, width * depth), "int8"),
-            W: T.Buffer((blocks, words), "int32"),
-            Y: T.Buffer((size,), "int8"),
-            A: T.Buffer(strip.shape, "int32"),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            bands(X, W, W, W, Y, A, 0)
-
-        return conv
-
-    def _build_apart(self, name: str) -> Any:
-        height, width, depth = self.plain.batch * self.plain.height, self.plain.width, self.plain.channels_in
-        blocks, words, strip = (
-            packing.blocks(self.plain.channels_out),
-            packing.block_words(self.taps),
-            self.operands()[-1],
-        )
-        size, bands, channels = self.operands()[-2].size, self.pixels(self.tiles), self.plain.channels_out
-
-        @T.prim_func(s_tir=True)
-        def conv(
-            X: T.Buffer((height, width * depth), "int8"),
-            W: T.Buffer((blocks, words), "int32"),
-            M: T.Buffer((channels,), "int32"),
-            S: T.Buffer((channels,), "int8"),
-            Y: T.Buffer((size,), "int8"),
-            A: T.Buffer(strip.shape, "int32"),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            bands(X, W, M, S, Y, A, 0)
-
-        return conv
-
     @property
     def image(self) -> tuple[int, int]:
-        """X's shape where `pixels` reads it."""
         return self.plain.batch * self.plain.height, self.plain.width * self.plain.channels_in
 
     def pixels(self, tiles: Tiles) -> Any:
@@ -191,50 +132,10 @@ class ConvDsp(Kernel):
 
     def _widen(self, lanes: int) -> Any:
         """A TIR macro (X, A, n, row, column): the strip of `lanes` pixels, of output rows from `row` on."""
-        plain, run, run_words, strip_rows = self.plain, self.run, self.run_words, self.strip_rows(self.band)
-        height, width, depth, (down, right) = plain.height, plain.width, plain.channels_in, plain.strides
-        (top, left, bottom, _), outside = plain.pads, plain.x_zero_point
-        last = width - plain.kernel[1]  # the last column at which a window is whole
-        padded_above_or_below = top > 0 or bottom > 0
-        columns_may_leave = left > 0 or (plain.positions[1] - 1) * right - left > last
-        name, step = f"widen_{lanes}", right * depth
-
-        @T.macro
-        def whole_run(X, A, at, row, start):
-            if lanes == 2:
-                T.evaluate(
-                    call(
-                        name, T.address_of(A[at]), T.address_of(X[row, start]), T.address_of(X[row, start + step]), run
-                    )
-                )
-            else:
-                T.evaluate(call(name, T.address_of(A[at]), T.address_of(X[row, start]), run))
-
-        @T.macro
-        def edge_run(X, A, at, row, start):
-            for lane in T.serial(lanes):
-                T.evaluate(
-                    call(
-                        "widen_edge",
-                        T.address_of(A[at + lane]),
-                        lanes,
-                        T.address_of(X[row, 0]),
-                        start + lane * step,
-                        width * depth,
-                        run,
-                        outside,
-                    )
-                )
-
-        @T.macro
-        def image_row(X, A, at, row, column):
-            if columns_may_leave:
-                if T.And(column >= 0, column + (lanes - 1) * right <= last):
-                    whole_run(X, A, at, row, column * depth)
-                else:
-                    edge_run(X, A, at, row, column * depth)
-            else:
-                whole_run(X, A, at, row, column * depth)
+        plain, run_words, strip_rows = self.plain, self.run_words, self.strip_rows(self.band)
+        height, (down, right), outside = plain.height, plain.strides, plain.x_zero_point
+        top, left, bottom, _ = plain.pads
+        padded_above_or_below, image_row = top > 0 or bottom > 0, self._image_row(lanes)
 
         @T.macro
         def widen(X, A, n, row, column):
@@ -250,6 +151,34 @@ class ConvDsp(Kernel):
                     image_row(X, A, at, n * height + y, column * right - left)
 
         return widen
+
+    def _image_row(self, lanes: int) -> Any:
+        """A TIR macro (X, A, at, row, column): the runs of `lanes` pixels in a row of the image, from a column on."""
+        plain, run, left = self.plain, self.run, self.plain.pads[1]
+        width, depth, right, outside = plain.width, plain.channels_in, plain.strides[1], plain.x_zero_point
+        last = width - plain.kernel[1]  # the last column at which a window is whole
+        columns_may_leave, step = left > 0 or (plain.positions[1] - 1) * right - left > last, right * depth
+
+        def whole_run(X: Any, A: Any, at: Any, row: Any, start: Any) -> Any:
+            starts = [T.address_of(X[row, start + lane * step]) for lane in range(lanes)]
+            return call(f"widen_{lanes}", T.address_of(A[at]), *starts, run)
+
+        def edge_run(X: Any, A: Any, at: Any, row: Any, start: Any) -> Any:
+            image = T.address_of(X[row, 0])
+            return call("widen_edge", T.address_of(A[at]), lanes, image, start, width * depth, run, outside)
+
+        @T.macro
+        def image_row(X, A, at, row, column):
+            if columns_may_leave:
+                if T.And(column >= 0, column + (lanes - 1) * right <= last):
+                    T.evaluate(whole_run(X, A, at, row, column * depth))
+                else:
+                    for lane in T.serial(lanes):
+                        T.evaluate(edge_run(X, A, at + lane, row, column * depth + lane * step))
+            else:
+                T.evaluate(whole_run(X, A, at, row, column * depth))
+
+        return image_row
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x, w, bias, multiplier, shift = self.plain.example(rng)

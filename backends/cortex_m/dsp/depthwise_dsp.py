@@ -27,17 +27,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tvm.script import tirx as T
 
+from bevel.backends.cortex_m.dsp.depthwise_taps import Axis, Image, pair_of, row_of_products, side_by_side, widened
 from bevel.backends.cortex_m.dsp.dsp import (
     HEADER,
     LANES,
     LEAST_SHIFT,
-    call,
-    load_word,
     needed_raise,
     requantized,
     without_dead,
@@ -53,19 +52,6 @@ from bevel.calib.arithmetic.requantize import Output
 SCRATCH_BYTES = 6144  # aimed at; a strip of one output row is the least there is
 # Outputs that a loop's body makes, an even number: their sums, the weights and the pixels fill the registers.
 TILE = 4
-
-
-class Axis(NamedTuple):
-    """One image axis: `size` pixels, `step` pixels apart in memory."""
-
-    size: int
-    step: int
-    taps: int
-    stride: int
-    dilation: int
-    before: int
-    outputs: int
-    output_step: int
 
 
 @dataclass(frozen=True)
@@ -178,42 +164,8 @@ class DepthwiseDsp(Kernel):
         image, image_out, channels = p.height * p.width, across.outputs * along.outputs, p.channels_in
         batch, blocks, lanes, pairs, strip, tile = p.batch, self.blocks, self.lanes, self.pairs, self.strip, self.tile
         taps, strips, (tiles, rest) = across.taps, -(-across.outputs // strip), divmod(along.outputs, tile)
-        head, inner, tail = inside_words(along, words)
-        row_words, weights = lanes * words, across.taps * pairs
-        padding, raised, output = pair_of(p.x_zero_point), self.raised, p.output
+        row_words, weights, unfold_row, outputs = lanes * words, across.taps * pairs, self._unfolding(), self._outputs()
         step, hop = along.output_step * channels, tile * along.stride // 2
-
-        @T.macro
-        def unfold(X, P, target, source, f, guarded):
-            """One word of each channel: pixels 2 f - before and the one behind it."""
-            column = T.meta_var(2 * f - along.before)
-            for u in T.unroll(lanes):
-                P[target + u * words + f] = side_by_side(X, source, column, u, self, guarded)
-
-        @T.macro
-        def add_row_by_twos(A, P, source, K, weight, count):
-            for h in T.unroll((count + 1) // 2):
-                A[2 * h] = first_of_two(P, source + h, K, weight, A[2 * h], along.taps)
-                if 2 * h + 1 < count:
-                    A[2 * h + 1] = second_of_two(P, source + h, K, weight, A[2 * h + 1], along.taps)
-
-        @T.macro
-        def add_row_by_ones(A, P, source, K, weight, count):
-            for t in T.unroll(count):
-                A[t] = one_alone(P, source + t * (along.stride // 2), K, weight, A[t], along.taps)
-
-        add_row = add_row_by_twos if along.stride == 1 else add_row_by_ones
-
-        @T.macro
-        def outputs(X, P, K, B, M, S, Y, q, source, target, count):
-            """`count` neighbouring outputs of one channel, from the scratch word `source` on."""
-            A = T.alloc_buffer((count,), "int32")
-            for t in T.unroll(count):
-                A[t] = B[q]
-            for i in T.unroll(taps):
-                add_row(A, P, source + i * across.dilation * row_words, K, i * pairs, count)
-            for t in T.unroll(count):
-                Y[target + t * step] = requantized(A[t], M[q], T.cast(S[q], "int32"), raised, output)
 
         @T.macro
         def convolve(X, W, B, M, S, Y, P):
@@ -222,17 +174,7 @@ class DepthwiseDsp(Kernel):
                 top = T.meta_var(at_most(s * strip, across.outputs - strip))
                 for r in T.serial(rows):
                     row = T.meta_var(top * across.stride - across.before + r)
-                    source = T.meta_var((n * image + row * across.step) * channels + first)
-                    if T.And(row >= 0, row < across.size):
-                        for f in T.serial(head):
-                            unfold(X, P, r * row_words, source, f, True)
-                        for f in T.serial(inner):
-                            unfold(X, P, r * row_words, source, f + head, False)
-                        for f in T.serial(tail):
-                            unfold(X, P, r * row_words, source, f + head + inner, True)
-                    else:
-                        for f in T.serial(row_words):
-                            P[r * row_words + f] = padding
+                    unfold_row(X, P, r * row_words, row, (n * image + row * across.step) * channels + first)
                 for u in T.serial(lanes):
                     q = T.meta_var(block * lanes + u)
                     K = T.alloc_buffer((weights,), "int32")
@@ -249,6 +191,53 @@ class DepthwiseDsp(Kernel):
                             outputs(X, P, K, B, M, S, Y, q, source + tiles * hop, target + tiles * tile * step, rest)
 
         return convolve
+
+    def _unfolding(self) -> Any:
+        """A TIR macro (X, P, target, row, source): a row of the image into all lanes' rows of scratch."""
+        (across, along), lanes, words = self.axes, self.lanes, self.unfolded[1]
+        pixels = Image(along, self.plain.channels_in, lanes, self.plain.x_zero_point)
+        (head, inner, tail), outside = inside_words(along, words), pair_of(pixels.zero_point)
+
+        @T.macro
+        def unfold(X, P, target, source, f, guarded):
+            """One word of each channel: pixels 2 f - before and the one behind it."""
+            column = T.meta_var(2 * f - along.before)
+            for u in T.unroll(lanes):
+                P[target + u * words + f] = side_by_side(X, source, column, u, pixels, guarded)
+
+        @T.macro
+        def unfold_row(X, P, target, row, source):
+            if T.And(row >= 0, row < across.size):
+                for f in T.serial(head):
+                    unfold(X, P, target, source, f, True)
+                for f in T.serial(inner):
+                    unfold(X, P, target, source, f + head, False)
+                for f in T.serial(tail):
+                    unfold(X, P, target, source, f + head + inner, True)
+            else:
+                for f in T.serial(lanes * words):
+                    P[target + f] = outside
+
+        return unfold_row
+
+    def _outputs(self) -> Any:
+        """A TIR macro (X, P, K, B, M, S, Y, q, source, target, count): `count` neighbouring outputs of one channel,
+        from word `source` of scratch on."""
+        (across, along), row_words, pairs = self.axes, self.lanes * self.unfolded[1], self.pairs
+        add_row, step = row_of_products(along), along.output_step * self.plain.channels_in
+        raised, output = self.raised, self.plain.output
+
+        @T.macro
+        def outputs(X, P, K, B, M, S, Y, q, source, target, count):
+            A = T.alloc_buffer((count,), "int32")
+            for t in T.unroll(count):
+                A[t] = B[q]
+            for i in T.unroll(across.taps):
+                add_row(A, P, source + i * across.dilation * row_words, K, i * pairs, count)
+            for t in T.unroll(count):
+                Y[target + t * step] = requantized(A[t], M[q], T.cast(S[q], "int32"), raised, output)
+
+        return outputs
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x, *constants = self.plain.example(rng)
@@ -270,58 +259,6 @@ def inside_words(along: Axis, words: int) -> tuple[int, int, int]:
 def at_most(value: Any, most: int) -> Any:
     """The last strip or block ends where the image does, and so overlaps the one before."""
     return T.min(value, most)
-
-
-def pair_of(value: int) -> int:
-    """`value` in both halfwords of an int32."""
-    return int(np.array([value, value], np.int16).view(np.int32)[0])
-
-
-def side_by_side(X: Any, source: Any, column: Any, lane: Any, kernel: DepthwiseDsp, guarded: bool) -> Any:
-    """One lane's pixels `column` and the next as a pair; `guarded` where either may be outside the image."""
-    along, channels, lanes = kernel.axes[1], kernel.plain.channels_in, kernel.lanes
-    zero_point = kernel.plain.x_zero_point
-
-    def pixel(at: Any) -> Any:
-        place = source + at * (along.step * channels)
-        if lanes == LANES:
-            word = load_word(X, place)
-            outside = T.int32(int(np.full(LANES, zero_point, np.int8).view(np.int32)[0]))
-        else:
-            word, outside = T.cast(X[place + lane], "int32"), T.int32(zero_point)
-        return T.if_then_else(T.And(at >= 0, at < along.size), word, outside) if guarded else word
-
-    left, right = pixel(column), pixel(column + 1)
-    return call("lane_pair", left, right, lane) if lanes == LANES else call("pkhbt", left, right)
-
-
-def widened(which: str, word: Any, least: int) -> Any:
-    """Bytes 0 and 2 of a word, or the odd ones, as halfwords with `least` added."""
-    return call("sxtab16" + which, pair_of(least), word) if least else call("sxtb16" + which, word)
-
-
-def first_of_two(P: Any, source: Any, K: Any, weight: Any, total: Any, taps: int) -> Any:
-    """`total` and a row's products for the output whose first tap is the lower half of the word at `source`."""
-    if taps == 1:
-        return call("smlabb", P[source], K[weight], total)
-    for j in range(taps // 2):
-        total = call("smlad", P[source + j], K[weight + 2 * j], total)
-    return call("smlabt", P[source + taps // 2], K[weight + taps - 2], total) if taps % 2 else total
-
-
-def second_of_two(P: Any, source: Any, K: Any, weight: Any, total: Any, taps: int) -> Any:
-    """`total` and a row's products for the output whose first tap is the upper half of the word at `source`."""
-    total = call("smlatb", P[source], K[weight], total)
-    for j in range((taps - 1) // 2):
-        total = call("smlad", P[source + j + 1], K[weight + 2 * j + 1], total)
-    return total if taps % 2 else call("smlabt", P[source + taps // 2], K[weight + taps - 2], total)
-
-
-def one_alone(P: Any, source: Any, K: Any, weight: Any, total: Any, taps: int) -> Any:
-    """`total` and a row's products for the output whose first tap is the lower half of the word at `source`."""
-    for j in range((taps + 1) // 2):
-        total = call("smlad", P[source + j], K[weight + j], total)
-    return total
 
 
 def packed(kernel: DepthwiseDsp, constants: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.cortex_m.dsp.tiles import HEADER, Tiles, call
+from bevel.backends.cortex_m.dsp.tiles import Tiled, Tiles, call
 from bevel.backends.encodings import packing
 from bevel.backends.encodings.packing import Channels
-from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Op, Operand, activation, constant, output, scratch
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Array, Op, Operand, activation, output, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
@@ -27,7 +27,7 @@ from bevel.calib.arithmetic.requantize import UPPER_WORD, Output
 
 
 @dataclass(frozen=True)
-class GemmDsp(Kernel):
+class GemmDsp(Tiled):
     """`Gemm` with packed weights: x: int8 [rows, k]; packed: int32 [blocks, words]; y: int8 [rows, n].
 
     The output's zero point is part of packed, so that layers that differ in it share a function. Where ratios, or ties
@@ -51,11 +51,9 @@ class GemmDsp(Kernel):
         return Tiles(self.n, self.taps, self.taps // 2 * min(self.rows, 2), self.output, self.apart)
 
     def operands(self) -> tuple[Operand, ...]:
-        rescaling = (constant("multiplier", (self.n,), "int32"), constant("shift", (self.n,), "int8"))
         return (
             activation("x", (self.rows, self.k)),
-            constant("packed", (packing.blocks(self.n), packing.block_words(self.taps)), "int32"),
-            *(rescaling if self.apart else ()),
+            *self.packed_operands(),
             output("y", (self.rows, self.n)),
             scratch("widened", (self.tiles.scratch_words,), "int32"),
         )
@@ -63,10 +61,6 @@ class GemmDsp(Kernel):
     @property
     def macs(self) -> int:
         return self.rows * self.k * self.n
-
-    @property
-    def header(self) -> str:
-        return HEADER
 
     def reference(self, *arrays: Array) -> Array:
         x, packed, *rescaling = arrays
@@ -76,48 +70,8 @@ class GemmDsp(Kernel):
         output = replace(self.output, zero_point=packing.zero_point(packed))
         return Gemm(self.rows, self.k, self.n, output).reference(x, w, channels.bias, multiplier, shift)
 
-    def build(self, name: str) -> Any:
-        return self._build_apart(name) if self.apart else self._build_inside(name)
-
-    def _build_inside(self, name: str) -> Any:
-        rows, k, n, words = self.rows, self.k, self.n, self.tiles.scratch_words
-        blocks, block_words = packing.blocks(n), packing.block_words(self.taps)
-        product = self.pixels(self.tiles)
-
-        @T.prim_func(s_tir=True)
-        def gemm(
-            X: T.Buffer((rows, k), "int8"),
-            W: T.Buffer((blocks, block_words), "int32"),
-            Y: T.Buffer((rows * n,), "int8"),
-            A: T.Buffer((words,), "int32"),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            product(X, W, W, W, Y, A, 0)
-
-        return gemm
-
-    def _build_apart(self, name: str) -> Any:
-        rows, k, n, words = self.rows, self.k, self.n, self.tiles.scratch_words
-        blocks, block_words = packing.blocks(n), packing.block_words(self.taps)
-        product = self.pixels(self.tiles)
-
-        @T.prim_func(s_tir=True)
-        def gemm(
-            X: T.Buffer((rows, k), "int8"),
-            W: T.Buffer((blocks, block_words), "int32"),
-            M: T.Buffer((n,), "int32"),
-            S: T.Buffer((n,), "int8"),
-            Y: T.Buffer((rows * n,), "int8"),
-            A: T.Buffer((words,), "int32"),
-        ):
-            T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            product(X, W, M, S, Y, A, 0)
-
-        return gemm
-
     @property
     def image(self) -> tuple[int, int]:
-        """X's shape where `pixels` reads it."""
         return self.rows, self.k
 
     def pixels(self, tiles: Tiles) -> Any:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp import conv_dsp, gemm_dsp
@@ -30,6 +29,7 @@ from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call, Weights
 from bevel.backends.target import Target
+from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, UPPER_WORD, Int8, Int32, Output
 
 GROUP_BYTES = 4096  # what decoded blocks are allowed to take,
@@ -140,8 +140,7 @@ class NarrowTilesDsp(Kernel):
 
         inside = not self.tiles.apart
         left_out = {"K": not shared, "L": not self.codes.tabled, "M": inside, "S": inside, "P": not paired}
-        kept = [buffer for buffer in narrow_tiles.params if not left_out.get(buffer.name)]
-        return tirx.PrimFunc(kept, narrow_tiles.body, narrow_tiles.ret_type, narrow_tiles.attrs)
+        return without(narrow_tiles, [buffer for buffer, left in left_out.items() if left])
 
     def _grouped(self) -> GroupedTiles:
         tiles = self.tiles

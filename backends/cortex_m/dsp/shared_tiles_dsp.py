@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp import conv_dsp, gemm_dsp
@@ -27,6 +26,7 @@ from bevel.backends.cortex_m.dsp.tiles import HEADER, SharedTiles
 from bevel.backends.encodings import packing
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Array, Operand, constant
+from bevel.backends.tir.loops import without
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ class SharedTilesDsp(Kernel):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             pixels(X, (W, K), M, S, Y, A, 0)
 
-        kept = [buffer for buffer in shared_tiles.params if tiles.apart or buffer.name not in ("M", "S")]
-        return tirx.PrimFunc(kept, shared_tiles.body, shared_tiles.ret_type, shared_tiles.attrs)
+        return shared_tiles if tiles.apart else without(shared_tiles, ("M", "S"))
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x, packed, *rescaling = self.inner.example(rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,10 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends.encodings import packing
+from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.op import Operand, Role, constant
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import Output
 
 HEADER = "bevel_tiles.h"
@@ -141,3 +145,51 @@ class SharedTiles(Tiles):
 
     def weights(self, W: Any, index: Any) -> list[Any]:
         return [T.address_of(W[0][index, 0])]
+
+
+@dataclass(frozen=True)
+class Tiled(Kernel):
+    """A kernel of tiles: x; packed: int32 [blocks, words]; where ratios are apart, multiplier: int32 [channels] and
+    shift: int8 [channels]; y; and scratch."""
+
+    @property
+    @abstractmethod
+    def tiles(self) -> Tiles:
+        """Of all pixels."""
+
+    @property
+    @abstractmethod
+    def image(self) -> tuple[int, int]:
+        """X's shape where `pixels` reads it."""
+
+    @abstractmethod
+    def pixels(self, tiles: Tiles) -> Any:
+        """A TIR macro (X, W, M, S, Y, A, lead): all outputs of W's blocks, from `lead` on."""
+
+    @property
+    def header(self) -> str:
+        return HEADER
+
+    def packed_operands(self) -> tuple[Operand, ...]:
+        tiles = self.tiles
+        packed = constant("packed", (packing.blocks(tiles.channels), packing.block_words(tiles.taps)), "int32")
+        rescaling = (constant("multiplier", (tiles.channels,), "int32"), constant("shift", (tiles.channels,), "int8"))
+        return (packed, *rescaling) if tiles.apart else (packed,)
+
+    def build(self, name: str) -> Any:
+        tiles, image, pixels = self.tiles, self.image, self.pixels(self.tiles)
+        packed, (y,), (strip,) = self.packed_operands()[0], self.roles(Role.OUTPUT), self.roles(Role.SCRATCH)
+
+        @T.prim_func(s_tir=True)
+        def tiled(
+            X: T.Buffer(image, "int8"),
+            W: T.Buffer(packed.shape, "int32"),
+            M: T.Buffer((tiles.channels,), "int32"),
+            S: T.Buffer((tiles.channels,), "int8"),
+            Y: T.Buffer((y.size,), "int8"),
+            A: T.Buffer(strip.shape, "int32"),
+        ):
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            pixels(X, W, M, S, Y, A, 0)
+
+        return tiled if tiles.apart else without(tiled, ("M", "S"))

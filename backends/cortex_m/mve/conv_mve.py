@@ -18,49 +18,48 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
-from tvm import tirx
 from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
+from bevel.backends.cortex_m.mve.packed_mve import PackedMve, packed_constants
 from bevel.backends.encodings.helium import (
     LANES,
-    TIES,
     WORDS,
     blocks_of,
-    example_rescaling,
-    needs_lift,
-    pack_rescaling,
-    pack_weights,
-    rescaling_shape,
-    scaling,
-    unpack_rescaling,
-    unpack_weights,
 )
-from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Operand, constant, scratch
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Operand, scratch
 from bevel.backends.program.ops import conv
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
+from bevel.backends.tir.loops import without
 
 PIXELS = 2  # in a register tile
 
 
 @dataclass(frozen=True)
-class ConvMve(Kernel):
-    """`plain` with its weights and rescaling packed by `helium.pack_weights(w, tile=4)` and `helium.pack_rescaling`,
-    and scratch for two windows where pixels are not read in place."""
+class ConvMve(PackedMve):
+    """Packed `plain`, with scratch for two windows where pixels are not read in place. The function computes two
+    pixels."""
 
     plain: Conv
-    lifted: bool
+
+    tile: ClassVar = WORDS
 
     @property
-    def blocks(self) -> int:
-        """Vectors along the summed axis."""
-        return blocks_of(self.plain.taps, LANES)
+    def n(self) -> int:
+        return self.plain.channels_out
+
+    @property
+    def k(self) -> int:
+        return self.plain.taps
+
+    @property
+    def function(self) -> str:
+        return "bevel_mve_pixels"
 
     @property
     def pointwise(self) -> bool:
@@ -74,49 +73,13 @@ class ConvMve(Kernel):
         batch, (rows, columns) = self.plain.batch, self.plain.positions
         return min(1, batch * rows * columns - 1)
 
-    @property
-    def macs(self) -> int:
-        return self.plain.macs
-
-    @property
-    def header(self) -> str:
-        return "bevel_mve.h"
-
-    @property
-    def function(self) -> str:
-        """Of the header: computes two pixels."""
-        return "bevel_mve_pixels"
-
-    @property
-    def further(self) -> tuple[int, ...]:
-        """What the function takes after the arguments of `bevel_mve_pixels`."""
-        return ()
-
-    @property
-    def vectors(self) -> int:
-        """In which a block of the weights of four channels is stored."""
-        return WORDS
-
     def operands(self) -> tuple[Operand, ...]:
-        x, *_, y = self.plain.operands()
-        tiles = blocks_of(self.plain.channels_out, WORDS)
-        packed = (
-            x,
-            constant("w", (tiles, self.blocks, self.vectors, LANES), "int8"),
-            constant("rescaling", rescaling_shape(self.plain.channels_out, self.lifted), "int32"),
-            y,
-        )
+        packed = self.packed_operands()
         return packed if self.pointwise else (*packed, scratch("windows", self.windows, "int8"))
 
     @property
     def windows(self) -> tuple[int, int]:
         return PIXELS, self.blocks * LANES
-
-    def reference(self, *arrays: Array) -> Array:
-        x, packed, rescaling = arrays
-        w = unpack_weights(packed, self.plain.channels_out, self.plain.taps)
-        shape = self.plain.operands()[1].shape
-        return self.plain.reference(x, w.reshape(shape), *unpack_rescaling(rescaling, self.plain.channels_out))
 
     def build(self, name: str) -> Any:
         plain, pointwise = self.plain, self.pointwise
@@ -135,8 +98,7 @@ class ConvMve(Kernel):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
             convolve(X, W, R, Y, C, 0)
 
-        kept = [buffer for buffer in conv_mve.params if not (pointwise and buffer.name == "C")]
-        return tirx.PrimFunc(kept, conv_mve.body, conv_mve.ret_type, conv_mve.attrs)
+        return without(conv_mve, ("C",)) if pointwise else conv_mve
 
     def convolution(self, count: Any) -> Any:
         """A TIR macro (X, W, R, Y, C, lead): `count` channels of all pixels, from `lead` on, the first ones of W.
@@ -147,23 +109,9 @@ class ConvMve(Kernel):
 
     def _pixels(self, y: Any, first: Any, x: tuple[Any, Any], w: Any, rescaling: Any, lead: Any, count: Any) -> Any:
         """TIR that computes `count` channels, from `lead` on, of the pixel `first` and the one after it."""
-        plain, output = self.plain, self.plain.output
-        return call_extern(
-            "int32",
-            self.function,
-            address_of(y[first, lead]),
-            self._second * plain.channels_out,
-            *x,
-            address_of(w[0, 0, 0, 0]),
-            address_of(rescaling[lead // WORDS, 0]),
-            self.blocks,
-            count(lead) if callable(count) else count,
-            output.zero_point,
-            output.low,
-            output.high,
-            scaling(self.lifted, output),
-            *self.further,
-        )
+        places = address_of(y[first, lead]), self._second * self.plain.channels_out
+        channels = count(lead) if callable(count) else count
+        return self.called(places, x, w, address_of(rescaling[lead // WORDS, 0]), channels)
 
     def _in_place(self, count: Any) -> Any:
         plain, pixels_of, next_pixel = self.plain, self._pixels, self._second
@@ -218,11 +166,6 @@ class ConvMve(Kernel):
 
         return convolve
 
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x, w, bias, multiplier, shift = self.plain.example(rng)
-        packed = pack_weights(w.reshape(self.plain.channels_out, -1), WORDS)
-        return x, packed, example_rescaling(bias, multiplier, shift, self.lifted)
-
 
 def first_pixel(pair: Any, pixels: int) -> Any:
     """The first of the two pixels that iteration `pair` computes."""
@@ -235,19 +178,12 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "not a Conv"
     if "mve" not in target.abilities:
         return f"{target.name} has no Helium"
-    if plain.output.even and not plain.output.power:
-        return TIES
     if plain.groups != 1:
         return f"{plain.groups} groups"
     if plain.dilations[1] != 1 and plain.kernel[1] > 1:
         return "taps that are not neighbours in a row"
-    w, bias, multiplier, shift = call.constants
-    flat = w.reshape(plain.channels_out, -1)
-    lifted = needs_lift(flat, bias, shift)
-    if isinstance(lifted, str):
-        return lifted
-    packed = pack_weights(flat, WORDS), pack_rescaling(bias, multiplier, shift, lifted)
-    return Special(ConvMve(plain, lifted), packed)
+    found = packed_constants(plain, call, WORDS)
+    return found if isinstance(found, str) else Special(ConvMve(plain, found[0]), found[1])
 
 
 def cases() -> Iterable[ConvMve]:

@@ -25,6 +25,7 @@ from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
+from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import Int8
 
 GROUP_BYTES = 16384  # what decoded weights are allowed to take,
@@ -115,8 +116,7 @@ class NarrowConvMve(Kernel):
                 convolve(X, W, R, Y, C, step * group * PAIR)
 
         left_out = {"L": not codes.tabled, "C": self.inner.pointwise}
-        kept = [buffer for buffer in narrow_conv.params if not left_out.get(buffer.name)]
-        return tirx.PrimFunc(kept, narrow_conv.body, narrow_conv.ret_type, narrow_conv.attrs)
+        return without(narrow_conv, [buffer for buffer, left in left_out.items() if left])
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         """Some of all weights that the codes can hold, zeros where there are none."""

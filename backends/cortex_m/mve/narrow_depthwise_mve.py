@@ -8,7 +8,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.mve import depthwise_mve
@@ -21,6 +20,7 @@ from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Operand, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
+from bevel.backends.tir.loops import without
 
 MOST_BYTES = 16384  # decoded weights take no more scratch than that
 
@@ -87,8 +87,7 @@ class NarrowDepthwiseMve(Kernel):
             T.evaluate(decoding(codes, Q.data, W.data, vectors, V.data))
             convolve(X, W, B, M, S, L, Y, I)
 
-        kept = [buffer for buffer in narrow_depthwise.params if codes.tabled or buffer.name != "V"]
-        return tirx.PrimFunc(kept, narrow_depthwise.body, narrow_depthwise.ret_type, narrow_depthwise.attrs)
+        return narrow_depthwise if codes.tabled else without(narrow_depthwise, ("V",))
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         """Some of all weights that the codes can hold."""

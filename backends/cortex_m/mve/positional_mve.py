@@ -21,6 +21,7 @@ import numpy as np
 from bevel.backends.cortex_m.mve import conv_mve, gemm_mve
 from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.cortex_m.mve.gemm_mve import GemmMve
+from bevel.backends.cortex_m.mve.packed_mve import PackedMve
 from bevel.backends.encodings import narrow
 from bevel.backends.encodings.helium import (
     LEAST_SHIFT,
@@ -89,8 +90,8 @@ class Rescaling(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PositionalConvMve(ConvMve):
-    """`ConvMve` whose w is packed by `Digits.pack`: int8 [tiles, blocks, bits / 2, 16]."""
+class Positional(PackedMve):
+    """Packed `plain` whose w is packed further by `Digits.pack`: int8 [tiles, blocks, tile / digits together, 16]."""
 
     digits: Digits
 
@@ -98,76 +99,47 @@ class PositionalConvMve(ConvMve):
     def header(self) -> str:
         return "bevel_positional_mve.h"
 
+    @property
+    def further(self) -> tuple[int, ...]:
+        return tuple(self.digits)
+
+    @property
+    def vectors(self) -> int:
+        return self.tile // self.digits.together
+
+    def reference(self, *arrays: Array) -> Array:
+        x, packed, rescaling = arrays
+        w = unpack_weights(self.digits.unpack(packed), self.n, self.k)
+        shape = self.plain.operands()[1].shape
+        return self.plain.reference(x, w.reshape(shape), *in_place(rescaling, w, self.digits))
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        """Weights of all digits, the first channel the lowest ones and the last one the highest."""
+        digits = self.digits
+        x, w, bias, multiplier, shift = self.plain.example(rng)
+        highest = digits.least + 2**digits.bits - 1
+        some = rng.integers(digits.least, highest, w.shape, dtype=np.int8, endpoint=True).reshape(len(w), -1)
+        some[0], some[-1] = digits.least, highest
+        places = digits.places(len(w))
+        moved = np.minimum(shift + places, MAX_SHIFT)
+        if not self.lifted:
+            moved = np.maximum(moved, LEAST_SHIFT)
+        rescaling = Rescaling((bias << places).astype(np.int32), multiplier, moved.astype(np.int8), self.lifted)
+        return x, digits.pack(pack_weights(some, self.tile)), packed_rescaling(rescaling, self.tile)
+
+
+@dataclass(frozen=True)
+class PositionalConvMve(Positional, ConvMve):
     @property
     def function(self) -> str:
         return "bevel_mve_positional_pixels"
 
-    @property
-    def further(self) -> tuple[int, ...]:
-        return tuple(self.digits)
-
-    @property
-    def vectors(self) -> int:
-        return WORDS // self.digits.together
-
-    def reference(self, *arrays: Array) -> Array:
-        x, packed, rescaling = arrays
-        plain = self.plain
-        w = unpack_weights(self.digits.unpack(packed), plain.channels_out, plain.taps)
-        return plain.reference(x, w.reshape(plain.operands()[1].shape), *in_place(rescaling, w, self.digits))
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return example(self, rng)
-
 
 @dataclass(frozen=True)
-class PositionalGemmMve(GemmMve):
-    """`GemmMve` whose w is packed by `Digits.pack`: int8 [tiles, blocks, bits, 16]."""
-
-    digits: Digits
-
-    @property
-    def header(self) -> str:
-        return "bevel_positional_mve.h"
-
+class PositionalGemmMve(Positional, GemmMve):
     @property
     def function(self) -> str:
         return "bevel_mve_positional_row"
-
-    @property
-    def further(self) -> tuple[int, ...]:
-        return tuple(self.digits)
-
-    @property
-    def vectors(self) -> int:
-        return gemm_mve.TILE // self.digits.together
-
-    def reference(self, *arrays: Array) -> Array:
-        x, packed, rescaling = arrays
-        w = unpack_weights(self.digits.unpack(packed), self.plain.n, self.plain.k)
-        return self.plain.reference(x, w, *in_place(rescaling, w, self.digits))
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return example(self, rng)
-
-
-def tile_of(kernel: PositionalConvMve | PositionalGemmMve) -> int:
-    return WORDS if isinstance(kernel, ConvMve) else gemm_mve.TILE
-
-
-def example(kernel: PositionalConvMve | PositionalGemmMve, rng: np.random.Generator) -> tuple[Array, ...]:
-    """Weights of all digits, the first channel the lowest ones and the last one the highest."""
-    digits = kernel.digits
-    x, w, bias, multiplier, shift = kernel.plain.example(rng)
-    highest = digits.least + 2**digits.bits - 1
-    some = rng.integers(digits.least, highest, w.shape, dtype=np.int8, endpoint=True).reshape(len(w), -1)
-    some[0], some[-1] = digits.least, highest
-    places = digits.places(len(w))
-    moved = np.minimum(shift + places, MAX_SHIFT)
-    if not kernel.lifted:
-        moved = np.maximum(moved, LEAST_SHIFT)
-    rescaling = Rescaling((bias << places).astype(np.int32), multiplier, moved.astype(np.int8), kernel.lifted)
-    return x, digits.pack(pack_weights(some, tile_of(kernel))), packed_rescaling(rescaling, tile_of(kernel))
 
 
 def packed_rescaling(rescaling: Rescaling, tile: int) -> Int32:
@@ -219,7 +191,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     if isinstance(rescaling, str):
         return rescaling
     kernel = kernel_for(plain, rescaling.lifted, digits)
-    return Special(kernel, (digits.pack(packed), packed_rescaling(rescaling, tile_of(kernel))))
+    return Special(kernel, (digits.pack(packed), packed_rescaling(rescaling, kernel.tile)))
 
 
 def better_decoded(kernel: ConvMve) -> bool:
