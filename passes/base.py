@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from bevel.backends.target import Target
-    from bevel.calib.data.dataset import Dataset
+    from bevel.calib.data.dataset import Runs
     from bevel.calib.observe.statistics import Statistics
+    from bevel.passes.quantize.chosen import Chosen
+    from bevel.passes.quantize.planned import Planned
+    from bevel.passes.quantize.round_weights import Rounded
 
+Stage = Literal["transform", "assign", "quantize", "integerize"]  # of a recipe, in this order
 CHECKS = "BEVEL_CHECKS"  # the environment variable that has every pass checked, and not only whole pipelines
 
 Kind = Literal[
@@ -47,21 +51,45 @@ class Note:
     numbers: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
+def int8() -> Chosen:
+    from bevel.passes.quantize.chosen import Chosen
+
+    return Chosen()
+
+
 @dataclass(frozen=True)
 class Work:
     """What passes hand on. The graph is edited in place: a Work that was given to a pass is spent.
 
     target: the machine, where one is known; data: calibration samples; observations: what they showed, by tensor of the
-    float graph; ports: what the integers of an integer graph's inputs and outputs mean, as the model's metadata says
-    it; notes: in the order they were made.
+    float graph; schemes: the formats that tensors shall have; planned: the scales they got; codes: of weights; formats,
+    rounders: what quantized nodes came to, for the report; ports: what the integers of an integer graph's inputs and
+    outputs mean, as the metadata of the model says it; notes: in the order they were made.
     """
 
     graph: gs.Graph
     target: Target | None = None
-    data: Dataset | None = None
+    data: Runs | None = None
     observations: Mapping[str, Statistics] = field(default_factory=dict)
+    schemes: Chosen = field(default_factory=int8)
+    planned: Planned | None = None
+    codes: tuple[Rounded, ...] = ()
+    formats: Mapping[str, str] = field(default_factory=dict)
+    rounders: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+
+    @property
+    def samples(self) -> Runs:
+        """The data of a Work that has some: a condition of a pass that asks."""
+        assert self.data is not None
+        return self.data
+
+    @property
+    def plan(self) -> Planned:
+        """That of a Work that has one: a condition of a pass that asks."""
+        assert self.planned is not None
+        return self.planned
 
     def result(self, modified: bool, notes: Iterable[Note] = (), **changed: Any) -> PassResult:
         """What a pass gives back: this with `notes` on top and the fields `changed`."""
@@ -106,6 +134,7 @@ class Pass(ABC):
     requires: ClassVar[tuple[Condition, ...]] = ()
     ensures: ClassVar[tuple[Condition, ...]] = ()
     spells: ClassVar[Mapping[str, str]] = {}
+    stage: ClassVar[Stage | None] = None  # where a recipe may name it; None: no recipe does
     always_checked: ClassVar[bool] = False  # else only where the environment asks for it, as all tests do
 
     @abstractmethod

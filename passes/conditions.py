@@ -72,6 +72,16 @@ def late_makers(work: Work) -> Iterator[str]:
         made |= {id(tensor) for tensor in node.outputs}
 
 
+def unsampled(work: Work) -> Iterator[str]:
+    if work.data is None:
+        yield "there are none"
+
+
+def unplanned(work: Work) -> Iterator[str]:
+    if work.planned is None:
+        yield "there is none"
+
+
 def variables(graph: gs.Graph) -> Iterator[gs.Variable]:
     """Graph inputs, and what nodes compute."""
     yield from graph.inputs
@@ -89,4 +99,6 @@ PLAIN_NODES = Condition("no Constant nodes and no subgraphs", inner_graphs)
 MADE_OUTPUTS = Condition("outputs that are inputs or that a node computes", unmade_outputs)
 FLOAT = Condition("a model without quantizers", quantizers)
 EXECUTION_ORDER = Condition("nodes in execution order", late_makers)
+SAMPLED = Condition("calibration samples", unsampled)
+PLANNED = Condition("a plan with scales", unplanned)
 OBSERVED = Condition("observations of all float tensors", unobserved_tensors)

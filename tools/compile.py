@@ -228,7 +228,7 @@ def quantize_calibrated(job: Job, read: Read) -> Quantized:
         wanted = replace(wanted, nodes=apply_patterns(read_patterns(options.format_file), canonical))
     if not options.switchable:
         with job.stages("quantize"):
-            widened = widen_activations(graph, statistics, wanted.method, wanted.chosen, calib)
+            widened = widen_activations(graph, statistics, wanted.chosen.method, wanted.chosen, calib)
         wanted, notes = replace(wanted, nodes={**wanted.nodes, **widened.nodes}), [*notes, *widened.notes]
     assigned = None
     if options.budgets.given:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from bevel.calib.data.dataset import Dataset
+from bevel.calib.data.dataset import Runs
 from bevel.calib.observe.observe import run_model, session_with_outputs
 
 BARRED = -1000.0  # a lowest value from here on down bars elements; no sum of products gets there beside it
@@ -46,7 +46,7 @@ class Extremes:
         )
 
 
-def extremes(model: onnx.ModelProto, dataset: Dataset, rows: Mapping[str, int | None]) -> dict[str, Extremes]:
+def extremes(model: onnx.ModelProto, dataset: Runs, rows: Mapping[str, int | None]) -> dict[str, Extremes]:
     """Of the tensors named in `rows`, over all of `dataset`; rows run along the axis that is given with a name."""
     session, outputs = session_with_outputs(model, list(rows))
     found = dict.fromkeys(rows, Extremes())

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.base import Condition, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize, parameters, producer
 from bevel.passes.operators import find_operator
@@ -26,6 +26,7 @@ class CarryQuantizers(Pass):
     """Tensors that only quantizers read are left alone."""
 
     name: ClassVar[str] = "carry-quantizers"
+    stage: ClassVar[Stage] = "integerize"
     requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
     def call(self, work: Work) -> PassResult:

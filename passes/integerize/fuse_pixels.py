@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.base import Condition, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import EXECUTION_ORDER, STATIC_SHAPES
 from bevel.passes.graph.quantizers import producer
 from bevel.passes.operators.base import DOMAIN, INT8
@@ -27,6 +27,7 @@ MOVES = ("Transpose", "Reshape")
 @dataclass(frozen=True)
 class FusePixels(Pass):
     name: ClassVar[str] = "fuse-pixels"
+    stage: ClassVar[Stage] = "integerize"
     requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, EXECUTION_ORDER)
 
     def call(self, work: Work) -> PassResult:

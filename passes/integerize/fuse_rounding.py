@@ -13,7 +13,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.base import Condition, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import EXECUTION_ORDER, STATIC_SHAPES
 from bevel.passes.graph.quantizers import ROUND
 from bevel.passes.operators.base import DOMAIN, INT8
@@ -24,6 +24,7 @@ from bevel.passes.operators.functions.table import entries, look_up
 @dataclass(frozen=True)
 class FuseRounding(Pass):
     name: ClassVar[str] = "fuse-rounding"
+    stage: ClassVar[Stage] = "integerize"
     requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, EXECUTION_ORDER)
 
     def call(self, work: Work) -> PassResult:

@@ -17,7 +17,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
-from bevel.passes.base import Condition, Note, Pass, PassResult, Work
+from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.conditions import PLAIN_NODES, STATIC_SHAPES, UNIQUE_NAMES
 from bevel.passes.exchange.export import PORTS, export
@@ -55,6 +55,7 @@ class ToIntegers(Pass):
     float, with a note. Raises UserError for quantizers that `bevel.passes.integerize.coding` does not know."""
 
     name: ClassVar[str] = PASS
+    stage: ClassVar[Stage] = "integerize"
     requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, UNIQUE_NAMES, PLAIN_NODES)
     inputs: Format = "float"
     outputs: Format = "float"

@@ -23,7 +23,7 @@ import onnx_graphsurgeon as gs
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Output, requantize
 from bevel.calib.formats.scheme import PerBlock
-from bevel.passes.base import Condition, Pass, PassResult, Work
+from bevel.passes.base import Condition, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import EXECUTION_ORDER, STATIC_SHAPES
 from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.operators.base import DOMAIN, Array
@@ -56,6 +56,7 @@ class PruneConstantChannels(Pass):
     """together: the channels that stay are filled up to a multiple of it; 0: as the kernels of the target take them."""
 
     name: ClassVar[str] = "prune-constant-channels"
+    stage: ClassVar[Stage] = "integerize"
     requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, EXECUTION_ORDER)
     together: int = 0
 

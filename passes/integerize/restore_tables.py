@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Pass, PassResult, Work
+from bevel.passes.base import Pass, PassResult, Stage, Work
 from bevel.passes.graph.edit import detach
 from bevel.passes.graph.quantizers import producer
 from bevel.passes.operators.base import DOMAIN
@@ -21,6 +21,7 @@ class RestoreTables(Pass):
     """Gather(table, Cast(x)) of 256 int8 entries and int8 x becomes Table(x, table)."""
 
     name: ClassVar[str] = "restore-tables"
+    stage: ClassVar[Stage] = "integerize"
 
     def call(self, work: Work) -> PassResult:
         found = [(node, codes) for node in work.graph.nodes if (codes := looked_up(node)) is not None]

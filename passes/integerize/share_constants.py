@@ -8,7 +8,7 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from bevel.calib.data.content import content
-from bevel.passes.base import Pass, PassResult, Work
+from bevel.passes.base import Pass, PassResult, Stage, Work
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class ShareConstants(Pass):
     """least_bytes: of the constants that are shared."""
 
     name: ClassVar[str] = "share-constants"
+    stage: ClassVar[Stage] = "integerize"
     least_bytes: int = 256
 
     def call(self, work: Work) -> PassResult:

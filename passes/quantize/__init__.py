@@ -1,7 +1,7 @@
-"""Float graph and statistics in, QDQ graph out: weights scaled per output channel, activations per tensor.
+"""Float graph and observations in, QDQ graph out: weights scaled per output channel, activations per tensor.
 
-`plan` says what is quantized and which tensors share a scale, `choose_scales` gives every group its scale, and
-`insert_qdq` edits the graph. A graph that already holds quantizers is left as it is.
+The passes, in order: `plan_scales`, `choose_rounders` (RoundWeights), `correct_bias`, `insert_qdq`. A graph that
+already holds quantizers is left as it is.
 """
 
 from __future__ import annotations
@@ -15,20 +15,16 @@ from bevel.calib.data.dataset import Runs
 from bevel.calib.formats.format import INT8
 from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.calib.observe.statistics import Statistics
-from bevel.calib.scales.ranges import RangeMethod, range_method
-from bevel.passes.base import Note
+from bevel.passes.base import Note, Pass, Work
 from bevel.passes.exchange.export import export, export_quantized
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
-from bevel.passes.quantize.choose_rounders import AUTO, Evidence, round_weights
-from bevel.passes.quantize.choose_scales import choose_scales
+from bevel.passes.pipeline import Pipeline
+from bevel.passes.quantize.choose_rounders import AUTO, RoundWeights
 from bevel.passes.quantize.chosen import Chosen, NodeFormat
-from bevel.passes.quantize.clamp_masks import behind_clips
-from bevel.passes.quantize.correct_bias import correct_biases
-from bevel.passes.quantize.formats import node_formats
-from bevel.passes.quantize.insert_qdq import insert_qdq
-from bevel.passes.quantize.part_results import part_results
-from bevel.passes.quantize.plan import PASS, make_plan
-from bevel.passes.quantize.round_weights import find_weights
+from bevel.passes.quantize.correct_bias import CorrectBias
+from bevel.passes.quantize.insert_qdq import InsertQdq
+from bevel.passes.quantize.plan import PASS
+from bevel.passes.quantize.plan_scales import PlanScales
 
 __all__ = ["NodeFormat", "QuantizeOptions", "Quantized", "export", "export_quantized", "is_quantized", "quantize"]
 
@@ -49,11 +45,12 @@ class QuantizeOptions:
 
     @property
     def chosen(self) -> Chosen:
-        return Chosen(self.weights, self.activations, self.nodes)
+        return Chosen(self.weights, self.activations, self.nodes, self.range)
 
     @property
-    def method(self) -> RangeMethod:
-        return range_method(self.range)
+    def passes(self) -> list[Pass]:
+        correction = [CorrectBias()] if self.bias_correction else []
+        return [PlanScales(), RoundWeights(self.rounding, self.bias_correction), *correction, InsertQdq()]
 
 
 @dataclass(frozen=True)
@@ -79,25 +76,9 @@ def quantize(
     """`graph`, canonical and float, with quantizers in place. `statistics` covers its float tensors.
 
     dataset: what the statistics are of, for choices that are measured; without it those that are mostly right.
-
-    Source: Krishnamoorthi 2018, "Quantizing deep convolutional networks for efficient inference: A whitepaper",
-    sections 2 and 3.1.
     """
     if is_quantized(graph):
         return Quantized(graph, False, [Note(PASS, "model", "stays", "came quantized: its scales are kept")])
-    plan = make_plan(graph)
-    chosen = options.chosen
-    statistics = behind_clips(graph, statistics)
-    part_results(graph, plan, statistics, options.method)
-    scales = choose_scales(plan, statistics, options.method, chosen)
-    formats = dict(node_formats(plan, scales, chosen))
-    weights = list(find_weights(plan, scales, chosen))
-    evidence = None if dataset is None else Evidence(graph, statistics, dataset, options.bias_correction)
-    rounded, choices = round_weights(weights, options.rounding, statistics, evidence)
-    choice_notes = [one.note(of.node) for of, one in zip(weights, choices, strict=True) if one.left_db]
-    if options.bias_correction:
-        rounded = list(correct_biases(rounded, scales, statistics))
-    notes = insert_qdq(graph, plan, scales, rounded, chosen)
-    graph.cleanup().toposort()
-    rounders = {of.node: one.rounder for of, one in zip(weights, choices, strict=True)}
-    return Quantized(graph, True, [*plan.notes, *scales.notes, *choice_notes, *notes], formats, rounders)
+    work = Work(graph, data=dataset, observations=statistics, schemes=options.chosen)
+    done = Pipeline(options.passes)(work)
+    return Quantized(done.graph, done.modified, list(done.notes), dict(done.work.formats), dict(done.work.rounders))

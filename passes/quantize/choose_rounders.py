@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -29,13 +30,13 @@ from bevel.calib.data.dataset import Runs, Subset
 from bevel.calib.observe.observe import observe
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.rounding import rounder, rounder_names
-from bevel.passes.base import Note
+from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
+from bevel.passes.conditions import PLANNED
 from bevel.passes.exchange.export import export
 from bevel.passes.quantize.correct_bias import mean_error
 from bevel.passes.quantize.error_probe import Trial, error_powers, multiplications
-from bevel.passes.quantize.round_weights import Rounded, Weights, rounded_by
+from bevel.passes.quantize.round_weights import Rounded, Weights, find_weights, rounded_by
 
-PASS = "choose-rounders"
 AUTO = "auto"
 SIMPLEST = "nearest"  # wins ties
 UNMEASURED = "kernel-wise"  # where there are no samples: the better one more often than not
@@ -60,7 +61,7 @@ class Choice:
         held = f"{self.samples} samples held out" if self.samples else "the only sample, which the means are of, too"
         text = f"weights rounded {self.rounder}: their errors leave {mine:.2f} dB of its output, {others} ({held})"
         numbers = {f"{name.replace('-', '_')}_db": left for name, left in self.left_db.items() if np.isfinite(left)}
-        return Note(PASS, node, "chosen", text, {**numbers, "samples": self.samples})
+        return Note(RoundWeights.name, node, "chosen", text, {**numbers, "samples": self.samples})
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,27 @@ class Evidence:
     statistics: Mapping[str, Statistics]
     dataset: Runs
     corrected: bool
+
+
+@dataclass(frozen=True)
+class RoundWeights(Pass):
+    """rounding: who makes codes of weights, a rounder, or `auto`: the best for each node; corrected: whether
+    CorrectBias follows, and the best is the one that is best then. The graph stays as it is; `codes` are new."""
+
+    name: ClassVar[str] = "round-weights"
+    stage: ClassVar[Stage] = "quantize"
+    requires: ClassVar[tuple[Condition, ...]] = (PLANNED,)
+    rounding: str = AUTO
+    corrected: bool = True
+
+    def call(self, work: Work) -> PassResult:
+        plan, scales = work.plan.plan, work.plan.scales
+        found = list(find_weights(plan, scales, work.schemes))
+        evidence = None if work.data is None else Evidence(work.graph, work.observations, work.samples, self.corrected)
+        rounded, choices = round_weights(found, self.rounding, work.observations, evidence)
+        notes = [one.note(of.node) for of, one in zip(found, choices, strict=True) if one.left_db]
+        rounders = {of.node: one.rounder for of, one in zip(found, choices, strict=True)}
+        return work.result(False, notes, codes=tuple(rounded), rounders=rounders)
 
 
 def round_weights(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bevel.calib.formats.format import INT8
 from bevel.calib.formats.tensor_format import TensorFormat
-from bevel.passes.quantize.plan import QuantizationPlan
+from bevel.calib.scales.ranges import RangeMethod, range_method
+
+if TYPE_CHECKING:
+    from bevel.passes.quantize.plan import QuantizationPlan
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,17 @@ class NodeFormat:
 
 @dataclass(frozen=True)
 class Chosen:
-    """weights, activations: for every node; nodes: what is different, by the name of a node or of a model's input."""
+    """weights, activations: for every node; nodes: what is different, by the name of a node or of a model's input;
+    range: how the ranges of activations are chosen, as `bevel.calib.scales.ranges` names it."""
 
     weights: TensorFormat = INT8
     activations: TensorFormat = INT8
     nodes: Mapping[str, NodeFormat] = field(default_factory=dict)
+    range: str = "mse"
+
+    @property
+    def method(self) -> RangeMethod:
+        return range_method(self.range)
 
     def of_weights(self, node: str) -> TensorFormat:
         return self.nodes.get(node, NodeFormat()).weights or self.weights

@@ -16,17 +16,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import log
+from typing import ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.data.dataset import Dataset
+from bevel.calib.data.dataset import Runs
 from bevel.calib.observe.extremes import BARRED, Extremes, extremes
 from bevel.calib.observe.statistics import Statistics
-from bevel.passes.base import Note
+from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
+from bevel.passes.conditions import FLOAT, SAMPLED, STATIC_SHAPES
 from bevel.passes.graph.quantizers import producer
 
-PASS = "clamp-masks"
 MARGIN = 10.0
 GAIN = 2.0  # how much narrower the scores' range must become
 SCALINGS = (2.0**-10, 2.0**10)  # factors that scale scores; others make masks of ones and zeros
@@ -51,7 +52,20 @@ class Edge:
         return Edge(node, index, bound, self.below != flipped)
 
 
-def clamp_masks(graph: gs.Graph, dataset: Dataset) -> list[Note]:
+@dataclass(frozen=True)
+class ClampMasks(Pass):
+    """The data are run through the graph if it has a Softmax behind a sum or a Where."""
+
+    name: ClassVar[str] = "clamp-masks"
+    stage: ClassVar[Stage] = "transform"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, FLOAT, SAMPLED)
+
+    def call(self, work: Work) -> PassResult:
+        notes = clamp_masks(work.graph, work.samples)
+        return work.result(bool(notes), notes)
+
+
+def clamp_masks(graph: gs.Graph, dataset: Runs) -> list[Note]:
     """Edit `graph`, canonical and float. `dataset` is run through it if it has a Softmax behind a sum or a Where."""
     outputs = {tensor.name for tensor in graph.outputs}
     sites = [node for node in graph.nodes if node.op == "Softmax" and find_terms(node, outputs)]
@@ -63,7 +77,6 @@ def clamp_masks(graph: gs.Graph, dataset: Dataset) -> list[Note]:
         rows[node.inputs[0].name] = int(node.attrs.get("axis", -1))
     seen = extremes(gs.export_onnx(graph), dataset, rows)
     notes = [note for node in sites if (note := clamp_site(graph, node, seen, outputs)) is not None]
-    graph.cleanup().toposort()
     return notes
 
 
@@ -82,7 +95,7 @@ def clamp_site(graph: gs.Graph, softmax: gs.Node, seen: Mapping[str, Extremes], 
     if lowest(softmax.inputs[0], seen, outputs) < bound:
         clamp(graph, Edge(softmax, 0, bound))
     return Note(
-        PASS,
+        ClampMasks.name,
         softmax.name,
         "changed",
         f"its mask reaches to {found.low:.3g}: clamped, as nothing below {bound:.4g} takes a share of any row "

@@ -12,7 +12,8 @@ at fewer, ranges are clipped and steps are coarse, which moves the mean of a who
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from bevel.calib.formats.scheme import TensorQuant
 from bevel.calib.formats.stairs import Stairs, climbed
 from bevel.calib.observe.statistics import Statistics
+from bevel.passes.base import Condition, Pass, PassResult, Stage, Work
+from bevel.passes.conditions import PLANNED
 from bevel.passes.quantize.choose_scales import Scales
 from bevel.passes.quantize.round_weights import Rounded
 
@@ -27,6 +30,18 @@ PARTS = 4  # points a bin of the histogram counts for
 FULL_BITS = 8  # of an activation whose mean quantization leaves alone
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CorrectBias(Pass):
+    """The graph stays as it is; the biases beside `codes` are others."""
+
+    name: ClassVar[str] = "correct-bias"
+    stage: ClassVar[Stage] = "quantize"
+    requires: ClassVar[tuple[Condition, ...]] = (PLANNED,)
+
+    def call(self, work: Work) -> PassResult:
+        return work.result(False, codes=tuple(correct_biases(work.codes, work.plan.scales, work.observations)))
 
 
 def correct_biases(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -10,7 +12,8 @@ from numpy.typing import NDArray
 
 from bevel.calib.formats.scheme import TensorQuant
 from bevel.calib.formats.tensor_format import TensorFormat
-from bevel.passes.base import Note
+from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
+from bevel.passes.conditions import FLOAT, PLANNED, STATIC_SHAPES, UNIQUE_NAMES
 from bevel.passes.operators.base import Match, Operator
 from bevel.passes.quantize.activations import quantize_output, quantize_tensor
 from bevel.passes.quantize.choose_scales import ALL_INT8, Scales
@@ -26,6 +29,22 @@ from bevel.passes.quantize.store_weights import (
 )
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class InsertQdq(Pass):
+    """As `planned`, with the `codes` of weights."""
+
+    name: ClassVar[str] = "insert-qdq"
+    stage: ClassVar[Stage] = "quantize"
+    requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, FLOAT, PLANNED)
+    ensures: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, UNIQUE_NAMES)
+
+    def call(self, work: Work) -> PassResult:
+        planned = work.plan
+        notes = insert_qdq(work.graph, planned.plan, planned.scales, work.codes, work.schemes)
+        changed = bool(planned.plan.points or planned.plan.taken)
+        return work.result(changed, notes, planned=None, codes=())
 
 
 def insert_qdq(

@@ -16,18 +16,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from bevel.calib.data.dataset import Dataset
+from bevel.calib.data.dataset import Runs
 from bevel.calib.formats.format import INT8, INT16
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.scales.ranges import RangeMethod
-from bevel.passes.base import Note
+from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
+from bevel.passes.conditions import FLOAT, OBSERVED, SAMPLED
 from bevel.passes.exchange.export import export
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 from bevel.passes.quantize.choose_scales import choose_scales
@@ -43,8 +44,22 @@ GAIN = 1.0  # dB that int16 must bring the whole
 SAMPLES = 8
 WORK = 4 * 10**9  # elements that all runs together may compute: some ten seconds
 SWITCHES = "switches"
-PASS = "widen-activations"
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class WidenActivations(Pass):
+    """Of those that are int8 because nobody said otherwise. The graph stays as it is; `schemes` have int16 for more."""
+
+    name: ClassVar[str] = "widen-activations"
+    stage: ClassVar[Stage] = "assign"
+    requires: ClassVar[tuple[Condition, ...]] = (FLOAT, SAMPLED, OBSERVED)
+
+    def call(self, work: Work) -> PassResult:
+        schemes = work.schemes
+        found = widen_activations(work.graph, work.observations, schemes.method, schemes, work.samples)
+        nodes = {**schemes.nodes, **found.nodes}
+        return work.result(False, found.notes, schemes=replace(schemes, nodes=nodes))
 
 
 @dataclass
@@ -56,7 +71,7 @@ class Widened:
 
 
 def widen_activations(
-    graph: gs.Graph, statistics: Mapping[str, Statistics], method: RangeMethod, chosen: Chosen, dataset: Dataset
+    graph: gs.Graph, statistics: Mapping[str, Statistics], method: RangeMethod, chosen: Chosen, dataset: Runs
 ) -> Widened:
     """Which tensors of the canonical float `graph` need int16; it stays as it is."""
     statistics = behind_clips(graph, statistics)
@@ -122,7 +137,7 @@ def widened(plan: QuantizationPlan, groups: list[list[str]], chosen: Chosen, alo
             name = owner(point, plan)
             found.nodes[name] = replace(chosen.nodes.get(name, NodeFormat()), activations=INT16)
             text = f"int16: int8 of it alone leaves {left:.1f} dB of the results"
-            found.notes.append(Note(PASS, name, "chosen", text, {"int8_alone_db": left}))
+            found.notes.append(Note(WidenActivations.name, name, "chosen", text, {"int8_alone_db": left}))
     return found
 
 

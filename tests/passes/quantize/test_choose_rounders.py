@@ -13,7 +13,7 @@ from bevel.calib.data.dataset import Subset
 from bevel.calib.observe.observe import observe
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.quantize import QuantizeOptions, export, quantize
-from bevel.passes.quantize.choose_rounders import PASS, SAMPLES, WORK, held_out
+from bevel.passes.quantize.choose_rounders import SAMPLES, WORK, RoundWeights, held_out
 from bevel.passes.quantize.choose_scales import Scales, choose_scales
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.error_probe import Trial, error_powers, multiplications
@@ -46,7 +46,7 @@ def made(model: Any, samples: Any, with_data: bool = True, **options: Any) -> An
 
 
 def the_note(result: Any) -> Any:
-    (note,) = (note for note in result.notes if note.pass_ == PASS)
+    (note,) = (note for note in result.notes if note.pass_ == RoundWeights.name)
     return note
 
 
@@ -68,7 +68,7 @@ def test_kernels_whose_inputs_are_unlike_are_rounded_one_by_one(text: Any) -> No
 def test_a_rounder_that_is_asked_for_rounds_all_and_nothing_is_measured(text: Any, name: str) -> None:
     result = made(text(CONV, weights=WEIGHTS), alike(16), rounding=name)
     assert set(result.rounders.values()) == {name}
-    assert not [note for note in result.notes if note.pass_ == PASS]
+    assert not [note for note in result.notes if note.pass_ == RoundWeights.name]
 
 
 def test_what_is_chosen_is_what_the_graph_holds(text: Any) -> None:
@@ -92,7 +92,7 @@ def test_few_samples_choose_too_and_the_same_every_time(text: Any, count: int) -
 def test_without_samples_nothing_is_measured(text: Any) -> None:
     result = made(text(CONV, weights=WEIGHTS), unlike(8), with_data=False)
     assert set(result.rounders.values()) == {"kernel-wise"}
-    assert not [note for note in result.notes if note.pass_ == PASS]
+    assert not [note for note in result.notes if note.pass_ == RoundWeights.name]
 
 
 def test_products_that_all_rounders_round_alike_are_not_measured(text: Any, monkeypatch: Any) -> None:
@@ -119,7 +119,7 @@ def test_bias_correction_sees_the_samples_that_are_not_held_out(text: Any) -> No
 def found_in(model: Any, samples: Any) -> tuple[gs.Graph, list[Weights], Scales]:
     graph, _ = canonicalize(model)
     plan = make_plan(graph)
-    scales = choose_scales(plan, observe(gs.export_onnx(graph), samples), QuantizeOptions().method)
+    scales = choose_scales(plan, observe(gs.export_onnx(graph), samples), QuantizeOptions().chosen.method)
     return graph, list(find_weights(plan, scales, Chosen())), scales
 
 

@@ -42,7 +42,7 @@ def found_in(model: onnx.ModelProto, samples: Any, options: QuantizeOptions | No
     graph, _ = canonicalize(model, samples[:1])
     before = gs.export_onnx(graph)
     statistics = observe(before, samples)
-    found = widen_activations(graph, statistics, wanted.method, wanted.chosen, samples)
+    found = widen_activations(graph, statistics, wanted.chosen.method, wanted.chosen, samples)
     assert gs.export_onnx(graph) == before
     return found
 

@@ -1,0 +1,43 @@
+"""Which tensors are quantized, and the scale and zero point of each, from what was observed of them.
+
+Source: Krishnamoorthi 2018, "Quantizing deep convolutional networks for efficient inference: A whitepaper", sections 2
+and 3.1. `plan` says what is quantized and which tensors share a scale, `choose_scales` gives every group its scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bevel.passes.base import Condition, Pass, PassResult, Stage, Work
+from bevel.passes.conditions import FLOAT, OBSERVED
+from bevel.passes.quantize.choose_scales import choose_scales
+from bevel.passes.quantize.clamp_masks import behind_clips
+from bevel.passes.quantize.formats import node_formats
+from bevel.passes.quantize.part_results import part_results
+from bevel.passes.quantize.plan import make_plan
+from bevel.passes.quantize.planned import Planned
+
+
+@dataclass(frozen=True)
+class PlanScales(Pass):
+    """By the schemes that were assigned. The graph stays as it is; `planned` is new."""
+
+    name: ClassVar[str] = "plan-scales"
+    stage: ClassVar[Stage] = "quantize"
+    requires: ClassVar[tuple[Condition, ...]] = (FLOAT, OBSERVED)
+
+    def call(self, work: Work) -> PassResult:
+        schemes = work.schemes
+        plan = make_plan(work.graph)
+        observations = behind_clips(work.graph, work.observations)
+        part_results(work.graph, plan, observations, schemes.method)
+        scales = choose_scales(plan, observations, schemes.method, schemes)
+        formats = dict(node_formats(plan, scales, schemes))
+        return work.result(
+            False,
+            [*plan.notes, *scales.notes],
+            planned=Planned(plan, scales),
+            observations=observations,
+            formats=formats,
+        )
