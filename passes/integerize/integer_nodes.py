@@ -22,7 +22,6 @@ from bevel.passes.integerize.coding import Coding, coding
 from bevel.passes.integerize.integerizer import PASS, Integerizer
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
-from bevel.passes.operators.formats.rescale import rescale as wide_rescale
 from bevel.passes.operators.formats.round_float import round_float
 from bevel.passes.operators.functions.clip import clip
 from bevel.passes.operators.functions.table import rescale, tabulate, wide_tabulate
@@ -102,9 +101,7 @@ def index_nodes(made: Integerizer, node: gs.Node) -> list[gs.Node] | Reason | No
 def on_another_scale(name: str, x: Activation, end: Ending, clamp: gs.Node | None = None) -> list[gs.Node] | Reason:
     """x's reals in the codes of `end`: a table of int8, a product of wider integers."""
     sums, scale, result = end.of_sums(clamp)
-    if (x.dtype, result.dtype) == ("int8", "int8"):
-        return rescale(name, x, sums, scale, result)
-    return rounded(wide_rescale(name, x, sums, scale, result), end)
+    return rounded(rescale(name, x, sums, scale, result), end)
 
 
 def rounded(nodes: list[gs.Node] | Reason, end: Ending) -> list[gs.Node] | Reason:

@@ -23,7 +23,7 @@ MAX_BITS = {"int8": 11, "int16": 15}
 
 
 @dataclass(frozen=True)
-class Rescaling:
+class EvenRescaling:
     """int8 sums, less the zero point's, times `multiplier`, shifted right; within `tolerance` of a half, to even."""
 
     x_zero_point: int
@@ -48,7 +48,7 @@ class ResizeBilinear(Op):
     out_width: int
     bits: int
     output: Output
-    rescaling: Rescaling | None = None
+    rescaling: EvenRescaling | None = None
 
     def __post_init__(self) -> None:
         most = MAX_BITS[self.output.dtype]
@@ -103,7 +103,7 @@ def cases() -> Iterable[ResizeBilinear]:
         batch=1, height=2, width=4, channels=17, out_height=5, out_width=3, bits=7, output=Output(0, low=-5, high=90)
     )
     for ratio, tolerance in ((1.0, 0), (0.5, 0), (1 / 3, 255 << 4)):
-        rescaling = Rescaling(-7, *fixed_point(ratio / 2**4), tolerance)
+        rescaling = EvenRescaling(-7, *fixed_point(ratio / 2**4), tolerance)
         size = {"height": 5, "width": 6, "out_height": 9, "out_width": 12}
         yield ResizeBilinear(batch=1, **size, channels=3, bits=2, output=Output(3, -90, 90), rescaling=rescaling)
     int16 = Output(0, -(2**15), 2**15 - 1, "int16")

@@ -37,7 +37,7 @@ class Rescale(IntegerOperator):
         lowering.emit(node, kernel, [value.buffer], (), node.outputs[0], value.order)
 
 
-def rescale(name: str, x: Activation, output: gs.Variable, scale: float, result: Output) -> list[gs.Node] | Reason:
+def rescale_wide(name: str, x: Activation, output: gs.Variable, scale: float, result: Output) -> list[gs.Node] | Reason:
     """x's reals in units of `scale`, in `output`."""
     found = rescaling(np.array(x.scale / scale), x.reach)
     if isinstance(found, Reason):

@@ -25,7 +25,6 @@ from bevel.calib.arithmetic.requantize import MAX_SHIFT, Output
 from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS
 from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants
-from bevel.passes.operators.formats.rescale import rescale as wide_rescale
 from bevel.passes.operators.functions.table import rescale
 from bevel.passes.operators.lowering import Lowering, Order
 from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
@@ -139,10 +138,7 @@ def of_one_table(site: Site, x: Activation, axis: int) -> list[gs.Node] | Reason
     inputs = [x.tensor, site.constant("table", table), site.constant("axes", np.array([axis], np.int64))]
     if (site.scale, site.result.zero_point) == (SCALE, ZERO_POINT):
         return site.call(SOFTMAX, inputs, {})
-    shares = gs.Variable(f"{site.name}/shares", np.int8, list(site.shape))
-    given = Activation(shares, SCALE, ZERO_POINT)
-    then = rescale(f"{site.name}/rescale", given, site.output, site.scale, site.result)
-    return [SOFTMAX.call(site.name, inputs, {}, shares), *then]
+    return rescaled(site, SOFTMAX, inputs, {}, SCALE, Output(ZERO_POINT))
 
 
 def of_two_tables(site: Site, x: Activation, axis: int) -> list[gs.Node] | Reason:
@@ -159,11 +155,18 @@ def of_two_tables(site: Site, x: Activation, axis: int) -> list[gs.Node] | Reaso
     bits = bits_of(site)
     if bits is not None:
         return site.call(WIDE_SOFTMAX, inputs, {"exponent": k, "bits": bits} | output_attributes(site.result))
-    shares = gs.Variable(f"{site.name}/shares", np.int16, list(site.shape))
     attrs = {"exponent": k, "bits": WHOLE_BITS} | output_attributes(WHOLE)
-    given = Activation(shares, 2.0**-WHOLE_BITS, WHOLE.zero_point, WHOLE.low, WHOLE.high)
-    then = wide_rescale(f"{site.name}/rescale", given, site.output, site.scale, site.result)
-    return then if isinstance(then, Reason) else [WIDE_SOFTMAX.call(site.name, inputs, attrs, shares), *then]
+    return rescaled(site, WIDE_SOFTMAX, inputs, attrs, 2.0**-WHOLE_BITS, WHOLE)
+
+
+def rescaled(
+    site: Site, function: Function, inputs: list[gs.Tensor], attrs: dict[str, int], scale: float, result: Output
+) -> list[gs.Node] | Reason:
+    """A call that makes shares of `scale` and `result`, and what brings them to those of the site."""
+    shares = gs.Variable(f"{site.name}/shares", np.dtype(result.dtype), list(site.shape))
+    given = Activation(shares, scale, result.zero_point, result.low, result.high)
+    then = rescale(f"{site.name}/rescale", given, site.output, site.scale, site.result)
+    return then if isinstance(then, Reason) else [function.call(site.name, inputs, attrs, shares), *then]
 
 
 def exponent_bits(n: int) -> int:

@@ -23,7 +23,7 @@ from bevel.calib.arithmetic.requantize import Output
 from bevel.passes.graph.regions import Region, evaluate_region
 from bevel.passes.operators.base import Activation, Array, Function, IntegerOperator, Reason
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, ROUNDING_SHIFT, STORE
-from bevel.passes.operators.formats.rescale import rescale as wide_rescale
+from bevel.passes.operators.formats.rescale import rescale_wide
 from bevel.passes.operators.functions.channel_table import channel_tables
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.widths import output_attributes, stored_output
@@ -116,8 +116,10 @@ def defined_everywhere(values: Array) -> Array:
     return filled
 
 
-def rescale(name: str, x: Activation, output: gs.Variable, scale: float, result: Output) -> list[gs.Node]:
-    """The same reals on another scale, as a table."""
+def rescale(name: str, x: Activation, output: gs.Variable, scale: float, result: Output) -> list[gs.Node] | Reason:
+    """x's reals in units of `scale`, in `output`: of int8 to int8 a table, of wider integers a product."""
+    if (x.dtype, result.dtype) != ("int8", "int8"):
+        return rescale_wide(name, x, output, scale, result)
     return look_up(name, x.tensor, quantized(reals_of_codes(x), scale, result), output)
 
 
@@ -132,9 +134,7 @@ def on_scale(name: str, x: Activation, scale: float, result: Output) -> tuple[gs
     if (x.scale, x.zero_point, x.dtype) == (scale, result.zero_point, result.dtype):
         return x.tensor, []
     moved = gs.Variable(f"{name}/rescaled", np.dtype(result.dtype), list(x.tensor.shape))
-    if (x.dtype, result.dtype) == ("int8", "int8"):
-        return moved, rescale(f"{name}/rescale", x, moved, scale, result)
-    made = wide_rescale(f"{name}/rescale", x, moved, scale, result)
+    made = rescale(f"{name}/rescale", x, moved, scale, result)
     return made if isinstance(made, Reason) else (moved, made)
 
 

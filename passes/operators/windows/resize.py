@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.program.ops.resize_bilinear import MAX_BITS, Rescaling, ResizeBilinear
+from bevel.backends.program.ops.resize_bilinear import MAX_BITS, EvenRescaling, ResizeBilinear
 from bevel.backends.program.ops.resize_nearest import ResizeNearest
 from bevel.calib.arithmetic.requantize import fixed_point
 from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
@@ -183,7 +183,7 @@ def lower_bilinear(node: gs.Node, lowering: Lowering) -> None:
     layout = channels_last(4)
     (batch, channels, height, width), (out_height, out_width) = x.shape, y.shape[2:]
     output, even = stored_output(node), node.op == EVEN_BILINEAR.name
-    rescaling = Rescaling(*(int(node.attrs[name]) for name in RESCALING)) if even else None
+    rescaling = EvenRescaling(*(int(node.attrs[name]) for name in RESCALING)) if even else None
     sizes = (batch, height, width, channels, out_height, out_width)
     kernel = ResizeBilinear(*sizes, MAX_BITS[output.dtype], output, rescaling)
     rows, row_weights = taps(lowering.constant(node.inputs[1]))
