@@ -18,6 +18,21 @@ def window_positions(size: int, kernel: int, stride: int, dilation: int, before:
     return (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
 
 
+def image_positions(
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    dilations: tuple[int, int],
+    pads: tuple[int, int, int, int],
+) -> tuple[int, int]:
+    """(rows, columns) of windows over an image; pads are (top, left, bottom, right)."""
+    rows, columns = (
+        window_positions(size[axis], kernel[axis], strides[axis], dilations[axis], pads[axis], pads[axis + 2])
+        for axis in (0, 1)
+    )
+    return rows, columns
+
+
 def broadcast_strides(shape: Sequence[int], operand: Sequence[int]) -> tuple[int, ...]:
     """The operand's element strides along each axis of `shape`, 0 where it is repeated.
 

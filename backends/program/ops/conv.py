@@ -15,7 +15,7 @@ import numpy as np
 from bevel.backends.program import examples
 from bevel.backends.program.bands import Band, Banding, Laid, Piece, Window, in_windows
 from bevel.backends.program.op import Array, Op, Operand, activation, constant, stored
-from bevel.backends.program.shapes import window_positions
+from bevel.backends.program.shapes import image_positions
 from bevel.calib.arithmetic.requantize import Int64, Output, requantize
 
 
@@ -44,11 +44,7 @@ class Conv(Op):
     @property
     def positions(self) -> tuple[int, int]:
         """(OH, OW)."""
-        top, left, bottom, right = self.pads
-        return (
-            window_positions(self.height, self.kernel[0], self.strides[0], self.dilations[0], top, bottom),
-            window_positions(self.width, self.kernel[1], self.strides[1], self.dilations[1], left, right),
-        )
+        return image_positions((self.height, self.width), self.kernel, self.strides, self.dilations, self.pads)
 
     @property
     def depthwise(self) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from bevel.backends.program.bands import Band, Banding, Laid, Piece, Window, in_windows
 from bevel.backends.program.examples import random_values
 from bevel.backends.program.op import Array, Bounds, Op, Operand, activation, output
-from bevel.backends.program.shapes import window_positions
+from bevel.backends.program.shapes import image_positions
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,7 @@ class MaxPool(Op):
     @property
     def positions(self) -> tuple[int, int]:
         """(OH, OW)."""
-        top, left, bottom, right = self.pads
-        return (
-            window_positions(self.height, self.kernel[0], self.strides[0], self.dilations[0], top, bottom),
-            window_positions(self.width, self.kernel[1], self.strides[1], self.dilations[1], left, right),
-        )
+        return image_positions((self.height, self.width), self.kernel, self.strides, self.dilations, self.pads)
 
     @property
     def lowest(self) -> int:
