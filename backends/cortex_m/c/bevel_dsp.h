@@ -95,6 +95,13 @@ static inline int32_t bevel_ssat8(int32_t x) {
   return result;
 }
 
+/* x, at least -32768 and at most 32767. */
+static inline int32_t bevel_ssat16(int32_t x) {
+  int32_t result;
+  __asm__("ssat %0, #16, %1" : "=r"(result) : "r"(x));
+  return result;
+}
+
 /* x >> shift, at least -128 and at most 127, for a constant shift below 32. */
 static inline __attribute__((always_inline)) int32_t bevel_ssat8_shifted(int32_t x, const int32_t shift) {
   int32_t result;
@@ -165,6 +172,8 @@ static inline int32_t bevel_smmla(int32_t x, int32_t y, int32_t high) {
 }
 
 static inline int32_t bevel_ssat8(int32_t x) { return x < -128 ? -128 : x > 127 ? 127 : x; }
+
+static inline int32_t bevel_ssat16(int32_t x) { return x < -32768 ? -32768 : x > 32767 ? 32767 : x; }
 
 static inline int32_t bevel_ssat8_shifted(int32_t x, int32_t shift) { return bevel_ssat8(x >> shift); }
 

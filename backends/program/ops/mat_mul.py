@@ -127,15 +127,17 @@ def turned(strides: Strides) -> Strides:
     return (*strides[:-2], strides[-1], strides[-2])
 
 
+def product(batch: tuple[int, ...], m: int, k: int, n: int, ratio: float, **changes: Any) -> MatMul:
+    """In arrays of their own order, with zero points of 0, int8 throughout, but for the changes."""
+    strides = {"a_strides": dense(*batch, m, k), "b_strides": dense(*batch, k, n), "y_strides": dense(*batch, m, n)}
+    given: dict[str, Any] = strides | {"a_zero_point": 0, "b_zero_point": 0, "output": Output()} | changes
+    multiplier, shift = fixed_point(ratio, given.pop("bits", 30))
+    return MatMul(batch, m, k, n, multiplier=multiplier, shift=shift, **given)
+
+
 def cases() -> Iterable[MatMul]:
     """Heads side by side, transposed and broadcast operands, every pair of widths, and sums of both."""
     int16 = Output(-300, -(2**15), 2**15 - 1, "int16")
-
-    def product(batch: tuple[int, ...], m: int, k: int, n: int, ratio: float, **changes: Any) -> MatMul:
-        strides = {"a_strides": dense(*batch, m, k), "b_strides": dense(*batch, k, n), "y_strides": dense(*batch, m, n)}
-        given: dict[str, Any] = strides | {"a_zero_point": 0, "b_zero_point": 0, "output": Output()} | changes
-        multiplier, shift = fixed_point(ratio, given.pop("bits", 30))
-        return MatMul(batch, m, k, n, multiplier=multiplier, shift=shift, **given)
 
     yield product((), 1, 1, 1, 0.004)
     yield product((), 3, 17, 5, 0.001, a_zero_point=-128, b_zero_point=127, output=Output(127))
