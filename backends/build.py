@@ -117,6 +117,7 @@ def build_files(
         archive=archive.name,
         firmware=firmware,
         entry=f"{program.name}_run",
+        reset=f"{program.name}_reset" if program.states else None,
         inputs=slots(program, program.inputs, plan),
         outputs=slots(program, program.outputs, plan),
         plan=plan,
@@ -208,7 +209,8 @@ def slots(program: Program, ports: tuple[Port, ...], plan: Plan) -> tuple[Slot, 
 
 def exports(program: Program) -> str:
     """A linker's version script: what a shared library shows."""
-    names = (f"{program.name}_run", *((f"{program.name}_set_bits",) if program.widths else ()))
+    also = {f"{program.name}_set_bits": program.widths, f"{program.name}_reset": program.states}
+    names = (f"{program.name}_run", *(name for name, wanted in also.items() if wanted))
     return f"{{ global: {' '.join(f'{name};' for name in names)} local: *; }};\n"
 
 

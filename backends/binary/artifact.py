@@ -45,6 +45,7 @@ class Artifact:
     archive: str  # lib<model>.a
     firmware: str | None  # firmware.elf, on microcontrollers, when there were test vectors to put in
     entry: str  # the C function that runs one inference
+    reset: str | None  # the C function before a sequence of them, where one run remembers the others
     inputs: tuple[Slot, ...]
     outputs: tuple[Slot, ...]
     plan: Plan

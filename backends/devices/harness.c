@@ -73,7 +73,11 @@ static struct vectors open_vectors(const char *name) {
   return v;
 }
 
+/* Vectors are sequences of one run. */
 static void load_inputs(const struct vectors *v, uint64_t vector, uint8_t *arena) {
+#ifdef RESET
+  RESET(arena);
+#endif
   const uint8_t *from = v->data + vector * v->stride;
   for (uint64_t i = 0; i < v->inputs; i++) {
     memcpy(arena + v->slots[i].offset, from, v->slots[i].bytes);

@@ -55,6 +55,7 @@ def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path, static
         f"-DRUN_PROFILED={model}_run_profiled",
         f"-DARENA_BYTES={model.upper()}_ARENA_BYTES",
         f"-DCALLS={len(artifact.calls)}",
+        *((f"-DRESET={artifact.reset}",) if artifact.reset else ()),
     )
     objects = [compiled(toolchain, "harness.c", folder, defines), compiled(toolchain, f"{model}_profile.c", folder)]
     extra = ("-static", "-lm") if static else ("-Wl,-rpath,$ORIGIN", "-lm")

@@ -83,7 +83,7 @@ class Laid(NamedTuple):
 
 def banding(program: Program, call: Call) -> Banding | None:
     """How `call` can be computed row by row, or None where it cannot."""
-    if any(call.input_starts) or call.output_start:
+    if any(call.input_starts) or call.output_start or call.more or call.states:
         return None
     shapes = tuple(program.buffers[name].shape for name in call.inputs)
     return call.kernel.banding(Laid(shapes, program.buffers[call.output].shape, call.constants))

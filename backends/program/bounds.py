@@ -18,7 +18,8 @@ def with_bounds(program: Program) -> Program:
     """`program` with every call's `input_bounds`."""
     known = {name: Held(str(array.dtype), of_values(array)) for name, array in program.constants.items()}
     known |= {port.buffer: Held(port.dtype, of_type(port.dtype)) for port in program.inputs}
-    known |= {call.output: written(call, (None,)) for call in program.entries}
+    for call in program.entries:
+        known |= written(call, (None,))
     calls = []
     for call in program.calls:
         inputs = tuple(
@@ -26,8 +27,8 @@ def with_bounds(program: Program) -> Program:
             for name, operand in zip(call.inputs, call.kernel.roles(Role.INPUT), strict=True)
         )
         calls.append(replace(call, input_bounds=inputs))
-        result = written(call, inputs)
-        known[call.output] = known[call.output].or_else(result) if call.output in known else result
+        for name, result in written(call, inputs).items():
+            known[name] = known[name].or_else(result) if name in known else result
     return replace(program, calls=tuple(calls))
 
 
@@ -49,6 +50,8 @@ class Held(NamedTuple):
 NOTHING = Held("", None)
 
 
-def written(call: Call, inputs: Sequence[Bounds | None]) -> Held:
-    (result,) = call.kernel.roles(Role.OUTPUT)
-    return Held(result.dtype, call.kernel.bounds(inputs, call.constants))
+def written(call: Call, inputs: Sequence[Bounds | None]) -> dict[str, Held]:
+    """What each output holds; of others than the first, its operand knows."""
+    first, *others = call.kernel.roles(Role.OUTPUT)
+    found = {call.output: Held(first.dtype, call.kernel.bounds(inputs, call.constants))}
+    return found | {name: Held(one.dtype, one.known) for name, one in zip(call.more, others, strict=True)}

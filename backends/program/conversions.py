@@ -79,7 +79,7 @@ def exits_of(program: Program, port: Port) -> list[Call]:
     """The dequantizers that write a float output, from its first element to its last; none where it is read again,
     made otherwise, or comes from an array in flash."""
     found = sorted(writers(program, port.buffer), key=lambda call: call.output_start)
-    ends = [call.writes().end for call in found]
+    ends = [call.writes()[0].end for call in found]
     if (
         port.dtype != "float32"
         or readers(program, port.buffer)
@@ -96,7 +96,7 @@ def readers(program: Program, buffer: str) -> list[Call]:
 
 
 def writers(program: Program, buffer: str) -> list[Call]:
-    return [call for call in program.calls if call.output == buffer]
+    return [call for call in program.calls if buffer in call.outputs]
 
 
 def moved_before(program: Program, port: Port) -> Program:

@@ -60,7 +60,7 @@ def run_island(island: Island, arrays: Mapping[str, Array], outputs: Sequence[st
     for call in island.calls:
         operands = call.kernel.roles(Role.INPUT)
         inputs = [memory[name].reshape(one.shape) for name, one in zip(call.inputs, operands, strict=True)]
-        memory[call.output] = call.kernel.reference(*inputs, *call.constants)
+        memory |= zip(call.outputs, call.kernel.results(*inputs, *call.constants), strict=True)
     return {name: memory[name] for name in outputs}
 
 

@@ -1,8 +1,9 @@
 """Where every activation lives: one arena, one offset a buffer, decided when the code is generated.
 
 Time is counted in kernel calls. A graph input is live from the start to its last use, a graph output from its call to
-the end. Inputs are consumed: once read for the last time, their place is used for other values. Where calls read and
-write parts of a buffer, each part has a lifetime of its own, so that an image's rows make room one after the other.
+the end, a state all the time. Inputs are consumed: once read for the last time, their place is used for other values.
+Where calls read and write parts of a buffer, each part has a lifetime of its own, so that an image's rows make room one
+after the other.
 """
 
 from __future__ import annotations
@@ -106,9 +107,11 @@ def accesses(program: Program) -> Iterator[tuple[int, Span]]:
         if port.buffer not in program.outside:
             yield START, whole(port.buffer)
     for call in program.entries:
-        yield START, call.writes()
+        yield from ((START, span) for span in call.writes())
+    for name in program.states:
+        yield from ((time, whole(name)) for time in (START, len(program.calls)))
     for index, call in enumerate(program.calls):
-        for span in (*call.reads(), call.writes()):
+        for span in (*call.reads(), *call.writes()):
             yield index, span
     for port in program.outputs:
         if port.buffer not in program.outside:

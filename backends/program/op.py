@@ -30,6 +30,7 @@ class Role(Enum):
     INPUT = "input"  # an activation, read
     CONSTANT = "constant"  # weights and parameters, read from flash
     OUTPUT = "output"  # an activation, written
+    STATE = "state"  # memory that is read and written, and stays from one run to the next; zeros in the beginning
     SCRATCH = "scratch"  # working memory, planned in the arena like an activation; contents undefined
 
 
@@ -42,6 +43,11 @@ class Operand:
     shape: tuple[int, ...]
     dtype: str
     bounds: Bounds | None = None
+
+    @property
+    def known(self) -> Bounds | None:
+        """What its integers lie in; None of floats."""
+        return self.bounds or of_type(self.dtype)
 
     @property
     def size(self) -> int:
@@ -58,15 +64,23 @@ class Op(ABC):
 
     @abstractmethod
     def operands(self) -> tuple[Operand, ...]:
-        """Every pointer of the compiled function, in order: inputs, constants, outputs, then scratch."""
+        """Every pointer of the compiled function, in order: inputs, constants, outputs, states, then scratch."""
 
     @abstractmethod
     def reference(self, *arrays: Array) -> Array:
-        """The output for the given inputs and constants (operand order), in numpy, exactly."""
+        """The output for the given inputs, constants and states (operand order), in numpy, exactly; of several
+        outputs the first."""
+
+    def results(self, *arrays: Array) -> tuple[Array, ...]:
+        """Every output for the arrays of `reference`, then every state as it is afterwards.
+
+        An operator with several outputs, or with states, says here what they are.
+        """
+        return (self.reference(*arrays),)
 
     @abstractmethod
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        """Inputs and constants for one call of `reference`, extremes included."""
+        """Inputs, constants and states for one call of `reference`, extremes included."""
 
     @property
     def macs(self) -> int:
@@ -89,12 +103,12 @@ class Op(ABC):
         return repr(self)
 
     def bounds(self, inputs: Sequence[Bounds | None], constants: Sequence[Array]) -> Bounds | None:
-        """What the output's integers lie in, given those of the inputs and the constants; None of floats.
+        """What the integers of the output, or the first, lie in, given those of the inputs and the constants; None of
+        floats.
 
         Here: what the output's operand states, else all that its type holds.
         """
-        (result,) = self.roles(Role.OUTPUT)
-        return result.bounds or of_type(result.dtype)
+        return self.roles(Role.OUTPUT)[0].known
 
     def banding(self, laid: Laid) -> Banding | None:
         """How a call can be computed in bands of its output's rows (`bevel.backends.program.bands`); here: not."""
@@ -119,6 +133,10 @@ def output(name: str, shape: tuple[int, ...], dtype: str = "int8") -> Operand:
 def stored(name: str, shape: tuple[int, ...], clamp: Output) -> Operand:
     """An output that `clamp` stores."""
     return Operand(name, Role.OUTPUT, shape, clamp.dtype, (clamp.low, clamp.high))
+
+
+def state(name: str, shape: tuple[int, ...], dtype: str) -> Operand:
+    return Operand(name, Role.STATE, shape, dtype)
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: str) -> Operand:

@@ -6,6 +6,7 @@ bytes in a row, so that a call on a band of rows is an ordinary call of a kernel
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.backends.program.op import Array, Op, Role
+from bevel.backends.program.op import Array, Bounds, Op, Operand, Role
 from bevel.calib.formats.coded import Coded, counted
 
 
@@ -28,9 +29,6 @@ class Buffer:
     @property
     def bytes(self) -> int:
         return prod(self.shape) * int(np.dtype(self.dtype).itemsize)
-
-
-Bounds = tuple[int, int]  # the lowest and the highest integer of a buffer
 
 
 class Span(NamedTuple):
@@ -65,7 +63,8 @@ class Call:
     Operands may be parts of buffers: `input_starts` and `output_start` are the bytes of the buffers that come before
     them. Without `input_starts` every input starts its buffer. `narrower`: the constants at other widths than the
     full one, by their bits, in a program that can change its width while it runs (`bevel.backends.program.switching`).
-    `weights`: its weights as the model codes them, where it does.
+    `weights`: its weights as the model codes them, where it does. `more`: the buffers of its other outputs, and
+    `states`: those of its states, all from their first byte on.
     `input_bounds`: what the integers of each input lie in, None where nothing is known
     (`bevel.backends.program.bounds`). `asked`: how its kernel was chosen, in the order that rules were asked.
     """
@@ -81,6 +80,8 @@ class Call:
     input_bounds: tuple[Bounds | None, ...] = ()
     asked: tuple[Asked, ...] = field(default=(), compare=False)
     weights: Weights | None = field(default=None, compare=False)
+    more: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.input_starts:
@@ -96,6 +97,13 @@ class Call:
             raise ValueError(f"{self.node}: {len(self.inputs)} inputs given to {self.kernel}")
         if len(self.input_starts) != len(self.inputs):
             raise ValueError(f"{self.node}: {len(self.input_starts)} starts given for {len(self.inputs)} inputs")
+        for role, names in ((Role.OUTPUT, self.outputs), (Role.STATE, self.states)):
+            if len(names) != len(self.kernel.roles(role)):
+                raise ValueError(f"{self.node}: {len(names)} {role.value} buffers given to {self.kernel}")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return self.output, *self.more
 
     def occurring(self, weights: Array) -> NDArray[np.int64]:
         """The integers that occur in one of the call's arrays, ascending.
@@ -113,9 +121,16 @@ class Call:
         given = zip(self.inputs, self.input_starts, operands, strict=True)
         return [Span(name, start, start + operand.bytes) for name, start, operand in given]
 
-    def writes(self) -> Span:
-        (operand,) = self.kernel.roles(Role.OUTPUT)
-        return Span(self.output, self.output_start, self.output_start + operand.bytes)
+    def writes(self) -> list[Span]:
+        """What is written of each output."""
+        starts = (self.output_start, *(0 for _ in self.more))
+        given = zip(self.outputs, starts, self.kernel.roles(Role.OUTPUT), strict=True)
+        return [Span(name, start, start + operand.bytes) for name, start, operand in given]
+
+    def keeps(self) -> list[Span]:
+        """What is read and written of each state."""
+        given = zip(self.states, self.kernel.roles(Role.STATE), strict=True)
+        return [Span(name, 0, operand.bytes) for name, operand in given]
 
 
 @dataclass(frozen=True)
@@ -151,8 +166,8 @@ class Port:
 @dataclass(frozen=True)
 class Program:
     """Every buffer lives in the arena, except those named in `constants`, which are read from flash, and those in
-    `outside`. `widths`: the bits of weights that can be chosen while it runs, the full ones first; empty where there is
-    no choice. `width`: those that it begins with.
+    `outside`. The buffers of `states` keep what they hold from one run to the next. `widths`: the bits of weights that
+    can be chosen while it runs, the full ones first; empty where there is no choice. `width`: those it begins with.
 
     `entries` and `exits`: calls before and after one run, between floats in the application's memory and the arena
     (`bevel.backends.program.conversions`). `sha256`: of the file of the integer model, if it is one."""
@@ -180,23 +195,40 @@ class Program:
         """The ports that entries and exits convert."""
         return tuple(port for port in (*self.inputs, *self.outputs) if port.buffer in self.outside)
 
-    def run(self, arrays: dict[str, Array]) -> dict[str, Array]:
-        """The reference interpretation, by each kernel's `reference`: {input name: array} to {output name: array}."""
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The buffers that calls keep something in."""
+        return tuple(dict.fromkeys(name for call in self.calls for name in call.states))
+
+    def run(self, arrays: dict[str, Array], states: dict[str, Array] | None = None) -> dict[str, Array]:
+        """The reference interpretation, by each kernel's `results`: {input name: array} to {output name: array}.
+
+        `states`: bytes of each buffer that keeps something, by name, as the run before left it; they are put there
+        anew. Without them, or in the beginning, {}, all are zeros.
+        """
         memory = {name: np.zeros(buffer.bytes, np.uint8) for name, buffer in self.buffers.items()}
         memory |= {name: as_bytes(array) for name, array in self.constants.items()}
+        memory |= {name: array.copy() for name, array in (states or {}).items()}
         for port in self.inputs:
             given = as_bytes(arrays[port.name])
             memory[port.buffer][: given.size] = given
         for call in (*self.entries, *self.calls, *self.exits):
-            inputs = [
-                memory[name][first:end].view(operand.dtype).reshape(operand.shape)
-                for (name, first, end), operand in zip(call.reads(), call.kernel.roles(Role.INPUT), strict=True)
-            ]
-            name, first, end = call.writes()
-            memory[name][first:end] = as_bytes(
-                call.kernel.reference(*inputs, *call.narrower.get(self.width, call.constants))
-            )
+            inputs = held(memory, call.reads(), call.kernel.roles(Role.INPUT))
+            kept = held(memory, call.keeps(), call.kernel.roles(Role.STATE))
+            results = call.kernel.results(*inputs, *call.narrower.get(self.width, call.constants), *kept)
+            for (name, first, end), result in zip((*call.writes(), *call.keeps()), results, strict=True):
+                memory[name][first:end] = as_bytes(result)
+        if states is not None:
+            states |= {name: memory[name] for name in self.states}
         return {port.name: as_array(memory[port.buffer], port) for port in self.outputs}
+
+
+def held(memory: Mapping[str, Array], spans: Sequence[Span], operands: Sequence[Operand]) -> list[Array]:
+    """What `memory` holds of each span, as the operand that lies there."""
+    return [
+        memory[name][first:end].view(operand.dtype).reshape(operand.shape)
+        for (name, first, end), operand in zip(spans, operands, strict=True)
+    ]
 
 
 def as_bytes(array: Array) -> Array:

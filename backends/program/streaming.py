@@ -42,7 +42,7 @@ class StreamStage:
 
     @cached_property
     def row_bytes(self) -> int:
-        return self.call.writes().end // self.banding.rows
+        return self.call.writes()[0].end // self.banding.rows
 
     def band(self, step: int) -> tuple[int, int]:
         return (self.ends[step - 1] if step else 0), self.ends[step]
@@ -162,7 +162,7 @@ def read_outside(program: Program, first: int, last: int) -> frozenset[str]:
     """Buffers that calls beyond first..last, or the caller, read or write."""
     ports = (port.buffer for port in (*program.inputs, *program.outputs))
     others = (*program.entries, *program.calls[:first], *program.calls[last + 1 :], *program.exits)
-    return frozenset((*ports, *(name for call in others for name in (*call.inputs, call.output))))
+    return frozenset((*ports, *(name for call in others for name in (*call.inputs, *call.outputs))))
 
 
 def schedule(

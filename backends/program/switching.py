@@ -122,7 +122,7 @@ def switchable(program: Program, narrower: dict[int, Program]) -> Program:
     for index, call in enumerate(program.calls):
         others = {bits: other.calls[index] for bits, other in narrower.items()}
         if any(
-            (call.kernel, call.inputs, call.output) != (one.kernel, one.inputs, one.output) for one in others.values()
+            (call.kernel, call.inputs, call.outputs) != (one.kernel, one.inputs, one.outputs) for one in others.values()
         ):
             raise ValueError(f"{call.node}: not the same call at every width")
         constants = {bits: one.constants for bits, one in others.items()}

@@ -51,7 +51,9 @@ def bundle(program: Program, plan: Plan) -> Bundle:
     name = program.name
     texts = {
         f"{name}.h": header(program, plan),
-        f"{name}.c": run_source(program, statements) + conversions(program, plan, converting),
+        f"{name}.c": run_source(program, statements)
+        + resetting(program, plan)
+        + conversions(program, plan, converting),
         f"{name}_profile.c": profile_source(program, statements),
         f"{name}_kernels.h": kernels_header(program, kernels),
         f"{name}_weights.h": weights_header(program, constants),
@@ -65,8 +67,8 @@ def check(program: Program) -> None:
     if program.name != identifier(program.name):
         raise ValueError(f"{program.name!r} is no C identifier; bevel.backends.binary.c.names.identifier makes one")
     for call in (*program.entries, *program.calls, *program.exits):
-        operands = (*call.kernel.roles(Role.INPUT), *call.kernel.roles(Role.OUTPUT))
-        for span, operand in zip((*call.reads(), call.writes()), operands, strict=True):
+        operands = [one for role in (Role.INPUT, Role.OUTPUT, Role.STATE) for one in call.kernel.roles(role)]
+        for span, operand in zip((*call.reads(), *call.writes(), *call.keeps()), operands, strict=True):
             if program.buffers[span.buffer].bytes < span.end:
                 what = f"operand {operand} of {call.kernel}"
                 raise ValueError(f"{call.node}: buffer {span.buffer} is smaller than {what}")
@@ -106,6 +108,7 @@ def statement(program: Program, plan: Plan, constants: Constants, index: int, sy
     places = iter(input_places(plan, constants, call))
     own = len(call.kernel.roles(Role.SCRATCH))
     scratch = iter(plan.scratch[index][:own])
+    written = (plan.offsets[span.buffer] + span.first for span in (*call.writes(), *call.keeps()))
     arrays = iter(constant_arguments(program, constants, index, plan.scratch[index][own:]))
     arguments = []
     for operand in call.kernel.operands():
@@ -114,8 +117,8 @@ def statement(program: Program, plan: Plan, constants: Constants, index: int, sy
                 arguments.append(pointer(next(places), operand))
             case Role.CONSTANT:
                 arguments.append(next(arrays))
-            case Role.OUTPUT:
-                arguments.append(pointer(plan.offsets[call.output] + call.output_start, operand))
+            case Role.OUTPUT | Role.STATE:
+                arguments.append(pointer(next(written), operand))
             case Role.SCRATCH:
                 arguments.append(pointer(next(scratch), operand))
     return f"  /* {index}: {comment(call.node)} */\n  {symbol}({', '.join(arguments)});"
@@ -139,7 +142,7 @@ def pointer(place: int | str, operand: Operand) -> str:
 
 
 def c_pointer(operand: Operand) -> str:
-    written = operand.role in (Role.OUTPUT, Role.SCRATCH)
+    written = operand.role in (Role.OUTPUT, Role.STATE, Role.SCRATCH)
     return f"{'' if written else 'const '}{c_type(operand.dtype)} *"
 
 
@@ -165,6 +168,34 @@ void {program.name}_run(void *arena) {{
   uint8_t *const base = arena;
 {body(statements)}
 }}
+"""
+
+
+def around_runs(program: Program, plan: Plan, converting: dict[int, str]) -> str:
+    return resetting(program, plan) + conversions(program, plan, converting)
+
+
+def resetting(program: Program, plan: Plan) -> str:
+    """The function that forgets the runs before, for programs that keep something."""
+    if not program.states:
+        return ""
+    places = ((plan.offsets[name], program.buffers[name].bytes) for name in program.states)
+    zeros = "\n".join(f"  for (uint32_t i = 0; i < {size}; ++i) base[{place} + i] = 0;" for place, size in places)
+    return f"""
+void {program.name}_reset(void *arena) {{
+  uint8_t *const base = arena;
+{zeros}
+}}
+"""
+
+
+def reset_prototype(program: Program) -> str:
+    if not program.states:
+        return ""
+    return f"""
+/* Forget all runs before: call it for a new arena, and where a new sequence begins. Between runs, what the network
+ * remembers lies in the arena. */
+void {program.name}_reset(void *arena);
 """
 
 
@@ -239,7 +270,7 @@ extern "C" {{
 
 /* One inference. `arena` must be {upper}_ARENA_BYTES long and aligned to {upper}_ARENA_ALIGN bytes. */
 void {name}_run(void *arena);
-{setter(program) if program.widths else ""}
+{reset_prototype(program)}{setter(program) if program.widths else ""}
 {chr(10).join(sections)}
 #ifdef __cplusplus
 }}

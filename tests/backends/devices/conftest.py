@@ -128,6 +128,7 @@ def build_tiny(folder: Path, target: Target, prefer: Preference, extra: str) -> 
         archive="",
         firmware=info.elf,
         entry="tiny_run",
+        reset=None,
         inputs=tuple(Slot(port, plan.offsets[port.buffer]) for port in program.inputs),
         outputs=tuple(Slot(port, plan.offsets[port.buffer]) for port in program.outputs),
         plan=plan,

@@ -87,7 +87,7 @@ def run_in_arena(program: Program, plan: Plan, arrays: dict[str, Array]) -> dict
     for call in program.calls:
         inputs = zip(call.reads(), call.kernel.roles(Role.INPUT), strict=True)
         given = [at(name, first, end - first).view(o.dtype).reshape(o.shape) for (name, first, end), o in inputs]
-        name, first, end = call.writes()
+        ((name, first, end),) = call.writes()
         at(name, first, end - first)[:] = call.kernel.reference(*given, *call.constants).view(np.uint8).ravel()
     return {
         port.name: at(port.buffer, 0, program.buffers[port.buffer].bytes).view(port.dtype).reshape(port.shape).copy()
