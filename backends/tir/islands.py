@@ -78,6 +78,9 @@ class Float(Kernel):
         )
 
     def reference(self, *arrays: Array) -> Array:
+        return self.results(*arrays)[0]
+
+    def results(self, *arrays: Array) -> tuple[Array, ...]:
         given = iter(arrays)
         read = (Role.INPUT, Role.CONSTANT)
         memory = [
@@ -87,8 +90,7 @@ class Float(Kernel):
             for operand in self.operands()
         ]
         compiled(self)(*memory)
-        result: Array = memory[self.order.index(Role.OUTPUT)].numpy()
-        return result
+        return tuple(one.numpy() for one, role in zip(memory, self.order, strict=True) if role is Role.OUTPUT)
 
     def build(self, name: str) -> Any:
         return self.function.with_attr("global_symbol", name)
@@ -140,9 +142,9 @@ def import_island(model: onnx.ModelProto, prefix: str) -> Island:
     calls: list[Call] = []
     for binding in (binding for block in main.body.blocks for binding in block.bindings):
         if is_tir_call(binding.value):
-            made = tir_calls(module, binding.value, values, f"{prefix}{len(calls)}")
-            calls += [call for call, _ in made]
-            stored = tuple(IslandValue(buffer) for _, buffer in made)
+            call, buffers = tir_call(module, binding.value, values, f"{prefix}{len(calls)}")
+            calls.append(call)
+            stored = tuple(map(IslandValue, buffers))
             values[binding.var] = stored if len(stored) > 1 else stored[0]
         else:
             values[binding.var] = evaluated(binding.value, values, prefix)
@@ -232,30 +234,25 @@ def as_tuple(value: Value) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def tir_calls(module: Any, call: Any, values: dict[Any, Value], node: str) -> list[tuple[Call, Buffer]]:
-    """One Call, and the buffer it writes, for each output of a call_tir."""
+def tir_call(module: Any, call: Any, values: dict[Any, Value], node: str) -> tuple[Call, tuple[Buffer, ...]]:
+    """The Call of a call_tir, and the buffers it writes."""
     name, function = str(call.args[0].name_hint), module[call.args[0]]
     arguments = [evaluated(field, values, node) for field in call.args[1].fields]
     if len(call.args) > 2 or any(isinstance(argument, tuple) for argument in arguments):
         raise NotImportable(node, f"{name} takes a symbolic shape or a tuple")
-    outputs = len(function.params) - len(arguments)
-    result = []
-    for index in range(outputs):
-        kernel = float_kernel(name, function, arguments, index)
-        (operand,) = kernel.roles(Role.OUTPUT)
-        label = f"{node}_{name}" if outputs == 1 else f"{node}_{name}_{index}"
-        buffer = Buffer(label, operand.shape, operand.dtype)
-        inputs = tuple(argument.buffer.name for argument in arguments if isinstance(argument, IslandValue))
-        constants = tuple(argument for argument in arguments if isinstance(argument, np.ndarray))
-        result.append((Call(label, kernel, inputs, constants, label), buffer))
-    return result
+    kernel, label = float_kernel(name, function, arguments), f"{node}_{name}"
+    written = kernel.roles(Role.OUTPUT)
+    names = [label] if len(written) == 1 else [f"{label}_{index}" for index in range(len(written))]
+    inputs = tuple(argument.buffer.name for argument in arguments if isinstance(argument, IslandValue))
+    constants = tuple(argument for argument in arguments if isinstance(argument, np.ndarray))
+    made = Call(label, kernel, inputs, constants, names[0], more=tuple(names[1:]))
+    return made, tuple(Buffer(one, operand.shape, operand.dtype) for one, operand in zip(names, written, strict=True))
 
 
-def float_kernel(name: str, function: Any, arguments: Sequence[Value], output: int) -> Float:
-    """`function` with its buffers in operand order; of several outputs all but number `output` become scratch."""
+def float_kernel(name: str, function: Any, arguments: Sequence[Value]) -> Float:
+    """`function` with its buffers in operand order."""
     roles = [Role.INPUT if isinstance(argument, IslandValue) else Role.CONSTANT for argument in arguments]
-    written = range(len(function.params) - len(arguments))
-    roles += [Role.OUTPUT if index == output else Role.SCRATCH for index in written]
+    roles += [Role.OUTPUT] * (len(function.params) - len(arguments))
     block = function.body.block
     buffers = [*zip(function.params, roles, strict=True), *((buffer, Role.SCRATCH) for buffer in block.alloc_buffers)]
     ordered = [(buffer, role) for wanted in Role for buffer, role in buffers if role is wanted]
@@ -295,7 +292,7 @@ def named_outputs(calls: Sequence[Call], results: Sequence[Any], names: Sequence
     renamed: dict[str, str] = {}
     copies: list[Call] = []
     constants: dict[str, Array] = {}
-    own = {call.output for call in calls}
+    own = {name for call in calls for name in call.outputs}
     for name, result in zip(names, results, strict=True):
         source = result.buffer.name if isinstance(result, IslandValue) else f"{prefix}constant_{name}"
         if source in own and source not in renamed:
@@ -312,10 +309,11 @@ def named_outputs(calls: Sequence[Call], results: Sequence[Any], names: Sequence
 
 def with_names(call: Call, names: dict[str, str]) -> Call:
     inputs = tuple(names.get(name, name) for name in call.inputs)
-    return replace(call, inputs=inputs, output=names.get(call.output, call.output))
+    output, *more = (names.get(name, name) for name in call.outputs)
+    return replace(call, inputs=inputs, output=output, more=tuple(more))
 
 
 def written_buffers(calls: Sequence[Call]) -> Iterator[Buffer]:
     for call in calls:
-        (operand,) = call.kernel.roles(Role.OUTPUT)
-        yield Buffer(call.output, operand.shape, operand.dtype)
+        for name, operand in zip(call.outputs, call.kernel.roles(Role.OUTPUT), strict=True):
+            yield Buffer(name, operand.shape, operand.dtype)

@@ -104,7 +104,7 @@ def compiled_result(island: Island, feeds: Arrays, folder: Path) -> Arrays:
     library = ctypes.CDLL(str(folder / "island.so"))
     values = island.constants | feeds
     for name, call in zip(names, island.calls, strict=True):
-        inputs, constants = iter(call.inputs), iter(call.constants)
+        inputs, constants, outputs = iter(call.inputs), iter(call.constants), iter(call.outputs)
         memory = []
         for operand in call.kernel.operands():
             match operand.role:
@@ -115,7 +115,7 @@ def compiled_result(island: Island, feeds: Arrays, folder: Path) -> Arrays:
                 case _:
                     memory.append(np.full(operand.shape, 77, operand.dtype))
             if operand.role is Role.OUTPUT:
-                values[call.output] = memory[-1]
+                values[next(outputs)] = memory[-1]
         getattr(library, name)(*(array.ctypes.data_as(ctypes.c_void_p) for array in memory))
     return values
 
@@ -203,6 +203,13 @@ def test_the_number_relax_appends_to_a_name_does_not_part_equal_kernels() -> Non
     assert isinstance(both.calls[1].kernel, Float)
     assert alone.kernel.operation != both.calls[1].kernel.operation
     assert alone.kernel == both.calls[1].kernel
+
+
+def test_an_operator_with_two_results_is_computed_once() -> None:
+    (split,) = import_island(parsed(GRAPHS["Split"]), "p_").calls
+    assert split.outputs == ("y", "z")
+    assert [operand.shape for operand in split.kernel.roles(Role.OUTPUT)] == [(2, 2), (2, 4)]
+    assert not split.kernel.roles(Role.SCRATCH)
 
 
 def test_outputs_that_no_operator_makes_are_copied() -> None:
