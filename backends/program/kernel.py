@@ -24,6 +24,15 @@ class Kernel(Op):
         """The scheduled TIR PrimFunc, with `name` as its global symbol and one buffer a operand."""
 
     @property
+    def op(self) -> Op:
+        """The operator that it computes; itself where it is the only one that does."""
+        return self
+
+    @property
+    def macs(self) -> int:
+        return super().macs if self.op is self else self.op.macs
+
+    @property
     def header(self) -> str | None:
         """The C header in `backends/cortex_m/c/` whose functions the PrimFunc calls; such a kernel has no LLVM
         route."""

@@ -19,7 +19,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, call, clamped
 from bevel.backends.program.kernel import WIDER, Kernel, Special
-from bevel.backends.program.op import Array, Operand
+from bevel.backends.program.op import Array, Op, Operand
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
@@ -47,6 +47,10 @@ class AddDsp(Kernel):
     def variants(self) -> Iterable[Kernel]:
         """Other numbers of elements in the loop's body."""
         return (AddDsp(self.plain, unrolled) for unrolled in (4, 8, 32))
+
+    @property
+    def op(self) -> Op:
+        return self.plain
 
     def operands(self) -> tuple[Operand, ...]:
         return self.plain.operands()

@@ -24,7 +24,7 @@ from bevel.backends.cortex_m.dsp.dsp import (
     without_dead,
 )
 from bevel.backends.program.kernel import WIDER, Kernel, Special
-from bevel.backends.program.op import Array, Operand
+from bevel.backends.program.op import Array, Op, Operand
 from bevel.backends.program.ops import average_pool
 from bevel.backends.program.ops.average_pool import AveragePool
 from bevel.backends.program.program import Call
@@ -53,6 +53,10 @@ class AveragePoolDsp(Kernel):
     def variants(self) -> Iterable[Kernel]:
         """Other numbers of words at a time."""
         return (replace(self, words=words) for words in (1, 2, 3) if LANES * words <= self.plain.channels)
+
+    @property
+    def op(self) -> Op:
+        return self.plain
 
     def operands(self) -> tuple[Operand, ...]:
         return self.plain.operands()

@@ -20,7 +20,7 @@ from bevel.backends.cortex_m.dsp.dsp import call_void
 from bevel.backends.encodings import coded
 from bevel.backends.encodings.coded import Coding, Stored
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Operand, Role, constant, scratch
+from bevel.backends.program.op import Array, Op, Operand, Role, constant, scratch
 from bevel.backends.program.ops.coded_conv import CodedConv, divisors, of_gemm
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
@@ -125,8 +125,8 @@ class CodedConvDsp(Kernel):
         )
 
     @property
-    def macs(self) -> int:
-        return self.plain.macs
+    def op(self) -> Op:
+        return self.inner
 
     @property
     def header(self) -> str:

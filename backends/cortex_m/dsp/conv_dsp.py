@@ -29,7 +29,7 @@ from bevel.backends.cortex_m.dsp.tiles import Tiled, Tiles, call
 from bevel.backends.encodings import packing
 from bevel.backends.encodings.packing import Channels
 from bevel.backends.program.kernel import Special
-from bevel.backends.program.op import Array, Operand, Role, scratch
+from bevel.backends.program.op import Array, Op, Operand, Role, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
@@ -90,8 +90,8 @@ class ConvDsp(Tiled):
         return x, *self.packed_operands(), y, scratch("strip", (self.tiles.scratch_words,), "int32")
 
     @property
-    def macs(self) -> int:
-        return self.plain.macs
+    def op(self) -> Op:
+        return self.plain
 
     def reference(self, *arrays: Array) -> Array:
         x, packed, *rescaling = arrays

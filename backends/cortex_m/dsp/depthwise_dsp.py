@@ -43,7 +43,7 @@ from bevel.backends.cortex_m.dsp.dsp import (
 )
 from bevel.backends.encodings.depthwise import largest_accumulators, packed_pairs, taps_of_pairs, unpacked_pairs
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Operand, Role, constant, scratch
+from bevel.backends.program.op import Array, Op, Operand, Role, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
@@ -74,8 +74,8 @@ class DepthwiseDsp(Kernel):
         return HEADER
 
     @property
-    def macs(self) -> int:
-        return self.plain.macs
+    def op(self) -> Op:
+        return self.plain
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis]:

@@ -59,8 +59,8 @@ class GemmDsp(Tiled):
         )
 
     @property
-    def macs(self) -> int:
-        return self.rows * self.k * self.n
+    def op(self) -> Op:
+        return Gemm(self.rows, self.k, self.n, self.output)
 
     def reference(self, *arrays: Array) -> Array:
         x, packed, *rescaling = arrays

@@ -14,7 +14,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, LANES, call, call_void, load_word
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Operand
+from bevel.backends.program.op import Array, Op, Operand
 from bevel.backends.program.ops import max_pool
 from bevel.backends.program.ops.max_pool import MaxPool
 from bevel.backends.program.program import Call
@@ -40,6 +40,10 @@ class MaxPoolDsp(Kernel):
     def variants(self) -> Iterable[Kernel]:
         """Other numbers of words at a time."""
         return (replace(self, words=words) for words in (1, 2, 4, 6) if LANES * words <= self.plain.channels)
+
+    @property
+    def op(self) -> Op:
+        return self.plain
 
     def operands(self) -> tuple[Operand, ...]:
         return self.plain.operands()

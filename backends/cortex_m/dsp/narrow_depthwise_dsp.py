@@ -20,7 +20,7 @@ from bevel.backends.cortex_m.dsp.tiles import call
 from bevel.backends.encodings import narrow
 from bevel.backends.encodings.narrow import Codes
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Operand, Role, constant, scratch
+from bevel.backends.program.op import Array, Op, Operand, Role, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Int8, Int32
@@ -55,8 +55,8 @@ class NarrowDepthwiseDsp(Kernel):
         )
 
     @property
-    def macs(self) -> int:
-        return self.inner.macs
+    def op(self) -> Op:
+        return self.inner.op
 
     @property
     def header(self) -> str:

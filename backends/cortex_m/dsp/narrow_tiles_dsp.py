@@ -24,7 +24,7 @@ from bevel.backends.cortex_m.dsp.tiles import Tiles, call
 from bevel.backends.encodings import narrow, packing
 from bevel.backends.encodings.narrow import Codes
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Operand, constant, scratch
+from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call, Weights
@@ -96,8 +96,8 @@ class NarrowTilesDsp(Kernel):
         )
 
     @property
-    def macs(self) -> int:
-        return self.inner.macs
+    def op(self) -> Op:
+        return self.inner.op
 
     @property
     def header(self) -> str:

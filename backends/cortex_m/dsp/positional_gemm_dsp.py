@@ -23,7 +23,7 @@ from bevel.backends.cortex_m.dsp.tiles import call
 from bevel.backends.encodings import packing, positional
 from bevel.backends.encodings.depthwise import largest_accumulators
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Operand, activation, constant, output, scratch
+from bevel.backends.program.op import Array, Op, Operand, activation, constant, output, scratch
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
@@ -75,8 +75,8 @@ class PositionalGemmDsp(Kernel):
         )
 
     @property
-    def macs(self) -> int:
-        return self.rows * self.k * self.n
+    def op(self) -> Op:
+        return Gemm(self.rows, self.k, self.n, self.output)
 
     @property
     def header(self) -> str:

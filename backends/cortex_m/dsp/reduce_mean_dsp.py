@@ -15,7 +15,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, LANES, LEAST_SHIFT, MOST_SHIFT, call, load_word, requantized
 from bevel.backends.program.kernel import WIDER, Kernel, Special
-from bevel.backends.program.op import Array, Operand
+from bevel.backends.program.op import Array, Op, Operand
 from bevel.backends.program.ops.reduce_mean import ReduceMean
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
@@ -39,6 +39,10 @@ class ReduceMeanDsp(Kernel):
     def variants(self) -> Iterable[Kernel]:
         """Other numbers of words at a time."""
         return (ReduceMeanDsp(self.plain, words) for words in (1, 2, 4) if LANES * words <= self.plain.inner)
+
+    @property
+    def op(self) -> Op:
+        return self.plain
 
     def operands(self) -> tuple[Operand, ...]:
         return self.plain.operands()

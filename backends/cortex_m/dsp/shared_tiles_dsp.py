@@ -25,7 +25,7 @@ from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
 from bevel.backends.cortex_m.dsp.tiles import HEADER, SharedTiles
 from bevel.backends.encodings import packing
 from bevel.backends.program.kernel import Kernel
-from bevel.backends.program.op import Array, Operand, constant
+from bevel.backends.program.op import Array, Op, Operand, constant
 from bevel.backends.tir.loops import without
 
 
@@ -51,8 +51,8 @@ class SharedTilesDsp(Kernel):
         )
 
     @property
-    def macs(self) -> int:
-        return self.inner.macs
+    def op(self) -> Op:
+        return self.inner.op
 
     @property
     def header(self) -> str:

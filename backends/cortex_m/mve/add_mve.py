@@ -15,7 +15,7 @@ from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
 from bevel.backends.program.kernel import WIDER, Kernel, Special
-from bevel.backends.program.op import Array, Operand
+from bevel.backends.program.op import Array, Op, Operand
 from bevel.backends.program.ops import add
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.program import Call
@@ -31,6 +31,10 @@ class AddMve(Kernel):
     """`plain` with its operands; nothing broadcasts."""
 
     plain: Add
+
+    @property
+    def op(self) -> Op:
+        return self.plain
 
     def operands(self) -> tuple[Operand, ...]:
         return self.plain.operands()

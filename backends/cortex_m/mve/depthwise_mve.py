@@ -32,7 +32,7 @@ from tvm.tirx import address_of, call_extern
 
 from bevel.backends.encodings.helium import LANES, TIES, blocks_of, needs_lift, scaling, without_lift
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Operand, constant, scratch
+from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.ops import conv
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
@@ -67,8 +67,8 @@ class DepthwiseMve(Kernel):
         return max(plain.pads[1] + plain.width, first + (COLUMNS - 1) * plain.dilations[1] + 1)
 
     @property
-    def macs(self) -> int:
-        return self.plain.macs
+    def op(self) -> Op:
+        return self.plain
 
     @property
     def header(self) -> str:

@@ -20,7 +20,7 @@ from bevel.backends.encodings import narrow
 from bevel.backends.encodings.helium import LANES, WORDS, blocks_of
 from bevel.backends.encodings.narrow import Codes
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Operand, constant, scratch
+from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
@@ -65,8 +65,8 @@ class NarrowConvMve(Kernel):
         )
 
     @property
-    def macs(self) -> int:
-        return self.inner.macs
+    def op(self) -> Op:
+        return self.inner.op
 
     @property
     def header(self) -> str:

@@ -17,7 +17,7 @@ from bevel.backends.encodings import narrow
 from bevel.backends.encodings.helium import LANES, blocks_of
 from bevel.backends.encodings.narrow import UNIT, Codes
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Operand, constant, scratch
+from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.tir.loops import without
@@ -51,8 +51,8 @@ class NarrowDepthwiseMve(Kernel):
         )
 
     @property
-    def macs(self) -> int:
-        return self.inner.macs
+    def op(self) -> Op:
+        return self.inner.op
 
     @property
     def header(self) -> str:

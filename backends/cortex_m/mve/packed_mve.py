@@ -23,7 +23,7 @@ from bevel.backends.encodings.helium import (
     unpack_weights,
 )
 from bevel.backends.program.kernel import Kernel
-from bevel.backends.program.op import Array, Operand, constant
+from bevel.backends.program.op import Array, Op, Operand, constant
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
@@ -73,8 +73,8 @@ class PackedMve(Kernel):
         return blocks_of(self.k, LANES)
 
     @property
-    def macs(self) -> int:
-        return self.plain.macs
+    def op(self) -> Op:
+        return self.plain
 
     def packed_operands(self) -> tuple[Operand, ...]:
         """All but scratch."""
