@@ -23,9 +23,10 @@ from bevel.backends.program.op import Op
 from bevel.backends.program.program import Port, Program
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.select import tune, tuned
+from bevel.backends.select.objective import BALANCED, Objective
 from bevel.backends.select.shared_tables import share_tables
 from bevel.backends.select.shared_weights import share_weights
-from bevel.backends.select.specialize import helper_text, specialize
+from bevel.backends.select.specialize import Specializer, helper_text
 from bevel.backends.select.tune import Flags, Selections
 from bevel.backends.target import Target
 from bevel.backends.tir.compiled import kernels_object, kernels_source
@@ -41,11 +42,14 @@ OVERFLOW = ("overflowed by", "will not fit in region")  # what GNU ld and LLD sa
 class BuildOptions:
     """`compiler`: which kind of C compiler to take, `auto` for the target's order. `in_place`: let outputs overwrite
     inputs that are read for the last time. `selections`: what tuning found for the kernels; None for what ships.
-    `tell`: what is to hear of each step."""
+    `objective`: what kernels are chosen for; `preferred`: a rule whose kernels are taken wherever it has one, to be
+    measured. `tell`: what is to hear of each step."""
 
     compiler: Preference = "auto"
     in_place: bool = True
     selections: Selections | None = None
+    objective: Objective = BALANCED
+    preferred: str = ""
     tell: Tell = silent
 
 
@@ -60,7 +64,8 @@ def build(
     """
     chosen = options or BuildOptions()
     toolchain = for_target(target, chosen.compiler)
-    special = share_weights(specialize(share_tables(split_conversions(program, target)), target))
+    kernels = Specializer(target, chosen.objective, chosen.preferred)
+    special = share_weights(kernels.program(share_tables(split_conversions(program, target))))
     program, flags = tuned_program(special, target, toolchain, chosen.selections)
     plan = memory.plan(program, chosen.in_place)
     with full_disk_named(folder):

@@ -19,8 +19,9 @@ from bevel.backends.devices.base import Device, Measurement, Vectors
 from bevel.backends.program.op import Array, Op
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import Resource
+from bevel.backends.select.objective import BALANCED, Objective
 from bevel.backends.select.specialize import specialize
-from bevel.backends.select.tune import Selection, Selections, candidates, key
+from bevel.backends.select.tune import Selection, candidates, key
 from bevel.backends.select.tuned import Found, Table
 from bevel.backends.target import Target
 
@@ -38,12 +39,13 @@ def search(
     known: Table,
     advance: Advance,
     compiler: Preference = "auto",
+    objective: Objective = BALANCED,
 ) -> dict[str, Found]:
     """The best of up to `trials` candidates for each kernel that `known` has not seen so many for.
 
     Raises RuntimeError where a candidate computes something else: our bug. UserError where one does not fit the target.
     """
-    kernels = [call.kernel for call in specialize(program, target).calls]
+    kernels = [call.kernel for call in specialize(program, target, objective).calls]
     kind = for_target(target, compiler).kind
     pending = wanting(kernels, kind, trials, known)
     total = max(map(len, pending.values()), default=0)
@@ -52,7 +54,7 @@ def search(
     for index in range(total):
         advance(index, total)
         trial = {name: some[index] for name, some in pending.items() if index < len(some)}
-        measured = measure(program, target, device, few, trial, compiler)
+        measured = measure(program, target, device, few, BuildOptions(compiler, selections=trial, objective=objective))
         spent = by_key(measured, kernels)
         for name in trial:
             costs[name].append(spent[name])
@@ -88,14 +90,15 @@ def measure(
     target: Target,
     device: Device,
     vectors: Vectors,
-    trial: Selections,
-    compiler: Preference,
+    options: BuildOptions,
 ) -> Measurement:
     with TemporaryDirectory(prefix="bevel-tune-") as folder:
-        artifact = build(program, target, Path(folder), vectors, BuildOptions(compiler, selections=trial))
+        artifact = build(program, target, Path(folder), vectors, options)
         measured = device.measure(artifact, vectors)
     if measured.mismatches:
-        raise RuntimeError(f"a candidate changed the result ({measured.first_mismatch}): {list(trial.values())}")
+        raise RuntimeError(
+            f"a candidate changed the result ({measured.first_mismatch}): {list((options.selections or {}).values())}"
+        )
     return measured
 
 

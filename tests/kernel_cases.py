@@ -10,7 +10,7 @@ from types import ModuleType
 from bevel.backends.cortex_m import dsp, mve
 from bevel.backends.program import ops
 from bevel.backends.program.op import Op
-from bevel.backends.tir import kernels
+from bevel.backends.tir import rules
 
 Case = tuple[str, int, Op]  # module, place in its list, operator or kernel
 
@@ -27,4 +27,4 @@ def cases(*rooms: ModuleType) -> list[Case]:
 
 
 PLAIN = cases(ops)
-ALL = [*PLAIN, *cases(kernels, dsp, mve)]
+ALL = [*PLAIN, *cases(rules, dsp, mve)]

@@ -23,6 +23,7 @@ from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.fit import Fit
 from bevel.backends.program.island import has_islands
 from bevel.backends.program.program import Program
+from bevel.backends.select.objective import OBJECTIVES
 from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
 from bevel.backends.tir import islands as importer
@@ -266,18 +267,19 @@ def lower(job: Job, read: Read, found: Quantized, folder: Path) -> Lowered:
 def build_product(job: Job, data: Data, lowered: Lowered, folder: Path) -> Made:
     """The product in `folder`, with test vectors that integer.onnx answered."""
     options, target, program = job.options, job.target, lowered.program
+    objective = OBJECTIVES[options.objective]
     with job.stages("build"):
         tests = vectors.make_vectors(lowered.integer, program, data.vectors, options.vectors)
         check_islands(lowered.integer, vectors.samples(tests), importer)
         vectors.save(folder, tests)
-        fitted = widths.unbanded(fit_ram(program, target, options.max_ram))
+        fitted = widths.unbanded(fit_ram(program, target, options.max_ram, objective))
     selections, notes = choose_kernels(options, fitted.program, target, job.device, tests, job.stages)
     with job.stages("build") as advance:
         if line := for_target(target).first_use():
             job.stages.display.say(line)
-        settings = BuildOptions(selections=selections, tell=advance)
+        settings = BuildOptions(selections=selections, objective=objective, tell=advance)
         make = partial(build, target=target, folder=folder, vectors=tests, options=settings)
-        fitted, artifact = build_within(program, fitted, target, options.max_ram, folder, make)
+        fitted, artifact = build_within(program, fitted, target, options.max_ram, folder, objective, make)
         widths.unbanded(fitted)
     return Made(artifact, fitted, tests, settings, selections, (*notes, *describe(program, fitted)))
 

@@ -78,6 +78,8 @@ def to_json(artifact: Artifact) -> dict[str, Any]:
     """All of an artifact but its folder, for a manifest; `from_json` reads it back."""
     data = asdict(artifact)
     del data["folder"], data["takes"]
+    for call in data["calls"]:
+        call["asked"] = [(one.rule, one.answer, one.cost.keyed()) for one in call["asked"]]
     return data | artifact.takes.keyed()
 
 
@@ -95,7 +97,8 @@ def from_json(data: dict[str, Any], folder: Path) -> Artifact:
 
 
 def built_call(data: dict[str, Any]) -> BuiltCall:
-    return BuiltCall(**(data | {"asked": tuple(Asked(*one) for one in data["asked"])}))
+    asked = tuple(Asked(rule, answer, from_keyed(cost)) for rule, answer, cost in data["asked"])
+    return BuiltCall(**(data | {"asked": asked}))
 
 
 def slot(data: dict[str, Any]) -> Slot:

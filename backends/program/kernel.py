@@ -10,18 +10,29 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from bevel.backends.program.op import Array, Op
+from bevel.backends.program.rates import Rates
+from bevel.backends.program.resources import Resources
+
+if TYPE_CHECKING:
+    from bevel.backends.target import Target
 
 
 @dataclass(frozen=True)
 class Kernel(Op):
-    """An operator with loops of its own."""
+    """An operator with loops of its own. `rates`: what a call spends, measured (`bevel.tools.bench.rates`)."""
+
+    rates: ClassVar[Rates]
 
     @abstractmethod
     def build(self, name: str) -> Any:
         """The scheduled TIR PrimFunc, with `name` as its global symbol and one buffer a operand."""
+
+    def estimate(self, target: Target) -> Resources:
+        """What one call spends on `target`: instructions of a core, or seconds of a CPU."""
+        return self.rates.of(self)
 
     @property
     def op(self) -> Op:

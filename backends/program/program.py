@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.backends.program.op import Array, Bounds, Op, Operand, Role
+from bevel.backends.program.resources import NOTHING, Resources
 from bevel.calib.formats.coded import Coded, counted
 
 
@@ -47,10 +48,12 @@ class Weights(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A rule that was asked for a kernel, by its module's name, and its answer: the reason why not, or TAKEN."""
+    """A rule that was asked for a kernel, by its file's name, and its answer: the reason why not, or TAKEN. cost: what
+    its kernel was estimated to spend in a call, and the bytes of its constants, where it has one."""
 
     rule: str
     answer: str
+    cost: Resources = NOTHING
 
 
 TAKEN = "taken"
@@ -66,7 +69,7 @@ class Call:
     `weights`: its weights as the model codes them, where it does. `more`: the buffers of its other outputs, and
     `states`: those of its states, all from their first byte on.
     `input_bounds`: what the integers of each input lie in, None where nothing is known
-    (`bevel.backends.program.bounds`). `asked`: how its kernel was chosen, in the order that rules were asked.
+    (`bevel.backends.program.bounds`). `asked`: how its kernel was chosen: the rule that it is from, then the others.
     """
 
     node: str

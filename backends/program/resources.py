@@ -47,9 +47,9 @@ class Resource(StrEnum):
         return f"{self}_{self.unit}" if self.unit else str(self)
 
     def told(self, amount: float) -> str:
-        """An amount for people: '1,024 bytes of flash', '2.000 ms', '3,000 instructions'."""
+        """An amount for people: '1,024 bytes of flash', '2.000 ms', '12.34 us', '3,000 instructions'."""
         if self.unit == SECONDS:
-            return f"{amount * 1e3:.3f} ms"
+            return f"{amount * 1e3:.3f} ms" if amount >= 1e-3 else f"{amount * 1e6:.2f} us"
         return f"{amount:,.0f} bytes of {self.label}" if self.unit == BYTES else f"{amount:,.0f} {self.label}"
 
 

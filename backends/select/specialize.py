@@ -1,77 +1,83 @@
-"""Choose, for each call, the kernel that uses what the target can do; the plain kernel is what remains.
+"""Choose a kernel for each call: all rules of the target are asked, all answers are kept, and the objective decides
+between the kernels that apply, the plain loops among them, by what they cost.
 
-A specialised kernel is a kernel like any other, in a file of its own beside the plain one (`conv_dsp.py` beside
-`conv.py`): other loops, constants packed for them, perhaps scratch, and the same results bit for bit. Its rule looks
-at a call and answers with the kernel and its constants, or with the reason why it does not apply.
+A specialised kernel is a kernel like any other, in a file of its own (`conv_dsp.py`): other loops, constants packed for
+them, perhaps scratch, and the same results bit for bit. What a call of it spends is estimated
+(`bevel.backends.program.rates`), and the bytes of its code; those of its constants are known.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from typing import NamedTuple
 
-from bevel.backends.cortex_m.dsp import (
-    add_dsp,
-    average_pool_dsp,
-    coded_conv_dsp,
-    conv_dsp,
-    depthwise_dsp,
-    gemm_dsp,
-    mat_mul_dsp,
-    max_pool_dsp,
-    narrow_depthwise_dsp,
-    narrow_tiles_dsp,
-    positional_gemm_dsp,
-    reduce_mean_dsp,
-)
-from bevel.backends.cortex_m.mve import (
-    add_mve,
-    conv_mve,
-    depthwise_mve,
-    gemm_mve,
-    narrow_conv_mve,
-    narrow_depthwise_mve,
-    positional_mve,
-)
+from bevel.backends.cortex_m import dsp, mve
 from bevel.backends.program.bounds import with_bounds
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Bounds, Op
 from bevel.backends.program.program import TAKEN, Asked, Call, Program
+from bevel.backends.program.resources import Resource, Resources, told
 from bevel.backends.program.switching import exceptions
+from bevel.backends.select.objective import BALANCED, Objective
+from bevel.backends.select.rules import Rule, rules_in
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels import bitplane_conv, coded_conv
+from bevel.backends.tir import rules as everywhere
+from bevel.backends.tir.rates import estimate
 
-Rule = Callable[[Call, Target], Special | str]
-
-# Asked in order; the first that applies wins. Where weights take fewer than eight bits, flash counts more than speed.
-RULES: tuple[Rule, ...] = (
-    bitplane_conv.specialize,
-    positional_mve.specialize,
-    narrow_conv_mve.specialize,
-    narrow_depthwise_mve.specialize,
-    narrow_depthwise_dsp.specialize,
-    positional_gemm_dsp.specialize,
-    narrow_tiles_dsp.specialize,
-    coded_conv_dsp.specialize,
-    coded_conv.specialize,
-    conv_mve.specialize,
-    gemm_mve.specialize,
-    depthwise_mve.specialize,
-    add_mve.specialize,
-    depthwise_dsp.specialize,
-    gemm_dsp.specialize,
-    conv_dsp.specialize,
-    mat_mul_dsp.specialize,
-    add_dsp.specialize,
-    reduce_mean_dsp.specialize,
-    average_pool_dsp.specialize,
-    max_pool_dsp.specialize,
-)
-
-
+PLAIN = "plain"  # what the plain loops are called among the rules
 MORE_EXCEPTIONS = 4  # times those of the plain kernel: multipliers and shifts may stand among packed weights
+
+
+class Offer(NamedTuple):
+    """A kernel for a call: the rule that has it, the call with it, what that is estimated to spend and its code to take
+    of flash, and the bytes of its constants."""
+
+    rule: str
+    call: Call
+    estimate: Resources
+    constants: int
+
+    @property
+    def cost(self) -> Resources:
+        return self.estimate + Resources({Resource.FLASH: self.constants})
+
+    @property
+    def work(self) -> float:
+        """Instructions, or seconds."""
+        return next(amount for name, amount in self.estimate.items() if name != Resource.FLASH)
+
+    def share(self, users: int, callers: int) -> Flash:
+        """Of a product where so many calls have these constants, and so many may have this kernel."""
+        return Flash(self.constants / users, self.estimate.get(Resource.FLASH, 0) / callers)
+
+
+class Flash(NamedTuple):
+    """A call's share of the bytes of constants and of code."""
+
+    constants: float
+    code: float
+
+    @property
+    def flash(self) -> float:
+        return self.constants + self.code
+
+    def saved(self, plain: Flash) -> float:
+        """What weights of fewer bits save, beside `plain` loops, whose weights are bytes; code that decodes takes some
+        of it back. Nothing where weights take as much."""
+        less, more = plain.constants - self.constants, max(0.0, self.code - plain.code)
+        return max(0.0, less - more)
+
+
+@dataclass(frozen=True)
+class Offers:
+    """All that the rules answered for a call: kernels, the plain loops first, and reasons why there are none."""
+
+    kernels: tuple[Offer, ...]
+    refused: tuple[Asked, ...]
 
 
 Key = tuple[Op, tuple[int, ...], tuple[Bounds | None, ...]]
@@ -79,45 +85,112 @@ Key = tuple[Op, tuple[int, ...], tuple[Bounds | None, ...]]
 
 @dataclass(frozen=True)
 class Specializer:
-    """Specialises calls for one target; each kernel with the same arrays once, as bands of an image share weights."""
+    """Specialises calls for one target; each kernel with the same arrays once, as bands of an image share weights.
+
+    `preferred`: a rule whose kernel is taken wherever there is one, for measuring it.
+    """
 
     target: Target
+    objective: Objective = BALANCED
+    preferred: str = ""
     # By kernel, identity of the constants, which the calls kept here hold alive, and what the inputs may be.
-    known: dict[Key, tuple[Call, Call]] = field(default_factory=dict, compare=False)
+    known: dict[Key, tuple[Call, Offers]] = field(default_factory=dict, compare=False)
 
     def program(self, program: Program) -> Program:
-        return replace(program, calls=tuple(self.call(call) for call in with_bounds(program).calls))
+        calls = with_bounds(program).calls
+        offers = [self.offers(call) for call in calls]
+        chosen = choose(offers, [identity(call) for call in calls], self.objective, self.preferred)
+        return replace(program, calls=tuple(map(self.taken, calls, offers, chosen)))
 
-    def call(self, call: Call) -> Call:
-        key = (call.kernel, tuple(id(array) for array in call.constants), call.input_bounds)
+    def offers(self, call: Call) -> Offers:
+        key = (call.kernel, identity(call), call.input_bounds)
         if key not in self.known:
-            self.known[key] = (call, specialized(call, self.target))
-        special = self.known[key][1]
+            self.known[key] = (call, offers(call, self.target))
+        return self.known[key][1]
+
+    def taken(self, call: Call, offers: Offers, best: Offer) -> Call:
+        """`call` with the kernel of `best`, and every answer."""
+        special = best.call
+        beaten = [Asked(one.rule, self.beaten(one, best), one.cost) for one in offers.kernels if one is not best]
         return replace(
             call,
             kernel=special.kernel,
             constants=special.constants,
             narrower=special.narrower,
-            asked=special.asked,
+            asked=(Asked(best.rule, TAKEN, best.cost), *beaten, *offers.refused),
         )
 
+    def beaten(self, one: Offer, best: Offer) -> str:
+        """Why another kernel was taken."""
+        dearer = [name.label for name, amount in one.cost.items() if amount > best.cost[name]]
+        more = f"more {' and more '.join(dearer)}" if dearer else "as much"
+        return f"applies, with about {told(one.cost)}: {more} than {best.rule}, the choice for {self.objective.name}"
 
-def specialize(program: Program, target: Target) -> Program:
-    """`program` with the fastest kernel that applies to each call on `target`."""
-    return Specializer(target).program(program)
+
+def specialize(program: Program, target: Target, objective: Objective = BALANCED) -> Program:
+    """`program` with the kernels that serve `objective` best on `target`."""
+    return Specializer(target, objective).program(program)
 
 
-def specialized(call: Call, target: Target) -> Call:
-    """`call` with the kernel of the first rule that has one, and what every rule before it answered."""
+def specialized(call: Call, target: Target, objective: Objective = BALANCED) -> Call:
+    """`call` alone with the kernel that serves `objective` best, and what every rule answered."""
+    one = Specializer(target, objective)
+    found = one.offers(call)
+    return one.taken(call, found, *choose([found], [identity(call)], objective))
+
+
+def choose(
+    offers: Sequence[Offers], weights: Sequence[tuple[int, ...]], objective: Objective, preferred: str = ""
+) -> list[Offer]:
+    """The best kernel for each call. weights: whose constants a call has; flash that calls share is charged in parts.
+
+    Costs count as shares of what the model takes and spends at least. Of kernels that score alike, the first.
+    """
+    users, callers = Counter(weights), Counter(one.call.kernel for each in offers for one in each.kernels)
+    shares = [
+        [one.share(users[whose], callers[one.call.kernel]) for one in each.kernels]
+        for each, whose in zip(offers, weights, strict=True)
+    ]
+    work = sum(min(one.work for one in each.kernels) for each in offers) or 1.0
+    flash = sum(min(one.flash for one in each) for each in shares) or 1.0
+
+    def best(each: Offers, taken: Sequence[Flash]) -> Offer:
+        scored = [
+            (objective.score(one.work / work, own.flash / flash, own.saved(taken[0]) / flash), place)
+            for place, (one, own) in enumerate(zip(each.kernels, taken, strict=True))
+        ]
+        wanted = [one for one in scored if each.kernels[one[1]].rule == preferred]
+        return each.kernels[min(wanted or scored)[1]]
+
+    return [best(*pair) for pair in zip(offers, shares, strict=True)]
+
+
+def identity(call: Call) -> tuple[int, ...]:
+    return tuple(id(array) for array in call.constants)
+
+
+def offers(call: Call, target: Target) -> Offers:
+    """What each rule of the target answers."""
     alone = replace(call, narrower={})
-    asked: list[Asked] = []
-    for rule in RULES:
+    kernels = [offer(PLAIN, call, target)]
+    refused = []
+    for name, rule in rules_for(target).items():
         found = rule(alone, target)
         special = special_call(call, alone, found, rule, target) if isinstance(found, Special) else found
         if isinstance(special, Call):
-            return replace(special, asked=(*asked, Asked(rule_name(rule), TAKEN)))
-        asked.append(Asked(rule_name(rule), special))
-    return replace(call, asked=tuple(asked))
+            kernels.append(offer(name, special, target))
+        else:
+            refused.append(Asked(name, special))
+    return Offers(tuple(kernels), tuple(refused))
+
+
+def offer(rule: str, call: Call, target: Target) -> Offer:
+    return Offer(rule, call, estimate(call.kernel, target), sum(array.nbytes for array in call.constants))
+
+
+def rules_for(target: Target) -> Mapping[str, Rule]:
+    rooms = (dsp, mve, everywhere) if target.architecture == "thumb" else (everywhere,)
+    return rules_in(rooms)
 
 
 def special_call(call: Call, alone: Call, found: Special, rule: Rule, target: Target) -> Call | str:
@@ -125,10 +198,6 @@ def special_call(call: Call, alone: Call, found: Special, rule: Rule, target: Ta
     if not call.narrower:
         return special
     return at_every_width(call, special, rule, target) or "it is another kernel, or stores weights twice, at fewer bits"
-
-
-def rule_name(rule: Rule) -> str:
-    return rule.__module__.rpartition(".")[2]
 
 
 def at_every_width(call: Call, special: Call, rule: Rule, target: Target) -> Call | None:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from io import StringIO
 from math import prod
 from traceback import walk_tb
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -30,6 +30,8 @@ from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Array, Operand, Role
 from bevel.backends.program.ops.copy import Copy
 from bevel.backends.program.program import Buffer, Call
+from bevel.backends.program.rates import Rates
+from bevel.backends.program.resources import Resource
 
 SERIAL, PARALLEL = int(tirx.ForKind.SERIAL), int(tirx.ForKind.PARALLEL)
 MESSAGE = 160  # characters of a message of TVM's that a person reads
@@ -43,6 +45,8 @@ class Float(Kernel):
     runs the same function, compiled for this machine: it checks how a program is put together, not the arithmetic, and
     may differ in the last bits from code that was generated for another processor.
     """
+
+    rates: ClassVar[Rates] = Rates(input=6e-10, call=3e-8, unit=Resource.LATENCY)  # as of other loops of a CPU
 
     operation: str
     function: Any

@@ -16,7 +16,7 @@ from bevel.backends.program.op import Array, Op, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.resources import Resources
 from bevel.backends.target import load
-from bevel.backends.tir.kernels.bitplane_conv import BitplaneConv
+from bevel.backends.tir.rules.bitplane_conv import BitplaneConv
 from bevel.calib.errors import UserError
 from kernel_cases import ALL
 

@@ -70,7 +70,7 @@ def digest(program: Program, maker: Maker, measure: bool) -> str:
     device = maker.device.tool() if maker.device is not None and measure else ""
     calls = [(repr(call.kernel), [(one.shape, str(one.dtype)) for one in call.constants]) for call in program.calls]
     tools = (for_target(maker.target).version, device)
-    limits = (maker.options.ram, maker.options.flash, maker.options.max_ram)
+    limits = (maker.options.ram, maker.options.flash, maker.options.max_ram, maker.objective)
     return hashlib.sha256(repr((sources_digest(), maker.target.name, tools, limits, calls)).encode()).hexdigest()
 
 

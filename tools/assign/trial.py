@@ -19,6 +19,7 @@ from bevel.backends.devices.base import Device, Measurement
 from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import Resource, Resources
+from bevel.backends.select.objective import OBJECTIVES, Objective
 from bevel.backends.select.specialize import specialize
 from bevel.backends.target import Target
 from bevel.backends.tir import islands as importer
@@ -63,6 +64,10 @@ class Maker:
     target: Target
     device: Device | None = field(default=None)
 
+    @property
+    def objective(self) -> Objective:
+        return OBJECTIVES[self.options.objective]
+
     def nodes(self, formats: Formats) -> dict[str, NodeFormat]:
         """What the user fixed, and `formats` for the rest."""
         fixed = self.wanted.nodes
@@ -93,15 +98,17 @@ class Maker:
         tests = vectors.make_vectors(integer, program, self.data.vectors, VECTORS)
         with tempfile.TemporaryDirectory(prefix="bevel-") as place:
             folder = Path(place)
-            make = partial(build, target=with_room(self.target), folder=folder, vectors=tests, options=BuildOptions())
-            fitted = fit_ram(program, self.target, self.options.max_ram)
-            fitted, artifact = build_within(program, fitted, self.target, self.options.max_ram, folder, make)
+            settings = BuildOptions(objective=self.objective)
+            make = partial(build, target=with_room(self.target), folder=folder, vectors=tests, options=settings)
+            fitted = fit_ram(program, self.target, self.options.max_ram, self.objective)
+            limit = self.options.max_ram
+            fitted, artifact = build_within(program, fitted, self.target, limit, folder, self.objective, make)
             measurement = self.device.measure(artifact, tests) if self.device is not None and measure else None
             return Trial(self.as_built(fitted.program), artifact, measurement, code_sizes(artifact))
 
     def as_built(self, program: Program) -> Program:
         """`program` with the kernels that a build takes for it."""
-        special = specialize(program, self.target)
+        special = specialize(program, self.target, self.objective)
         return tuned_program(special, self.target, for_target(self.target), None)[0]
 
 

@@ -20,6 +20,7 @@ from bevel.backends.process.litter import scratch
 from bevel.backends.program.fit import BandChain, in_bands
 from bevel.backends.program.resources import Resources
 from bevel.backends.select import tuned
+from bevel.backends.select.objective import OBJECTIVES
 from bevel.backends.target import CHANGEABLE, Target
 from bevel.backends.tir import islands as importer
 from bevel.calib.data.dataset import open_dataset
@@ -91,7 +92,8 @@ def rebuild(
     tests = vectors.make_vectors(integer, program, open_dataset(data, inputs), count)
     selections = {kernel: tuned.selection(chosen) for kernel, chosen in made.settings["kernels"].items()}
     program = in_bands(program, [BandChain(**chain) for chain in made.settings["chains"]])
-    artifact = build(program, target, place, tests, BuildOptions(selections=selections))
+    options = BuildOptions(selections=selections, objective=OBJECTIVES[made.settings["objective"]])
+    artifact = build(program, target, place, tests, options)
     if artifact.files[artifact.archive] != made.files[artifact.archive]:
         was = made.tools["compiler"]
         raise UserError(f"{folder} was built with {was}, here is {artifact.toolchain}: run optimize again")

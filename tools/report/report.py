@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bevel.backends.program.resources import Resource, Resources, from_keyed
+from bevel.backends.program.resources import NOTHING, Resource, Resources, from_keyed
 from bevel.calib.errors import UserError
 
 NAME = "report.json"
@@ -120,10 +120,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class AskedRule:
-    """A rule for a kernel of this target, and its answer: "taken", or why its kernel does not apply."""
+    """A rule for a kernel of this target, and its answer: "taken", or why its kernel does not apply, or was not taken.
+    estimate: what a call of its kernel would spend, and the bytes of its constants; nothing of it was measured."""
 
     rule: str
     answer: str
+    estimate: Resources = NOTHING
 
 
 @dataclass(frozen=True)
@@ -260,12 +262,14 @@ def to_json(report: Report) -> dict[str, Any]:
 
 
 def flat(value: Any) -> Any:
-    """What `asdict` gave, with the fields `product` and `spent` replaced by the resources in them."""
+    """What `asdict` gave, with `product` and `spent` replaced by the resources in them; an estimate stays apart."""
+    if isinstance(value, Resources):
+        return value.keyed()
     if isinstance(value, dict):
         found: dict[str, Any] = {}
         for name, one in value.items():
-            always = MEASURED if name == "spent" else ()
-            found |= one.keyed(*always) if isinstance(one, Resources) else {name: flat(one)}
+            measured = name in ("product", "spent") and isinstance(one, Resources)
+            found |= one.keyed(*(MEASURED if name == "spent" else ())) if measured else {name: flat(one)}
         return found
     return [flat(one) for one in value] if isinstance(value, list | tuple) else value
 
@@ -296,7 +300,7 @@ def from_json(fields: dict[str, Any]) -> Report:
 
 
 def _node(fields: dict[str, Any]) -> Node:
-    rules = tuple(AskedRule(**one) for one in fields["rules"])
+    rules = tuple(AskedRule(one["rule"], one["answer"], from_keyed(one["estimate"])) for one in fields["rules"])
     notes = tuple(Note(one["pass"], one["kind"], one["text"], one["numbers"]) for one in fields["notes"])
     return Node(**fields | {"notes": notes, "rules": rules})
 

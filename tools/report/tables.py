@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bevel.backends.program.program import TAKEN
-from bevel.backends.program.resources import SECONDS, Resource, Resources
+from bevel.backends.program.resources import SECONDS, Resource, Resources, told
 from bevel.passes.base import FLOAT_KINDS
 from bevel.tools.report.report import (
     MEASURED,
@@ -118,9 +118,10 @@ def said(note: Note) -> str:
 
 def chosen_kernel(node: Node) -> Iterator[str]:
     """How the node came by its kernel, in a sentence."""
+    taken = [f" ({one.rule}: about {told(one.estimate)})" for one in node.rules if one.answer == TAKEN]
+    others = [f"{one.rule}: {one.answer}" for one in node.rules if one.answer != TAKEN]
     if node.rules:
-        refused = "; ".join(f"{one.rule}: {one.answer}" for one in node.rules if one.answer != TAKEN)
-        yield f"computed by {node.kernel}" + (f"; asked before: {refused}" if refused else ", the first that was asked")
+        yield f"computed by {node.kernel}{''.join(taken)}; not taken: {'; '.join(others)}"
 
 
 def worst_nodes(nodes: Iterable[Node]) -> list[Node]:

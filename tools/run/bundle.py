@@ -49,7 +49,8 @@ def finish(
     tools |= {name: metadata.version(name) for name in WHEELS}
     arena = arena_map.to_json(arena_map.arena_map(artifact))
     settings: dict[str, Any] = {"target": options.target, "flash": options.flash, "ram": options.ram}
-    settings |= {"name": artifact.model, "kernels": {name: asdict(chosen) for name, chosen in selections.items()}}
+    settings |= {"name": artifact.model, "objective": options.objective}
+    settings["kernels"] = {name: asdict(chosen) for name, chosen in selections.items()}
     settings["chains"] = [asdict(chain) for chain in chains]
     files = manifest.hashes(folder)
     manifest.write(folder, Manifest(version(), options.command, tools, files, settings, to_json(artifact), arena))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from bevel.backends.program.resources import Resource, Resources
+from bevel.backends.select.objective import OBJECTIVES
 from bevel.calib.rounding import rounder_names
 from bevel.tools.run import parsers
 from bevel.tools.run.budgets import CANDIDATES, SENSITIVITIES, Budgets
@@ -94,6 +95,10 @@ class Options:
         metadata=told("Right answers lost at most, in percentage points.", "POINTS", within=Real(0.0, 100.0)),
     )
     min_sqnr: float | None = field(default=None, metadata=told("Least SQNR on --eval.", "DB", within=Real(0.0)))
+    objective: str = field(
+        default="balanced",
+        metadata=told("What kernels are chosen for: time, flash, or both.", choices=tuple(OBJECTIVES)),
+    )
     formats: Parsed[str | Sequence[str] | None, tuple[str, ...]] = Parsed(
         parsers.formats, Option(f"Formats of weights to choose from; default: {','.join(CANDIDATES)}.", "LIST"), ()
     )

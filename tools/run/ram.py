@@ -17,6 +17,7 @@ from bevel.backends.program.fit import Fit, fit
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import Resource
+from bevel.backends.select.objective import Objective
 from bevel.backends.select.specialize import Specializer
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
@@ -28,22 +29,22 @@ QUICK_ROUNDS = 100  # of the search for offsets, in place of the thousand that a
 ATTEMPTS = 4  # products differ in their stack by a few bytes
 
 
-def fit_ram(program: Program, target: Target, max_ram: int | None) -> Fit:
+def fit_ram(program: Program, target: Target, max_ram: int | None, objective: Objective) -> Fit:
     """`program`, or where its arena is too large the same in bands of rows.
 
     Nothing is refused yet: a program that cannot be made to fit is the smallest that was found.
     """
     limits = [max_ram - STACK_GUESS] if max_ram is not None else []
     limits += [target.limits.whole(Resource.RAM) - FIRMWARE_GUESS] if Resource.RAM in target.limits else []
-    plans = planner(target)
+    plans = planner(target, objective)
     if not limits:
         return Fit(program, plans(program), (), True)
     return fit(program, min(limits), plans)
 
 
-def planner(target: Target) -> Callable[[Program], Plan]:
+def planner(target: Target, objective: Objective) -> Callable[[Program], Plan]:
     """Plans programs as they will be built for `target`, with the scratch that specialised kernels need."""
-    special = Specializer(target)
+    special = Specializer(target, objective)
     return lambda program: memory.plan(special.program(program), rounds=QUICK_ROUNDS)
 
 
@@ -53,6 +54,7 @@ def build_within(
     target: Target,
     max_ram: int | None,
     folder: Path,
+    objective: Objective,
     build: Callable[[Program], Artifact],
 ) -> tuple[Fit, Artifact]:
     """`build` of `found`, which is `program` as `fit_ram` left it; while the product takes more RAM than `max_ram`,
@@ -68,7 +70,7 @@ def build_within(
             return found, artifact
         beside = taken - artifact.takes.whole(Resource.ARENA)
         if found.fits or beside < STACK_GUESS:
-            found = fit(program, max_ram - beside, planner(target))
+            found = fit(program, max_ram - beside, planner(target, objective))
         discard(path for path in folder.iterdir() if path not in before)
         if not found.fits:
             break

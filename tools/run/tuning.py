@@ -10,6 +10,7 @@ from bevel.backends.process.cache import cache_folder
 from bevel.backends.program.program import Program
 from bevel.backends.search import search
 from bevel.backends.select import tune, tuned
+from bevel.backends.select.objective import OBJECTIVES, Objective
 from bevel.backends.select.specialize import specialize
 from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
@@ -38,7 +39,7 @@ def choose_kernels(
     known = dict(tuned.shipped(target.cpu, compiler))
     if options.tune is not None:
         known |= tuned.selections(measured(options.tune, options, program, target, device, vectors, stages))
-    return applied(program, target, known)
+    return applied(program, target, known, OBJECTIVES[options.objective])
 
 
 def measured(
@@ -60,7 +61,9 @@ def measured(
     path.parent.mkdir(parents=True, exist_ok=True)
     check_file(path)
     with stages("tune") as advance:
-        found = search(program, target, device, vectors, trials, known, advance)
+        found = search(
+            program, target, device, vectors, trials, known, advance, objective=OBJECTIVES[options.objective]
+        )
     if found:
         tuned.write(path, tuned.merged(tuned.read(path), target.cpu, compiler, found))
     return {**known, **found}
@@ -71,9 +74,9 @@ def default_database() -> Path:
     return cache_folder() / f"tuned-{bundle.version()}.json"
 
 
-def applied(program: Program, target: Target, known: Selections) -> tuple[Selections, list[Note]]:
+def applied(program: Program, target: Target, known: Selections, objective: Objective) -> tuple[Selections, list[Note]]:
     """Those of `known` that change a kernel of `program`, and a note on each call they change."""
-    special = specialize(program, target)
+    special = specialize(program, target, objective)
     choices = tune.resolve(special, known)
     changed = {kernel: choice for kernel, choice in choices.items() if choice != tune.Choice(kernel)}
     notes = [

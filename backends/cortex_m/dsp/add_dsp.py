@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -22,6 +22,7 @@ from bevel.backends.program.kernel import WIDER, Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Output
 
@@ -32,6 +33,8 @@ MOST_SHIFT = 31  # of SSAT's operand
 @dataclass(frozen=True)
 class AddDsp(Kernel):
     """The operands and results of `plain`, whose inputs have the output's shape."""
+
+    rates: ClassVar[Rates] = Rates(input=3.16, call=10, code=390)
 
     plain: Add
     unrolled: int = UNROLLED

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -28,6 +28,7 @@ from bevel.backends.program.op import Array, Op, Operand
 from bevel.backends.program.ops import average_pool
 from bevel.backends.program.ops.average_pool import AveragePool
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.backends.tir.loops import inside_image
 
@@ -41,6 +42,8 @@ class AveragePoolDsp(Kernel):
     Sums are shifted left by `raised` before they are rescaled. `words` of four channels are done at a time; the last
     block of them overlaps the one before where they do not divide the channels.
     """
+
+    rates: ClassVar[Rates] = Rates(input=1.75, byte=13.9, code=980)
 
     plain: AveragePool
     raised: int

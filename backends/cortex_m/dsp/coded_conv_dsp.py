@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -24,6 +24,7 @@ from bevel.backends.program.op import Array, Op, Operand, Role, constant, scratc
 from bevel.backends.program.ops.coded_conv import CodedConv, divisors, of_gemm
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels.coded_conv import decoder, keeping, sums_of
 from bevel.backends.tir.loops import inside_image
@@ -39,6 +40,8 @@ WIDENED = [0, 2, 1, 3]  # the order of a quad's taps
 class CodedConvDsp(Kernel):
     """`inner`, whose weights and activations fit int16, ungrouped, with output channels in fours; its constants in the
     order of this kernel's passes."""
+
+    rates: ClassVar[Rates] = Rates(mac=1.0, output=15, byte=4.0, call=500, code=1200)
 
     inner: CodedConv
 

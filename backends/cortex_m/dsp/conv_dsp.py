@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -32,6 +32,7 @@ from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Array, Op, Operand, Role, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import UPPER_WORD, Output
 
@@ -47,6 +48,8 @@ class ConvDsp(Tiled):
     to even, need the general formula (`apart`), the kernel has it, and multiplier: int32 [Cout] and shift: int8 [Cout]
     come after packed.
     """
+
+    rates: ClassVar[Rates] = Rates(mac=0.79, output=15, code=920)
 
     plain: Conv
     apart: bool = False

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -46,6 +46,7 @@ from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, Role, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Output
 
@@ -63,6 +64,8 @@ class DepthwiseDsp(Kernel):
     number is no multiple. Accumulators are shifted left by `raised` before they are rescaled. `strip` output rows are
     unfolded at a time; `tile` is how many outputs a loop's body makes: with stride 1 an even number, or all of them.
     """
+
+    rates: ClassVar[Rates] = Rates(mac=2.23, byte=2.9, call=910, code=960)
 
     plain: Conv
     raised: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -22,6 +22,7 @@ from bevel.backends.program.op import Array, Op, Operand, activation, output, sc
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import UPPER_WORD, Output
 
@@ -34,6 +35,8 @@ class GemmDsp(Tiled):
     to even, need the general formula (`apart`), the kernel has it, and multiplier: int32 [n] and shift: int8 [n] come
     after packed.
     """
+
+    rates: ClassVar[Rates] = Rates(mac=0.73, output=12, byte=0.18, call=200, code=690)
 
     rows: int
     k: int

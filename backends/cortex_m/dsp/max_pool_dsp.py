@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -18,6 +18,7 @@ from bevel.backends.program.op import Array, Op, Operand
 from bevel.backends.program.ops import max_pool
 from bevel.backends.program.ops.max_pool import MaxPool
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.backends.tir.loops import inside_image
 
@@ -29,6 +30,8 @@ LEAST = int(np.full(LANES, -128, np.int8).view(np.int32)[0])
 class MaxPoolDsp(Kernel):
     """The operands and results of `plain`. `words` of four channels are done at a time; the last block of them
     overlaps the one before where they do not divide the channels."""
+
+    rates: ClassVar[Rates] = Rates(input=0.95, code=310)
 
     plain: MaxPool
     words: int

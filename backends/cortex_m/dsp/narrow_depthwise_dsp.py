@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -22,6 +22,7 @@ from bevel.backends.encodings.narrow import Codes
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, Role, constant, scratch
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Int8, Int32
 
@@ -32,6 +33,8 @@ NO_TABLE = np.zeros(0, np.int8)
 @dataclass(frozen=True)
 class NarrowDepthwiseDsp(Kernel):
     """`inner` with coded weights: stored: int32 [words]; the other operands are those of `inner`."""
+
+    rates: ClassVar[Rates] = Rates(mac=2.24, byte=4.9, call=1390, code=1020)
 
     inner: DepthwiseDsp
     codes: Codes

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -28,6 +28,8 @@ from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call, Weights
+from bevel.backends.program.rates import Rates
+from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target
 from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, UPPER_WORD, Int8, Int32, Output
@@ -45,6 +47,9 @@ class NarrowTilesDsp(Kernel):
     """`inner` with coded weights: stored: int32 [blocks, words], each block as `packing.pack` makes it but for its
     weights, which are codes; then, where there is one, table: int8 [2**bits]; the other operands are those of `inner`.
     """
+
+    rates: ClassVar[Rates] = Rates(mac=0.83, output=9.6, byte=2.8, call=180, code=230)
+    tabled_rates: ClassVar[Rates] = Rates(mac=0.8, output=10.7, byte=4.1, call=2190, code=240)
 
     inner: GemmDsp | ConvDsp
     codes: Codes
@@ -98,6 +103,9 @@ class NarrowTilesDsp(Kernel):
     @property
     def op(self) -> Op:
         return self.inner.op
+
+    def estimate(self, target: Target) -> Resources:
+        return (self.tabled_rates if self.codes.tabled else self.rates).of(self)
 
     @property
     def header(self) -> str:

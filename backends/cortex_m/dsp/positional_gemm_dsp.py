@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm import tirx
@@ -26,11 +26,11 @@ from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, activation, constant, output, scratch
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Output
 
 MOST_ROWS = 4  # more rows share the cost of decoding
-MOST_FLASH = 1.1  # times what codes would take, as a last block may be broken
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class PositionalGemmDsp(Kernel):
 
     Accumulators are shifted left by `raised` before they are rescaled.
     """
+
+    rates: ClassVar[Rates] = Rates(mac=1.05, output=24, call=500, code=380)
 
     rows: int
     k: int
@@ -169,9 +171,6 @@ def specialize(call: Call, target: Target) -> Special | str:
         return raised
     kernel = PositionalGemmDsp(shape.rows, shape.k, shape.n, shape.output, codes.bits, raised)
     constants = operands_of(kernel, given.w, given.bias, given.multiplier, given.shift)
-    taken, least = (sum(array.nbytes for array in arrays) for arrays in (constants, as_codes.constants))
-    if taken > MOST_FLASH * least:
-        return f"{taken} bytes, of which codes save {taken - least}"
     return Special(kernel, constants)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -18,6 +18,7 @@ from bevel.backends.program.kernel import WIDER, Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand
 from bevel.backends.program.ops.reduce_mean import ReduceMean
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Output, fixed_point
 
@@ -28,6 +29,8 @@ MOST_SUMMED = 256  # int8 values whose sum fits int16
 class ReduceMeanDsp(Kernel):
     """The operands and results of `plain`. `words` of four channels are summed at a time; the last block of them
     overlaps the one before where they do not divide the channels."""
+
+    rates: ClassVar[Rates] = Rates(input=1.22, code=430)
 
     plain: ReduceMean
     words: int

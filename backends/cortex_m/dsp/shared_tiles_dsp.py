@@ -26,6 +26,8 @@ from bevel.backends.cortex_m.dsp.tiles import HEADER, SharedTiles
 from bevel.backends.encodings import packing
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Array, Op, Operand, constant
+from bevel.backends.program.resources import Resources
+from bevel.backends.target import Target
 from bevel.backends.tir.loops import without
 
 
@@ -49,6 +51,9 @@ class SharedTilesDsp(Kernel):
             constant("scales", (blocks, packing.SCALES), "int32"),
             *others,
         )
+
+    def estimate(self, target: Target) -> Resources:
+        return self.inner.estimate(target)
 
     @property
     def op(self) -> Op:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -19,6 +19,7 @@ from bevel.backends.program.op import Array, Op, Operand
 from bevel.backends.program.ops import add
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.backends.tir import arithmetic as tir
 from bevel.calib.arithmetic.requantize import Output
@@ -29,6 +30,8 @@ BLOCK = 8  # elements
 @dataclass(frozen=True)
 class AddMve(Kernel):
     """`plain` with its operands; nothing broadcasts."""
+
+    rates: ClassVar[Rates] = Rates(input=1.62, call=16, code=130)
 
     plain: Add
 

@@ -34,6 +34,7 @@ from bevel.backends.program.op import Operand, scratch
 from bevel.backends.program.ops import conv
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.backends.tir.loops import without
 
@@ -44,6 +45,8 @@ PIXELS = 2  # in a register tile
 class ConvMve(PackedMve):
     """Packed `plain`, with scratch for two windows where pixels are not read in place. The function computes two
     pixels."""
+
+    rates: ClassVar[Rates] = Rates(mac=0.121, output=4.6, code=630)
 
     plain: Conv
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -36,6 +36,7 @@ from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.ops import conv
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Output
 
@@ -48,6 +49,8 @@ NOTHING = 255  # in `lanes`: no weight here
 class DepthwiseMve(Kernel):
     """`plain`, a convolution of each channel by itself, with its constants, then `lanes` uint8 [16] (see `lanes_of`),
     and scratch for four padded rows. `lifted`: some shift is below 33."""
+
+    rates: ClassVar[Rates] = Rates(mac=0.61, byte=0.69, call=4550, code=620)
 
     plain: Conv
     lifted: bool

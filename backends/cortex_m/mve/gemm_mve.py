@@ -23,6 +23,7 @@ from bevel.backends.program.op import Operand, scratch
 from bevel.backends.program.ops import gemm
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import Output
@@ -33,6 +34,8 @@ TILE = 8  # outputs
 @dataclass(frozen=True)
 class GemmMve(PackedMve):
     """Packed `plain`, with scratch for a row of x where rows do not fill vectors. The function computes one row."""
+
+    rates: ClassVar[Rates] = Rates(mac=0.136, output=4.7, call=84, code=570)
 
     plain: Gemm
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm import tirx
@@ -24,6 +24,7 @@ from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import Int8
@@ -37,6 +38,8 @@ PAIR = 2 * WORDS  # channels whose vectors, eight for each sixteen taps, are sto
 class NarrowConvMve(Kernel):
     """`inner` with coded weights: stored: uint8 [pairs of tiles, bytes]; then, where there is one, table: int8
     [2**bits]; the other operands are those of `inner`."""
+
+    rates: ClassVar[Rates] = Rates(mac=0.124, output=4.3, byte=0.76, call=87, code=670)
 
     inner: ConvMve
     codes: Codes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tvm.script import tirx as T
@@ -19,6 +19,7 @@ from bevel.backends.encodings.narrow import UNIT, Codes
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.backends.tir.loops import without
 
@@ -29,6 +30,8 @@ MOST_BYTES = 16384  # decoded weights take no more scratch than that
 class NarrowDepthwiseMve(Kernel):
     """`inner` with coded weights: stored: uint8 [bytes]; then, where there is one, table: int8 [2**bits]; the other
     operands are those of `inner`."""
+
+    rates: ClassVar[Rates] = Rates(mac=0.61, byte=1.15, call=4660, code=640)
 
     inner: DepthwiseMve
     codes: Codes

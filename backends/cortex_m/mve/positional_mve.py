@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from bevel.backends.program.op import Array
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Int8, Int32
 
@@ -93,6 +94,8 @@ class Rescaling(NamedTuple):
 class Positional(PackedMve):
     """Packed `plain` whose w is packed further by `Digits.pack`: int8 [tiles, blocks, tile / digits together, 16]."""
 
+    rates: ClassVar[Rates] = Rates(mac=0.123, output=4.6, code=650)
+
     digits: Digits
 
     @property
@@ -137,6 +140,8 @@ class PositionalConvMve(Positional, ConvMve):
 
 @dataclass(frozen=True)
 class PositionalGemmMve(Positional, GemmMve):
+    rates: ClassVar[Rates] = Rates(mac=0.138, output=6.2, call=110, code=810)
+
     @property
     def function(self) -> str:
         return "bevel_mve_positional_row"

@@ -9,18 +9,9 @@ from tvm.script import tirx as T
 
 from bevel.backends.encodings import coded
 from bevel.backends.encodings.coded import CODES, Coding
-from bevel.backends.program.kernel import Special
-from bevel.backends.program.ops.coded_conv import CodedConv, call_of, of_gemm
-from bevel.backends.program.ops.conv import Conv
-from bevel.backends.program.ops.gemm import Gemm
-from bevel.backends.program.program import Call
-from bevel.backends.target import Target
+from bevel.backends.program.ops.coded_conv import CodedConv
 from bevel.backends.tir.codes import integers_of
 from bevel.backends.tir.windows import WeightLayout, WindowSums, pixels
-
-# A kernel that decodes has more code than one that does not, so that small layers keep their bytes.
-LEAST_SAVED_BYTES = 256
-LEAST_SAVED_SHARE = 0.1
 
 
 def sums_of(op: CodedConv) -> WindowSums:
@@ -125,24 +116,6 @@ def added(op: CodedConv, total: Any, X: Any, first: Any, weights: list[Any]) -> 
     for k, weight in enumerate(weights):
         total = total + sums_of(op).product(X[0, 0, 0, first + k * op.lanes], weight)
     return total
-
-
-def specialize(call: Call, target: Target) -> Special | str:
-    """The rule, for every target: weights whose codes take at least a tenth, and what their decoding adds, less."""
-    kernel = call.kernel
-    if isinstance(kernel, Gemm):
-        plain = of_gemm(kernel.rows, kernel.k, kernel.n, kernel.output)
-    elif isinstance(kernel, Conv):
-        plain = kernel
-    else:
-        return "no weights"
-    weights, bias, multiplier, shift = call.constants
-    stored = coded.shortest(weights.reshape(plain.operands()[1].shape), call.occurring(weights))
-    found = call_of(plain, stored, (bias, multiplier, shift))
-    saved = weights.nbytes - sum(array.nbytes for array in found.constants[:-3])
-    if saved < max(LEAST_SAVED_BYTES, LEAST_SAVED_SHARE * weights.nbytes):
-        return f"codes of {stored.coding.bits} bits would save {saved} bytes"
-    return found
 
 
 def decoder(coding: Coding, count: int) -> Any:

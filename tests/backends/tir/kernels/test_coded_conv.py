@@ -15,7 +15,7 @@ from bevel.backends.program.ops.coded_conv import SCRATCH_BYTES, CodedConv, call
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
-from bevel.backends.tir.kernels.coded_conv import specialize
+from bevel.backends.tir.rules.coded_conv import specialize
 from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.formats.coded import counted
 

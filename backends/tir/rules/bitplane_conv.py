@@ -34,20 +34,20 @@ from bevel.backends.program.ops.coded_conv import of_gemm
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
+from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.target import Target
 from bevel.backends.tir.bitplane_windows import QUAD, PlaneWindows
 from bevel.backends.tir.bitplanes import popcount
+from bevel.backends.tir.rates import THUMB2, plain
 from bevel.backends.tir.windows import WindowSums
 from bevel.calib.arithmetic.requantize import UPPER_WORD, Int64, Output, fixed_points, requantize
 
 CPU_LANES = 4
-# On CPUs, measured on x86-64 against what LLVM makes of int8: each word that is counted must stand for so many
+# On CPUs, measured on x86-64 against what LLVM makes of int8: each word that is counted takes as long as so many
 # products, and there may be so many planes of products. Four are slower in whole models.
 MACS_PER_WORD = 6
 MOST_PRODUCTS = 2
-# On microcontrollers, what other kernels take for a product, in instructions of `BitplaneConv.instructions`:
-DSP_PER_PRODUCT = 0.8
-PLAIN_PER_PRODUCT = 2.4
+CODE = 1500  # bytes of one function on microcontrollers, about
 MOST_ANDS = 40  # that are added up together: they become two kilobytes of code
 MOST_BITS = 4  # of activations there: the planes of more take as much RAM as the activations do
 
@@ -83,6 +83,16 @@ class BitplaneConv(Kernel):
     @property
     def op(self) -> Op:
         return self.plain
+
+    def estimate(self, target: Target) -> Resources:
+        """Of words of 64 bits by their count; else as of a Cortex-M7, other cores as much slower as plain loops are."""
+        p, loops = self.plain, plain(target)[Conv]
+        outputs = p.batch * prod(p.positions) * p.channels_out
+        if self.word == 64:
+            words = outputs * self.words * self.x_bits * self.codes.bits
+            return replace(loops, mac=loops.mac * MACS_PER_WORD * words / self.macs).of(self)
+        counted = self.instructions() * p.batch * prod(p.positions) * loops.mac / THUMB2[Conv].mac
+        return Resources({Resource.INSTRUCTIONS: counted, Resource.FLASH: CODE})
 
     def instructions(self) -> float:
         """About how many a Cortex-M7 takes for one pixel and all output channels, carry-save; measured within 15 %."""
@@ -259,7 +269,7 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "sums may leave 32 bits on their way"
     small = int(shift.min()) >= UPPER_WORD
     machine = for_cpu if target.kind == "cpu" else for_microcontroller
-    kernel = machine(BitplaneConv(plain, codes, low, bits, 32, 1, True, small=small), target)
+    kernel = machine(BitplaneConv(plain, codes, low, bits, 32, 1, True, small=small))
     return kernel if isinstance(kernel, str) else Special(kernel, kernel.constants(shaped, bias, multiplier, shift))
 
 
@@ -289,35 +299,23 @@ def largest_sum(weights: Array, bias: Array, codes: Codes, low: int, bits: int) 
     return int(folded) + int(taps * (2**bits - 1) * factor)
 
 
-def for_cpu(kernel: BitplaneConv, target: Target) -> BitplaneConv | str:
+def for_cpu(kernel: BitplaneConv) -> BitplaneConv | str:
     """Words of 64 bits, for four channels at a time: one vector of AVX2, two of NEON. These count by themselves."""
     plain, products = kernel.plain, kernel.x_bits * kernel.codes.bits
     if plain.channels_out % CPU_LANES:
         return f"{plain.channels_out} output channels do not come in fours"
     chosen = replace(kernel, word=64, lanes=CPU_LANES)
-    if plain.taps < MACS_PER_WORD * chosen.words * products:
-        return f"{plain.taps} products are too few for {chosen.words * products} words"
     if products > MOST_PRODUCTS:
         return f"{products} planes of products for each weight"
     return replace(chosen, carry_save=False, chunk=1)
 
 
-def for_microcontroller(kernel: BitplaneConv, target: Target) -> BitplaneConv | str:
+def for_microcontroller(kernel: BitplaneConv) -> BitplaneConv | str:
     """Words of 32 bits, added before they are counted: there is no instruction that counts."""
-    plain, dsp = kernel.plain, "dsp" in target.abilities
     if kernel.x_bits > MOST_BITS:
         return f"activations of {kernel.x_bits} bits"
-    if dsp and plain.positions == (1, 1):
-        return "positional packing takes a single pixel"
-    products = kernel.x_bits * kernel.codes.bits
-    if dsp and products > 1:
-        return f"{products} planes of products for each weight"
-    chunks = -(-kernel.words * products // MOST_ANDS)
-    chosen = replace(kernel, chunk=-(-kernel.words // chunks))
-    estimate, per_product = chosen.instructions(), DSP_PER_PRODUCT if dsp else PLAIN_PER_PRODUCT
-    if estimate > per_product * plain.taps * plain.channels_out:
-        return f"about {estimate / (plain.taps * plain.channels_out):.2f} instructions a product"
-    return chosen
+    chunks = -(-kernel.words * kernel.x_bits * kernel.codes.bits // MOST_ANDS)
+    return replace(kernel, chunk=-(-kernel.words // chunks))
 
 
 def sums_of(weights: Array) -> NDArray[np.int64]:
