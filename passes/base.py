@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from bevel.backends.target import Target
     from bevel.calib.data.dataset import Runs
+    from bevel.calib.observe.observe import Wanted
     from bevel.calib.observe.statistics import Statistics
     from bevel.passes.quantize.chosen import Chosen
     from bevel.passes.quantize.planned import Planned
@@ -137,6 +138,10 @@ class Pass(ABC):
     stage: ClassVar[Stage | None] = None  # where a recipe may name it; None: no recipe does
     always_checked: ClassVar[bool] = False  # else only where the environment asks for it, as all tests do
 
+    def wants(self, graph: gs.Graph) -> Wanted:
+        """What must have been observed of the canonical float `graph` before the pass runs, by tensor."""
+        return {}
+
     @abstractmethod
     def call(self, work: Work) -> PassResult:
         """Rewrite and account for it; `modified` must be true exactly when something changed."""
@@ -148,11 +153,22 @@ class Pass(ABC):
         """Raises ContractError where a condition does not hold."""
         debug = bool(os.environ.get(CHECKS))
         if debug or self.always_checked:
-            self.check(work, "requires", self.requires)
+            self.check(work, "requires", (*self.requires, self.observed))
         result = self.audited(work) if debug else self.swept(work)
         if debug or self.always_checked:
             self.check(result.work, "ensures", self.ensures)
         return result
+
+    @property
+    def observed(self) -> Condition:
+        """That what it wants was observed."""
+
+        def unseen(work: Work) -> Iterator[str]:
+            for name, wants in self.wants(work.graph).items():
+                seen = work.observations[name].seen if name in work.observations else {}
+                yield from (f"{want.kind.__name__} of {name}" for want in wants if want not in seen)
+
+        return Condition("observations of what it wants, but nobody saw", unseen)
 
     def swept(self, work: Work) -> PassResult:
         with names_kept(work.graph):

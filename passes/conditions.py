@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Condition, Work
@@ -57,12 +56,6 @@ def quantizers(work: Work) -> Iterator[str]:
             yield f"{node.name} is a {node.op}"
 
 
-def unobserved_tensors(work: Work) -> Iterator[str]:
-    for tensor in variables(work.graph):
-        if tensor.dtype == np.float32 and tensor.name not in work.observations:
-            yield f"nothing was seen of {tensor.name}"
-
-
 def late_makers(work: Work) -> Iterator[str]:
     made = {id(tensor) for tensor in work.graph.inputs}
     for node in work.graph.nodes:
@@ -101,4 +94,3 @@ FLOAT = Condition("a model without quantizers", quantizers)
 EXECUTION_ORDER = Condition("nodes in execution order", late_makers)
 SAMPLED = Condition("calibration samples", unsampled)
 PLANNED = Condition("a plan with scales", unplanned)
-OBSERVED = Condition("observations of all float tensors", unobserved_tensors)

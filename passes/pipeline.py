@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bevel.passes.base import Pass, PassResult, Work
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from bevel.calib.observe.base import Want
+    from bevel.calib.observe.observe import Wanted
 
 
 @dataclass(frozen=True)
@@ -15,6 +21,14 @@ class Pipeline(Pass):
 
     name: ClassVar[str] = "pipeline"
     passes: Sequence[Pass] = ()
+
+    def wants(self, graph: gs.Graph) -> Wanted:
+        """What any of them wants; those that run on what others made of the graph want of it what is there now."""
+        found: dict[str, dict[Want, None]] = {}
+        for one in self.passes:
+            for name, wants in one.wants(graph).items():
+                found.setdefault(name, {}).update(dict.fromkeys(wants))
+        return found
 
     def call(self, work: Work) -> PassResult:
         modified = False

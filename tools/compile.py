@@ -224,7 +224,7 @@ def quantize_calibrated(job: Job, read: Read) -> Quantized:
     with job.stages("observe") as advance:
         notes = clamp_masks(graph, calib)
         canonical = gs.export_onnx(graph)
-        statistics = observe(canonical, calib, progress=advance)
+        statistics = observe(canonical, calib, wanted.wants(graph), advance)
     if options.format_file is not None:
         wanted = replace(wanted, nodes=apply_patterns(read_patterns(options.format_file), canonical))
     if not options.switchable:

@@ -3,35 +3,36 @@
 Floating-point addition is not associative, so a mean taken over batches of 8 differs in its last bits from one taken
 over batches of 32. Here every term is rounded once to a multiple of 2**-64, split into signed 32-bit digits, and the
 digits are added as int64: integer addition is associative, and an int64 digit holds 2**31 terms without overflow.
-A reproducible accumulator in the manner of Kulisch 1981; the span of 2**-64 to 2**160 covers sums of float32 values.
+A reproducible accumulator in the manner of Kulisch 1981; the span of 2**-64 to 2**288 covers sums of products of
+float32 values.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import frexp
 
 import numpy as np
 from numpy.typing import NDArray
 
 DIGIT_BITS = 32
-DIGITS = 7
+DIGITS = 11  # the most there are
 UNIT = -64  # the lowest digit counts multiples of 2**UNIT
 
 
 @dataclass(frozen=True, eq=False)
 class ExactSum:
-    """Independent sums, one a column: `digits` is [DIGITS, columns], lowest first."""
+    """Independent sums, one a column: `digits` is [as many as the largest term needs, columns], lowest first."""
 
     digits: NDArray[np.int64]
 
     @staticmethod
     def of(terms: NDArray[np.float64]) -> ExactSum:
-        """The column sums of `terms` [count, columns], finite and below 2**159 in magnitude."""
-        digits = np.zeros((DIGITS, terms.shape[1]), np.int64)
+        """The column sums of `terms` [count, columns], finite and below 2**287 in magnitude."""
         rest = terms
-        highest = int(np.frexp(np.abs(terms).max(initial=0.0))[1])
-        for place in reversed(range(min(DIGITS, max(0, highest - UNIT) // DIGIT_BITS + 1))):
+        digits = np.zeros((length(float(np.abs(terms).max(initial=0.0))), terms.shape[1]), np.int64)
+        for place in reversed(range(len(digits))):
             # Truncation towards zero makes the digits of a term unique: its leading digits are 0 wherever we start.
             scaled = np.ldexp(rest, -(UNIT + DIGIT_BITS * place))
             digit = np.trunc(scaled) if place else np.rint(scaled)
@@ -40,14 +41,30 @@ class ExactSum:
         return ExactSum(digits)
 
     def merge(self, other: ExactSum) -> ExactSum:
-        return ExactSum(self.digits + other.digits)
+        more, fewer = sorted((self.digits, other.digits), key=len, reverse=True)
+        digits = more.copy()
+        digits[: len(fewer)] += fewer
+        return ExactSum(digits)
 
     def less(self, part: ExactSum) -> ExactSum:
         """The sum of the other terms, where `part` is the sum of some."""
-        return ExactSum(self.digits - part.digits)
+        return self.merge(ExactSum(-part.digits))
 
     def divided(self, count: int) -> NDArray[np.float64]:
         """Each sum divided by `count`, rounded once: [columns]."""
         columns = self.digits.T.tolist()
         totals = [sum(digit << DIGIT_BITS * place for place, digit in enumerate(digits)) for digits in columns]
         return np.array([float(Fraction(total, count << -UNIT)) for total in totals], np.float64)
+
+    def over(self, count: int) -> NDArray[np.float64]:
+        """Each sum divided by `count`, in float64 from the highest digit down: [columns]. Its last bits are rounded as
+        often as there are digits, but the same for the same sum; much faster than `divided` for many columns."""
+        total = np.zeros(self.digits.shape[1])
+        for place in reversed(range(len(self.digits))):
+            total += np.ldexp(self.digits[place].astype(np.float64), UNIT + DIGIT_BITS * place)
+        return total / count
+
+
+def length(largest: float) -> int:
+    """How many digits a magnitude needs."""
+    return min(DIGITS, max(0, frexp(largest)[1] - UNIT) // DIGIT_BITS + 1) if largest else 0

@@ -1,4 +1,4 @@
-"""A histogram whose bins depend on the data's extremes only, so that merging is exact in any order.
+"""The range of a tensor: a histogram whose bins depend on the extremes only, so that merging is exact in any order.
 
 Bin k counts values in [k * 2**exponent, (k + 1) * 2**exponent). The exponent is the smallest that covers zero and all
 values with at most `MAX_BINS` bins. It can only grow when values are added, and then each bin becomes one part of a
@@ -13,12 +13,14 @@ from math import floor, frexp, ldexp
 import numpy as np
 from numpy.typing import NDArray
 
+from bevel.calib.observe.base import Observation, first_not_finite
+
 MAX_BINS = 2048
 MIN_EXPONENT = -120  # float32 can still multiply by 2**120; all narrower tensors share this bin width
 
 
 @dataclass(frozen=True, eq=False)
-class Histogram:
+class Histogram(Observation):
     """low and high: the extremes of all values (inf and -inf of none). zeros: values equal to 0, in no bin.
 
     counts[i] belongs to bin `first` + i; the bins run from that of min(low, 0) to that of max(high, 0): [<= MAX_BINS].
@@ -32,8 +34,13 @@ class Histogram:
     counts: NDArray[np.int64]
 
     @staticmethod
-    def of(values: NDArray[np.float32], low: float, high: float) -> Histogram:
-        """Of finite float32 `values`, of any shape, whose extremes are `low` and `high`."""
+    def of(values: NDArray[np.float32]) -> Histogram:
+        """Of float32 `values` of any shape."""
+        if values.size == 0:
+            return Histogram.empty()
+        low, high = float(values.min()), float(values.max())
+        if not np.isfinite(low) or not np.isfinite(high):  # min and max hand NaN on
+            raise first_not_finite(values)
         exponent, first, length = layout(low, high)
         # Scaling up by a power of two is exact in float32; scaling down could flush small negatives to zero.
         wide = values if exponent <= 0 else values.astype(np.float64)

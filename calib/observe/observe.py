@@ -1,8 +1,8 @@
-"""One pass of samples through the float model, and the statistics of its tensors."""
+"""One pass of samples through the float model, for all that is asked for of its tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,14 @@ from numpy.typing import NDArray
 
 from bevel.calib.data.dataset import InputType, Runs
 from bevel.calib.errors import UserError
-from bevel.calib.observe.statistics import NotFiniteError, Statistics
+from bevel.calib.observe.base import NotFiniteError, Observation, Want
+from bevel.calib.observe.statistics import Statistics
 
 Progress = Callable[[int, int], None]
+Wanted = Mapping[str, Iterable[Want]]  # by tensor
+Task = tuple[str, Want]
+
+MEMORY = 512 * 2**20  # bytes that large observations may hold at a time
 
 LAST_AXIS_OPERATORS = frozenset({"MatMul", "Gemm", "LayerNormalization", "RMSNormalization"})
 
@@ -39,35 +44,75 @@ def input_type(value: onnx.ValueInfoProto) -> InputType:
 
 
 def observe(
-    model: onnx.ModelProto,
-    dataset: Runs,
-    tensors: Sequence[str] | None = None,
-    progress: Progress | None = None,
-    channel_axes: Mapping[str, Sequence[int]] | None = None,
+    model: onnx.ModelProto, runs: Runs, wanted: Wanted, progress: Progress | None = None, memory: int = MEMORY
 ) -> dict[str, Statistics]:
-    """{tensor name: statistics} of the float tensors that `model` reads or computes at its top level, in graph order.
+    """{tensor name: what is wanted of it} of the float tensors in `wanted` that `model` reads or computes at its top
+    level, in graph order; nothing else is computed.
 
-    `tensors` asks for these only. `progress(done, total)` is called after each model run. `channel_axes` overrides the
-    axes along which a tensor's channel means are kept (`read_axes` says the default). Runs are one at a time on one
-    thread without graph optimization, so that the result depends on nothing but model and samples.
+    Runs are one at a time on one thread without graph optimization, so that the result depends on nothing but model and
+    samples. Observations that take much memory are made in turns of at most `memory` bytes (or of one that is larger),
+    and the runs are walked once a turn. `progress(done, total)` is called after each model run.
 
     Raises UserError for NaN or infinity, naming tensor, node and sample, and for samples the model cannot run;
-    ValueError for names in `tensors` that the model has not.
+    ValueError for names in `wanted` that the model has not.
     """
-    names = observable(model) if tensors is None else list(tensors)
-    if unknown := set(names) - set(observable(model)):
+    known = observable(model)
+    tasks = [(name, want) for name in known for want in dict.fromkeys(wanted.get(name, ()))]
+    if unknown := {*wanted, *tensors_of(tasks)} - set(known):
         raise ValueError(f"the model computes no tensor {sorted(unknown)}")
-    axes = {**read_axes(model, names), **(channel_axes or {})}
-    session, outputs = session_with_outputs(model, names)
-    statistics: dict[str, Statistics] = {}
-    for run, sample in enumerate(dataset):
-        for name, array in run_model(session, outputs, sample, run).items():
-            if name in axes and is_float(array):
-                found = statistics_of(model, name, array, axes[name], run)
-                statistics[name] = statistics.get(name, Statistics.empty()).merge(found)
-        if progress is not None:
-            progress(run + 1, len(dataset))
-    return {name: statistics[name] for name in names if name in statistics}
+    seen: dict[str, dict[Want, Observation]] = {}
+    turns = in_turns(model, runs, tasks, memory)
+    for turn, part in enumerate(turns):
+        session, outputs = session_with_outputs(model, tensors_of(part))
+        for run, sample in enumerate(runs):
+            try:
+                add(seen, part, run_model(session, outputs, sample, run))
+            except NotFiniteError as error:
+                raise not_finite(model, sample, run) from error
+            if progress is not None:
+                progress(turn * len(runs) + run + 1, len(turns) * len(runs))
+    return {name: Statistics(seen[name]) for name in known if name in seen}
+
+
+def add(seen: dict[str, dict[Want, Observation]], tasks: Sequence[Task], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Merge what one run shows into `seen`; of tensors that are no floats there is nothing to remember."""
+    for name, want in tasks:
+        read = [arrays[one] for one in (name, *want.beside)]
+        if not all(map(is_float, read)):
+            continue
+        found, known = want.of(*read), seen.setdefault(name, {})
+        known[want] = known[want].merge(found) if want in known else found
+
+
+def in_turns(model: onnx.ModelProto, runs: Runs, tasks: Sequence[Task], memory: int) -> list[list[Task]]:
+    """The tasks in parts that hold `memory` bytes each; one that needs more by itself has a turn of its own."""
+    large = [task for task in tasks if task[1].kind.large]
+    turns, room = [[task for task in tasks if not task[1].kind.large]], memory
+    if not large:
+        return turns
+    session, outputs = session_with_outputs(model, tensors_of(large))
+    shapes = {name: array.shape for name, array in run_model(session, outputs, next(iter(runs)), 0).items()}
+    for name, want in large:
+        bytes_held = want.kind.size([shapes[one] for one in (name, *want.beside)], *want.args)
+        if bytes_held > room and room < memory:  # there is a large one already
+            turns.append([])
+            room = memory
+        turns[-1].append((name, want))
+        room -= bytes_held
+    return turns
+
+
+def tensors_of(tasks: Iterable[Task]) -> list[str]:
+    return list(dict.fromkeys(one for name, want in tasks for one in (name, *want.beside)))
+
+
+def not_finite(model: onnx.ModelProto, sample: Mapping[str, NDArray[Any]], run: int) -> UserError:
+    """Which tensor was the first to hold NaN or infinity in a run, of all that there are."""
+    names = observable(model)
+    arrays = run_model(*session_with_outputs(model, names), sample, run)
+    lost = next(name for name in names if is_float(arrays[name]) and not np.isfinite(arrays[name]).all())
+    value = arrays[lost][~np.isfinite(arrays[lost])].flat[0]
+    return UserError(f"tensor {lost!r} {made_by(model, lost)} holds {value} in sample {run}")
 
 
 def always_zero(statistics: Mapping[str, Statistics]) -> dict[str, str]:
@@ -88,17 +133,6 @@ def observable(model: onnx.ModelProto) -> list[str]:
 def model_inputs_names(model: onnx.ModelProto) -> list[str]:
     initializers = {tensor.name for tensor in model.graph.initializer}
     return [value.name for value in model.graph.input if value.name not in initializers]
-
-
-def read_axes(model: onnx.ModelProto, tensors: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """The axes of channels that the readers of each tensor mean: -1 for matrix products and layer normalizations, 1
-    for everything else. A tensor may have readers of both kinds."""
-    axes: dict[str, set[int]] = {name: set() for name in tensors}
-    for node in model.graph.node:
-        for name in node.input:
-            if name in axes:
-                axes[name].add(-1 if node.op_type in LAST_AXIS_OPERATORS else 1)
-    return {name: tuple(sorted(found)) or (1,) for name, found in axes.items()}
 
 
 def session_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> tuple[ort.InferenceSession, list[str]]:
@@ -131,14 +165,6 @@ def run_model(
 
 def is_float(array: object) -> bool:
     return isinstance(array, np.ndarray) and array.dtype.kind == "f"
-
-
-def statistics_of(model: onnx.ModelProto, name: str, array: NDArray[Any], axes: Sequence[int], run: int) -> Statistics:
-    """Statistics of one tensor of one run. Raises UserError naming tensor, node and sample for NaN and infinity."""
-    try:
-        return Statistics.of(array, [axis if -array.ndim <= axis < array.ndim else -1 for axis in axes])
-    except NotFiniteError as error:
-        raise UserError(f"tensor {name!r} {made_by(model, name)} holds {error.value} in sample {run}") from error
 
 
 def made_by(model: onnx.ModelProto, tensor: str) -> str:

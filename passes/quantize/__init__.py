@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 from bevel.calib.data.dataset import Runs
 from bevel.calib.formats.format import INT8
 from bevel.calib.formats.tensor_format import TensorFormat
+from bevel.calib.observe.observe import Wanted
 from bevel.calib.observe.statistics import Statistics
 from bevel.passes.base import Note, Pass, Work
 from bevel.passes.exchange.export import export, export_quantized
@@ -25,6 +26,7 @@ from bevel.passes.quantize.correct_bias import CorrectBias
 from bevel.passes.quantize.insert_qdq import InsertQdq
 from bevel.passes.quantize.plan import PASS
 from bevel.passes.quantize.plan_scales import PlanScales
+from bevel.passes.quantize.widen_activations import WidenActivations
 
 __all__ = ["NodeFormat", "QuantizeOptions", "Quantized", "export", "export_quantized", "is_quantized", "quantize"]
 
@@ -46,6 +48,10 @@ class QuantizeOptions:
     @property
     def chosen(self) -> Chosen:
         return Chosen(self.weights, self.activations, self.nodes, self.range)
+
+    def wants(self, graph: gs.Graph) -> Wanted:
+        """What is to be observed of the canonical float `graph` before it is quantized."""
+        return Pipeline([WidenActivations(), *self.passes]).wants(graph)
 
     @property
     def passes(self) -> list[Pass]:
@@ -73,7 +79,7 @@ def is_quantized(graph: gs.Graph) -> bool:
 def quantize(
     graph: gs.Graph, statistics: Mapping[str, Statistics], options: QuantizeOptions, dataset: Runs | None = None
 ) -> Quantized:
-    """`graph`, canonical and float, with quantizers in place. `statistics` covers its float tensors.
+    """`graph`, canonical and float, with quantizers in place. `statistics` has what `options` wants.
 
     dataset: what the statistics are of, for choices that are measured; without it those that are mostly right.
     """

@@ -27,6 +27,8 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.data.dataset import Runs, Subset
+from bevel.calib.observe.base import Want
+from bevel.calib.observe.mean import Mean
 from bevel.calib.observe.observe import observe
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.rounding import rounder, rounder_names
@@ -36,6 +38,7 @@ from bevel.passes.exchange.export import export
 from bevel.passes.quantize.correct_bias import mean_error
 from bevel.passes.quantize.error_probe import Trial, error_powers, multiplications
 from bevel.passes.quantize.round_weights import Rounded, Weights, find_weights, rounded_by
+from bevel.passes.quantize.wanted import Wants, means
 
 AUTO = "auto"
 SIMPLEST = "nearest"  # wins ties
@@ -85,6 +88,9 @@ class RoundWeights(Pass):
     requires: ClassVar[tuple[Condition, ...]] = (PLANNED,)
     rounding: str = AUTO
     corrected: bool = True
+
+    def wants(self, graph: gs.Graph) -> Wants:
+        return means(graph) if self.rounding == AUTO and self.corrected else {}
 
     def call(self, work: Work) -> PassResult:
         plan, scales = work.plan.plan, work.plan.scales
@@ -147,14 +153,15 @@ def means_of_others(
     """The channel means of what each product reads, over the runs that are not held out; None where no bias will be
     corrected."""
     products = [next(iter(one.values())).weights for one in doubtful]
-    model = export(evidence.graph)
-    seen = observe(model, held, list(dict.fromkeys(one.x.name for one in products)))
+    biased = [one for one in products if one.bias is not None and evidence.corrected]
+    wanted = {one.x.name: (Want(Mean, (one.summed_axis,)),) for one in biased}
+    seen = observe(export(evidence.graph), held, wanted) if wanted else {}
     for one in products:
-        whole, part, axis = evidence.statistics[one.x.name], seen[one.x.name], one.summed_axis
-        if not evidence.corrected or one.bias is None:
+        if one.bias is None or not evidence.corrected:
             yield None
-        else:
-            yield whole.channel_mean(axis, part if part.count < whole.count else None)
+            continue
+        whole, part = (found[one.x.name].one(Mean, one.summed_axis) for found in (evidence.statistics, seen))
+        yield (whole.without(part) if part.count < whole.count else whole).values
 
 
 def error_of(made: Rounded, mean: NDArray[np.float64] | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

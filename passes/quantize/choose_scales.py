@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, reduce
 
 import numpy as np
@@ -15,7 +15,7 @@ from bevel.calib.formats.scheme import Scheme, TensorQuant
 from bevel.calib.formats.stairs import Stairs, stairs
 from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat
 from bevel.calib.observe.histogram import Histogram
-from bevel.calib.observe.statistics import Statistics
+from bevel.calib.observe.statistics import RANGE, Statistics
 from bevel.calib.scales.float_range import float_quant
 from bevel.calib.scales.ranges import RangeMethod, activation_quant
 from bevel.passes.base import Note
@@ -178,8 +178,8 @@ def fixed_quant(
 
 
 def together(members: list[Statistics]) -> Statistics:
-    """The values of all members in one histogram; their channels do not correspond, so the first's means remain."""
-    return replace(members[0], histogram=reduce(Histogram.merge, (one.histogram for one in members)))
+    """The range of all members; their channels do not correspond."""
+    return Statistics({RANGE: reduce(Histogram.merge, (one.histogram for one in members))})
 
 
 def tie_notes(group: list[str], statistics: Mapping[str, Statistics]) -> list[Note]:

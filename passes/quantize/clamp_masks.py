@@ -22,7 +22,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.calib.data.dataset import Runs
-from bevel.calib.observe.extremes import BARRED, Extremes, extremes
+from bevel.calib.observe.base import Want
+from bevel.calib.observe.extremes import BARRED, Extremes
+from bevel.calib.observe.observe import observe
 from bevel.calib.observe.statistics import Statistics
 from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT, SAMPLED, STATIC_SHAPES
@@ -75,7 +77,8 @@ def clamp_masks(graph: gs.Graph, dataset: Runs) -> list[Note]:
     for node in sites:
         rows |= dict.fromkeys(tensor.name for tensor in find_terms(node, outputs))
         rows[node.inputs[0].name] = int(node.attrs.get("axis", -1))
-    seen = extremes(gs.export_onnx(graph), dataset, rows)
+    found = observe(gs.export_onnx(graph), dataset, {name: [Want(Extremes, (axis,))] for name, axis in rows.items()})
+    seen = {name: found[name].one(Extremes, axis) for name, axis in rows.items() if name in found}
     notes = [note for node in sites if (note := clamp_site(graph, node, seen, outputs)) is not None]
     return notes
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.formats.scheme import TensorQuant
@@ -25,6 +26,7 @@ from bevel.passes.base import Condition, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import PLANNED
 from bevel.passes.quantize.choose_scales import Scales
 from bevel.passes.quantize.round_weights import Rounded
+from bevel.passes.quantize.wanted import Wants, means
 
 PARTS = 4  # points a bin of the histogram counts for
 FULL_BITS = 8  # of an activation whose mean quantization leaves alone
@@ -39,6 +41,9 @@ class CorrectBias(Pass):
     name: ClassVar[str] = "correct-bias"
     stage: ClassVar[Stage] = "quantize"
     requires: ClassVar[tuple[Condition, ...]] = (PLANNED,)
+
+    def wants(self, graph: gs.Graph) -> Wants:
+        return means(graph)
 
     def call(self, work: Work) -> PassResult:
         return work.result(False, codes=tuple(correct_biases(work.codes, work.plan.scales, work.observations)))

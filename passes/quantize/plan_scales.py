@@ -9,14 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import onnx_graphsurgeon as gs
+
 from bevel.passes.base import Condition, Pass, PassResult, Stage, Work
-from bevel.passes.conditions import FLOAT, OBSERVED
+from bevel.passes.conditions import FLOAT
 from bevel.passes.quantize.choose_scales import choose_scales
 from bevel.passes.quantize.clamp_masks import behind_clips
 from bevel.passes.quantize.formats import node_formats
 from bevel.passes.quantize.part_results import part_results
 from bevel.passes.quantize.plan import make_plan
 from bevel.passes.quantize.planned import Planned
+from bevel.passes.quantize.wanted import Wants, ranges
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,10 @@ class PlanScales(Pass):
 
     name: ClassVar[str] = "plan-scales"
     stage: ClassVar[Stage] = "quantize"
-    requires: ClassVar[tuple[Condition, ...]] = (FLOAT, OBSERVED)
+    requires: ClassVar[tuple[Condition, ...]] = (FLOAT,)
+
+    def wants(self, graph: gs.Graph) -> Wants:
+        return ranges(graph)
 
     def call(self, work: Work) -> PassResult:
         schemes = work.schemes

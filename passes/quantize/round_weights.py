@@ -60,8 +60,7 @@ class Weights:
 
     @property
     def summed_axis(self) -> int:
-        """The axis of `x` that the product sums over, as `bevel.calib.observe.observe.read_axes` counts it."""
-        return 1 if self.match.node.op in ("Conv", "ConvTranspose") else -1
+        return summed_axis(self.match)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,3 +124,8 @@ def constant_bias(operator: Operator, match: Match) -> gs.Constant | None:
 
 def is_constant(tensor: gs.Tensor) -> bool:
     return isinstance(tensor, gs.Constant) and tensor.values.dtype == np.float32
+
+
+def summed_axis(match: Match) -> int:
+    """The axis of its input that a product sums over."""
+    return 1 if match.node.op in ("Conv", "ConvTranspose") else -1

@@ -28,7 +28,7 @@ from bevel.calib.formats.format import INT8, INT16
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.scales.ranges import RangeMethod
 from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
-from bevel.passes.conditions import FLOAT, OBSERVED, SAMPLED
+from bevel.passes.conditions import FLOAT, SAMPLED
 from bevel.passes.exchange.export import export
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 from bevel.passes.quantize.choose_scales import choose_scales
@@ -38,6 +38,7 @@ from bevel.passes.quantize.insert_qdq import insert_qdq
 from bevel.passes.quantize.part_results import part_results
 from bevel.passes.quantize.plan import QuantizationPlan, make_plan
 from bevel.passes.quantize.streams import find_streams, loudest
+from bevel.passes.quantize.wanted import Wants, ranges
 
 LEAST = 20.0  # dB of a result that the rounding of one tensor alone must leave
 GAIN = 1.0  # dB that int16 must bring the whole
@@ -53,7 +54,10 @@ class WidenActivations(Pass):
 
     name: ClassVar[str] = "widen-activations"
     stage: ClassVar[Stage] = "assign"
-    requires: ClassVar[tuple[Condition, ...]] = (FLOAT, SAMPLED, OBSERVED)
+    requires: ClassVar[tuple[Condition, ...]] = (FLOAT, SAMPLED)
+
+    def wants(self, graph: gs.Graph) -> Wants:
+        return ranges(graph)
 
     def call(self, work: Work) -> PassResult:
         schemes = work.schemes

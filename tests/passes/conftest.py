@@ -226,7 +226,11 @@ def compiled(
     graph, notes = canonicalize(model)
     if not any(map(is_quantize, graph.nodes)):
         given = tuple(samples) if samples is not None else calibration(model)
-        result = quantize(graph, observe(gs.export_onnx(graph), Samples(given)), options or QuantizeOptions())
+        result = quantize(
+            graph,
+            observe(gs.export_onnx(graph), Samples(given), QuantizeOptions().wants(graph)),
+            options or QuantizeOptions(),
+        )
         graph, notes = result.graph, notes + result.notes
     quantized, shipped = export(graph), export_quantized(graph)
     integer, more = integerize(graph, inputs, outputs, targets.load("cortex-m7"))

@@ -82,7 +82,7 @@ def stages(nodes: int) -> dict[str, float]:
     samples = random_dataset(model_inputs(model), SAMPLES, seed=0)
     graph, _ = timed("canonicalize", lambda: canonicalize(model, iter(samples)))
     canonical = export(graph)
-    statistics = timed("observe", lambda: observe(canonical, samples))
+    statistics = timed("observe", lambda: observe(canonical, samples, options.wants(graph)))
     quantized = timed("quantize", lambda: quantize(graph, statistics, options))
     timed("export", lambda: export_quantized(quantized.graph))
     integer, _ = timed("integerize", lambda: integerize(quantized.graph, inputs="quantized", outputs="quantized"))

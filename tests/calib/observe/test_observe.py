@@ -1,6 +1,7 @@
 """One pass over a small model: which tensors are seen, what is remembered, and what is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -8,8 +9,14 @@ import pytest
 
 from bevel.calib.data.dataset import Dataset, InputType, open_dataset, random_dataset
 from bevel.calib.errors import UserError
-from bevel.calib.observe.observe import always_zero, model_inputs, observe, read_axes
-from bevel.calib.observe.statistics import Statistics
+from bevel.calib.observe import observe as observing
+from bevel.calib.observe.base import Want
+from bevel.calib.observe.inputs import Inputs
+from bevel.calib.observe.mean import Mean
+from bevel.calib.observe.observe import always_zero, model_inputs, observable, observe
+from bevel.calib.observe.rows import Along
+from bevel.calib.observe.second_moment import SecondMoment
+from bevel.calib.observe.statistics import RANGE, Statistics
 
 HEADER = '<ir_version: 10, opset_import: ["" : 21]>\n'
 
@@ -32,9 +39,13 @@ def samples(count: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((count, 2, 4)).astype(np.float32)
 
 
-def test_inputs_and_every_computed_float_tensor_are_observed(tmp_path: Path) -> None:
+def ranges(subject: onnx.ModelProto) -> dict[str, list[Want]]:
+    return {name: [RANGE] for name in observable(subject)}
+
+
+def test_inputs_and_computed_float_tensors_are_observed_in_graph_order(tmp_path: Path) -> None:
     x = samples(6)
-    found = observe(RELU, data(tmp_path, x))
+    found = observe(RELU, data(tmp_path, x), ranges(RELU))
     assert list(found) == ["x", "h", "y"]
     for name, expected in (("x", x), ("h", x / 2), ("y", np.maximum(x / 2, 0))):
         assert found[name] == Statistics.of(expected)
@@ -46,34 +57,34 @@ def test_the_result_does_not_depend_on_the_batch(tmp_path: Path) -> None:
     for value in (batched.graph.input[0], batched.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_value = 3
     x = samples(6)
-    assert observe(batched, data(tmp_path, x, batched)) == observe(RELU, data(tmp_path, x))
+    assert observe(batched, data(tmp_path, x, batched), ranges(RELU)) == observe(RELU, data(tmp_path, x), ranges(RELU))
 
 
 def test_only_the_tensors_asked_for_are_observed(tmp_path: Path) -> None:
-    assert list(observe(RELU, data(tmp_path, samples(2)), ["h"])) == ["h"]
-    assert list(observe(RELU, data(tmp_path, samples(2)), ["x"])) == ["x"]
+    assert list(observe(RELU, data(tmp_path, samples(2)), {"h": [RANGE]})) == ["h"]
+    assert list(observe(RELU, data(tmp_path, samples(2)), {"x": [RANGE]})) == ["x"]
 
 
 def test_a_name_that_the_model_has_not_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'nothing'"):
-        observe(RELU, data(tmp_path, samples(1)), ["nothing"])
+        observe(RELU, data(tmp_path, samples(1)), {"nothing": [RANGE]})
 
 
 def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
     before = RELU.SerializeToString()
-    observe(RELU, data(tmp_path, samples(1)))
+    observe(RELU, data(tmp_path, samples(1)), ranges(RELU))
     assert RELU.SerializeToString() == before
 
 
 def test_progress_is_told_after_each_run(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    observe(RELU, data(tmp_path, samples(3)), progress=lambda done, total: seen.append((done, total)))
+    observe(RELU, data(tmp_path, samples(3)), ranges(RELU), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_integer_tensors_are_left_out(tmp_path: Path) -> None:
     subject = model("shape = Shape(x)\n y = Reshape(x, shape)")
-    assert list(observe(subject, data(tmp_path, samples(1), subject))) == ["x", "y"]
+    assert list(observe(subject, data(tmp_path, samples(1), subject), ranges(subject))) == ["x", "y"]
 
 
 def test_a_tensor_that_becomes_infinite_is_named_with_its_node_and_sample(tmp_path: Path) -> None:
@@ -81,39 +92,20 @@ def test_a_tensor_that_becomes_infinite_is_named_with_its_node_and_sample(tmp_pa
     x = samples(4)
     x[2, 0, 0] = 1000
     with pytest.raises(UserError, match=r"tensor 'h' \(Exp node 'scale'\) holds inf in sample 2"):
-        observe(subject, data(tmp_path, x, subject))
+        observe(subject, data(tmp_path, x, subject), {"y": [RANGE]})
 
 
 def test_a_sample_that_the_model_cannot_run_is_named(tmp_path: Path) -> None:
     subject = model("y = Gather(table, x)", "int64[1,1] x", "float[1,1,2] y", "float[2,2] table = {1, 2, 3, 4}")
     np.save(tmp_path / "d.npy", np.array([[1], [7]]))
     with pytest.raises(UserError, match=r"cannot run sample 1: .*Gather"):
-        observe(subject, open_dataset(tmp_path / "d.npy", model_inputs(subject)))
+        observe(subject, open_dataset(tmp_path / "d.npy", model_inputs(subject)), ranges(subject))
 
 
 def test_tensors_that_are_always_zero_are_reported(tmp_path: Path) -> None:
     x = -np.abs(samples(2))
-    report = always_zero(observe(RELU, data(tmp_path, x)))
+    report = always_zero(observe(RELU, data(tmp_path, x), ranges(RELU)))
     assert list(report) == ["y"] and "all 16 elements" in report["y"]
-
-
-PROJECTION = model("y = MatMul(x, w)", weights="float[4,3] w = {1,2,3,4,5,6,7,8,9,10,11,12}", outputs="float[1,2,3] y")
-
-
-def test_channel_means_follow_the_operator(tmp_path: Path) -> None:
-    x = samples(5)
-    found = observe(PROJECTION, data(tmp_path, x, PROJECTION))
-    assert read_axes(PROJECTION, ["x"]) == {"x": (-1,)} and read_axes(RELU, ["x"]) == {"x": (1,)}
-    assert found["x"].channels == {-1: 4}
-    # float64 sums of ten float32 values
-    np.testing.assert_allclose(found["x"].channel_mean(-1), x.mean((0, 1), dtype=np.float64), atol=1e-14)
-    np.testing.assert_allclose(
-        observe(RELU, data(tmp_path, x))["x"].channel_mean(1), x.mean((0, 2), dtype=np.float64), atol=1e-14
-    )
-
-
-def test_the_channel_axis_of_a_tensor_can_be_given(tmp_path: Path) -> None:
-    assert observe(RELU, data(tmp_path, samples(1)), ["x"], channel_axes={"x": (2,)})["x"].channels == {2: 4}
 
 
 def test_readers_that_mean_different_axes_each_have_their_means(tmp_path: Path) -> None:
@@ -123,13 +115,53 @@ def test_readers_that_mean_different_axes_each_have_their_means(tmp_path: Path) 
         outputs="float[1,2,2] y, float[1,2,4] z",
     )
     x = samples(5)
-    found = observe(both, data(tmp_path, x, both))["x"]
+    found = observe(both, data(tmp_path, x, both), {"x": [Want(Mean, (-1,)), Want(Mean, (1,))]})["x"]
+    # float64 sums of ten float32 values
     np.testing.assert_allclose(found.channel_mean(-1), x.mean((0, 1), dtype=np.float64), atol=1e-14)
     np.testing.assert_allclose(found.channel_mean(1), x.mean((0, 2), dtype=np.float64), atol=1e-14)
+    with pytest.raises(KeyError):
+        _ = found.histogram
+
+
+LARGE = {name: [Want(SecondMoment, (Along(),))] for name in ("x", "h", "y")}
+HELD = 4 * 4 * 7 * 8  # of a second moment of four channels
+
+
+@pytest.mark.parametrize(("memory", "turns"), [(3 * HELD, 1), (2 * HELD, 2), (HELD, 3), (1, 3)])
+def test_large_observations_are_made_in_turns_that_fit_the_memory(tmp_path: Path, memory: int, turns: int) -> None:
+    x = samples(3)
+    wanted = LARGE | {"h": [*LARGE["h"], RANGE]}
+    at_once = observe(RELU, data(tmp_path, x), wanted)
+    seen: list[tuple[int, int]] = []
+    found = observe(RELU, data(tmp_path, x), wanted, lambda *done: seen.append(done), memory)
+    assert found == at_once and list(found) == ["x", "h", "y"]
+    assert seen == [(done + 1, 3 * turns) for done in range(3 * turns)]
+    expected = np.einsum("nrk,nrl->kl", *[x.astype(np.float64)] * 2) / 6
+    np.testing.assert_allclose(found["x"].one(SecondMoment, Along()).matrix[0], expected, atol=1e-12)
+
+
+def test_tensors_that_are_kept_together_keep_the_same_samples(tmp_path: Path) -> None:
+    want = Want(Inputs, (4,), beside=("y",))
+    kept = observe(RELU, data(tmp_path, samples(20)), {"h": [want]})["h"].one(Inputs, 4)
+    assert kept.samples().shape == (4, 2, 4)
+    np.testing.assert_array_equal(kept.samples(1), np.maximum(kept.samples(0), 0))
+
+
+def test_only_what_is_wanted_is_asked_of_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    run = observing.run_model
+
+    def spied(session: Any, outputs: list[str], sample: Any, number: int) -> Any:
+        asked.append(outputs)
+        return run(session, outputs, sample, number)
+
+    monkeypatch.setattr(observing, "run_model", spied)
+    observe(RELU, data(tmp_path, samples(2)), {"h": [RANGE], "x": [RANGE]})
+    assert asked == [["h"], ["h"]]
 
 
 def test_random_data_observes_too() -> None:
-    found = observe(RELU, random_dataset(model_inputs(RELU), 3, seed=0))
+    found = observe(RELU, random_dataset(model_inputs(RELU), 3, seed=0), {"x": [RANGE]})
     assert found["x"].count == 24
 
 

@@ -84,7 +84,7 @@ def case(text: str, shapes: Mapping[str, tuple[int, ...]], input_shape: tuple[in
     samples = Few(tuple({"x": rng.standard_normal(input_shape).astype(np.float32)} for _ in range(SAMPLES)))
     graph, _ = canonicalize(parameters(onnx.parser.parse_model(text), shapes), samples.samples[:1])
     canonical = gs.export_onnx(graph)
-    return Case(canonical, observe(canonical, samples), samples)  # type: ignore[arg-type]
+    return Case(canonical, observe(canonical, samples, QuantizeOptions().wants(graph)), samples)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def unlike(count: int) -> list[dict[str, Any]]:
 
 def made(model: Any, samples: Any, with_data: bool = True, **options: Any) -> Any:
     graph, _ = canonicalize(model)
-    statistics = observe(gs.export_onnx(graph), samples)
+    statistics = observe(gs.export_onnx(graph), samples, QuantizeOptions().wants(graph))
     wanted = QuantizeOptions(weights=INT4, **options)
     return quantize(graph, statistics, wanted, samples if with_data else None)
 
@@ -119,7 +119,8 @@ def test_bias_correction_sees_the_samples_that_are_not_held_out(text: Any) -> No
 def found_in(model: Any, samples: Any) -> tuple[gs.Graph, list[Weights], Scales]:
     graph, _ = canonicalize(model)
     plan = make_plan(graph)
-    scales = choose_scales(plan, observe(gs.export_onnx(graph), samples), QuantizeOptions().chosen.method)
+    options = QuantizeOptions()
+    scales = choose_scales(plan, observe(gs.export_onnx(graph), samples, options.wants(graph)), options.chosen.method)
     return graph, list(find_weights(plan, scales, Chosen())), scales
 
 

@@ -123,7 +123,7 @@ def clamped(model: onnx.ModelProto, runs: Runs) -> tuple[onnx.ModelProto, list[N
     graph, _ = canonicalize(model, runs[:1])
     notes = clamp_masks(graph, runs)
     float_model = gs.export_onnx(graph)
-    quantized = quantize(graph, observe(float_model, runs), QuantizeOptions())
+    quantized = quantize(graph, observe(float_model, runs, QuantizeOptions().wants(graph)), QuantizeOptions())
     return float_model, notes, export(quantized.graph)
 
 

@@ -102,7 +102,9 @@ def test_every_node_says_its_format(text: Any) -> None:
     )
     graph, _ = canonicalize(model)
     samples = [{"x": np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)}]
-    found = quantize(graph, observe(gs.export_onnx(graph), samples), options("e2m1", "int4")).formats  # type: ignore[arg-type]
+    found = quantize(
+        graph, observe(gs.export_onnx(graph), samples, QuantizeOptions().wants(graph)), options("e2m1", "int4")
+    ).formats  # type: ignore[arg-type]
     assert found == {"c": "e2m1 weights, int4", "t": "int4", "p": "int4", "y": "e2m1 weights, int8"}
 
 

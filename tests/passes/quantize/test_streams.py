@@ -82,7 +82,8 @@ def test_what_is_widened_gains_what_the_note_says_and_no_product_by_weights_read
     model, runs = text(body, TOKENS, "float[] y", WEIGHTS, VALUES), samples(16)
     graph, _ = canonicalize(model, runs[:1])
     options = QuantizeOptions()
-    found = widen_activations(graph, observe(export(graph), runs), options.method, options.chosen, runs)
+    chosen, statistics = options.chosen, observe(export(graph), runs, options.wants(graph))
+    found = widen_activations(graph, statistics, chosen.method, chosen, runs)
     assert "f" in found.nodes
     assert all(one == NodeFormat(activations=INT16) for one in found.nodes.values())
     numbers = found.notes[0].numbers
@@ -98,4 +99,5 @@ def test_what_is_asked_for_stays_as_asked(text: Any) -> None:
     model, runs = text(BLOCK, TOKENS, "float[] y", WEIGHTS, VALUES), samples(16)
     graph, _ = canonicalize(model, runs[:1])
     options = QuantizeOptions(activations=INT16)
-    assert widen_activations(graph, observe(export(graph), runs), options.method, options.chosen, runs) == Widened()
+    chosen, statistics = options.chosen, observe(export(graph), runs, options.wants(graph))
+    assert widen_activations(graph, statistics, chosen.method, chosen, runs) == Widened()

@@ -41,7 +41,7 @@ def found_in(model: onnx.ModelProto, samples: Any, options: QuantizeOptions | No
     wanted = options or QuantizeOptions()
     graph, _ = canonicalize(model, samples[:1])
     before = gs.export_onnx(graph)
-    statistics = observe(before, samples)
+    statistics = observe(before, samples, QuantizeOptions().wants(graph))
     found = widen_activations(graph, statistics, wanted.chosen.method, wanted.chosen, samples)
     assert gs.export_onnx(graph) == before
     return found
