@@ -65,7 +65,7 @@ def unpack_rescaling(packed: Int32, n: int) -> tuple[Int32, Int32, Int8]:
 
 
 def scaling(lifted: bool, output: Output) -> int:
-    """`lifted` of `kernels/c/bevel_mve.h`."""
+    """`lifted` of `backends/cortex_m/c/bevel_mve.h`."""
     return int(lifted) + 2 * int(output.power)
 
 

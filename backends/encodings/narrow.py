@@ -11,7 +11,7 @@ first, as `bits` is a sum of these):
       plane of 1:  one word, byte b holds eight                   (words 0 .. 7)
 
 Tables of 16 values are looked up two codes at a time, so that their codes lie otherwise: the two of a halfword share a
-byte. `kernels/c/bevel_narrow.h` reads both.
+byte. `backends/cortex_m/c/bevel_narrow.h` reads both.
 
 Which of a format's values occur decides on the codes (`Call.occurring`); a table is used where it makes weights smaller
 than the range of their values would.

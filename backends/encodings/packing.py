@@ -4,7 +4,7 @@
 
 An instruction that multiplies halfwords then sums both channels at once, and one that multiplies its lower bytes sums
 the low channel alone: the difference is 256 times the high channel's sum, exactly, as long as that fits in 32 bits.
-Whether it does follows from the weights. `backends/tir/kernels/c/bevel_tiles.h` pictures the layout and reads it.
+Whether it does follows from the weights. `backends/cortex_m/c/bevel_tiles.h` pictures the layout and reads it.
 """
 
 from __future__ import annotations

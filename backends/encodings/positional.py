@@ -3,7 +3,7 @@
     halfword[k] = sum over channels j of u[j][k] << bits * j,   u = w + 2**(bits - 1), but for the last channel u = w
 
 No instruction unpacks them: masks make halfwords of fewer channels, and what the sums of two such halfwords differ by
-is one channel's sum, shifted. `backends/tir/kernels/c/bevel_positional.h` says how, and until when that is exact.
+is one channel's sum, shifted. `backends/cortex_m/c/bevel_positional.h` says how, and until when that is exact.
 """
 
 from __future__ import annotations

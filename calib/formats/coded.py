@@ -27,7 +27,7 @@ MAX_CODES = 256
 class Coded:
     """codes: uint8, the tensor's shape, each below len(table). bits: the width they are stored at, 1 to 8.
     table: int32 [codes there are]. blocks: PerBlock, or PerTensor for one block. block_codes: uint8, as many as there
-    are blocks, shaped as `calib.scheme.parameter_shape` says. block_table: int32 [block codes there are].
+    are blocks, shaped as `bevel.calib.formats.scheme.parameter_shape` says. block_table: int32 [block codes there are].
 
     Raises ValueError for arrays that do not fit together.
     """

@@ -28,7 +28,7 @@ class Factors:
     """By how much the scale of each block exceeds its channel's: table[codes], at least 1.
 
     blocks: PerTensor where every channel is one block, whose factor is 1. codes: uint8, shaped as
-    `calib.formats.scheme.parameter_shape` says. table: int32, ascending.
+    `bevel.calib.formats.scheme.parameter_shape` says. table: int32, ascending.
     """
 
     blocks: PerTensor | PerBlock

@@ -1,4 +1,4 @@
-"""How kernels call the functions of `kernels/c/bevel_dsp.h`."""
+"""How kernels call the functions of `backends/cortex_m/c/bevel_dsp.h`."""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ MAX_BITS = 16
 LARGEST_STEP = 127
 LARGEST_WIDE_STEP = 2**24
 # Bipolar numbers need the sign only. So fine a step saturates for all but the smallest, of which half a step below 0
-# counts as 0; sums of products stay within what requantization can scale by (`calib.arithmetic.fixed_point`).
+# counts as 0; sums of products stay within what requantization can scale by
+# (`bevel.calib.arithmetic.requantize.fixed_point`).
 SIGN_STEP = np.float32(2.0**-20)
 INT32 = 6
 INT8_TYPE = np.dtype(np.int8)
