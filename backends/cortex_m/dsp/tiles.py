@@ -1,4 +1,4 @@
-"""How kernels call `backends/cortex_m/c/bevel_tiles.h`: products of one or two widened pixels with blocks of four channels."""
+"""How kernels call `backends/cortex_m/c/bevel_tiles.h`: one or two widened pixels times blocks of four channels."""
 
 from __future__ import annotations
 
