@@ -1,9 +1,9 @@
 """Coded weights for the DSP extension, where their integers fit int16: two products an instruction.
 
 As in `coded_conv`, a pass decodes the weights of some output channels into scratch. Then the window of each pixel, or
-of two neighbours, is widened to int16, and multiplied with four channels at a time
-(`backends/cortex_m/c/bevel_coded.h`, which says how words lie). Where input channels come in fours, a word widens to two
-words of every second byte; weights are packed in that order of taps. Sums in 64 bits leave registers for one pixel only.
+of two neighbours, is widened to int16, and multiplied with four channels at a time: how words lie says
+`backends/cortex_m/c/bevel_coded.h`. Where input channels come in fours, a word widens to two words of every second
+byte; weights are packed in that order of taps. Sums in 64 bits leave registers for one pixel only.
 """
 
 from __future__ import annotations
