@@ -12,7 +12,9 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from bevel.backends.program.op import Array, Op
+import numpy as np
+
+from bevel.backends.program.op import Array, Op, Operand
 from bevel.backends.program.rates import Rates
 from bevel.backends.program.resources import Resources
 
@@ -48,6 +50,30 @@ class Kernel(Op):
         """The C header in `backends/cortex_m/c/` whose functions the PrimFunc calls; such a kernel has no LLVM
         route."""
         return None
+
+
+@dataclass(frozen=True)
+class Unpacked(Kernel):
+    """A kernel that takes the operands of `plain` as they are."""
+
+    plain: Op
+
+    @property
+    def op(self) -> Op:
+        return self.plain
+
+    @property
+    def in_place(self) -> bool:
+        return self.plain.in_place
+
+    def operands(self) -> tuple[Operand, ...]:
+        return self.plain.operands()
+
+    def reference(self, *arrays: Array) -> Array:
+        return self.plain.reference(*arrays)
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        return self.plain.example(rng)
 
 
 WIDER = "its integers are wider than int8"  # why a rule for int8 does not apply

@@ -14,12 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, call, clamped
-from bevel.backends.program.kernel import WIDER, Kernel, Special
-from bevel.backends.program.op import Array, Op, Operand
+from bevel.backends.program.kernel import WIDER, Kernel, Special, Unpacked
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
@@ -31,7 +29,7 @@ MOST_SHIFT = 31  # of SSAT's operand
 
 
 @dataclass(frozen=True)
-class AddDsp(Kernel):
+class AddDsp(Unpacked):
     """The operands and results of `plain`, whose inputs have the output's shape."""
 
     rates: ClassVar[Rates] = Rates(input=3.16, call=10, code=390)
@@ -43,23 +41,9 @@ class AddDsp(Kernel):
     def header(self) -> str:
         return HEADER
 
-    @property
-    def in_place(self) -> bool:
-        return True
-
     def variants(self) -> Iterable[Kernel]:
         """Other numbers of elements in the loop's body."""
         return (AddDsp(self.plain, unrolled) for unrolled in (4, 8, 32))
-
-    @property
-    def op(self) -> Op:
-        return self.plain
-
-    def operands(self) -> tuple[Operand, ...]:
-        return self.plain.operands()
-
-    def reference(self, *arrays: Array) -> Array:
-        return self.plain.reference(*arrays)
 
     def build(self, name: str) -> Any:
         p, (operand, *_) = self.plain, self.plain.operands()
@@ -88,9 +72,6 @@ class AddDsp(Kernel):
                 add_one(A, B, Y, whole + rest)
 
         return add
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return self.plain.example(rng)
 
 
 def specialize(call: Call, target: Target) -> Special | str:

@@ -13,8 +13,7 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, LANES, call, call_void, load_word
-from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Op, Operand
+from bevel.backends.program.kernel import Kernel, Special, Unpacked
 from bevel.backends.program.ops import max_pool
 from bevel.backends.program.ops.max_pool import MaxPool
 from bevel.backends.program.program import Call
@@ -27,7 +26,7 @@ LEAST = int(np.full(LANES, -128, np.int8).view(np.int32)[0])
 
 
 @dataclass(frozen=True)
-class MaxPoolDsp(Kernel):
+class MaxPoolDsp(Unpacked):
     """The operands and results of `plain`. `words` of four channels are done at a time; the last block of them
     overlaps the one before where they do not divide the channels."""
 
@@ -43,16 +42,6 @@ class MaxPoolDsp(Kernel):
     def variants(self) -> Iterable[Kernel]:
         """Other numbers of words at a time."""
         return (replace(self, words=words) for words in (1, 2, 4, 6) if LANES * words <= self.plain.channels)
-
-    @property
-    def op(self) -> Op:
-        return self.plain
-
-    def operands(self) -> tuple[Operand, ...]:
-        return self.plain.operands()
-
-    def reference(self, *arrays: Array) -> Array:
-        return self.plain.reference(*arrays)
 
     def build(self, name: str) -> Any:
         p, words, block, (rows, columns) = self.plain, self.words, LANES * self.words, self.plain.positions
@@ -80,9 +69,6 @@ class MaxPoolDsp(Kernel):
                     call_void("store_word", T.address_of(Y[target + LANES * w]), A[w])
 
         return max_pool
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return self.plain.example(rng)
 
 
 def specialize(call: Call, target: Target) -> Special | str:

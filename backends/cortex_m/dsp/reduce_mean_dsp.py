@@ -10,12 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, LANES, LEAST_SHIFT, MOST_SHIFT, call, load_word, requantized
-from bevel.backends.program.kernel import WIDER, Kernel, Special
-from bevel.backends.program.op import Array, Op, Operand
+from bevel.backends.program.kernel import WIDER, Kernel, Special, Unpacked
 from bevel.backends.program.ops.reduce_mean import ReduceMean
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
@@ -26,7 +24,7 @@ MOST_SUMMED = 256  # int8 values whose sum fits int16
 
 
 @dataclass(frozen=True)
-class ReduceMeanDsp(Kernel):
+class ReduceMeanDsp(Unpacked):
     """The operands and results of `plain`. `words` of four channels are summed at a time; the last block of them
     overlaps the one before where they do not divide the channels."""
 
@@ -42,16 +40,6 @@ class ReduceMeanDsp(Kernel):
     def variants(self) -> Iterable[Kernel]:
         """Other numbers of words at a time."""
         return (ReduceMeanDsp(self.plain, words) for words in (1, 2, 4) if LANES * words <= self.plain.inner)
-
-    @property
-    def op(self) -> Op:
-        return self.plain
-
-    def operands(self) -> tuple[Operand, ...]:
-        return self.plain.operands()
-
-    def reference(self, *arrays: Array) -> Array:
-        return self.plain.reference(*arrays)
 
     def build(self, name: str) -> Any:
         p, words, block = self.plain, self.words, LANES * self.words
@@ -79,9 +67,6 @@ class ReduceMeanDsp(Kernel):
                         Y[i * inner + first + LANES * w + u] = y
 
         return reduce_mean
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return self.plain.example(rng)
 
 
 def specialize(call: Call, target: Target) -> Special | str:

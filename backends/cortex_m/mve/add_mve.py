@@ -10,12 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 from tvm.script import tirx as T
 from tvm.tirx import address_of, call_extern
 
-from bevel.backends.program.kernel import WIDER, Kernel, Special
-from bevel.backends.program.op import Array, Op, Operand
+from bevel.backends.program.kernel import WIDER, Special, Unpacked
 from bevel.backends.program.ops import add
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.program import Call
@@ -28,26 +26,12 @@ BLOCK = 8  # elements
 
 
 @dataclass(frozen=True)
-class AddMve(Kernel):
+class AddMve(Unpacked):
     """`plain` with its operands; nothing broadcasts."""
 
     rates: ClassVar[Rates] = Rates(input=1.62, call=16, code=130)
 
     plain: Add
-
-    @property
-    def op(self) -> Op:
-        return self.plain
-
-    def operands(self) -> tuple[Operand, ...]:
-        return self.plain.operands()
-
-    def reference(self, *arrays: Array) -> Array:
-        return self.plain.reference(*arrays)
-
-    @property
-    def in_place(self) -> bool:
-        return True
 
     @property
     def header(self) -> str:
@@ -70,9 +54,6 @@ class AddMve(Kernel):
                 Y[whole + i] = tir.store((a * a_multiplier + b * b_multiplier + offset) >> shift, output)
 
         return add_mve
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return self.plain.example(rng)
 
 
 def specialize(call: Call, target: Target) -> Special | str:
