@@ -29,6 +29,7 @@ MODULES = (
     "conv_mve",
     "depthwise_mve",
     "gemm_mve",
+    "mat_mul_mve",
     "narrow_conv_mve",
     "narrow_depthwise_mve",
     "positional_mve",

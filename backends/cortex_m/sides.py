@@ -1,0 +1,72 @@
+"""The two factors of a product of activations, as kernels read them: rows of one, columns of the other.
+
+Where just one is int16 it is the one with rows: int8 columns then serve all of them. If it stands on the right, what is
+computed is the transposed product, y' = b' a', which is the same numbers at other strides.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tvm.script import tirx as T
+
+from bevel.backends.program.ops.mat_mul import INT32_LIMIT, MatMul, Strides, turned
+from bevel.backends.tir.loops import offset_of
+
+STORED = ("int8", "int16")
+
+
+class Side(NamedTuple):
+    """Matrices of a batch: where they lie, in elements from the first."""
+
+    strides: Strides  # of the batch, its rows, its columns
+
+    def at(self, buffer: Any, batch: Any, row: Any = 0, column: Any = 0) -> Any:
+        """TIR for the address of an element."""
+        *lead, down, along = self.strides
+        return T.address_of(buffer[offset_of(batch, tuple(lead)) + row * down + column * along])
+
+    @property
+    def down(self) -> int:
+        return self.strides[-2]
+
+    @property
+    def along(self) -> int:
+        return self.strides[-1]
+
+
+class Sides(NamedTuple):
+    """rows [m, k], columns [k, n] and the result [m, n]; swapped: whether rows are b's."""
+
+    swapped: bool
+    extents: tuple[int, ...]  # of the batch, one at least
+    m: int
+    n: int
+    rows: Side
+    columns: Side
+    result: Side
+    row_zero_point: int
+    column_zero_point: int
+    row_dtype: str
+
+
+def sides_of(plain: MatMul) -> Sides:
+    swapped = (plain.a_dtype, plain.b_dtype) == ("int8", "int16")
+    lead = () if plain.batch else (0,)
+    a, b, y = ((*lead, *strides) for strides in (plain.a_strides, plain.b_strides, plain.y_strides))
+    extents = plain.batch or (1,)
+    if swapped:
+        parts = Side(turned(b)), Side(turned(a)), Side(turned(y))
+        return Sides(True, extents, plain.n, plain.m, *parts, plain.b_zero_point, plain.a_zero_point, plain.b_dtype)
+    parts = Side(a), Side(b), Side(y)
+    return Sides(False, extents, plain.m, plain.n, *parts, plain.a_zero_point, plain.b_zero_point, plain.a_dtype)
+
+
+def obstacle(plain: MatMul, raised: int) -> str | None:
+    """Why vectors of the core's words cannot make sums that are then shifted left by `raised`."""
+    types = {plain.a_dtype, plain.b_dtype}
+    if not types <= set(STORED) or plain.output.dtype not in STORED:
+        return "its integers are wider than int16"
+    if types == {"int16"} or plain.reach << raised >= INT32_LIMIT:
+        return "its sums may pass a word"
+    return "its sums may lie on halves" if plain.output.even else None
