@@ -18,7 +18,7 @@ from bevel.calib.arithmetic.requantize import Output
 from kernel_cases import modules
 
 # What a name leaves out, where a class asks for it: numbers that decide nothing, and what int8 goes without saying.
-UNTOLD = {"output": Output(-3), "zero_point": 3, "multiplier": 2**30, "shift": 40, "offset": 0, "dtype": "int8"}
+UNTOLD = {"output": Output(-3), "zero_point": 3, "multiplier": 2**20, "shift": 22, "offset": 0, "dtype": "int8"}
 
 LEAST_SHIFT = 40  # a network's products are scaled down by far more than the quarter below which kernels differ
 
