@@ -121,7 +121,7 @@ from bevel.calib.observe.zeros import Zeros
 text = '<ir_version: 10, opset_import: ["" : 21]> m (float[1,800] x) => (float[1,800] y) { y = Relu (x) }'
 model = onnx.parser.parse_model(text)
 seen = observe(model, random_dataset(model_inputs(model), 4, seed=0), {"y": [Want(Zeros)]})
-assert 0.4 < seen["y"][Want(Zeros)].share < 0.6, seen
+assert 0.4 < seen["y"].one(Zeros).share < 0.6, seen
 """
     ),
     "rounder": Addition(
