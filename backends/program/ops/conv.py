@@ -1,7 +1,7 @@
 """Conv with constant int8 weights, channels last: y = requantize(bias + sum over taps of x * w).
 
 Padding holds the input's zero point, which the bias already subtracts, so a tap in the padding adds
-x_zero_point * w. Conv of one dimension is height 1. The loops: `bevel.backends.tir.windows`.
+x_zero_point * w. Conv of one dimension is height 1.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """ConvTranspose with constant integer weights, channels last: y = requantize(bias + sum of (x - x_zero_point) * w).
 
-Written as a gather: output position p receives input position q through kernel tap t wherever
-q * stride + t * dilation - pad == p, so each output is summed once, in a register, and nothing is scattered into a
-32-bit image. Positions differ in how many taps reach them, hence the bias cannot hold the zero point's share.
+Positions differ in how many taps reach them, hence the bias cannot hold the zero point's share.
 """
 
 from __future__ import annotations

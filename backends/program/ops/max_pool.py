@@ -1,8 +1,4 @@
-"""MaxPool, channels last: y = max over the window's taps inside the image.
-
-The output row is its own accumulator, so the innermost loop is a plain elementwise maximum over the channels, which
-compilers vectorize, and whether a tap is inside is asked once a tap.
-"""
+"""MaxPool, channels last: y = max over the window's taps inside the image."""
 
 from __future__ import annotations
 

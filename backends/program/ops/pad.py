@@ -1,7 +1,4 @@
-"""Pad with a constant: y is filled with the value, then x is copied to its middle.
-
-Filling everything first writes the middle twice, and in exchange no element asks whether it is padding.
-"""
+"""Pad with a constant: x in the middle of y, the value around it."""
 
 from __future__ import annotations
 

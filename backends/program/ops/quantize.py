@@ -1,8 +1,6 @@
 """QuantizeLinear from float32: y = round_half_even(clamp(x / scale, low - zero_point, high - zero_point)) + zero_point.
 
-Clamping first is what onnxruntime does too; it turns a NaN into the lower bound. The rounding needs no library: beyond
-2**23 a float32 holds only integers, so adding 10**7 to a value this small rounds it, ties to even because 10**7 is
-even, and the integer is what the sum is above 10**7.
+Clamping first is what onnxruntime does too; it turns a NaN into the lower bound.
 """
 
 from __future__ import annotations

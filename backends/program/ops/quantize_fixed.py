@@ -1,8 +1,4 @@
-"""float32 to integers with bounds of their own: y = round_half_even(clamp(x / scale, low, high)).
-
-As `bevel.backends.tir.kernels.quantize`, with a larger number to round by: between 2**23 and 2**24 a float32 holds only
-integers, and 12.5 million has four million of them on each side.
-"""
+"""float32 to integers with bounds of their own: y = round_half_even(clamp(x / scale, low, high))."""
 
 from __future__ import annotations
 

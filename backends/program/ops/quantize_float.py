@@ -1,8 +1,6 @@
 """From float32 to the steps of a minifloat: y = round(clamp(x / scale, -high, high)), ties to even.
 
-A float32 above 2**23 * d is a multiple of d, so adding 2**23 * d to a smaller number rounds it to one, ties to even.
-The distance d of neighbouring steps doubles with every power of two. No product comes before a sum, so that no compiler
-can contract the two.
+The distance of neighbouring steps doubles with every power of two.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Integers with bits behind the point to the steps of a minifloat (`bevel.calib.arithmetic.round_float`), in int32.
-
-What is cut off grows by one bit wherever the magnitude passes a power of two, so its length is a sum of comparisons.
-"""
+"""Integers with bits behind the point to the steps of a minifloat (`bevel.calib.arithmetic.round_float`)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,6 @@
 """Integers to blocks of channels that share a power of two: `bevel.calib.formats.mx.MxRounding.round`, channels last.
 
-A block is read once for its largest magnitude, which gives the exponents to try, once for each of these to sum its
-squared errors, and once to be written. Results are half as wide as what they may overwrite, so that those of a block
-never lie on what is still to be read. The spacing of an element's neighbours doubles with each power of two that it
-reaches beyond its mantissa; as the powers are few, they are counted.
+Results are half as wide as what they may overwrite, so that those of a block never lie on what is still to be read.
 """
 
 from __future__ import annotations

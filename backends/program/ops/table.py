@@ -1,7 +1,6 @@
 """Any function of one value. Of int8, looked up: y = table[x + 128]. The entries are int8, or int16 for int16 results.
 
-Of int16, straight lines between codes (`bevel.calib.arithmetic.piecewise`), in 32 bits. The block of a code says where
-its segments begin and how long they are; a shift and an addition find the segment, and nothing is searched.
+Of int16, straight lines between codes (`bevel.calib.arithmetic.piecewise`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The kernels: one file an operator, with reference, TIR and cases (`bevel.backends.program.kernel`)."""
+"""Plain loops, for every machine: one file an operator, named as its file in `bevel.backends.program.ops` is."""
 
 from bevel.backends.tir import script_parsing
 

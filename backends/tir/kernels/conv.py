@@ -1,4 +1,7 @@
-"""The loops of `Conv`: `bevel.backends.program.ops.conv`."""
+"""The loops of `Conv`: `bevel.backends.program.ops.conv`.
+
+They are those of `bevel.backends.tir.windows`.
+"""
 
 from __future__ import annotations
 

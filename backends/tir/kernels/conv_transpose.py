@@ -1,4 +1,9 @@
-"""The loops of `ConvTranspose`: `bevel.backends.program.ops.conv_transpose`."""
+"""The loops of `ConvTranspose`: `bevel.backends.program.ops.conv_transpose`.
+
+Written as a gather: output position p receives input position q through kernel tap t wherever
+q * stride + t * dilation - pad == p, so each output is summed once, in a register, and nothing is scattered into a
+32-bit image.
+"""
 
 from __future__ import annotations
 

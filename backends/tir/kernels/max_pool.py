@@ -1,4 +1,8 @@
-"""The loops of `MaxPool`: `bevel.backends.program.ops.max_pool`."""
+"""The loops of `MaxPool`: `bevel.backends.program.ops.max_pool`.
+
+The output row is its own accumulator, so the innermost loop is a plain elementwise maximum over the channels, which
+compilers vectorize, and whether a tap is inside is asked once a tap.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The loops of `Pad`: `bevel.backends.program.ops.pad`."""
+"""The loops of `Pad`: `bevel.backends.program.ops.pad`.
+
+y is filled with the value, then x is copied to its middle. Filling everything first writes the middle twice, and in
+exchange no element asks whether it is padding.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The loops of `Quantize`: `bevel.backends.program.ops.quantize`."""
+"""The loops of `Quantize`: `bevel.backends.program.ops.quantize`.
+
+The rounding needs no library: beyond 2**23 a float32 holds only integers, so adding 10**7 to a value this small rounds
+it, ties to even because 10**7 is even, and the integer is what the sum is above 10**7.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The loops of `QuantizeFixed`: `bevel.backends.program.ops.quantize_fixed`."""
+"""The loops of `QuantizeFixed`: `bevel.backends.program.ops.quantize_fixed`.
+
+They round as `bevel.backends.tir.kernels.quantize` does, by a larger number: between 2**23 and 2**24 a float32 holds
+only integers, and 12.5 million has four million of them on each side.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The loops of `QuantizeFloat`: `bevel.backends.program.ops.quantize_float`."""
+"""The loops of `QuantizeFloat`: `bevel.backends.program.ops.quantize_float`.
+
+A float32 above 2**23 * d is a multiple of d, so adding 2**23 * d to a smaller number rounds it to one, ties to even.
+No product comes before a sum, so that no compiler can contract the two.
+"""
 
 from __future__ import annotations
 

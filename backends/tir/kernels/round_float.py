@@ -1,4 +1,8 @@
-"""The loops of `RoundFloat`: `bevel.backends.program.ops.round_float`."""
+"""The loops of `RoundFloat`: `bevel.backends.program.ops.round_float`.
+
+In int32: what is cut off grows by one bit wherever the magnitude passes a power of two, so its length is a sum of
+comparisons.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""The loops of `RoundMx`: `bevel.backends.program.ops.round_mx`."""
+"""The loops of `RoundMx`: `bevel.backends.program.ops.round_mx`.
+
+A block is read once for its largest magnitude, which gives the exponents to try, once for each of these to sum its
+squared errors, and once to be written. The spacing of an element's neighbours doubles with each power of two that it
+reaches beyond its mantissa; as the powers are few, they are counted.
+"""
 
 from __future__ import annotations
 

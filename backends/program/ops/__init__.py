@@ -1,0 +1,1 @@
+"""Operators: one file each, with what it takes and gives, its reference and its cases (`bevel.backends.program.op`)."""
