@@ -1,17 +1,26 @@
 """Reshape, Flatten, Squeeze, Unsqueeze: the same integers under another shape, so no kernel at all.
 
-The bytes must lie in ONNX order for that. Where only axes of length one come or go, any layout will do.
+The bytes of axes that are cut or joined must lie in ONNX order for that; others may lie in any: pixels whose channels
+come last become tokens whose channels come last.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from math import prod
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.lowering import Lowering, Order, Value, onnx_order
+
+
+class Group(NamedTuple):
+    """Axes of a shape, and those that a reshape makes of them."""
+
+    old: tuple[int, ...]
+    new: tuple[int, ...]
 
 
 class Reshape(Operator):
@@ -33,7 +42,7 @@ class Reshape(Operator):
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
         value, shape = lowering.value(x), tuple(y.shape)
-        order = order_with_unit_axes_moved(value, shape)
+        order = order_of_groups(value, shape)
         if order is not None:
             lowering.alias(y, value, order)
         elif flattens(value, shape):
@@ -48,12 +57,33 @@ def flattens(value: Value, shape: tuple[int, ...]) -> bool:
     return len(shape) == 2 and shape[0] == value.shape[0] and value.order[0] == 0
 
 
-def order_with_unit_axes_moved(value: Value, shape: tuple[int, ...]) -> Order | None:
-    """The order of the same bytes under `shape`, if it differs from the value's only by axes of length one."""
-    old = [axis for axis, size in enumerate(value.shape) if size != 1]
-    new = [axis for axis, size in enumerate(shape) if size != 1]
-    if [value.shape[axis] for axis in old] != [shape[axis] for axis in new]:
-        return None
-    moved = dict(zip(old, new, strict=True))
-    long = [moved[axis] for axis in value.order if axis in moved]
+def order_of_groups(value: Value, shape: tuple[int, ...]) -> Order | None:
+    """The order of the same bytes under `shape`, where every axis that is cut, and all axes that become one, lie in
+    memory as ONNX has them, whatever lies before and behind them; None elsewhere."""
+    grouped = groups(value.shape, shape)
+    group_of = {axis: group for group in grouped for axis in group.old}
+    stored = [axis for axis in value.order if axis in group_of]
+    long: list[int] = []
+    while stored:
+        group = group_of[stored[0]]
+        if tuple(stored[: len(group.old)]) != group.old:
+            return None
+        long += group.new
+        stored = stored[len(group.old) :]
     return (*(axis for axis, size in enumerate(shape) if size == 1), *long)
+
+
+def groups(before: tuple[int, ...], behind: tuple[int, ...]) -> list[Group]:
+    """The axes longer than one of two shapes of as many elements, in the smallest groups that hold the same ones."""
+    (old, new) = ([axis for axis, size in enumerate(shape) if size != 1] for shape in (before, behind))
+    found: list[Group] = []
+    while old:
+        first, second = 1, 1
+        while prod(before[axis] for axis in old[:first]) != prod(behind[axis] for axis in new[:second]):
+            if prod(before[axis] for axis in old[:first]) < prod(behind[axis] for axis in new[:second]):
+                first += 1
+            else:
+                second += 1
+        found.append(Group(tuple(old[:first]), tuple(new[:second])))
+        old, new = old[first:], new[second:]
+    return found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bevel.backends.program.ops.clip import Clip
 from bevel.passes.operators.lowering import Lowering, Value, channels_last, onnx_order
-from bevel.passes.operators.moves.reshape import order_with_unit_axes_moved
+from bevel.passes.operators.moves.reshape import order_of_groups
 from bevel.passes.operators.sums.reduced import gathered, without
 
 
@@ -85,9 +85,9 @@ def test_kernel_that_writes_another_size_is_a_bug_we_notice() -> None:
 
 def test_reshape_that_adds_axes_of_length_one_keeps_the_layout() -> None:
     last = Value("b", (1, 3, 4, 5), channels_last(4))
-    assert order_with_unit_axes_moved(last, (3, 4, 5)) == (1, 2, 0)
-    assert order_with_unit_axes_moved(last, (3, 1, 4, 5)) == (1, 2, 3, 0)
-    assert order_with_unit_axes_moved(last, (12, 5)) is None
+    assert order_of_groups(last, (3, 4, 5)) == (1, 2, 0)
+    assert order_of_groups(last, (3, 1, 4, 5)) == (1, 2, 3, 0)
+    assert order_of_groups(last, (12, 5)) is None
 
 
 def test_mean_reads_axes_that_lie_side_by_side_where_they_are() -> None:

@@ -20,6 +20,24 @@ LAST = "t = Transpose <perm = [0,3,1,2]> (x)\n"
 FIRST = "y = Transpose <perm = [0,2,3,1]>"
 
 
+HEADS = """
+q = MatMul (x, wq)
+k = MatMul (x, wk)
+v = MatMul (x, wv)
+q4 = Reshape (q, heads)
+k4 = Reshape (k, heads)
+v4 = Reshape (v, heads)
+qh = Transpose <perm = [0,2,1,3]> (q4)
+kh = Transpose <perm = [0,2,3,1]> (k4)
+vh = Transpose <perm = [0,2,1,3]> (v4)
+scores = MatMul (qh, kh)
+shares = Softmax (scores)
+o = MatMul (shares, vh)
+oh = Transpose <perm = [0,2,1,3]> (o)
+o3 = Reshape (oh, tokens)
+y = MatMul (o3, wo)
+"""
+SHAPES = {"pixels": [1, 4, -1], "heads": [1, 5, 2, 4], "tokens": [1, 5, 8]}
 IMAGE, LAST_IMAGE = "float[1,3,4,4] x", "float[1,6,6,3] x"
 MOVED = {
     "images channels last": (f"{LAST}y = Conv (t, w, b)", LAST_IMAGE, CONV, "Conv Transpose"),
@@ -58,6 +76,18 @@ MOVED = {
         "",
         "MaxPool Concat",
     ),
+    "pixels that become tokens": (
+        "c = Conv (x, w, b)\n r = Reshape (c, pixels)\n t = Transpose <perm = [0,2,1]> (r)\n y = MatMul (t, m)",
+        IMAGE,
+        f"{CONV}, int64[3] pixels, float[4,5] m",
+        "Transpose Conv Gemm",
+    ),
+    "heads of attention": (
+        HEADS,
+        "float[1,5,8] x",
+        "float[8,8] wq, float[8,8] wk, float[8,8] wv, float[8,3] wo, int64[4] heads, int64[3] tokens",
+        "Gemm Gemm Gemm MatMul Softmax MatMul Gemm",
+    ),
 }
 
 
@@ -65,7 +95,7 @@ MOVED = {
 def test_bytes_move_only_where_they_have_to(
     text: Any, stages: Any, body: str, inputs: str, weights: str, calls: str
 ) -> None:
-    made = stages(text(body, inputs, weights=weights))
+    made = stages(text(body, inputs, weights=weights, values=SHAPES))
     assert made.calls == calls.split()
     for sample in made.extremes():
         made.run(sample)

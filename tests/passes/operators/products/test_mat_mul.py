@@ -1,0 +1,56 @@
+"""Products of two activations: sums as wide as they have to be, and factors that none of them rounds away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from bevel.passes.quantize import QuantizeOptions
+from bevel.passes.quantize.formats import activation_format
+
+
+def attribute(made: Any, name: str) -> int:
+    (found,) = [node for node in made.integer.graph.node if node.op_type == "MatMul" and node.domain]
+    return int(next(one.i for one in found.attribute if one.name == name))
+
+
+@pytest.mark.parametrize(
+    ("depth", "activations", "sums"),
+    [
+        (300, "int8", onnx.TensorProto.INT32),
+        (1, "int16", onnx.TensorProto.INT32),
+        (300, "int16", onnx.TensorProto.INT64),
+    ],
+)
+def test_sums_are_int64_where_int32_may_overflow(
+    text: Any, stages: Any, depth: int, activations: str, sums: int
+) -> None:
+    model = text("y = MatMul (x, z)", f"float[2,{depth}] x, float[{depth},3] z")
+    made = stages(model, None, QuantizeOptions(activations=activation_format(activations)))
+    assert attribute(made, "sum_type") == sums
+    for sample in made.extremes():
+        made.run(sample)
+
+
+def test_factor_behind_is_in_the_ratio(text: Any, stages: Any) -> None:
+    inputs = "float[3,5] x, float[5,4] z"
+    samples = [{"x": np.full((3, 5), size, np.float32), "z": np.ones((5, 4), np.float32)} for size in (-1.0, 1.0)]
+    plain = stages(text("y = MatMul (x, z)", inputs), samples)
+    scaled = stages(text("m = MatMul (x, z)\n y = Mul (m, s)", inputs, weights="float s", values={"s": 0.125}), samples)
+    assert scaled.calls == plain.calls == ["MatMul"]
+    # the result's scale shrinks with the factor, so that the ratio of scales is the same
+    assert attribute(scaled, "multiplier") == pytest.approx(attribute(plain, "multiplier"), rel=1e-6)
+    assert attribute(scaled, "shift") == attribute(plain, "shift")
+
+
+def test_factors_of_a_network_of_powers_of_two_round_ties_to_even(text: Any, stages: Any) -> None:
+    quantized = "q = QuantizeLinear (x, s, o)\n a = DequantizeLinear (q, s, o)\n m = MatMul (a, a)\n"
+    body = quantized + "r = QuantizeLinear (m, t, o)\n y = DequantizeLinear (r, t, o)"
+    values = {"s": 0.25, "t": 0.125, "o": 0}
+    made = stages(text(body, "float[3,3] x", weights="float s, float t, int8 o", values=values), inputs="float")
+    assert "RoundEven" in made.calls
+    for sample in made.extremes():
+        assert made.error(sample) == 0
