@@ -13,7 +13,6 @@ from typing import Any, Literal
 from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.calib.errors import UserError
 
-Kind = Literal["microcontroller", "cpu"]
 CHANGEABLE = (Resource.FLASH, Resource.RAM)  # limits that are memories, of which a part may have more or less
 
 
@@ -42,7 +41,7 @@ class Target:
 
     name: str
     summary: str
-    kind: Kind
+    backend: str  # a folder of `backends/`
     triple: str
     cpu: str
     compilers: tuple[Compiler, ...]  # in order of preference
@@ -65,6 +64,11 @@ class Target:
         """The most that a product may take of each resource that the target says anything about."""
         found = {name: memory.bytes for name in CHANGEABLE if (memory := self.memory(name)) is not None}
         return Resources(found) | self.others
+
+    @property
+    def bare(self) -> bool:
+        """Whether programs run without an operating system, as the triple says."""
+        return self.triple.split("-")[1] == "none"
 
     def memory(self, name: str) -> Memory | None:
         return next((memory for memory in self.memories if memory.name == name), None)
@@ -116,7 +120,7 @@ def parse(name: str, data: dict[str, Any], machine: str) -> Target:
     return Target(
         name=name,
         summary=data["summary"],
-        kind=data["kind"],
+        backend=data["backend"],
         triple=data["triple"],
         cpu=data["cpu"],
         compilers=tuple(compiler(table) for table in data["compiler"]),

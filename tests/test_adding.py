@@ -130,6 +130,28 @@ report = product('y = MatMul (x, w)', "w", rounding="toward-zero", target="host"
 assert report.nodes[0].rounder == "toward-zero", report.nodes[0]
 """
     ),
+    "backend": Addition(
+        """
+from dataclasses import replace
+from pathlib import Path
+from bevel.backends import backend
+from bevel.backends.build import build
+from bevel.backends.devices.find import available
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.target import load
+ports = [Port(name, name, (16,), "int8") for name in ("x", "y")]
+call = Call("node", Clip(16, -5, 100), ("x",), (), "y")
+program = Program("p", (ports[0],), (ports[1],), {name: Buffer(name, (16,), "int8") for name in "xy"}, (call,))
+assert "archive" in backend.names()
+target = replace(load("cortex-m7"), backend="archive", devices=())
+folder = Path(sys.argv[1])
+folder.mkdir()
+artifact = build(program, target, folder)
+assert (artifact.archive, artifact.library, artifact.firmware) == ("libp.a", None, None)
+assert (folder / "libp.a").is_file() and available(target) is None
+"""
+    ),
     "target": Addition(
         """
 from bevel.backends import target
@@ -191,6 +213,7 @@ def files_of(kind: str) -> dict[str, Path]:
 def add(kind: str, root: Path) -> None:
     for path, file in files_of(kind).items():
         assert not (root / path).exists(), f"{path} is there already"
+        (root / path).parent.mkdir(exist_ok=True)
         shutil.copyfile(file, root / path)
     for path, changes in ADDITIONS[kind].lines.items():
         text = (root / path).read_text()

@@ -84,7 +84,7 @@ class Job:
 
     @property
     def on_cpu(self) -> bool:
-        return self.target.kind == "cpu"
+        return not self.target.bare
 
 
 @dataclass(frozen=True)

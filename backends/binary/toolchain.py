@@ -139,7 +139,7 @@ def for_target(target: Target, prefer: Preference = "auto") -> Toolchain:
     """The first compiler of the target that is installed. Raises UserError when none is."""
     wanted = [compiler for compiler in target.compilers if prefer in ("auto", compiler.kind)]
     for compiler in wanted:
-        found = find(compiler, bare=target.kind == "microcontroller")
+        found = find(compiler, bare=target.bare)
         if found is not None:
             return found
     tried = ", ".join(name for compiler in wanted for name in (*compiler.commands, compiler.kind))

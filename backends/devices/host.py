@@ -33,7 +33,7 @@ class Host:
     def missing(self) -> str | None:
         if not sys.platform.startswith("linux"):
             return f"the host device needs Linux; this is {sys.platform}"
-        if self.target.kind != "cpu" or self.target.triple.split("-")[0] != platform.machine():
+        if self.target.bare or self.target.triple.split("-")[0] != platform.machine():
             return f"this machine is {platform.machine()}; {self.target.name} needs {self.target.triple}"
         return None
 

@@ -36,7 +36,7 @@ class QemuUser:
         return next((name for name in COMMANDS if shutil.which(name)), None)
 
     def missing(self) -> str | None:
-        if self.target.triple.split("-")[0] != "aarch64" or self.target.kind != "cpu":
+        if self.target.triple.split("-")[0] != "aarch64" or self.target.bare:
             return f"{self.name} runs 64-bit Arm Linux programs; {self.target.name} is {self.target.triple}"
         if self.command is None:
             return (

@@ -70,7 +70,7 @@ class Serial:
         return int(named) if named else self.target.clock_hz
 
     def missing(self) -> str | None:
-        if self.target.kind != "microcontroller" or self.clock_hz is None:
+        if not self.target.bare or self.clock_hz is None:
             return f"{self.target.name} is no board on a serial port"
         if find_spec("serial") is None:
             return f"pyserial is not installed: {to_install('board')} would measure on a board"

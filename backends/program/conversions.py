@@ -32,7 +32,7 @@ PART = 64  # elements of an output that are converted at once
 
 def split_conversions(program: Program, target: Target) -> Program:
     """`program` as `target` runs it: a microcontroller's float ports are converted outside the arena, a CPU's in it."""
-    if target.kind == "cpu":
+    if not target.bare:
         return inside(program)
     return program if program.entries or program.exits else outside(program)
 

@@ -8,14 +8,12 @@ them, perhaps scratch, and the same results bit for bit. What a call of it spend
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from typing import NamedTuple
 
-from bevel.backends.cortex_m import dsp, mve
+from bevel.backends.backend import backend_of
 from bevel.backends.program.bounds import with_bounds
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Bounds, Op
@@ -23,10 +21,8 @@ from bevel.backends.program.program import TAKEN, Asked, Call, Program
 from bevel.backends.program.resources import Resource, Resources, told
 from bevel.backends.program.switching import exceptions
 from bevel.backends.select.objective import BALANCED, Objective
-from bevel.backends.select.rules import Rule, rules_in
+from bevel.backends.select.rules import Rule
 from bevel.backends.target import Target
-from bevel.backends.tir import rules as everywhere
-from bevel.backends.tir.rates import estimate
 
 PLAIN = "plain"  # what the plain loops are called among the rules
 MORE_EXCEPTIONS = 4  # times those of the plain kernel: multipliers and shifts may stand among packed weights
@@ -185,12 +181,13 @@ def offers(call: Call, target: Target) -> Offers:
 
 
 def offer(rule: str, call: Call, target: Target) -> Offer:
-    return Offer(rule, call, estimate(call.kernel, target), sum(array.nbytes for array in call.constants))
+    return Offer(
+        rule, call, backend_of(target).estimate(call.kernel, target), sum(array.nbytes for array in call.constants)
+    )
 
 
 def rules_for(target: Target) -> Mapping[str, Rule]:
-    rooms = (dsp, mve, everywhere) if target.architecture == "thumb" else (everywhere,)
-    return rules_in(rooms)
+    return backend_of(target).rules()
 
 
 def special_call(call: Call, alone: Call, found: Special, rule: Rule, target: Target) -> Call | str:
@@ -211,12 +208,3 @@ def at_every_width(call: Call, special: Call, rule: Rule, target: Target) -> Cal
         narrower[bits] = found.constants
     switching = replace(special, narrower=narrower)
     return switching if exceptions(switching) <= MORE_EXCEPTIONS * exceptions(call) else None
-
-
-INCLUDED = re.compile(r'^#include "(bevel_\w+\.h)"$', re.MULTILINE)
-
-
-def helper_text(header: str) -> str:
-    """The text of a C header of `backends/cortex_m/c/`, with those of the same folder that it includes put in place."""
-    text = files("bevel.backends.cortex_m").joinpath("c", header).read_text(encoding="utf-8")
-    return INCLUDED.sub(lambda match: helper_text(match[1]), text)

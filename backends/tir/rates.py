@@ -64,7 +64,7 @@ CPU: Plain = {
 
 def plain(target: Target) -> Plain:
     """For the target's family of machines."""
-    if target.kind == "cpu":
+    if not target.bare:
         return CPU
     if "dsp" not in target.abilities:
         return THUMB  # RISC-V too

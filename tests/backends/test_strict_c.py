@@ -16,6 +16,7 @@ from bevel.backends.binary import elf
 from bevel.backends.binary.c.bundle import bundle
 from bevel.backends.binary.toolchain import find
 from bevel.backends.build import build
+from bevel.backends.cortex_m.headers import helper_text
 from bevel.backends.program import memory
 from bevel.backends.program.conversions import outside
 from bevel.backends.program.kernel import header_of
@@ -24,7 +25,6 @@ from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.ops.dequantize import Dequantize
 from bevel.backends.program.ops.quantize import Quantize
 from bevel.backends.program.program import Buffer, Call, Port, Program
-from bevel.backends.select.specialize import helper_text
 from bevel.backends.target import load
 from bevel.backends.tir.builder import build as build_tir
 from bevel.backends.tir.raw_abi import c_source

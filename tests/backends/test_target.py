@@ -1,22 +1,23 @@
 """Targets are data: every file loads, and mistakes are named."""
 
 import tomllib
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from bevel.backends import target
+from bevel.backends import backend, target
 from bevel.backends.devices.find import device, devices
 from bevel.backends.program.resources import Resources
 from bevel.calib.errors import UserError
 
 NAMES = target.names()
-MICROCONTROLLERS = [name for name in NAMES if target.load(name).kind == "microcontroller"]
+MICROCONTROLLERS = [name for name in NAMES if target.load(name).bare]
 
 EVERYWHERE = """
 summary = "x"
-kind = "cpu"
+backend = "cpu"
 devices = ["host"]
 [machine.aarch64]
 triple = "aarch64-linux-gnu"
@@ -33,7 +34,7 @@ def test_every_file_is_a_complete_target(name: str) -> None:
     assert loaded.name == name and loaded.summary and loaded.triple and loaded.cpu
     assert {compiler.kind for compiler in loaded.compilers} == {"gcc", "zig"}
     assert [one.name for one in devices(loaded)] == list(loaded.devices)
-    assert (loaded.llvm is None) == (loaded.kind == "microcontroller")
+    assert (loaded.llvm is None) == loaded.bare
 
 
 @pytest.mark.parametrize("name", MICROCONTROLLERS)
@@ -64,6 +65,18 @@ def test_a_file_with_machines_takes_the_one_it_runs_on() -> None:
     assert target.parse("t", tomllib.loads(EVERYWHERE), "aarch64").triple == "aarch64-linux-gnu"
     with pytest.raises(UserError, match="runs on aarch64; this machine is riscv64"):
         target.parse("t", tomllib.loads(EVERYWHERE), "riscv64")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_target_names_a_backend_that_has_all_its_devices(name: str) -> None:
+    loaded = target.load(name)
+    assert loaded.backend in backend.names()
+    assert [one.name for one in devices(loaded)] == list(loaded.devices)
+
+
+def test_a_backend_that_is_not_there_is_our_mistake() -> None:
+    with pytest.raises(ValueError, match=r"no backend 'gpu'; there are cortex_m, cpu, riscv"):
+        backend.backend_of(replace(target.load("host"), backend="gpu"))
 
 
 def test_limits_can_be_changed() -> None:

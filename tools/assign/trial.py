@@ -85,7 +85,7 @@ class Maker:
         return integerize(self.graph(formats), edge(self.options.inputs), self.options.outputs, self.target)[0]
 
     def lowered(self, integer: onnx.ModelProto) -> Program:
-        program, _ = partition(integer, self.name, islands=self.target.kind == "cpu", importer=importer)
+        program, _ = partition(integer, self.name, islands=not self.target.bare, importer=importer)
         return split_conversions(program, self.target)
 
     def program(self, formats: Formats) -> Program:

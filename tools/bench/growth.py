@@ -25,9 +25,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bevel.backends import target as targets
 from bevel.backends.binary.c.bundle import bundle
+from bevel.backends.cortex_m.shared_weights import share_weights
 from bevel.backends.program import memory
 from bevel.backends.select.shared_tables import share_tables
-from bevel.backends.select.shared_weights import share_weights
 from bevel.backends.select.specialize import specialize
 from bevel.backends.tir import islands as importer
 from bevel.calib.data.dataset import random_dataset

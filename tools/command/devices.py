@@ -16,7 +16,7 @@ def choose(target: Target, wanted: str | None) -> Device | None:
     if wanted == NONE:
         return None
     if wanted is not None and wanted not in target.devices and not wanted.startswith(SERIAL):
-        known = ", ".join([*target.devices, *([BOARD] if target.kind == "microcontroller" else [])])
+        known = ", ".join([*target.devices, *([BOARD] if target.bare else [])])
         raise UserError(f"no device '{wanted}' for {target.name}; it runs on: {known}, or none")
     found = [find.device(wanted, target)] if wanted else find.devices(target)
     working = next((device for device in found if device.missing() is None), None)

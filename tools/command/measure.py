@@ -87,7 +87,7 @@ def rebuild(
     Raises UserError where the library is not the bundle's byte for byte, because a tool is another.
     """
     integer = load_model(folder / bundle.INTEGER)
-    program, _ = partition(integer, made.settings["name"], islands=target.kind == "cpu", importer=importer)
+    program, _ = partition(integer, made.settings["name"], islands=not target.bare, importer=importer)
     inputs = model_inputs(load_model(folder / bundle.QUANTIZED))  # the real values, whatever the edges' format
     tests = vectors.make_vectors(integer, program, open_dataset(data, inputs), count)
     selections = {kernel: tuned.selection(chosen) for kernel, chosen in made.settings["kernels"].items()}

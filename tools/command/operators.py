@@ -15,7 +15,7 @@ HEAD = ("operators", "activations", "limits")
 
 def show_operators(target: str | None, markdown: bool) -> None:
     """The list as a table for the terminal or the README. Raises UserError for a target that there is none of."""
-    floats = target is not None and targets.load(target).kind == "cpu"
+    floats = target is not None and not targets.load(target).bare
     rows = [(", ".join(one.ops), one.formats, one.limits) for one in listed_operators()]
     if markdown:
         click.echo("\n".join(markdown_lines(rows)))

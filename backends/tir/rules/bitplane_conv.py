@@ -268,7 +268,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     if largest_sum(shaped, bias, codes, low, bits) >= 2**31:
         return "sums may leave 32 bits on their way"
     small = int(shift.min()) >= UPPER_WORD
-    machine = for_cpu if target.kind == "cpu" else for_microcontroller
+    machine = for_microcontroller if target.bare else for_cpu
     kernel = machine(BitplaneConv(plain, codes, low, bits, 32, 1, True, small=small))
     return kernel if isinstance(kernel, str) else Special(kernel, kernel.constants(shaped, bias, multiplier, shift))
 

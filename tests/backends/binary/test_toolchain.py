@@ -100,7 +100,7 @@ def test_zig_stands_in_where_no_gcc_is_installed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_target_without_a_compiler_is_named() -> None:
-    target = Target("t", "", "cpu", "x", "x", (Compiler("gcc", (), ("no-such-gcc",)),), ())
+    target = Target("t", "", "cpu", "x86_64-linux-gnu", "x", (Compiler("gcc", (), ("no-such-gcc",)),), ())
     with pytest.raises(UserError, match="no C compiler for t: tried no-such-gcc, gcc; `pip install ziglang`"):
         toolchain.for_target(target)
 

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bevel.backends.cortex_m.dsp.depthwise_dsp import SCRATCH_BYTES, DepthwiseDsp, fitted, specialize
+from bevel.backends.cortex_m.headers import helper_text
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Role
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
-from bevel.backends.select.specialize import helper_text
 from bevel.backends.target import load
 from bevel.backends.tir.raw_abi import c_source
 from bevel.calib.arithmetic.requantize import Output

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bevel.backends.cortex_m.headers import helper_text
 from bevel.backends.cortex_m.mve.add_mve import AddMve
 from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
@@ -27,7 +28,6 @@ from bevel.backends.program.ops.add import Add
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
-from bevel.backends.select.specialize import helper_text
 from bevel.backends.target import load
 from bevel.backends.tir.raw_abi import c_source
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Int8, Output

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bevel.backends.cortex_m.headers import helper_text
 from bevel.backends.cortex_m.mve.narrow_conv_mve import NarrowConvMve
 from bevel.backends.cortex_m.mve.positional_mve import Digits, PositionalConvMve, PositionalGemmMve, specialize
 from bevel.backends.program.kernel import Kernel, Special
@@ -22,7 +23,7 @@ from bevel.backends.program.op import Array, Role
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
-from bevel.backends.select.specialize import helper_text, specialized
+from bevel.backends.select.specialize import specialized
 from bevel.backends.target import load
 from bevel.backends.tir.raw_abi import c_source
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Output

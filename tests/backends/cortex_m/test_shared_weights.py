@@ -12,13 +12,13 @@ from bevel.backends.binary.c.constants import collect
 from bevel.backends.cortex_m.dsp.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
 from bevel.backends.cortex_m.dsp.shared_positional_gemm_dsp import SharedPositionalGemmDsp
 from bevel.backends.cortex_m.dsp.shared_tiles_dsp import SharedTilesDsp
+from bevel.backends.cortex_m.shared_weights import share_weights
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Array
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.switching import rounded
-from bevel.backends.select.shared_weights import share_weights
 from bevel.backends.select.specialize import specialize
 from bevel.backends.target import load
 from bevel.calib.arithmetic.requantize import Output

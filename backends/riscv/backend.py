@@ -1,0 +1,5 @@
+"""RISC-V microcontrollers: plain loops in C, and firmware."""
+
+from bevel.backends.firmware.bare import Bare
+
+BACKEND = Bare()
