@@ -30,7 +30,7 @@ def values(**more: Any) -> dict[str, Any]:
     rng = np.random.default_rng(3)
     w = 0.3 * rng.standard_normal((10, 3, 3, 3))
     w[ZERO] = 0
-    return {"w": w, "b": rng.standard_normal(10)} | more
+    return {"w": w, "b": rng.standard_normal(10), "axes": [2, 3]} | more
 
 
 FIRST = "c = Conv <kernel_shape = [3,3]> (x, w, b)\n r = Relu (c)\n "
@@ -45,6 +45,10 @@ BEHIND = {
     "a mean and a product": (
         f"{FIRST} m = GlobalAveragePool (r)\n f = Flatten (m)\n y = Gemm (f, g, h)",
         f"{WIDE}, float[10,4] g, float[4] h",
+    ),
+    "a sum and a product": (
+        f"{FIRST} s = ReduceSum <keepdims = 0> (r, axes)\n y = Gemm (s, g, h)",
+        f"{WIDE}, float[10,4] g, float[4] h, int64[2] axes",
     ),
     "a pool and a table": (
         f"{FIRST} m = MaxPool <kernel_shape = [2,2]> (r)\n s = Sigmoid (m)\n y = Conv (s, p, q)",

@@ -1,26 +1,33 @@
 """When sums and means take their kernels for the DSP extension, and when they do not."""
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
-from bevel.backends.cortex_m.dsp import add_dsp, reduce_mean_dsp
+from bevel.backends.cortex_m.dsp import add_dsp, average_pool_dsp, reduce_mean_dsp
 from bevel.backends.cortex_m.dsp.add_dsp import AddDsp, largest_total
 from bevel.backends.cortex_m.dsp.reduce_mean_dsp import ReduceMeanDsp
-from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.cortex_m.mve import add_mve
+from bevel.backends.program.kernel import WIDER, Special
+from bevel.backends.program.op import Op, Role
 from bevel.backends.program.ops.add import Add
+from bevel.backends.program.ops.average_pool import AveragePool
 from bevel.backends.program.ops.reduce_mean import ReduceMean
 from bevel.backends.program.program import Call
 from bevel.backends.target import load
 from bevel.calib.arithmetic.requantize import Output
 
-DSP, PLAIN = load("cortex-m7"), load("cortex-m0plus")
+DSP, PLAIN, HELIUM = load("cortex-m7"), load("cortex-m0plus"), load("cortex-m55")
+INT16 = Output(3, -(2**15), 2**15 - 1, "int16")
 ADD = Add((4, 8), (4, 8), (4, 8), 700_001, 523_456, 2**19, 20, Output(-7))
 MEAN = ReduceMean(1, 49, 16, -128, 2**30, 36, Output(-128))
 
 
-def call_of(kernel: Kernel) -> Call:
-    return Call("node", kernel, ("a", "b")[: 2 if isinstance(kernel, Add) else 1], (), "y")
+def call_of(kernel: Op) -> Call:
+    inputs = ("a", "b")[: len(kernel.roles(Role.INPUT))]
+    return Call("node", kernel, inputs, kernel.example(np.random.default_rng(0))[len(inputs) :], "y")
 
 
 def test_a_sum_of_two_tensors_of_one_shape_is_taken() -> None:
@@ -29,6 +36,21 @@ def test_a_sum_of_two_tensors_of_one_shape_is_taken() -> None:
 
 def test_a_broadcast_sum_is_left_to_the_plain_kernel() -> None:
     assert add_dsp.specialize(call_of(replace(ADD, b_shape=(8,))), DSP) == "not an addition of two tensors of one shape"
+
+
+@pytest.mark.parametrize(
+    ("rule", "plain"),
+    [
+        (add_dsp.specialize, replace(ADD, a_dtype="int16")),
+        (add_dsp.specialize, replace(ADD, output=INT16)),
+        (reduce_mean_dsp.specialize, replace(MEAN, x_dtype="int16")),
+        (reduce_mean_dsp.specialize, replace(MEAN, output=INT16)),
+        (average_pool_dsp.specialize, AveragePool(1, 8, 8, 8, (2, 2), (2, 2), (0, 0, 0, 0), 0, INT16, "int16")),
+        (add_mve.specialize, replace(ADD, b_dtype="int16")),
+    ],
+)
+def test_wider_integers_are_left_to_the_plain_kernels(rule: Any, plain: Op) -> None:
+    assert rule(call_of(plain), HELIUM) == WIDER
 
 
 def test_a_sum_is_left_where_its_zero_point_would_leave_32_bits() -> None:
@@ -61,6 +83,6 @@ def test_a_mean_that_cannot_be_rescaled_from_the_upper_word_is_left(shift: int) 
 
 
 @pytest.mark.parametrize(("rule", "kernel"), [(add_dsp.specialize, ADD), (reduce_mean_dsp.specialize, MEAN)])
-def test_a_target_without_the_dsp_extension_keeps_plain_kernels(rule: object, kernel: Kernel) -> None:
+def test_a_target_without_the_dsp_extension_keeps_plain_kernels(rule: object, kernel: Op) -> None:
     assert callable(rule)
     assert rule(call_of(kernel), PLAIN) == "cortex-m0plus has no DSP extension"
