@@ -28,7 +28,7 @@ from bevel.passes.quantize.plan import PASS
 from bevel.passes.quantize.plan_scales import PlanScales
 from bevel.passes.quantize.widen_activations import WidenActivations
 
-__all__ = ["NodeFormat", "QuantizeOptions", "Quantized", "export", "export_quantized", "is_quantized", "quantize"]
+__all__ = ["NodeFormat", "QuantizeOptions", "QuantizeResult", "export", "export_quantized", "is_quantized", "quantize"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class QuantizeOptions:
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QuantizeResult:
     """modified: whether quantizers were put. formats: what each operator holds weights and results in; rounders: who
     rounded its weights; both by the names of their nodes."""
 
@@ -78,13 +78,15 @@ def is_quantized(graph: gs.Graph) -> bool:
 
 def quantize(
     graph: gs.Graph, statistics: Mapping[str, Statistics], options: QuantizeOptions, dataset: Runs | None = None
-) -> Quantized:
+) -> QuantizeResult:
     """`graph`, canonical and float, with quantizers in place. `statistics` has what `options` wants.
 
     dataset: what the statistics are of, for choices that are measured; without it those that are mostly right.
     """
     if is_quantized(graph):
-        return Quantized(graph, False, [Note(PASS, "model", "stays", "came quantized: its scales are kept")])
+        return QuantizeResult(graph, False, [Note(PASS, "model", "stays", "came quantized: its scales are kept")])
     work = Work(graph, data=dataset, observations=statistics, schemes=options.chosen)
     done = Pipeline(options.passes)(work)
-    return Quantized(done.graph, done.modified, list(done.notes), dict(done.work.formats), dict(done.work.rounders))
+    return QuantizeResult(
+        done.graph, done.modified, list(done.notes), dict(done.work.formats), dict(done.work.rounders)
+    )

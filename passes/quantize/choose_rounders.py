@@ -19,7 +19,7 @@ the model runs once more on up to `SAMPLES` samples, with two products more for 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -36,8 +36,8 @@ from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import PLANNED
 from bevel.passes.exchange.export import export
 from bevel.passes.quantize.correct_bias import mean_error
-from bevel.passes.quantize.error_probe import Trial, error_powers, multiplications
-from bevel.passes.quantize.round_weights import Rounded, Weights, find_weights, rounded_by
+from bevel.passes.quantize.error_probe import WeightChanges, error_powers, multiplications
+from bevel.passes.quantize.round_weights import ProductWeights, Rounded, find_weights, rounded_by
 from bevel.passes.quantize.wanted import Wants, means
 
 AUTO = "auto"
@@ -50,13 +50,13 @@ Candidates = Mapping[str, Rounded]  # by rounder, the simplest first; those whos
 
 
 @dataclass(frozen=True)
-class Choice:
+class RounderChoice:
     """Who rounds the weights of a node. left_db: what each rounder's errors leave of its output, infinite of those that
     make none; empty where nothing was measured. samples: that were held out; 0 where there was only one."""
 
     rounder: str
-    left_db: Mapping[str, float]
-    samples: int
+    left_db: Mapping[str, float] = field(default_factory=dict)
+    samples: int = 0
 
     def note(self, node: str) -> Note:
         mine = self.left_db[self.rounder]
@@ -96,26 +96,30 @@ class RoundWeights(Pass):
         plan, scales = work.plan.plan, work.plan.scales
         found = list(find_weights(plan, scales, work.schemes))
         evidence = None if work.data is None else Evidence(work.graph, work.observations, work.samples, self.corrected)
-        rounded, choices = round_weights(found, self.rounding, work.observations, evidence)
-        notes = [one.note(of.node) for of, one in zip(found, choices, strict=True) if one.left_db]
-        rounders = {of.node: one.rounder for of, one in zip(found, choices, strict=True)}
-        return work.result(False, notes, codes=tuple(rounded), rounders=rounders)
+        made = round_weights(found, self.rounding, work.observations, evidence)
+        notes = [choice.note(one.weights.node) for one, choice in made if choice.left_db]
+        rounders = {one.weights.node: choice.rounder for one, choice in made}
+        return work.result(False, notes, codes=tuple(one for one, _ in made), rounders=rounders)
 
 
 def round_weights(
-    found: Sequence[Weights], wanted: str, statistics: Mapping[str, Statistics], evidence: Evidence | None
-) -> tuple[list[Rounded], list[Choice]]:
+    found: Sequence[ProductWeights], wanted: str, statistics: Mapping[str, Statistics], evidence: Evidence | None
+) -> list[tuple[Rounded, RounderChoice]]:
     """All of `found` with their codes: by the rounder that is `wanted`, or (auto) by the one that is best for each."""
     if wanted != AUTO:
-        return [rounded_by(one, rounder(wanted), statistics) for one in found], [Choice(wanted, {}, 0) for _ in found]
+        return [(rounded_by(one, rounder(wanted), statistics), RounderChoice(wanted)) for one in found]
     candidates = [candidates_for(one, statistics) for one in found]
     doubtful = [one for one in candidates if len(one) > 1]
-    made = iter(choose(found, doubtful, evidence) if evidence is not None and doubtful else ())
-    choices = [next(made, Choice(UNMEASURED, {}, 0)) if len(one) > 1 else Choice(SIMPLEST, {}, 0) for one in candidates]
-    return [one[choice.rounder] for one, choice in zip(candidates, choices, strict=True)], choices
+    measured = iter(choose(found, doubtful, evidence) if evidence is not None and doubtful else ())
+    choices = [next(measured, unmeasured(one)) if len(one) > 1 else unmeasured(one) for one in candidates]
+    return [(one[choice.rounder], choice) for one, choice in zip(candidates, choices, strict=True)]
 
 
-def candidates_for(weights: Weights, statistics: Mapping[str, Statistics]) -> Candidates:
+def unmeasured(candidates: Candidates) -> RounderChoice:
+    return RounderChoice(UNMEASURED if UNMEASURED in candidates else SIMPLEST)
+
+
+def candidates_for(weights: ProductWeights, statistics: Mapping[str, Statistics]) -> Candidates:
     found: dict[str, Rounded] = {}
     for name in (SIMPLEST, *(name for name in rounder_names() if name != SIMPLEST)):
         made = rounded_by(weights, rounder(name), statistics)
@@ -124,20 +128,22 @@ def candidates_for(weights: Weights, statistics: Mapping[str, Statistics]) -> Ca
     return found
 
 
-def choose(found: Sequence[Weights], doubtful: Sequence[Candidates], evidence: Evidence) -> Iterator[Choice]:
+def choose(
+    found: Sequence[ProductWeights], doubtful: Sequence[Candidates], evidence: Evidence
+) -> Iterator[RounderChoice]:
     """For each of `doubtful`, by what its candidates do to its output on held-out samples."""
     held = held_out(evidence.dataset, found, doubtful)
-    means = means_of_others(doubtful, held, evidence)
-    trials = [
-        Trial(next(iter(one.values())).weights, {name: error_of(made, mean) for name, made in one.items()})
-        for one, mean in zip(doubtful, means, strict=True)
+    changes = [
+        WeightChanges(one[SIMPLEST].weights, {name: error_of(made, mean) for name, made in one.items()})
+        for one, mean in zip(doubtful, means_of_others(doubtful, held, evidence), strict=True)
     ]
-    for signal, noise in error_powers(evidence.graph, trials, held):
+    samples = len(held) if len(evidence.dataset) > 1 else 0
+    for signal, noise in error_powers(evidence.graph, changes, held):
         left = {name: decibels(signal, power) for name, power in noise.items()}
-        yield Choice(max(left, key=lambda name: left[name]), left, len(held) if len(evidence.dataset) > 1 else 0)
+        yield RounderChoice(max(left, key=lambda name: left[name]), left, samples)
 
 
-def held_out(dataset: Runs, found: Sequence[Weights], doubtful: Sequence[Candidates]) -> Subset:
+def held_out(dataset: Runs, found: Sequence[ProductWeights], doubtful: Sequence[Candidates]) -> Subset:
     """Evenly spread runs, as many as there is time for: no clock, so that choices repeat. A single run is all of it."""
     work = sum(map(multiplications, found)) + sum(
         multiplications(made.weights) for one in doubtful for made in one.values()
@@ -152,9 +158,11 @@ def means_of_others(
 ) -> Iterator[NDArray[np.float64] | None]:
     """The channel means of what each product reads, over the runs that are not held out; None where no bias will be
     corrected."""
-    products = [next(iter(one.values())).weights for one in doubtful]
-    biased = [one for one in products if one.bias is not None and evidence.corrected]
-    wanted = {one.x.name: (Want(Mean, (one.summed_axis,)),) for one in biased}
+    products = [one[SIMPLEST].weights for one in doubtful]
+    wanted: dict[str, set[Want]] = {}
+    for one in products:
+        if one.bias is not None and evidence.corrected:
+            wanted.setdefault(one.x.name, set()).add(Want(Mean, (one.summed_axis,)))
     seen = observe(export(evidence.graph), held, wanted) if wanted else {}
     for one in products:
         if one.bias is None or not evidence.corrected:

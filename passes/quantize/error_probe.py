@@ -20,21 +20,21 @@ from bevel.calib.data.dataset import Runs
 from bevel.calib.observe.observe import run_model, session_with_outputs
 from bevel.passes.exchange.export import export
 from bevel.passes.graph.edit import producer
-from bevel.passes.quantize.round_weights import Weights
+from bevel.passes.quantize.round_weights import ProductWeights
 
 Change = tuple[NDArray[np.float32], NDArray[np.float32]]  # of the weights, of the bias: [out]
 Powers = tuple[float, dict[str, float]]  # of the product's output, and of what each change makes
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class WeightChanges:
     """Changes of the weights of one product, by name."""
 
-    weights: Weights
+    weights: ProductWeights
     changes: Mapping[str, Change]
 
 
-def error_powers(graph: gs.Graph, trials: Sequence[Trial], runs: Runs) -> Iterator[Powers]:
+def error_powers(graph: gs.Graph, trials: Sequence[WeightChanges], runs: Runs) -> Iterator[Powers]:
     """Of each trial, summed over all of `runs`. graph: canonical and float; it stays as it is."""
     copy, sums = with_changes(graph, trials)
     names = [name for one in sums for name in one]
@@ -48,7 +48,7 @@ def error_powers(graph: gs.Graph, trials: Sequence[Trial], runs: Runs) -> Iterat
         yield powers[signal], {name: powers[noise] for name, noise in zip(trial.changes, noises, strict=True)}
 
 
-def with_changes(graph: gs.Graph, trials: Sequence[Trial]) -> tuple[gs.Graph, list[list[str]]]:
+def with_changes(graph: gs.Graph, trials: Sequence[WeightChanges]) -> tuple[gs.Graph, list[list[str]]]:
     """A copy of `graph` that computes nothing but sums of squares, and their names: of each trial, that of its product
     and those of its changes."""
     copy = graph.copy()
@@ -62,7 +62,7 @@ def with_changes(graph: gs.Graph, trials: Sequence[Trial]) -> tuple[gs.Graph, li
     return copy.cleanup().toposort(), [[one.name for one in trial] for trial in outputs]
 
 
-def product_of(weights: Weights) -> gs.Node:
+def product_of(weights: ProductWeights) -> gs.Node:
     """The node that multiplies the weights: the one that was matched, or the MatMul before its Add."""
     node = weights.match.node
     before = (producer(tensor) for tensor in node.inputs)
@@ -70,7 +70,7 @@ def product_of(weights: Weights) -> gs.Node:
     return next(one for one in products if any(tensor is weights.tensor for tensor in one.inputs))
 
 
-def changed(graph: gs.Graph, product: gs.Node, weights: Weights, name: str, change: Change) -> gs.Variable:
+def changed(graph: gs.Graph, product: gs.Node, weights: ProductWeights, name: str, change: Change) -> gs.Variable:
     """What a copy of `product` with `change` in place of weights and bias makes."""
     of_weights, of_bias = change
     name = f"{product.name}/{name}"
@@ -96,7 +96,7 @@ def squared(graph: gs.Graph, tensor: gs.Variable) -> gs.Variable:
     return power
 
 
-def multiplications(weights: Weights) -> int:
+def multiplications(weights: ProductWeights) -> int:
     """How many a product takes for one run, a transposed convolution of strides at most."""
     shape: tuple[int, ...] = weights.tensor.values.shape
     return prod(map(int, product_of(weights).outputs[0].shape)) * prod(shape) // shape[weights.axis]

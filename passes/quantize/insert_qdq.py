@@ -21,7 +21,7 @@ from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.plan import PASS, QuantizationPlan, result_of
 from bevel.passes.quantize.round_weights import Rounded, is_constant
 from bevel.passes.quantize.store_weights import (
-    Stored,
+    StoredConstants,
     bias_scales,
     channel_scales,
     dequantized,
@@ -52,7 +52,7 @@ def insert_qdq(
 ) -> list[Note]:
     """Edit `graph`. rounded: the weights of every product that the plan takes."""
     notes: list[Note] = []
-    stored = Stored()
+    stored = StoredConstants()
     for operator, match in plan.taken.values():
         store_operands(graph, operator, match, plan, scales, stored, chosen.of_weights(match.node.name))
     for one in rounded:
@@ -79,7 +79,7 @@ def store_operands(
     match: Match,
     plan: QuantizationPlan,
     scales: Scales,
-    stored: Stored,
+    stored: StoredConstants,
     format: TensorFormat,
 ) -> None:
     """Constants of one operator that are neither weights nor bias, as integers behind a DequantizeLinear."""
@@ -91,7 +91,7 @@ def store_operands(
         replace_input(match, tensor, dequantized(graph, tensor, operand, stored))
 
 
-def store_weights(graph: gs.Graph, rounded: Rounded, scales: Scales, stored: Stored) -> None:
+def store_weights(graph: gs.Graph, rounded: Rounded, scales: Scales, stored: StoredConstants) -> None:
     """Weights and bias of one product as integers behind a DequantizeLinear."""
     weights, quantized, bias = rounded.weights, rounded.quantized, rounded.bias
     if weights.bias is not None and bias is not None:

@@ -11,13 +11,14 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
-from bevel.passes.base import Condition, Pass, PassResult, Stage, Work
+from bevel.calib.observe.observe import always_zero
+from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT
 from bevel.passes.quantize.choose_scales import choose_scales
 from bevel.passes.quantize.clamp_masks import behind_clips
 from bevel.passes.quantize.formats import node_formats
 from bevel.passes.quantize.part_results import part_results
-from bevel.passes.quantize.plan import make_plan
+from bevel.passes.quantize.plan import PASS, make_plan
 from bevel.passes.quantize.planned import Planned
 from bevel.passes.quantize.wanted import Wants, ranges
 
@@ -40,9 +41,10 @@ class PlanScales(Pass):
         part_results(work.graph, plan, observations, schemes.method)
         scales = choose_scales(plan, observations, schemes.method, schemes)
         formats = dict(node_formats(plan, scales, schemes))
+        zeros = always_zero({name: observations[name] for name in plan.points})
         return work.result(
             False,
-            [*plan.notes, *scales.notes],
+            [*plan.notes, *scales.notes, *(Note(PASS, name, "warned", text) for name, text in zeros.items())],
             planned=Planned(plan, scales),
             observations=observations,
             formats=formats,

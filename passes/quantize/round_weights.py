@@ -25,11 +25,11 @@ from bevel.passes.operators.base import Match, Operator
 from bevel.passes.quantize.choose_scales import Scales
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.plan import QuantizationPlan
-from bevel.passes.quantize.store_weights import Found, left_out, roomy, weight_grid, without_negligible
+from bevel.passes.quantize.store_weights import StoredNote, left_out, roomy, weight_grid, without_negligible
 
 
 @dataclass(frozen=True, eq=False)
-class Weights:
+class ProductWeights:
     """Constant weights of one product, before they are rounded.
 
     axis: of their output channels. values: what is rounded, which leaves out channels that are nothing beside their
@@ -43,7 +43,7 @@ class Weights:
     grid: Grid
     bias: gs.Constant | None = None
     narrow: bool = True
-    told: tuple[Found, ...] = ()
+    told: tuple[StoredNote, ...] = ()
 
     @property
     def node(self) -> str:
@@ -67,7 +67,7 @@ class Weights:
 class Rounded:
     """Weights with their codes. bias: float64, what is stored in place of the constant one."""
 
-    weights: Weights
+    weights: ProductWeights
     quantized: Quantized
     bias: NDArray[np.float64] | None
 
@@ -78,12 +78,12 @@ class Rounded:
         return lost
 
 
-def rounded_by(weights: Weights, rounder: Rounder, statistics: Mapping[str, Statistics]) -> Rounded:
+def rounded_by(weights: ProductWeights, rounder: Rounder, statistics: Mapping[str, Statistics]) -> Rounded:
     bias = None if weights.bias is None else weights.bias.values.astype(np.float64)
     return Rounded(weights, rounder(weights.values, weights.grid, statistics.get(weights.x.name)), bias)
 
 
-def find_weights(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iterator[Weights]:
+def find_weights(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iterator[ProductWeights]:
     """Of every product that is taken, in the order of the graph."""
     for operator, match in plan.taken.values():
         format = chosen.of_weights(match.node.name)
@@ -99,13 +99,13 @@ def find_weights(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iter
             )
 
 
-def unbiased(match: Match, tensor: gs.Constant, axis: int, format: TensorFormat) -> Weights:
-    return Weights(match, tensor, axis, tensor.values, weight_grid(tensor.values, format, axis))
+def unbiased(match: Match, tensor: gs.Constant, axis: int, format: TensorFormat) -> ProductWeights:
+    return ProductWeights(match, tensor, axis, tensor.values, weight_grid(tensor.values, format, axis))
 
 
 def biased(
     match: Match, tensor: gs.Constant, axis: int, bias: gs.Constant, scales: Scales, format: TensorFormat
-) -> Weights:
+) -> ProductWeights:
     x = scales.quants[match.inputs[0].name]
     narrow = is_narrow(format) and x.scheme.dtype == np.int8
     heard = without_negligible(tensor.values, bias.values, x, axis)
@@ -113,7 +113,7 @@ def biased(
     grid = weight_grid(values, format, axis)
     scale, raised = roomy(grid.quant.scale, values, bias.values, float(x.scale), axis, narrow)
     told = (*raised, *left_out(tensor.values, values, axis))
-    return Weights(match, tensor, axis, values, grid.with_scale(scale), bias, narrow, told)
+    return ProductWeights(match, tensor, axis, values, grid.with_scale(scale), bias, narrow, told)
 
 
 def constant_bias(operator: Operator, match: Match) -> gs.Constant | None:

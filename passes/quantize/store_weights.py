@@ -33,14 +33,14 @@ Floats = NDArray[np.float64]
 
 
 @dataclass
-class Stored:
+class StoredConstants:
     """The dequantized constants that were made: by the tensor's name, and by the content of what they read."""
 
     made: dict[str, dict[tuple[bytes, ...], gs.Variable]] = field(default_factory=dict)
     count: int = 0
 
 
-class Found(NamedTuple):
+class StoredNote(NamedTuple):
     """What a note on a node with weights says."""
 
     kind: Kind
@@ -103,7 +103,7 @@ def roomy(
     x_scale: float,
     axis: int,
     raising: bool,
-) -> tuple[NDArray[np.float32], list[Found]]:
+) -> tuple[NDArray[np.float32], list[StoredNote]]:
     """`scale` set for channels of zeros so that their biases fit, and, if `raising`, raised for all others.
 
     Weights of which each integer is far below a code of int8 need no raising: their biases have a coarser scale.
@@ -119,23 +119,23 @@ def roomy(
     new = np.maximum(wanted, smallest).astype(np.float32)
     raised = np.flatnonzero(~zero & (new > scale))
     text = f"weight scales of {len(raised)} channels raised so that their biases fit int32"
-    return new, [Found("chosen", text, {"raised_channels": len(raised)})] if len(raised) else []
+    return new, [StoredNote("chosen", text, {"raised_channels": len(raised)})] if len(raised) else []
 
 
-def left_out(given: NDArray[np.float32], kept: NDArray[np.float32], axis: int) -> list[Found]:
+def left_out(given: NDArray[np.float32], kept: NDArray[np.float32], axis: int) -> list[StoredNote]:
     """How many output channels came without weights, and how many lost theirs to `without_negligible`."""
     others = tuple(place for place in range(given.ndim) if place != axis)
     came, left = ((np.abs(one).max(axis=others) == 0).sum() for one in (given, kept))
     found = []
     if came:
         text = f"{came} output channels have only zero weights"
-        found.append(Found("warned", text, {"zero_channels": int(came)}))
+        found.append(StoredNote("warned", text, {"zero_channels": int(came)}))
     if left > came:
         text = (
             f"the weights of {left - came} output channels are left out: their products never reach "
             f"{NEGLIGIBLE:.2%} of the bias"
         )
-        found.append(Found("changed", text, {"left_out_channels": int(left - came)}))
+        found.append(StoredNote("changed", text, {"left_out_channels": int(left - came)}))
     return found
 
 
@@ -152,7 +152,7 @@ def channel_scales(scale: NDArray[np.float32], channels: int) -> NDArray[np.floa
     return np.resize(scale, channels)
 
 
-def dequantized(graph: gs.Graph, tensor: gs.Constant, quantized: Quantized, stored: Stored) -> gs.Variable:
+def dequantized(graph: gs.Graph, tensor: gs.Constant, quantized: Quantized, stored: StoredConstants) -> gs.Variable:
     """`tensor` as integers behind a DequantizeLinear; readers of a tensor who give it the same integers share them."""
     parts = constants(quantized, tensor.name)
     known = stored.made.setdefault(tensor.name, {})

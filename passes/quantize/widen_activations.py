@@ -87,7 +87,7 @@ def widen_activations(
     samples = list(islice(iter(dataset), sample_count(copy, len(groups))))
     streams = find_streams(plan, groups)
     insert_qdq(copy, replace(plan, taken={}), choose_scales(plan, statistics, method), ())
-    probe = Probe(copy, groups, outputs, samples)
+    probe = SwitchedModel(copy, groups, outputs, samples)
     everything = range(len(groups))
     alone = {one: probe.decibels([one]) for one in probe.lost(everything)}
     alone |= probe.loud([one for one in streams if one not in alone], [one for one in everything if one not in alone])
@@ -97,7 +97,7 @@ def widen_activations(
     copy, plan = planned(graph, statistics, method)
     scales = choose_scales(plan, statistics, method, replace(chosen, nodes={**chosen.nodes, **found.nodes}))
     insert_qdq(copy, replace(plan, taken={}), scales, ())
-    before, after = probe.decibels(everything), Probe(copy, groups, outputs, samples).decibels(everything)
+    before, after = probe.decibels(everything), SwitchedModel(copy, groups, outputs, samples).decibels(everything)
     if after < before + GAIN:
         return Widened()
     whole = f"all tensors in int8 leave {before:.1f}, these in int16 {after:.1f}"
@@ -150,7 +150,7 @@ def owner(point: str, plan: QuantizationPlan) -> str:
     return next(iter(owners(point, plan)))
 
 
-class Probe:
+class SwitchedModel:
     """A model with quantizers of `groups` that are on or off, and what it makes of samples with all of them off."""
 
     def __init__(

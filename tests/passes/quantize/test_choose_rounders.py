@@ -16,10 +16,10 @@ from bevel.passes.quantize import QuantizeOptions, export, quantize
 from bevel.passes.quantize.choose_rounders import SAMPLES, WORK, RoundWeights, held_out
 from bevel.passes.quantize.choose_scales import Scales, choose_scales
 from bevel.passes.quantize.chosen import Chosen
-from bevel.passes.quantize.error_probe import Trial, error_powers, multiplications
+from bevel.passes.quantize.error_probe import WeightChanges, error_powers, multiplications
 from bevel.passes.quantize.formats import weight_format
 from bevel.passes.quantize.plan import make_plan
-from bevel.passes.quantize.round_weights import Weights, find_weights
+from bevel.passes.quantize.round_weights import ProductWeights, find_weights
 
 CONV = "y = Conv <pads = [1,1,1,1]> (x, w, b)"
 WEIGHTS = "float[4,3,3,3] w, float[4] b"
@@ -113,10 +113,19 @@ def test_bias_correction_sees_the_samples_that_are_not_held_out(text: Any) -> No
     assert inner[0] > inner[1] + 3
 
 
+def test_every_product_in_doubt_is_measured_and_no_other(text: Any) -> None:
+    body = f"{CONV}\n z = ConvTranspose (x, u, c)\n m = MatMul (x, v)\n k = Add (m, a)\n n = Conv (k, t, d)"
+    weights = f"{WEIGHTS}, float[3,2,2,2] u, float[2] c, float[8,8] v, float[8] a, float[2,3,2,2] t, float[2] d"
+    model = text(body, outputs="float[] y, float[] z, float[] n", weights=weights)
+    result = made(model, unlike(8))
+    measured = [note for note in result.notes if note.pass_ == RoundWeights.name]
+    assert {note.node for note in measured} >= {"y", "n"} and len(measured) == 3
+
+
 # What is measured
 
 
-def found_in(model: Any, samples: Any) -> tuple[gs.Graph, list[Weights], Scales]:
+def found_in(model: Any, samples: Any) -> tuple[gs.Graph, list[ProductWeights], Scales]:
     graph, _ = canonicalize(model)
     plan = make_plan(graph)
     options = QuantizeOptions()
@@ -145,7 +154,7 @@ def test_powers_are_those_of_the_model_with_changed_weights(text: Any, body: str
     shift = 0.1 * rng.standard_normal(outputs).astype(np.float32)
     before = export(graph).SerializeToString()
     ((signal, powers),) = error_powers(
-        graph, [Trial(found, {"c": (change, shift), "none": (0 * change, 0 * shift)})], samples
+        graph, [WeightChanges(found, {"c": (change, shift), "none": (0 * change, 0 * shift)})], samples
     )
     assert export(graph).SerializeToString() == before
     other = text(body, inputs, weights=weights)

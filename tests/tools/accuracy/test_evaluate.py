@@ -153,7 +153,7 @@ def test_packed_weights_are_unpacked_once() -> None:
     }
     """
     model, sample = onnx.parser.parse_model(text), {"x": np.array([[1.0, 10.0]], np.float32)}
-    model.functions.append(unpack(2, 21))
+    model.functions.append(unpack(2).proto(21))
     folded = dequantize_weights(model)
     assert [node.op_type for node in folded.graph.node] == ["MatMul"]
     expected = [-1.5 + 5.0, -1.0 + 30.0, -2.0 - 60.0]
