@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.calib.formats.coded import MAX_CODES, Coded, coded, narrowest
+from bevel.calib.formats.coded import MAX_CODES, Coded, coded, counted, narrowest
 from bevel.calib.formats.scheme import PerTensor
 
 
@@ -33,6 +33,7 @@ def coded_of(tensor: gs.Constant) -> Coded | None:
     if isinstance(tensor, CodedConstant):
         return tensor.coded
     values = np.asarray(tensor.values)
-    if values.dtype.kind not in "iu" or values.size == 0 or len(np.unique(values)) > MAX_CODES:
+    if values.dtype.kind not in "iu" or values.size == 0:
         return None
-    return coded(values)
+    occurring = counted(values)
+    return coded(values, occurring) if len(occurring) <= MAX_CODES else None
