@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bevel.passes.quantize.planned import Planned
     from bevel.passes.quantize.round_weights import Rounded
 
+COMMAND = {"command": True}  # metadata of a field that is set for each run, and by no recipe
 Stage = Literal["transform", "assign", "quantize", "integerize"]  # of a recipe, in this order
 CHECKS = "BEVEL_CHECKS"  # the environment variable that has every pass checked, and not only whole pipelines
 
@@ -136,6 +137,7 @@ class Pass(ABC):
     ensures: ClassVar[tuple[Condition, ...]] = ()
     spells: ClassVar[Mapping[str, str]] = {}
     stage: ClassVar[Stage | None] = None  # where a recipe may name it; None: no recipe does
+    follows: ClassVar[tuple[str, ...]] = ()  # the passes of a recipe that must not stand behind it
     always_checked: ClassVar[bool] = False  # else only where the environment asks for it, as all tests do
 
     def wants(self, graph: gs.Graph) -> Wanted:

@@ -152,6 +152,12 @@ assert (artifact.archive, artifact.library, artifact.firmware) == ("libp.a", Non
 assert (folder / "libp.a").is_file() and available(target) is None
 """
     ),
+    "recipe": Addition(
+        """
+report = product('y = MatMul (x, w)', "w", recipe="percentile", target="host", device="none")
+assert report.recipe == "percentile" and report.nodes[0].rounder == "nearest", report
+"""
+    ),
     "target": Addition(
         """
 from bevel.backends import target

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from bevel.passes.assign.patterns import apply_patterns, read_patterns
-from bevel.passes.base import Pass, PassResult, Stage, Work
+from bevel.passes.base import COMMAND, Pass, PassResult, Stage, Work
 from bevel.passes.exchange.export import export
 from bevel.passes.quantize.formats import activation_format, weight_format
 
@@ -25,7 +25,11 @@ class AssignSchemes(Pass):
     weights: str = "int8"
     activations: str = "int8"
     range: Literal["mse", "minmax", "percentile", "entropy"] = "mse"
-    file: str = ""
+    file: str = field(default="", metadata=COMMAND)
+
+    def __post_init__(self) -> None:
+        weight_format(self.weights)
+        activation_format(self.activations)
 
     def call(self, work: Work) -> PassResult:
         weights, activations = weight_format(self.weights), activation_format(self.activations)

@@ -28,6 +28,7 @@ MOVES = ("Transpose", "Reshape")
 class FusePixels(Pass):
     name: ClassVar[str] = "fuse-pixels"
     stage: ClassVar[Stage] = "integerize"
+    follows: ClassVar[tuple[str, ...]] = ("integerize",)
     requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, EXECUTION_ORDER)
 
     def call(self, work: Work) -> PassResult:

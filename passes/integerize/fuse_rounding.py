@@ -25,6 +25,7 @@ from bevel.passes.operators.functions.table import entries, look_up
 class FuseRounding(Pass):
     name: ClassVar[str] = "fuse-rounding"
     stage: ClassVar[Stage] = "integerize"
+    follows: ClassVar[tuple[str, ...]] = ("integerize",)
     requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, EXECUTION_ORDER)
 
     def call(self, work: Work) -> PassResult:

@@ -8,7 +8,7 @@ int32 where their format needs it (`bevel.passes.integerize.coding`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,9 +17,9 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
-from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
+from bevel.passes.base import COMMAND, Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.canonicalize.name_nodes import NameNodes
-from bevel.passes.conditions import PLAIN_NODES, STATIC_SHAPES, UNIQUE_NAMES
+from bevel.passes.conditions import EXECUTION_ORDER, PLAIN_NODES, STATIC_SHAPES, UNIQUE_NAMES
 from bevel.passes.exchange.export import PORTS, export
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize, producer
 from bevel.passes.graph.regions import casts_pixels
@@ -56,13 +56,16 @@ class ToIntegers(Pass):
 
     name: ClassVar[str] = PASS
     stage: ClassVar[Stage] = "integerize"
+    follows: ClassVar[tuple[str, ...]] = ("restore-tables", "carry-quantizers")
     requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, UNIQUE_NAMES, PLAIN_NODES)
-    inputs: Format = "float"
-    outputs: Format = "float"
+    ensures: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, UNIQUE_NAMES, EXECUTION_ORDER)
+    inputs: Format = field(default="float", metadata=COMMAND)
+    outputs: Format = field(default="float", metadata=COMMAND)
 
     def call(self, work: Work) -> PassResult:
         made = Integerizer(work.graph)
         graph = integer_graph(made, self.inputs, self.outputs)
+        NameNodes()(Work(graph))  # a result with two quantizers became two nodes of one name
         ports = {name: meaning.written for name, meaning in made.ports.items()}
         return work.result(True, made.notes, graph=graph, ports=ports)
 
@@ -73,7 +76,6 @@ def integer_passes(inputs: Format = "float", outputs: Format = "float") -> list[
         RestoreTables(),
         CarryQuantizers(),
         ToIntegers(inputs, outputs),
-        NameNodes(),  # a result with two quantizers became two nodes of one name
         FuseRounding(),
         FusePixels(),
         PruneConstantChannels(),

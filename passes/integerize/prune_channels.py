@@ -57,6 +57,7 @@ class PruneConstantChannels(Pass):
 
     name: ClassVar[str] = "prune-constant-channels"
     stage: ClassVar[Stage] = "integerize"
+    follows: ClassVar[tuple[str, ...]] = ("integerize",)
     requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, EXECUTION_ORDER)
     together: int = 0
 

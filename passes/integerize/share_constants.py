@@ -17,6 +17,7 @@ class ShareConstants(Pass):
 
     name: ClassVar[str] = "share-constants"
     stage: ClassVar[Stage] = "integerize"
+    follows: ClassVar[tuple[str, ...]] = ("integerize", "prune-constant-channels")
     least_bytes: int = 256
 
     def call(self, work: Work) -> PassResult:

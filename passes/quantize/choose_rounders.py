@@ -27,6 +27,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.data.dataset import Runs, Subset
+from bevel.calib.errors import UserError
 from bevel.calib.observe.base import Want
 from bevel.calib.observe.mean import Mean
 from bevel.calib.observe.observe import observe
@@ -85,9 +86,14 @@ class RoundWeights(Pass):
 
     name: ClassVar[str] = "round-weights"
     stage: ClassVar[Stage] = "quantize"
+    follows: ClassVar[tuple[str, ...]] = ("plan-scales",)
     requires: ClassVar[tuple[Condition, ...]] = (PLANNED,)
     rounding: str = AUTO
     corrected: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rounding not in (known := (AUTO, *rounder_names())):
+            raise UserError(f"no rounder {self.rounding!r}; known are {', '.join(known)}")
 
     def wants(self, graph: gs.Graph) -> Wants:
         return means(graph) if self.rounding == AUTO and self.corrected else {}

@@ -40,6 +40,7 @@ class CorrectBias(Pass):
 
     name: ClassVar[str] = "correct-bias"
     stage: ClassVar[Stage] = "quantize"
+    follows: ClassVar[tuple[str, ...]] = ("plan-scales", "round-weights")
     requires: ClassVar[tuple[Condition, ...]] = (PLANNED,)
 
     def wants(self, graph: gs.Graph) -> Wants:

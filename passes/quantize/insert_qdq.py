@@ -37,6 +37,7 @@ class InsertQdq(Pass):
 
     name: ClassVar[str] = "insert-qdq"
     stage: ClassVar[Stage] = "quantize"
+    follows: ClassVar[tuple[str, ...]] = ("plan-scales", "round-weights", "correct-bias")
     requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, FLOAT, PLANNED)
     ensures: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, UNIQUE_NAMES)
 

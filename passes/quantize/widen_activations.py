@@ -54,6 +54,7 @@ class WidenActivations(Pass):
 
     name: ClassVar[str] = "widen-activations"
     stage: ClassVar[Stage] = "assign"
+    follows: ClassVar[tuple[str, ...]] = ("assign-schemes",)
     requires: ClassVar[tuple[Condition, ...]] = (FLOAT, SAMPLED)
 
     def wants(self, graph: gs.Graph) -> Wants:

@@ -11,13 +11,14 @@ from itertools import islice
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.calib.data.dataset import Runs
 from bevel.calib.errors import UserError
-from bevel.calib.observe.statistics import Statistics
+from bevel.passes.base import Work
 from bevel.passes.exchange.cut_outputs import OPTION as CUT
 from bevel.passes.exchange.cut_outputs import cut_outputs
-from bevel.passes.quantize import QuantizeOptions, export, quantize
+from bevel.passes.exchange.export import export
+from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.formats import activation_format, weight_format
+from bevel.passes.recipes.build import Recipe
 from bevel.tools.accuracy import evaluate
 from bevel.tools.accuracy.evaluate import Sample
 from bevel.tools.accuracy.outputs import Array, Described
@@ -51,37 +52,39 @@ def is_told(one: OutputFigures) -> bool:
 
 @dataclass(frozen=True)
 class Trials:
-    """What another option would give. `known`: the names of the user's model, at which it can be cut."""
+    """What another option would give. `observed`: the float model before it was quantized; `known`: the names of the
+    user's model, at which it can be cut."""
 
+    recipe: Recipe
     canonical: onnx.ModelProto
-    statistics: Mapping[str, Statistics]
-    wanted: QuantizeOptions
-    calib: Runs
+    observed: Work
     samples: Iterable[Sample]
     described: Mapping[str, Described]
     known: frozenset[str]
     labels: Array | None = None  # of the samples
 
-    def options(self) -> Iterator[tuple[str, QuantizeOptions]]:
+    def options(self) -> Iterator[tuple[str, Chosen]]:
         """Others than were taken, the least costly first."""
-        wide = replace(self.wanted, activations=activation_format("int16"))
-        widened = self.wanted.activations.name != wide.activations.name
-        if self.wanted.weights.name not in ("int8", "int16"):
-            yield "--weights int8", replace(self.wanted, weights=weight_format("int8"))
-        if self.wanted.range != "minmax":
-            yield "--range minmax", replace(self.wanted, range="minmax")
+        wanted = self.observed.schemes
+        wide = replace(wanted, activations=activation_format("int16"))
+        widened = wanted.activations.name != wide.activations.name
+        if wanted.weights.name not in ("int8", "int16"):
+            yield "--weights int8", replace(wanted, weights=weight_format("int8"))
+        if wanted.range != "minmax":
+            yield "--range minmax", replace(wanted, range="minmax")
         if widened:
             yield "--activations int16", wide
-        if widened and self.wanted.range != "minmax":
+        if widened and wanted.range != "minmax":
             yield "--activations int16 --range minmax", replace(wide, range="minmax")
-        if self.wanted.weights.name != "int16":
+        if wanted.weights.name != "int16":
             fine = weight_format("int16")
-            yield "--weights int16", replace(self.wanted, weights=fine)
+            yield "--weights int16", replace(wanted, weights=fine)
             if widened:
                 yield "--weights int16 --activations int16", replace(wide, weights=fine)
 
-    def outputs(self, canonical: onnx.ModelProto, settings: QuantizeOptions) -> tuple[OutputFigures, ...]:
-        graph = quantize(gs.import_onnx(canonical), self.statistics, settings, self.calib).graph
+    def outputs(self, canonical: onnx.ModelProto, schemes: Chosen) -> tuple[OutputFigures, ...]:
+        work = replace(self.observed, graph=gs.import_onnx(canonical), schemes=schemes)
+        graph = self.recipe.run("quantize", work).graph
         exact, rounded = evaluate.runner(canonical), evaluate.runner(evaluate.dequantize_weights(export(graph)))
         totals = Totals(self.described)
         for sample in islice(self.samples, TRIAL_SAMPLES):
@@ -186,4 +189,4 @@ def at_parts(joined: Described, trials: Trials) -> tuple[OutputFigures, ...]:
     model.CopyFrom(trials.canonical)
     cut_outputs(model, joined.parts)
     alone = replace(trials, described={})
-    return tuple(replace(one, name=joined.name, part=one.name) for one in alone.outputs(model, trials.wanted))
+    return tuple(replace(one, name=joined.name, part=one.name) for one in alone.outputs(model, trials.observed.schemes))

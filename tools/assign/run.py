@@ -55,7 +55,7 @@ def open_search(maker: Maker, exact: onnx.ModelProto, measure: bool, stages: Sta
     """Losses and costs of every node that may choose, in each of the formats. measure: instructions or seconds too."""
     formats = {name: weight_format(name) for name in maker.options.formats or CANDIDATES}
     found = weighted_nodes(maker.canonical)
-    fixed = fixed_formats(found, maker.wanted)
+    fixed = fixed_formats(found, maker.observed.schemes)
     sites = [site for site in found if site not in fixed]
     if not sites:
         raise no_sites(maker.options.model)

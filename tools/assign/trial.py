@@ -25,13 +25,14 @@ from bevel.backends.target import Target
 from bevel.backends.tir import islands as importer
 from bevel.calib.errors import UserError
 from bevel.calib.formats.tensor_format import TensorFormat
-from bevel.calib.observe.statistics import Statistics
-from bevel.passes.integerize.integerize import integerize
+from bevel.passes.base import Work
+from bevel.passes.exchange.export import export
 from bevel.passes.partition.partition import partition
-from bevel.passes.quantize import NodeFormat, QuantizeOptions, export, quantize
+from bevel.passes.quantize.chosen import Chosen, NodeFormat
+from bevel.passes.recipes.build import Recipe
 from bevel.tools.run import vectors
 from bevel.tools.run.data import Data
-from bevel.tools.run.options import Options, edge
+from bevel.tools.run.options import Options
 from bevel.tools.run.ram import build_within, fit_ram
 
 VECTORS = 2  # instructions hardly differ between inputs
@@ -53,12 +54,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Maker:
-    """`canonical`: the float model that is quantized; `wanted`: what holds for all nodes, and what the user fixed."""
+    """`canonical`: the float model that is quantized; `observed`: the same before it is, with what holds for all nodes
+    and what the user fixed."""
 
     options: Options
+    recipe: Recipe
     canonical: onnx.ModelProto
-    statistics: Mapping[str, Statistics]
-    wanted: QuantizeOptions
+    observed: Work
     data: Data
     name: str
     target: Target
@@ -70,19 +72,22 @@ class Maker:
 
     def nodes(self, formats: Formats) -> dict[str, NodeFormat]:
         """What the user fixed, and `formats` for the rest."""
-        fixed = self.wanted.nodes
+        fixed = self.observed.schemes.nodes
         chosen = {node: replace(fixed.get(node, NodeFormat()), weights=one) for node, one in formats.items()}
         return {**fixed, **chosen}
 
-    def graph(self, formats: Formats) -> gs.Graph:
-        settings = replace(self.wanted, nodes=self.nodes(formats))
-        return quantize(gs.import_onnx(self.canonical), self.statistics, settings, self.data.calib).graph
+    def work(self, formats: Formats) -> Work:
+        """With quantizers."""
+        schemes = replace(self.observed.schemes, nodes=self.nodes(formats))
+        work = replace(self.observed, graph=gs.import_onnx(self.canonical), schemes=schemes)
+        return self.recipe.run("quantize", work)
 
     def quantized(self, formats: Formats) -> onnx.ModelProto:
-        return export(self.graph(formats))
+        return export(self.work(formats).graph)
 
     def integer(self, formats: Formats) -> onnx.ModelProto:
-        return integerize(self.graph(formats), edge(self.options.inputs), self.options.outputs, self.target)[0]
+        done = self.recipe.run("integerize", self.work(formats))
+        return export(done.graph, done.ports)
 
     def lowered(self, integer: onnx.ModelProto) -> Program:
         program, _ = partition(integer, self.name, islands=not self.target.bare, importer=importer)
@@ -134,7 +139,7 @@ def code_sizes(artifact: Artifact) -> dict[str, int]:
     return sizes
 
 
-def fixed_formats(sites: Mapping[str, object], wanted: QuantizeOptions) -> set[str]:
+def fixed_formats(sites: Mapping[str, object], wanted: Chosen) -> set[str]:
     """The sites whose weights the user fixed."""
     return {site for site in sites if wanted.nodes.get(site, NodeFormat()).weights is not None}
 

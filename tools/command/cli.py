@@ -71,6 +71,15 @@ def targets() -> None:
     show_targets()
 
 
+@group.command(short_help="List the ways to quantize.")
+def recipes() -> None:
+    """List the recipes that ship: what each does, by which passes, from which source, and what it showed here."""
+    with nothing_at_stake():
+        from bevel.tools.command.recipes import show_recipes
+
+    show_recipes()
+
+
 @group.command(short_help="List what runs in integers.")
 @parameter("target", required=False, help="And say what becomes of the rest on this target.")
 @click.option("--markdown", is_flag=True, help="As a table for a README.")

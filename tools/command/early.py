@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bevel.backends import target as targets
 from bevel.calib.errors import UserError
+from bevel.passes import recipes
 from bevel.tools.run.budgets import check_budgets
 from bevel.tools.run.names import model_name
 from bevel.tools.run.options import Options
@@ -14,9 +15,10 @@ from bevel.tools.run.staging import check_output
 
 
 def check_early(options: Options) -> None:
-    """Raises UserError for budgets that cannot be meant, a target that does not exist or has no such memory, a name
-    that C would not take, a model that is not there, and an output that may not be replaced."""
+    """Raises UserError for budgets that cannot be meant, a recipe or target that does not exist, memory that it lacks,
+    a name that C would not take, a model that is not there, and an output that may not be replaced."""
     check_budgets(options.budgets, options.eval is not None, bool(options.formats))
+    recipes.read(options.recipe)
     targets.load(options.target).with_memory(options.memory)
     model_name(options.name, options.model)
     check_output(Path(os.path.abspath(options.output)), options.sources)

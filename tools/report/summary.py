@@ -50,7 +50,7 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
         bevel=bundle.version(),
         model=report.Model(options.model.name, manifest.sha256(options.model)),
         target=options.target,
-        recipe=options.recipe,
+        recipe=Path(options.recipe).name.removesuffix(".toml"),
         accuracy=found.accuracy,
         size=sizes(options.model, folder, found.artifact),
         device=None if found.measurement is None else device(found.measurement),

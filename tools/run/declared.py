@@ -54,7 +54,7 @@ class Option:
     """What people are told about a field, and what it may hold: one of `choices`, a number `within`, or any text.
 
     metavar: what stands for the value in a help text; short: a second flag, of one letter; file: it names one;
-    repeated: it may be given several times.
+    repeated: it may be given several times; sets: the PASS.OPTION of the recipe that it replaces, where it is given.
     """
 
     help: str | None = None
@@ -64,6 +64,7 @@ class Option:
     within: Whole | Real | None = None
     file: bool = False
     repeated: bool = False
+    sets: str | None = None
 
 
 @dataclass(frozen=True)

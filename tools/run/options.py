@@ -26,7 +26,7 @@ InputFormat = Literal["float", "quantized", "uint8"]
 
 ROUNDINGS = ("auto", *rounder_names())
 RANGE_METHODS = ("mse", "minmax", "percentile", "entropy")
-RECIPES = ("int8",)
+RECIPES = "default: the recipe's."
 EDGES, INPUTS = get_args(EdgeFormat), get_args(InputFormat)
 
 COUNT = Whole(1, 2**31 - 1)
@@ -39,9 +39,10 @@ def told(
     *,
     choices: tuple[str, ...] = (),
     within: Whole | Real | None = None,
+    sets: str | None = None,
 ) -> Mapping[str, Option]:
     """The metadata of a field."""
-    return {METADATA: Option(help, metavar, choices=choices, within=within)}
+    return {METADATA: Option(help, metavar, choices=choices, within=within, sets=sets)}
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,14 @@ class Options:
     dim: Parsed[Mapping[str, int] | Sequence[str] | Dims, Dims] = Parsed(
         parsers.dims, Option("Size of another dynamic dimension.", "NAME=N", repeated=True), ()
     )
-    recipe: str = field(default="int8", metadata=told("How to quantize.", choices=RECIPES))
-    weights: str = field(default="int8", metadata=told("int2..int8, uint4, ternary, e2m1, ..", "FORMAT"))
-    activations: str = field(default="int8", metadata=told("Likewise, of all but results.", "FORMAT"))
+    recipe: str = field(default="int8", metadata=told("How to quantize; see `bevel recipes`.", "NAME|FILE.toml"))
+    weights: str | None = field(
+        default=None,
+        metadata=told(f"int2..int8, uint4, ternary, e2m1, ..; {RECIPES}", "FORMAT", sets="assign-schemes.weights"),
+    )
+    activations: str | None = field(
+        default=None, metadata=told("Likewise, of all but results.", "FORMAT", sets="assign-schemes.activations")
+    )
     format_file: Parsed[File | None, Path | None] = Parsed(
         parsers.maybe_path,
         Option("TOML: [[node]] tables with match, weights, activations.", "FILE", file=True),
@@ -103,11 +109,22 @@ class Options:
         parsers.formats, Option(f"Formats of weights to choose from; default: {','.join(CANDIDATES)}.", "LIST"), ()
     )
     sensitivity: str = field(default="sqnr", metadata=told(choices=SENSITIVITIES))
-    range: str = field(default="mse", metadata=told(choices=RANGE_METHODS))
-    rounding: str = field(
-        default="auto", metadata=told("Who rounds weights; auto: the best for each node.", choices=ROUNDINGS)
+    range: str | None = field(
+        default=None,
+        metadata=told(f"Of activations; {RECIPES}", choices=RANGE_METHODS, sets="assign-schemes.range"),
+    )
+    rounding: str | None = field(
+        default=None,
+        metadata=told(
+            f"Who rounds weights; auto: the best for each node; {RECIPES}",
+            choices=ROUNDINGS,
+            sets="round-weights.rounding",
+        ),
     )
     bias_correction: bool = field(default=True, metadata=told("Leave the mean error of quantized weights in."))
+    pass_option: Parsed[str | Sequence[str], tuple[str, ...]] = Parsed(
+        parsers.names, Option("Any option of a pass of the recipe.", "PASS.OPTION=VALUE", repeated=True), ()
+    )
     switchable: Parsed[str | Sequence[int] | None, tuple[int, ...]] = Parsed(
         parsers.widths, Option("Widths of int8 weights that the product can change to.", "8,6,4,2"), ()
     )
@@ -150,7 +167,8 @@ class Options:
     @property
     def sources(self) -> tuple[Path, ...]:
         """The user's files that a run reads."""
-        given = (self.model, self.calib, self.eval, self.format_file)
+        recipe = Path(self.recipe) if self.recipe.endswith(".toml") else None
+        given = (self.model, self.calib, self.eval, self.format_file, recipe)
         return tuple(path for path in given if isinstance(path, Path))
 
     @property

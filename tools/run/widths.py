@@ -54,16 +54,24 @@ class SwitchableProduct:
 
 
 def switched(
-    options: Options, program: Program, integer: onnx.ModelProto, folder: Path, data: Data, islands: bool
+    options: Options,
+    corrects: bool,
+    program: Program,
+    integer: onnx.ModelProto,
+    folder: Path,
+    data: Data,
+    islands: bool,
 ) -> tuple[Program, Models]:
     """`program` with the widths that `options` ask for, and the integer models of the narrower ones, which are saved.
+
+    corrects: whether their biases are corrected.
 
     Raises UserError for a model that has other weights than int8.
     """
     if not options.switchable:
         return program, {}
     means = None
-    if data.calib is not None and options.bias_correction:
+    if data.calib is not None and corrects:
         means = input_means(integer, program, islice(data.calib, MEAN_SAMPLES))
     models = {bits: switch_width(integer, bits, means) for bits in options.switchable}
     for bits, model in models.items():

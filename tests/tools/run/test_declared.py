@@ -72,7 +72,7 @@ def test_words_and_values_mean_the_same(words: str, given: dict[str, Any]) -> No
         ({"inputs": "uint9"}, "--inputs 'uint9': give one of float, quantized, uint8"),
         ({"range": ["mse"]}, "--range"),
         ({"bias_correction": "no"}, "bias_correction 'no': give True or False"),
-        ({"weights": None}, "--weights None: give a text"),
+        ({"weights": 3}, "--weights 3: give a text"),
         ({"name": b"m"}, "--name b'm': give a text"),
         ({"flash": 0}, "0 is not a memory size"),
         ({"max_ram": 1.5}, "1.5 is not a memory size"),
