@@ -1,9 +1,9 @@
 """Spell pooling out: explicit pads, no auto_pad, no ceil_mode, and one name for what runs over all positions.
 
-MaxPool: padding never wins, so the windows that ceil_mode adds are windows over more padding at the end. AveragePool
-that does not count padding: the same. The mean over every position (AveragePool of one window, ReduceMean over
-all spatial axes of a rank-4 or rank-5 tensor) is GlobalAveragePool, and so is ReduceMax GlobalMaxPool, with a Reshape
-behind it where the axes were dropped. Exact, but for the order of a sum.
+MaxPool: padding never wins, so the windows that ceil_mode adds, and a window larger than the input, are windows over
+more padding at the end. AveragePool that does not count padding: the same. The mean over every position (AveragePool
+of one window, ReduceMean over all spatial axes of a rank-4 or rank-5 tensor) is GlobalAveragePool, and so is ReduceMax
+GlobalMaxPool, with a Reshape behind it where the axes were dropped. Exact, but for the order of a sum.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from bevel.calib.errors import UserError
 from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.window import WindowAxis, auto_padding, axes, explicit
 from bevel.passes.conditions import STATIC_SHAPES
@@ -62,19 +63,22 @@ def unify_window(node: gs.Node) -> tuple[str | None, bool]:
 def pool_attributes(node: gs.Node) -> dict[str, Any] | str:
     spatial = axes(node, tuple(node.attrs["kernel_shape"]))
     padded = [replace(axis, begin=begin, end=end) for axis in spatial for begin, end in [auto_padding(node, axis)]]
-    outputs = tuple(map(windows, padded)) if node.attrs.get("ceil_mode", 0) else tuple(axis.windows for axis in padded)
+    outputs = tuple(map(windows if node.attrs.get("ceil_mode", 0) else whole_windows, padded))
     counts = bool(node.attrs.get("count_include_pad", 0))
     if len(node.outputs) > 1:
         return "its indices are used, and they depend on the padding"
     if node.attrs.get("auto_pad", "NOTSET").startswith("SAME") and any(map(skips_ends, spatial)):
         return "auto_pad SAME with strides wider than its windows: runtimes disagree on where the windows lie"
+    if node.attrs.get("auto_pad", "NOTSET").startswith("SAME") and any(axis.dilation > 1 for axis in spatial):
+        what = "auto_pad SAME with dilations is another size to onnx than to onnxruntime, which pads as without"
+        raise UserError(f"node {node.name} ({node.op}): {what}; give it pads")
     grown = [grow(axis, windows) for axis, windows in zip(padded, outputs, strict=True)]
     if [axis.windows for axis in grown] != list(outputs):
         return "its padding gives no output of the inferred size"
     if any(max(axis.begin, axis.end) >= axis.kernel for axis in grown):
         return "its padding is as wide as its window"
     if node.op == "AveragePool" and counts and grown != padded:
-        return "ceil_mode and count_include_pad together have no spelling by pads"
+        return "count_include_pad with windows beyond the padding has no spelling by pads"
     pads = [(axis.begin, axis.end) for axis in grown]
     attrs = explicit(grown, pads)
     if node.op == "AveragePool":
@@ -82,6 +86,14 @@ def pool_attributes(node: gs.Node) -> dict[str, Any] | str:
         if set(attrs["dilations"]) <= {1}:
             del attrs["dilations"]  # onnxruntime up to 1.32 passes it on to QLinearAveragePool, which has none
     return attrs
+
+
+def whole_windows(axis: WindowAxis) -> int:
+    """The windows without ceil_mode: those that fit, and one larger than the padded input by less than its stride.
+
+    onnx's shape inference and onnxruntime both divide as C does, towards 0, and leave out the taps outside.
+    """
+    return axis.windows + (-axis.stride < axis.size + axis.begin + axis.end - axis.extent < 0)
 
 
 def windows(axis: WindowAxis) -> int:

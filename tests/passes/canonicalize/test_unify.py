@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bevel.calib.errors import UserError
 from bevel.passes.canonicalize.unify_clip import UnifyClip
 from bevel.passes.canonicalize.unify_conv import UnifyConv
 from bevel.passes.canonicalize.unify_gemm import UnifyGemm
@@ -162,6 +163,7 @@ def test_a_convolution_over_one_axis_keeps_its_rank(model, apply) -> None:
     [
         ("MaxPool <kernel_shape = [3,3], strides = [2,2], ceil_mode = 1>", [0, 0, 1, 1]),
         ("MaxPool <kernel_shape = [2,2], strides = [2,2], ceil_mode = 1>", [0, 0, 0, 0]),
+        ("MaxPool <kernel_shape = [3,3], dilations = [4,4], strides = [2,2]>", [0, 0, 1, 1]),
         ('MaxPool <kernel_shape = [3,3], strides = [2,2], auto_pad = "SAME_LOWER">', [1, 1, 0, 0]),
         ("AveragePool <kernel_shape = [3,3], strides = [2,2], ceil_mode = 1>", [0, 0, 1, 1]),
         ('AveragePool <kernel_shape = [3,3], auto_pad = "SAME_UPPER", strides = [2,2]>', [0, 0, 1, 1]),
@@ -174,6 +176,13 @@ def test_a_pool_spells_out_its_window(model, apply, pool, pads) -> None:
     assert node.attrs["pads"] == pads
     assert not {"auto_pad", "ceil_mode"} & set(node.attrs)
     assert not UnifyPool()(result.work).modified
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_auto_pad_that_onnx_and_onnxruntime_size_differently_is_refused(model, apply, op) -> None:
+    pool = f'{op} <kernel_shape = [3,3], dilations = [2,2], strides = [2,2], auto_pad = "SAME_UPPER">'
+    with pytest.raises(UserError, match=r"\(" + op + r"\): auto_pad SAME with dilations .* give it pads"):
+        apply(model(f"y = {pool} (x)"), UnifyPool())
 
 
 def test_ceil_mode_that_counts_its_padding_stays_and_says_why(model, apply) -> None:

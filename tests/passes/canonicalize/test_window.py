@@ -50,16 +50,19 @@ def check(node: str, size: tuple[int, int], rewrite: Pass, weight: str = "") -> 
 @SETTINGS
 @given(
     op=st.sampled_from(["MaxPool", "AveragePool"]),
-    size=st.tuples(st.integers(3, 9), st.integers(3, 9)),
+    size=st.tuples(st.integers(2, 9), st.integers(2, 9)),
     kernel=PAIR,
     stride=PAIR,
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
     pads=st.tuples(*[st.integers(0, 2)] * 4),
     auto=AUTO,
     ceil=st.booleans(),
     counts=st.booleans(),
 )
-def test_pools_keep_their_numbers(op, size, kernel, stride, pads, auto, ceil, counts) -> None:
+def test_pools_keep_their_numbers(op, size, kernel, stride, dilation, pads, auto, ceil, counts) -> None:
+    assume(not auto.startswith("SAME") or dilation == (1, 1))
     attributes = [f"kernel_shape = {list(kernel)}", f"strides = {list(stride)}", f"ceil_mode = {int(ceil)}"]
+    attributes.append(f"dilations = {list(dilation)}")
     attributes.append(f"pads = {list(pads)}" if auto == "NOTSET" else f'auto_pad = "{auto}"')
     if op == "AveragePool":
         attributes.append(f"count_include_pad = {int(counts)}")
