@@ -29,7 +29,7 @@ MOST_WEIGHT_BITS = 2
 
 
 @dataclass(frozen=True)
-class Codes:
+class StridedCodes:
     """Weights base + stride * code, of codes of `bits` bits."""
 
     bits: int
@@ -45,13 +45,13 @@ class Codes:
         return values
 
 
-def codes_for(levels: NDArray[np.int64]) -> Codes | str:
+def codes_for(levels: NDArray[np.int64]) -> StridedCodes | str:
     """The codes for weights of which `levels` occur, ascending, or why they take more than two bits."""
     stride = gcd(*(int(step) for step in np.diff(levels))) or 1
     bits = max(1, (int(levels[-1] - levels[0]) // stride).bit_length())
     if bits > MOST_WEIGHT_BITS:
         return f"{len(levels)} weights from {levels[0]} to {levels[-1]} take {bits} bits"
-    return Codes(bits, int(levels[0]), stride)
+    return StridedCodes(bits, int(levels[0]), stride)
 
 
 def planes_of(values: Array, bits: int, word: int) -> Array:

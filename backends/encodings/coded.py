@@ -57,7 +57,7 @@ class Coding:
         return 2 * wide - 1 if self.bits == 1 else wide + self.low
 
 
-class Stored(NamedTuple):
+class CodedWeights(NamedTuple):
     """Weights by `coding`: their codes, the table if it has one, and for each block the code of its factor."""
 
     coding: Coding
@@ -75,7 +75,7 @@ class Stored(NamedTuple):
         return values * factors[..., : values.shape[-1]]
 
 
-def shortest(weights: Array, occurring: NDArray[np.int64]) -> Stored:
+def shortest(weights: Array, occurring: NDArray[np.int64]) -> CodedWeights:
     """Integers by the shortest codes there are for them, without a table where that is as short.
 
     `occurring`: which they are, ascending. Raises ValueError for more than 256 of which some are no int16.
@@ -86,7 +86,7 @@ def shortest(weights: Array, occurring: NDArray[np.int64]) -> Stored:
     return of_coded(coded(weights, occurring))
 
 
-def of_coded(weights: Coded) -> Stored:
+def of_coded(weights: Coded) -> CodedWeights:
     """Weights of a format with its own codes; blocks lie along the last axis.
 
     A format of plain integers without factors takes no table. Raises ValueError for blocks along another axis.
@@ -100,14 +100,14 @@ def of_coded(weights: Coded) -> Stored:
             raise ValueError(f"weights with {other} have no kernel: blocks lie along the input channels")
 
 
-def of_values(weights: Coded) -> Stored:
+def of_values(weights: Coded) -> CodedWeights:
     if plain_bits(weights.occurring) <= weights.bits:
         return without_table(weights.values(), weights.bits)
     coding = Coding(weights.bits, smallest_dtype(weights.table), tabled=True)
-    return Stored(coding, weights.codes.astype(np.uint16), filled(weights.table, 2**weights.bits, coding.dtype))
+    return CodedWeights(coding, weights.codes.astype(np.uint16), filled(weights.table, 2**weights.bits, coding.dtype))
 
 
-def of_blocks(weights: Coded, size: int) -> Stored:
+def of_blocks(weights: Coded, size: int) -> CodedWeights:
     """Elements in a table too, unless they are plain integers."""
     elements = weights.table.astype(np.int64)[weights.codes]
     dtype = smallest_dtype(weights.values(), weights.table, weights.block_table)
@@ -118,14 +118,14 @@ def of_blocks(weights: Coded, size: int) -> Stored:
     else:
         codes, table = weights.codes.astype(np.uint16), filled(weights.table, 2**weights.bits, dtype)
     coding = Coding(weights.bits, dtype, table is not None, size, levels)
-    return Stored(coding, codes, table, weights.block_codes, factors)
+    return CodedWeights(coding, codes, table, weights.block_codes, factors)
 
 
-def without_table(values: Array, bits: int) -> Stored:
+def without_table(values: Array, bits: int) -> CodedWeights:
     coding = Coding(bits, smallest_dtype(np.array([-(1 << (bits - 1)), (1 << (bits - 1)) - 1])))
     wide = values.astype(np.int64)
     codes = (wide + 1) // 2 if bits == 1 else wide - coding.low
-    return Stored(coding, codes.astype(np.uint16))
+    return CodedWeights(coding, codes.astype(np.uint16))
 
 
 def plain_bits(values: Array) -> int:
@@ -177,7 +177,7 @@ def unpack(packed: NDArray[np.uint8], count: int, bits: int) -> NDArray[np.int32
     return codes.reshape(runs, -1, lanes, CODES).swapaxes(2, 3).reshape(runs, -1)[:, :count]
 
 
-def example(rng: np.random.Generator, shape: tuple[int, ...], coding: Coding) -> Stored:
+def example(rng: np.random.Generator, shape: tuple[int, ...], coding: Coding) -> CodedWeights:
     """Seeded codes and tables of any value, the first and last code among them; products with factors fit the type."""
     codes = rng.integers(0, 2**coding.bits, shape).astype(np.uint16)
     codes.flat[0], codes.flat[-1] = 0, 2**coding.bits - 1
@@ -185,8 +185,8 @@ def example(rng: np.random.Generator, shape: tuple[int, ...], coding: Coding) ->
     highest = int(largest**0.5) if coding.block else largest
     table = rng.integers(-highest, highest + 1, 2**coding.bits).astype(coding.dtype) if coding.tabled else None
     if not coding.block:
-        return Stored(coding, codes, table)
+        return CodedWeights(coding, codes, table)
     elements = int(np.abs(coding.decode(np.arange(2**coding.bits), table)).max())
     factors = rng.integers(1, largest // elements + 1, coding.factors).astype(coding.dtype)
     blocks = (*shape[:-1], -(-shape[-1] // coding.block))
-    return Stored(coding, codes, table, rng.integers(0, coding.factors, blocks).astype(np.uint8), factors)
+    return CodedWeights(coding, codes, table, rng.integers(0, coding.factors, blocks).astype(np.uint8), factors)

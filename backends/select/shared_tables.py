@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from bevel.backends.encodings.coded import Stored, filled
+from bevel.backends.encodings.coded import CodedWeights, filled
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Array
 from bevel.backends.program.program import Call, Program
@@ -21,17 +21,17 @@ from bevel.backends.program.program import Call, Program
 class Tabled(Protocol):
     """An operator whose weights may be codes of a table."""
 
-    def table_of(self, constants: tuple[Array, ...]) -> Stored | None:
+    def table_of(self, constants: tuple[Array, ...]) -> CodedWeights | None:
         """The weights of a call with these constants, if a table, and nothing else, says what their codes mean."""
         ...
 
-    def recoded(self, stored: Stored, constants: tuple[Array, ...]) -> Special:
+    def recoded(self, stored: CodedWeights, constants: tuple[Array, ...]) -> Special:
         """For a call with these constants: the operator and constants for the same weights in other codes."""
         ...
 
 
 @dataclass(frozen=True)
-class Group:
+class TableGroup:
     """Calls that are to share a table: their places in the program, and every value that they have."""
 
     bits: int
@@ -39,7 +39,7 @@ class Group:
     calls: tuple[int, ...]
     values: Array
 
-    def joined(self, other: Group) -> Group | None:
+    def joined(self, other: TableGroup) -> TableGroup | None:
         """With a group of codes that are no longer, or None where the values would be too many."""
         values = np.union1d(self.values, other.values)
         if other.bits > self.bits or other.dtype != self.dtype or len(values) > 2**self.bits:
@@ -61,11 +61,11 @@ def share_tables(program: Program) -> Program:
     return replace(program, calls=tuple(changed.values()))
 
 
-def grouped(found: dict[int, Stored]) -> list[Group]:
+def grouped(found: dict[int, CodedWeights]) -> list[TableGroup]:
     """Each call in the first group that takes it at a gain, the longest codes first."""
-    groups: list[Group] = []
+    groups: list[TableGroup] = []
     for index, stored in sorted(found.items(), key=lambda one: -one[1].coding.bits):
-        alone = Group(stored.coding.bits, stored.coding.dtype, (index,), np.unique(stored.values()))
+        alone = TableGroup(stored.coding.bits, stored.coding.dtype, (index,), np.unique(stored.values()))
         for place, group in enumerate(groups):
             joined = group.joined(alone)
             if joined is not None and gain(stored, joined.bits) > 0:
@@ -76,17 +76,17 @@ def grouped(found: dict[int, Stored]) -> list[Group]:
     return groups
 
 
-def gain(stored: Stored, bits: int) -> int:
+def gain(stored: CodedWeights, bits: int) -> int:
     """Bytes that codes of `bits` bits without a table of their own save."""
     table = 0 if stored.table is None else stored.table.nbytes
     return table - stored.codes.size * (bits - stored.coding.bits) // 8
 
 
-def recoded(call: Call, stored: Stored, group: Group) -> Call:
+def recoded(call: Call, stored: CodedWeights, group: TableGroup) -> Call:
     """`call` with the group's table."""
     assert isinstance(call.kernel, Tabled)
     coding = replace(stored.coding, bits=group.bits)
     codes = np.searchsorted(group.values, stored.values()).astype(np.uint16)
-    stored = Stored(coding, codes, filled(group.values, 2**group.bits, coding.dtype))
+    stored = CodedWeights(coding, codes, filled(group.values, 2**group.bits, coding.dtype))
     special = call.kernel.recoded(stored, call.constants)
     return replace(call, kernel=special.kernel, constants=special.constants)

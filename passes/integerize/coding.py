@@ -31,7 +31,7 @@ KNOWN = "int8, uint8, int16, uint16 and float8e4m3fn, one scale a tensor,"
 
 
 @dataclass(frozen=True)
-class Coding:
+class QuantizerCoding:
     """real = scale * (q - zero_point), q in [low, high], stored as `dtype`. steps: which q there are; None: all."""
 
     scale: float
@@ -62,7 +62,7 @@ class Coding:
         return self.scale / 2**fraction, Output(0, self.low << fraction, self.high << fraction, dtype)
 
 
-def coding(node: gs.Node) -> Coding:
+def coding(node: gs.Node) -> QuantizerCoding:
     """The coding of what a quantizer makes, or of what a DequantizeLinear reads.
 
     Raises UserError for scales that are computed, and for types that cannot be compiled.
@@ -73,15 +73,15 @@ def coding(node: gs.Node) -> Coding:
     scale, kind = float(found.scale) if found.scale.ndim == 0 else 0.0, found.zero_point.dtype
     if found.scale.ndim == 0 and node.op == QUANTIZE_FLOAT.name:
         steps = steps_of(node)
-        return Coding(scale, 0, stored_dtype(node), -steps.high, steps.high, steps)
+        return QuantizerCoding(scale, 0, stored_dtype(node), -steps.high, steps.high, steps)
     if found.scale.ndim == 0 and node.op == QUANTIZE_FIXED.name:
-        return Coding(scale, 0, "int32", int(node.attrs["low"]), int(node.attrs["high"]))
+        return QuantizerCoding(scale, 0, "int32", int(node.attrs["low"]), int(node.attrs["high"]))
     source = producer(node.inputs[0])
     if source is not None and source.op == QUANTIZE_FLOAT.name:
         return coding(source)
     if found.scale.ndim == 0 and source is not None and source.op == ROUND_MX.name:
         highest = rounding_of(source).highest
-        return Coding(scale, 0, "int16", -highest, highest)
+        return QuantizerCoding(scale, 0, "int16", -highest, highest)
     if found.scale.ndim == 0 and kind in FLOAT8 and not float(found.zero_point):
         return float_coding(scale, kind)
     if found.scale.ndim or kind not in (np.int8, np.uint8, np.int16, np.uint16):
@@ -89,20 +89,20 @@ def coding(node: gs.Node) -> Coding:
         raise UserError(f"node {node.name} quantizes an activation to {kinds}; {KNOWN} can be compiled")
     half = 2 ** (8 * kind.itemsize - 1)
     zero_point = int(found.zero_point) - (half if kind.kind == "u" else 0)
-    return Coding(scale, zero_point, f"int{8 * kind.itemsize}", -half, half - 1)
+    return QuantizerCoding(scale, zero_point, f"int{8 * kind.itemsize}", -half, half - 1)
 
 
-def cast_coding(cast: gs.Node) -> Coding:
+def cast_coding(cast: gs.Node) -> QuantizerCoding:
     """Of the 8-bit integers that a Cast makes floats: int8 codes of the same numbers."""
-    return Coding(1.0, -128 if cast.inputs[0].dtype == np.uint8 else 0, "int8", -128, 127)
+    return QuantizerCoding(1.0, -128 if cast.inputs[0].dtype == np.uint8 else 0, "int8", -128, 127)
 
 
-def float_coding(scale: float, kind: np.dtype[np.generic]) -> Coding:
+def float_coding(scale: float, kind: np.dtype[np.generic]) -> QuantizerCoding:
     """Float8 codes with a scale, as steps."""
     levels, steps = wide_levels(FLOAT8[kind]), float_steps(FLOAT8[kind])
     if levels is None or steps is None:
         raise TypeError(f"{kind} has steps")
-    return Coding(float(np.float32(scale * levels.unit)), 0, "int32", -steps.high, steps.high, steps)
+    return QuantizerCoding(float(np.float32(scale * levels.unit)), 0, "int32", -steps.high, steps.high, steps)
 
 
 def signed_type(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:

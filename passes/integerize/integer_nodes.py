@@ -18,7 +18,7 @@ from bevel.passes.base import Note
 from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.graph.quantizers import ROUND, Parameters, is_dequantize, parameters, producer
 from bevel.passes.graph.regions import Region, find_region, is_elementwise
-from bevel.passes.integerize.coding import Coding, coding
+from bevel.passes.integerize.coding import QuantizerCoding, coding
 from bevel.passes.integerize.integerizer import PASS, Integerizer
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
@@ -34,7 +34,7 @@ class Ending:
     """Where a result goes: `codes`, coded as `coding` says, or first `sums`, which `rounding` makes codes of."""
 
     codes: gs.Variable
-    coding: Coding
+    coding: QuantizerCoding
     sums: gs.Variable
 
     def rounding(self) -> list[gs.Node]:

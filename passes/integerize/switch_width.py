@@ -34,7 +34,7 @@ LARGEST_INPUT = 255
 Means = Mapping[str, NDArray[np.float64]]
 
 
-class Read(NamedTuple):
+class WeightRead(NamedTuple):
     """What a node with weights reads: the tensor, its zero point, and the axis of its channels."""
 
     tensor: str
@@ -42,11 +42,13 @@ class Read(NamedTuple):
     channels: int
 
 
-def weighted_inputs(integer: onnx.ModelProto) -> dict[str, Read]:
+def weighted_inputs(integer: onnx.ModelProto) -> dict[str, WeightRead]:
     """{node with weights: what it reads}."""
     nodes = [node for node in integer.graph.node if node.domain == DOMAIN and node.op_type in OPERATORS]
     points = {node.name: {one.name: one.i for one in node.attribute}["x_zero_point"] for node in nodes}
-    return {node.name: Read(node.input[0], points[node.name], -1 if node.op_type in MATRICES else 1) for node in nodes}
+    return {
+        node.name: WeightRead(node.input[0], points[node.name], -1 if node.op_type in MATRICES else 1) for node in nodes
+    }
 
 
 def switch_width(integer: onnx.ModelProto, bits: int, means: Means | None = None) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import call_void
 from bevel.backends.encodings import coded
-from bevel.backends.encodings.coded import Coding, Stored
+from bevel.backends.encodings.coded import CodedWeights, Coding
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, Role, constant, scratch
 from bevel.backends.program.ops.coded_conv import CodedConv, divisors, of_gemm
@@ -135,7 +135,7 @@ class CodedConvDsp(Kernel):
     def header(self) -> str:
         return "bevel_coded.h"
 
-    def constants(self, stored: Stored) -> tuple[Array, ...]:
+    def constants(self, stored: CodedWeights) -> tuple[Array, ...]:
         """packed, table, block_codes and block_table of weights [Cout, kh, kw, Cin]."""
         codes = np.where(self.order < 0, 0, stored.codes.ravel()[self.order])
         found = [coded.pack(codes, self.inner.coding.bits)]
@@ -144,7 +144,7 @@ class CodedConvDsp(Kernel):
             found += [stored.block_codes.ravel()[self.block_order], stored.block_table]
         return tuple(found)
 
-    def stored(self, packed: Array, *tables: Array) -> Stored:
+    def stored(self, packed: Array, *tables: Array) -> CodedWeights:
         """The inverse of `constants`."""
         coding, shape = self.inner.coding, (self.plain.channels_out, *self.plain.kernel, -1)
         codes = np.zeros(self.plain.channels_out * self.plain.taps, np.uint16)
@@ -152,10 +152,10 @@ class CodedConvDsp(Kernel):
         codes[self.order[real]] = coded.unpack(packed, self.codes, coding.bits)[real]
         table = tables[0] if coding.tabled else None
         if not coding.block:
-            return Stored(coding, codes.reshape(shape), table)
+            return CodedWeights(coding, codes.reshape(shape), table)
         block_codes = np.zeros(self.plain.channels_out * self.blocks, np.uint8)
         block_codes[self.block_order] = tables[-2]
-        return Stored(coding, codes.reshape(shape), table, block_codes.reshape(shape), tables[-1])
+        return CodedWeights(coding, codes.reshape(shape), table, block_codes.reshape(shape), tables[-1])
 
     def reference(self, *arrays: Array) -> Array:
         x, *constants, bias, multiplier, shift = arrays
@@ -325,7 +325,7 @@ def flat(plain: Conv) -> Conv:
     return replace(plain, batch=1, height=1, width=plain.batch * plain.height * plain.width) if single else plain
 
 
-def as_int16(stored: Stored) -> Stored:
+def as_int16(stored: CodedWeights) -> CodedWeights:
     """The same weights with tables of int16, which their integers are decoded to."""
     table = None if stored.table is None else stored.table.astype(np.int16)
     factors = None if stored.block_table is None else stored.block_table.astype(np.int16)

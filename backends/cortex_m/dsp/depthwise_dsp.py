@@ -32,7 +32,14 @@ from typing import Any, ClassVar
 import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.cortex_m.dsp.depthwise_taps import Axis, Image, pair_of, row_of_products, side_by_side, widened
+from bevel.backends.cortex_m.dsp.depthwise_taps import (
+    Axis,
+    PaddedImage,
+    pair_of,
+    row_of_products,
+    side_by_side,
+    widened,
+)
 from bevel.backends.cortex_m.dsp.dsp import (
     HEADER,
     LANES,
@@ -198,7 +205,7 @@ class DepthwiseDsp(Kernel):
     def _unfolding(self) -> Any:
         """A TIR macro (X, P, target, row, source): a row of the image into all lanes' rows of scratch."""
         (across, along), lanes, words = self.axes, self.lanes, self.unfolded[1]
-        pixels = Image(along, self.plain.channels_in, lanes, self.plain.x_zero_point)
+        pixels = PaddedImage(along, self.plain.channels_in, lanes, self.plain.x_zero_point)
         (head, inner, tail), outside = inside_words(along, words), pair_of(pixels.zero_point)
 
         @T.macro

@@ -26,7 +26,7 @@ class Axis(NamedTuple):
     output_step: int
 
 
-class Image(NamedTuple):
+class PaddedImage(NamedTuple):
     """Pixels along an axis: of how many channels, of which `lanes` are read, and what stands for those outside."""
 
     along: Axis
@@ -40,7 +40,7 @@ def pair_of(value: int) -> int:
     return int(np.array([value, value], np.int16).view(np.int32)[0])
 
 
-def side_by_side(X: Any, source: Any, column: Any, lane: Any, image: Image, guarded: bool) -> Any:
+def side_by_side(X: Any, source: Any, column: Any, lane: Any, image: PaddedImage, guarded: bool) -> Any:
     """One lane's pixels `column` and the next as a pair; `guarded` where either may be outside the image."""
     along, channels, lanes, zero_point = image
 

@@ -18,7 +18,7 @@ from bevel.backends.cortex_m.dsp import depthwise_dsp
 from bevel.backends.cortex_m.dsp.depthwise_dsp import DepthwiseDsp
 from bevel.backends.cortex_m.dsp.tiles import call
 from bevel.backends.encodings import narrow
-from bevel.backends.encodings.narrow import Codes
+from bevel.backends.encodings.narrow import NarrowCodes
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, Role, constant, scratch
 from bevel.backends.program.program import Call
@@ -37,7 +37,7 @@ class NarrowDepthwiseDsp(Kernel):
     rates: ClassVar[Rates] = Rates(mac=2.24, byte=4.9, call=1390, code=1020)
 
     inner: DepthwiseDsp
-    codes: Codes
+    codes: NarrowCodes
 
     def variants(self) -> Iterable[Kernel]:
         """Other numbers of outputs in a loop's body."""
@@ -115,7 +115,7 @@ def weight_bytes(words: Int32) -> Int8:
     return padded.astype("<i4").view(np.int8).reshape(-1, 4)
 
 
-def coded(words: Int32, codes: Codes) -> Int32:
+def coded(words: Int32, codes: NarrowCodes) -> Int32:
     return narrow.pack(codes.of(weight_bytes(words))[0], codes.bits)
 
 
@@ -141,6 +141,6 @@ def cases() -> Iterable[NarrowDepthwiseDsp]:
     inner = [*depthwise_dsp.cases()]
     for index, kernel in enumerate(inner):
         bits = 1 + index % narrow.MAX_BITS
-        yield NarrowDepthwiseDsp(kernel, Codes(bits, least=-(2 ** (bits - 1))))
-    yield NarrowDepthwiseDsp(inner[0], Codes(2, stride=9, least=-18))
-    yield NarrowDepthwiseDsp(inner[1], Codes(3, stride=1, least=0))
+        yield NarrowDepthwiseDsp(kernel, NarrowCodes(bits, least=-(2 ** (bits - 1))))
+    yield NarrowDepthwiseDsp(inner[0], NarrowCodes(2, stride=9, least=-18))
+    yield NarrowDepthwiseDsp(inner[1], NarrowCodes(3, stride=1, least=0))

@@ -22,7 +22,7 @@ from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
 from bevel.backends.cortex_m.dsp.grouped_tiles import GroupedTiles
 from bevel.backends.cortex_m.dsp.tiles import Tiles, call
 from bevel.backends.encodings import narrow, packing
-from bevel.backends.encodings.narrow import Codes
+from bevel.backends.encodings.narrow import NarrowCodes
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.ops.conv import Conv
@@ -52,7 +52,7 @@ class NarrowTilesDsp(Kernel):
     tabled_rates: ClassVar[Rates] = Rates(mac=0.8, output=10.7, byte=4.1, call=2190, code=240)
 
     inner: GemmDsp | ConvDsp
-    codes: Codes
+    codes: NarrowCodes
 
     @property
     def shared(self) -> bool:
@@ -206,7 +206,7 @@ def weight_bytes(packed: Int32) -> Int8:
     return np.ascontiguousarray(w.transpose(0, 3, 1, 4, 2)).reshape(count, taps, 4)
 
 
-def coded(packed: Int32, codes: Codes) -> tuple[Array, ...]:
+def coded(packed: Int32, codes: NarrowCodes) -> tuple[Array, ...]:
     """Packed blocks with codes for weights, and the table where there is one."""
     found, table = codes.of(weight_bytes(packed))
     head, tail = packed[:, : packing.HEADER], packed[:, -packing.SCALE :]
@@ -214,7 +214,7 @@ def coded(packed: Int32, codes: Codes) -> tuple[Array, ...]:
     return (stored, table) if codes.tabled else (stored,)
 
 
-def decoded(stored: Int32, table: Int8, codes: Codes) -> Int32:
+def decoded(stored: Int32, table: Int8, codes: NarrowCodes) -> Int32:
     """The packed blocks that `coded` was given."""
     head, tail = stored[:, : packing.HEADER], stored[:, -packing.SCALE :]
     values = codes.values(codes.unpack(stored[:, packing.HEADER : -packing.SCALE]), table)
@@ -278,18 +278,18 @@ def cases() -> Iterable[NarrowTilesDsp]:
     odd = Output(zero_point=3, low=-20, high=90)
     for bits in range(1, narrow.MAX_BITS + 1):
         least = -(2 ** (bits - 1))
-        yield NarrowTilesDsp(GemmDsp(rows=5, k=34, n=6, output=odd), Codes(bits, least=least))
-        yield NarrowTilesDsp(GemmDsp(rows=2, k=9, n=4, output=relu), Codes(bits, tabled=True))
-    yield NarrowTilesDsp(GemmDsp(rows=1, k=300, n=18, output=odd), Codes(4, least=-8))
-    yield NarrowTilesDsp(GemmDsp(rows=2, k=200, n=30, output=relu), Codes(3, least=-4))
-    yield NarrowTilesDsp(GemmDsp(rows=3, k=512, n=27, output=odd), Codes(4, stride=3, least=-24))
-    yield NarrowTilesDsp(GemmDsp(rows=3, k=512, n=27, output=odd, apart=True), Codes(2, least=-2))
-    yield NarrowTilesDsp(GemmDsp(rows=1, k=300, n=18, output=odd, apart=True), Codes(4, tabled=True))
+        yield NarrowTilesDsp(GemmDsp(rows=5, k=34, n=6, output=odd), NarrowCodes(bits, least=least))
+        yield NarrowTilesDsp(GemmDsp(rows=2, k=9, n=4, output=relu), NarrowCodes(bits, tabled=True))
+    yield NarrowTilesDsp(GemmDsp(rows=1, k=300, n=18, output=odd), NarrowCodes(4, least=-8))
+    yield NarrowTilesDsp(GemmDsp(rows=2, k=200, n=30, output=relu), NarrowCodes(3, least=-4))
+    yield NarrowTilesDsp(GemmDsp(rows=3, k=512, n=27, output=odd), NarrowCodes(4, stride=3, least=-24))
+    yield NarrowTilesDsp(GemmDsp(rows=3, k=512, n=27, output=odd, apart=True), NarrowCodes(2, least=-2))
+    yield NarrowTilesDsp(GemmDsp(rows=1, k=300, n=18, output=odd, apart=True), NarrowCodes(4, tabled=True))
     even = Output(-3, even=True)
-    yield NarrowTilesDsp(GemmDsp(rows=21, k=16, n=27, output=even, apart=True), Codes(4, least=-8))
-    yield NarrowTilesDsp(GemmDsp(rows=4, k=16, n=12, output=relu), Codes(1, stride=2, least=-1))
+    yield NarrowTilesDsp(GemmDsp(rows=21, k=16, n=27, output=even, apart=True), NarrowCodes(4, least=-8))
+    yield NarrowTilesDsp(GemmDsp(rows=4, k=16, n=12, output=relu), NarrowCodes(1, stride=2, least=-1))
 
-    def conv(size: tuple[int, int], channels: tuple[int, int], codes: Codes, **changes: Any) -> NarrowTilesDsp:
+    def conv(size: tuple[int, int], channels: tuple[int, int], codes: NarrowCodes, **changes: Any) -> NarrowTilesDsp:
         plain: dict[str, Any] = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": 1}
         plain |= {"x_zero_point": -128, "output": relu, "batch": 1, "kernel": (3, 3)}
         apart = changes.pop("apart", False)
@@ -298,7 +298,7 @@ def cases() -> Iterable[NarrowTilesDsp]:
                          **(plain | changes)), apart), codes,
         )  # fmt: skip
 
-    yield conv((6, 5), (16, 16), Codes(4, least=-8))
-    yield conv((5, 4), (64, 22), Codes(3, least=-4), output=odd)
-    yield conv((5, 4), (64, 22), Codes(4, tabled=True), output=odd, apart=True)
-    yield conv((9, 8), (3, 8), Codes(2, least=-2), strides=(2, 2), x_zero_point=127, batch=2)
+    yield conv((6, 5), (16, 16), NarrowCodes(4, least=-8))
+    yield conv((5, 4), (64, 22), NarrowCodes(3, least=-4), output=odd)
+    yield conv((5, 4), (64, 22), NarrowCodes(4, tabled=True), output=odd, apart=True)
+    yield conv((9, 8), (3, 8), NarrowCodes(2, least=-2), strides=(2, 2), x_zero_point=127, batch=2)

@@ -18,7 +18,7 @@ from bevel.backends.cortex_m.mve import conv_mve
 from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.encodings import narrow
 from bevel.backends.encodings.helium import LANES, WORDS, blocks_of
-from bevel.backends.encodings.narrow import Codes
+from bevel.backends.encodings.narrow import NarrowCodes
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.ops.conv import Conv
@@ -42,7 +42,7 @@ class NarrowConvMve(Kernel):
     rates: ClassVar[Rates] = Rates(mac=0.124, output=4.3, byte=0.76, call=87, code=670)
 
     inner: ConvMve
-    codes: Codes
+    codes: NarrowCodes
 
     @property
     def pairs(self) -> int:
@@ -129,14 +129,14 @@ class NarrowConvMve(Kernel):
         return x, *coded(chosen, self.codes), *rescaling
 
 
-def decoding(codes: Codes, stored: Any, w: Any, vectors: Any, table: Any) -> Any:
+def decoding(codes: NarrowCodes, stored: Any, w: Any, vectors: Any, table: Any) -> Any:
     """TIR that decodes so many vectors; `table` is used where the codes have one."""
     if codes.tabled:
         return tirx.call_extern("void", f"bevel_mve_looked_up_{codes.bits}", stored, w, vectors, table)
     return tirx.call_extern("void", f"bevel_mve_weights_{codes.bits}", stored, w, vectors, codes.stride, codes.least)
 
 
-def coded(w: Int8, codes: Codes) -> tuple[Array, ...]:
+def coded(w: Int8, codes: NarrowCodes) -> tuple[Array, ...]:
     """Packed weights [tiles, blocks, 4, 16] as codes, and the table where there is one."""
     paired = np.pad(w, ((0, len(w) % 2), *((0, 0),) * 3))
     found, table = codes.of(paired.reshape(-1, PAIR * w.shape[1], LANES))
@@ -189,9 +189,9 @@ def cases() -> Iterable[NarrowConvMve]:
     for index, kernel in enumerate(inner):
         bits = 1 + index % narrow.MAX_BITS
         yield NarrowConvMve(
-            kernel, Codes(bits, tabled=True) if index % 3 == 2 else Codes(bits, least=-(2 ** (bits - 1)))
+            kernel, NarrowCodes(bits, tabled=True) if index % 3 == 2 else NarrowCodes(bits, least=-(2 ** (bits - 1)))
         )
     wide = ConvMve(replace(inner[-1].plain, channels_in=240, channels_out=22), lifted=False)
-    yield NarrowConvMve(wide, Codes(4, least=-8))
-    yield NarrowConvMve(wide, Codes(3, tabled=True))
-    yield NarrowConvMve(wide, Codes(2, stride=5, least=-10))
+    yield NarrowConvMve(wide, NarrowCodes(4, least=-8))
+    yield NarrowConvMve(wide, NarrowCodes(3, tabled=True))
+    yield NarrowConvMve(wide, NarrowCodes(2, stride=5, least=-10))

@@ -15,7 +15,7 @@ from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
 from bevel.backends.cortex_m.mve.narrow_conv_mve import decoding, from_planes, in_planes
 from bevel.backends.encodings import narrow
 from bevel.backends.encodings.helium import LANES, blocks_of
-from bevel.backends.encodings.narrow import UNIT, Codes
+from bevel.backends.encodings.narrow import UNIT, NarrowCodes
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.program import Call
@@ -34,7 +34,7 @@ class NarrowDepthwiseMve(Kernel):
     rates: ClassVar[Rates] = Rates(mac=0.61, byte=1.15, call=4660, code=640)
 
     inner: DepthwiseMve
-    codes: Codes
+    codes: NarrowCodes
 
     @property
     def vectors(self) -> int:
@@ -107,7 +107,7 @@ def in_vectors(w: Array) -> Array:
     return filled.reshape(1, -1, LANES)
 
 
-def coded(w: Array, codes: Codes) -> tuple[Array, ...]:
+def coded(w: Array, codes: NarrowCodes) -> tuple[Array, ...]:
     """Weights as codes, and the table where there is one."""
     found, table = codes.of(in_vectors(w))
     stored = in_planes(found, codes.bits)[0]
@@ -134,5 +134,5 @@ def cases() -> Iterable[NarrowDepthwiseMve]:
     for index, kernel in enumerate(depthwise_mve.cases()):
         bits = 1 + index % narrow.MAX_BITS
         yield NarrowDepthwiseMve(
-            kernel, Codes(bits, tabled=True) if index % 3 == 2 else Codes(bits, least=-(2 ** (bits - 1)))
+            kernel, NarrowCodes(bits, tabled=True) if index % 3 == 2 else NarrowCodes(bits, least=-(2 ** (bits - 1)))
         )

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.backends.encodings import coded
-from bevel.backends.encodings.coded import CODES, Coding, Stored
+from bevel.backends.encodings.coded import CODES, CodedWeights, Coding
 from bevel.backends.program import examples
 from bevel.backends.program.bands import Banding, Laid, Piece
 from bevel.backends.program.kernel import Special
@@ -129,18 +129,18 @@ class CodedConv(Op):
         """The integers that are multiplied: [Cout, kh, kw, Cin / groups]."""
         return self.stored(*constants).values()
 
-    def stored(self, packed: Array, *tables: Array) -> Stored:
+    def stored(self, packed: Array, *tables: Array) -> CodedWeights:
         """The inverse of `constants`: codes [Cout, kh, kw, Cin / groups]."""
         p, coding = self.plain, self.coding
         shape = (p.channels_out, *p.kernel, -1)
         codes = self._rows_of(coded.unpack(packed, self.codes, coding.bits), p.taps).reshape(shape)
         table = tables[0] if coding.tabled else None
         if not coding.block:
-            return Stored(coding, codes.astype(np.uint16), table)
+            return CodedWeights(coding, codes.astype(np.uint16), table)
         block_codes = self._rows_of(tables[-2], self.blocks // self.rows).reshape(shape)
-        return Stored(coding, codes.astype(np.uint16), table, block_codes, tables[-1])
+        return CodedWeights(coding, codes.astype(np.uint16), table, block_codes, tables[-1])
 
-    def constants(self, stored: Stored) -> tuple[Array, ...]:
+    def constants(self, stored: CodedWeights) -> tuple[Array, ...]:
         """packed, table, block_codes and block_table of weights [Cout, kh, kw, Cin / groups]."""
         found = [coded.pack(self._passes_of(stored.codes), self.coding.bits)]
         found += [stored.table] if stored.table is not None else []
@@ -148,11 +148,11 @@ class CodedConv(Op):
             found += [self._passes_of(stored.block_codes), stored.block_table]
         return tuple(found)
 
-    def table_of(self, constants: tuple[Array, ...]) -> Stored | None:
+    def table_of(self, constants: tuple[Array, ...]) -> CodedWeights | None:
         """The weights of a call with these constants, if a table, and nothing else, says what their codes mean."""
         return self.stored(*constants[:-3]) if self.coding.tabled and not self.coding.block else None
 
-    def recoded(self, stored: Stored, constants: tuple[Array, ...]) -> Special:
+    def recoded(self, stored: CodedWeights, constants: tuple[Array, ...]) -> Special:
         """For a call with these constants: the operator and constants for the same weights in other codes."""
         other = replace(self, coding=stored.coding)
         return Special(other, (*other.constants(stored), *constants[-3:]))
@@ -200,7 +200,7 @@ class CodedConv(Op):
 
 
 def call_of(
-    plain: Conv, stored: Stored, rescaling: tuple[Array, Array, Array], x_dtype: str = "int8", wide: bool = False
+    plain: Conv, stored: CodedWeights, rescaling: tuple[Array, Array, Array], x_dtype: str = "int8", wide: bool = False
 ) -> Special:
     """The operator for weights [Cout, kh, kw, Cin / groups], and its constants; rescaling: bias, multiplier, shift."""
     shared = plain if any(plain.pads) else replace(plain, x_zero_point=0)  # then nothing depends on it

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tvm.script import tirx as T
 
 from bevel.backends.encodings import bitplanes
-from bevel.backends.encodings.bitplanes import Codes
+from bevel.backends.encodings.bitplanes import StridedCodes
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.ops.coded_conv import of_gemm
@@ -62,7 +62,7 @@ class BitplaneConv(Kernel):
     """
 
     plain: Conv
-    codes: Codes
+    codes: StridedCodes
     x_low: int
     x_bits: int
     word: int
@@ -292,7 +292,7 @@ def range_of(call: Call, plain: Conv) -> tuple[int, int]:
     return min(low, 128 - 2**bits), bits
 
 
-def largest_sum(weights: Array, bias: Array, codes: Codes, low: int, bits: int) -> int:
+def largest_sum(weights: Array, bias: Array, codes: StridedCodes, low: int, bits: int) -> int:
     """Nothing that is added up is larger: counts, the window's sum, or the bias with what is folded into it."""
     folded = np.abs(bias.astype(np.int64) + low * sums_of(weights)).max()
     taps, factor = weights[0].size, codes.stride * (2**codes.bits - 1) + abs(codes.base)
@@ -336,8 +336,8 @@ def cases() -> Iterable[BitplaneConv]:
     """Words and parts of words; one to eight planes; padding, strides, dilations; several chunks; Gemm."""
 
     def conv(
-        size: tuple[int, ...], channels: tuple[int, int], kernel: tuple[int, int], codes: Codes, x: tuple[int, int],
-        machine: Machine, **changes: Any,
+        size: tuple[int, ...], channels: tuple[int, int], kernel: tuple[int, int], codes: StridedCodes,
+        x: tuple[int, int], machine: Machine, **changes: Any,
     ) -> BitplaneConv:  # fmt: skip
         batch, height, width = size
         plain: dict[str, Any] = {"strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0), "groups": 1}
@@ -345,16 +345,16 @@ def cases() -> Iterable[BitplaneConv]:
         geometry = Conv(batch, height, width, *channels, kernel, **(plain | changes))
         return BitplaneConv(geometry, codes, *x, machine.word, machine.lanes, machine.carry_save)
 
-    same, binary, ternary, int2 = (1, 1, 1, 1), Codes(1, -1, 2), Codes(2, -1, 1), Codes(2, -2, 1)
+    same, binary, ternary, int2 = (1, 1, 1, 1), StridedCodes(1, -1, 2), StridedCodes(2, -1, 1), StridedCodes(2, -2, 1)
     short, long = Machine(32, 1, True), Machine(64, 4, False)
     yield conv((1, 5, 4), (16, 8), (3, 3), binary, (-128, 1), short, pads=same)
     yield conv((2, 5, 5), (32, 12), (3, 3), ternary, (-128, 2), long, pads=same, strides=(2, 2))
     yield conv((1, 5, 4), (37, 6), (3, 3), int2, (-5, 2), short, pads=same, x_zero_point=-4)
     yield conv((1, 5, 4), (70, 8), (3, 2), binary, (-1, 3), long, pads=same, x_zero_point=3)
     yield conv((1, 4, 6), (3, 5), (2, 3), int2, (-128, 8), short, pads=(0, 2, 1, 0), dilations=(1, 2), x_zero_point=9)
-    yield conv((1, 4, 6), (64, 4), (2, 2), Codes(1, 0, 3), (-128, 8), long, pads=same, x_zero_point=127)
+    yield conv((1, 4, 6), (64, 4), (2, 2), StridedCodes(1, 0, 3), (-128, 8), long, pads=same, x_zero_point=127)
     yield conv((1, 3, 3), (130, 3), (3, 3), ternary, (4, 2), short, pads=same, x_zero_point=5)  # several chunks
-    yield conv((1, 3, 3), (96, 8), (1, 1), Codes(2, -3, 2), (-2, 4), Machine(32, 2, True))
+    yield conv((1, 3, 3), (96, 8), (1, 1), StridedCodes(2, -3, 2), (-2, 4), Machine(32, 2, True))
     yield BitplaneConv(of_gemm(3, 200, 8, Output(5, -20, 90)), binary, -128, 2, 64, 4, False)
     yield BitplaneConv(of_gemm(30, 77, 5, Output(3, even=True)), ternary, 0, 4, 32, 1, True)
     yield BitplaneConv(of_gemm(1, 77, 5, Output()), ternary, 0, 4, 32, 1, True, small=True)

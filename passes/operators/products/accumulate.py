@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.encodings.coded import Stored, of_coded, shortest
+from bevel.backends.encodings.coded import CodedWeights, of_coded, shortest
 from bevel.calib.arithmetic.requantize import MULTIPLIER_BITS, Output, fixed_point, fixed_points, is_power
 from bevel.calib.formats.coded import MAX_CODES, Coded, counted, narrowest
 from bevel.calib.formats.scheme import PerBlock
@@ -227,13 +227,13 @@ def stored_sums(node: gs.Node) -> Output:
     return replace(stored_output(node), even=even, power=power)
 
 
-def stored_weights(tensor: gs.Tensor, lowering: Lowering, axes: tuple[int, ...]) -> Stored:
+def stored_weights(tensor: gs.Tensor, lowering: Lowering, axes: tuple[int, ...]) -> CodedWeights:
     """Weights as a kernel keeps them, their axes in the order of `axes`: output channels first, summed ones last."""
     coded = lowering.coding(tensor)
     return stored_as(lowering.constant(tensor).transpose(axes), None if coded is None else coded.transpose(axes))
 
 
-def stored_as(weights: Array, coded: Coded | None) -> Stored:
+def stored_as(weights: Array, coded: Coded | None) -> CodedWeights:
     """`weights` as the model codes them; those that came without a coding by the shortest for what occurs."""
     return shortest(weights, counted(weights)) if coded is None else of_coded(coded)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bevel.backends.encodings.bitplanes import Codes, added, codes_for, integers_of, planes_of, values_kept
+from bevel.backends.encodings.bitplanes import StridedCodes, added, codes_for, integers_of, planes_of, values_kept
 from bevel.calib.formats.coded import counted
 
 WORD = 32
@@ -48,7 +48,7 @@ def test_added_words_keep_the_total_of_their_bits(words: list[tuple[int, int]]) 
 def test_counts_of_planes_are_the_products(
     x: np.ndarray, bits: int, base: int, stride: int, data: st.DataObject
 ) -> None:
-    found = Codes(bits, base, stride)
+    found = StridedCodes(bits, base, stride)
     codes = data.draw(hnp.arrays(np.int64, x.shape, elements=st.integers(0, 2**bits - 1)))
     weights, low = found.weights(codes), int(x.min())
     u, c = planes_of(x - low, 8, WORD), planes_of(codes, bits, WORD)
@@ -60,14 +60,14 @@ def test_counts_of_planes_are_the_products(
 @pytest.mark.parametrize(
     ("values", "codes"),
     [
-        ([-1, 1], Codes(1, -1, 2)),
-        ([-1, 0, 1], Codes(2, -1, 1)),
-        ([-2, -1, 0, 1], Codes(2, -2, 1)),
-        ([-9, -3, 3, 9], Codes(2, -9, 6)),
-        ([5, 5, 5], Codes(1, 5, 1)),
+        ([-1, 1], StridedCodes(1, -1, 2)),
+        ([-1, 0, 1], StridedCodes(2, -1, 1)),
+        ([-2, -1, 0, 1], StridedCodes(2, -2, 1)),
+        ([-9, -3, 3, 9], StridedCodes(2, -9, 6)),
+        ([5, 5, 5], StridedCodes(1, 5, 1)),
     ],
 )
-def test_codes_are_as_short_as_the_values_allow(values: list[int], codes: Codes) -> None:
+def test_codes_are_as_short_as_the_values_allow(values: list[int], codes: StridedCodes) -> None:
     weights = np.array(values, np.int8)
     assert codes_for(counted(weights)) == codes
     np.testing.assert_array_equal(codes.weights(codes.of(weights)), weights)

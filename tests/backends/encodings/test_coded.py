@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bevel.backends.encodings import coded
-from bevel.backends.encodings.coded import Coding, Stored
+from bevel.backends.encodings.coded import CodedWeights, Coding
 from bevel.backends.program.op import Array
 from bevel.calib.formats.coded import Coded, counted
 from bevel.calib.formats.format import parse
@@ -16,7 +16,7 @@ from bevel.calib.formats.levels import integer_levels
 from bevel.calib.formats.scheme import PerBlock, PerTensor
 
 
-def meaning(stored: Stored) -> Array:
+def meaning(stored: CodedWeights) -> Array:
     return stored.coding.decode(stored.codes, stored.table)
 
 

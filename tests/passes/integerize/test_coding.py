@@ -9,7 +9,7 @@ import pytest
 
 from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.calib.errors import UserError
-from bevel.passes.integerize.coding import Coding, coding
+from bevel.passes.integerize.coding import QuantizerCoding, coding
 from bevel.passes.operators.formats.quantize_float import quantize_float
 
 X = gs.Variable("x", np.float32, [4])
@@ -23,19 +23,19 @@ def linear(zero_point: np.ndarray, scale: float = 0.5) -> gs.Node:
 @pytest.mark.parametrize(
     ("kind", "zero_point", "expected"),
     [
-        (np.int8, -3, Coding(0.5, -3, "int8", -128, 127)),
-        (np.uint8, 125, Coding(0.5, -3, "int8", -128, 127)),
-        (np.int16, -300, Coding(0.5, -300, "int16", -32768, 32767)),
-        (np.uint16, 32468, Coding(0.5, -300, "int16", -32768, 32767)),
+        (np.int8, -3, QuantizerCoding(0.5, -3, "int8", -128, 127)),
+        (np.uint8, 125, QuantizerCoding(0.5, -3, "int8", -128, 127)),
+        (np.int16, -300, QuantizerCoding(0.5, -300, "int16", -32768, 32767)),
+        (np.uint16, 32468, QuantizerCoding(0.5, -300, "int16", -32768, 32767)),
     ],
 )
-def test_integers_are_codes_and_unsigned_ones_are_moved(kind: type, zero_point: int, expected: Coding) -> None:
+def test_integers_are_codes_and_unsigned_ones_are_moved(kind: type, zero_point: int, expected: QuantizerCoding) -> None:
     assert coding(linear(np.array(zero_point, kind))) == expected
 
 
 def test_float8_is_its_steps() -> None:
     found = coding(linear(np.zeros((), ml_dtypes.float8_e4m3fn)))
-    assert found == Coding(2.0**-10, 0, "int32", -229376, 229376, FloatSteps(3, 229376))
+    assert found == QuantizerCoding(2.0**-10, 0, "int32", -229376, 229376, FloatSteps(3, 229376))
 
 
 def test_a_function_is_its_steps_and_so_is_what_ends_them() -> None:
@@ -43,13 +43,13 @@ def test_a_function_is_its_steps_and_so_is_what_ends_them() -> None:
     quantizer = quantize_float("q", X, 0.25, codes, FloatSteps(2, 448))
     constants = [gs.Constant("s", np.array(0.25, np.float32)), gs.Constant("z", np.zeros((), np.int16))]
     end = gs.Node("DequantizeLinear", "d", {}, [codes, *constants], [y])
-    assert coding(quantizer) == coding(end) == Coding(0.25, 0, "int16", -448, 448, FloatSteps(2, 448))
+    assert coding(quantizer) == coding(end) == QuantizerCoding(0.25, 0, "int16", -448, 448, FloatSteps(2, 448))
 
 
 def test_sums_of_a_minifloat_have_bits_behind_the_point() -> None:
-    scale, output = Coding(0.25, 0, "int16", -448, 448, FloatSteps(2, 448)).unrounded
+    scale, output = QuantizerCoding(0.25, 0, "int16", -448, 448, FloatSteps(2, 448)).unrounded
     assert (scale * 2**6, output.low, output.high, output.dtype) == (0.25, -448 << 6, 448 << 6, "int16")
-    scale, output = Coding(0.25, 0, "int32", -229376, 229376, FloatSteps(3, 229376)).unrounded
+    scale, output = QuantizerCoding(0.25, 0, "int32", -229376, 229376, FloatSteps(3, 229376)).unrounded
     assert (scale * 2**12, output.high, output.dtype) == (0.25, 229376 << 12, "int32")
 
 

@@ -16,7 +16,7 @@ import pytest
 from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
 from bevel.backends.cortex_m.dsp.narrow_tiles_dsp import NarrowTilesDsp, specialize
 from bevel.backends.cortex_m.headers import helper_text
-from bevel.backends.encodings.narrow import Codes
+from bevel.backends.encodings.narrow import NarrowCodes
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Role
 from bevel.backends.program.ops.conv import Conv
@@ -156,7 +156,7 @@ def test_a_ratio_stays_where_lifted_weights_would_make_sums_too_large() -> None:
 
 
 def test_a_single_row_needs_no_more_scratch_than_a_few_blocks() -> None:
-    kernel = NarrowTilesDsp(GemmDsp(rows=1, k=640, n=128, output=Output()), Codes(4, least=-8))
+    kernel = NarrowTilesDsp(GemmDsp(rows=1, k=640, n=128, output=Output()), NarrowCodes(4, least=-8))
     assert kernel.group == 1
     assert kernel.operands()[-1].bytes == 4 * (640 + 10)
 

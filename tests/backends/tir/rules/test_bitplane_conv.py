@@ -15,7 +15,7 @@ from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.unicorn import Unicorn
-from bevel.backends.encodings.bitplanes import Codes
+from bevel.backends.encodings.bitplanes import StridedCodes
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Bounds, Role
 from bevel.backends.program.ops.clip import Clip
@@ -62,14 +62,14 @@ def test_binary_weights_and_one_bit_activations_are_counted_everywhere(target: A
 @pytest.mark.parametrize(
     ("levels", "bounds", "expected"),
     [
-        ([-1, 1], (-128, -125), (-128, 2, Codes(1, -1, 2))),
-        ([-1, 0, 1], (-128, -127), (-128, 1, Codes(2, -1, 1))),
-        ([-2, -1, 0, 1], (-128, -122), (-128, 3, Codes(2, -2, 1))),
-        ([0, 3], (-128, -126), (-128, 2, Codes(1, 0, 3))),
+        ([-1, 1], (-128, -125), (-128, 2, StridedCodes(1, -1, 2))),
+        ([-1, 0, 1], (-128, -127), (-128, 1, StridedCodes(2, -1, 1))),
+        ([-2, -1, 0, 1], (-128, -122), (-128, 3, StridedCodes(2, -2, 1))),
+        ([0, 3], (-128, -126), (-128, 2, StridedCodes(1, 0, 3))),
     ],
 )
 def test_planes_are_as_many_as_the_values_need(
-    levels: list[int], bounds: Bounds, expected: tuple[int, int, Codes]
+    levels: list[int], bounds: Bounds, expected: tuple[int, int, StridedCodes]
 ) -> None:
     kernel = taken(specialize(call(conv(), levels, bounds), RISCV))
     assert (kernel.x_low, kernel.x_bits, kernel.codes) == expected
