@@ -92,8 +92,8 @@ class Backend(Protocol):
         """The kernels as code, with the headers it includes. In C or as an object: that is each kernel's own choice."""
         ...
 
-    def plan(self, program: Program, in_place: bool) -> Plan:
-        """Where everything lies in memory."""
+    def plan(self, program: Program, in_place: bool = True, quick: bool = False) -> Plan:
+        """Where everything lies in memory. quick: one of many, not the one that is built."""
         ...
 
     def link(self, product: Product, begin: Begin) -> Linked:

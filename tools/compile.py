@@ -23,6 +23,7 @@ from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.fit import Fit
 from bevel.backends.program.island import has_islands
 from bevel.backends.program.program import Program
+from bevel.backends.ram import build_within, fit_ram
 from bevel.backends.select.objective import OBJECTIVES
 from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
@@ -46,6 +47,7 @@ from bevel.tools.accuracy.library import measure as measure_library
 from bevel.tools.accuracy.outputs import describe_outputs
 from bevel.tools.assign.kept import check_kept
 from bevel.tools.command import devices
+from bevel.tools.report.bands import describe
 from bevel.tools.report.report import Accuracy, Library, OutputFigures, Report, Width
 from bevel.tools.report.summary import Findings, summarize
 from bevel.tools.run import bundle, vectors, widths
@@ -54,7 +56,6 @@ from bevel.tools.run.dimensions import dimensions
 from bevel.tools.run.names import model_name
 from bevel.tools.run.options import Options
 from bevel.tools.run.pixels import with_pixels
-from bevel.tools.run.ram import build_within, describe, fit_ram
 from bevel.tools.run.recipe import asks_for_formats, recipe_of
 from bevel.tools.run.stages import Stages
 from bevel.tools.run.staging import staged

@@ -17,6 +17,8 @@ from bevel.backends.target import Target
 from bevel.backends.tir import emit, rates
 from bevel.backends.tir import rules as everywhere
 
+QUICK_ROUNDS = 100  # of the search for offsets, in place of the thousand that a build takes
+
 
 @dataclass(frozen=True)
 class TirBackend:
@@ -36,5 +38,5 @@ class TirBackend:
     def emit(self, code: Kernels, target: Target, begin: Begin) -> Sequence[Source]:
         return emit.emit(code, target, begin)
 
-    def plan(self, program: Program, in_place: bool) -> Plan:
-        return memory.plan(program, in_place)
+    def plan(self, program: Program, in_place: bool = True, quick: bool = False) -> Plan:
+        return memory.plan(program, in_place, QUICK_ROUNDS) if quick else memory.plan(program, in_place)

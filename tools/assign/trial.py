@@ -19,6 +19,7 @@ from bevel.backends.devices.base import Device, Measurement
 from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import Resource, Resources
+from bevel.backends.ram import build_within, fit_ram
 from bevel.backends.select.objective import OBJECTIVES, Objective
 from bevel.backends.select.specialize import specialize
 from bevel.backends.target import Target
@@ -33,7 +34,6 @@ from bevel.passes.recipes.build import Recipe
 from bevel.tools.run import vectors
 from bevel.tools.run.data import Data
 from bevel.tools.run.options import Options
-from bevel.tools.run.ram import build_within, fit_ram
 
 VECTORS = 2  # instructions hardly differ between inputs
 ROOM = 16 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Keep a model within the RAM there is: `--max-ram`, or what the target has.
+"""Keep a model within the RAM there is: what the user allows, or what the target has.
 
 The arena is known before anything is compiled, the stack and static data after. So a program is first fitted by its
 arena, with a guess for the rest; where the built product turns out larger than the limit, it is fitted and built again.
@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from bevel.backends.backend import backend_of
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.sizes import most_live
-from bevel.backends.program import memory
 from bevel.backends.program.fit import Fit, fit
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.program import Program
@@ -21,11 +21,9 @@ from bevel.backends.select.objective import Objective
 from bevel.backends.select.specialize import Specializer
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
-from bevel.passes.base import Note
 
 STACK_GUESS = 1024  # of a model alone
 FIRMWARE_GUESS = 24 * 1024  # the stack that firmware reserves, and its own data
-QUICK_ROUNDS = 100  # of the search for offsets, in place of the thousand that a build takes
 ATTEMPTS = 4  # products differ in their stack by a few bytes
 
 
@@ -44,8 +42,8 @@ def fit_ram(program: Program, target: Target, max_ram: int | None, objective: Ob
 
 def planner(target: Target, objective: Objective) -> Callable[[Program], Plan]:
     """Plans programs as they will be built for `target`, with the scratch that specialised kernels need."""
-    special = Specializer(target, objective)
-    return lambda program: memory.plan(special.program(program), rounds=QUICK_ROUNDS)
+    special, backend = Specializer(target, objective), backend_of(target)
+    return lambda program: backend.plan(special.program(program), quick=True)
 
 
 def build_within(
@@ -87,14 +85,3 @@ def discard(paths: Iterable[Path]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def describe(program: Program, found: Fit) -> list[Note]:
-    """A note on each node that runs in bands."""
-    notes = []
-    for chain in found.chains:
-        nodes = [call.node for call in program.calls[chain.first : chain.last + 1]]
-        together = f"with {nodes[0]} to {nodes[-1]}, " if len(nodes) > 1 else ""
-        text = f"to save RAM, runs in bands of rows, {together}{chain.rows} of the last result's at a time"
-        notes += [Note("fit", node, "chosen", text, {"rows": chain.rows}) for node in nodes]
-    return notes
