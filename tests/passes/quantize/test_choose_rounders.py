@@ -11,6 +11,7 @@ import pytest
 
 from bevel.calib.data.dataset import Subset
 from bevel.calib.observe.observe import observe
+from bevel.calib.rounding import rounder
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.quantize import QuantizeOptions, export, quantize
 from bevel.passes.quantize.choose_rounders import SAMPLES, WORK, RoundWeights, held_out
@@ -20,6 +21,7 @@ from bevel.passes.quantize.error_probe import WeightChanges, error_powers, multi
 from bevel.passes.quantize.formats import weight_format
 from bevel.passes.quantize.plan import make_plan
 from bevel.passes.quantize.round_weights import ProductWeights, find_weights
+from bevel.passes.quantize.store_weights import weight_grid
 
 CONV = "y = Conv <pads = [1,1,1,1]> (x, w, b)"
 WEIGHTS = "float[4,3,3,3] w, float[4] b"
@@ -102,15 +104,21 @@ def test_products_that_all_rounders_round_alike_are_not_measured(text: Any, monk
     assert set(result.rounders.values()) == {"nearest"}
 
 
-def test_bias_correction_sees_the_samples_that_are_not_held_out(text: Any) -> None:
-    """All runs but the one held out are 1 everywhere: corrected by them, an error that a mean of 1 makes is gone from
-    them, and is all there in the run held out, which is -1."""
-    model = text(CONV, weights=WEIGHTS)
-    ones = [{"x": np.ones((1, 3, 8, 8), np.float32)} for _ in range(3)]
-    minus = {"x": -np.ones((1, 3, 8, 8), np.float32)}
-    left = [the_note(made(model, [*ones, last], bias_correction=True)).numbers for last in (ones[0], minus)]
-    inner = [one["kernel_wise_db"] for one in left]
-    assert inner[0] > inner[1] + 3
+@pytest.mark.parametrize(("corrected", "mean"), [(True, 1.0), (False, 0.0)])
+def test_what_the_biases_are_corrected_by_saw_no_sample_that_is_held_out(
+    text: Any, corrected: bool, mean: float
+) -> None:
+    """All runs hold 1 everywhere but the last, which is held out and holds -1."""
+    model = text("y = Conv (x, w, b)", weights=WEIGHTS)
+    w, b = (onnx_values(tensor).astype(np.float64) for tensor in model.graph.initializer)
+    samples = [{"x": np.full((1, 3, 8, 8), value, np.float32)} for value in (1.0, 1.0, 1.0, -1.0)]
+    found = the_note(made(model, samples, bias_correction=corrected)).numbers
+    grid = weight_grid(w.astype(np.float32), INT4, 0)
+    for name in ("nearest", "kernel-wise"):
+        changed = (rounder(name)(w.astype(np.float32), grid).dequantize() - w).sum((1, 2, 3))
+        noise, signal = np.square(changed * (-1 - mean)).sum(), np.square(b - w.sum((1, 2, 3))).sum()
+        # sums of float32
+        assert found[f"{name.replace('-', '_')}_db"] == pytest.approx(10 * np.log10(signal / noise), abs=1e-3)
 
 
 def test_every_product_in_doubt_is_measured_and_no_other(text: Any) -> None:
