@@ -65,12 +65,12 @@ def cut() -> dict[str, DigitSamples]:
     return {"train": train, "eval": samples[:EVAL_SAMPLES], "calib": train[:CALIB_SAMPLES]}
 
 
-def train(make: Callable[[], Any], *, epochs: int) -> Any:
+def train(make: Callable[[], Any], *, epochs: int, rate: float = 0.01) -> Any:
     """The torch module `make()` builds, trained on the `train` split and put in eval mode.
 
     Images [N, 1, 8, 8] in, logits [N, 10] out. One thread and deterministic kernels: the same weights on every run
     of one machine and torch wheel. AdamW (Loshchilov and Hutter 2019) under the one-cycle schedule of Smith and
-    Topin 2018, each batch moved by up to one pixel. Raises UserError without torch.
+    Topin 2018, of which `rate` is the top, each batch moved by up to one pixel. Raises UserError without torch.
     """
     torch = optional("torch")
     torch.set_num_threads(1)
@@ -80,7 +80,7 @@ def train(make: Callable[[], Any], *, epochs: int) -> Any:
     network, samples = make(), cut()["train"]
     steps = len(samples.y) // BATCH
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=epochs * steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=epochs * steps)
     loss = torch.nn.CrossEntropyLoss(label_smoothing=0.05)
     network.train()
     for _ in range(epochs):

@@ -19,7 +19,7 @@ from bevel.models import data, digits, names, path, splits
 from bevel.models.__main__ import row
 
 README = (Path(__file__).parents[2] / "models" / "README.md").read_text()
-NAMES = ("mlp", "mobilenet", "resnet8")
+NAMES = ("mlp", "mobilenet", "resnet8", "vit")
 MEGABYTE = 1_000_000
 
 
@@ -38,13 +38,13 @@ def images(split: str) -> set[bytes]:
     return {image.tobytes() for image in digits.load(split).image}
 
 
-def test_folder_holds_the_three_networks_and_both_splits() -> None:
+def test_folder_holds_the_four_networks_and_both_splits() -> None:
     assert names() == NAMES
     assert splits() == ("calib", "eval")
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="no model 'resnet9'; known models: mlp, mobilenet, resnet8"):
+    with pytest.raises(UserError, match="no model 'resnet9'; known models: mlp, mobilenet, resnet8, vit"):
         path("resnet9")
     with pytest.raises(UserError, match="no data 'test'; known data: calib, eval"):
         data("test")
@@ -111,8 +111,16 @@ def test_mobilenet_has_depthwise_convolutions() -> None:
     assert groups == {1: 6, 16: 1, 32: 1, 64: 2, 128: 1}
 
 
-def test_mobilenet_computes_a_shape_and_the_others_do_not() -> None:
-    assert [operators(name)["Shape"] for name in NAMES] == [0, 1, 0]
+def test_exporter_of_the_past_computes_shapes_and_the_others_do_not() -> None:
+    assert [operators(name)["Shape"] > 0 for name in NAMES] == [False, True, False, True]
+
+
+def test_vit_has_a_class_token_heads_and_norms() -> None:
+    found = operators("vit")
+    assert (found["Expand"], found["Softmax"], found["LayerNormalization"], found["Erf"]) == (1, 2, 5, 2)
+    weights = {one.name for one in onnx.load(path("vit")).graph.initializer}
+    products = [node for node in onnx.load(path("vit")).graph.node if node.op_type == "MatMul"]
+    assert sum(not weights.intersection(node.input) for node in products) == 4  # scores, and what they weigh
 
 
 def test_resnet8_adds_one_identity_and_two_convolved_shortcuts() -> None:
