@@ -62,7 +62,8 @@ class RounderChoice:
     def note(self, node: str) -> Note:
         mine = self.left_db[self.rounder]
         others = ", ".join(f"{name} {left:.2f} dB" for name, left in self.left_db.items() if name != self.rounder)
-        held = f"{self.samples} samples held out" if self.samples else "the only sample, which the means are of, too"
+        count = "1 sample" if self.samples == 1 else f"{self.samples} samples"
+        held = f"{count} held out" if self.samples else "the only sample, which the means are of, too"
         text = f"weights rounded {self.rounder}: their errors leave {mine:.2f} dB of its output, {others} ({held})"
         numbers = {f"{name.replace('-', '_')}_db": left for name, left in self.left_db.items() if np.isfinite(left)}
         return Note(RoundWeights.name, node, "chosen", text, {**numbers, "samples": self.samples})
