@@ -39,7 +39,7 @@ def build(op: LogSoftmax, name: str) -> Any:
             N[2] = 0
             for j in T.serial(n):
                 N[1] = N[0] - T.cast(X[i, j], "int32")
-                N[2] = N[2] + T.cast(tir.rounding_shift_right(product, down), "int32")
+                N[2] = N[2] + tir.narrowed(product, down)
             N[4] = T.int32(first)
             for _ in T.serial(SUM_BITS - 1):
                 if N[2] < (1 << (SUM_BITS - 1)):

@@ -60,23 +60,21 @@ def of_two_tables(op: WideSoftmax, name: str) -> Any:
         Y: T.Buffer((rows, n), y_dtype),
     ):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
-        M = T.sblock_alloc_buffer((1,), "int32")
-        D = T.sblock_alloc_buffer((1,), "int32")
-        E = T.sblock_alloc_buffer((1,), "int64")
+        M = T.sblock_alloc_buffer((4,), "int32")  # largest, distance, exponential, sum
         S = T.sblock_alloc_buffer((1,), "int64")
-        product = T.meta_var(T.cast(C[D[0] >> FINE_BITS], "int64") * T.cast(F[D[0] & (FINE - 1)], "int64"))
+        product = T.meta_var(T.cast(C[M[1] >> FINE_BITS], "int64") * T.cast(F[M[1] & (FINE - 1)], "int64"))
         for i in T.serial(rows):
             M[0] = T.cast(X[i, 0], "int32")
             for j in T.serial(n):
                 M[0] = T.max(M[0], T.cast(X[i, j], "int32"))
-            S[0] = T.int64(0)
+            M[3] = 0
             for j in T.serial(n):
-                D[0] = M[0] - T.cast(X[i, j], "int32")
-                S[0] = S[0] + tir.rounding_shift_right(product, down)
-            S[0] = T.truncdiv(T.int64(2**RECIPROCAL_BITS), S[0])
+                M[1] = M[0] - T.cast(X[i, j], "int32")
+                M[3] = M[3] + tir.narrowed(product, down)
+            S[0] = T.truncdiv(T.int64(2**RECIPROCAL_BITS), T.cast(M[3], "int64"))
             for j in T.serial(n):
-                D[0] = M[0] - T.cast(X[i, j], "int32")
-                E[0] = tir.rounding_shift_right(product, down)
-                Y[i, j] = tir.store(tir.rounding_shift_right(E[0] * S[0], share_shift), output)
+                M[1] = M[0] - T.cast(X[i, j], "int32")
+                M[2] = tir.narrowed(product, down)
+                Y[i, j] = tir.store(tir.narrowed(T.cast(M[2], "int64") * S[0], share_shift), output)
 
     return wide_softmax

@@ -145,3 +145,25 @@ def test_a_rounding_shift_with_its_amount_read_from_memory(tmp_path: Path) -> No
     got = np.zeros(values.size, np.int64)
     call(compile_c({"shifted": shifted("shifted", values.size)}, tmp_path), "shifted", values, shifts, got)
     np.testing.assert_array_equal(got, rounding_shift_right(values, shifts))
+
+
+def narrowed(name: str, count: int, shift: int) -> Any:
+    @T.prim_func(s_tir=True)
+    def shift_right(A: T.Buffer((count,), "int64"), Y: T.Buffer((count,), "int32")):
+        T.func_attr({"global_symbol": name})
+        for i in T.serial(count):
+            Y[i] = tir.narrowed(A[i], shift)
+
+    return shift_right
+
+
+def test_a_rounding_shift_to_int32_by_the_upper_word(tmp_path: Path) -> None:
+    values = {shift: accumulators().astype(np.int64) << max(shift - 2, 0) for shift in (1, 32, 33, 34, 40)}
+    rng = np.random.default_rng(1)
+    values |= {shift: rng.integers(-(2**60), 2**60, 4000) for shift in (33, 36, 46, 62)}
+    named = {f"narrowed_{shift}": shift for shift in values}
+    library = compile_c({name: narrowed(name, values[shift].size, shift) for name, shift in named.items()}, tmp_path)
+    for name, shift in named.items():
+        got = np.zeros(values[shift].size, np.int32)
+        call(library, name, values[shift], got)
+        np.testing.assert_array_equal(got, rounding_shift_right(values[shift], shift).astype(np.int32))
