@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import frexp
+from math import frexp, ldexp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +34,10 @@ class ExactSum:
         digits = np.zeros((length(float(np.abs(terms).max(initial=0.0))), terms.shape[1]), np.int64)
         for place in reversed(range(len(digits))):
             # Truncation towards zero makes the digits of a term unique: its leading digits are 0 wherever we start.
-            scaled = np.ldexp(rest, -(UNIT + DIGIT_BITS * place))
-            digit = np.trunc(scaled) if place else np.rint(scaled)
+            unit = ldexp(1.0, UNIT + DIGIT_BITS * place)  # a power of two: products with it and quotients are exact
+            digit = np.trunc(rest / unit) if place else np.rint(rest / unit)
             digits[place] = digit.astype(np.int64).sum(axis=0)
-            rest = rest - np.ldexp(digit, UNIT + DIGIT_BITS * place)
+            rest = rest - digit * unit
         return ExactSum(digits)
 
     def merge(self, other: ExactSum) -> ExactSum:
@@ -61,7 +61,7 @@ class ExactSum:
         often as there are digits, but the same for the same sum; much faster than `divided` for many columns."""
         total = np.zeros(self.digits.shape[1])
         for place in reversed(range(len(self.digits))):
-            total += np.ldexp(self.digits[place].astype(np.float64), UNIT + DIGIT_BITS * place)
+            total += self.digits[place].astype(np.float64) * ldexp(1.0, UNIT + DIGIT_BITS * place)
         return total / count
 
 
