@@ -68,12 +68,17 @@ class Recipe:
         return any(isinstance(one, CorrectBias) for one in self.passes)
 
 
+def every_pass() -> list[type[Pass]]:
+    """All that there are, in recipes or not: they are found by their files."""
+    for module in pkgutil.walk_packages(bevel.passes.__path__, f"{bevel.passes.__name__}."):
+        import_module(module.name)
+    return [one for one in subclasses(Pass) if one.__module__.startswith(f"{bevel.passes.__name__}.")]
+
+
 @cache
 def known_passes() -> dict[str, type[Pass]]:
     """Every pass that a recipe may name, by its name, in the order of the stages."""
-    for module in pkgutil.walk_packages(bevel.passes.__path__, f"{bevel.passes.__name__}."):
-        import_module(module.name)
-    found = {one.name: one for one in subclasses(Pass) if one.stage is not None}
+    found = {one.name: one for one in every_pass() if one.stage is not None}
     return dict(sorted(found.items(), key=lambda pair: (STAGES.index(stage_of(pair[1])), pair[0])))
 
 
