@@ -42,10 +42,10 @@ class InsertQdq(Pass):
     ensures: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, UNIQUE_NAMES)
 
     def call(self, work: Work) -> PassResult:
-        planned = work.plan
+        planned, before = work.plan, len(work.graph.nodes)
         notes = insert_qdq(work.graph, planned.plan, planned.scales, work.codes, work.schemes)
-        changed = bool(planned.plan.points or planned.plan.taken)
-        return work.result(changed, notes, planned=None, codes=())
+        added = len(work.graph.nodes) > before  # none where everything comes in integers
+        return work.result(added, notes, planned=None, codes=())
 
 
 def insert_qdq(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from bevel.backends.program.memory import Lifetime, plan
 from bevel.backends.program.op import Array, Operand, activation, output, state
 from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.program.rates import Rates
 from bevel.backends.target import load
 
 SIZE = 12
@@ -33,6 +34,8 @@ class Fire(Kernel):
 
     x: int8 [size]; charge: int8 [size], a quarter of what it is; fired: bool [size]; the charge itself is the state.
     """
+
+    rates: ClassVar[Rates] = Rates(input=1.0)
 
     size: int
     threshold: int
