@@ -13,7 +13,9 @@ bits, whose noise decides more there than the choice does. On the softmax output
 which of two rounders came out ahead changed with the calibration samples, by up to a decibel either way; the node's
 error did not change its mind, and was right for the logits. Source: the layer-wise error of Nagel et al. 2020, "Up or
 Down? Adaptive Rounding for Post-Training Quantization", section 3.2, which is there what rounding is learned by. Price:
-the model runs once more on up to `SAMPLES` samples, with two products more for each that has a choice.
+the model runs once more on up to `SAMPLES` samples, with two products more for each that has a choice; and where errors
+of several nodes add up, the best of each is not always the best of all: on a small network of 8x8 images, 0.4 dB less
+than kernel-wise rounding everywhere with int3 and e2m3, and 0.4 dB more with int4 and mxfp4.
 """
 
 from __future__ import annotations
