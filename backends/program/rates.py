@@ -32,6 +32,10 @@ class Rates:
         spent = sum(rate * amount for rate, amount in zip(rates, work_of(op), strict=True))
         return Resources({self.unit: self.call + spent, Resource.FLASH: self.code})
 
+    def beyond(self, inner: Resources, op: Op) -> Resources:
+        """Of a call of `op` that does all that `inner` is the estimate of, and then some, in code of its own."""
+        return inner + self.of(op) | {Resource.FLASH: self.code}
+
 
 def work_of(op: Op) -> tuple[int, int, int, int]:
     """MACs, elements of the inputs and of the output, bytes of the constants."""

@@ -23,6 +23,7 @@ from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, Role, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
+from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Int8, Int32
 
@@ -34,7 +35,7 @@ NO_TABLE = np.zeros(0, np.int8)
 class NarrowDepthwiseDsp(Kernel):
     """`inner` with coded weights: stored: int32 [words]; the other operands are those of `inner`."""
 
-    rates: ClassVar[Rates] = Rates(mac=2.24, byte=4.9, call=1390, code=1020)
+    rates: ClassVar[Rates] = Rates(byte=1.0, call=480, code=1020)  # of decoding
 
     inner: DepthwiseDsp
     codes: NarrowCodes
@@ -42,6 +43,9 @@ class NarrowDepthwiseDsp(Kernel):
     def variants(self) -> Iterable[Kernel]:
         """Other numbers of outputs in a loop's body."""
         return (replace(self, inner=inner) for inner in self.inner.variants())
+
+    def estimate(self, target: Target) -> Resources:
+        return self.rates.beyond(self.inner.estimate(target), self)
 
     @property
     def units(self) -> int:

@@ -48,8 +48,8 @@ class NarrowTilesDsp(Kernel):
     weights, which are codes; then, where there is one, table: int8 [2**bits]; the other operands are those of `inner`.
     """
 
-    rates: ClassVar[Rates] = Rates(mac=0.83, output=9.6, byte=2.8, call=180, code=230)
-    tabled_rates: ClassVar[Rates] = Rates(mac=0.8, output=10.7, byte=4.1, call=2190, code=240)
+    rates: ClassVar[Rates] = Rates(byte=2.8, call=180, code=230)  # of decoding
+    tabled_rates: ClassVar[Rates] = Rates(byte=4.1, call=2190, code=240)
 
     inner: GemmDsp | ConvDsp
     codes: NarrowCodes
@@ -105,7 +105,8 @@ class NarrowTilesDsp(Kernel):
         return self.inner.op
 
     def estimate(self, target: Target) -> Resources:
-        return (self.tabled_rates if self.codes.tabled else self.rates).of(self)
+        decoding = self.tabled_rates if self.codes.tabled else self.rates
+        return decoding.beyond(self.inner.estimate(target), self)
 
     @property
     def header(self) -> str:

@@ -25,6 +25,7 @@ from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
+from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target
 from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import Int8
@@ -39,10 +40,13 @@ class NarrowConvMve(Kernel):
     """`inner` with coded weights: stored: uint8 [pairs of tiles, bytes]; then, where there is one, table: int8
     [2**bits]; the other operands are those of `inner`."""
 
-    rates: ClassVar[Rates] = Rates(mac=0.124, output=4.3, byte=0.76, call=87, code=670)
+    rates: ClassVar[Rates] = Rates(byte=0.76, call=87, code=670)  # of decoding
 
     inner: ConvMve
     codes: NarrowCodes
+
+    def estimate(self, target: Target) -> Resources:
+        return self.rates.beyond(self.inner.estimate(target), self)
 
     @property
     def pairs(self) -> int:

@@ -20,6 +20,7 @@ from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
+from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target
 from bevel.backends.tir.loops import without
 
@@ -31,10 +32,13 @@ class NarrowDepthwiseMve(Kernel):
     """`inner` with coded weights: stored: uint8 [bytes]; then, where there is one, table: int8 [2**bits]; the other
     operands are those of `inner`."""
 
-    rates: ClassVar[Rates] = Rates(mac=0.61, byte=1.15, call=4660, code=640)
+    rates: ClassVar[Rates] = Rates(byte=0.5, call=110, code=640)  # of decoding
 
     inner: DepthwiseMve
     codes: NarrowCodes
+
+    def estimate(self, target: Target) -> Resources:
+        return self.rates.beyond(self.inner.estimate(target), self)
 
     @property
     def vectors(self) -> int:
