@@ -238,11 +238,13 @@ def test_a_disk_that_fills_up_leaves_nothing(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("stage", ["observe", "quantize", "build"])
+@pytest.mark.parametrize(
+    "called", ["tools.compile.observe", "passes.quantize.insert_qdq.insert_qdq", "tools.compile.build"]
+)
 def test_an_interruption_leaves_nothing(
-    inputs: Folder, stage: str, number: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    inputs: Folder, called: str, number: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"bevel.tools.compile.{stage}", lambda *given, **named: os.kill(os.getpid(), number))
+    monkeypatch.setattr(f"bevel.{called}", lambda *given, **named: os.kill(os.getpid(), number))
     assert "interrupted" in refused(inputs, [], capfd)
 
 
