@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from bevel.backends.binary import elf
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
+from bevel.backends.tir import raw_abi
 from bevel.backends.tir.builder import build
 from bevel.backends.tir.raw_abi import c_source, llvm_object
 from bevel.calib.arithmetic.requantize import Output
@@ -65,6 +67,32 @@ def test_an_object_is_the_same_bytes_each_time(target: dict[str, Any]) -> None:
     functions = {"gemm": gemm(), "add": add()}
     assert llvm_object(functions, target) == llvm_object(functions, target)
     assert llvm_object(functions, target) == llvm_object({"gemm": gemm(), "add": add()}, target)
+
+
+@pytest.mark.parametrize("target", [X86, AARCH64], ids=["x86-64", "aarch64"])
+def test_an_object_holds_code_and_nothing_of_the_source(target: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "kernels.o"
+    path.write_bytes(llvm_object({"gemm": gemm(), "add": add(), "conv": conv()}, target))
+    found = elf.read(path)
+    assert {"gemm", "add", "conv"} <= {symbol.name for symbol in found.symbols}
+    assert not [section.name for section in found.sections if "debug" in section.name]
+
+
+@pytest.mark.parametrize("target", [X86, AARCH64], ids=["x86-64", "aarch64"])
+def test_the_code_is_that_with_debug_information(
+    target: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    functions, path = {"gemm": gemm(), "add": add(), "conv": conv()}, tmp_path / "kernels.o"
+
+    def code() -> bytes:
+        data = llvm_object(functions, target)
+        path.write_bytes(data)
+        parts = [one for one in elf.read(path).sections if one.name.startswith((".text", ".rodata")) and one.allocated]
+        return b"".join(data[one.offset : one.offset + one.size] for one in parts)
+
+    bare = code()
+    monkeypatch.setattr(raw_abi, "without_debug", lambda text: text)
+    assert bare and code() == bare
 
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="no nm to list symbols with")
