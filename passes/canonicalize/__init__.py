@@ -23,6 +23,7 @@ What later stages may rely on:
   dimensions; other ReduceMean have constant axes.
 - A clamp is Relu, or Clip with two scalar constants (infinite where open). Chains of clamps are one. Activations are
   not fused into other nodes; that is for the quantizer.
+- An Einsum of two factors that is a product of matrices is MatMul.
 - Sum and Mean are Add (and Mul); Max and Min have at most two inputs. ReduceL1, ReduceLogSum and ReduceSumSquare are
   ReduceSum with a function.
 - DepthToSpace and SpaceToDepth are Reshape and Transpose; a Gather from floats has a list of indices, unevenly spaced
@@ -79,6 +80,7 @@ from bevel.passes.canonicalize.split_unlike_results import SplitUnlikeResults
 from bevel.passes.canonicalize.trim_outputs import TrimOutputs
 from bevel.passes.canonicalize.unify_clip import UnifyClip
 from bevel.passes.canonicalize.unify_conv import UnifyConv
+from bevel.passes.canonicalize.unify_einsum import UnifyEinsum
 from bevel.passes.canonicalize.unify_expand import UnifyExpand
 from bevel.passes.canonicalize.unify_gather import UnifyGather
 from bevel.passes.canonicalize.unify_gemm import UnifyGemm
@@ -120,6 +122,7 @@ def rewrite() -> list[Pass]:
         UnifyConv(),
         UnifyPool(),
         FlattenPool(),
+        UnifyEinsum(),
         UnifyGemm(),
         ConvolveByLeftMatrix(),
         UnifyGather(),

@@ -136,6 +136,7 @@ PRODUCTS = {
     "product over a number": Case(
         "m = MatMul (x, z)\n y = Div (m, s)", "float[3,5] x, float[5,4] z", "float s", {"s": 2.8}
     ),
+    "einsum of heads": one('Einsum <equation = "bqhd,bkhd->bhqk"> (x, z)', "float[1,5,2,4] x, float[1,3,2,4] z"),
     "gemm of two": one("Gemm <transA = 1, alpha = 0.5> (x, z)", "float[5,3] x, float[5,4] z", steps=2),
     "attention": Case(
         """q = Transpose <perm = [0,2,1,3]> (x)
