@@ -8,20 +8,18 @@ put beside the product itself, in the float model, and run on calibration sample
 float inputs: ranges take no part in it. E[x] is taken over the other samples, as a correction that had seen these would
 flatter whom it corrects; the product that is built afterwards uses all of them.
 
-A node's own output is judged, not the model's: errors of all nodes reach the results, but through activations of eight
-bits, whose noise decides more there than the choice does. On the softmax outputs of three networks of int8 weights,
-which of two rounders came out ahead changed with the calibration samples, by up to a decibel either way; the node's
-error did not change its mind, and was right for the logits. Source: the layer-wise error of Nagel et al. 2020, "Up or
-Down? Adaptive Rounding for Post-Training Quantization", section 3.2, which is there what rounding is learned by. Price:
-the model runs once more on up to `SAMPLES` samples, with two products more for each that has a choice; and where errors
-of several nodes add up, the best of each is not always the best of all: on a small network of 8x8 images, 0.4 dB less
-than kernel-wise rounding everywhere with int3 and e2m3, and 0.4 dB more with int4 and mxfp4.
+A node's own output is judged first: the layer-wise error of Nagel et al. 2020, "Up or Down? Adaptive Rounding for
+Post-Training Quantization", section 3.2, which is there what rounding is learned by. Where errors of several nodes add
+up, the best of each is not always the best of all. So the model's results, before a Softmax, are compared on the same
+samples with all weights rounded as chosen, and with one rounder for all, activations left float; one for all is taken
+where it leaves `CLEARLY` more, as less comes and goes with the samples. Price: the model runs once more on up to
+`SAMPLES` samples with two products more for each that has a choice, and once for each way to round all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -39,7 +37,7 @@ from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import PLANNED
 from bevel.passes.exchange.export import export
 from bevel.passes.quantize.correct_bias import mean_error
-from bevel.passes.quantize.error_probe import WeightChanges, error_powers, multiplications
+from bevel.passes.quantize.error_probe import WeightChanges, error_powers, multiplications, result_powers
 from bevel.passes.quantize.round_weights import ProductWeights, Rounded, find_weights, rounded_by
 from bevel.passes.quantize.wanted import Wants, means
 
@@ -48,6 +46,7 @@ SIMPLEST = "nearest"  # wins ties
 UNMEASURED = "kernel-wise"  # where there are no samples: the better one more often than not
 SAMPLES = 32  # of which at most a quarter of all there are
 WORK = 2 * 10**10  # multiplications that all runs together may take: some five seconds
+CLEARLY = 0.3  # dB of the model's results that one rounder for all must leave beyond the best of each node
 
 Candidates = Mapping[str, Rounded]  # by rounder, the simplest first; those whose codes differ
 
@@ -55,11 +54,13 @@ Candidates = Mapping[str, Rounded]  # by rounder, the simplest first; those whos
 @dataclass(frozen=True)
 class RounderChoice:
     """Who rounds the weights of a node. left_db: what each rounder's errors leave of its output, infinite of those that
-    make none; empty where nothing was measured. samples: that were held out; 0 where there was only one."""
+    make none; empty where nothing was measured. samples: that were held out; 0 where there was only one. model_db: what
+    is left of the model's results with the best of each node, and with `rounder` for all, where that decided."""
 
     rounder: str
     left_db: Mapping[str, float] = field(default_factory=dict)
     samples: int = 0
+    model_db: tuple[float, float] | None = None
 
     def note(self, node: str) -> Note:
         mine = self.left_db[self.rounder]
@@ -68,6 +69,12 @@ class RounderChoice:
         held = f"{count} held out" if self.samples else "the only sample, which the means are of, too"
         text = f"weights rounded {self.rounder}: their errors leave {mine:.2f} dB of its output, {others} ({held})"
         numbers = {f"{name.replace('-', '_')}_db": left for name, left in self.left_db.items() if np.isfinite(left)}
+        if self.model_db is not None:
+            of_each, of_all = self.model_db
+            text += (
+                f"; as all are: of the model's results {of_all:.2f} dB are left, by the best of each {of_each:.2f} dB"
+            )
+            numbers |= {"model_each_db": of_each, "model_all_db": of_all}
         return Note(RoundWeights.name, node, "chosen", text, {**numbers, "samples": self.samples})
 
 
@@ -137,19 +144,39 @@ def candidates_for(weights: ProductWeights, statistics: Mapping[str, Statistics]
     return found
 
 
-def choose(
-    found: Sequence[ProductWeights], doubtful: Sequence[Candidates], evidence: Evidence
-) -> Iterator[RounderChoice]:
-    """For each of `doubtful`, by what its candidates do to its output on held-out samples."""
+def choose(found: Sequence[ProductWeights], doubtful: Sequence[Candidates], evidence: Evidence) -> list[RounderChoice]:
+    """For each of `doubtful`, by what its candidates do to its output, and to the model's, on held-out samples."""
     held = held_out(evidence.dataset, found, doubtful)
     changes = [
         WeightChanges(one[SIMPLEST].weights, {name: error_of(made, mean) for name, made in one.items()})
         for one, mean in zip(doubtful, means_of_others(doubtful, held, evidence), strict=True)
     ]
     samples = len(held) if len(evidence.dataset) > 1 else 0
+    choices = []
     for signal, noise in error_powers(evidence.graph, changes, held):
         left = {name: decibels(signal, power) for name, power in noise.items()}
-        yield RounderChoice(max(left, key=lambda name: left[name]), left, samples)
+        choices.append(RounderChoice(max(left, key=lambda name: left[name]), left, samples))
+    return best_of_all(choices, changes, evidence, held)
+
+
+def best_of_all(
+    choices: Sequence[RounderChoice], changes: Sequence[WeightChanges], evidence: Evidence, held: Subset
+) -> list[RounderChoice]:
+    """The choices, or one rounder for all where that leaves `CLEARLY` more of the model's results."""
+    ways = {AUTO: [one.rounder for one in choices]}
+    ways |= {name: [name if name in one.left_db else one.rounder for one in choices] for name in rounder_names()}
+    if all(way == ways[AUTO] for way in ways.values()):
+        return list(choices)
+    trials = {name: [one.changes[made] for one, made in zip(changes, way, strict=True)] for name, way in ways.items()}
+    left = {
+        name: min((decibels(signal, noise) for signal, noise in powers), default=np.inf)
+        for name, powers in result_powers(evidence.graph, changes, trials, held).items()
+    }
+    best = max(left, key=lambda name: left[name])
+    if not left[best] > left[AUTO] + CLEARLY:
+        return list(choices)
+    decided = (left[AUTO], left[best])
+    return [replace(one, rounder=made, model_db=decided) for one, made in zip(choices, ways[best], strict=True)]
 
 
 def held_out(dataset: Runs, found: Sequence[ProductWeights], doubtful: Sequence[Candidates]) -> Subset:

@@ -23,6 +23,9 @@ from bevel.passes.graph.edit import producer
 from bevel.passes.quantize.round_weights import ProductWeights
 
 Change = tuple[NDArray[np.float32], NDArray[np.float32]]  # of the weights, of the bias: [out]
+RANKING = frozenset(
+    {"Softmax", "LogSoftmax", "ArgMax", "ArgMin", "Identity", "Reshape"}
+)  # the results lie before these
 Powers = tuple[float, dict[str, float]]  # of the product's output, and of what each change makes
 
 
@@ -60,6 +63,58 @@ def with_changes(graph: gs.Graph, trials: Sequence[WeightChanges]) -> tuple[gs.G
         outputs.append([squared(copy, one) for one in (product.outputs[0], *made)])
     copy.outputs = [one for trial in outputs for one in trial]
     return copy.cleanup().toposort(), [[one.name for one in trial] for trial in outputs]
+
+
+def result_powers(
+    graph: gs.Graph, trials: Sequence[WeightChanges], ways: Mapping[str, Sequence[Change]], runs: Runs
+) -> dict[str, list[tuple[float, float]]]:
+    """Of each of `ways`, which changes the weights of every trial: for each of the model's float results, before its
+    Softmax, the power and that of its error, summed over `runs`."""
+    plain, names = with_results(graph)
+    sessions = {"": session_with_outputs(export(plain), names)}
+    sessions |= {way: session_with_outputs(export(replaced(plain, trials, made)), names) for way, made in ways.items()}
+    inputs = [tensor.name for tensor in plain.inputs]
+    signals, noises = np.zeros(len(names)), {way: np.zeros(len(names)) for way in ways}
+    for run, sample in enumerate(runs):
+        given = {name: sample[name] for name in inputs}
+        found = {way: run_model(*session, given, run) for way, session in sessions.items()}
+        for place, name in enumerate(names):
+            expected = found[""][name].astype(np.float64)
+            signals[place] += float(np.square(expected).sum())
+            for way in ways:
+                noises[way][place] += float(np.square(found[way][name] - expected).sum())
+    return {way: [*zip(signals.tolist(), noise.tolist(), strict=True)] for way, noise in noises.items()}
+
+
+def with_results(graph: gs.Graph) -> tuple[gs.Graph, list[str]]:
+    """A copy of `graph` that computes its float results alone, each before what only ranks or normalizes it."""
+    copy = graph.copy()
+    found: dict[str, gs.Tensor] = {}
+    for tensor in copy.outputs:
+        while (made := producer(tensor)) is not None and made.op in RANKING:
+            tensor = made.inputs[0]
+        if producer(tensor) is not None and tensor.dtype == np.float32:
+            found[tensor.name] = tensor
+    copy.outputs = list(found.values())
+    return copy.cleanup().toposort(), list(found)
+
+
+def replaced(graph: gs.Graph, trials: Sequence[WeightChanges], made: Sequence[Change]) -> gs.Graph:
+    """A copy of `graph` with changed weights, and what its biases lack added behind the products."""
+    copy = graph.copy()
+    nodes = {node.name: node for node in copy.nodes}
+    for trial, (of_weights, of_bias) in zip(trials, made, strict=True):
+        product = nodes.get(product_of(trial.weights).name)
+        if product is None:  # no result needs it
+            continue
+        name, tensor = f"{product.name}/rounded", trial.weights.tensor
+        weights = gs.Constant(f"{name}/weights", (tensor.values + of_weights).astype(np.float32))
+        product.inputs = [weights if one.name == tensor.name else one for one in product.inputs]
+        result, summed = product.outputs[0], gs.Variable(f"{name}/sums", np.float32, product.outputs[0].shape)
+        product.outputs = [summed]
+        shift = gs.Constant(f"{name}/bias", of_bias.reshape(-1, *[1] * (of_weights.ndim - 2)))
+        copy.nodes.append(gs.Node("Add", f"{name}/shift", {}, [summed, shift], [result]))
+    return copy.cleanup().toposort()
 
 
 def product_of(weights: ProductWeights) -> gs.Node:

@@ -14,10 +14,10 @@ from bevel.calib.observe.observe import observe
 from bevel.calib.rounding import rounder
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.quantize import QuantizeOptions, export, quantize
-from bevel.passes.quantize.choose_rounders import SAMPLES, WORK, RoundWeights, held_out
+from bevel.passes.quantize.choose_rounders import CLEARLY, SAMPLES, WORK, RoundWeights, held_out
 from bevel.passes.quantize.choose_scales import Scales, choose_scales
 from bevel.passes.quantize.chosen import Chosen
-from bevel.passes.quantize.error_probe import WeightChanges, error_powers, multiplications
+from bevel.passes.quantize.error_probe import WeightChanges, error_powers, multiplications, result_powers, with_results
 from bevel.passes.quantize.formats import weight_format
 from bevel.passes.quantize.plan import make_plan
 from bevel.passes.quantize.round_weights import ProductWeights, find_weights
@@ -131,6 +131,32 @@ def test_every_product_in_doubt_is_measured_and_no_other(text: Any) -> None:
     assert {note.node for note in measured} >= {"y", "n"} and len(measured) == 3
 
 
+def results(model: Any, samples: Any, monkeypatch: Any, **left: float) -> Any:
+    """What `made` chooses where this many decibels of the model's results are `left` by each way to round all."""
+    powers = {name.replace("_", "-"): [(1.0, 10 ** (-value / 10))] for name, value in left.items()}
+    monkeypatch.setattr("bevel.passes.quantize.choose_rounders.result_powers", lambda *_: powers)
+    return made(model, samples)
+
+
+@pytest.mark.parametrize(("gain", "taken"), [(CLEARLY + 0.01, "kernel-wise"), (CLEARLY - 0.01, "nearest")])
+def test_one_rounder_for_all_must_be_clearly_better_for_the_model(
+    text: Any, monkeypatch: Any, gain: float, taken: str
+) -> None:
+    model = text(CONV, weights=WEIGHTS)
+    result = results(model, unlike(16), monkeypatch, auto=20, kernel_wise=20 + gain, nearest=20)
+    assert set(result.rounders.values()) == {taken}
+    said = f"as all are: of the model's results {20 + gain:.2f} dB are left, by the best of each 20.00 dB"
+    assert (said in the_note(result).text) == (taken == "kernel-wise")
+    assert the_note(result).numbers.get("model_all_db", 20) == pytest.approx(20 + gain * (taken == "kernel-wise"))
+
+
+def test_results_are_judged_before_what_only_ranks_them(text: Any) -> None:
+    model = text(f"{CONV}\n z = Softmax <axis = 1> (y)\n k = Relu (x)", outputs="float[] z, float[] k", weights=WEIGHTS)
+    graph, found, _ = found_in(model, alike(1))
+    _, names = with_results(graph)
+    assert names == [found[0].match.node.outputs[0].name, "k"]
+
+
 # What is measured
 
 
@@ -176,6 +202,11 @@ def test_powers_are_those_of_the_model_with_changed_weights(text: Any, body: str
         difference = [one + shift.reshape(-1, *[1] * (change.ndim - 2)) for one in difference]
     assert powers["c"] == pytest.approx(sum(float(np.square(one).sum()) for one in difference), rel=1e-4)  # float32
     assert powers["none"] == 0 and signal > 0
+    trial = WeightChanges(found, {"c": (change, shift)})
+    ((whole, noise),) = result_powers(graph, [trial], {"way": [(change, shift)]}, samples)["way"]
+    assert noise == pytest.approx(powers["c"], rel=1e-3)  # the difference of two float32, not of one
+    assert whole == pytest.approx(sum(float(np.square(run(model, one)).sum()) for one in samples), rel=1e-4)
+    assert export(graph).SerializeToString() == before
 
 
 def onnx_values(tensor: Any) -> Any:
