@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bevel.passes.graph.names import names_kept
@@ -43,7 +44,8 @@ class Note:
     """One decision about one node, for the report: what changed, or why nothing did.
 
     pass_: the pass, or the stage of a run, that decided; text: for people, and nothing steers on it; numbers: the
-    figures that decided, by names that end in their unit where they have one (`lost_db`, `table_bytes`).
+    figures that decided, by names that end in their unit where they have one (`lost_db`, `table_bytes`); infinite ones,
+    as of an error of 0, are left out, since JSON has none.
     """
 
     pass_: str
@@ -51,6 +53,9 @@ class Note:
     kind: Kind
     text: str
     numbers: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", {name: one for name, one in self.numbers.items() if isfinite(one)})
 
 
 def int8() -> Chosen:

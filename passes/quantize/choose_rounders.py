@@ -68,7 +68,7 @@ class RounderChoice:
         count = "1 sample" if self.samples == 1 else f"{self.samples} samples"
         held = f"{count} held out" if self.samples else "the only sample, which the means are of, too"
         text = f"weights rounded {self.rounder}: their errors leave {mine:.2f} dB of its output, {others} ({held})"
-        numbers = {f"{name.replace('-', '_')}_db": left for name, left in self.left_db.items() if np.isfinite(left)}
+        numbers = {f"{name.replace('-', '_')}_db": left for name, left in self.left_db.items()}
         if self.model_db is not None:
             of_each, of_all = self.model_db
             text += (

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bevel.passes.base import Note
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [path for folder in ("passes", "tools") for path in sorted((ROOT / folder).rglob("*.py"))]
 ASKING = ("startswith", "endswith", "find", "count", "index", "partition", "rpartition", "split", "removeprefix")
@@ -39,3 +41,8 @@ def test_steering_on_a_text_is_seen(line: str) -> None:
 def test_nothing_steers_on_the_text_of_a_note() -> None:
     found = {str(path.relative_to(ROOT)): lines for path in SOURCES if (lines := steered(path.read_text()))}
     assert not found
+
+
+def test_numbers_that_json_has_not_are_left_out() -> None:
+    note = Note("p", "node", "chosen", "no error at all", {"left_db": float("inf"), "other_db": 20.0})
+    assert note.numbers == {"other_db": 20.0}

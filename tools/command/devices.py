@@ -15,7 +15,7 @@ def choose(target: Target, wanted: str | None) -> Device | None:
     """The device for `target`; None for "none". Raises UserError with what is missing, and what would enable it."""
     if wanted == NONE:
         return None
-    if wanted is not None and wanted not in target.devices and not wanted.startswith(SERIAL):
+    if wanted is not None and wanted not in target.devices and not (target.bare and wanted.startswith(SERIAL)):
         known = ", ".join([*target.devices, *([BOARD] if target.bare else [])])
         raise UserError(f"no device '{wanted}' for {target.name}; it runs on: {known}, or none")
     found = [find.device(wanted, target)] if wanted else find.devices(target)
