@@ -7,7 +7,7 @@ zero point, multipliers, shifts and the output's zero point. Here these ten word
     shared   weights                                     all calls
              bias | multipliers, shifts                  a call
 
-at the price of five instructions for each block and pair of pixels. `backends/select/shared_weights.py` says where.
+at the price of five instructions for each block and pair of pixels. `backends/cortex_m/shared_weights.py` says where.
 """
 
 from __future__ import annotations
