@@ -1,7 +1,7 @@
 """Give every node and every tensor a name that is there, unique and readable.
 
-Notes, reports and per-node tables speak of nodes by name. A nameless node is named for its first output; a repeated
-name gets a number. Graph inputs and outputs keep their names.
+Notes, reports and per-node tables speak of nodes by name. A nameless node is named for the first output that it has; a
+repeated name gets a number. Graph inputs and outputs keep their names.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def name_nodes(graph: gs.Graph) -> bool:
     taken: set[str] = set()
     modified = False
     for node in graph.nodes:
-        wanted = node.name or node.outputs[0].name
+        wanted = node.name or next((tensor.name for tensor in node.outputs if not tensor.is_empty()), node.op)
         name = numbered(wanted, taken) if wanted in taken else wanted
         modified |= name != node.name
         node.name = name

@@ -287,3 +287,12 @@ def test_names_are_there_and_unique_and_outputs_keep_theirs(model) -> None:
     names = [tensor.name for node in graph.nodes for tensor in node.outputs]
     assert len(set(names)) == 3 and names[2] == "y"
     assert not NameNodes()(Work(graph)).modified
+
+
+def test_a_node_whose_first_output_is_left_out_is_named_for_the_next(model) -> None:
+    outputs = [gs.Variable.empty(), gs.Variable("h", np.float32, [1, 2, 3])]
+    graph = gs.import_onnx(model("y = Relu(x)"))
+    graph.nodes.append(gs.Node("RNN", "", {"hidden_size": 3}, [graph.inputs[0]], outputs))
+    graph.outputs.append(outputs[1])
+    assert NameNodes()(Work(graph)).modified
+    assert graph.nodes[-1].name == "h"
