@@ -87,6 +87,7 @@ EXAMPLES = {
     "flatten-pool": Example("y = MaxPool <kernel_shape = [2,2,2], pads = [0,0,0,0,0,0]> (x)", "float[1,3,4,4,4] x"),
     "unify-gemm": Example("y = MatMul (x, w)", weights="float[6,5] w"),
     "convolve-by-left-matrix": Example("y = MatMul (w, x)", "float[1,6,5] x", "float[4,6] w"),
+    "unify-einsum": Example('y = Einsum <equation = "abc,dc->abd"> (x, w)', "float[2,3,4] x", "float[5,4] w"),
     "unify-gather": Example("y = Gather <axis = 1> (x, i)", weights="int64[3] i", values={"i": [0, 1, 2]}),
     "unify-expand": Example("y = Expand (x, s)", weights="int64[3] s", values={"s": [4, 2, 6]}),
     "unify-resize": Example(
