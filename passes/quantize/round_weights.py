@@ -17,6 +17,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from bevel.calib.errors import UserError
 from bevel.calib.formats.quantized import Grid, Quantized
 from bevel.calib.formats.tensor_format import TensorFormat, is_narrow
 from bevel.calib.observe.statistics import Statistics
@@ -112,6 +113,11 @@ def biased(
     values = tensor.values if narrow else heard
     grid = weight_grid(values, format, axis)
     scale, raised = roomy(grid.quant.scale, values, bias.values, float(x.scale), axis, narrow)
+    if not np.isfinite(scale).all():
+        largest = f"{np.abs(bias.values).max():.3g}"
+        raise UserError(
+            f"node {match.node.name}: its bias of {largest} is beyond its products; check the model's weights"
+        )
     told = (*raised, *left_out(tensor.values, values, axis))
     return ProductWeights(match, tensor, axis, values, grid.with_scale(scale), bias, narrow, told)
 

@@ -116,7 +116,8 @@ def roomy(
     floor = np.where(zero, largest / (x_scale * ZERO_CHANNEL_BIAS), largest / (x_scale * BIAS_LIMIT))
     smallest = np.finfo(np.float32).tiny
     wanted = np.where(zero, np.where(largest > 0, floor, scale), np.maximum(scale, floor) if raising else scale)
-    new = np.maximum(wanted, smallest).astype(np.float32)
+    with np.errstate(over="ignore"):  # an infinite scale is refused by who knows the node
+        new = np.maximum(wanted, smallest).astype(np.float32)
     raised = np.flatnonzero(~zero & (new > scale))
     text = f"weight scales of {len(raised)} channels raised so that their biases fit int32"
     return new, [StoredNote("chosen", text, {"raised_channels": len(raised)})] if len(raised) else []

@@ -117,7 +117,8 @@ def edited(given: bytes, rng: np.random.Generator) -> bytes:
     except DecodeError:
         return given
     for _ in range(int(rng.integers(1, 4))):
-        EDITS[int(rng.integers(0, len(EDITS)))](model, rng)
+        if model.graph.node:  # an earlier mutation may have left none
+            EDITS[int(rng.integers(0, len(EDITS)))](model, rng)
     return model.SerializeToString()
 
 

@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from bevel.calib.data.dataset import Subset
+from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import observe
 from bevel.calib.rounding import rounder
 from bevel.passes.canonicalize import canonicalize
@@ -238,3 +239,10 @@ def test_a_subset_walks_its_runs_in_order_and_again() -> None:
     for _ in range(2):
         assert [int(one["x"]) for one in part] == [1, 4]
     assert len(part) == 2
+
+
+def test_a_bias_that_no_scale_of_weights_can_hold_is_refused(text: Any) -> None:
+    model = text("y = Conv (x, w, b)", weights=WEIGHTS, values={"b": [1e38, 0, 0, 0]})
+    small = [{"x": np.full((1, 3, 8, 8), 1e-9, np.float32)}]
+    with pytest.raises(UserError, match=r"node .*: its bias of 1e\+38 is beyond its products"):
+        found_in(model, small)
