@@ -56,15 +56,20 @@ def build(
     """
     chosen = options or BuildOptions()
     toolchain = for_target(target, chosen.compiler)
-    kernels = Specializer(target, chosen.objective, chosen.preferred)
-    backend = backend_of(target)
-    special = backend.arranged(kernels.program(share_tables(split_conversions(program, target))))
+    special = arranged(program, target, chosen.objective, chosen.preferred)
     program, flags = tuned_program(special, target, toolchain, chosen.selections)
-    plan = backend.plan(program, chosen.in_place)
+    plan = backend_of(target).plan(program, chosen.in_place)
     with full_disk_named(folder):
         artifact = build_files(program, target, folder, vectors, toolchain, plan, flags, Steps(chosen.tell))
     toolchain.used()
     return artifact
+
+
+def arranged(program: Program, target: Target, objective: Objective = BALANCED, preferred: str = "") -> Program:
+    """The program as it is built, but for what tuning changes: conversions outside, a kernel for each call, and what
+    calls share stored once."""
+    kernels = Specializer(target, objective, preferred)
+    return backend_of(target).arranged(kernels.program(share_tables(split_conversions(program, target))))
 
 
 def tuned_program(

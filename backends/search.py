@@ -14,13 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from bevel.backends.binary.toolchain import Preference, for_target
-from bevel.backends.build import BuildOptions, build
+from bevel.backends.build import BuildOptions, arranged, build
 from bevel.backends.devices.base import Device, Measurement, Vectors
 from bevel.backends.program.op import Array, Op
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import Resource
 from bevel.backends.select.objective import BALANCED, Objective
-from bevel.backends.select.specialize import specialize
 from bevel.backends.select.tune import Selection, candidates, key
 from bevel.backends.select.tuned import Found, Table
 from bevel.backends.target import Target
@@ -45,7 +44,7 @@ def search(
 
     Raises RuntimeError where a candidate computes something else: our bug. UserError where one does not fit the target.
     """
-    kernels = [call.kernel for call in specialize(program, target, objective).calls]
+    kernels = [call.kernel for call in arranged(program, target, objective).calls]
     kind = for_target(target, compiler).kind
     pending = wanting(kernels, kind, trials, known)
     total = max(map(len, pending.values()), default=0)

@@ -17,12 +17,14 @@ from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vecto
 from bevel.backends.devices.unicorn import Unicorn
 from bevel.backends.process import cache
 from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.ops.table import Table
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.resources import Resources
 from bevel.backends.search import search
-from bevel.backends.select import tune
+from bevel.backends.select import tune, tuned
 from bevel.backends.target import load
+from bevel.calib.arithmetic.requantize import Output
 
 TARGET = load("cortex-m4")
 if why := Unicorn(TARGET).missing():
@@ -59,7 +61,7 @@ def vectors(count: int = 4) -> Vectors:
 class Scripted:
     """A device whose calls cost what the trial's number says."""
 
-    costs: list[tuple[int, int, int]]
+    costs: list[tuple[int, ...]]
     wrong: bool = False
     name: str = "scripted"
     kind: DeviceKind = "simulator"
@@ -117,6 +119,25 @@ def test_on_a_simulator_the_found_kernels_cost_what_was_found(tmp_path: Path) ->
     kernels = [call.kernel for call in program().calls]
     assert searching.by_key(measured, kernels) == {name: one.instructions for name, one in found.items()}
     assert all(one.instructions <= one.before for one in found.values())
+
+
+def test_kernels_that_share_weights_are_tuned_as_they_are_built(tmp_path: Path) -> None:
+    gemm, rng = Gemm(8, 64, 64, Output()), np.random.default_rng(0)
+    _, weights, bias, multiplier, shift = gemm.example(rng)
+    buffers = {name: Buffer(name, (8, 64), "int8") for name in "xyz"}
+    calls = (
+        Call("first", gemm, ("x",), (weights, bias, multiplier, shift), "y"),
+        Call("second", gemm, ("y",), (weights, bias + 1, multiplier, shift), "z"),
+    )
+    ports = [Port(name, name, (8, 64), "int8") for name in "xz"]
+    tied = Program("tied", (ports[0],), (ports[1],), buffers, calls)
+    inputs = rng.integers(-128, 128, (2, 8, 64), dtype=np.int8)
+    given = Vectors({"x": inputs}, {"z": np.stack([tied.run({"x": one})["z"] for one in inputs])})
+    found = search(tied, TARGET, Scripted([(10, 10), (5, 5)]), given, 2, {}, silent)
+    artifact = build(tied, TARGET, tmp_path, given, BuildOptions(selections=tuned.selections(found)))
+    assert {call.kernel for call in artifact.calls} == {"SharedTilesDsp"}
+    assert [name.partition("(")[0] for name in found] == ["SharedTilesDsp"]
+    assert " ".join(FLAGS[1]) in (tmp_path / "tied_kernels.c").read_text()
 
 
 def test_kernels_with_flags_of_their_own_are_built_with_them(

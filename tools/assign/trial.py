@@ -14,14 +14,13 @@ import onnx_graphsurgeon as gs
 from bevel.backends.binary import elf
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.toolchain import for_target
-from bevel.backends.build import BuildOptions, build, tuned_program
+from bevel.backends.build import BuildOptions, arranged, build, tuned_program
 from bevel.backends.devices.base import Device, Measurement
 from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.ram import build_within, fit_ram
 from bevel.backends.select.objective import OBJECTIVES, Objective
-from bevel.backends.select.specialize import specialize
 from bevel.backends.target import Target
 from bevel.backends.tir import islands as importer
 from bevel.calib.errors import UserError
@@ -113,7 +112,7 @@ class Maker:
 
     def as_built(self, program: Program) -> Program:
         """`program` with the kernels that a build takes for it."""
-        special = specialize(program, self.target, self.objective)
+        special = arranged(program, self.target, self.objective)
         return tuned_program(special, self.target, for_target(self.target), None)[0]
 
 

@@ -25,10 +25,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bevel.backends import target as targets
 from bevel.backends.binary.c.bundle import bundle
-from bevel.backends.cortex_m.shared_weights import share_weights
+from bevel.backends.build import arranged
 from bevel.backends.program import memory
-from bevel.backends.select.shared_tables import share_tables
-from bevel.backends.select.specialize import specialize
 from bevel.backends.tir import islands as importer
 from bevel.calib.data.dataset import random_dataset
 from bevel.calib.observe.observe import model_inputs, observe
@@ -87,7 +85,7 @@ def stages(nodes: int) -> dict[str, float]:
     timed("export", lambda: export_quantized(quantized.graph))
     integer, _ = timed("integerize", lambda: integerize(quantized.graph, inputs="quantized", outputs="quantized"))
     program, _ = timed("partition", lambda: partition(integer, "chain", islands=False, importer=importer))
-    special = timed("select", lambda: share_weights(specialize(share_tables(program), target)))
+    special = timed("select", lambda: arranged(program, target))
     plan = timed("plan", lambda: memory.plan(special))
     timed("generate", lambda: bundle(special, plan))
     return spent

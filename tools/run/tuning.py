@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from bevel.backends.binary.toolchain import for_target
+from bevel.backends.build import arranged
 from bevel.backends.devices.base import Device, Vectors
 from bevel.backends.process.cache import cache_folder
 from bevel.backends.program.program import Program
 from bevel.backends.search import search
 from bevel.backends.select import tune, tuned
 from bevel.backends.select.objective import OBJECTIVES, Objective
-from bevel.backends.select.specialize import specialize
 from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
@@ -76,7 +76,7 @@ def default_database() -> Path:
 
 def applied(program: Program, target: Target, known: Selections, objective: Objective) -> tuple[Selections, list[Note]]:
     """Those of `known` that change a kernel of `program`, and a note on each call they change."""
-    special = specialize(program, target, objective)
+    special = arranged(program, target, objective)
     choices = tune.resolve(special, known)
     changed = {kernel: choice for kernel, choice in choices.items() if choice != tune.Choice(kernel)}
     notes = [
