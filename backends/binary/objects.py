@@ -15,13 +15,14 @@ def compiled(
     toolchain: Toolchain, source: str, folder: Path, flags: Sequence[str] = (), reads: Iterable[Path] = ()
 ) -> str:
     """What `toolchain.compile` does with `folder`/`source`; the object's name. An entry of the cache is for this text,
-    this compiler and these flags, the headers beside the source, and the files `reads` that it includes from elsewhere.
+    this compiler and these flags, the headers beside the source, and the files `reads` that it includes from elsewhere;
+    headers of the compiler and of the C library are taken to be those that come with it.
 
     The compiler's report of stack frames, which gcc writes beside the object, comes from the cache too.
     """
     included = (*sorted(folder.glob("*.h")), *sorted(reads))
     texts = [part for path in (folder / source, *included) for part in (path.name, path.read_bytes())]
-    command = (toolchain.version, *toolchain.command, *toolchain.flags, *C_FLAGS, *flags)
+    command = (toolchain.version, toolchain.identity, *toolchain.command, *toolchain.flags, *C_FLAGS, *flags)
     object_path = (folder / source).with_suffix(".o")
     report = object_path.with_suffix(".su")
 

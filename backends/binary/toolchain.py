@@ -85,6 +85,11 @@ class Toolchain:
         run((*self.command, *self.flags, "-g0", "-Wl,--build-id=none", *objects, "-o", name, *extra), folder)
         return folder / name
 
+    @property
+    def identity(self) -> str:
+        """All that it says of itself: compilers of one version differ between those who built them."""
+        return ask(*self.command, "--version") or self.version
+
     def first_use(self) -> str:
         """What to say where a build takes longer than later ones; empty where it does not."""
         if self.kind == "gcc" or self._mark().exists():

@@ -78,6 +78,18 @@ def test_an_edited_source_another_flag_and_another_compiler_are_compiled_again(
     assert len(calls) == 4
 
 
+def test_a_compiler_of_the_same_version_that_somebody_else_built_is_another(
+    folder: Path, tools: Toolchain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tools, folder)
+    calls = []
+    compile = Toolchain.compile
+    monkeypatch.setattr(Toolchain, "compile", lambda *given: calls.append(given) or compile(*given))
+    monkeypatch.setattr(Toolchain, "identity", f"{tools.identity} (another distribution)")
+    made(tools, folder)
+    assert len(calls) == 1
+
+
 def test_what_does_not_compile_leaves_no_entry(folder: Path, tools: Toolchain) -> None:
     (folder / "sum.c").write_text("int sum(void) { return }\n")
     for _ in range(2):
