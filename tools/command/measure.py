@@ -56,11 +56,12 @@ def measure_bundle(
     """Run the bundle as it is; with `data`, the same code with other inputs. Last: whether nothing but last bits of
     float nodes differs.
 
-    Raises UserError for a folder that is no bundle and for files that are not as they were written.
+    Raises UserError for a folder that is no bundle of this version and for files that are not as they were written.
     """
     made = manifest.read(folder)
     if differences := manifest.differences(folder, made):
         raise UserError(f"{folder}: {', '.join(map(str, differences))}; run optimize again")
+    told = report.read(folder)
     target = targets.load(made.settings["target"])
     given = {name: made.settings[name] for name in CHANGEABLE if made.settings[name] is not None}
     target = target.with_memory(Resources(given))
@@ -74,7 +75,7 @@ def measure_bundle(
         with heeded():
             measured = device.measure(built, tests)
         right = not measured.mismatches
-        if not right and isinstance(device, Host | QemuUser) and runs_in_float(report.read(folder)):
+        if not right and isinstance(device, Host | QemuUser) and runs_in_float(told):
             right = tipped_only(device, built, tests)
     return summary.device(measured), summary.measurement(measured, built), right
 

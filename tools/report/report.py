@@ -149,7 +149,7 @@ class Node:
     kernel: str | None
     sqnr_db: float | None
     notes: tuple[Note, ...]
-    rules: tuple[AskedRule, ...] = ()  # for a faster kernel than the plain one, in the order they were asked
+    rules: tuple[AskedRule, ...] = ()  # all that were asked for its kernel: first the one that was taken
     rounder: str | None = None
 
 
@@ -275,7 +275,9 @@ def flat(value: Any) -> Any:
 
 
 def from_json(fields: dict[str, Any]) -> Report:
-    """The inverse of `to_json`. Raises KeyError or TypeError where keys are not those of this version."""
+    """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for a report of another version."""
+    if fields["schema"] != SCHEMA:
+        raise ValueError(f"a report of schema {fields['schema']}, not {SCHEMA}")
     accuracy, device, measurement = fields["accuracy"], fields["device"], fields["measurement"]
     names = {key: name for name, key in _TOP1.items()}
     return Report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -186,6 +187,22 @@ def test_measure_repeats_the_count_of_the_report(out: Path, capfd: pytest.Captur
     assert cli.main(["measure", str(out), "--json"]) == 0
     again = json.loads(capfd.readouterr().out)
     assert again["measurement"] == report_of(out)["measurement"]
+
+
+def test_measure_refuses_a_bundle_of_another_version_in_one_line(
+    out: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(out, old)
+    told = json.loads((old / "report.json").read_text())
+    (old / "report.json").write_text(json.dumps({key: told[key] for key in told if key != "schema"}))
+    made = json.loads((old / "manifest.json").read_text())
+    made["files"]["report.json"] = hashlib.sha256((old / "report.json").read_bytes()).hexdigest()
+    del made["settings"]["objective"], made["artifact"]["reset"]
+    (old / "manifest.json").write_text(json.dumps(made))
+    assert cli.main(["measure", str(old)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith("is not a report of this version of Bevel; run optimize again")
 
 
 def test_measure_takes_other_inputs(out: Path, inputs: Path, capfd: pytest.CaptureFixture[str]) -> None:

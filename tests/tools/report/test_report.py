@@ -98,6 +98,12 @@ def test_a_report_survives_writing_and_reading(told: Report, tmp_path: Path) -> 
         assert report.read(tmp_path) == one
 
 
+def test_a_report_of_another_schema_is_not_read(told: Report, tmp_path: Path) -> None:
+    report.write(tmp_path, replace(told, schema=report.SCHEMA + 1))
+    with pytest.raises(UserError, match=r"report\.json is not a report of this version of Bevel; run optimize again"):
+        report.read(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"accuracy": null}'])
 def test_a_file_that_is_no_report_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / report.NAME).write_text(text)
