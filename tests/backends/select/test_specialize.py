@@ -27,6 +27,7 @@ from bevel.backends.tir.rates import estimate
 from bevel.calib.arithmetic.requantize import Output
 from bevel.tools.run.options import Options
 from kernel_cases import ALL
+from kernel_cases import PLAIN as PLAIN_OPERATORS
 
 WINDOW = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": 1}
 SHAPE = {"batch": 1, "height": 8, "width": 8, "channels_in": 8, "channels_out": 8, "kernel": (3, 3)}
@@ -202,8 +203,15 @@ def test_a_file_with_a_rule_is_found_by_its_folder(tmp_path: Path, monkeypatch: 
     assert [(one.rule, one.answer) for one in asked] == [(PLAIN, TAKEN), ("never", "never on cortex-m7")]
 
 
-def test_every_kernel_and_operator_has_an_estimate() -> None:
+@pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m7", "cortex-m55", "rv32imc"])
+def test_every_kernel_and_operator_has_an_estimate(target: str) -> None:
     """Of work, and of code; a kernel whose class declares no rates would raise."""
     for name, index, case in ALL:
-        found = estimate(case, load("cortex-m55"))
-        assert found[Resource.FLASH] > 0 and max(found.values()) > 0, (name, index)
+        found = estimate(case, load(target))
+        assert set(found) == {Resource.INSTRUCTIONS, Resource.FLASH} and min(found.values()) > 0, (name, index)
+
+
+def test_on_a_cpu_every_operator_has_an_estimate_of_its_time() -> None:
+    for name, index, case in PLAIN_OPERATORS:
+        found = estimate(case, load("host"))
+        assert set(found) == {Resource.LATENCY, Resource.FLASH} and min(found.values()) > 0, (name, index)
