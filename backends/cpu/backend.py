@@ -18,13 +18,13 @@ SHARED_FLAGS = ("-shared", "-Wl,-z,noexecstack", "-Wl,--as-needed", f"-Wl,--vers
 
 @dataclass(frozen=True)
 class Cpu(TirBackend):
-    def link(self, made: Product, begin: Begin) -> Linked:
+    def link(self, product: Product, begin: Begin) -> Linked:
         begin("library")
-        (made.folder / EXPORTS).write_text(exports(made.program), encoding="utf-8")
-        name = f"lib{made.program.name}.so"
-        library = made.toolchain.link(made.objects, name, made.folder, SHARED_FLAGS)
-        (made.folder / EXPORTS).unlink()
-        return Linked(file_sizes(library, made.sizes, made.plan), library=library.name)
+        (product.folder / EXPORTS).write_text(exports(product.program), encoding="utf-8")
+        name = f"lib{product.program.name}.so"
+        library = product.toolchain.link(product.objects, name, product.folder, SHARED_FLAGS)
+        (product.folder / EXPORTS).unlink()
+        return Linked(file_sizes(library, product.sizes, product.plan), library=library.name)
 
     def device(self, name: str, target: Target) -> Device | None:
         """Modules are imported when a target asks for them."""

@@ -1,7 +1,7 @@
 """Rules for kernels, found by the folders they lie in: every file of a room that has a function `specialize`.
 
 A rule looks at a call and answers with a kernel and its constants, or with the reason why it has none. Its name is its
-file's; no order of rules decides anything.
+file's; their order decides nothing but which of two kernels is taken that cost the same.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def attempt(model: Path, calib: Path | None, target: str, options: dict[str, Any
         outcome = Outcome("refused" if known else "traceback", traceback.format_exc())
     except SlowError:
         return Outcome("slow", f"stopped after {LIMIT_S * PATIENCE} s on the clock")
-    except Exception:
+    except Exception:  # whatever else reaches the user is a fault, and fails the test with its traceback
         outcome = Outcome("traceback", traceback.format_exc())
     else:
         outcome = judged(report)

@@ -171,10 +171,6 @@ void {program.name}_run(void *arena) {{
 """
 
 
-def around_runs(program: Program, plan: Plan, converting: dict[int, str]) -> str:
-    return resetting(program, plan) + conversions(program, plan, converting)
-
-
 def resetting(program: Program, plan: Plan) -> str:
     """The function that forgets the runs before, for programs that keep something."""
     if not program.states:
