@@ -4,7 +4,7 @@
 
 b.. are the axes that both factors and the result have, k.. those that only the factors have, m.. and n.. those of one
 factor and the result. Exact but for the order of a sum. What repeats an axis within a factor, sums over an axis of one
-factor alone, sums over none, or has an ellipsis stays.
+factor alone, sums over none, stretches an axis of one element to the other factor's, or has an ellipsis stays.
 """
 
 from __future__ import annotations
@@ -63,6 +63,9 @@ def find(node: gs.Node) -> Contraction | str:
     a, b = terms
     if any(len(set(one)) < len(one) for one in (a, b)):
         return "an axis is repeated within a factor"
+    sizes = [dict(zip(*one, strict=True)) for one in zip(terms, map(sizes_of, node.inputs), strict=True)]
+    if any(sizes[0][letter] != sizes[1][letter] for letter in set(a) & set(b)):  # one of them is 1
+        return "an axis is of two sizes"
     if not arrow:  # the letters that are there once
         result = "".join(sorted(set(a) ^ set(b)))
     if (set(a) ^ set(b)) - set(result):
@@ -79,7 +82,7 @@ def rewrite(graph: gs.Graph, node: gs.Node, found: Contraction) -> None:
     (a, b), result, name = node.inputs, node.outputs[0], node.name
     terms = str(node.attrs["equation"]).replace(" ", "").partition("->")[0].split(",")
     pairs = zip(terms, (a, b), strict=True)
-    sizes = {letter: size for term, one in pairs for letter, size in zip(term, static_shape(one) or (), strict=True)}
+    sizes = {letter: size for term, one in pairs for letter, size in zip(term, sizes_of(one), strict=True)}
     detach(node)
     batch, m, k, n = found.batch, found.rows, found.summed, found.columns
     lead = [sizes[letter] for letter in batch]
@@ -103,12 +106,16 @@ def rewrite(graph: gs.Graph, node: gs.Node, found: Contraction) -> None:
 def placed(graph: gs.Graph, name: str, x: gs.Tensor, term: str, order: str, shape: list[int]) -> gs.Tensor:
     """A factor with its axes in another order, and then of another shape."""
     perm = [term.index(letter) for letter in order]
-    sizes = static_shape(x) or ()
+    sizes = sizes_of(x)
     turned = variable(graph, f"{name}.turned", x.dtype, [sizes[axis] for axis in perm])
     append(graph, "Transpose", f"{name}.turned", [x], turned, {"perm": perm})
     found = variable(graph, name, x.dtype, shape)
     reshape(graph, name, turned, found, shape)
     return found
+
+
+def sizes_of(x: gs.Tensor) -> tuple[int, ...]:
+    return static_shape(x) or ()
 
 
 def reshape(graph: gs.Graph, name: str, x: gs.Tensor, result: gs.Tensor, shape: list[int]) -> None:
