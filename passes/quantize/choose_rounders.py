@@ -12,8 +12,9 @@ A node's own output is judged first: the layer-wise error of Nagel et al. 2020, 
 Post-Training Quantization", section 3.2, which is there what rounding is learned by. Where errors of several nodes add
 up, the best of each is not always the best of all. So the model's results, before a Softmax, are compared on the same
 samples with all weights rounded as chosen, and with one rounder for all, activations left float; one for all is taken
-where it leaves `CLEARLY` more, as less comes and goes with the samples. Price: the model runs once more on up to
-`SAMPLES` samples with two products more for each that has a choice, and once for each way to round all.
+where it leaves `CLEARLY` more, as less comes and goes with the samples. A model without float results keeps the best
+of each. Price: up to `SAMPLES` samples run once more through the model with a product more for each rounder of each
+that has a choice, and, for its results, through the model as it is and once for each way to round all.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ AUTO = "auto"
 SIMPLEST = "nearest"  # wins ties
 UNMEASURED = "kernel-wise"  # where there are no samples: the better one more often than not
 SAMPLES = 32  # of which at most a quarter of all there are
-WORK = 2 * 10**10  # multiplications that all runs together may take: some five seconds
+WORK = 2 * 10**10  # multiplications that the first of these runs may take: some five seconds
 CLEARLY = 0.3  # dB of the model's results that one rounder for all must leave beyond the best of each node
 
 Candidates = Mapping[str, Rounded]  # by rounder, the simplest first; those whose codes differ
@@ -164,8 +165,11 @@ def best_of_all(
 ) -> list[RounderChoice]:
     """The choices, or one rounder for all where that leaves `CLEARLY` more of the model's results."""
     ways = {AUTO: [one.rounder for one in choices]}
-    ways |= {name: [name if name in one.left_db else one.rounder for one in choices] for name in rounder_names()}
-    if all(way == ways[AUTO] for way in ways.values()):
+    for name in rounder_names():
+        way = [name if name in one.left_db else one.rounder for one in choices]
+        if way not in ways.values():
+            ways[name] = way
+    if len(ways) == 1:
         return list(choices)
     trials = {name: [one.changes[made] for one, made in zip(changes, way, strict=True)] for name, way in ways.items()}
     left = {

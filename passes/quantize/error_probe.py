@@ -71,6 +71,8 @@ def result_powers(
     """Of each of `ways`, which changes the weights of every trial: for each of the model's float results, before its
     Softmax, the power and that of its error, summed over `runs`."""
     plain, names = with_results(graph)
+    if not names:
+        return {way: [] for way in ways}
     sessions = {"": session_with_outputs(export(plain), names)}
     sessions |= {way: session_with_outputs(export(replaced(plain, trials, made)), names) for way, made in ways.items()}
     inputs = [tensor.name for tensor in plain.inputs]

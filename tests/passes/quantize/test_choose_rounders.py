@@ -151,6 +151,31 @@ def test_one_rounder_for_all_must_be_clearly_better_for_the_model(
     assert the_note(result).numbers.get("model_all_db", 20) == pytest.approx(20 + gain * (taken == "kernel-wise"))
 
 
+def test_ways_that_come_to_the_same_are_run_once(text: Any, monkeypatch: Any) -> None:
+    asked: list[set[str]] = []
+
+    def spied(graph: Any, changes: Any, ways: Any, runs: Any) -> Any:
+        asked.append(set(ways))
+        return result_powers(graph, changes, ways, runs)
+
+    monkeypatch.setattr("bevel.passes.quantize.choose_rounders.result_powers", spied)
+    made(text(CONV, weights=WEIGHTS), unlike(16))  # one product: nearest for all is the best of each
+    assert asked == [{"auto", "kernel-wise"}]
+
+
+@pytest.mark.parametrize(
+    ("body", "output"),
+    [
+        ("y = Cast <to = 7> (c)", "int64[1,4,8,8] y"),
+        ("k = Cast <to = 6> (c)\n y = Identity (x)", "float[] y, int32[] k"),
+    ],
+)
+def test_a_model_without_float_results_keeps_the_best_of_each(text: Any, body: str, output: str) -> None:
+    result = made(text(f"{CONV.replace('y =', 'c =')}\n {body}", outputs=output, weights=WEIGHTS), alike(16))
+    assert set(result.rounders.values()) == {"kernel-wise"}
+    assert "model_all_db" not in the_note(result).numbers
+
+
 def test_results_are_judged_before_what_only_ranks_them(text: Any) -> None:
     model = text(f"{CONV}\n z = Softmax <axis = 1> (y)\n k = Relu (x)", outputs="float[] z, float[] k", weights=WEIGHTS)
     graph, found, _ = found_in(model, alike(1))
