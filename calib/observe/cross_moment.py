@@ -3,8 +3,8 @@
     W' = E[y x^T] (E[x x^T])^-1     the weights that make the float output y best of the quantized input x
 
 x may be an input that is quantized already, y the output, or the input, of the float model beside it. Source: Zhang,
-Zhou and Saab 2023, "Post-training Quantization for Neural Networks with Provable Guarantees", section 3, whose error is
-that of W x_float - Q x_quantized. Sums are as exact as those of `bevel.calib.observe.second_moment`, at the same price.
+Zhou and Saab 2023, "Post-training Quantization for Neural Networks with Provable Guarantees", whose error is that of
+W x_float - Q x_quantized. Sums are as exact as those of `bevel.calib.observe.second_moment`, at the same price.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The samples that are kept are those whose bytes have the lowest hashes. That is a uniform choice of `count` out of all
 that were seen, whatever their order and grouping: bottom-k sampling, Cohen and Kaplan 2007, "Summarizing data using
-bottom-k sketches", section 2. Tensors that are asked for together keep the same samples, by the hashes of the first.
+bottom-k sketches". Tensors that are asked for together keep the same samples, by the hashes of the first.
 """
 
 from __future__ import annotations

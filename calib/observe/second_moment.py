@@ -2,10 +2,10 @@
 
     error of a product whose weights change by dw:     E[(dw x)**2] = dw E[x x^T] dw^T
 
-It is what GPTQ's Hessian is, what rotations diagonalize, and what least squares solve with. Source: Frantar et al.
-2023, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers", section 3. The products of
-one sample are summed in float64, always over the same shape, and added exactly over samples. Price: `ENTRY` bytes for
-each, which is why `observe` takes large ones in turns.
+Twice this is GPTQ's Hessian; rotations diagonalize it, and least squares solve with it. Source: Frantar et al. 2023,
+"GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers". The products of one sample are
+summed in float64, always over the same shape, and added exactly over samples. Price: `ENTRY` bytes for each, which is
+why `observe` takes large ones in turns.
 """
 
 from __future__ import annotations

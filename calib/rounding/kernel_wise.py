@@ -6,8 +6,8 @@ Neighbouring pixels are alike, so a kernel's taps see nearly the same value, and
 their sum. Each weight is rounded to the nearest code; then, in each kernel, the weights whose rounding was the least
 clear are rounded the other way until the errors sum to half a step at most.
 
-Source: Guo et al. 2022, "SQuant: On-the-Fly Data-Free Quantization via Diagonal Hessian Approximation", section 3: its
-kernel-wise step. Its channel-wise step assumes alike inputs of one sign in all channels, and did not help here.
+Source: Guo et al. 2022, "SQuant: On-the-Fly Data-Free Quantization via Diagonal Hessian Approximation": its kernel-wise
+step. Its channel-wise step assumes alike inputs of one sign in all channels, and did not help here.
 
 Where steps differ in size (minifloats, powers of two, blocks with scales of their own), moving a weight can cost more
 than it brings: there, `OWN_ERROR` times what its own squared error grows must be less than what the square of the sum

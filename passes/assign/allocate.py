@@ -6,7 +6,7 @@ x[i, f] = 1 where site i has format f; y[k] = 1 where shared code k is needed:
     with     sum_f x[i, f] = 1,  x[i, f] <= y[k] for the users (i, f) of k,
              sum takes[r, i, f] x[i, f] + sum takes[r, k] y[k] <= limit[r] for each limited resource r.
 
-Source of the integer program: Yao et al. 2021, "HAWQ-V3: Dyadic Neural Network Quantization", section 3.3; code that
+Source of the integer program: Yao et al. 2021, "HAWQ-V3: Dyadic Neural Network Quantization"; code that
 formats share, and that a first use therefore pays for, is the fixed charge of facility location.
 """
 

@@ -1,4 +1,4 @@
-"""Small edits on onnx-graphsurgeon graphs that every canonicalization pass shares."""
+"""Small looks at onnx-graphsurgeon graphs, and small edits, that all passes share."""
 
 from __future__ import annotations
 

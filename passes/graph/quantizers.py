@@ -8,6 +8,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from bevel.passes.graph.edit import producer
+
 QUANTIZERS = ("QuantizeLinear", "QuantizeFloat", "QuantizeFixed")  # what makes integers of floats
 DEQUANTIZERS = ("DequantizeLinear", "DequantizeSteps")  # what makes floats of integers
 ROUNDINGS = ("Clip", "WideClip", "Table", "RoundMx")  # what may make codes of a format of these integers
@@ -20,10 +22,6 @@ class Parameters(NamedTuple):
     scale: NDArray[np.float32]
     zero_point: NDArray[np.integer]
     axis: int
-
-
-def producer(tensor: gs.Tensor) -> gs.Node | None:
-    return tensor.inputs[0] if tensor.inputs else None
 
 
 def is_quantize(node: gs.Node | None) -> bool:

@@ -15,7 +15,8 @@ import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Condition, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import STATIC_SHAPES
-from bevel.passes.graph.quantizers import is_dequantize, is_quantize, parameters, producer
+from bevel.passes.graph.edit import producer
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize, parameters
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Reason
 from bevel.passes.operators.formats.quantize_float import QUANTIZE_FLOAT

@@ -19,7 +19,8 @@ from bevel.calib.arithmetic.round_float import FloatSteps, float_steps
 from bevel.calib.errors import UserError
 from bevel.calib.formats.float_format import E4M3
 from bevel.calib.formats.levels import wide_levels
-from bevel.passes.graph.quantizers import parameters, producer
+from bevel.passes.graph.edit import producer
+from bevel.passes.graph.quantizers import parameters
 from bevel.passes.operators.base import Activation
 from bevel.passes.operators.formats.quantize_fixed import QUANTIZE_FIXED
 from bevel.passes.operators.formats.quantize_float import QUANTIZE_FLOAT, steps_of

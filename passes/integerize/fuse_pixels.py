@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Condition, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import EXECUTION_ORDER, STATIC_SHAPES
-from bevel.passes.graph.quantizers import producer
+from bevel.passes.graph.edit import producer
 from bevel.passes.operators.base import DOMAIN, INT8
 from bevel.passes.operators.functions.channel_table import CHANNEL_TABLE, channel_tables, entries, table_axis
 from bevel.passes.operators.functions.table import entries as codes_looked_up

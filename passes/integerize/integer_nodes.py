@@ -16,7 +16,8 @@ from bevel.calib.arithmetic.requantize import Output, RatioError
 from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.passes.base import Note
 from bevel.passes.graph.coded_constant import CodedConstant
-from bevel.passes.graph.quantizers import ROUND, Parameters, is_dequantize, parameters, producer
+from bevel.passes.graph.edit import producer
+from bevel.passes.graph.quantizers import ROUND, Parameters, is_dequantize, parameters
 from bevel.passes.graph.regions import Region, find_region, is_elementwise
 from bevel.passes.integerize.coding import QuantizerCoding, coding
 from bevel.passes.integerize.integerizer import PASS, Integerizer

@@ -21,7 +21,8 @@ from bevel.passes.base import COMMAND, Condition, Note, Pass, PassResult, Stage,
 from bevel.passes.canonicalize.name_nodes import NameNodes
 from bevel.passes.conditions import EXECUTION_ORDER, PLAIN_NODES, STATIC_SHAPES, UNIQUE_NAMES
 from bevel.passes.exchange.export import PORTS, export
-from bevel.passes.graph.quantizers import is_dequantize, is_quantize, producer
+from bevel.passes.graph.edit import producer
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 from bevel.passes.graph.regions import casts_pixels
 from bevel.passes.integerize.carry_quantizers import CarryQuantizers
 from bevel.passes.integerize.coding import cast_coding, coding, signed_type

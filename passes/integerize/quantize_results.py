@@ -17,8 +17,8 @@ from bevel.passes.base import Condition, Pass, PassResult, Work
 from bevel.passes.canonicalize.parameters import is_parameter
 from bevel.passes.canonicalize.stored_weights import output_axis, parameter_values, parts, scale_axis
 from bevel.passes.conditions import STATIC_SHAPES
-from bevel.passes.graph.edit import Array
-from bevel.passes.graph.quantizers import is_dequantize, parameters, producer
+from bevel.passes.graph.edit import Array, producer
+from bevel.passes.graph.quantizers import is_dequantize, parameters
 
 LARGEST = np.iinfo(np.int16).max
 PRODUCTS = ("Conv", "Gemm")

@@ -9,8 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.base import Pass, PassResult, Stage, Work
-from bevel.passes.graph.edit import detach
-from bevel.passes.graph.quantizers import producer
+from bevel.passes.graph.edit import detach, producer
 from bevel.passes.operators.base import DOMAIN
 
 ENTRIES = 256

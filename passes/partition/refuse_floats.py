@@ -9,7 +9,8 @@ import onnx_graphsurgeon as gs
 from bevel.backends.program.island import Importer
 from bevel.passes.base import Note
 from bevel.passes.exchange.cut_outputs import OPTION
-from bevel.passes.graph.quantizers import is_dequantize, is_quantize, producer
+from bevel.passes.graph.edit import producer
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 from bevel.passes.operators import find_operator
 from bevel.passes.operators.base import Match, NoKernel, Reason
 

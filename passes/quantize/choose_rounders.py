@@ -2,19 +2,20 @@
 
     error = sum over held-out samples of ((q - w) x + b)**2,     b = -(q - w) E[x]     as bias correction adds it
 
-No rule says which rounder is best: where neighbouring pixels are alike, kernel-wise rounding leaves 3 dB more of a
-product's output than rounding to the nearest; where they are not, it leaves less. So the products of both errors are
-put beside the product itself, in the float model, and run on calibration samples. What is measured is a linear map of
-float inputs: ranges take no part in it. E[x] is taken over the other samples, as a correction that had seen these would
+No rule says which rounder is best: where neighbouring pixels are alike, kernel-wise rounding leaves more of a product's
+output than rounding to the nearest; where they are not, it leaves less. So the products of both errors are put beside
+the product itself, in the float model, and run on calibration samples. What is measured is a linear map of float
+inputs: ranges take no part in it. E[x] is taken over the other samples, as a correction that had seen these would
 flatter whom it corrects; the product that is built afterwards uses all of them.
 
 A node's own output is judged first: the layer-wise error of Nagel et al. 2020, "Up or Down? Adaptive Rounding for
 Post-Training Quantization", section 3.2, which is there what rounding is learned by. Where errors of several nodes add
 up, the best of each is not always the best of all. So the model's results, before a Softmax, are compared on the same
 samples with all weights rounded as chosen, and with one rounder for all, activations left float; one for all is taken
-where it leaves `CLEARLY` more, as less comes and goes with the samples. A model without float results keeps the best
-of each. Price: up to `SAMPLES` samples run once more through the model with a product more for each rounder of each
-that has a choice, and, for its results, through the model as it is and once for each way to round all.
+where it leaves `CLEARLY` more. A model without float results keeps the best of each.
+
+Price: up to `SAMPLES` samples run once more through the model, with a product more for each rounder of each node that
+has a choice; and, for the model's results, through the float model and once for each way to round all.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ SIMPLEST = "nearest"  # wins ties
 UNMEASURED = "kernel-wise"  # where there are no samples: the better one more often than not
 SAMPLES = 32  # of which at most a quarter of all there are
 WORK = 2 * 10**10  # multiplications that the first of these runs may take: some five seconds
-CLEARLY = 0.3  # dB of the model's results that one rounder for all must leave beyond the best of each node
+# dB of the model's results that one rounder for all must leave beyond the best of each node. A judgement: where errors
+# are small (int8), the difference comes and goes with the samples by more than this, and either way will do; where they
+# are large (ternary), by less, and these are the models that it is for.
+CLEARLY = 0.3
 
 Candidates = Mapping[str, Rounded]  # by rounder, the simplest first; those whose codes differ
 

@@ -28,7 +28,7 @@ from bevel.calib.observe.observe import observe
 from bevel.calib.observe.statistics import Statistics
 from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT, SAMPLED, STATIC_SHAPES
-from bevel.passes.graph.quantizers import producer
+from bevel.passes.graph.edit import producer
 
 MARGIN = 10.0
 GAIN = 2.0  # how much narrower the scores' range must become

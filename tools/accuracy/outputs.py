@@ -20,7 +20,8 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.passes.graph.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS, producer
+from bevel.passes.graph.edit import producer
+from bevel.passes.graph.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS
 from bevel.passes.graph.regions import ONE_INPUT, WITH_CONSTANTS
 
 Array = NDArray[Any]

@@ -23,8 +23,8 @@ from bevel.passes.base import Work
 from bevel.passes.exchange.qonnx import find_quantizer
 from bevel.passes.exchange.qonnx.formula import Floats, Quantizer
 from bevel.passes.exchange.qonnx.nodes import DOMAIN, quantizer_node
-from bevel.passes.graph.edit import bypass
-from bevel.passes.graph.quantizers import ROUND, Parameters, is_dequantize, is_quantize, parameters, producer
+from bevel.passes.graph.edit import bypass, producer
+from bevel.passes.graph.quantizers import ROUND, Parameters, is_dequantize, is_quantize, parameters
 from bevel.passes.integerize.carry_quantizers import is_carried
 from bevel.passes.integerize.fuse_rounding import as_table, is_clamp, is_rounding
 from bevel.passes.integerize.restore_tables import RestoreTables

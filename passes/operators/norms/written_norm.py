@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.graph.quantizers import producer
+from bevel.passes.graph.edit import producer
 from bevel.passes.operators.base import Activation, Array, Match, Reason, Site
 from bevel.passes.operators.norms.normalize import Normalize, RowForm, normalized
 from bevel.passes.operators.sums.reduced import reduced_axes

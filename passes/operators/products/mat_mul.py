@@ -22,7 +22,8 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.mat_mul import INT32_LIMIT, dense
 from bevel.backends.program.ops.mat_mul import MatMul as MatMulKernel
-from bevel.passes.graph.quantizers import constant_source, producer
+from bevel.passes.graph.edit import producer
+from bevel.passes.graph.quantizers import constant_source
 from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site, Weight
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
 from bevel.passes.operators.formats.round_even import exact_sums, round_even

@@ -8,7 +8,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 
-from bevel.passes.graph.quantizers import constant_source, is_dequantize, is_quantize, parameters, producer
+from bevel.passes.graph.edit import producer
+from bevel.passes.graph.quantizers import constant_source, is_dequantize, is_quantize, parameters
 
 
 @pytest.fixture
