@@ -8,11 +8,12 @@ the product itself, in the float model, and run on calibration samples. What is 
 inputs: ranges take no part in it. E[x] is taken over the other samples, as a correction that had seen these would
 flatter whom it corrects; the product that is built afterwards uses all of them.
 
-A node's own output is judged first: the layer-wise error of Nagel et al. 2020, "Up or Down? Adaptive Rounding for
-Post-Training Quantization", section 3.2, which is there what rounding is learned by. Where errors of several nodes add
-up, the best of each is not always the best of all. So the model's results, before a Softmax, are compared on the same
-samples with all weights rounded as chosen, and with one rounder for all, activations left float; one for all is taken
-where it leaves `CLEARLY` more. A model without float results keeps the best of each.
+A node's own output, or those of all nodes that share the weights, is judged first: the layer-wise error of Nagel et al.
+2020, "Up or Down? Adaptive Rounding for Post-Training Quantization", section 3.2, which is there what rounding is
+learned by. Where errors of several nodes add up, the best of each is not always the best of all. So the model's
+results, before a Softmax, are compared on the same samples with all weights rounded as chosen, and with one rounder for
+all, activations left float; one for all is taken where it leaves `CLEARLY` more. A model without float results keeps
+the best of each.
 
 Price: up to `SAMPLES` samples run once more through the model, with a product more for each rounder of each node that
 has a choice; and, for the model's results, through the float model and once for each way to round all.
@@ -28,6 +29,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from bevel.calib.data.content import content
 from bevel.calib.data.dataset import Runs, Subset
 from bevel.calib.errors import UserError
 from bevel.calib.observe.base import Want
@@ -157,11 +159,26 @@ def choose(found: Sequence[ProductWeights], doubtful: Sequence[Candidates], evid
         for one, mean in zip(doubtful, means_of_others(doubtful, held, evidence), strict=True)
     ]
     samples = len(held) if len(evidence.dataset) > 1 else 0
-    choices = []
-    for signal, noise in error_powers(evidence.graph, changes, held):
-        left = {name: decibels(signal, power) for name, power in noise.items()}
-        choices.append(RounderChoice(max(left, key=lambda name: left[name]), left, samples))
+    left = [
+        {name: decibels(signal, power) for name, power in noise.items()}
+        for signal, noise in error_powers(evidence.graph, changes, held)
+    ]
+    choices = [RounderChoice(best_for(readers, left), left[place], samples) for place, readers in shared(doubtful)]
     return best_of_all(choices, changes, evidence, held)
+
+
+def shared(doubtful: Sequence[Candidates]) -> Iterator[tuple[int, list[int]]]:
+    """Each place, and all places of products by the same weights on the same grid: their codes are stored once."""
+    keys = [(one[SIMPLEST].weights.tensor.name, content(one[SIMPLEST].quantized.codes), *one) for one in doubtful]
+    places: dict[tuple[str | bytes, ...], list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return ((place, places[key]) for place, key in enumerate(keys))
+
+
+def best_for(readers: Sequence[int], left: Sequence[Mapping[str, float]]) -> str:
+    """The rounder whose errors are least, summed over the outputs of `readers`, each error relative to its output."""
+    return min(left[readers[0]], key=lambda name: sum(10 ** (-left[place][name] / 10) for place in readers))
 
 
 def best_of_all(

@@ -151,6 +151,23 @@ def test_one_rounder_for_all_must_be_clearly_better_for_the_model(
     assert the_note(result).numbers.get("model_all_db", 20) == pytest.approx(20 + gain * (taken == "kernel-wise"))
 
 
+def test_products_by_the_same_weights_have_one_rounder_and_the_weights_are_stored_once(text: Any) -> None:
+    """One reads images whose pixels are alike, the other those whose pixels are not: apart, each has its own."""
+    body = "y = Conv (x, w, b)\n k = Conv (z, w, b)"
+    apart = "y = Conv (x, w, b)\n k = Conv (z, v, b)"
+    runs = [{**one, "z": other["x"]} for one, other in zip(alike(16), unlike(16), strict=True)]
+    inputs, outputs = "float[1,3,8,8] x, float[1,3,8,8] z", "float[] y, float[] k"
+
+    def of(body: str, weights: str) -> Any:
+        return made(text(body, inputs, outputs, weights), runs)
+
+    assert set(of(apart, f"{WEIGHTS}, float[4,3,3,3] v").rounders.values()) == {"kernel-wise", "nearest"}
+    result = of(body, WEIGHTS)
+    assert len(result.rounders) == 2 and len(set(result.rounders.values())) == 1
+    weights = [one for one in result.graph.tensors().values() if isinstance(one, gs.Constant) and one.values.ndim == 4]
+    assert len(weights) == 1
+
+
 def test_ways_that_come_to_the_same_are_run_once(text: Any, monkeypatch: Any) -> None:
     asked: list[set[str]] = []
 
