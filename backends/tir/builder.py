@@ -18,18 +18,22 @@ from bevel.backends.program.op import Op
 from bevel.backends.tir import kernels
 
 
+class NoLoopsError(LookupError):
+    """An operator has no plain loops: no file of `backends/tir/kernels/` is named as its own is."""
+
+
 def build(op: Op, name: str) -> Any:
     """The scheduled TIR PrimFunc of `op`, with `name` as its global symbol.
 
-    Raises NotImplementedError for an operator that has no loops.
+    Raises NoLoopsError for an operator, other than a kernel, that has no plain loops.
     """
     return op.build(name) if isinstance(op, Kernel) else loops(type(op)).build(op, name)
 
 
 @cache
 def loops(operator: type[Op]) -> ModuleType:
-    """The file of `backends/tir/kernels/` that is named as the operator's is."""
+    """The file of `backends/tir/kernels/` that is named as the operator's is. Raises NoLoopsError where none is."""
     found = f"{kernels.__name__}.{operator.__module__.rpartition('.')[2]}"
     if find_spec(found) is None:
-        raise NotImplementedError(f"{operator.__name__} has no loops: no file {found}")
+        raise NoLoopsError(f"{operator.__name__} has no loops: no file {found}")
     return import_module(found)

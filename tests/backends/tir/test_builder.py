@@ -20,7 +20,7 @@ from bevel.backends.program.memory import plan
 from bevel.backends.program.op import Op, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.tir import kernels
-from bevel.backends.tir.builder import build, loops
+from bevel.backends.tir.builder import NoLoopsError, build, loops
 from bevel.backends.tir.raw_abi import c_source
 from kernel_cases import cases
 
@@ -114,5 +114,5 @@ def test_it_has_bounds_and_a_place_in_a_program_without_another_line(added: Path
 
 
 def test_an_operator_without_loops_is_named(added: Path) -> None:
-    with pytest.raises(NotImplementedError, match=r"HalveAndAdd has no loops: no file .*kernels\.halve_and_add"):
+    with pytest.raises(NoLoopsError, match=r"HalveAndAdd has no loops: no file .*kernels\.halve_and_add"):
         build(operator().HalveAndAdd(4), "f")
