@@ -148,6 +148,13 @@ def accumulator(*dtypes: str) -> str:
     return "int32" if set(dtypes) == {"int8"} else "int64"
 
 
+def exact_type(terms: int, a: Array, b: Array) -> type[np.float64 | np.int64]:
+    """The type in which so many products of their elements add up exactly: float64 below 2**53, as numpy is much faster
+    with it, else int64."""
+    a_reach, b_reach = (max(-int(one.min(initial=0)), int(one.max(initial=0))) for one in (a, b))
+    return np.float64 if terms * a_reach * b_reach < 2**53 else np.int64
+
+
 def joined(bounds: Sequence[Bounds | None]) -> Bounds | None:
     """What elements of any of these lie in; None where one of them is unknown."""
     known = [one for one in bounds if one is not None]

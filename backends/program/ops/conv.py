@@ -14,7 +14,7 @@ import numpy as np
 
 from bevel.backends.program import examples
 from bevel.backends.program.bands import Band, Banding, Laid, Piece, Window, in_windows
-from bevel.backends.program.op import Array, Op, Operand, activation, constant, stored
+from bevel.backends.program.op import Array, Op, Operand, activation, constant, exact_type, stored
 from bevel.backends.program.shapes import image_positions
 from bevel.calib.arithmetic.requantize import Int64, Output, requantize
 
@@ -80,10 +80,7 @@ class Conv(Op):
         top, left, bottom, right = self.pads
         margins = ((0, 0), (top, bottom), (left, right), (0, 0))
         padded = np.pad(x, margins, constant_values=self.x_zero_point)
-        # float64 is exact for integers below 2**53, and much faster than numpy's integer product.
-        largest = max(abs(int(end)) for end in (padded.min(), padded.max()))
-        bound = self.taps * largest * max(abs(int(end)) for end in (w.min(), w.max()))
-        dtype = np.float64 if bound < 2**53 else np.int64
+        dtype = exact_type(self.taps, padded, w)
         padded, weights = padded.astype(dtype), w.astype(dtype)
         count = self.batch * rows * columns
         accumulator: Array = np.zeros((groups, count, self.channels_out // groups), dtype)

@@ -13,7 +13,7 @@ import numpy as np
 
 from bevel.backends.program import examples
 from bevel.backends.program.examples import random_values
-from bevel.backends.program.op import Array, Op, Operand, activation, constant, stored
+from bevel.backends.program.op import Array, Op, Operand, activation, constant, exact_type, stored
 from bevel.calib.arithmetic.requantize import Output, fixed_points, requantize
 
 
@@ -79,12 +79,12 @@ class ConvTranspose(Op):
     def reference(self, *arrays: Array) -> Array:
         x, w, bias, multiplier, shift = arrays
         (rows, columns), (top, left) = self.positions, self.pads[:2]
-        # float64 is exact here, integers below 2**53 throughout, and much faster than numpy's integer product.
-        centred = (x.astype(np.float64) - self.x_zero_point).reshape(-1, self.groups, self.channels_in // self.groups)
-        by_group = centred.transpose(1, 0, 2)
-        image = np.zeros((self.batch, *self.spread, self.channels_out))
+        centred = (x.astype(np.int64) - self.x_zero_point).reshape(-1, self.groups, self.channels_in // self.groups)
+        dtype = exact_type(w[0].size, centred, w)
+        by_group = centred.transpose(1, 0, 2).astype(dtype)
+        image: Array = np.zeros((self.batch, *self.spread, self.channels_out), dtype)
         for i, j in np.ndindex(*self.kernel):
-            taps = w[:, i, j].reshape(self.groups, -1, w.shape[3]).transpose(0, 2, 1).astype(np.float64)
+            taps = w[:, i, j].reshape(self.groups, -1, w.shape[3]).transpose(0, 2, 1).astype(dtype)
             product = (by_group @ taps).transpose(1, 0, 2)
             first_row, first_column = i * self.dilations[0], j * self.dilations[1]
             reached = (

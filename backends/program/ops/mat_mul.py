@@ -11,10 +11,10 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from bevel.backends.program.examples import random_values
-from bevel.backends.program.op import Array, Op, Operand, activation, stored
+from bevel.backends.program.op import Array, Op, Operand, activation, exact_type, stored
 from bevel.calib.arithmetic.requantize import Output, fixed_point, requantize
 
-INT32_LIMIT, INT64_LIMIT = 2**31, 2**61
+INT32_LIMIT = 2**31
 Strides = tuple[int, ...]
 
 
@@ -23,7 +23,7 @@ class MatMul(Op):
     """a [*batch, m, k] and b [*batch, k, n] make y [*batch, m, n], each where its strides, in elements, say.
 
     A matrix that lies transposed, and one that is the same in all of a batch (stride 0), are read as they lie. y fills
-    its buffer. No partial sum reaches 2**31, or where `reach` says so 2**61, and |sum * multiplier| stays below 2**62.
+    its buffer. Sums are int32 where none can reach 2**31, else int64; |sum * multiplier| stays below 2**62.
     """
 
     batch: tuple[int, ...]
@@ -74,11 +74,10 @@ class MatMul(Op):
         return prod(self.batch) * self.m * self.k * self.n
 
     def reference(self, *arrays: Array) -> Array:
-        a, b = arrays
-        # float64 is exact here, integers below 2**53 throughout, and much faster than numpy's integer product.
-        centered = laid(a, self.a_shape, self.a_strides).astype(np.float64) - self.a_zero_point
-        other = laid(b, self.b_shape, self.b_strides).astype(np.float64) - self.b_zero_point
-        sums = (centered @ other).astype(np.int64)
+        a = laid(arrays[0], self.a_shape, self.a_strides).astype(np.int64) - self.a_zero_point
+        b = laid(arrays[1], self.b_shape, self.b_strides).astype(np.int64) - self.b_zero_point
+        dtype = exact_type(self.k, a, b)
+        sums = (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
         y = np.zeros(prod(self.y_shape), self.output.dtype)
         place = laid(y, self.y_shape, self.y_strides)
         place[...] = requantize(sums, np.array(self.multiplier), np.array(self.shift), self.output)
