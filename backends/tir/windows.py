@@ -7,44 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from tvm.script import tirx as T
 
+from bevel.backends.program.ops.conv import Conv
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.loops import inside_image
-from bevel.calib.arithmetic.requantize import Output
-
-
-class Geometry(Protocol):
-    """What the loops need to know of a convolution, as `bevel.backends.program.ops.conv.Conv` has it."""
-
-    @property
-    def batch(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def channels_in(self) -> int: ...
-    @property
-    def channels_out(self) -> int: ...
-    @property
-    def kernel(self) -> tuple[int, int]: ...
-    @property
-    def strides(self) -> tuple[int, int]: ...
-    @property
-    def dilations(self) -> tuple[int, int]: ...
-    @property
-    def pads(self) -> tuple[int, int, int, int]: ...
-    @property
-    def groups(self) -> int: ...
-    @property
-    def x_zero_point(self) -> int: ...
-    @property
-    def positions(self) -> tuple[int, int]: ...
-    @property
-    def output(self) -> Output: ...
 
 
 @dataclass(frozen=True)
@@ -78,31 +47,26 @@ class WeightLayout:
     tap_step: int
 
 
-def is_depthwise(conv: Geometry) -> bool:
-    """Whether each channel is its own group."""
-    return conv.channels_in == conv.channels_out == conv.groups
-
-
-def pixels(conv: Geometry, weights: WeightLayout, tile: int, sums: WindowSums) -> Any:
+def pixels(conv: Conv, weights: WeightLayout, tile: int, sums: WindowSums) -> Any:
     """A TIR macro (X, W, B, M, S, Y, base): the output channels from `base` on, `weights.channels` of them, of every
-    pixel; `tile` of them at once, which are in one group unless the convolution is depthwise."""
-    loops = depthwise_pixels if is_depthwise(conv) else grouped_pixels
-    return loops(conv, weights, tile, sums)
+    pixel; `tile` of them at once, which are in one group unless the convolution is depthwise.
 
-
-def grouped_pixels(conv: Geometry, weights: WeightLayout, tile: int, sums: WindowSums) -> Any:
-    """A register tile of one group's output channels at a time, each input loaded once for all of them."""
+    Each input is loaded once for all of a tile's channels that take it.
+    """
     (kh, kw), (down, right), (row_step, column_step) = conv.kernel, conv.strides, conv.dilations
     batch, height, width, (rows, columns) = conv.batch, conv.height, conv.width, conv.positions
     pads, (top, left, _, _), x_zero_point, output = conv.pads, conv.pads, conv.x_zero_point, conv.output
     group_in, group_out = conv.channels_in // conv.groups, conv.channels_out // conv.groups
     channels, step, tap_step = weights.channels, weights.channel_step, weights.tap_step
 
+    def source(first: Any, u: Any, c: Any) -> Any:
+        """The input channel that the output channel first + u takes as its group's number c."""
+        return first + u if conv.depthwise else first // group_out * group_in + c
+
     @T.macro
-    def grouped(X, W, B, M, S, Y, base):  # type: ignore[no-untyped-def]
+    def every_pixel(X, W, B, M, S, Y, base):  # type: ignore[no-untyped-def]
         for n, y, x, block in T.grid(batch, rows, columns, channels // tile):
             first = T.meta_var(base + block * tile)
-            group = T.meta_var(first // group_out * group_in)
             A = T.alloc_buffer((tile,), sums.accumulator)
             for u in T.unroll(tile):
                 A[u] = B[first + u]
@@ -113,7 +77,8 @@ def grouped_pixels(conv: Geometry, weights: WeightLayout, tile: int, sums: Windo
                 if inside_image(row, column, height, width, pads):
                     for c in T.serial(group_in):
                         for u in T.unroll(tile):
-                            A[u] = A[u] + sums.product(X[n, row, column, group + c], W[place + u * step + c])
+                            taken = T.meta_var(X[n, row, column, source(first, u, c)])
+                            A[u] = A[u] + sums.product(taken, W[place + u * step + c])
                 else:
                     for c in T.serial(group_in):
                         for u in T.unroll(tile):
@@ -121,34 +86,4 @@ def grouped_pixels(conv: Geometry, weights: WeightLayout, tile: int, sums: Windo
             for u in T.unroll(tile):
                 Y[n, y, x, first + u] = sums.requantize(A[u], M[first + u], S[first + u], output)
 
-    return grouped
-
-
-def depthwise_pixels(conv: Geometry, weights: WeightLayout, tile: int, sums: WindowSums) -> Any:
-    """A register tile of channels at a time, each its own group."""
-    (kh, kw), (down, right), (row_step, column_step) = conv.kernel, conv.strides, conv.dilations
-    batch, height, width, (rows, columns) = conv.batch, conv.height, conv.width, conv.positions
-    pads, (top, left, _, _), x_zero_point, output = conv.pads, conv.pads, conv.x_zero_point, conv.output
-    channels, step, tap_step = weights.channels, weights.channel_step, weights.tap_step
-
-    @T.macro
-    def depthwise(X, W, B, M, S, Y, base):  # type: ignore[no-untyped-def]
-        for n, y, x, block in T.grid(batch, rows, columns, channels // tile):
-            first = T.meta_var(base + block * tile)
-            A = T.alloc_buffer((tile,), sums.accumulator)
-            for u in T.unroll(tile):
-                A[u] = B[first + u]
-            for i, j in T.grid(kh, kw):
-                row = T.meta_var(y * down + i * row_step - top)
-                column = T.meta_var(x * right + j * column_step - left)
-                place = T.meta_var(block * tile * step + (i * kw + j) * tap_step)
-                if inside_image(row, column, height, width, pads):
-                    for u in T.unroll(tile):
-                        A[u] = A[u] + sums.product(X[n, row, column, first + u], W[place + u * step])
-                else:
-                    for u in T.unroll(tile):
-                        A[u] = A[u] + sums.product(x_zero_point, W[place + u * step])
-            for u in T.unroll(tile):
-                Y[n, y, x, first + u] = sums.requantize(A[u], M[first + u], S[first + u], output)
-
-    return depthwise
+    return every_pixel
