@@ -12,6 +12,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.program.ops.mat_mul import INT32_LIMIT, MatMul, Strides, turned
 from bevel.backends.tir.loops import offset_of
+from bevel.calib.arithmetic.requantize import UPPER_WORD
 
 STORED = ("int8", "int16")
 
@@ -62,11 +63,16 @@ def sides_of(plain: MatMul) -> Sides:
     return Sides(False, extents, plain.m, plain.n, *parts, plain.a_zero_point, plain.b_zero_point, plain.a_dtype)
 
 
-def obstacle(plain: MatMul, raised: int) -> str | None:
-    """Why vectors of the core's words cannot make sums that are then shifted left by `raised`."""
+def raised_by(plain: MatMul) -> int:
+    """How far sums are shifted left, so that the ratio's rounding bit lies in the product's upper word."""
+    return max(0, UPPER_WORD - plain.shift)
+
+
+def obstacle(plain: MatMul) -> str | None:
+    """Why the core's words do not hold the sums, shifted left by `raised_by`, or what they become."""
     types = {plain.a_dtype, plain.b_dtype}
     if not types <= set(STORED) or plain.output.dtype not in STORED:
         return "its integers are wider than int16"
-    if types == {"int16"} or plain.reach << raised >= INT32_LIMIT:
+    if types == {"int16"} or plain.reach << raised_by(plain) >= INT32_LIMIT:
         return "its sums may pass a word"
     return "its sums may lie on halves" if plain.output.even else None

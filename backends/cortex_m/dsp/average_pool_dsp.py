@@ -23,8 +23,8 @@ from bevel.backends.cortex_m.dsp.dsp import (
     requantized,
     without_dead,
 )
-from bevel.backends.program.kernel import WIDER, Kernel, Special
-from bevel.backends.program.op import Array, Op, Operand
+from bevel.backends.program.kernel import WIDER, Kernel, Special, Unpacked
+from bevel.backends.program.op import Array
 from bevel.backends.program.ops import average_pool
 from bevel.backends.program.ops.average_pool import AveragePool
 from bevel.backends.program.program import Call
@@ -36,7 +36,7 @@ MOST_TAPS = 256  # int8 values whose sum fits int16
 
 
 @dataclass(frozen=True)
-class AveragePoolDsp(Kernel):
+class AveragePoolDsp(Unpacked):
     """The operands and results of `plain`, with `raised` added to its shifts and 33 taken away.
 
     Sums are shifted left by `raised` before they are rescaled. `words` of four channels are done at a time; the last
@@ -56,13 +56,6 @@ class AveragePoolDsp(Kernel):
     def variants(self) -> Iterable[Kernel]:
         """Other numbers of words at a time."""
         return (replace(self, words=words) for words in (1, 2, 3) if LANES * words <= self.plain.channels)
-
-    @property
-    def op(self) -> Op:
-        return self.plain
-
-    def operands(self) -> tuple[Operand, ...]:
-        return self.plain.operands()
 
     def reference(self, *arrays: Array) -> Array:
         x, multiplier, beyond = arrays

@@ -15,7 +15,7 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import LEAST_SHIFT, call_void
-from bevel.backends.cortex_m.sides import obstacle, sides_of
+from bevel.backends.cortex_m.sides import obstacle, raised_by, sides_of
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, constant, of_type, scratch
 from bevel.backends.program.ops import mat_mul
@@ -130,11 +130,6 @@ def scale_of(plain: MatMul) -> Array:
     return np.array(numbers, np.int32)
 
 
-def raised_by(plain: MatMul) -> int:
-    """How far sums are shifted left, so that the ratio's rounding bit lies in the product's upper word."""
-    return max(0, LEAST_SHIFT - plain.shift)
-
-
 def specialize(call: Call, target: Target) -> Special | str:
     """Products of int8, or of int8 and int16, whose sums fit a word, on targets with the DSP extension."""
     plain = call.kernel
@@ -142,13 +137,12 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "no product of two activations"
     if "dsp" not in target.abilities:
         return f"{target.name} has no DSP extension"
-    reason = obstacle(plain, raised_by(plain))
-    return reason or Special(MatMulDsp(plain), (scale_of(plain),))
+    return obstacle(plain) or Special(MatMulDsp(plain), (scale_of(plain),))
 
 
 def cases() -> Iterable[MatMulDsp]:
     """What the plain operator has; then rows and columns that are no pairs and fours, and depths on both sides of
     fours."""
-    yield from (MatMulDsp(plain) for plain in mat_mul.cases() if obstacle(plain, raised_by(plain)) is None)
+    yield from (MatMulDsp(plain) for plain in mat_mul.cases() if obstacle(plain) is None)
     for m, k, n in ((1, 4, 4), (2, 7, 8), (3, 8, 6), (4, 12, 3), (5, 21, 1)):
         yield MatMulDsp(mat_mul.product((), m, k, n, 0.001, a_zero_point=m, b_zero_point=-n))

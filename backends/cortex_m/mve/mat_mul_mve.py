@@ -15,10 +15,10 @@ import numpy as np
 from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import call_void
-from bevel.backends.cortex_m.sides import obstacle, sides_of
-from bevel.backends.encodings.helium import LANES, LEAST_SHIFT, blocks_of
-from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Op, Operand, scratch
+from bevel.backends.cortex_m.sides import obstacle, raised_by, sides_of
+from bevel.backends.encodings.helium import LANES, blocks_of
+from bevel.backends.program.kernel import Special, Unpacked
+from bevel.backends.program.op import Operand, scratch
 from bevel.backends.program.ops import mat_mul
 from bevel.backends.program.ops.mat_mul import MatMul
 from bevel.backends.program.program import Call
@@ -30,16 +30,12 @@ FARTHEST = 2**16 // 8  # elements between two of a vector's, whose places are ha
 
 
 @dataclass(frozen=True)
-class MatMulMve(Kernel):
+class MatMulMve(Unpacked):
     """The operands and results of `plain`; in scratch lie b's columns, a number for each, and two rows of a."""
 
     rates: ClassVar[Rates] = Rates(mac=0.29, output=2.3, code=900)  # of attention on 65 tokens, heads of 16
 
     plain: MatMul
-
-    @property
-    def op(self) -> Op:
-        return self.plain
 
     @property
     def header(self) -> str:
@@ -59,12 +55,6 @@ class MatMulMve(Kernel):
             scratch("column", (tiles * COLUMNS,), "int32"),
             scratch("rows", (2 * self.blocks * words,), "int32"),
         )
-
-    def reference(self, *arrays: Array) -> Array:
-        return self.plain.reference(*arrays)
-
-    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        return self.plain.example(rng)
 
     def build(self, name: str) -> Any:
         plain, blocks, k = self.plain, self.blocks, self.plain.k
@@ -126,14 +116,9 @@ class MatMulMve(Kernel):
         return mat_mul
 
 
-def lift_of(plain: MatMul) -> int:
-    """How far sums are shifted left, so that the ratio's rounding bit lies in the product's upper word."""
-    return max(0, LEAST_SHIFT - plain.shift)
-
-
 def output_of(plain: MatMul) -> tuple[int, ...]:
     """BEVEL_MATMUL_OUTPUT of the header."""
-    lift, output = lift_of(plain), plain.output
+    lift, output = raised_by(plain), plain.output
     bytes_ = 1 if output.dtype == "int8" else 2
     return plain.multiplier, lift, plain.shift + lift - 32, output.zero_point, output.low, output.high, bytes_
 
@@ -154,7 +139,7 @@ def why_not(plain: MatMul) -> str | None:
         return "its results do not lie side by side"
     if max(sides.rows.along, sides.columns.down) >= FARTHEST:
         return "its factors' elements lie too far apart"
-    return obstacle(plain, lift_of(plain))
+    return obstacle(plain)
 
 
 def cases() -> Iterable[MatMulMve]:

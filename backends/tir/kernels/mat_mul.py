@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm import tirx
 from tvm.script import tirx as T
 
 from bevel.backends.program.ops.mat_mul import MatMul
@@ -22,7 +23,8 @@ def build(op: MatMul, name: str) -> Any:
     )
     a_lead, b_lead, y_lead = tuple(a_batch), tuple(b_batch), tuple(y_batch)
     a_dtype, b_dtype, y_dtype = op.a_dtype, op.b_dtype, op.output.dtype
-    a_zero_point, b_zero_point = (number(value, sums) for value in (op.a_zero_point, op.b_zero_point))
+    a_zero_point, b_zero_point, zero = (tirx.const(value, sums) for value in (op.a_zero_point, op.b_zero_point, 0))
+    requantize, multiplier, shift, output = tir.requantize_of(sums), op.multiplier, op.shift, op.output
 
     @T.prim_func(s_tir=True)
     def mat_mul(A: T.Buffer((a_size,), a_dtype), B: T.Buffer((b_size,), b_dtype), Y: T.Buffer((y_size,), y_dtype)):
@@ -31,7 +33,7 @@ def build(op: MatMul, name: str) -> Any:
             for i, block in T.grid(m, n // tile):
                 S = T.alloc_buffer((tile,), sums)
                 for u in T.unroll(tile):
-                    S[u] = number(0, sums)
+                    S[u] = zero
                 for r in T.serial(k):
                     left = T.meta_var(T.cast(A[offset_of(axis, a_lead) + i * a_row + r * a_step], sums) - a_zero_point)
                     for u in T.unroll(tile):
@@ -40,17 +42,6 @@ def build(op: MatMul, name: str) -> Any:
                         S[u] = S[u] + left * (right - b_zero_point)
                 for u in T.unroll(tile):
                     column = T.meta_var((block * tile + u) * y_column)
-                    Y[offset_of(axis, y_lead) + i * y_row + column] = rescaled(S[u], op)
+                    Y[offset_of(axis, y_lead) + i * y_row + column] = requantize(S[u], multiplier, shift, output)
 
     return mat_mul
-
-
-def number(value: int, dtype: str) -> Any:
-    return T.int32(value) if dtype == "int32" else T.int64(value)
-
-
-def rescaled(total: Any, op: MatMul) -> Any:
-    """A sum as the result's integer."""
-    if op.sum_dtype == "int32":
-        return tir.requantize(total, op.multiplier, op.shift, op.output)
-    return tir.requantize_wide(total, op.multiplier, op.shift, op.output)
