@@ -14,16 +14,16 @@ from typing import Any, ClassVar
 import numpy as np
 from tvm.script import tirx as T
 
+from bevel.backends.cortex_m.decoding import Decoding
 from bevel.backends.cortex_m.dsp import depthwise_dsp
 from bevel.backends.cortex_m.dsp.depthwise_dsp import DepthwiseDsp
 from bevel.backends.cortex_m.dsp.tiles import call
 from bevel.backends.encodings import narrow
 from bevel.backends.encodings.narrow import NarrowCodes
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Op, Operand, Role, constant, scratch
+from bevel.backends.program.op import Array, Operand, Role, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
-from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Int8, Int32
 
@@ -32,20 +32,16 @@ NO_TABLE = np.zeros(0, np.int8)
 
 
 @dataclass(frozen=True)
-class NarrowDepthwiseDsp(Kernel):
-    """`inner` with coded weights: stored: int32 [words]; the other operands are those of `inner`."""
+class NarrowDepthwiseDsp(Decoding):
+    """stored: int32 [words], never with a table."""
 
     rates: ClassVar[Rates] = Rates(byte=1.0, call=480, code=1020)  # of decoding
 
     inner: DepthwiseDsp
-    codes: NarrowCodes
 
     def variants(self) -> Iterable[Kernel]:
         """Other numbers of outputs in a loop's body."""
         return (replace(self, inner=inner) for inner in self.inner.variants())
-
-    def estimate(self, target: Target) -> Resources:
-        return self.rates.beyond(self.inner.estimate(target), self)
 
     @property
     def units(self) -> int:
@@ -60,10 +56,6 @@ class NarrowDepthwiseDsp(Kernel):
             *others,
             scratch("decoded", (blocks, *w.shape[1:]), "int32"),
         )
-
-    @property
-    def op(self) -> Op:
-        return self.inner.op
 
     @property
     def header(self) -> str:

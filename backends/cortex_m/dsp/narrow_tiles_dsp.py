@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from tvm.script import tirx as T
 
+from bevel.backends.cortex_m.decoding import Decoding
 from bevel.backends.cortex_m.dsp import conv_dsp, gemm_dsp
 from bevel.backends.cortex_m.dsp.conv_dsp import ConvDsp
 from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
@@ -23,8 +24,8 @@ from bevel.backends.cortex_m.dsp.grouped_tiles import GroupedTiles
 from bevel.backends.cortex_m.dsp.tiles import Tiles, call
 from bevel.backends.encodings import narrow, packing
 from bevel.backends.encodings.narrow import NarrowCodes
-from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Op, Operand, constant, scratch
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Array, Operand, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call, Weights
@@ -43,16 +44,13 @@ PAIRS = 256  # of two codes of four bits
 
 
 @dataclass(frozen=True)
-class NarrowTilesDsp(Kernel):
-    """`inner` with coded weights: stored: int32 [blocks, words], each block as `packing.pack` makes it but for its
-    weights, which are codes; then, where there is one, table: int8 [2**bits]; the other operands are those of `inner`.
-    """
+class NarrowTilesDsp(Decoding):
+    """stored: int32 [blocks, words], each block as `packing.pack` makes it but for its weights, which are codes."""
 
     rates: ClassVar[Rates] = Rates(byte=2.8, call=180, code=230)  # of decoding
     tabled_rates: ClassVar[Rates] = Rates(byte=4.1, call=2190, code=240)
 
     inner: GemmDsp | ConvDsp
-    codes: NarrowCodes
 
     @property
     def shared(self) -> bool:
@@ -89,20 +87,15 @@ class NarrowTilesDsp(Kernel):
 
     def operands(self) -> tuple[Operand, ...]:
         x, packed, *others = self.inner.operands()
-        table = (constant("table", (self.codes.table_bytes,), "int8"),) if self.codes.tabled else ()
         pairs = (scratch("pairs", (PAIRS,), "int16"),) if self.codes.paired else ()
         return (
             x,
             constant("stored", (self.blocks, self.stored_words), "int32"),
-            *table,
+            *self.table,
             *others,
             scratch("decoded", (self.group, *packed.shape[1:]), "int32"),
             *pairs,
         )
-
-    @property
-    def op(self) -> Op:
-        return self.inner.op
 
     def estimate(self, target: Target) -> Resources:
         decoding = self.tabled_rates if self.codes.tabled else self.rates
@@ -114,7 +107,7 @@ class NarrowTilesDsp(Kernel):
 
     def reference(self, *arrays: Array) -> Array:
         x, stored, *others = arrays
-        table, rescaling = (others[0], others[1:]) if self.codes.tabled else (np.zeros(0, np.int8), others)
+        table, rescaling = self.from_table_on(others)
         return self.inner.reference(x, decoded(stored, table, self.codes), *rescaling)
 
     def build(self, name: str) -> Any:

@@ -14,18 +14,18 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
+from bevel.backends.cortex_m.decoding import Decoding
 from bevel.backends.cortex_m.mve import conv_mve
 from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.encodings import narrow
 from bevel.backends.encodings.helium import LANES, WORDS, blocks_of
 from bevel.backends.encodings.narrow import NarrowCodes
-from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Op, Operand, constant, scratch
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Array, Operand, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
-from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target
 from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import Int8
@@ -36,17 +36,12 @@ PAIR = 2 * WORDS  # channels whose vectors, eight for each sixteen taps, are sto
 
 
 @dataclass(frozen=True)
-class NarrowConvMve(Kernel):
-    """`inner` with coded weights: stored: uint8 [pairs of tiles, bytes]; then, where there is one, table: int8
-    [2**bits]; the other operands are those of `inner`."""
+class NarrowConvMve(Decoding):
+    """stored: uint8 [pairs of tiles, bytes]."""
 
     rates: ClassVar[Rates] = Rates(byte=0.76, call=87, code=670)  # of decoding
 
     inner: ConvMve
-    codes: NarrowCodes
-
-    def estimate(self, target: Target) -> Resources:
-        return self.rates.beyond(self.inner.estimate(target), self)
 
     @property
     def pairs(self) -> int:
@@ -62,18 +57,13 @@ class NarrowConvMve(Kernel):
 
     def operands(self) -> tuple[Operand, ...]:
         x, w, *others = self.inner.operands()
-        table = (constant("table", (self.codes.table_bytes,), "int8"),) if self.codes.tabled else ()
         return (
             x,
             constant("stored", (self.pairs, self.inner.blocks * LANES * self.codes.bits), "uint8"),
-            *table,
+            *self.table,
             *others,
             scratch("decoded", (2 * self.group, *w.shape[1:]), "int8"),
         )
-
-    @property
-    def op(self) -> Op:
-        return self.inner.op
 
     @property
     def header(self) -> str:
@@ -81,7 +71,7 @@ class NarrowConvMve(Kernel):
 
     def reference(self, *arrays: Array) -> Array:
         x, stored, *others = arrays
-        table, rescaling = (others[0], others[1:]) if self.codes.tabled else (np.zeros(0, np.int8), others)
+        table, rescaling = self.from_table_on(others)
         shape = self.inner.operands()[1].shape
         values = self.codes.values(from_planes(stored, self.codes.bits), table)
         return self.inner.reference(x, values.reshape(-1, *shape[1:])[: shape[0]], *rescaling)
@@ -187,14 +177,16 @@ def as_conv(call: Call) -> Call:
     return replace(call, kernel=conv, constants=(w.reshape(gemm.n, 1, 1, gemm.k), *rescaling))
 
 
+def width_of_case(index: int) -> NarrowCodes:
+    """All widths in turn; every third with a table."""
+    bits = 1 + index % narrow.MAX_BITS
+    return NarrowCodes(bits, tabled=True) if index % 3 == 2 else NarrowCodes(bits, least=-(2 ** (bits - 1)))
+
+
 def cases() -> Iterable[NarrowConvMve]:
     """The int8 kernel's cases, each at another width; every third with a table; and several groups."""
     inner = [*conv_mve.cases()]
-    for index, kernel in enumerate(inner):
-        bits = 1 + index % narrow.MAX_BITS
-        yield NarrowConvMve(
-            kernel, NarrowCodes(bits, tabled=True) if index % 3 == 2 else NarrowCodes(bits, least=-(2 ** (bits - 1)))
-        )
+    yield from (NarrowConvMve(kernel, width_of_case(index)) for index, kernel in enumerate(inner))
     wide = ConvMve(replace(inner[-1].plain, channels_in=240, channels_out=22), lifted=False)
     yield NarrowConvMve(wide, NarrowCodes(4, least=-8))
     yield NarrowConvMve(wide, NarrowCodes(3, tabled=True))

@@ -10,17 +10,17 @@ from typing import Any, ClassVar
 import numpy as np
 from tvm.script import tirx as T
 
+from bevel.backends.cortex_m.decoding import Decoding
 from bevel.backends.cortex_m.mve import depthwise_mve
 from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
-from bevel.backends.cortex_m.mve.narrow_conv_mve import decoding, from_planes, in_planes
+from bevel.backends.cortex_m.mve.narrow_conv_mve import decoding, from_planes, in_planes, width_of_case
 from bevel.backends.encodings import narrow
 from bevel.backends.encodings.helium import LANES, blocks_of
 from bevel.backends.encodings.narrow import UNIT, NarrowCodes
-from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Op, Operand, constant, scratch
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Array, Operand, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
-from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target
 from bevel.backends.tir.loops import without
 
@@ -28,17 +28,12 @@ MOST_BYTES = 16384  # decoded weights take no more scratch than that
 
 
 @dataclass(frozen=True)
-class NarrowDepthwiseMve(Kernel):
-    """`inner` with coded weights: stored: uint8 [bytes]; then, where there is one, table: int8 [2**bits]; the other
-    operands are those of `inner`."""
+class NarrowDepthwiseMve(Decoding):
+    """stored: uint8 [bytes]."""
 
     rates: ClassVar[Rates] = Rates(byte=0.5, call=110, code=640)  # of decoding
 
     inner: DepthwiseMve
-    codes: NarrowCodes
-
-    def estimate(self, target: Target) -> Resources:
-        return self.rates.beyond(self.inner.estimate(target), self)
 
     @property
     def vectors(self) -> int:
@@ -47,19 +42,14 @@ class NarrowDepthwiseMve(Kernel):
 
     def operands(self) -> tuple[Operand, ...]:
         x, w, *others = self.inner.operands()
-        table = (constant("table", (self.codes.table_bytes,), "int8"),) if self.codes.tabled else ()
         channels = blocks_of(self.vectors * LANES, prod(w.shape[1:]))
         return (
             x,
             constant("stored", (self.vectors // UNIT * self.codes.bits * LANES,), "uint8"),
-            *table,
+            *self.table,
             *others,
             scratch("decoded", (channels, *w.shape[1:]), "int8"),
         )
-
-    @property
-    def op(self) -> Op:
-        return self.inner.op
 
     @property
     def header(self) -> str:
@@ -67,7 +57,7 @@ class NarrowDepthwiseMve(Kernel):
 
     def reference(self, *arrays: Array) -> Array:
         x, stored, *others = arrays
-        table, rescaling = (others[0], others[1:]) if self.codes.tabled else (np.zeros(0, np.int8), others)
+        table, rescaling = self.from_table_on(others)
         values = self.codes.values(from_planes(stored[np.newaxis], self.codes.bits), table).reshape(-1)
         w = self.inner.operands()[1]
         return self.inner.reference(x, values[: w.size].reshape(w.shape), *rescaling)
@@ -135,8 +125,4 @@ def specialize(call: Call, target: Target) -> Special | str:
 
 def cases() -> Iterable[NarrowDepthwiseMve]:
     """The int8 kernel's cases, each at another width, every third with a table."""
-    for index, kernel in enumerate(depthwise_mve.cases()):
-        bits = 1 + index % narrow.MAX_BITS
-        yield NarrowDepthwiseMve(
-            kernel, NarrowCodes(bits, tabled=True) if index % 3 == 2 else NarrowCodes(bits, least=-(2 ** (bits - 1)))
-        )
+    yield from (NarrowDepthwiseMve(kernel, width_of_case(index)) for index, kernel in enumerate(depthwise_mve.cases()))
