@@ -14,9 +14,9 @@ import pytest
 
 from bevel.backends.binary import elf
 from bevel.backends.binary.c.bundle import bundle
+from bevel.backends.binary.c.headers import header_text, header_texts
 from bevel.backends.binary.toolchain import find
 from bevel.backends.build import build
-from bevel.backends.cortex_m.headers import helper_text
 from bevel.backends.program import memory
 from bevel.backends.program.conversions import outside
 from bevel.backends.program.kernel import header_of
@@ -67,7 +67,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, kernel in with_helpers().items():
         by_header.setdefault(str(header_of(kernel)), {})[name] = kernel
     for header, cases in by_header.items():
-        (folder / header).write_text(helper_text(header))
+        (folder / header).write_text(header_texts(cases.values())[header])
         text = c_source({name: build_tir(case, name) for name, case in cases.items()}, headers=[header])
         (folder / header).with_suffix(".c").write_text(text)
     return folder
@@ -93,7 +93,7 @@ def test_headers_of_a_core_go_into_one_file_without_a_warning(core: str, tmp_pat
     names = sorted(one.name for one in here.iterdir() if one.name.endswith(".h"))
     fitting = [name for name in names if core == "cortex-m55" or "mve" not in name]
     for name in fitting:
-        (tmp_path / name).write_text(helper_text(name))
+        (tmp_path / name).write_text(header_text(name, "bevel.backends.cortex_m"))
     (tmp_path / "all.c").write_text("".join(f'#include "{name}"\n' for name in fitting) + "extern int one;\n")
     found = list(compilers(core))
     for command in found:

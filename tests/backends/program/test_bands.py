@@ -81,7 +81,7 @@ def rows_of(array: Array, window: Window | None, first: int, end: int) -> Array:
     return rows[window.first(first) : window.end(end)]
 
 
-def test_pieces_read_no_more_than_their_operands() -> None:
+def test_a_band_of_one_row_writes_one_row() -> None:
     for _, case in CUT:
         given = case.example(np.random.default_rng(0))
         found = case.banding(laid(case, given[len(case.roles(Role.INPUT)) :]))

@@ -67,6 +67,14 @@ def test_the_flash_of_a_kernel_is_that_of_its_constants() -> None:
     assert found.asked[0].cost[Resource.FLASH] >= sum(array.nbytes for array in found.constants)
 
 
+def test_a_call_that_keeps_its_plain_loops_has_every_rules_reason() -> None:
+    call, target = call_of(CONV), load("cortex-m0plus")
+    taken, *others = specialized(call, target).asked
+    assert (taken.rule, taken.answer) == (PLAIN, TAKEN) and specialized(call, target).kernel == CONV
+    assert {one.rule for one in others} == set(rules_for(target))
+    assert all(one.answer != TAKEN and one.answer for one in others)
+
+
 def test_an_operator_without_faster_kernels_asks_too() -> None:
     table = Table(size=4)
     found = specialized(call_of(table), load("cortex-m7"))

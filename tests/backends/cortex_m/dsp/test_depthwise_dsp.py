@@ -1,30 +1,22 @@
 """The rule for depthwise convolutions on halfword pairs, and its kernels at shapes that nobody chose."""
 
-import ctypes
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_code import computed, function_of
 
 from bevel.backends.cortex_m.dsp.depthwise_dsp import SCRATCH_BYTES, DepthwiseDsp, fitted, specialize
-from bevel.backends.cortex_m.headers import helper_text
-from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Array, Role
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.target import load
-from bevel.backends.tir.raw_abi import c_source
 from bevel.calib.arithmetic.requantize import Output
 
-COMPILER = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]
 DSP = load("cortex-m4")
 
 
@@ -50,21 +42,6 @@ def call_of(plain: Conv, **changes: Array) -> Call:
     names = ("w", "bias", "multiplier", "shift")
     constants = dict(zip(names, plain.example(np.random.default_rng(0))[1:], strict=True)) | changes
     return Call("node", plain, ("x",), tuple(constants.values()), "y")
-
-
-def computed(kernel: Kernel, given_arrays: tuple[Array, ...]) -> Array:
-    """The output of the compiled kernel."""
-    (result,) = kernel.roles(Role.OUTPUT)
-    arrays = [*given_arrays, np.zeros(result.shape, np.int8)]
-    arrays += [np.full(operand.shape, 0x5A5A5A5A, np.int32) for operand in kernel.roles(Role.SCRATCH)]
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        assert kernel.header is not None
-        (folder / kernel.header).write_text(helper_text(kernel.header))
-        (folder / "k.c").write_text(c_source({"k": kernel.build("k")}, headers=[kernel.header]))
-        subprocess.run([*COMPILER, "-O1", "-shared", "-fPIC", "k.c", "-o", "k.so"], cwd=folder, check=True)
-        ctypes.CDLL(str(folder / "k.so")).k(*(ctypes.c_void_p(array.ctypes.data) for array in arrays))
-    return arrays[len(given_arrays)]
 
 
 SMALL = st.integers(1, 4)
@@ -100,7 +77,9 @@ def test_any_shape_that_is_taken_is_computed_exactly(plain: Conv, strip: int, se
         return
     assert isinstance(found.kernel, DepthwiseDsp)
     kernel = replace(found.kernel, strip=min(strip, found.kernel.axes[0].outputs))
-    np.testing.assert_array_equal(computed(kernel, (x, *found.constants)), plain.reference(x, *constants))
+    np.testing.assert_array_equal(
+        computed(function_of(kernel), kernel, (x, *found.constants)), plain.reference(x, *constants)
+    )
 
 
 @pytest.mark.parametrize("weight", [-128, 127])
@@ -111,7 +90,8 @@ def test_the_largest_products_do_not_saturate(weight: int, pixel: int) -> None:
     assert isinstance(found, Special)
     x = np.full((1, 6, 7, 8), pixel, np.int8)
     np.testing.assert_array_equal(
-        computed(found.kernel, (x, *found.constants)), found.kernel.reference(x, *found.constants)
+        computed(function_of(found.kernel), found.kernel, (x, *found.constants)),
+        found.kernel.reference(x, *found.constants),
     )
 
 

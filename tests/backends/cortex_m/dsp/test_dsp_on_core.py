@@ -28,10 +28,11 @@ CORES = [("cortex-m4", "gcc"), ("cortex-m7", "zig"), ("cortex-m33", "gcc")]
 def vectors_of(array: Array, seed: int) -> list[Any]:
     """`array` itself, then random values, all the least, all the greatest, and a mixture of the two."""
     rng = np.random.default_rng(seed)
-    ends = np.array([-128, 127], array.dtype)
+    limits = np.iinfo(array.dtype)
+    ends = np.array([limits.min, limits.max], array.dtype)
     return [
         array,
-        rng.integers(-128, 128, array.shape, array.dtype),
+        rng.integers(limits.min, limits.max, array.shape, array.dtype, endpoint=True),
         *(np.full_like(array, end) for end in ends),
         rng.choice(ends, array.shape),
     ]

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kernel_code import compiled, computed
 
 from bevel.backends.cortex_m.dsp.narrow_depthwise_dsp import NarrowDepthwiseDsp, specialize
-from bevel.backends.cortex_m.headers import helper_text
-from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Role
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Array
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.target import load
-from bevel.backends.tir.raw_abi import c_source
 from bevel.calib.arithmetic.requantize import Output
 
 M7 = load("cortex-m7")
@@ -55,33 +50,17 @@ def some_shape(seed: int) -> Conv:
     )
 
 
-def compiled(kernels: list[Kernel], folder: Path) -> ctypes.CDLL:
-    compiler = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]
-    functions = {f"f{index}": kernel.build(f"f{index}") for index, kernel in enumerate(kernels)}
-    header = kernels[0].header
-    assert header is not None
-    (folder / header).write_text(helper_text(header))
-    (folder / "all.c").write_text(c_source(functions, headers=[header]))
-    command = [*compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "all.c", "-o", "all.so"]
-    subprocess.run(command, cwd=folder, check=True)
-    return ctypes.CDLL(str(folder / "all.so"))
-
-
 def test_layers_of_any_shape_compute_what_the_plain_ones_do(tmp_path: Path) -> None:
     calls = [call_of(some_shape(seed), LEVELS[seed % len(LEVELS)], seed) for seed in range(SHAPES)]
     answers = [specialize(call, M7) for call, _ in calls]
     found = [answer for answer in answers if isinstance(answer, Special)]
     assert len(found) == SHAPES, answers
-    library = compiled([one.kernel for one in found], tmp_path)
+    library = compiled({f"f{index}": one.kernel for index, one in enumerate(found)}, tmp_path)
     for index, (one, (call, x)) in enumerate(zip(found, calls, strict=True)):
         expected = call.kernel.reference(x, *call.constants)
         np.testing.assert_array_equal(one.kernel.reference(x, *one.constants), expected, err_msg=str(one.kernel))
-        y = np.zeros_like(expected)
-        working = [np.full(operand.shape, 0x5A5A5A5A, np.int32) for operand in one.kernel.roles(Role.SCRATCH)]
-        given = (array.copy() for array in (x, *one.constants))
-        arrays = [*given, y, *working]
-        getattr(library, f"f{index}")(*(ctypes.c_void_p(array.ctypes.data) for array in arrays))
-        np.testing.assert_array_equal(y, expected, err_msg=str(one.kernel))
+        got = computed(getattr(library, f"f{index}"), one.kernel, (x, *one.constants))
+        np.testing.assert_array_equal(got, expected, err_msg=str(one.kernel))
 
 
 def test_four_bits_take_half_the_flash_of_the_int8_kernel() -> None:

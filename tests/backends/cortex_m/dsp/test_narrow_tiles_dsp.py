@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kernel_code import compiled, computed, function_of
 
 from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
 from bevel.backends.cortex_m.dsp.narrow_tiles_dsp import NarrowTilesDsp, specialize
-from bevel.backends.cortex_m.headers import helper_text
 from bevel.backends.encodings.narrow import NarrowCodes
-from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Role
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Array
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import load
-from bevel.backends.tir.raw_abi import c_source
 from bevel.calib.arithmetic.requantize import Output
 
 M7 = load("cortex-m7")
@@ -80,35 +75,14 @@ def some_shape(seed: int) -> Conv | Gemm:
     )
 
 
-def compiled(kernels: list[Kernel], folder: Path) -> ctypes.CDLL:
-    compiler = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]
-    functions = {f"f{index}": kernel.build(f"f{index}") for index, kernel in enumerate(kernels)}
-    header = kernels[0].header
-    assert header is not None
-    (folder / header).write_text(helper_text(header))
-    (folder / "all.c").write_text(c_source(functions, headers=[header]))
-    command = [*compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "all.c", "-o", "all.so"]
-    subprocess.run(command, cwd=folder, check=True)
-    return ctypes.CDLL(str(folder / "all.so"))
-
-
-def run(function: Any, kernel: Kernel, given: tuple[Array, ...]) -> Array:
-    arrays, contents = [], iter(given)
-    for operand in kernel.operands():
-        kept = operand.role in (Role.INPUT, Role.CONSTANT)
-        arrays.append(next(contents).copy() if kept else np.full(operand.shape, 0x5A, operand.dtype))
-    function(*(ctypes.c_void_p(array.ctypes.data) for array in arrays))
-    return arrays[[operand.role for operand in kernel.operands()].index(Role.OUTPUT)]
-
-
 def test_layers_of_any_shape_compute_what_the_plain_ones_do(tmp_path: Path) -> None:
     names = [*LEVELS] * SHAPES
     calls = [call_of(some_shape(seed), LEVELS[names[seed]], seed) for seed in range(SHAPES)]
     found = [special(call) for call, _ in calls]
-    library = compiled([one.kernel for one in found], tmp_path)
+    library = compiled({f"f{index}": one.kernel for index, one in enumerate(found)}, tmp_path)
     for index, (one, (call, x)) in enumerate(zip(found, calls, strict=True)):
         expected = call.kernel.reference(x, *call.constants)
-        got = run(getattr(library, f"f{index}"), one.kernel, (x, *one.constants))
+        got = computed(getattr(library, f"f{index}"), one.kernel, (x, *one.constants))
         np.testing.assert_array_equal(got.reshape(expected.shape), expected, err_msg=str(one.kernel))
         mirrored = one.kernel.reference(x.reshape(one.kernel.operands()[0].shape), *one.constants)
         np.testing.assert_array_equal(mirrored.reshape(expected.shape), expected, err_msg=str(one.kernel))
@@ -126,10 +100,10 @@ def test_flash_shrinks_with_the_bits(levels: str, share: float) -> None:
 
 @pytest.mark.parametrize("weight", [-8, 7])
 @pytest.mark.parametrize("pixel", [-128, 127])
-def test_the_largest_sums_do_not_wrap(weight: int, pixel: int, tmp_path: Path) -> None:
+def test_the_largest_sums_do_not_wrap(weight: int, pixel: int) -> None:
     call, x = call_of(Gemm(rows=2, k=600, n=8, output=Output()), np.array([weight]))
     found, x = special(call), np.full_like(x, pixel)
-    got = run(compiled([found.kernel], tmp_path).f0, found.kernel, (x, *found.constants))
+    got = computed(function_of(found.kernel), found.kernel, (x, *found.constants))
     np.testing.assert_array_equal(got.reshape(2, 8), call.kernel.reference(x, *call.constants))
 
 

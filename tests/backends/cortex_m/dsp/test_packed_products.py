@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kernel_code import compiled, computed
 
 from bevel.backends.cortex_m.dsp import conv_dsp, gemm_dsp
 from bevel.backends.cortex_m.dsp.conv_dsp import ConvDsp
 from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
-from bevel.backends.cortex_m.dsp.tiles import HEADER
-from bevel.backends.cortex_m.headers import helper_text
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Role
+from bevel.backends.program.op import Array
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import load
-from bevel.backends.tir.raw_abi import c_source
 from bevel.calib.arithmetic.requantize import Output
 
 M4, M0 = load("cortex-m4"), load("cortex-m0plus")
@@ -83,32 +77,13 @@ def some_conv(seed: int) -> Conv:
     )
 
 
-def compiled(kernels: list[Kernel], folder: Path) -> ctypes.CDLL:
-    compiler = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]
-    functions = {f"f{index}": kernel.build(f"f{index}") for index, kernel in enumerate(kernels)}
-    (folder / HEADER).write_text(helper_text(HEADER))
-    (folder / "all.c").write_text(c_source(functions, headers=[HEADER]))
-    command = [*compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "all.c", "-o", "all.so"]
-    subprocess.run(command, cwd=folder, check=True)
-    return ctypes.CDLL(str(folder / "all.so"))
-
-
-def run(function: Any, kernel: Kernel, given: tuple[Array, ...]) -> Array:
-    arrays, contents = [], iter(given)
-    for operand in kernel.operands():
-        kept = operand.role in (Role.INPUT, Role.CONSTANT)
-        arrays.append(next(contents).copy() if kept else np.full(operand.shape, 0x5A, operand.dtype))
-    function(*(ctypes.c_void_p(array.ctypes.data) for array in arrays))
-    return arrays[[operand.role for operand in kernel.operands()].index(Role.OUTPUT)]
-
-
 def test_convolutions_of_any_shape_compute_what_the_plain_ones_do(tmp_path: Path) -> None:
     found = [special(some_conv(seed), seed) for seed in range(SHAPES)]
-    library = compiled([one.kernel for one, _, _ in found], tmp_path)
+    library = compiled({f"f{index}": one.kernel for index, (one, _, _) in enumerate(found)}, tmp_path)
     for index, (one, x, expected) in enumerate(found):
         given = (x, *one.constants)
         np.testing.assert_array_equal(one.kernel.reference(*given), expected, err_msg=str(one.kernel))
-        got = run(getattr(library, f"f{index}"), one.kernel, given)
+        got = computed(getattr(library, f"f{index}"), one.kernel, given)
         np.testing.assert_array_equal(got.reshape(expected.shape), expected, err_msg=str(one.kernel))
     kinds = {(type(one.kernel), one.kernel.apart) for one, _, _ in found}  # type: ignore[attr-defined]
     assert (ConvDsp, True) in kinds and (ConvDsp, False) in kinds

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kernel_code import compiled, computed, function_of
 
 from bevel.backends.cortex_m.dsp.positional_gemm_dsp import MOST_ROWS, PositionalGemmDsp, specialize
-from bevel.backends.cortex_m.headers import helper_text
-from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Role
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Array
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
+from bevel.backends.select.specialize import specialized
 from bevel.backends.target import load
-from bevel.backends.tir.raw_abi import c_source
 from bevel.calib.arithmetic.requantize import Output
 
 M7 = load("cortex-m7")
@@ -35,27 +31,6 @@ def call_of(gemm: Gemm, low: int, high: int, seed: int = 0) -> tuple[Call, Array
     return Call("node", gemm, ("x",), (weights, bias // 8, multiplier, shift), "y"), x
 
 
-def compiled(kernels: list[Kernel], folder: Path) -> ctypes.CDLL:
-    compiler = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]
-    functions = {f"f{index}": kernel.build(f"f{index}") for index, kernel in enumerate(kernels)}
-    header = kernels[0].header
-    assert header is not None
-    (folder / header).write_text(helper_text(header))
-    (folder / "all.c").write_text(c_source(functions, headers=[header]))
-    command = [*compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "all.c", "-o", "all.so"]
-    subprocess.run(command, cwd=folder, check=True)
-    return ctypes.CDLL(str(folder / "all.so"))
-
-
-def run(function: object, kernel: Kernel, given: tuple[Array, ...]) -> Array:
-    (result,) = kernel.roles(Role.OUTPUT)
-    y = np.zeros(result.shape, np.int8)
-    working = [np.full(operand.shape, 0x5A5A5A5A, np.int32) for operand in kernel.roles(Role.SCRATCH)]
-    arrays = [*(array.copy() for array in given), y, *working]
-    function(*(ctypes.c_void_p(array.ctypes.data) for array in arrays))  # type: ignore[operator]
-    return y
-
-
 def test_layers_of_any_shape_compute_what_the_plain_ones_do(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     calls = []
@@ -66,18 +41,18 @@ def test_layers_of_any_shape_compute_what_the_plain_ones_do(tmp_path: Path) -> N
     found = [specialize(call, M7) for call, _ in calls]
     taken = [one for one in found if isinstance(one, Special)]
     assert len(taken) == len(calls), found
-    library = compiled([one.kernel for one in taken], tmp_path)
+    library = compiled({f"f{index}": one.kernel for index, one in enumerate(taken)}, tmp_path)
     for index, (one, (call, x)) in enumerate(zip(taken, calls, strict=True)):
         expected = call.kernel.reference(x, *call.constants)
         np.testing.assert_array_equal(one.kernel.reference(x, *one.constants), expected, err_msg=str(one.kernel))
-        got = run(getattr(library, f"f{index}"), one.kernel, (x, *one.constants))
+        got = computed(getattr(library, f"f{index}"), one.kernel, (x, *one.constants))
         np.testing.assert_array_equal(got, expected, err_msg=str(one.kernel))
     assert {one.kernel.bits for one in taken if isinstance(one.kernel, PositionalGemmDsp)} == {2, 3, 4}
 
 
 @pytest.mark.parametrize(("bits", "inputs"), [(4, 511), (3, 1000), (2, 511)])
 @pytest.mark.parametrize("pixel", [-128, 127])
-def test_the_largest_sums_of_a_place_come_out(bits: int, inputs: int, pixel: int, tmp_path: Path) -> None:
+def test_the_largest_sums_of_a_place_come_out(bits: int, inputs: int, pixel: int) -> None:
     """Codes of 0 and 2**bits - 1 side by side, and sums as close to the limit as one step more would not be."""
     call, x = call_of(Gemm(1, inputs, 40, Output()), *RANGES[bits])
     w, bias, multiplier, _ = call.constants
@@ -88,7 +63,7 @@ def test_the_largest_sums_of_a_place_come_out(bits: int, inputs: int, pixel: int
     found = specialize(call, M7)
     assert isinstance(found, Special) and isinstance(found.kernel, PositionalGemmDsp)
     x = np.full_like(x, pixel)
-    got = run(compiled([found.kernel], tmp_path).f0, found.kernel, (x, *found.constants))
+    got = computed(function_of(found.kernel), found.kernel, (x, *found.constants))
     np.testing.assert_array_equal(got, call.kernel.reference(x, *call.constants))
 
 
@@ -104,6 +79,13 @@ def test_the_largest_sums_of_a_place_come_out(bits: int, inputs: int, pixel: int
 )
 def test_the_rule_says_what_it_does_not_take(gemm: Gemm, weights: tuple[int, int], reason: str) -> None:
     assert reason in str(specialize(call_of(gemm, *weights)[0], M7))
+
+
+@pytest.mark.parametrize(("channels", "taken"), [(9, False), (90, True)])
+def test_channels_that_mostly_fill_up_a_block_are_left_to_other_codes(channels: int, taken: bool) -> None:
+    call, _ = call_of(Gemm(1, 640, channels, Output()), -1, 1)
+    assert isinstance(specialize(call, M7), Special)
+    assert isinstance(specialized(call, M7).kernel, PositionalGemmDsp) == taken
 
 
 def test_nothing_is_packed_without_the_dsp_extension() -> None:

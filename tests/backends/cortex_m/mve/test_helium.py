@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import ctypes
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_code import computed, function_of
 
-from bevel.backends.cortex_m.headers import helper_text
 from bevel.backends.cortex_m.mve.add_mve import AddMve
 from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
 from bevel.backends.cortex_m.mve.gemm_mve import GemmMve
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Operand, Role
+from bevel.backends.program.op import Array, Role
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.target import load
-from bevel.backends.tir.raw_abi import c_source
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Int8, Output
 
 M55, M7 = load("cortex-m55"), load("cortex-m7")
-COMPILER = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]
-GUARD, FILL = 64, 0x5A  # bytes around each operand, and what they hold
 EXAMPLES = settings(max_examples=20)
 
 Layer = tuple[Any, tuple[Array, ...]]  # a plain kernel with its constants
@@ -48,52 +39,13 @@ def special(name: str, plain: Kernel, constants: tuple[Array, ...], target: Any 
     return found
 
 
-class Place:
-    """An operand between guards; single bytes start at an odd address, so that nothing relies on alignment."""
-
-    def __init__(self, operand: Operand, content: Array | None) -> None:
-        first = GUARD + (operand.dtype in ("int8", "uint8"))
-        self.memory = np.full(operand.bytes + 2 * GUARD + 1, FILL, np.uint8)
-        self.inside = slice(first, first + operand.bytes)
-        self.array = self.memory[self.inside].view(operand.dtype).reshape(operand.shape)
-        if content is not None:
-            self.array[...] = content
-
-    def guards_hold(self) -> bool:
-        outside = np.delete(self.memory, np.arange(self.inside.start, self.inside.stop))
-        return bool((outside == FILL).all())
-
-
-def compiled(kernel: Kernel) -> Any:
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        assert kernel.header is not None
-        (folder / kernel.header).write_text(helper_text(kernel.header))
-        aliasing = frozenset({"k"} if kernel.in_place else ())
-        (folder / "k.c").write_text(c_source({"k": kernel.build("k")}, aliasing, [kernel.header]))
-        subprocess.run([*COMPILER, "-O1", "-shared", "-fPIC", "k.c", "-o", "k.so"], cwd=folder, check=True)
-        return ctypes.CDLL(str(folder / "k.so")).k
-
-
-def computed(function: Any, kernel: Kernel, arrays: tuple[Array, ...], over_input: bool = False) -> Array:
-    """The output of the compiled kernel, which keeps to its operands; put over its first input where asked."""
-    contents, read = iter(arrays), (Role.INPUT, Role.CONSTANT)
-    places = [Place(operand, next(contents) if operand.role in read else None) for operand in kernel.operands()]
-    result = [operand.role for operand in kernel.operands()].index(Role.OUTPUT)
-    if over_input:
-        places[result] = places[0]
-    function(*(ctypes.c_void_p(place.array.ctypes.data) for place in places))
-    assert all(place.guards_hold() for place in places)
-    return places[result].array
-
-
 def assert_exact(name: str, layer: Layer) -> Any:
     """The rule takes the layer, and its kernel and the reference of that give what the plain reference does, for inputs
     of any value and for the largest ones."""
     plain, constants = layer
     found = special(name, plain, constants)
     assert isinstance(found, Special), found
-    kernel, function = found.kernel, compiled(found.kernel)
+    kernel, function = found.kernel, function_of(found.kernel)
     for kind in ("any", "ends", "lowest"):
         inputs = [codes(np.random.default_rng(seed), a.shape, kind) for seed, a in enumerate(plain.roles(Role.INPUT))]
         given_arrays, expected = (*inputs, *found.constants), plain.reference(*inputs, *constants)

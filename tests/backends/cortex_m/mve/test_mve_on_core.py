@@ -1,16 +1,15 @@
 """Every case of every Helium kernel, run by a simulated Cortex-M55, equals its reference bit for bit."""
 
 from dataclasses import replace
-from importlib import import_module
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bevel.backends.build import BuildOptions, build
+from bevel.backends.cortex_m import mve
 from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
 from bevel.backends.cortex_m.mve.positional_mve import Digits, PositionalConvMve, PositionalGemmMve
@@ -23,22 +22,12 @@ from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.calib.arithmetic.requantize import Output
+from kernel_cases import cases
 
-MODULES = (
-    "add_mve",
-    "conv_mve",
-    "depthwise_mve",
-    "gemm_mve",
-    "mat_mul_mve",
-    "narrow_conv_mve",
-    "narrow_depthwise_mve",
-    "positional_mve",
-)
+CASES: dict[str, list[Op]] = {}
+for _module, _, _case in cases(mve):
+    CASES.setdefault(_module, []).append(_case)
 SEEDS = 3
-
-
-def module(name: str) -> ModuleType:
-    return import_module(f"bevel.backends.cortex_m.mve.{name}")
 
 
 def program_of(kernels: list[Op], name: str) -> tuple[Program, Vectors]:
@@ -69,7 +58,8 @@ def program_of(kernels: list[Op], name: str) -> tuple[Program, Vectors]:
 
 def random_and_extreme(array: Array, seed: int) -> list[Any]:
     rng = np.random.default_rng(1000 + seed)
-    ends = np.array([-128, 127]).astype(array.dtype)
+    limits = np.iinfo(array.dtype)
+    ends = np.array([limits.min, limits.max], array.dtype)
     return [rng.permutation(array.reshape(-1)).reshape(array.shape), rng.choice(ends, array.shape)]
 
 
@@ -135,12 +125,12 @@ def test_cortex_m55_multiplies_any_number_of_vectors_of_digits(compiler: Any, tm
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", CASES)
 def test_cortex_m55_computes_what_the_reference_does(name: str, compiler: Any, tmp_path: Path) -> None:
     target = load("cortex-m55")
     if why := Qemu(target).missing():
         pytest.skip(why)
-    program, vectors = program_of(list(module(name).cases()), name)
+    program, vectors = program_of(CASES[name], name)
     artifact = build(program, target, tmp_path, vectors, BuildOptions(compiler=compiler))
     measurement = Qemu(target, timeout_s=120).measure(artifact, vectors)
     assert (measurement.mismatches, measurement.first_mismatch) == (0, None)
