@@ -1,9 +1,9 @@
 """Give every tensor its static shape and type.
 
 onnx's own inference answers for most operators. What it leaves open (arithmetic on shapes that it does not follow,
-operators of other domains), or counts otherwise than onnxruntime (pools with ceil_mode), is read off two runs in
-onnxruntime on different random inputs: a shape that differs between them depends on the data, and no static program
-can hold it.
+operators of other domains), or counts otherwise than onnxruntime (pools with ceil_mode, a Squeeze of an empty list of
+axes), is read off two runs in onnxruntime on different random inputs: a shape that differs between them depends on the
+data, and no static program can hold it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def untyped_model(graph: gs.Graph) -> onnx.ModelProto:
 
 def infer(model: onnx.ModelProto, names: list[str], graph: gs.Graph) -> dict[str, Type]:
     """Type and shape of each named tensor: by inference where it answers, else by running."""
-    if any(map(is_distrusted, model.graph.node)):
+    empty = {tensor.name for tensor in model.graph.initializer if 0 in tensor.dims}
+    if any(is_distrusted(node, empty) for node in model.graph.node):
         return observe(model, names, graph)
     try:
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True).graph
@@ -100,8 +101,10 @@ def infer(model: onnx.ModelProto, names: list[str], graph: gs.Graph) -> dict[str
     return types | observe(model, holes, graph) if holes else types
 
 
-def is_distrusted(node: onnx.NodeProto) -> bool:
-    """Whether onnx's inference may count the node's output otherwise than onnxruntime."""
+def is_distrusted(node: onnx.NodeProto, empty: set[str]) -> bool:
+    """Whether onnx may count the node's output otherwise than onnxruntime. empty: constants without values."""
+    if node.op_type == "Squeeze":  # of no axes: of none to the one, of all of size 1 to the other
+        return not empty.isdisjoint(node.input[1:])
     return any(attribute.name == "ceil_mode" and attribute.i for attribute in node.attribute)
 
 

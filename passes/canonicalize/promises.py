@@ -45,15 +45,15 @@ def brief_convolutions(work: Work) -> Iterator[str]:
 
 
 def attributed_products(work: Work) -> Iterator[str]:
+    stays = staying(work)
     for node in work.graph.nodes:
-        if node.op == "Gemm" and not node.domain and node.name not in staying(work):
-            bias = given(node, 2)
-            if node.attrs or bias is None or len(static_shape(bias) or ()) != 1:
-                yield (
-                    f"{node.name} has attributes {dict(node.attrs)}"
-                    if node.attrs
-                    else f"{node.name} has no bias vector"
-                )
+        if node.op != "Gemm" or node.domain or node.name in stays:
+            continue
+        bias = given(node, 2)
+        if node.attrs:
+            yield f"{node.name} has attributes {dict(node.attrs)}"
+        elif bias is None or len(static_shape(bias) or ()) != 1:
+            yield f"{node.name} has no bias vector"
 
 
 def normalizations(work: Work) -> Iterator[str]:

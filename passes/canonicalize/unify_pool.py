@@ -69,7 +69,7 @@ def pool_attributes(node: gs.Node) -> dict[str, Any] | str:
         return "its indices are used, and they depend on the padding"
     if node.attrs.get("auto_pad", "NOTSET").startswith("SAME") and any(map(skips_ends, spatial)):
         return "auto_pad SAME with strides wider than its windows: runtimes disagree on where the windows lie"
-    if node.attrs.get("auto_pad", "NOTSET").startswith("SAME") and any(axis.dilation > 1 for axis in spatial):
+    if node.attrs.get("auto_pad", "NOTSET").startswith("SAME") and any(axis.extent > axis.kernel for axis in spatial):
         what = "auto_pad SAME with dilations is another size to onnx than to onnxruntime, which pads as without"
         raise UserError(f"node {node.name} ({node.op}): {what}; give it pads")
     grown = [grow(axis, windows) for axis, windows in zip(padded, outputs, strict=True)]

@@ -223,6 +223,12 @@ def test_shapes_that_inference_cannot_follow_are_read_off_a_run(model) -> None:
     assert graph.outputs[0].shape == (2, 4)
 
 
+def test_a_squeeze_of_an_empty_list_of_axes_is_what_onnxruntime_makes_of_it(model) -> None:
+    subject = model("y = Squeeze(x, axes)", inputs="float[1,2,1,3] x", weights="int64[0] axes")
+    graph, _ = canonicalize(subject)
+    assert tuple(graph.outputs[0].shape) == (2, 3)
+
+
 def test_a_shape_that_depends_on_the_data_names_its_node(model) -> None:
     graph = gs.import_onnx(model("p = Relu(x)\n n = NonZero(p)\n y = Cast <to = 1> (n)", "float[2,5] x"))
     graph.nodes[1].name = "found"

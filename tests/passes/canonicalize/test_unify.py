@@ -165,6 +165,7 @@ def test_a_convolution_over_one_axis_keeps_its_rank(model, apply) -> None:
         ("MaxPool <kernel_shape = [2,2], strides = [2,2], ceil_mode = 1>", [0, 0, 0, 0]),
         ("MaxPool <kernel_shape = [3,3], dilations = [4,4], strides = [2,2]>", [0, 0, 1, 1]),
         ('MaxPool <kernel_shape = [3,3], strides = [2,2], auto_pad = "SAME_LOWER">', [1, 1, 0, 0]),
+        ('MaxPool <kernel_shape = [3,1], dilations = [1,2], auto_pad = "SAME_UPPER">', [1, 0, 1, 0]),
         ("AveragePool <kernel_shape = [3,3], strides = [2,2], ceil_mode = 1>", [0, 0, 1, 1]),
         ('AveragePool <kernel_shape = [3,3], auto_pad = "SAME_UPPER", strides = [2,2]>', [0, 0, 1, 1]),
         ("AveragePool <kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1>", [1, 1, 1, 1]),
