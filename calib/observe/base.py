@@ -55,7 +55,9 @@ class Want:
     beside: tuple[str, ...] = ()
 
     def of(self, *arrays: NDArray[Any]) -> Observation:
-        return self.kind.of(*(np.ascontiguousarray(array, np.float32) for array in arrays), *self.args)
+        with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and refused as such
+            floats = [np.ascontiguousarray(array, np.float32) for array in arrays]
+        return self.kind.of(*floats, *self.args)
 
 
 class NotFiniteError(ValueError):

@@ -107,11 +107,13 @@ def tensors_of(tasks: Iterable[Task]) -> list[str]:
 
 
 def not_finite(model: onnx.ModelProto, sample: Mapping[str, NDArray[Any]], run: int) -> UserError:
-    """Which tensor was the first to hold NaN or infinity in a run, of all that there are."""
+    """Which tensor was the first to hold NaN or infinity in a run, of all that there are, as float32."""
     names = observable(model)
     arrays = run_model(*session_with_outputs(model, names), sample, run)
-    lost = next(name for name in names if is_float(arrays[name]) and not np.isfinite(arrays[name]).all())
-    value = arrays[lost][~np.isfinite(arrays[lost])].flat[0]
+    with np.errstate(over="ignore"):
+        floats = {name: arrays[name].astype(np.float32) for name in names if is_float(arrays[name])}
+    lost = next(name for name, array in floats.items() if not np.isfinite(array).all())
+    value = floats[lost][~np.isfinite(floats[lost])].flat[0]
     return UserError(f"tensor {lost!r} {made_by(model, lost)} holds {value} in sample {run}")
 
 

@@ -13,7 +13,7 @@ Where steps differ in size (minifloats, powers of two, blocks with scales of the
 than it brings: there, `OWN_ERROR` times what its own squared error grows must be less than what the square of the sum
 of errors shrinks. That is SQuant's diagonal approximation of the Hessian with both of its terms.
 
-Price: the weights' own squared errors grow, by up to a quarter of a step each that moves; where pixels are not alike
+Price: the squared error of each weight that moves grows, from e**2 to (1 - e)**2 of e steps; where pixels are not alike
 (small maps late in a network), that costs more than the sums bring.
 """
 

@@ -2,9 +2,9 @@
 
     |w - scale * code| <= scale / 2     within the range
 
-That is the least error of a product's outputs, too, where its inputs are independent and of one size; neighbouring
-pixels are not. Source: Krishnamoorthi 2018, "Quantizing deep convolutional networks for efficient inference: A
-whitepaper", section 2. Price: none beside a division.
+That is the least error of a product's outputs, too, where its inputs are independent, of mean 0 and of one size;
+neighbouring pixels are not. Source: Krishnamoorthi 2018, "Quantizing deep convolutional networks for efficient
+inference: A whitepaper", section 2. Price: none beside a division.
 """
 
 from __future__ import annotations

@@ -95,6 +95,13 @@ def test_a_tensor_that_becomes_infinite_is_named_with_its_node_and_sample(tmp_pa
         observe(subject, data(tmp_path, x, subject), {"y": [RANGE]})
 
 
+def test_a_number_that_float32_does_not_hold_is_infinite_and_named(tmp_path: Path) -> None:
+    subject = model("d = Cast <to = 11> (x)\n e = Exp (d)\n y = Cast <to = 1> (d)")
+    x = np.full((1, 2, 4), 100, np.float32)  # e**100 is 2.7e43
+    with pytest.raises(UserError, match=r"tensor 'e' \(Exp node\) holds inf in sample 0"):
+        observe(subject, data(tmp_path, x, subject), {"e": [RANGE]})
+
+
 def test_a_sample_that_the_model_cannot_run_is_named(tmp_path: Path) -> None:
     subject = model("y = Gather(table, x)", "int64[1,1] x", "float[1,1,2] y", "float[2,2] table = {1, 2, 3, 4}")
     np.save(tmp_path / "d.npy", np.array([[1], [7]]))
