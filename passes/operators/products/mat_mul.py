@@ -1,9 +1,8 @@
 """MatMul of two activations, batched and broadcast as ONNX does: y = requantize(sum((a - za) * (b - zb))).
 
 Products of codes less their zero points are summed in int32, or in int64 where the largest sum there may be passes
-2**31: a row of shares in 16 bits reaches that at 129 terms. The function is one for every width: onnxruntime's MatMul
-of int32 and int64 is exact on every machine, which its MatMulInteger of full int8 on both sides is not on x86 without
-VNNI, where pairs of products are summed in 16 bits.
+2**31: shares in 16 bits by values in 8 reach that at 129 terms. MatMulInteger takes 8-bit tensors only; the function is
+one for every width, by onnxruntime's MatMul of int32 or int64.
 
 A factor behind the product, as attention has one, is part of the ratio: nothing between is rounded.
 
