@@ -21,6 +21,14 @@ def constants(*attributes: str) -> str:
     return "\n".join(f"  {name} = Constant <value_int: int = @{name}> ()" for name in attributes)
 
 
+def constants_of(element_type: int, *attributes: str) -> str:
+    """A scalar of an ONNX element type for each function attribute, of the same name."""
+    return "\n".join(
+        f"  {name}64 = Constant <value_int: int = @{name}> ()\n  {name} = Cast <to = {element_type}> ({name}64)"
+        for name in attributes
+    )
+
+
 # `shift` of any integer type -> `divisor` int64 = 2**shift
 DIVISOR = f"""
   powers = Constant <value = int64[{MAX_SHIFT + 1}] {{{POWERS}}}> ()

@@ -7,7 +7,7 @@ one changes its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -23,6 +23,7 @@ from bevel.calib.formats.scheme import PerTensor
 from bevel.passes.graph.coded_constant import CodedConstant, coded_of
 
 Order = tuple[int, ...]
+Strides = tuple[int, ...]
 
 
 def onnx_order(rank: int) -> Order:
@@ -98,6 +99,14 @@ class Lowering:
         """The buffer that holds `tensor` in `order`, transposed if it has to be."""
         return self.reorder(self.value(tensor), order, tensor.name).buffer
 
+    def rows(self, tensor: gs.Tensor, axis: int) -> tuple[str, Order]:
+        """The buffer and the order in which each row of `tensor` along `axis` lies side by side."""
+        value = self.value(tensor)
+        order = value.order
+        if any(value.shape[other] != 1 for other in order[order.index(axis) + 1 :]):
+            order = (*(other for other in order if other != axis), axis)
+        return self.reorder(value, order, tensor.name).buffer, order
+
     def reorder(self, value: Value, order: Order, name: str) -> Value:
         if value.lies_like(order):
             return Value(value.buffer, value.shape, order)
@@ -166,6 +175,20 @@ class Lowering:
             unique += "'"
         self.buffers[unique] = Buffer(unique, tuple(int(size) for size in shape), dtype)
         return unique
+
+
+def merged(loops: Iterable[tuple[int, Strides]]) -> list[tuple[int, Strides]]:
+    """Nested loops, outer ones first, each with its extent and the strides of some operands: those of one step left
+    out, and neighbours that are one taken together."""
+    found: list[tuple[int, Strides]] = []
+    for extent, strides in loops:
+        if extent == 1:
+            continue
+        if found and found[-1][1] == tuple(extent * stride for stride in strides):
+            found[-1] = (found[-1][0] * extent, strides)
+        else:
+            found.append((extent, strides))
+    return found
 
 
 def moved(coded: Coded | None, move: Callable[[Array], Array], axes: Order = ()) -> Coded | None:

@@ -11,27 +11,21 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.quantize_float import QuantizeFloat as QuantizeFloatKernel
 from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.passes.operators.base import Function, IntegerOperator
+from bevel.passes.operators.bodies import constants_of
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.widths import element_type, stored_dtype
 
 FLOAT_BITS = 23
 
-
-def float_constants(*attributes: str) -> str:
-    return "\n".join(
-        f"  {name}64 = Constant <value_int: int = @{name}> ()\n  {name} = Cast <to = 1> ({name}64)"
-        for name in attributes
-    )
-
-
 # A NaN becomes the lowest step, because it is not above it.
 BODY = f"""
-{float_constants("splitter", "border", "high")}
+{constants_of(onnx.TensorProto.FLOAT, "splitter", "border", "high")}
   low = Neg (high)
   quotient = Div (x, scale)
   above = Greater (quotient, low)

@@ -12,6 +12,7 @@ which count as on it. Price: int32 sums in memory, and one pass over them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 from typing import ClassVar
@@ -21,7 +22,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.round_even import RoundEven as RoundEvenKernel
 from bevel.calib.arithmetic.requantize import Output, fixed_point
-from bevel.passes.operators.base import Function, IntegerOperator, Site
+from bevel.passes.operators.base import Activation, Function, IntegerOperator, Reason, Site, Weight
 from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.widths import output_attributes, stored_output
@@ -74,9 +75,23 @@ def ties_reachable(ratio: float, reach: int) -> bool:
     return bool((np.abs(quotients - np.floor(quotients) - 0.5) <= NEAR * quotients).any())
 
 
+def by_exact_sums(
+    site: Site, scale: float, reach: int, integerize: Callable[[Site], list[gs.Node] | Reason]
+) -> list[gs.Node] | Reason | None:
+    """What `integerize` makes of the site of its sums, and their rounding; None where none of them lies on a half."""
+    sums = exact_sums(site, scale, reach)
+    if sums is None:
+        return None
+    nodes = integerize(sums)
+    return nodes if isinstance(nodes, Reason) else [*nodes, round_even(site, sums, reach)]
+
+
 def exact_sums(site: Site, scale: float, reach: int) -> Site | None:
-    """The site that makes sums of `scale`, within +-`reach`, as int32; None where they do not fit or need no ties."""
-    if site.result.dtype != "int8" or reach >= LARGEST_SUM or not ties_reachable(scale / site.scale, reach):
+    """The site that makes sums of `scale`, within +-`reach`, as int32; None where they do not fit or need no ties, or
+    have operands without a scale of the model's."""
+    if site.wide or not all(isinstance(one, Activation | Weight) for one in site.inputs):
+        return None
+    if reach >= LARGEST_SUM or not ties_reachable(scale / site.scale, reach):
         return None
     sums = gs.Variable(f"{site.output.name}/sums", np.int32, list(site.output.shape))
     return replace(site, output=sums, scale=scale, result=Output(0, -LARGEST_SUM, LARGEST_SUM, "int32"))

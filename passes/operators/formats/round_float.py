@@ -11,22 +11,17 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.round_float import RoundFloat as RoundFloatKernel
 from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.passes.operators.base import Array, Function, IntegerOperator
+from bevel.passes.operators.bodies import constants_of
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.widths import dtype_of, element_type, stored_dtype
 
 HALVINGS = (16, 8, 4, 2, 1)
-
-
-def int32_constants(*attributes: str) -> str:
-    return "\n".join(
-        f"  {name}64 = Constant <value_int: int = @{name}> ()\n  {name} = Cast <to = 6> ({name}64)"
-        for name in attributes
-    )
 
 
 def halving(bits: int) -> str:
@@ -42,7 +37,7 @@ def halving(bits: int) -> str:
 
 
 BODY = f"""
-{int32_constants("point", "border", "high")}
+{constants_of(onnx.TensorProto.INT32, "point", "border", "high")}
   unit = Constant <value = int32 {{1}}> ()
   two = Constant <value = int32 {{2}}> ()
   x32 = Cast <to = 6> (x)

@@ -123,15 +123,11 @@ class RoundMx(IntegerOperator):
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         """Blocks lie side by side where their axis is stored last; values of other orders are moved."""
-        value = lowering.value(node.inputs[0])
-        axis = int(node.attrs["axis"])
-        order = value.order
-        if any(value.shape[other] != 1 for other in order[order.index(axis) + 1 :]):
-            order = (*(other for other in order if other != axis), axis)
-        source = lowering.reorder(value, order, node.inputs[0].name)
-        channels = value.shape[axis]
-        kernel = RoundMxKernel(rows=prod(value.shape) // channels, channels=channels, rounding=rounding_of(node))
-        lowering.emit(node, kernel, [source.buffer], (), node.outputs[0], order)
+        q, axis = node.inputs[0], int(node.attrs["axis"])
+        source, order = lowering.rows(q, axis)
+        channels = q.shape[axis]
+        kernel = RoundMxKernel(rows=prod(q.shape) // channels, channels=channels, rounding=rounding_of(node))
+        lowering.emit(node, kernel, [source], (), node.outputs[0], order)
 
 
 def round_mx(name: str, q: gs.Tensor, y: gs.Variable, rounding: MxRounding, axis: int) -> gs.Node:

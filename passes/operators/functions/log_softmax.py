@@ -18,7 +18,7 @@ from bevel.calib.arithmetic.log_softmax import FRACTION_BITS, LOG_BITS, LOG_OF_T
 from bevel.calib.arithmetic.softmax import exponent_bits, tables
 from bevel.passes.operators.base import Activation, Function, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, STORE, constants, floored
-from bevel.passes.operators.functions.softmax import EXPONENTIALS, FEWEST_BITS, rows_of
+from bevel.passes.operators.functions.softmax import EXPONENTIALS, FEWEST_BITS
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
@@ -107,7 +107,7 @@ class LogSoftmax(Operator):
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
         coarse, fine, logarithms, (axis,) = (lowering.constant(tensor) for tensor in node.inputs[1:])
-        source, order = rows_of(lowering, x, int(axis))
+        source, order = lowering.rows(x, int(axis))
         n = x.shape[int(axis)]
         kernel = LogSoftmaxKernel(
             rows=prod(x.shape) // n,

@@ -26,7 +26,7 @@ from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS
 from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants
 from bevel.passes.operators.functions.table import rescale
-from bevel.passes.operators.lowering import Lowering, Order
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
 SCALE, ZERO_POINT = 1 / 256, -128
@@ -118,7 +118,7 @@ class Softmax(Operator):
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
         *tables, (axis,) = (lowering.constant(tensor) for tensor in node.inputs[1:])
-        source, order = rows_of(lowering, x, int(axis))
+        source, order = lowering.rows(x, int(axis))
         n = x.shape[int(axis)]
         rows = prod(x.shape) // n
         kernel: SoftmaxKernel | WideSoftmaxKernel
@@ -179,13 +179,3 @@ def bits_of(site: Site) -> int | None:
     bits = round(-log2(site.scale))
     fixed = (2.0**-bits, -(2.0 ** (bits - 1)))
     return bits if 1 <= bits <= WHOLE_BITS and (site.scale, site.result.zero_point) == fixed else None
-
-
-def rows_of(lowering: Lowering, x: gs.Tensor, axis: int) -> tuple[str, Order]:
-    """The buffer and the order in which each row along `axis` lies side by side."""
-    value = lowering.value(x)
-    order = value.order
-    behind = order[order.index(axis) + 1 :]
-    if any(value.shape[other] != 1 for other in behind):
-        order = (*(other for other in order if other != axis), axis)
-    return lowering.reorder(value, order, x.name).buffer, order

@@ -8,6 +8,7 @@ sqrt(elements). Gain and bias are as exact as A and B: they are not quantized be
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isqrt, prod
 from typing import ClassVar
@@ -30,7 +31,7 @@ from bevel.passes.operators.base import (
     Weight,
 )
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants, floored
-from bevel.passes.operators.lowering import Lowering, Value
+from bevel.passes.operators.lowering import Lowering, Value, merged
 from bevel.passes.operators.norms.root_body import ROOT
 from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
@@ -123,8 +124,8 @@ class Normalize(Operator):
         split, axes, factor, offset = (lowering.constant(tensor) for tensor in node.inputs[1:5])
         loops = loops_of(value, tuple(map(int, split)), factor.shape)
         kernel = NormalizeKernel(
-            rows=merged([loop for axis, loop in enumerate(loops) if axis not in axes]),
-            columns=merged([loop for axis, loop in enumerate(loops) if axis in axes]),
+            rows=nest(loop for axis, loop in enumerate(loops) if axis not in axes),
+            columns=nest(loop for axis, loop in enumerate(loops) if axis in axes),
             gains=factor.size,
             center=bool(node.attrs["center"]),
             zero_point=node.attrs["x_zero_point"],
@@ -237,13 +238,8 @@ def loops_of(value: Value, split: tuple[int, ...], gains: tuple[int, ...]) -> li
     return loops
 
 
-def merged(loops: list[Loop]) -> tuple[Loop, ...]:
+def nest(loops: Iterable[Loop]) -> tuple[Loop, ...]:
     """The loops from the widest stride to the narrowest, neighbours that are one taken together."""
-    result: list[Loop] = []
-    for loop in sorted((one for one in loops if one.extent > 1), key=lambda one: -one.stride):
-        outer = result[-1] if result else None
-        if outer is not None and (outer.stride, outer.gain) == (loop.extent * loop.stride, loop.extent * loop.gain):
-            result[-1] = Loop(outer.extent * loop.extent, loop.stride, loop.gain)
-        else:
-            result.append(loop)
-    return tuple(result)
+    ordered = sorted(loops, key=lambda one: -one.stride)
+    found = merged((one.extent, (one.stride, one.gain)) for one in ordered)
+    return tuple(Loop(extent, *strides) for extent, strides in found)

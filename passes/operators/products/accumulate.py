@@ -13,7 +13,7 @@ onnxruntime computes exactly.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -23,7 +23,7 @@ from bevel.calib.arithmetic.requantize import MULTIPLIER_BITS, Output, fixed_poi
 from bevel.calib.formats.coded import MAX_CODES, Coded, counted, narrowest
 from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.graph.coded_constant import CodedConstant
-from bevel.passes.operators.base import Activation, Array, Reason, Site, Weight
+from bevel.passes.operators.base import Activation, Array, Function, Reason, Site, Weight
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, REQUANTIZE_EVEN, constants
 from bevel.passes.operators.widths import PRODUCT_BITS, element_type, output_attributes, stored_output
 
@@ -40,9 +40,6 @@ X_ZERO_POINT = f"""
 {constants("x_zero_point")}
   x_zero_point8 = Cast <to = 3> (x_zero_point)
 """
-
-# Sums of int8, half up, and of those that may lie on halves, which go to the even integer: by the name's beginning
-ROUNDINGS = {"": REQUANTIZE, "Even": REQUANTIZE_EVEN}
 
 # Of wider integers: `x`, `w` -> `centered`, `weights`, of the sums' type
 WIDE_ATTRIBUTES = ("x_zero_point", "sum_type", *OUTPUT_ATTRIBUTES)
@@ -85,6 +82,27 @@ class Accumulation:
     def attributes(self, site: Site, x: Activation) -> dict[str, Any]:
         sums = {"sum_type": element_type(str(self.bias.dtype))} if self.wide else {}
         return {"x_zero_point": x.zero_point} | sums | output_attributes(site.result)
+
+
+class Forms(NamedTuple):
+    """The functions of one operator: of int8, of int8 whose sums may lie on halves, of wider integers."""
+
+    half_up: Function
+    even: Function
+    wide: Function
+
+    def of(self, sums: Accumulation) -> Function:
+        if sums.wide:
+            return self.wide
+        return self.even if sums.even else self.half_up
+
+
+def forms(wide: Function, attributes: tuple[str, ...], inputs: tuple[str, ...], sums: str) -> Forms:
+    """`sums` makes the `accumulator` of int8; `wide` is named Wide and the operator."""
+    name = wide.name.removeprefix("Wide")
+    attributes = (*attributes, "x_zero_point", *OUTPUT_ATTRIBUTES)
+    half_up = Function(name, attributes, inputs, sums + REQUANTIZE)
+    return Forms(half_up, Function(f"Even{name}", attributes, inputs, sums + REQUANTIZE_EVEN), wide)
 
 
 @dataclass(frozen=True)

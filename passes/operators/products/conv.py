@@ -22,16 +22,16 @@ import onnx_graphsurgeon as gs
 from bevel.backends.program.ops.coded_conv import call_of
 from bevel.backends.program.ops.conv import Conv as ConvKernel
 from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE
+from bevel.passes.operators.bodies import REQUANTIZE
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional, windowed
 from bevel.passes.operators.lowering import Lowering, channels_last, moved
 from bevel.passes.operators.products.accumulate import (
     INPUTS,
-    ROUNDINGS,
     WIDE_ATTRIBUTES,
     WIDEN,
     X_ZERO_POINT,
     accumulation,
+    forms,
     kernel_bias,
     stored_sums,
     stored_weights,
@@ -46,8 +46,6 @@ SUMS = f"""
   sums = ConvInteger <{OF_STEPS}, group: int = @group> (x, w, x_zero_point8)
   accumulator = Add (sums, b)
 """
-ATTRIBUTES = (*STEPS, "group", "x_zero_point", *OUTPUT_ATTRIBUTES)
-CONV, EVEN_CONV = (Function(f"{name}Conv", ATTRIBUTES, INPUTS, SUMS + body) for name, body in ROUNDINGS.items())
 
 # Two numbers each, but pads of all four axes, as onnxruntime's transpose optimizer overlooks the axes that a Pad names;
 # then the shapes of x as a 2-D image, of the weights as a matrix for each group, of the windows as columns, and of y.
@@ -97,13 +95,14 @@ BODY = f"""
 {PRODUCTS_OF_WINDOWS}
 {REQUANTIZE}
 """
-WIDE_CONV = Function("WideConv", (*GEOMETRY, "group", *WIDE_ATTRIBUTES), INPUTS, BODY)
+WIDE = Function("WideConv", (*GEOMETRY, "group", *WIDE_ATTRIBUTES), INPUTS, BODY)
+CONV = forms(WIDE, (*STEPS, "group"), INPUTS, SUMS)
 
 
 class Conv(Operator):
     float_ops: ClassVar = frozenset({"Conv"})
     limits: ClassVar = "1-D, 2-D; constant weights"
-    functions: ClassVar = (CONV, EVEN_CONV, WIDE_CONV)
+    functions: ClassVar = CONV
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -129,8 +128,7 @@ class Conv(Operator):
         if sums.wide:
             attrs = image_geometry(attrs, site.shape)
             attrs |= shapes(tuple(x.tensor.shape), sums.weights.codes.shape, site.shape, groups)
-        made = WIDE_CONV if sums.wide else EVEN_CONV if sums.even else CONV
-        return site.call(made, inputs, attrs | {"group": groups} | sums.attributes(site, x))
+        return site.call(CONV.of(sums), inputs, attrs | {"group": groups} | sums.attributes(site, x))
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
@@ -138,7 +136,7 @@ class Conv(Operator):
         plain, layout = plain_kernel(node, weights.shape), channels_last(len(y.shape))
         rescaling = (kernel_bias(bias, weights, plain.x_zero_point), multiplier.ravel(), shift.ravel())
         source = [lowering.read(x, layout)]
-        if node.op == WIDE_CONV.name:
+        if node.op == CONV.wide.name:
             stored = stored_weights(node.inputs[1], lowering, (0, *range(2, weights.ndim), 1))
             special = call_of(plain, stored, rescaling, dtype_of(x), wide=bias.dtype == np.int64)
             lowering.emit(node, special.kernel, source, special.constants, y, layout)
@@ -184,7 +182,7 @@ def plain_kernel(node: gs.Node, weights: Shape) -> ConvKernel:
         kernel=two_dimensional(attrs["kernel_shape"], 1),
         strides=two_dimensional(attrs["strides"], 1),
         dilations=two_dimensional(attrs["dilations"], 1),
-        pads=(*pads[2:4], *pads[6:]) if node.op == WIDE_CONV.name else edges(pads),
+        pads=(*pads[2:4], *pads[6:]) if node.op == CONV.wide.name else edges(pads),
         groups=int(attrs["group"]),
         x_zero_point=int(attrs["x_zero_point"]),
         output=stored_sums(node),

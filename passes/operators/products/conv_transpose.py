@@ -16,16 +16,16 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.conv_transpose import ConvTranspose as ConvTransposeKernel
 from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE
+from bevel.passes.operators.bodies import REQUANTIZE
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional, windowed
 from bevel.passes.operators.lowering import Lowering, channels_last
 from bevel.passes.operators.products.accumulate import (
     INPUTS,
-    ROUNDINGS,
     WIDE_ATTRIBUTES,
     WIDEN,
     X_ZERO_POINT,
     accumulation,
+    forms,
     stored_sums,
 )
 from bevel.passes.operators.products.conv import PRODUCTS_OF_WINDOWS
@@ -43,10 +43,6 @@ SUMS = f"""
   sums = ConvInteger <dilations: ints = @dilations, group: int = @group> (image, w, x_zero_point8)
   accumulator = Add (sums, b)
 """
-ATTRIBUTES = (*LOWERED, "x_zero_point", *OUTPUT_ATTRIBUTES)
-CONV_TRANSPOSE, EVEN_CONV_TRANSPOSE = (
-    Function(f"{name}ConvTranspose", ATTRIBUTES, (*INPUTS, *SPREADING), SUMS + body) for name, body in ROUNDINGS.items()
-)
 
 # Of the 2-D image: what puts zeros between its pixels and around them, for a convolution of stride 1. 0 is x's batch.
 SHAPES = ("kernel_shape", "positions", "apart", "gaps", "spread", "border", "matrices", "columns", "result")
@@ -62,13 +58,14 @@ BODY = f"""
 {PRODUCTS_OF_WINDOWS}
 {REQUANTIZE}
 """
-WIDE_CONV_TRANSPOSE = Function("WideConvTranspose", (*SHAPES, *LOWERED, *WIDE_ATTRIBUTES), INPUTS, BODY)
+WIDE = Function("WideConvTranspose", (*SHAPES, *LOWERED, *WIDE_ATTRIBUTES), INPUTS, BODY)
+CONV_TRANSPOSE = forms(WIDE, LOWERED, (*INPUTS, *SPREADING), SUMS)
 
 
 class ConvTranspose(Operator):
     float_ops: ClassVar = frozenset({"ConvTranspose"})
     limits: ClassVar = "1-D, 2-D; constant weights"
-    functions: ClassVar = (CONV_TRANSPOSE, EVEN_CONV_TRANSPOSE, WIDE_CONV_TRANSPOSE)
+    functions: ClassVar = CONV_TRANSPOSE
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -99,10 +96,10 @@ class ConvTranspose(Operator):
         inputs = [x.tensor, weight, *per_channel]
         if sums.wide:
             attrs |= image_geometry(steps, shape, weight.values.shape, site.shape, groups)
-            return site.call(WIDE_CONV_TRANSPOSE, inputs, attrs)
+            return site.call(CONV_TRANSPOSE.wide, inputs, attrs)
         border = borders(weight.values.shape[2:], steps)
         inputs += spread_constants(site, shape, steps["strides"], border, x.zero_point)
-        return site.call(EVEN_CONV_TRANSPOSE if sums.even else CONV_TRANSPOSE, inputs, attrs)
+        return site.call(CONV_TRANSPOSE.of(sums), inputs, attrs)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y, attrs = node.inputs[0], node.outputs[0], node.attrs

@@ -20,15 +20,15 @@ from bevel.backends.program.ops.gemm import Gemm as GemmKernel
 from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.graph.quantizers import constant_source
 from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site, Weight
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE
+from bevel.passes.operators.bodies import REQUANTIZE
 from bevel.passes.operators.lowering import Lowering, moved, onnx_order, rows_as_they_lie
 from bevel.passes.operators.products.accumulate import (
     INPUTS,
-    ROUNDINGS,
     WIDE_ATTRIBUTES,
     WIDEN,
     X_ZERO_POINT,
     accumulation,
+    forms,
     kernel_bias,
     stored_as,
     stored_sums,
@@ -40,23 +40,19 @@ SUMS = f"""
   sums = MatMulInteger (x, w, x_zero_point8)
   accumulator = Add (sums, b)
 """
-GEMM, EVEN_GEMM = (
-    Function(f"{name}Gemm", ("x_zero_point", *OUTPUT_ATTRIBUTES), INPUTS, SUMS + body)
-    for name, body in ROUNDINGS.items()
-)
-WIDE_BODY = f"""
+BODY = f"""
 {WIDEN}
   sums = MatMul (centered, weights)
   accumulator = Add (sums, b)
 {REQUANTIZE}
 """
-WIDE_GEMM = Function("WideGemm", WIDE_ATTRIBUTES, INPUTS, WIDE_BODY)
+GEMM = forms(Function("WideGemm", WIDE_ATTRIBUTES, INPUTS, BODY), (), INPUTS, SUMS)
 
 
 class Gemm(Operator):
     float_ops: ClassVar = frozenset({"Gemm", "Add"})
     limits: ClassVar = "one factor constant"
-    functions: ClassVar = (GEMM, EVEN_GEMM, WIDE_GEMM)
+    functions: ClassVar = GEMM
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -91,13 +87,12 @@ class Gemm(Operator):
         sums = accumulation(turned, x, channel_axis=1, summed_axis=0)
         if isinstance(sums, Reason):
             return sums
-        made = WIDE_GEMM if sums.wide else EVEN_GEMM if sums.even else GEMM
-        return site.call(made, [x.tensor, *sums.constants(site, trailing=0)], sums.attributes(site, x))
+        return site.call(GEMM.of(sums), [x.tensor, *sums.constants(site, trailing=0)], sums.attributes(site, x))
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
         weights, bias, multiplier, shift = (lowering.constant(tensor) for tensor in node.inputs[1:5])
-        value, wide = lowering.as_it_lies(x), node.op == WIDE_GEMM.name
+        value, wide = lowering.as_it_lies(x), node.op == GEMM.wide.name
         coded = lowering.coding(node.inputs[1])
         # Rows in another order would tear blocks apart.
         in_blocks = coded is not None and isinstance(coded.blocks, PerBlock)

@@ -23,10 +23,10 @@ from bevel.backends.program.ops.mat_mul import INT32_LIMIT, dense
 from bevel.backends.program.ops.mat_mul import MatMul as MatMulKernel
 from bevel.passes.graph.edit import producer
 from bevel.passes.graph.quantizers import constant_source
-from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site, Weight
+from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
-from bevel.passes.operators.formats.round_even import exact_sums, round_even
-from bevel.passes.operators.lowering import Lowering, Order, Value, onnx_order
+from bevel.passes.operators.formats.round_even import by_exact_sums
+from bevel.passes.operators.lowering import Lowering, Order, Value, merged, onnx_order
 from bevel.passes.operators.sums.elementwise import operands, taken
 from bevel.passes.operators.widths import dtype_of, element_type, output_attributes, rescaling, stored_output
 
@@ -69,20 +69,15 @@ class MatMul(Operator):
             return found
         a, b = found
         reach, scale = int(a.tensor.shape[-1]) * a.reach * b.reach, a.scale * b.scale * factor_of(site.node)
-        stored = all(isinstance(one, Activation | Weight) for one in site.inputs)
-        sums = exact_sums(site, scale, reach) if stored and not site.wide else None
-        if sums is not None:
-            exact = product(sums, a, b, 1.0, reach)
-            return exact if isinstance(exact, Reason) else [exact, round_even(site, sums, reach)]
-        made = product(site, a, b, scale / site.scale, reach)
-        return made if isinstance(made, Reason) else [made]
+        exact = by_exact_sums(site, scale, reach, lambda sums: product(sums, a, b, 1.0, reach))
+        return product(site, a, b, scale / site.scale, reach) if exact is None else exact
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         (a, b), y = node.inputs, node.outputs[0]
         order = order_wanted(y)
         left, right, result = lowering.value(a), lowering.value(b), Value("", tuple(y.shape), order)
         matrices = (as_rows(left), as_columns(right), as_result(result, len(left.shape), len(right.shape)))
-        extents, strides = merged(tuple(one[:-2] for one in matrices))
+        extents, strides = batches(tuple(one[:-2] for one in matrices))
         (m, k), (_, n) = (tuple(size for size, _ in one[-2:]) for one in matrices[:2])
         a_strides, b_strides, y_strides = (
             (*lead, *(stride for _, stride in one[-2:])) for lead, one in zip(strides, matrices, strict=True)
@@ -103,14 +98,14 @@ class MatMul(Operator):
         lowering.emit(node, kernel, [left.buffer, right.buffer], (), y, order)
 
 
-def product(site: Site, a: Activation, b: Activation, ratio: float, reach: int) -> gs.Node | Reason:
+def product(site: Site, a: Activation, b: Activation, ratio: float, reach: int) -> list[gs.Node] | Reason:
     found = rescaling(np.array(ratio), reach)
     if isinstance(found, Reason):
         return found
     numbers = (a.zero_point, b.zero_point, *map(int, found))
     attrs = dict(zip(NUMBERS, numbers, strict=True)) | output_attributes(site.result)
     attrs["sum_type"] = element_type("int32" if reach < INT32_LIMIT else "int64")
-    return MAT_MUL.call(site.name, [a.tensor, b.tensor], attrs, site.output)
+    return site.call(MAT_MUL, [a.tensor, b.tensor], attrs)
 
 
 def scaled_product(node: gs.Node) -> gs.Node | None:
@@ -173,20 +168,12 @@ def as_result(value: Value, a_rank: int, b_rank: int) -> list[Axis]:
     return found if a_rank > 1 else [*found[:-1], (1, 0), found[-1]]
 
 
-def merged(operands: tuple[list[Axis], ...]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+def batches(operands: tuple[list[Axis], ...]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
     """The fewest loops over a batch in which every operand has one stride a loop: (extents, strides per operand)."""
     rank = max(map(len, operands))
     padded = [[(1, 0)] * (rank - len(one)) + one for one in operands]
-    loops: list[tuple[int, tuple[int, ...]]] = []
-    for place in range(rank):
-        extent = max(one[place][0] for one in padded)
-        strides = tuple(one[place][1] for one in padded)
-        if extent == 1:
-            continue
-        if loops and loops[-1][1] == tuple(extent * stride for stride in strides):
-            loops[-1] = (loops[-1][0] * extent, strides)
-        else:
-            loops.append((extent, strides))
+    axes = zip(*padded, strict=True)
+    loops = merged((max(size for size, _ in axis), tuple(stride for _, stride in axis)) for axis in axes)
     return tuple(extent for extent, _ in loops), [
         tuple(one[which] for _, one in loops) for which in range(len(operands))
     ]

@@ -14,9 +14,9 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.add import Add as AddKernel
-from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site, Weight
+from bevel.passes.operators.base import Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import DIVISOR, FLOOR, OUTPUT_ATTRIBUTES, STORE, constants
-from bevel.passes.operators.formats.round_even import exact_sums, round_even
+from bevel.passes.operators.formats.round_even import by_exact_sums
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.sums.elementwise import apart, common_shift, dtypes, emit_elementwise, operands, taken
 from bevel.passes.operators.widths import output_attributes, stored_output
@@ -54,12 +54,10 @@ class Add(Operator):
         finer = min(a.scale, b.scale)
         steps = round(max(a.scale, b.scale) / finer)  # of the finer operand in one of the coarser
         reach = a.reach + b.reach if steps == 1 else steps * max(a.reach, b.reach) * 2
-        stored = all(isinstance(one, Activation | Weight) for one in site.inputs)
-        exact = not site.wide and stored and steps * finer == max(a.scale, b.scale)
-        sums = exact_sums(site, finer, reach) if exact else None
-        if sums is not None:
-            nodes = self.integerize(sums)
-            return nodes if isinstance(nodes, Reason) else [*nodes, round_even(site, sums, reach)]
+        whole = steps * finer == max(a.scale, b.scale)
+        exact = by_exact_sums(site, finer, reach, self.integerize) if whole else None
+        if exact is not None:
+            return exact
         sign = -1 if site.node.op == "Sub" else 1
         ratios = (a.scale / site.scale, sign * b.scale / site.scale)
         shift = common_shift(site, ratios, (a.reach, b.reach))

@@ -103,20 +103,19 @@ def apart(ratios: tuple[float, float]) -> Reason:
     return Reason(f"its operands are {max(map(abs, ratios)):.3g} times coarser than its result")
 
 
-def weighted_apart(site: Site, a: Activation, b: Activation) -> dict[str, int] | Reason:
-    """What brings each operand, with a rounding half of its own, to the result's scale."""
+def weighted_apart(site: Site) -> tuple[list[gs.Tensor], dict[str, int]] | Reason:
+    """Both operands, and what brings each, with a rounding half of its own, to the result's scale."""
+    found = operands(site)
+    if isinstance(found, Reason):
+        return found
+    a, b = found
     ratios = (a.scale / site.scale, b.scale / site.scale)
     shift = common_shift(site, ratios, (a.reach, b.reach))
     if shift is None:
         return apart(ratios)
     first, second = (round(ratio * 2**shift) for ratio in ratios)
-    return {
-        "a_multiplier": first,
-        "b_multiplier": second,
-        "a_offset": 2**shift // 2 - a.zero_point * first,
-        "b_offset": 2**shift // 2 - b.zero_point * second,
-        "shift": shift,
-    }
+    offsets = (2**shift // 2 - a.zero_point * first, 2**shift // 2 - b.zero_point * second)
+    return [a.tensor, b.tensor], dict(zip(WEIGHTS, (first, second, *offsets, shift), strict=True))
 
 
 def taken(node: gs.Node, names: Sequence[str]) -> dict[str, Any]:

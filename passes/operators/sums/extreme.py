@@ -21,7 +21,6 @@ from bevel.passes.operators.sums.elementwise import (
     WEIGHTS,
     dtypes,
     emit_elementwise,
-    operands,
     taken,
     weighted_apart,
 )
@@ -55,15 +54,12 @@ class Extreme(Operator):
         return Match(node, tuple(node.inputs)) if len(node.inputs) == 2 else Reason("it has not two inputs")
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        found = operands(site)
+        found = weighted_apart(site)
         if isinstance(found, Reason):
             return found
-        a, b = found
-        weights = weighted_apart(site, a, b)
-        if isinstance(weights, Reason):
-            return weights
+        operands, weights = found
         made = MAX if site.node.op == "Max" else MIN
-        return site.call(made, [a.tensor, b.tensor], weights | output_attributes(site.result))
+        return site.call(made, operands, weights | output_attributes(site.result))
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         given = taken(node, WEIGHTS) | dtypes(*node.inputs) | {"largest": node.op == MAX.name}

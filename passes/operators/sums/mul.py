@@ -14,9 +14,9 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.mul import Mul as MulKernel
 from bevel.calib.arithmetic.requantize import fixed_point
-from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site, Weight
+from bevel.passes.operators.base import Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
-from bevel.passes.operators.formats.round_even import exact_sums, round_even
+from bevel.passes.operators.formats.round_even import by_exact_sums
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.sums.elementwise import dtypes, emit_elementwise, operands, taken
 from bevel.passes.operators.widths import output_attributes, rescaling, stored_output
@@ -49,11 +49,9 @@ class Mul(Operator):
             return found
         a, b = found
         reach, scale = a.reach * b.reach, a.scale * b.scale
-        stored = all(isinstance(one, Activation | Weight) for one in site.inputs)
-        sums = exact_sums(site, scale, reach) if stored and not site.wide else None
-        if sums is not None:
-            nodes = self.integerize(sums)
-            return nodes if isinstance(nodes, Reason) else [*nodes, round_even(site, sums, reach)]
+        exact = by_exact_sums(site, scale, reach, self.integerize)
+        if exact is not None:
+            return exact
         ratio = rescaling(np.array(scale / site.scale), reach) if site.wide else fixed_point(scale / site.scale)
         if isinstance(ratio, Reason):
             return ratio

@@ -6,18 +6,19 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.reduce_extreme import ReduceExtreme as ReduceExtremeKernel
 from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
+from bevel.passes.operators.bodies import constants_of
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.sums.reduced import laid, matched_reduction, reduced_axes
 from bevel.passes.operators.widths import dtype_of, element_type
 
 # The smallest of x is the largest of -x, negated.
-BODY = """
-  sign64 = Constant <value_int: int = @sign> ()
-  sign = Cast <to = 6> (sign64)
+BODY = f"""
+{constants_of(onnx.TensorProto.INT32, "sign")}
   x32 = Cast <to = 6> (x)
   signed = Mul (x32, sign)
   largest = ReduceMax <keepdims: int = @keepdims> (signed, axes)

@@ -17,7 +17,7 @@ from bevel.backends.program.ops.reduce_mean import ReduceMean as ReduceMeanKerne
 from bevel.calib.arithmetic.requantize import fixed_point
 from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
-from bevel.passes.operators.formats.round_even import exact_sums, round_even
+from bevel.passes.operators.formats.round_even import by_exact_sums
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.sums.reduced import laid, matched_reduction, reduced_axes
 from bevel.passes.operators.widths import dtype_of, output_attributes, rescaling, stored_output
@@ -51,10 +51,9 @@ class ReduceMean(Operator):
         if not site.wide and count * 255 >= 2**30:
             return Reason(f"a sum of {count} elements may overflow int32")
         reach, divisor = count * x.reach, 1 if node.op == "ReduceSum" else count
-        sums = None if site.wide else exact_sums(site, x.scale / divisor, reach)
-        if sums is not None:
-            nodes = self.integerize(sums)
-            return nodes if isinstance(nodes, Reason) else [*nodes, round_even(site, sums, reach)]
+        exact = by_exact_sums(site, x.scale / divisor, reach, self.integerize)
+        if exact is not None:
+            return exact
         ratio = x.scale / (site.scale * divisor)
         factors = rescaling(np.array(ratio), reach) if site.wide else fixed_point(ratio)
         if isinstance(factors, Reason):

@@ -21,7 +21,6 @@ from bevel.passes.operators.sums.elementwise import (
     WEIGHTS,
     dtypes,
     emit_elementwise,
-    operands,
     taken,
     weighted_apart,
 )
@@ -49,14 +48,11 @@ class Where(Operator):
         return Match(node, tuple(node.inputs[1:]), (node.inputs[0],))
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        found = operands(site)
+        found = weighted_apart(site)
         if isinstance(found, Reason):
             return found
-        a, b = found
-        weights = weighted_apart(site, a, b)
-        if isinstance(weights, Reason):
-            return weights
-        return site.call(WHERE, [site.others[0], a.tensor, b.tensor], weights | output_attributes(site.result))
+        operands, weights = found
+        return site.call(WHERE, [site.others[0], *operands], weights | output_attributes(site.result))
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         given = taken(node, WEIGHTS) | dtypes(*node.inputs[1:])

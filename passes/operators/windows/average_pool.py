@@ -22,7 +22,7 @@ from bevel.backends.program.ops.average_pool import AveragePool as AveragePoolKe
 from bevel.calib.arithmetic.requantize import fixed_points
 from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
-from bevel.passes.operators.formats.round_even import exact_sums, round_even
+from bevel.passes.operators.formats.round_even import by_exact_sums
 from bevel.passes.operators.geometry import edges, geometry, image_shape, two_dimensional, windowed
 from bevel.passes.operators.lowering import Lowering, channels_last
 from bevel.passes.operators.widths import dtype_of, output_attributes, rescaling, stored_output
@@ -103,10 +103,9 @@ class AveragePool(Operator):
             counts = np.full_like(counts, prod(window))
         common = lcm(*np.unique(counts).tolist())
         reach = x.reach * prod(window) * common // int(counts.min())
-        sums = None if site.wide else exact_sums(site, x.scale / common, reach)
-        if sums is not None:
-            nodes = self.integerize(sums)
-            return nodes if isinstance(nodes, Reason) else [*nodes, round_even(site, sums, reach)]
+        exact = by_exact_sums(site, x.scale / common, reach, self.integerize)
+        if exact is not None:
+            return exact
         ratios = x.scale / (site.scale * counts)
         found = rescaling(ratios, prod(window) * x.reach) if site.wide else fixed_points(ratios)
         if isinstance(found, Reason):
