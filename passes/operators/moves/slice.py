@@ -12,6 +12,8 @@ from bevel.passes.operators.base import Activation, Array, Match, Operator, Reas
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.widths import dtype_of
 
+LARGEST = (2**31 - 1, 2**63 - 1)
+
 
 class SliceWindow(NamedTuple):
     """First index, number of elements and step along one axis."""
@@ -72,13 +74,16 @@ def slice_windows(
     axes: Array | None = None,
     steps: Array | None = None,
 ) -> list[SliceWindow]:
-    """ONNX Slice's arguments as one window an axis; python's slice has the same clamping rules."""
+    """ONNX Slice's arguments as one window an axis. Python's slice clamps alike but for steps back: onnxruntime begins
+    with the first element where they would begin before it, and takes a largest integer for no end."""
     windows = [SliceWindow(0, size, 1) for size in shape]
     for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
         axis = int(axes[place]) % len(shape) if axes is not None else place
         step = int(steps[place]) if steps is not None else 1
-        # An end before the first element, given as a large negative number, is python's None for negative steps.
-        stop = None if step < 0 and end < -shape[axis] else int(end)
-        taken = range(shape[axis])[int(start) : stop : step]
+        first, stop = int(start), int(end)
+        if step < 0:
+            first = max(first, -shape[axis])
+        endless = step < 0 and (stop < -shape[axis] or stop in LARGEST)
+        taken = range(shape[axis])[first : None if endless else stop : step]
         windows[axis] = SliceWindow(taken.start, len(taken), step)
     return windows
