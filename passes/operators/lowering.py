@@ -100,10 +100,11 @@ class Lowering:
         return self.reorder(self.value(tensor), order, tensor.name).buffer
 
     def rows(self, tensor: gs.Tensor, axis: int) -> tuple[str, Order]:
-        """The buffer and the order in which each row of `tensor` along `axis` lies side by side."""
+        """The buffer and the order in which each row of `tensor` along `axis` lies side by side; a scalar is one."""
         value = self.value(tensor)
         order = value.order
-        if any(value.shape[other] != 1 for other in order[order.index(axis) + 1 :]):
+        behind = order[order.index(axis) + 1 :] if order else ()
+        if any(value.shape[other] != 1 for other in behind):
             order = (*(other for other in order if other != axis), axis)
         return self.reorder(value, order, tensor.name).buffer, order
 

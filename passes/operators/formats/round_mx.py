@@ -125,14 +125,14 @@ class RoundMx(IntegerOperator):
         """Blocks lie side by side where their axis is stored last; values of other orders are moved."""
         q, axis = node.inputs[0], int(node.attrs["axis"])
         source, order = lowering.rows(q, axis)
-        channels = q.shape[axis]
+        channels = prod(q.shape[axis : axis + 1])
         kernel = RoundMxKernel(rows=prod(q.shape) // channels, channels=channels, rounding=rounding_of(node))
         lowering.emit(node, kernel, [source], (), node.outputs[0], order)
 
 
 def round_mx(name: str, q: gs.Tensor, y: gs.Variable, rounding: MxRounding, axis: int) -> gs.Node:
-    """`y`, int16 steps, of int32 `q`, in blocks along `axis`."""
-    shape = [int(size) for size in q.shape]
+    """`y`, int16 steps, of int32 `q`, in blocks along `axis`; a scalar is a block of its own."""
+    shape = [int(size) for size in q.shape] or [1]
     axis %= len(shape)
     before, channels, after = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
     block = min(rounding.block, channels)
