@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 EVERY_TYPE = "float[1,4] x, int64[3] t, bool[2] f, uint8[5] u, int8[4] i, int32[3] j, int16[4] h"
 OUT_AGAIN = "float[] y, int64[] t, bool[] g, uint8[] u, uint8[] v, int8[] k, int32[] j, int16[] m"
-TWO = "float[] y, float[] z"
 CASES = {
     "an input and the result": ("y = Sigmoid (x)", "float[1,4] x", "float[] y, float[] x"),
     "an input twice": (
@@ -38,13 +38,16 @@ SAMPLE = {
 }
 
 
+def subject(text, name: str) -> onnx.ModelProto:
+    body, inputs, outputs = CASES[name]
+    return text(body, inputs, outputs, weights="float[2] v" if "(v)" in body else "", values={"v": [0.5, -1.0]})
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_handed_on_arrives_unchanged_without_float_code(text, stages, name: str) -> None:
-    body, inputs, outputs = CASES[name]
-    weights = "float[2] v" if "(v)" in body else ""
-    subject = text(body, inputs, outputs, weights=weights, values={"v": [0.5, -1.0]})
-    sample = {value.name: SAMPLE[value.name] for value in subject.graph.input}
-    done = stages(subject, [sample], inputs="float", outputs="float")
+    model = subject(text, name)
+    sample = {value.name: SAMPLE[value.name] for value in model.graph.input}
+    done = stages(model, [sample], inputs="float", outputs="float")
     found = done.run(sample)  # equals integer.onnx in onnxruntime
     handed = {"t": "t", "g": "f", "u": "u", "v": "u", "k": "i", "j": "j", "x": "x", "m": "h"}
     for output, source in handed.items():
@@ -59,16 +62,14 @@ def test_what_is_handed_on_arrives_unchanged_without_float_code(text, stages, na
 
 @pytest.mark.parametrize("name", ["an input and the result", "an input twice", "a result twice", "a constant"])
 def test_integer_edges_leave_it_as_it_comes(text, stages, name: str) -> None:
-    body, inputs, outputs = CASES[name]
-    weights = "float[2] v" if "(v)" in body else ""
-    done = stages(text(body, inputs, outputs, weights=weights, values={"v": [0.5, -1.0]}))
+    done = stages(subject(text, name))
     for sample in done.extremes():
         done.run(sample)
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8"])
 def test_integers_that_are_compared_arrive_once(text, stages, kind: str) -> None:
-    subject = text("y = Less (a, b)", f"{kind}[4] a, {kind}[4] b", "bool[] y")
-    done = stages(subject, inputs="float", outputs="float", islands=True)
+    model = text("y = Less (a, b)", f"{kind}[4] a, {kind}[4] b", "bool[] y")
+    done = stages(model, inputs="float", outputs="float", islands=True)
     sample = {"a": np.array([0, 1, 100, 7], kind), "b": np.array([1, 1, 99, 8], kind)}
     assert done.run(sample)["y"].tolist() == [True, False, False, True]
