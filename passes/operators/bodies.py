@@ -4,9 +4,9 @@ ONNX has no arithmetic shift of signed integers, and its integer Div truncates t
 2**62 (a multiple of every divisor used), divided, and lowered by the quotient of 2**62: a floor for every value in
 [-2**62, 2**62).
 
-Clip, Min, Max and Sign of int64 are not used: on x86 onnxruntime up to 1.31 gets them wrong where the upper halves are
-equal and the lower halves differ in their top bits, because of its Eigen (its pull request 32475). Comparisons are
-right.
+Clip, Min, Max and Sign of int64 are not used but on numbers of 9 bits (Softmax's shares): on x86 onnxruntime up to 1.31
+gets them wrong where the upper halves are equal and the lower halves differ in their top bits, because of its Eigen
+(its pull request 32475). Comparisons are right.
 """
 
 from __future__ import annotations
