@@ -44,6 +44,7 @@ from bevel.passes.recipes.build import Recipe
 from bevel.tools.accuracy import evaluate
 from bevel.tools.accuracy.broken import Trials, explained
 from bevel.tools.accuracy.library import measure as measure_library
+from bevel.tools.accuracy.metrics.meters import Judging, judging, with_metric
 from bevel.tools.accuracy.outputs import describe_outputs
 from bevel.tools.assign.kept import check_kept
 from bevel.tools.command import devices
@@ -65,11 +66,13 @@ if TYPE_CHECKING:
     from bevel.tools.assign.explain import Assigned
 
 EQUIVALENCE_SAMPLES = 2
+MODELS = 3  # float, quantized, integer
 
 
 @dataclass(frozen=True)
 class Job:
-    """What was asked for. `name`: the model's, in C; `recipe`: how to quantize; `device`: what measures, if any."""
+    """What was asked for. `name`: the model's, in C; `recipe`: how to quantize; `device`: what measures, if any;
+    `judging`: what accuracy is."""
 
     options: Options
     stages: Stages
@@ -77,6 +80,7 @@ class Job:
     device: Device | None
     name: str
     recipe: Recipe
+    judging: Judging
 
     @property
     def on_cpu(self) -> bool:
@@ -177,10 +181,10 @@ def compile_model(options: Options, stages: Stages) -> Report:
 
 def prepare(options: Options, stages: Stages) -> Job:
     """Everything that can be refused before the model is read."""
-    recipe = recipe_of(options)
+    recipe, judged_by = recipe_of(options), judging(options)
     target = targets.load(options.target).with_memory(options.memory)
     device = devices.choose(target, options.device)
-    return Job(options, stages, target, device, model_name(options.name, options.model), recipe)
+    return Job(options, stages, target, device, model_name(options.name, options.model), recipe, judged_by)
 
 
 def read_model(job: Job) -> FloatModel:
@@ -228,7 +232,7 @@ def search_formats(job: Job, read: FloatModel, canonical: onnx.ModelProto, work:
     from bevel.tools.assign.trial import Maker
 
     maker = Maker(job.options, job.recipe, canonical, work, read.data, job.name, job.target, job.device)
-    found = assign(maker, read.model, job.options.budgets, job.stages)
+    found = assign(maker, read.model, job.options.budgets, job.judging, job.stages)
     schemes = replace(work.schemes, nodes=maker.nodes(found.formats))
     return replace(work, schemes=schemes, notes=(*work.notes, *found.notes)), found
 
@@ -279,14 +283,16 @@ def judge(job: Job, read: FloatModel, found: QdqModel, lowered: Lowered, made: M
     with job.stages("evaluate") as advance:
         models = models_of(read, found, lowered)
         errors = evaluate.node_errors(found.canonical, lowered.quantized, data.vectors, advance)
-        totals = evaluate.measured(models, data, advance)
+        meters = None if data.evaluation is None else job.judging.meters(data.evaluation, MODELS)
+        totals = evaluate.measured(models, data, advance, meters)
+        accuracy = None if meters is None else with_metric(totals.accuracy(), job.judging, meters)
         outputs = explained(
             totals.outputs(), models.outputs, found.canonical, errors, trials_of(job, read, found, models)
         )
         library = None
         if isinstance(job.device, Host | QemuUser) and has_islands(lowered.program):
             library = measure_library(job.device, made.artifact, models, data.vectors, evaluate.labels_of(data))
-    return Judged(measurement, errors, totals.accuracy() if data.evaluation else None, outputs, library)
+    return Judged(measurement, errors, accuracy, outputs, library)
 
 
 def models_of(read: FloatModel, found: QdqModel, lowered: Lowered) -> evaluate.Models:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ class Dataset(ABC):
     inputs: Inputs
     labels: Array | None  # one row for each sample of the runs, or None
     notes: tuple[str, ...]  # what the reader of the report must know about this data
+    together: int = 1  # samples of a run
+    group: int = 1  # consecutive samples that a row of `labels` is for
 
     @abstractmethod
     def __len__(self) -> int:
@@ -141,6 +144,8 @@ class FileDataset(Dataset):
     runs: int
     labels: Array | None
     notes: tuple[str, ...]
+    together: int = 1
+    group: int = 1
 
     def __len__(self) -> int:
         return self.runs
@@ -155,13 +160,14 @@ class FileDataset(Dataset):
                 walk.close()
 
 
-def open_dataset(given: Samples, inputs: Inputs, limit: int | None = None) -> FileDataset:
+def open_dataset(given: Samples, inputs: Inputs, limit: int | None = None, grouped: bool = False) -> FileDataset:
     """The samples of a model with `inputs`: an .npz, a .npy (models of one input), a folder of either, or arrays.
 
     Arrays are named like the inputs and count samples along axis 0: either in the input's own rank, its first dimension
     B being the batch (B consecutive samples form a run, a ragged tail is dropped with a note), or with one rank more
     (each sample is a run). `y`, where the model has no such input, holds labels. A folder's files are taken in the
-    order of their names. At most `limit` samples are used. Floats are converted to the input's precision, from and to
+    order of their names. At most `limit` samples are used. grouped: `y` may have a row for several consecutive samples,
+    which are then used together or not at all. Floats are converted to the input's precision, from and to
     integers where every value survives, which is checked on iteration.
 
     Raises UserError for missing or unreadable files, wrong names, ranks, shapes or types and for empty data at once,
@@ -174,8 +180,22 @@ def open_dataset(given: Samples, inputs: Inputs, limit: int | None = None) -> Fi
     columns = tuple(column(name, one, [file[name] for file in files]) for name, one in inputs.items())
     together = max(one.together for one in columns)
     runs, notes = count_runs(place, columns, together, limit)
-    labels = read_labels(place, [file.get(LABELS) for file in files] if LABELS not in inputs else [None], columns)
-    return FileDataset(inputs, columns, runs, None if labels is None else labels[: runs * together], notes)
+    given_labels: list[Readable | None] = [file.get(LABELS) for file in files] if LABELS not in inputs else [None]
+    labels, group = read_labels(place, given_labels, columns, grouped)
+    if labels is None or group == 1:
+        used = None if labels is None else labels[: runs * together]
+        return FileDataset(inputs, columns, runs, used, notes, together)
+    runs = whole_groups(place, runs, together, group)
+    return FileDataset(inputs, columns, runs, labels[: runs * together // group], notes, together, group)
+
+
+def whole_groups(place: str, runs: int, together: int, group: int) -> int:
+    """The most of `runs` whose samples are whole groups. Raises UserError where that is none."""
+    step = math.lcm(together, group)
+    found = runs * together // step * step // together
+    if not found:
+        raise UserError(f"{place}: a row of {LABELS!r} is for {group} samples, and {runs * together} are read")
+    return found
 
 
 def place_of(given: Samples) -> str:
@@ -273,23 +293,25 @@ def count_runs(
     return samples // together, notes
 
 
-def read_labels(place: str, parts: list[Readable | None], columns: tuple[Column, ...]) -> Array | None:
-    """Labels of all files joined, or None where no file has any."""
+def read_labels(
+    place: str, parts: list[Readable | None], columns: tuple[Column, ...], grouped: bool
+) -> tuple[Array | None, int]:
+    """(labels of all files joined, or None where no file has any; how many samples a row is for)."""
     present = [part for part in parts if part is not None]
     if not present:
-        return None
+        return None, 1
     if len(present) != len(parts):
         raise UserError(f"{place}: {len(present)} of {len(parts)} files have {LABELS!r}; give it in all or none")
     if any(not part.shape or part.shape[1:] != present[0].shape[1:] for part in present):
         raise UserError(f"{present[0].place} has shape {list(present[0].shape)}; labels have one row for each sample")
     labels = np.concatenate([part.load() for part in present])
     samples = max(one.length for one in columns)
-    if len(labels) != samples:
+    if len(labels) != samples and not (grouped and len(labels) and samples % len(labels) == 0):
         raise UserError(f"{place}: {LABELS!r} has {len(labels)} rows for {samples} samples")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         row = int(np.argwhere(~np.isfinite(labels))[0][0])
         raise UserError(f"{place}: {LABELS!r} holds {labels[~np.isfinite(labels)].flat[0]} for sample {row}")
-    return labels
+    return labels, max(samples // max(len(labels), 1), 1)
 
 
 def converted(row: Array, dtype: np.dtype[Any], where: str) -> Array:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bevel.backends.program.program import Port
 from bevel.passes.graph.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS
+from bevel.tools.accuracy.metrics.meters import Meters
 from bevel.tools.accuracy.outputs import Described
 from bevel.tools.accuracy.quality import Totals, power, sqnr_db
 from bevel.tools.run.data import Data
@@ -88,22 +89,28 @@ class Models:
         return runner(self.exact), runner(quantized), runner(self.integer, self.ports, optimized=True)
 
 
-def measured(models: Models, data: Data, advance: Advance) -> Totals:
+def measured(models: Models, data: Data, advance: Advance, meters: Meters | None = None) -> Totals:
     """The three models on all of --eval, or without it on the first of the other samples: the integer against float.
+    `meters`, of the three, count along.
 
     The integer model runs at onnxruntime's default settings, where it answers the same (see `vectors.make_vectors`).
     """
     runners = models.runners()
-    totals = Totals(models.outputs)
+    totals, labels = Totals(models.outputs), labels_of(data)
     count = len(data.vectors) if data.evaluation else min(len(data.vectors), NODE_SAMPLES)
     for done, sample in enumerate(islice(data.vectors, count)):
-        totals.add([one.run(sample) for one in runners], labels_of(data))
+        found = [one.run(sample) for one in runners]
+        totals.add(found, labels)
+        if meters is not None:
+            meters.add(sample, found)
         advance(done + 1, count)
     return totals
 
 
 def labels_of(data: Data) -> Array | None:
-    return None if data.evaluation is None else data.evaluation.labels
+    """One row a sample."""
+    known = data.evaluation is not None and data.evaluation.group == 1
+    return data.evaluation.labels if known and data.evaluation is not None else None
 
 
 def dequantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -12,6 +12,8 @@ from bevel.calib.data.dataset import place_of
 from bevel.calib.errors import UserError
 from bevel.passes.assign.front import front
 from bevel.passes.assign.problem import Assignment
+from bevel.tools.accuracy.metrics.meters import Judging
+from bevel.tools.accuracy.metrics.metric import Metric
 from bevel.tools.accuracy.outputs import describe_outputs
 from bevel.tools.assign.score import Reference, Score, reference
 from bevel.tools.assign.search import Search
@@ -48,15 +50,20 @@ class Judge:
         return not missed(self.budgets, self.score(assignment))
 
 
-def judge(search: Search, exact: onnx.ModelProto, budgets: Budgets) -> Judge:
-    """Raises UserError for budgets of right answers on data without class labels."""
+def judge(search: Search, exact: onnx.ModelProto, budgets: Budgets, judging: Judging) -> Judge:
+    """Raises UserError for budgets of right answers on data without class labels, or of a loss to a figure of 0."""
     evaluation = search.maker.data.evaluation
     assert evaluation is not None, "budgets of accuracy without --eval are refused before"
     described = describe_outputs(search.maker.canonical)
     if budgets.sqnr is not None and all(one.kind == "ids" for one in described.values()):
         raise UserError("--min-sqnr: the outputs are class numbers, without SQNR; --max-drop counts right answers")
-    samples = reference(exact, evaluation, described, evaluation.labels)
+    labels = evaluation.labels if evaluation.group == 1 else None
+    samples = reference(exact, evaluation, described, labels, judging)
     given = search.maker.options.eval
+    if judging.counted:
+        if budgets.drop is not None and samples.float_figure() == 0:
+            raise UserError("--max-drop: the float model's own figure is 0, and a loss in percent of it is none")
+        return Judge(search, samples, budgets)
     if given is not None and samples.labels is None and (budgets.accuracy is not None or budgets.drop is not None):
         raise UserError(
             f"{place_of(given)} has no class labels `y` for an output of classes, which "
@@ -68,17 +75,30 @@ def judge(search: Search, exact: onnx.ModelProto, budgets: Budgets) -> Judge:
 def missed(budgets: Budgets, score: Score) -> list[str]:
     """What a score says of each budget that it misses."""
     found = []
-    if budgets.accuracy is not None and score.accuracy < budgets.accuracy:
+    if score.metric is not None:
+        found += missed_figure(score.metric, budgets, score)
+    elif budgets.accuracy is not None and score.accuracy < budgets.accuracy:
         found.append(
             f"--min-accuracy {budgets.accuracy:g}: {score.right} of {score.labelled} right, {score.accuracy:.4f}"
         )
-    if budgets.drop is not None and score.drop > budgets.drop + ROUNDING:
+    if score.metric is None and budgets.drop is not None and score.drop > budgets.drop + ROUNDING:
         found.append(
             f"--max-drop {100 * budgets.drop:g}: {100 * score.drop:.2f} points, {score.lost} answers lost and "
             f"{score.gained} gained of {score.labelled}"
         )
     if budgets.sqnr is not None and score.sqnr_db < budgets.sqnr:
         found.append(f"--min-sqnr {budgets.sqnr:g}: {score.sqnr_db:.2f} dB")
+    return found
+
+
+def missed_figure(metric: Metric, budgets: Budgets, score: Score) -> list[str]:
+    exact, figure = score.figures
+    said = f"{metric.name} {figure:.5g}, float's is {exact:.5g}"
+    found = []
+    if budgets.accuracy is not None and not figure >= budgets.accuracy:
+        found.append(f"--min-accuracy {budgets.accuracy:g}: {said}")
+    if budgets.drop is not None and not score.drop <= budgets.drop + ROUNDING:
+        found.append(f"--max-drop {100 * budgets.drop:g} {metric.loss_unit}: {said}")
     return found
 
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from bevel.backends.program.resources import Resource, Resources
 from bevel.calib.errors import UserError
+from bevel.tools.accuracy.metrics.metric import TOP1, Metric
 from bevel.tools.report.report import Budget, Measurement, Report
+from bevel.tools.report.report import Metric as Figures
 from bevel.tools.run.budgets import Budgets
 
 ROUNDING = 1e-9  # of fractions that are differences of fractions
@@ -28,14 +30,21 @@ def described(budgets: Budgets, report: Report) -> Iterator[Budget]:
     accuracy = report.accuracy
     if accuracy is None:
         return
-    right, exact = accuracy.top1_integer, accuracy.top1_float
-    if budgets.accuracy is not None:
-        yield Budget("--min-accuracy", budgets.accuracy, right, "fraction")
-    if budgets.drop is not None:
-        lost = None if right is None or exact is None else 100 * (exact - right)
-        yield Budget("--max-drop", 100 * budgets.drop, lost, "percentage points")
+    if accuracy.metric is not None:
+        yield from of_metric(budgets, accuracy.metric)
     if budgets.sqnr is not None:
         yield Budget("--min-sqnr", budgets.sqnr, accuracy.sqnr_db, "dB")
+
+
+def of_metric(budgets: Budgets, found: Figures) -> Iterator[Budget]:
+    metric = Metric(found.name, found.unit, found.better == "higher", found.share)
+    if budgets.accuracy is not None:
+        unit = "fraction" if metric == TOP1 else found.name
+        yield Budget("--min-accuracy", budgets.accuracy, found.integer, unit)
+    if budgets.drop is not None:
+        known = found.float_ is not None and found.integer is not None
+        lost = 100 * metric.loss(found.float_ or 0.0, found.integer or 0.0) if known else None
+        yield Budget("--max-drop", 100 * budgets.drop, lost, metric.loss_unit)
 
 
 def latency(budget: Resources, measured: Measurement) -> Budget:

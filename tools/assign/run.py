@@ -20,6 +20,7 @@ from bevel.passes.assign.output_noise import Advance, OutputNoise, output_noise
 from bevel.passes.assign.probe import Floats, Probe, open_probe, weighted_nodes
 from bevel.passes.assign.problem import Assignment, Problem
 from bevel.passes.quantize.formats import weight_format
+from bevel.tools.accuracy.metrics.meters import Judging
 from bevel.tools.accuracy.outputs import describe_outputs, with_scores
 from bevel.tools.assign import costs as assign_costs
 from bevel.tools.assign.accuracy import Judge, cheapest, check_accuracy, judge
@@ -37,7 +38,7 @@ DIRECTIONS = 8  # of the weights of each node, for curvature
 STAGE = "assign"
 
 
-def assign(maker: Maker, exact: onnx.ModelProto, budgets: Budgets, stages: Stages) -> Assigned:
+def assign(maker: Maker, exact: onnx.ModelProto, budgets: Budgets, judging: Judging, stages: Stages) -> Assigned:
     """The formats that keep `budgets`, with the reasons. exact: the float model as loaded.
 
     Budgets of cost: the most accurate assignment within them; of accuracy alone: the one of least flash.
@@ -46,7 +47,7 @@ def assign(maker: Maker, exact: onnx.ModelProto, budgets: Budgets, stages: Stage
     search = open_search(maker, exact, bool(budgets.work), stages)
     with stages(STAGE) as advance:
         limits = limits_of(budgets, search.uniforms, maker)
-        judged = judge(search, exact, budgets) if budgets.of_accuracy else None
+        judged = judge(search, exact, budgets, judging) if budgets.of_accuracy else None
         answer = chosen_by(search, judged, budgets, limits, advance)
         return explain(search, answer, None if judged is None else judged.answers(answer))
 

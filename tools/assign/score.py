@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,25 @@ import onnx
 from numpy.typing import NDArray
 
 from bevel.backends.program.program import Port
+from bevel.calib.data.dataset import Dataset
 from bevel.tools.accuracy import evaluate
 from bevel.tools.accuracy.evaluate import Runner, Sample
+from bevel.tools.accuracy.metrics.meters import Judging, Meters
+from bevel.tools.accuracy.metrics.metric import Metric
 from bevel.tools.accuracy.outputs import Described, with_scores
 from bevel.tools.accuracy.quality import Totals, answers_of
 
 Array = NDArray[Any]
+Samples = Dataset | Sequence[Sample]
+
+KEPT = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Score:
-    """sqnr_db: of the worst output or part, infinite where nothing differs. The rest counts samples with labels:
-    `right` answers of the float model and of this one, those it `lost`, and those it `gained`."""
+    """sqnr_db: of the worst output or part, infinite where nothing differs. What follows counts samples with labels:
+    `right` answers of the float model and of this one, those it `lost`, and those it `gained`. figures: of the float
+    model and of this one, by another `metric`."""
 
     sqnr_db: float
     labelled: int = 0
@@ -30,14 +38,19 @@ class Score:
     right: int = 0
     lost: int = 0
     gained: int = 0
+    metric: Metric | None = None
+    figures: tuple[float, float] = (0.0, 0.0)
 
     @property
     def accuracy(self) -> float:
-        return self.right / self.labelled
+        return self.right / self.labelled if self.metric is None else self.figures[1]
 
     @property
     def drop(self) -> float:
-        """The fraction of samples by which fewer answers are right than the float model's: a paired count."""
+        """The fraction of samples by which fewer answers are right than the float model's: a paired count. The loss of
+        another metric."""
+        if self.metric is not None:
+            return self.metric.loss(*self.figures)
         return (self.right_float - self.right) / self.labelled
 
     @property
@@ -50,13 +63,22 @@ class Score:
 @dataclass(frozen=True)
 class Reference:
     """Samples with the float model's outputs for them, what these are, and if there are class labels that fit one of
-    them, the labels and its name."""
+    them, the labels and its name. judging: by what else they are judged; the samples are then all of a data set."""
 
-    samples: tuple[Sample, ...]
-    outputs: tuple[dict[str, Array], ...]
+    samples: Samples
+    outputs: Iterable[dict[str, Array]]
     described: Mapping[str, Described] = field(default_factory=dict)
     labels: Array | None = field(default=None)
     labelled: str = ""
+    judging: Judging = field(default_factory=Judging)
+
+    def meters(self) -> Meters | None:
+        """For the float model and another."""
+        return self.judging.meters(self.samples, 2) if isinstance(self.samples, Dataset) else None
+
+    def float_figure(self) -> float:
+        """The float model's own, by the metric."""
+        return score(self, self.outputs).figures[0]
 
     def score(self, model: onnx.ModelProto, ports: Sequence[Port] = (), integer: bool = False) -> Score:
         """Of the quantized model, of whose class numbers the scores count, or of the integer one as it is, whose edges
@@ -66,35 +88,57 @@ class Reference:
             if integer
             else evaluate.runner(evaluate.dequantize_weights(with_scores(model)))
         )
-        return score(self, [opened.run(sample) for sample in self.samples])
+        return score(self, (opened.run(sample) for sample in self.samples))
+
+
+@dataclass(frozen=True)
+class Reruns:
+    """What a model makes of samples, computed anew in each walk: where it is too large to be kept."""
+
+    model: Runner
+    samples: Samples
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        return (self.model.run(sample) for sample in self.samples)
 
 
 def reference(
     model: onnx.ModelProto,
-    samples: Iterable[Sample],
+    samples: Samples,
     described: Mapping[str, Described] | None = None,
     labels: Array | None = None,
+    judging: Judging | None = None,
 ) -> Reference:
     """`model` is the float one. labels: of all samples, kept if they are class indices for one of its outputs."""
-    exact = evaluate.runner(model)
-    kept, known = tuple(samples), dict(described or {})
-    outputs = tuple(exact.run(sample) for sample in kept)
+    known, found = dict(described or {}), outputs_of(evaluate.runner(model), samples)
     totals = Totals(known)
-    for one in outputs:
+    for one in found:
         totals.add([one, one], labels)
-    fitting = totals.labelled
+    fitting, by = totals.labelled, judging or Judging()
     if fitting is None:
-        return Reference(kept, outputs, known)
-    return Reference(kept, outputs, known, labels, fitting.described.name)
+        return Reference(samples, found, known, judging=by)
+    return Reference(samples, found, known, labels, fitting.described.name, by)
+
+
+def outputs_of(model: Runner, samples: Samples) -> Iterable[dict[str, Array]]:
+    """Kept, unless they take more than KEPT bytes."""
+    again = Reruns(model, samples)
+    first = next(iter(again), {})
+    if sum(one.nbytes for one in first.values()) * len(samples) > KEPT:
+        return again
+    return tuple(again)
 
 
 def score(reference: Reference, found: Iterable[dict[str, Array]]) -> Score:
     """Of `found`, the outputs of another model for the same samples."""
     totals = Totals(reference.described)
     answers: list[tuple[Array, Array]] = []
-    name = reference.labelled
-    for wanted, outputs in zip(reference.outputs, found, strict=True):
+    name, meters = reference.labelled, reference.meters()
+    samples: Iterable[Sample] = reference.samples if meters is not None else repeat({})
+    for sample, wanted, outputs in zip(samples, reference.outputs, found, strict=meters is not None):
         totals.add([wanted, outputs], None)
+        if meters is not None:
+            meters.add(sample, [wanted, outputs])
         if reference.labels is not None:
             what = totals.each[name].described
             before, after = answers_of(wanted[name], what), answers_of(outputs[name], what)
@@ -102,6 +146,9 @@ def score(reference: Reference, found: Iterable[dict[str, Array]]) -> Score:
             answers.append((before, after))
     decibels = totals.sqnr_db
     power = float("inf") if decibels is None else decibels
+    if meters is not None and meters.each:
+        exact, figure = meters.values()
+        return Score(power, metric=reference.judging.metric, figures=(exact, figure))
     if reference.labels is None:
         return Score(power)
     rows = sum(len(one) for one, _ in answers)

@@ -37,6 +37,22 @@ class Accuracy:
     quantized_sqnr_db: float | None = None  # quantized against float
     labels: str | None = None  # the output that `y` belongs to
     labels_unused: str | None = None  # why integers in `y` are no classes
+    metric: Metric | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What the models are judged by (`--metric`), in `unit`: the figure of each, None where it is infinite, or SQNR
+    without any error. better: higher or lower; share: from 0 to 1; told: what was compared with what."""
+
+    name: str
+    unit: str
+    better: str
+    share: bool
+    float_: float | None
+    quantized: float | None
+    integer: float | None
+    told: str
 
 
 @dataclass(frozen=True)
@@ -249,16 +265,23 @@ class Report:
 
 MEASURED = (Resource.INSTRUCTIONS, Resource.LATENCY)  # null in report.json where it was not measured
 _TOP1 = {"top1_float": "float", "top1_quantized": "quantized", "top1_integer": "integer"}  # `float` is a type in Python
+_FLOAT = {"float_": "float"}
 _PASS = {"pass_": "pass"}  # a keyword in Python
 
 
 def to_json(report: Report) -> dict[str, Any]:
     fields: dict[str, Any] = flat(asdict(report))
     if fields["accuracy"] is not None:
-        fields["accuracy"] = {_TOP1.get(key, key): value for key, value in fields["accuracy"].items()}
+        fields["accuracy"] = renamed(fields["accuracy"], _TOP1)
+        if (metric := fields["accuracy"]["metric"]) is not None:
+            fields["accuracy"]["metric"] = renamed(metric, _FLOAT)
     for node in fields["nodes"]:
-        node["notes"] = [{_PASS.get(key, key): value for key, value in note.items()} for note in node["notes"]]
+        node["notes"] = [renamed(note, _PASS) for note in node["notes"]]
     return fields
+
+
+def renamed(fields: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in fields.items()}
 
 
 def flat(value: Any) -> Any:
@@ -279,13 +302,12 @@ def from_json(fields: dict[str, Any]) -> Report:
     if fields["schema"] != SCHEMA:
         raise ValueError(f"a report of schema {fields['schema']}, not {SCHEMA}")
     accuracy, device, measurement = fields["accuracy"], fields["device"], fields["measurement"]
-    names = {key: name for name, key in _TOP1.items()}
     return Report(
         bevel=fields["bevel"],
         model=Model(**fields["model"]),
         target=fields["target"],
         recipe=fields["recipe"],
-        accuracy=None if accuracy is None else Accuracy(**{names.get(k, k): v for k, v in accuracy.items()}),
+        accuracy=None if accuracy is None else _accuracy(accuracy),
         size=Size(fields["size"]["float_bytes"], fields["size"]["quantized_bytes"], from_keyed(fields["size"])),
         device=None if device is None else Device(**device),
         measurement=None if measurement is None else _measurement(measurement),
@@ -299,6 +321,12 @@ def from_json(fields: dict[str, Any]) -> Report:
         converted=tuple(fields["converted"]),
         schema=fields["schema"],
     )
+
+
+def _accuracy(fields: dict[str, Any]) -> Accuracy:
+    metric = fields["metric"]
+    told = None if metric is None else Metric(**renamed(metric, {key: name for name, key in _FLOAT.items()}))
+    return Accuracy(**renamed(fields, {key: name for name, key in _TOP1.items()}) | {"metric": told})
 
 
 def _node(fields: dict[str, Any]) -> Node:

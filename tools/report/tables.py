@@ -20,6 +20,7 @@ from bevel.tools.report.report import (
     Device,
     KernelCost,
     Measurement,
+    Metric,
     Node,
     Note,
     Report,
@@ -29,6 +30,7 @@ from bevel.tools.report.report import (
 
 SHORT_LIST = 5
 PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}
+SHOWN = ("top1", "sqnr")  # metrics that have rows of their own in any case
 LEAST_DB = -200.0  # of infinity, and of noise where there is no signal
 PARTS = {  # what is a part of what
     Resource.WEIGHTS: Resource.FLASH,
@@ -75,6 +77,8 @@ def show_terms(console: Console, report: Report) -> None:
         told["top-1"] = f"share of samples whose answer is the label{of}"
     if report.accuracy is not None and report.accuracy.agreement is not None:
         told["agreement"] = "share of samples with the same answer as the float model"
+    if report.accuracy is not None and (found := report.accuracy.metric) is not None and found.name not in SHOWN:
+        told[found.name] = f"{found.told}; {found.better} is better"
     if report.measurement is not None and report.measurement.per_kernel:
         told["share"] = "of all that one inference takes; MACs: multiplications with an addition"
     console.print()
@@ -248,12 +252,27 @@ def _accuracy_rows(report: Report) -> list[tuple[str, str]]:
         names = ("top-1 float", "top-1 quantized", "top-1 integer")
         values = (accuracy.top1_float, accuracy.top1_quantized, accuracy.top1_integer)
         rows += [(name, percent(value)) for name, value in zip(names, values, strict=True)]
+    rows += _metric_rows(accuracy.metric)
     worst = ", worst output" if len(report.outputs) > 1 else ""
     if accuracy.sqnr_db is not None or any(one.values is not None for one in report.outputs):
         rows.append((f"SQNR, integer to float{worst}", decibels(accuracy.sqnr_db)))
     if accuracy.agreement is not None:
         rows.append(("agreement with float", percent(accuracy.agreement)))
     return rows + _library_rows(report)
+
+
+def _metric_rows(found: Metric | None) -> list[tuple[str, str]]:
+    """Of what was asked for, beside top-1 and SQNR."""
+    if found is None or found.name in SHOWN:
+        return []
+    values = (("float", found.float_), ("quantized", found.quantized), ("integer", found.integer))
+    return [(f"{found.name} {model}", figure(value, found.unit)) for model, value in values]
+
+
+def figure(value: float | None, unit: str) -> str:
+    if value is None:
+        return "infinite"
+    return percent(value) if unit == "share" else f"{value:.5g} {unit}".rstrip()
 
 
 def _library_rows(report: Report) -> list[tuple[str, str]]:

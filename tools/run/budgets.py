@@ -65,6 +65,14 @@ def parse_formats(text: str | None) -> tuple[str, ...]:
     return names
 
 
+def check_metric(metric: str | None, script: bool, evaluation: bool) -> None:
+    """UserError for two metrics, or one without samples to measure it on."""
+    if metric is not None and script:
+        raise UserError("--metric and --metric-script: give one of them")
+    if (metric is not None or script) and not evaluation:
+        raise UserError(f"--metric{'-script' if script else ''} is measured: give samples with --eval FILE")
+
+
 def check_budgets(budgets: Budgets, evaluation: bool, formats: bool) -> None:
     """UserError for budgets of accuracy without samples to measure it on, and for candidates without any budget."""
     if budgets.of_accuracy and not evaluation:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import onnx
 
-from bevel.calib.data.dataset import Dataset, open_dataset, random_dataset
+from bevel.calib.data.dataset import Dataset, Inputs, open_dataset, random_dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import model_inputs
 from bevel.passes.exchange.qoperator.forms import QOPERATORS
+from bevel.tools.accuracy.metrics.metric import AUC
 from bevel.tools.run.options import Options
 
 RANDOM_RUNS = 32
@@ -35,9 +36,17 @@ def open_data(options: Options, model: onnx.ModelProto) -> Data:
         given = open_dataset(options.calib, inputs, options.calib_samples)
     elif not quantized:
         raise UserError(f"{options.model} is a float model: give samples with --calib FILE, or ask for --calib random")
-    evaluation = open_dataset(options.eval, inputs, options.eval_samples) if options.eval is not None else None
+    evaluation = evaluation_data(options, inputs)
     vectors = evaluation or given or random_dataset(inputs, options.vectors, options.seed)
     return Data(None if quantized else given, evaluation, vectors)
+
+
+def evaluation_data(options: Options, inputs: Inputs) -> Dataset | None:
+    """A label of several samples (windows of a recording) is for metrics that know them together."""
+    if options.eval is None:
+        return None
+    grouped = options.metric == AUC.name or options.metric_script is not None
+    return open_dataset(options.eval, inputs, options.eval_samples, grouped)
 
 
 def holds_quantizers(model: onnx.ModelProto) -> bool:

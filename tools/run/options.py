@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.select.objective import OBJECTIVES
 from bevel.calib.rounding import rounder_names
+from bevel.tools.accuracy.metrics.metric import METRICS
 from bevel.tools.run import parsers
 from bevel.tools.run.budgets import CANDIDATES, SENSITIVITIES, Budgets
 from bevel.tools.run.declared import METADATA, Option, Parsed, Real, Whole, check_plain
@@ -66,6 +67,13 @@ class Options:
     eval_samples: int | None = field(
         default=None, metadata=told("Only the first N of --eval; default: all.", "N", within=COUNT)
     )
+    metric: str | None = field(
+        default=None,
+        metadata=told("What accuracy is, on --eval; default: top1 with labels, or sqnr.", choices=tuple(METRICS)),
+    )
+    metric_script: Parsed[File | None, Path | None] = Parsed(
+        parsers.maybe_path, Option("Your own: a file with `def metric(outputs, y)`.", "FILE.py", file=True), None
+    )
     output: Parsed[File, Path] = Parsed(
         parsers.path, Option("Folder to write; whole or not at all.", "OUT", short="-o", file=True)
     )
@@ -94,11 +102,11 @@ class Options:
     )
     min_accuracy: float | None = field(
         default=None,
-        metadata=told("Least share of right answers on --eval; smallest.", "0..1", within=Real(0.0, 1.0)),
+        metadata=told("Least share of right answers (or AUC) on --eval; smallest.", "0..1", within=Real(0.0, 1.0)),
     )
     max_drop: float | None = field(
         default=None,
-        metadata=told("Right answers lost at most, in percentage points.", "POINTS", within=Real(0.0, 100.0)),
+        metadata=told("Loss of the metric at most: percentage points, or percent.", "POINTS", within=Real(0.0, 100.0)),
     )
     min_sqnr: float | None = field(default=None, metadata=told("Least SQNR on --eval.", "DB", within=Real(0.0)))
     objective: str = field(
@@ -168,7 +176,7 @@ class Options:
     def sources(self) -> tuple[Path, ...]:
         """The user's files that a run reads."""
         recipe = Path(self.recipe) if self.recipe.endswith(".toml") else None
-        given = (self.model, self.calib, self.eval, self.format_file, recipe)
+        given = (self.model, self.calib, self.eval, self.metric_script, self.format_file, recipe)
         return tuple(path for path in given if isinstance(path, Path))
 
     @property
