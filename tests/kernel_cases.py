@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
 
+import numpy as np
+
 from bevel.backends.cortex_m import dsp, mve
 from bevel.backends.program import ops
-from bevel.backends.program.op import Op
+from bevel.backends.program.op import Array, Op, Role
 from bevel.backends.tir import rules
 
 Case = tuple[str, int, Op]  # module, place in its list, operator or kernel
@@ -28,3 +30,10 @@ def cases(*rooms: ModuleType) -> list[Case]:
 
 PLAIN = cases(ops)
 ALL = [*PLAIN, *cases(rules, dsp, mve)]
+
+
+def more_inputs(case: Op, count: int) -> list[list[Array]]:
+    """Of each input, further arrays that a kernel of `case` takes, where not every combination of integers is one."""
+    places = [place for place, one in enumerate(case.roles(Role.INPUT, Role.CONSTANT)) if one.role is Role.INPUT]
+    examples = [case.example(np.random.default_rng(1000 + seed)) for seed in range(count)]
+    return [[example[place] for example in examples] for place in places]

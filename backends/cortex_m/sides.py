@@ -1,7 +1,8 @@
 """The two factors of a product of activations, as kernels read them: rows of one, columns of the other.
 
 Where just one is int16 it is the one with rows: int8 columns then serve all of them. If it stands on the right, what is
-computed is the transposed product, y' = b' a', which is the same numbers at other strides.
+computed is the transposed product, y' = b' a', which is the same numbers at other strides. Both may be int16 where the
+sums are known to fit a word.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Sides(NamedTuple):
     row_zero_point: int
     column_zero_point: int
     row_dtype: str
+    column_dtype: str
 
 
 def sides_of(plain: MatMul) -> Sides:
@@ -58,9 +60,11 @@ def sides_of(plain: MatMul) -> Sides:
     extents = plain.batch or (1,)
     if swapped:
         parts = Side(turned(b)), Side(turned(a)), Side(turned(y))
-        return Sides(True, extents, plain.n, plain.m, *parts, plain.b_zero_point, plain.a_zero_point, plain.b_dtype)
+        zero_points, dtypes = (plain.b_zero_point, plain.a_zero_point), (plain.b_dtype, plain.a_dtype)
+        return Sides(True, extents, plain.n, plain.m, *parts, *zero_points, *dtypes)
     parts = Side(a), Side(b), Side(y)
-    return Sides(False, extents, plain.m, plain.n, *parts, plain.a_zero_point, plain.b_zero_point, plain.a_dtype)
+    zero_points, dtypes = (plain.a_zero_point, plain.b_zero_point), (plain.a_dtype, plain.b_dtype)
+    return Sides(False, extents, plain.m, plain.n, *parts, *zero_points, *dtypes)
 
 
 def raised_by(plain: MatMul) -> int:
@@ -73,6 +77,6 @@ def obstacle(plain: MatMul) -> str | None:
     types = {plain.a_dtype, plain.b_dtype}
     if not types <= set(STORED) or plain.output.dtype not in STORED:
         return "its integers are wider than int16"
-    if types == {"int16"} or plain.reach << raised_by(plain) >= INT32_LIMIT:
+    if plain.reach << raised_by(plain) >= INT32_LIMIT:
         return "its sums may pass a word"
     return "its sums may lie on halves" if plain.output.even else None

@@ -46,6 +46,10 @@ class Kernel(Op):
         return super().macs if self.op is self else self.op.macs
 
     @property
+    def any_codes(self) -> bool:
+        return super().any_codes if self.op is self else self.op.any_codes
+
+    @property
     def header(self) -> str | None:
         """The C header in `backends/cortex_m/c/` whose functions the PrimFunc calls; such a kernel has no LLVM
         route."""

@@ -93,6 +93,11 @@ class Op(ABC):
         return False
 
     @property
+    def any_codes(self) -> bool:
+        """Whether inputs may hold any of the integers that their operands state, in any combination."""
+        return True
+
+    @property
     def exact(self) -> bool:
         """Whether every machine computes just what `reference` does, which floats do not promise."""
         return True

@@ -1,9 +1,10 @@
-"""Int16 for what a transformer loses most in int8: residual streams, branches, scores and shares.
+"""Int16 for what a transformer loses most in int8: residual streams, branches, queries and keys, scores and shares.
 
 Where two activations are multiplied, int8 residual streams and int8 scores make most of the error; with the loudest of
 them in int16, the others may stay int8, and a note says what that gained. Such a tensor costs a byte more
-an element, and little time, as long as no product by weights reads it: those stay int8 on both sides. So do the factors
-of products of two activations but for shares, a whole row of which is 1, and what leaves the model.
+an element, and little time, as long as no product by weights reads it: those stay int8 on both sides, and so does what
+leaves the model. Factors of products of two activations get 12 bits, of which 128 products fit a word, wherever zero
+points lie; shares, a whole row of which is 1, have 16.
 
 Which of them: the loudest first, by what each alone makes of the results, until those left together make a tenth of
 what the tensors that stay int8 make anyway. Errors of different tensors are taken as independent, so that their powers
@@ -14,10 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import onnx_graphsurgeon as gs
+
+from bevel.calib.formats.format import INT16, IntFormat
 from bevel.passes.operators.functions.softmax import Softmax
 from bevel.passes.operators.products.mat_mul import MatMul
 from bevel.passes.quantize.plan import QuantizationPlan, has_weights
 
+FACTOR = IntFormat(12, signed=True)
 LEFT = 0.1  # of the error of what stays int8: 10 * log10(1.1), 0.4 dB, is all that more int16 could still gain
 
 
@@ -31,10 +36,17 @@ def find_streams(plan: QuantizationPlan, groups: Sequence[list[str]]) -> list[in
 def is_stream(plan: QuantizationPlan, group: list[str]) -> bool:
     if any(name in plan.leaving or not plan.points[name].inputs for name in group):
         return False
-    readers = [node for name in group for node in plan.points[name].outputs]
-    factors = [node for node in readers if is_factor_of_two(plan, node.name)]
-    shares = all(isinstance(made_by(plan, name), Softmax) for name in group)
-    return not any(has_weights(node, plan) for node in readers) and (shares or not factors)
+    return not any(has_weights(node, plan) for node in readers_of(plan, group))
+
+
+def stream_format(plan: QuantizationPlan, group: list[str]) -> IntFormat:
+    """What a group gets that is to be wide."""
+    factors = any(is_factor_of_two(plan, node.name) for node in readers_of(plan, group))
+    return INT16 if not factors or all(isinstance(made_by(plan, name), Softmax) for name in group) else FACTOR
+
+
+def readers_of(plan: QuantizationPlan, group: list[str]) -> list[gs.Node]:
+    return [node for name in group for node in plan.points[name].outputs]
 
 
 def is_factor_of_two(plan: QuantizationPlan, name: str) -> bool:

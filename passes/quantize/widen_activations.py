@@ -6,9 +6,11 @@ float model runs on calibration samples with quantizers that can be switched on 
 (Dorfman 1943). All at once first; a set that leaves 20 dB of every result holds no such tensor, any other is halved.
 A healthy network is decided by one run a sample, and has no such tensor.
 
-Of a transformer's streams, scores and shares (`streams`), the loudest are found as well, however much they leave.
+Of a transformer's streams, factors, scores and shares (`streams`), the loudest are found as well, however much they
+leave.
 
-What is found gets int16 if the model with all other tensors in int8 gains a decibel by it.
+What is found gets int16, or 12 bits where `streams` says so, if the model with all other tensors in int8 gains a
+decibel by it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from bevel.calib.data.dataset import Runs
-from bevel.calib.formats.format import INT8, INT16
+from bevel.calib.formats.format import INT8, IntFormat
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.scales.ranges import RangeMethod
 from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
@@ -37,7 +39,7 @@ from bevel.passes.quantize.clamp_masks import behind_clips
 from bevel.passes.quantize.insert_qdq import insert_qdq
 from bevel.passes.quantize.part_results import part_results
 from bevel.passes.quantize.plan import QuantizationPlan, make_plan
-from bevel.passes.quantize.streams import find_streams, loudest
+from bevel.passes.quantize.streams import find_streams, loudest, stream_format
 from bevel.passes.quantize.wanted import Wants, ranges
 
 LEAST = 20.0  # dB of a result that the rounding of one tensor alone must leave: an error of a tenth of it
@@ -69,7 +71,7 @@ class WidenActivations(Pass):
 
 @dataclass
 class Widened:
-    """nodes: int16 for the nodes and inputs that make the tensors found."""
+    """nodes: int16, or 12 bits, for the nodes and inputs that make the tensors found."""
 
     nodes: dict[str, NodeFormat] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
@@ -86,7 +88,7 @@ def widen_activations(
     if not groups or not outputs:
         return Widened()
     samples = list(islice(iter(dataset), sample_count(copy, len(groups))))
-    streams = find_streams(plan, groups)
+    streams, formats = find_streams(plan, groups), [stream_format(plan, group) for group in groups]
     insert_qdq(copy, replace(plan, taken={}), choose_scales(plan, statistics, method), ())
     probe = SwitchedModel(copy, groups, outputs, samples)
     everything = range(len(groups))
@@ -94,14 +96,14 @@ def widen_activations(
     alone |= probe.loud([one for one in streams if one not in alone], [one for one in everything if one not in alone])
     if not alone:
         return Widened()
-    found = widened(plan, groups, chosen, alone)
+    found = widened(plan, groups, chosen, {one: (formats[one], left) for one, left in alone.items()})
     copy, plan = planned(graph, statistics, method)
     scales = choose_scales(plan, statistics, method, replace(chosen, nodes={**chosen.nodes, **found.nodes}))
     insert_qdq(copy, replace(plan, taken={}), scales, ())
     before, after = probe.decibels(everything), SwitchedModel(copy, groups, outputs, samples).decibels(everything)
     if after < before + GAIN:
         return Widened()
-    whole = f"all tensors in int8 leave {before:.1f}, these in int16 {after:.1f}"
+    whole = f"all tensors in int8 leave {before:.1f}, these in more bits {after:.1f}"
     numbers = {"all_int8_db": before, "with_int16_db": after}
     return replace(
         found,
@@ -134,14 +136,16 @@ def sample_count(graph: gs.Graph, groups: int) -> int:
     return int(max(1, min(SAMPLES, WORK // (2 * groups * max(elements, 1)))))
 
 
-def widened(plan: QuantizationPlan, groups: list[list[str]], chosen: Chosen, alone: Mapping[int, float]) -> Widened:
-    """int16 for the groups in `alone`, with what each leaves."""
+def widened(
+    plan: QuantizationPlan, groups: list[list[str]], chosen: Chosen, alone: Mapping[int, tuple[IntFormat, float]]
+) -> Widened:
+    """Formats of the groups in `alone`, with what int8 of each leaves."""
     found = Widened()
-    for index, left in alone.items():
+    for index, (format, left) in alone.items():
         for point in groups[index]:
             name = owner(point, plan)
-            found.nodes[name] = replace(chosen.nodes.get(name, NodeFormat()), activations=INT16)
-            text = f"int16: int8 of it alone leaves {left:.1f} dB of the results"
+            found.nodes[name] = replace(chosen.nodes.get(name, NodeFormat()), activations=format)
+            text = f"{format.name}: int8 of it alone leaves {left:.1f} dB of the results"
             found.notes.append(Note(WidenActivations.name, name, "chosen", text, {"int8_alone_db": left}))
     return found
 

@@ -6,8 +6,9 @@
  *       b, a block of four:  where the four sums start, then b0[0..1], b1[0..1], b2[0..1], b3[0..1], b0[2..3], ...
  *
  * with zeros behind the last element, to whole fours of elements. int8 is widened less its zero point. Of int16 the
- * codes themselves are multiplied, and sums start at -zero_point * sum(b), which is what that leaves out. Sums wrap
- * around: only what they come to must fit a word.
+ * codes themselves are multiplied, and sums start at -zero_point * sum(b), which is what that leaves out; where b is
+ * int16, too, what a row leaves out, -zero_point * sum(a), lies behind the rows and is added last. Sums wrap around:
+ * only what they come to must fit a word.
  */
 #ifndef BEVEL_MATMUL_H
 #define BEVEL_MATMUL_H
@@ -100,27 +101,45 @@ static inline int32_t bevel_matmul_widen_int8(int32_t *to, int32_t lanes, const 
   return total;
 }
 
-/* The same of int16 as they are; without their sum, which nobody needs. */
-static inline void bevel_matmul_widen_int16(int32_t *to, int32_t lanes, const int16_t *x, int32_t step, int32_t count,
-                                            int32_t words) {
-  int32_t done = 0;
+/* The same of int16 as they are; their sum, modulo 2**32, is one instruction more where somebody needs it. */
+static inline int32_t bevel_matmul_widen_int16(int32_t *to, int32_t lanes, const int16_t *x, int32_t step,
+                                               int32_t count, int32_t words) {
+  int32_t total = 0, done = 0;
   if (step == 1) {
-    for (; done + 2 <= count; done += 2, words--, to += lanes) *to = bevel_load_word(x + done);
+    for (; done + 2 <= count; done += 2, words--, to += lanes) {
+      *to = bevel_load_word(x + done);
+      total = bevel_smlad(*to, 0x10001, total);
+    }
   }
   for (; words > 0; done += 2, words--, to += lanes) {
     const int32_t low = done < count ? x[done * step] : 0, high = done + 1 < count ? x[(done + 1) * step] : 0;
     *to = bevel_pkhbt(low, high);
+    total = bevel_smlad(*to, 0x10001, total);
+  }
+  return total;
+}
+
+/* A block of up to four columns of b, `next` elements apart; `shared` is what is subtracted from every element of a.
+ * A column more than once, rather than what memory holds, fills it up. */
+__attribute__((noinline, unused)) static void bevel_matmul_block_int8(int32_t *block, const int8_t *b, int32_t step,
+                                                                      int32_t next, int32_t columns, int32_t count,
+                                                                      int32_t words, int32_t zero_point,
+                                                                      int32_t shared) {
+  for (int32_t u = 0; u < 4; u++) {
+    const int32_t used = u < columns ? u : columns - 1;
+    const int32_t total = bevel_matmul_widen_int8(block + 4 + u, 4, b + used * next, step, count, words, zero_point);
+    block[u] = (int32_t)(0u - (uint32_t)shared * (uint32_t)total);
   }
 }
 
-/* A block of up to four columns of b, `next` elements apart; `shared` is what is subtracted from every element of a. */
-__attribute__((noinline, unused)) static void bevel_matmul_block(int32_t *block, const int8_t *b, int32_t step,
-                                                                 int32_t next, int32_t columns, int32_t count,
-                                                                 int32_t words, int32_t zero_point, int32_t shared) {
+__attribute__((noinline, unused)) static void bevel_matmul_block_int16(int32_t *block, const int16_t *b, int32_t step,
+                                                                       int32_t next, int32_t columns, int32_t count,
+                                                                       int32_t words, int32_t zero_point,
+                                                                       int32_t shared) {
   for (int32_t u = 0; u < 4; u++) {
-    const int32_t used = u < columns ? u : columns - 1; /* a column more than once, rather than what memory holds */
-    const int32_t total = bevel_matmul_widen_int8(block + 4 + u, 4, b + used * next, step, count, words, zero_point);
-    block[u] = (int32_t)(0u - (uint32_t)shared * (uint32_t)total);
+    const int32_t used = u < columns ? u : columns - 1;
+    const int32_t total = bevel_matmul_widen_int16(block + 4 + u, 4, b + used * next, step, count, words);
+    block[u] = (int32_t)((uint32_t)shared * ((uint32_t)count * (uint32_t)zero_point - (uint32_t)total));
   }
 }
 
@@ -155,14 +174,24 @@ __attribute__((noinline, unused)) static void bevel_matmul_rows_int16(int32_t *t
       to[3] = bevel_load_word(x1 + 2);
     }
   }
-  bevel_matmul_widen_int16(to, 2, x0, step, count, words);
-  bevel_matmul_widen_int16(to + 1, 2, x1, step, count, words);
+  (void)bevel_matmul_widen_int16(to, 2, x0, step, count, words);
+  (void)bevel_matmul_widen_int16(to + 1, 2, x1, step, count, words);
+}
+
+/* The same for columns of int16, from each of which `zero_point` is subtracted. */
+__attribute__((noinline, unused)) static void bevel_matmul_rows_both(int32_t *to, const int16_t *x0, const int16_t *x1,
+                                                                     int32_t step, int32_t count, int32_t words,
+                                                                     int32_t zero_point) {
+  const int32_t first = bevel_matmul_widen_int16(to, 2, x0, step, count, words);
+  const int32_t second = bevel_matmul_widen_int16(to + 1, 2, x1, step, count, words);
+  to[2 * words] = (int32_t)(0u - (uint32_t)zero_point * (uint32_t)first);
+  to[2 * words + 1] = (int32_t)(0u - (uint32_t)zero_point * (uint32_t)second);
 }
 
 /* All columns of two rows, `step` elements apart in y. Both may be the same place. A sum is shifted left by scale[0],
  * its product with scale[1] has scale[2] added to its upper word, which is shifted right by scale[3]; then scale[4] is
  * added. */
-#define BEVEL_MATMUL_PRODUCTS(name, type, store)                                                               \
+#define BEVEL_MATMUL_PRODUCTS(name, type, store, row)                                                               \
   __attribute__((noinline, unused)) static void name(const int32_t *a, const int32_t *b, int32_t words,        \
                                                      int32_t columns, type *y0, type *y1, int32_t step,        \
                                                      const int32_t *scale) {                                   \
@@ -172,9 +201,9 @@ __attribute__((noinline, unused)) static void bevel_matmul_rows_int16(int32_t *t
     for (; columns > 0; columns -= 4, b += 4 + 4 * words) {                                                    \
       bevel_matmul_2x4(a, b, words, sums);                                                                     \
       for (int32_t u = 0; u < 4 && u < columns; u++, y0 += step, y1 += step) {                                 \
-        const int32_t first = bevel_smmla(bevel_shift_left(sums[u], raised), multiplier, rounding) >> beyond;  \
-        const int32_t second =                                                                                 \
-            bevel_smmla(bevel_shift_left(sums[4 + u], raised), multiplier, rounding) >> beyond;                \
+        const int32_t whole = row(sums[u], a, 2 * words), other = row(sums[4 + u], a, 2 * words + 1);          \
+        const int32_t first = bevel_smmla(bevel_shift_left(whole, raised), multiplier, rounding) >> beyond;    \
+        const int32_t second = bevel_smmla(bevel_shift_left(other, raised), multiplier, rounding) >> beyond;   \
         *y1 = (type)store(second + zero_point, scale);                                                         \
         *y0 = (type)store(first + zero_point, scale);                                                          \
       }                                                                                                        \
@@ -186,9 +215,17 @@ __attribute__((noinline, unused)) static void bevel_matmul_rows_int16(int32_t *t
 #define BEVEL_MATMUL_INT16(y, scale) bevel_ssat16(y)
 #define BEVEL_MATMUL_WITHIN(y, scale) ((y) < (scale)[5] ? (scale)[5] : (y) > (scale)[6] ? (scale)[6] : (y))
 
-BEVEL_MATMUL_PRODUCTS(bevel_matmul_products_int8, int8_t, BEVEL_MATMUL_INT8)
-BEVEL_MATMUL_PRODUCTS(bevel_matmul_products_int16, int16_t, BEVEL_MATMUL_INT16)
-BEVEL_MATMUL_PRODUCTS(bevel_matmul_products_int8_within, int8_t, BEVEL_MATMUL_WITHIN)
-BEVEL_MATMUL_PRODUCTS(bevel_matmul_products_int16_within, int16_t, BEVEL_MATMUL_WITHIN)
+/* What is added to a sum behind its products: nothing, or what lies behind the rows. */
+#define BEVEL_MATMUL_ALONE(sum, rows, place) (sum)
+#define BEVEL_MATMUL_BOTH(sum, rows, place) ((int32_t)((uint32_t)(sum) + (uint32_t)(rows)[place]))
+
+BEVEL_MATMUL_PRODUCTS(bevel_matmul_products_int8, int8_t, BEVEL_MATMUL_INT8, BEVEL_MATMUL_ALONE)
+BEVEL_MATMUL_PRODUCTS(bevel_matmul_products_int8_both, int8_t, BEVEL_MATMUL_INT8, BEVEL_MATMUL_BOTH)
+BEVEL_MATMUL_PRODUCTS(bevel_matmul_products_int16, int16_t, BEVEL_MATMUL_INT16, BEVEL_MATMUL_ALONE)
+BEVEL_MATMUL_PRODUCTS(bevel_matmul_products_int16_both, int16_t, BEVEL_MATMUL_INT16, BEVEL_MATMUL_BOTH)
+BEVEL_MATMUL_PRODUCTS(bevel_matmul_products_int8_within, int8_t, BEVEL_MATMUL_WITHIN, BEVEL_MATMUL_ALONE)
+BEVEL_MATMUL_PRODUCTS(bevel_matmul_products_int8_within_both, int8_t, BEVEL_MATMUL_WITHIN, BEVEL_MATMUL_BOTH)
+BEVEL_MATMUL_PRODUCTS(bevel_matmul_products_int16_within, int16_t, BEVEL_MATMUL_WITHIN, BEVEL_MATMUL_ALONE)
+BEVEL_MATMUL_PRODUCTS(bevel_matmul_products_int16_within_both, int16_t, BEVEL_MATMUL_WITHIN, BEVEL_MATMUL_BOTH)
 
 #endif

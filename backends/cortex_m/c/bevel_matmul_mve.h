@@ -48,11 +48,12 @@ BEVEL_INLINE int32_t bevel_mve_gather_int8(int8_t *to, int spacing, const int8_t
   return total;
 }
 
-BEVEL_INLINE int32_t bevel_mve_gather_int16(int8_t *to, const int16_t *a, int step, int count, int blocks) {
+BEVEL_INLINE int32_t bevel_mve_gather_int16(int8_t *to, int spacing, const int16_t *a, int step, int count,
+                                            int blocks) {
   const uint16x8_t offsets = vmulq_n_u16(vidupq_n_u16(0, 1), (uint16_t)step);
   int32_t total = 0;
   BEVEL_ROLLED
-  for (; blocks > 0; --blocks, to += 16, count -= 8, a += 8 * step) {
+  for (; blocks > 0; --blocks, to += 16 * spacing, count -= 8, a += 8 * step) {
     const mve_pred16_t some = vctp16q((uint32_t)count);
     const int16x8_t found =
         step == 1 ? vldrhq_z_s16(a, some) : vldrhq_gather_shifted_offset_z_s16(a, offsets, some);
@@ -133,12 +134,13 @@ BEVEL_INLINE int32_t bevel_mve_gather_int8(int8_t *to, int spacing, const int8_t
   return total;
 }
 
-BEVEL_INLINE int32_t bevel_mve_gather_int16(int8_t *to, const int16_t *a, int step, int count, int blocks) {
+BEVEL_INLINE int32_t bevel_mve_gather_int16(int8_t *to, int spacing, const int16_t *a, int step, int count,
+                                            int blocks) {
   int32_t total = 0;
   for (int i = 0; i < blocks * 8; ++i) {
     const int32_t found = i < count ? a[i * step] : 0;
     total += found;
-    bevel_mve_place(to, 1, i, found, true);
+    bevel_mve_place(to, spacing, i, found, true);
   }
   return total;
 }
@@ -181,13 +183,23 @@ BEVEL_INLINE void bevel_mve_matmul_products(int8_t *y0, int8_t *y1, const int8_t
 #endif
 
 /* All columns of b, `next` elements apart, in tiles of four, and what each adds to its sums. `zeros`: count * za * zb. */
-BEVEL_INLINE void bevel_mve_matmul_columns(int32_t *packed, int32_t *column, const int8_t *b, int step, int next,
-                                           int columns, int count, int blocks, bool wide, int a_zero_point,
-                                           int32_t zeros) {
+BEVEL_INLINE void bevel_mve_matmul_columns_int8(int32_t *packed, int32_t *column, const int8_t *b, int step, int next,
+                                                int columns, int count, int blocks, bool wide, int a_zero_point,
+                                                int32_t zeros) {
   BEVEL_ROLLED
   for (int c = 0; c < columns; ++c, b += next) {
     int8_t *const to = (int8_t *)packed + c / 4 * blocks * 64 + c % 4 * 16;
     const int32_t total = bevel_mve_gather_int8(to, 4, b, step, count, blocks, wide);
+    column[c] = (int32_t)((uint32_t)zeros - (uint32_t)a_zero_point * (uint32_t)total);
+  }
+}
+
+BEVEL_INLINE void bevel_mve_matmul_columns_int16(int32_t *packed, int32_t *column, const int16_t *b, int step, int next,
+                                                 int columns, int count, int blocks, int a_zero_point, int32_t zeros) {
+  BEVEL_ROLLED
+  for (int c = 0; c < columns; ++c, b += next) {
+    int8_t *const to = (int8_t *)packed + c / 4 * blocks * 64 + c % 4 * 16;
+    const int32_t total = bevel_mve_gather_int16(to, 4, b, step, count, blocks);
     column[c] = (int32_t)((uint32_t)zeros - (uint32_t)a_zero_point * (uint32_t)total);
   }
 }
@@ -210,8 +222,8 @@ BEVEL_INLINE void bevel_mve_matmul_int8(void *y0, void *y1, const int8_t *a0, co
 BEVEL_INLINE void bevel_mve_matmul_int16(void *y0, void *y1, const int16_t *a0, const int16_t *a1, int step, int count,
                                          int32_t *rows, const int32_t *w, const int32_t *column, int blocks, int columns,
                                          int b_zero_point, BEVEL_MATMUL_OUTPUT) {
-  const int32_t first = bevel_mve_gather_int16((int8_t *)rows, a0, step, count, blocks);
-  const int32_t second = bevel_mve_gather_int16((int8_t *)rows + 16 * blocks, a1, step, count, blocks);
+  const int32_t first = bevel_mve_gather_int16((int8_t *)rows, 1, a0, step, count, blocks);
+  const int32_t second = bevel_mve_gather_int16((int8_t *)rows + 16 * blocks, 1, a1, step, count, blocks);
   bevel_mve_matmul_products((int8_t *)y0, (int8_t *)y1, (const int8_t *)rows, (const int8_t *)w, column, bevel_mve_matmul_row(first, b_zero_point),
                             bevel_mve_matmul_row(second, b_zero_point), blocks, columns, true, multiplier, lift, right, zero_point, low, high, bytes);
 }

@@ -3,6 +3,7 @@
 All columns of b are widened to int16 once for a matrix, two rows of a at a time; their zero points go then, or, of
 int16, into where sums start (`backends/cortex_m/c/bevel_matmul.h`). Widening costs what one row or column of the result
 does. Of int16 times int8 the int16 is a; where it is b, the transposed product is computed, which takes other strides.
+Of int16 times int16 a number for each row is added behind, too.
 """
 
 from __future__ import annotations
@@ -66,8 +67,14 @@ class MatMulDsp(Kernel):
             constant("scale", (SCALE,), "int32"),
             self.plain.operands()[2],
             scratch("packed", (self.blocks * self.block_words,), "int32"),
-            scratch("rows", (2 * self.words,), "int32"),
+            scratch("rows", (2 * self.words + (2 if self.both else 0),), "int32"),
         )
+
+    @property
+    def both(self) -> bool:
+        """Whether both factors are int16: behind two rows lies what each adds to its sums."""
+        sides = sides_of(self.plain)
+        return (sides.row_dtype, sides.column_dtype) == ("int16", "int16")
 
     def reference(self, *arrays: Array) -> Array:
         return self.plain.reference(*arrays[:2])
@@ -81,10 +88,9 @@ class MatMulDsp(Kernel):
         a_dtype, b_dtype, y_dtype, k = plain.a_dtype, plain.b_dtype, plain.output.dtype, plain.k
         sides = sides_of(plain)
         rows, columns, result, m, n = sides.rows, sides.columns, sides.result, sides.m, sides.n
-        wide = sides.row_dtype == "int16"
-        shared, given = (sides.row_zero_point, ()) if wide else (0, (sides.row_zero_point,))
-        whole = of_type(y_dtype) == (plain.output.low, plain.output.high)
-        widen, products = f"matmul_rows_{sides.row_dtype}", f"matmul_products_{y_dtype}{'' if whole else '_within'}"
+        shared = sides.row_zero_point if sides.row_dtype == "int16" else 0
+        widen, products, given = self.functions()
+        pack = f"matmul_block_{sides.column_dtype}"
 
         @T.prim_func(s_tir=True)
         def mat_mul(
@@ -100,7 +106,7 @@ class MatMulDsp(Kernel):
             for at in T.grid(*sides.extents):
                 for block in T.serial(blocks):
                     call_void(
-                        "matmul_block",
+                        pack,
                         T.address_of(P[block * block_words]),
                         columns.at(right, at, 0, block * COLUMNS),
                         columns.down,
@@ -121,6 +127,15 @@ class MatMulDsp(Kernel):
 
         return mat_mul
 
+    def functions(self) -> tuple[str, str, tuple[int, ...]]:
+        """What widens two rows, what multiplies them, and what the first is told of zero points."""
+        sides, output = sides_of(self.plain), self.plain.output
+        whole = of_type(output.dtype) == (output.low, output.high)
+        products = f"matmul_products_{output.dtype}{'' if whole else '_within'}"
+        if self.both:
+            return "matmul_rows_both", f"{products}_both", (sides.column_zero_point,)
+        return f"matmul_rows_{sides.row_dtype}", products, () if sides.row_dtype == "int16" else (sides.row_zero_point,)
+
 
 def scale_of(plain: MatMul) -> Array:
     """`BEVEL_MATMUL_PRODUCTS` of the header says what these are."""
@@ -131,7 +146,7 @@ def scale_of(plain: MatMul) -> Array:
 
 
 def specialize(call: Call, target: Target) -> Special | str:
-    """Products of int8, or of int8 and int16, whose sums fit a word, on targets with the DSP extension."""
+    """Products of int8 and int16 whose sums fit a word, on targets with the DSP extension."""
     plain = call.kernel
     if not isinstance(plain, MatMul):
         return "no product of two activations"

@@ -1,5 +1,5 @@
 """MatMul of two activations on Helium: two rows by four columns at a time, sixteen products of int8 an instruction, or
-eight of int16.
+eight where one factor is int16.
 
 Columns are brought side by side once for a matrix, rows two at a time, both as they are: what zero points leave out is
 one number a column and one a row (`backends/cortex_m/c/bevel_matmul_mve.h`).
@@ -65,7 +65,8 @@ class MatMulMve(Unpacked):
         wide = int(sides.row_dtype == "int16")
         zeros = int(np.int64(k * sides.row_zero_point * sides.column_zero_point).astype(np.int32))
         scale = output_of(plain)
-        products = f"mve_matmul_{sides.row_dtype}"
+        products, pack = f"mve_matmul_{sides.row_dtype}", f"mve_matmul_columns_{sides.column_dtype}"
+        forms = () if sides.column_dtype == "int16" else (wide,)
 
         @T.prim_func(s_tir=True)
         def mat_mul(
@@ -80,7 +81,7 @@ class MatMulMve(Unpacked):
             left, right = T.meta_var((B, A) if sides.swapped else (A, B))
             for at in T.grid(*sides.extents):
                 call_void(
-                    "mve_matmul_columns",
+                    pack,
                     P.data,
                     C.data,
                     columns.at(right, at),
@@ -89,7 +90,7 @@ class MatMulMve(Unpacked):
                     n,
                     k,
                     blocks,
-                    wide,
+                    *forms,
                     sides.row_zero_point,
                     zeros,
                 )
@@ -124,7 +125,7 @@ def output_of(plain: MatMul) -> tuple[int, ...]:
 
 
 def specialize(call: Call, target: Target) -> Special | str:
-    """Products of int8, or of int8 and int16, whose sums fit a word and whose results lie side by side."""
+    """Products of int8 and int16 whose sums fit a word and whose results lie side by side."""
     plain = call.kernel
     if not isinstance(plain, MatMul):
         return "no product of two activations"

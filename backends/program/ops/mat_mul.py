@@ -23,7 +23,9 @@ class MatMul(Op):
     """a [*batch, m, k] and b [*batch, k, n] make y [*batch, m, n], each where its strides, in elements, say.
 
     A matrix that lies transposed, and one that is the same in all of a batch (stride 0), are read as they lie. y fills
-    its buffer. Sums are int32 where none can reach 2**31, else int64; |sum * multiplier| stays below 2**62.
+    its buffer. Sums are int32 where none can reach 2**31, else int64; |sum * multiplier| stays below 2**62. largest:
+    what no partial sum's magnitude passes, where the integers are less than their types hold: a row of shares sums to
+    1, codes of 12 bits are small.
     """
 
     batch: tuple[int, ...]
@@ -40,6 +42,7 @@ class MatMul(Op):
     output: Output
     a_dtype: str = "int8"
     b_dtype: str = "int8"
+    largest: int | None = None
 
     @property
     def a_shape(self) -> tuple[int, ...]:
@@ -56,7 +59,12 @@ class MatMul(Op):
     @property
     def reach(self) -> int:
         """What no partial sum's magnitude passes."""
-        return self.k * distance(self.a_dtype, self.a_zero_point) * distance(self.b_dtype, self.b_zero_point)
+        of_types = self.k * distance(self.a_dtype, self.a_zero_point) * distance(self.b_dtype, self.b_zero_point)
+        return of_types if self.largest is None else min(self.largest, of_types)
+
+    @property
+    def any_codes(self) -> bool:
+        return self.largest is None
 
     @property
     def sum_dtype(self) -> str:
@@ -88,6 +96,11 @@ class MatMul(Op):
         a, b = (random_values(rng, operand.shape, operand.dtype) for operand in self.operands()[:2])
         laid(a, self.a_shape, self.a_strides)[..., 0, :] = farthest(self.a_dtype, self.a_zero_point)
         laid(b, self.b_shape, self.b_strides)[..., 0] = farthest(self.b_dtype, self.b_zero_point)
+        if self.largest is not None:
+            steps = np.abs(laid(b, self.b_shape, self.b_strides).astype(np.int64) - self.b_zero_point).max()
+            rows = np.abs(laid(a, self.a_shape, self.a_strides).astype(np.int64) - self.a_zero_point).sum(axis=-1)
+            finer = -(-int(rows.max() * steps) // self.largest)
+            a = (self.a_zero_point + (a.astype(np.int64) - self.a_zero_point) // finer).astype(a.dtype)
         return a, b
 
 
@@ -153,5 +166,11 @@ def cases() -> Iterable[MatMul]:
     yield product((2,), 3, 5, 4, 2.0**-18, b_dtype="int16", b_zero_point=11, b_strides=(0, 4, 1))
     wide = {"a_dtype": "int16", "b_dtype": "int16", "a_zero_point": 300, "bits": 20}
     yield product((2, 2), 3, 70, 5, 2.0**-26, **wide, a_strides=(0, 210, 70, 1))
+    many = {"a_dtype": "int16", "a_zero_point": -(2**15), "b_zero_point": 7, "largest": 2**16 * 136}
+    yield product((), 3, 200, 5, 2.0**-17, **many)
+    yield product((2,), 3, 70, 5, 2.0**-13, **(many | {"b_dtype": "int16", "largest": 2**28, "output": int16}))
+    small: dict[str, Any] = {"a_dtype": "int16", "b_dtype": "int16", "a_zero_point": 300, "b_zero_point": -70}
+    yield product((3,), 9, 8, 9, 2.0**-9, **small, a_strides=q, b_strides=k, output=int16, largest=2**26)
+    yield product((), 5, 21, 6, 2.0**-20, **small, largest=2**26)
     yield product((), 2, 7, 6, 1.9, output=Output(3, -20, 90))
     yield product((), 5, 33, 7, 2.0**-9, a_strides=(1, 5), b_strides=(1, 33), y_strides=(1, 5))

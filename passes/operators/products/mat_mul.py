@@ -1,8 +1,9 @@
 """MatMul of two activations, batched and broadcast as ONNX does: y = requantize(sum((a - za) * (b - zb))).
 
 Products of codes less their zero points are summed in int32, or in int64 where the largest sum there may be passes
-2**31: shares in 16 bits by values in 8 reach that at 129 terms. MatMulInteger takes 8-bit tensors only; the function is
-one for every width, by onnxruntime's MatMul of int32 or int64.
+2**31. How large one may be is known from more than the types: shares of a row sum to 1, however many they are, and the
+codes of a tensor are those that its maker clamps them to. MatMulInteger takes 8-bit tensors only; the function is one
+for every width, by onnxruntime's MatMul of int32 or int64.
 
 A factor behind the product, as attention has one, is part of the ratio: nothing between is rounded.
 
@@ -14,6 +15,7 @@ behind it wants it: none of them costs a copy.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -22,15 +24,18 @@ import onnx_graphsurgeon as gs
 from bevel.backends.program.ops.mat_mul import INT32_LIMIT, dense
 from bevel.backends.program.ops.mat_mul import MatMul as MatMulKernel
 from bevel.passes.graph.edit import producer
-from bevel.passes.graph.quantizers import constant_source
-from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
+from bevel.passes.graph.quantizers import Parameters, constant_source, is_dequantize, is_quantize, parameters
+from bevel.passes.operators.base import DOMAIN, Activation, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
 from bevel.passes.operators.formats.round_even import by_exact_sums
+from bevel.passes.operators.functions.clip import WIDE_CLIP, bounds
+from bevel.passes.operators.functions.softmax import SOFTMAX, WIDE_SOFTMAX, ZERO_POINT
 from bevel.passes.operators.lowering import Lowering, Order, Value, merged, onnx_order
 from bevel.passes.operators.sums.elementwise import operands, taken
 from bevel.passes.operators.widths import dtype_of, element_type, output_attributes, rescaling, stored_output
 
 Axis = tuple[int, int]  # its size and its stride
+MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Tile", "Expand", "Identity"})
 
 NUMBERS = ("a_zero_point", "b_zero_point", "multiplier", "shift")
 BODY = f"""
@@ -44,7 +49,7 @@ BODY = f"""
   accumulator = MatMul (centered_a, centered_b)
 {REQUANTIZE}
 """
-MAT_MUL = Function("MatMul", (*NUMBERS, "sum_type", *OUTPUT_ATTRIBUTES), ("a", "b"), BODY)
+MAT_MUL = Function("MatMul", (*NUMBERS, "sum_type", "largest", *OUTPUT_ATTRIBUTES), ("a", "b"), BODY)
 
 
 class MatMul(Operator):
@@ -67,8 +72,9 @@ class MatMul(Operator):
         found = operands(site)
         if isinstance(found, Reason):
             return found
-        a, b = found
-        reach, scale = int(a.tensor.shape[-1]) * a.reach * b.reach, a.scale * b.scale * factor_of(site.node)
+        product_node = scaled_product(site.node) or site.node
+        a, b = map(within_clamps, found, product_node.inputs)
+        reach, scale = largest_sum(a, b), a.scale * b.scale * factor_of(site.node)
         exact = by_exact_sums(site, scale, reach, lambda sums: product(sums, a, b, 1.0, reach))
         return product(site, a, b, scale / site.scale, reach) if exact is None else exact
 
@@ -95,6 +101,8 @@ class MatMul(Operator):
             a_dtype=dtype_of(a),
             b_dtype=dtype_of(b),
         )
+        if int(node.attrs["largest"]) < kernel.reach:
+            kernel = replace(kernel, largest=int(node.attrs["largest"]))
         lowering.emit(node, kernel, [left.buffer, right.buffer], (), y, order)
 
 
@@ -104,8 +112,49 @@ def product(site: Site, a: Activation, b: Activation, ratio: float, reach: int) 
         return found
     numbers = (a.zero_point, b.zero_point, *map(int, found))
     attrs = dict(zip(NUMBERS, numbers, strict=True)) | output_attributes(site.result)
-    attrs["sum_type"] = element_type("int32" if reach < INT32_LIMIT else "int64")
+    attrs |= {"sum_type": element_type("int32" if reach < INT32_LIMIT else "int64"), "largest": reach}
     return site.call(MAT_MUL, [a.tensor, b.tensor], attrs)
+
+
+def largest_sum(a: Activation, b: Activation) -> int:
+    """What no |partial sum| of the product passes."""
+    bounds = [int(a.tensor.shape[-1]) * a.reach * b.reach]
+    for shares, values, axis in ((a, b, -1), (b, a, -2)):
+        total = total_of_shares(shares.tensor, axis)
+        bounds += [] if total is None else [total * values.reach]
+    return min(bounds)
+
+
+def total_of_shares(tensor: gs.Tensor, axis: int) -> int | None:
+    """What the shares along an axis sum to at most, each rounded by a half, where a Softmax along it makes them."""
+    node, rank = producer(tensor), len(tensor.shape)
+    if node is None or node.domain != DOMAIN or node.op not in (SOFTMAX.name, WIDE_SOFTMAX.name) or rank < -axis:
+        return None
+    if int(np.ravel(node.inputs[-1].values)[0]) % rank != axis % rank:
+        return None
+    zero_point, low = (int(node.attrs.get(name, ZERO_POINT)) for name in ("zero_point", "low"))
+    n = int(tensor.shape[axis])
+    return (1 << int(node.attrs.get("bits", 8))) + n * (1 + max(0, low - zero_point))
+
+
+def within_clamps(x: Activation, tensor: gs.Tensor) -> Activation:
+    """`x`, the integers of `tensor`, with the bounds that its codes are clamped to before what only moves them."""
+    node = producer(tensor)
+    first = None if node is None or not is_dequantize(node) else parameters(node)
+    while node is not None and not node.domain and (node.op in MOVES or same_parameters(node, first)):
+        node = producer(node.inputs[0])
+    if node is None or node.op != WIDE_CLIP.name or not node.domain:
+        return x
+    low, high = bounds(node)
+    return replace(x, low=max(x.low, low), high=min(x.high, high))
+
+
+def same_parameters(node: gs.Node, wanted: Parameters | None) -> bool:
+    """Whether it is a quantizer or dequantizer of those parameters."""
+    found = parameters(node) if is_quantize(node) or is_dequantize(node) else None
+    if found is None or wanted is None:
+        return False
+    return np.array_equal(found.scale, wanted.scale) and np.array_equal(found.zero_point, wanted.zero_point)
 
 
 def scaled_product(node: gs.Node) -> gs.Node | None:

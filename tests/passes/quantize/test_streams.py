@@ -12,7 +12,7 @@ from bevel.calib.observe.observe import observe
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.quantize import NodeFormat, QuantizeOptions, export
 from bevel.passes.quantize.plan import make_plan
-from bevel.passes.quantize.streams import find_streams, loudest
+from bevel.passes.quantize.streams import FACTOR, find_streams, loudest, stream_format
 from bevel.passes.quantize.widen_activations import Widened, widen_activations
 
 WEIGHTS = "float[8,8] wq, float[8,8] wk, float[8,8] wv, float[8,8] wo, float[8] g, float[8] h, float c, float[8,3] w"
@@ -41,12 +41,21 @@ def planned(text: Any, body: str, weights: str = WEIGHTS) -> tuple[Any, list[set
     return graph, [set(plan.ties[place]) for place in find_streams(plan, plan.ties)]
 
 
-def test_streams_branches_scores_and_shares_may_be_wide(text: Any) -> None:
+def test_streams_branches_factors_scores_and_shares_may_be_wide(text: Any) -> None:
     _, found = planned(text, BLOCK)
     members = set[str]().union(*found)
-    assert {"s", "p", "o", "r"} <= members
-    # the model's own ports, what weights multiply, and factors of products of two
-    assert not members & {"x", "n", "q", "k", "t", "v", "a", "l", "y"}
+    assert {"s", "p", "o", "r", "q", "k", "t", "v"} <= members
+    # the model's own ports, and what weights multiply
+    assert not members & {"x", "n", "a", "l", "y"}
+
+
+def test_factors_of_products_of_two_get_12_bits_but_for_shares(text: Any) -> None:
+    graph, _ = canonicalize(text(BLOCK, TOKENS, "float[] y", WEIGHTS, VALUES))
+    plan = make_plan(graph)
+    formats = {name: stream_format(plan, group) for group in plan.ties for name in group}
+    wide = {"q", "k", "t", "v", "q.product", "k.product", "v.product"}
+    assert {name for name, format in formats.items() if format == FACTOR} == wide
+    assert all(format == INT16 for name, format in formats.items() if name not in wide)
 
 
 def test_network_without_products_of_two_has_no_streams(text: Any) -> None:
@@ -85,7 +94,7 @@ def test_what_is_widened_gains_what_the_note_says_and_no_product_by_weights_read
     chosen, statistics = options.chosen, observe(export(graph), runs, options.wants(graph))
     found = widen_activations(graph, statistics, chosen.method, chosen, runs)
     assert "f" in found.nodes
-    assert all(one == NodeFormat(activations=INT16) for one in found.nodes.values())
+    assert {one for one in found.nodes.values()} <= {NodeFormat(activations=one) for one in (INT16, FACTOR)}
     numbers = found.notes[0].numbers
     assert numbers["with_int16_db"] > numbers["all_int8_db"] + 1
     made = stages(model, runs, QuantizeOptions(nodes=found.nodes))

@@ -79,7 +79,7 @@ def test_what_spans_decades_gets_int16_and_the_results_come_back(
 def test_the_note_tells_what_int16_leaves(tiny: float, text: Any, stages: Any) -> None:
     model, samples = text(LOGARITHM, SIGNAL, "float[] y", WEIGHTS, {"tiny": tiny}), loudness(8)
     widened = found_in(model, samples)
-    (told,) = {float(note.text.rpartition("these in int16 ")[2]) for note in widened.notes}
+    (told,) = {float(note.text.rpartition("these in more bits ")[2]) for note in widened.notes}
     made = stages(model, samples, QuantizeOptions(weights=INT16, nodes=widened.nodes), inputs="float", outputs="float")
     assert sqnr(model, made, samples) == pytest.approx(told, abs=3)
 

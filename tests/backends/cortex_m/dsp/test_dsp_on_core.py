@@ -15,7 +15,7 @@ from bevel.backends.program.op import Array, Op, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.calib.errors import UserError
-from kernel_cases import cases
+from kernel_cases import cases, more_inputs
 
 CASES: dict[str, list[Op]] = {}
 for _module, _, _case in cases(dsp):
@@ -43,6 +43,7 @@ def program_of(cases: list[Op], name: str) -> tuple[Program, Vectors]:
     inputs, outputs, calls, arrays = [], [], [], {}
     for index, kernel in enumerate(cases):
         given = iter(kernel.example(np.random.default_rng(index)))
+        more = iter([] if kernel.any_codes else more_inputs(kernel, count=4))
         constants, names = [], []
         for operand in kernel.roles(Role.INPUT, Role.CONSTANT):
             if operand.role is Role.CONSTANT:
@@ -50,7 +51,8 @@ def program_of(cases: list[Op], name: str) -> tuple[Program, Vectors]:
                 continue
             names.append(f"{operand.name}{index}")
             inputs.append(Port(names[-1], names[-1], operand.shape, operand.dtype))
-            arrays[names[-1]] = np.stack(vectors_of(next(given), index))
+            array = next(given)
+            arrays[names[-1]] = np.stack(vectors_of(array, index) if kernel.any_codes else [array, *next(more)])
         (result,) = kernel.roles(Role.OUTPUT)
         outputs.append(Port(f"y{index}", f"y{index}", result.shape, result.dtype))
         calls.append(Call(f"call {index}: {kernel}", kernel, tuple(names), tuple(constants), f"y{index}"))

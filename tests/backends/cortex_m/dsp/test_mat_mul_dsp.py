@@ -27,6 +27,8 @@ def answer(plain: MatMul, target: str = "cortex-m7") -> Special | str:
         product((2,), 5, 64, 3, 0.001),
         product((), 5, 128, 3, 2.0**-20, **SHARES),
         product((), 5, 64, 3, 2.0**-20, b_dtype="int16"),
+        product((), 5, 300, 3, 2.0**-20, **SHARES, largest=2**24),
+        product((), 5, 64, 3, 2.0**-26, a_dtype="int16", b_dtype="int16", largest=2**28),
         product((), 5, 16, 3, 0.9, output=Output(0, -(2**15), 2**15 - 1, "int16")),
     ],
 )

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from bevel.backends.program.ops.mat_mul import MatMul
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import activation_format
 
@@ -31,6 +32,39 @@ def test_sums_are_int64_where_int32_may_overflow(
     model = text("y = MatMul (x, z)", f"float[2,{depth}] x, float[{depth},3] z")
     made = stages(model, None, QuantizeOptions(activations=activation_format(activations)))
     assert attribute(made, "sum_type") == sums
+    for sample in made.extremes():
+        made.run(sample)
+
+
+SHARED = "p = Softmax <axis = {axis}> (x)\n y = MatMul (p, z)"
+
+
+@pytest.mark.parametrize(
+    ("body", "known"),
+    [
+        (SHARED.format(axis=-1), True),
+        (SHARED.format(axis=0), False),  # the columns sum to 1, not the rows
+        ("p = Softmax (x)\n q = Transpose <perm = [1, 0]> (p)\n y = MatMul (q, z)", False),
+        ("p = Softmax <axis = 0> (x)\n q = Transpose <perm = [1, 0]> (z)\n y = MatMul (q, p)", True),
+        ("p = Sigmoid (x)\n y = MatMul (p, z)", False),
+    ],
+)
+def test_shares_of_a_row_are_known_to_sum_to_one(text: Any, stages: Any, body: str, known: bool) -> None:
+    made = stages(
+        text(body, "float[300,300] x, float[300,300] z"), None, QuantizeOptions(activations=activation_format("int16"))
+    )
+    assert (attribute(made, "largest") < 2**34) is known
+    (kernel,) = [call.kernel for call in made.program.calls if isinstance(call.kernel, MatMul)]
+    assert (kernel.largest is not None) is known
+    for sample in made.extremes():
+        made.run(sample)
+
+
+def test_codes_that_are_clamped_to_12_bits_are_summed_in_int32(text: Any, stages: Any) -> None:
+    body = "q = Reshape (x, s)\n k = Transpose <perm = [1, 0]> (z)\n y = MatMul (q, k)"
+    model = text(body, "float[2,3,64] x, float[5,64] z", weights="int64[2] s", values={"s": [6, 64]})
+    made = stages(model, None, QuantizeOptions(activations=activation_format("int12")))
+    assert attribute(made, "sum_type") == onnx.TensorProto.INT32
     for sample in made.extremes():
         made.run(sample)
 
