@@ -19,7 +19,7 @@ from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.op import Op
 from bevel.backends.program.program import Port, Program
-from bevel.backends.program.resources import Resource
+from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.select import tune, tuned
 from bevel.backends.select.objective import BALANCED, Objective
 from bevel.backends.select.shared_tables import share_tables
@@ -110,14 +110,14 @@ def build_files(
         library=linked.library,
         archive=archive.name,
         firmware=linked.firmware,
-        entry=f"{program.name}_run",
+        entry=program.entry,
         reset=f"{program.name}_reset" if program.states else None,
         inputs=slots(program, program.inputs, plan),
         outputs=slots(program, program.outputs, plan),
         plan=plan,
         calls=built_calls(program, generated),
         toolchain=toolchain.version,
-        takes=sizes | {Resource.WEIGHTS: generated.constants.bytes},
+        takes=sizes | {Resource.WEIGHTS: generated.constants.bytes} | state_of(program),
     )
 
 
@@ -152,6 +152,10 @@ def compile_all(
         elif isinstance(one.content, bytes):
             objects.append(one.file)
     return objects
+
+
+def state_of(program: Program) -> Resources:
+    return Resources({Resource.STATE: program.state_bytes} if program.states else {})
 
 
 def built_calls(program: Program, generated: Bundle) -> tuple[BuiltCall, ...]:

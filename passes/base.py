@@ -71,7 +71,8 @@ class Work:
     target: the machine, where one is known; data: calibration samples; observations: what they showed, by tensor of the
     float graph; schemes: the formats that tensors shall have; planned: the scales they got; codes: of weights; formats,
     rounders: what quantized nodes came to, for the report; ports: what the integers of an integer graph's inputs and
-    outputs mean, as the metadata of the model says it; notes: in the order they were made.
+    outputs mean, as the metadata of the model says it; states: the inputs that are outputs of the run before;
+    notes: in the order they were made.
     """
 
     graph: gs.Graph
@@ -84,6 +85,7 @@ class Work:
     formats: Mapping[str, str] = field(default_factory=dict)
     rounders: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[str, Any] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
 
     @property

@@ -41,6 +41,7 @@ from bevel.passes.partition.partition import partition
 from bevel.passes.partition.refuse_early import refuse_early
 from bevel.passes.pipeline import Pipeline
 from bevel.passes.recipes.build import Recipe
+from bevel.passes.states.pairs import states_of
 from bevel.tools.accuracy import evaluate
 from bevel.tools.accuracy.broken import Trials, explained
 from bevel.tools.accuracy.library import measure as measure_library
@@ -60,6 +61,7 @@ from bevel.tools.run.pixels import with_pixels
 from bevel.tools.run.recipe import asks_for_formats, recipe_of
 from bevel.tools.run.stages import Stages
 from bevel.tools.run.staging import staged
+from bevel.tools.run.states import with_states
 from bevel.tools.run.tuning import choose_kernels
 
 if TYPE_CHECKING:
@@ -193,13 +195,14 @@ def read_model(job: Job) -> FloatModel:
     with job.stages("load"):
         loaded = load(options.model, options.outputs_at)
         sizes, decided = dimensions(options, loaded.model)
-        model = with_pixels(options, fix_batch(loaded.model, options.batch, sizes))
+        model, found = with_states(options, with_pixels(options, fix_batch(loaded.model, options.batch, sizes)))
         data = open_data(options, model)
         if data.calib is None and asks_for_formats(options, job.recipe):
             raise UserError(f"{options.model} came quantized: its formats are kept; leave out the options for them")
     with job.stages("canonicalize"):
         graph, notes = canonicalize(model, islice(data.vectors, EQUIVALENCE_SAMPLES))
-    return FloatModel(model, data, Work(graph, job.target, data.calib, notes=(*loaded.notes, *decided, *notes)))
+    told = (*loaded.notes, *decided, *found, *notes)
+    return FloatModel(model, data, Work(graph, job.target, data.calib, states=states_of(model), notes=told))
 
 
 def keep_quantized(read: FloatModel) -> QdqModel:
@@ -240,11 +243,11 @@ def search_formats(job: Job, read: FloatModel, canonical: onnx.ModelProto, work:
 def lower(job: Job, read: FloatModel, found: QdqModel, folder: Path) -> Lowered:
     """Write quantized.onnx and integer.onnx into `folder`, and make the program that computes the latter."""
     options, data = job.options, read.data
-    quantized = export_quantized(found.work.graph)
+    quantized = export_quantized(found.work.graph, found.work.states)
     bundle.save_model(folder, bundle.QUANTIZED, quantized)
     with job.stages("integerize"):
         work = job.recipe.run("integerize", found.work)
-        integer = export(work.graph, work.ports)
+        integer = export(work.graph, work.ports, work.states)
         digest = bundle.save_model(folder, bundle.INTEGER, integer)
     with job.stages("partition"):
         program, notes = partition(integer, job.name, job.on_cpu, importer, work.notes)
@@ -260,7 +263,7 @@ def build_product(job: Job, data: Data, lowered: Lowered, folder: Path) -> Made:
     objective = OBJECTIVES[options.objective]
     with job.stages("build"):
         tests = vectors.make_vectors(lowered.integer, program, data.vectors, options.vectors)
-        check_islands(lowered.integer, vectors.samples(tests), importer)
+        check_islands(lowered.integer, vectors.samples(tests, lowered.integer), importer)
         vectors.save(folder, tests)
         fitted = widths.unbanded(fit_ram(program, target, options.max_ram, objective))
     selections, notes = choose_kernels(options, fitted.program, target, job.device, tests, job.stages)

@@ -42,7 +42,7 @@ class Cpu(TirBackend):
 def exports(program: Program) -> str:
     """A linker's version script: what a shared library shows."""
     also = {f"{program.name}_set_bits": program.widths, f"{program.name}_reset": program.states}
-    names = (f"{program.name}_run", *(name for name, wanted in also.items() if wanted))
+    names = (program.entry, *(name for name, wanted in also.items() if wanted))
     return f"{{ global: {' '.join(f'{name};' for name in names)} local: *; }};\n"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numpy as np
+
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.program.op import Array
 from bevel.backends.program.resources import NOTHING, Resources
@@ -15,18 +17,25 @@ SERIAL = "serial:"  # how the name of a board on a port begins, which no target'
 
 @dataclass(frozen=True)
 class Vectors:
-    """Test inputs and what integer.onnx gives for them in onnxruntime: {port name: array [N, *port shape]}."""
+    """Test inputs and what integer.onnx gives for them in onnxruntime: {port name: array [N, *port shape]}. `begins`:
+    of a model with state, whether a sequence begins with each, bool [N]; None: with every one."""
 
     inputs: dict[str, Array]
     expected: dict[str, Array]
+    begins: Array | None = None
 
     def __post_init__(self) -> None:
-        counts = {len(array) for array in (*self.inputs.values(), *self.expected.values())}
+        counts = {len(array) for array in (*self.inputs.values(), *self.expected.values(), self.starts)}
         if len(counts) != 1:
             raise ValueError(f"inputs and expected outputs hold different numbers of samples: {sorted(counts)}")
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
+
+    @property
+    def starts(self) -> Array:
+        """`begins`, said of every vector."""
+        return np.ones(len(self), np.bool_) if self.begins is None else self.begins
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,12 @@ class Measurement:
     def __post_init__(self) -> None:
         if self.mismatches and (self.spent or self.per_call or self.estimate is not None):
             raise ValueError(f"{self.device}: {self.mismatches} wrong output elements must not come with a cost")
+
+
+class Opened(Protocol):
+    """A product as a function: {input port: array [N, *shape]} to the same of its outputs; `begins` as of Vectors."""
+
+    def __call__(self, inputs: dict[str, Array], begins: Array | None = None) -> dict[str, Array]: ...
 
 
 class Device(Protocol):

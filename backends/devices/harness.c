@@ -4,7 +4,7 @@
  *   harness VECTORS TIMES SECONDS      nanoseconds: of whole runs, then of each call in profiled runs
  *
  * VECTORS holds uint64 numbers: vectors, inputs, outputs, then (offset, bytes) of each input and output; behind them
- * the inputs of every vector. TIMES holds uint64 numbers: runs, profiled runs, calls; behind them the nanoseconds of
+ * the inputs of every vector, those of a model with RESET behind a uint64 that says whether to call it. TIMES holds uint64 numbers: runs, profiled runs, calls; behind them the nanoseconds of
  * each run, then of each call of each profiled run. Built with -DMODEL_HEADER="\"m.h\"" -DRUN=m_run
  * -DRUN_PROFILED=m_run_profiled -DARENA_BYTES=M_ARENA_BYTES -DCALLS=3.
  */
@@ -64,21 +64,28 @@ static void write_or_fail(const void *bytes, size_t size, FILE *file) {
   if (fwrite(bytes, 1, size, file) != size) fail("cannot write", "the results");
 }
 
+#ifdef RESET
+#define MARK sizeof(uint64_t)
+#else
+#define MARK 0
+#endif
+
 static struct vectors open_vectors(const char *name) {
   const uint8_t *bytes = read_file(name);
   const uint64_t *head = (const uint64_t *)bytes;
-  struct vectors v = {head[0], head[1], head[2], (const struct slot *)(head + 3), NULL, 0};
+  struct vectors v = {head[0], head[1], head[2], (const struct slot *)(head + 3), NULL, MARK};
   v.data = (const uint8_t *)(v.slots + v.inputs + v.outputs);
   for (uint64_t i = 0; i < v.inputs; i++) v.stride += v.slots[i].bytes;
   return v;
 }
 
-/* Vectors are sequences of one run. */
 static void load_inputs(const struct vectors *v, uint64_t vector, uint8_t *arena) {
+  const uint8_t *from = v->data + vector * v->stride + MARK;
 #ifdef RESET
-  RESET(arena);
+  uint64_t begins;
+  memcpy(&begins, from - MARK, MARK);
+  if (begins) RESET(arena);
 #endif
-  const uint8_t *from = v->data + vector * v->stride;
   for (uint64_t i = 0; i < v->inputs; i++) {
     memcpy(arena + v->slots[i].offset, from, v->slots[i].bytes);
     from += v->slots[i].bytes;

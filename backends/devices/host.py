@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,10 +13,9 @@ from tempfile import TemporaryDirectory
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.toolchain import for_target
-from bevel.backends.devices.base import DeviceKind, Measurement, Vectors
+from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors
 from bevel.backends.devices.native import build_harness, outputs, times
 from bevel.backends.devices.outputs import compare
-from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.target import Target
 
@@ -41,12 +40,12 @@ class Host:
         return f"{processor()}, one thread"
 
     @contextmanager
-    def opened(self, artifact: Artifact) -> Iterator[Callable[[dict[str, Array]], dict[str, Array]]]:
+    def opened(self, artifact: Artifact) -> Iterator[Opened]:
         """The library as a function: {input port: array [N, *shape]} to the same of its outputs."""
         with TemporaryDirectory(prefix="bevel-") as name:
             folder = Path(name)
             build_harness(artifact, for_target(self.target), folder, static=False)
-            yield lambda inputs: outputs(artifact, Vectors(inputs, {}), folder)
+            yield lambda inputs, begins=None: outputs(artifact, Vectors(inputs, {}, begins), folder)
 
     def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
         """Compare every output element, then time. Raises HarnessError when the model's process crashes."""

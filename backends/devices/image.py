@@ -58,7 +58,8 @@ def load(artifact: Artifact, vectors: Vectors) -> Image:
         raise ValueError(f"{artifact.model} was built for {artifact.target} without firmware")
     original = elf.read(artifact.folder / artifact.firmware)
     section = next(section for section in original.sections if section.name == VECTORS_SECTION)
-    data = pack(vectors, [slot.port for slot in artifact.inputs], [slot.port for slot in artifact.outputs])
+    inputs, outputs = ([slot.port for slot in slots] for slots in (artifact.inputs, artifact.outputs))
+    data = pack(vectors, inputs, outputs, artifact.reset is not None)
     if len(data) > section.size:
         raise ValueError(f"{len(vectors)} vectors need {len(data)} bytes; the firmware holds {section.size}")
     return Image(Elf(original.data[: section.offset] + data + original.data[section.offset + len(data) :]))

@@ -110,6 +110,8 @@ def pack(artifact: Artifact, vectors: Vectors) -> bytes:
     places = [number for slot in slots for number in (slot.offset, slot_bytes(slot))]
     head = np.array([len(vectors), len(artifact.inputs), len(artifact.outputs), *places], np.uint64)
     columns = [typed(vectors.inputs[slot.port.name], slot) for slot in artifact.inputs]
+    if artifact.reset is not None:
+        columns.insert(0, vectors.starts.astype(np.uint64))
     rows = [column[index].tobytes() for index in range(len(vectors)) for column in columns]
     return head.tobytes() + b"".join(rows)
 

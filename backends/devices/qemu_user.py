@@ -6,7 +6,7 @@ An emulator's time says nothing about the machine it emulates, so none is report
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +14,9 @@ from tempfile import TemporaryDirectory
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.toolchain import Toolchain, for_target, printed_version
-from bevel.backends.devices.base import DeviceKind, Measurement, Vectors
+from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors
 from bevel.backends.devices.native import build_harness, outputs
 from bevel.backends.devices.outputs import compare
-from bevel.backends.program.op import Array
 from bevel.backends.target import Target
 
 COMMANDS = ("qemu-aarch64", "qemu-aarch64-static")
@@ -53,13 +52,13 @@ class QemuUser:
         return self.target.setting("qemu-user", "cpu") or "max"
 
     @contextmanager
-    def opened(self, artifact: Artifact) -> Iterator[Callable[[dict[str, Array]], dict[str, Array]]]:
+    def opened(self, artifact: Artifact) -> Iterator[Opened]:
         """The library as a function: {input port: array [N, *shape]} to the same of its outputs."""
         with TemporaryDirectory(prefix="bevel-") as name:
             folder = Path(name)
             build_harness(artifact, static_toolchain(self.target), folder, static=True)
             emulator = (self.command or COMMANDS[0], "-cpu", self.core)
-            yield lambda inputs: outputs(artifact, Vectors(inputs, {}), folder, emulator)
+            yield lambda inputs, begins=None: outputs(artifact, Vectors(inputs, {}, begins), folder, emulator)
 
     def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
         """Compare every output element. Raises HarnessError when the program crashes."""

@@ -44,6 +44,7 @@ struct bevel_tensor {
 /* What the generated glue of one model (firmware_model.c) tells the report. */
 struct bevel_model {
   const char *name;
+  void (*reset)(void *arena); /* null where no run remembers the one before */
   void (*run)(void *arena);
   void (*run_profiled)(void *arena, void (*after)(int call));
   uint8_t *arena;
@@ -53,7 +54,7 @@ struct bevel_model {
 };
 
 /* The section .vectors: a count, then for each vector its inputs and the outputs expected of it, each filled up to whole
- * words. */
+ * words; of a model with `reset` first a word that says whether to call it before. */
 struct bevel_vectors {
   uint32_t count;
   uint8_t data[];

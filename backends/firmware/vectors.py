@@ -1,5 +1,6 @@
 """Test vectors as the firmware reads them: a little-endian count, then each sample's inputs and expected outputs, each
-filled up to whole words, so that floats may be read where they are."""
+filled up to whole words, so that floats may be read where they are. Before a sample of a model that keeps something
+stands a word: whether a sequence begins with it."""
 
 from __future__ import annotations
 
@@ -16,12 +17,15 @@ COUNT_BYTES = 4
 WORD = 4
 
 
-def pack(vectors: Vectors, inputs: Sequence[Port], outputs: Sequence[Port]) -> bytes:
-    """The contents of the section .vectors (struct bevel_vectors in report.h), ports in the order given.
+def pack(vectors: Vectors, inputs: Sequence[Port], outputs: Sequence[Port], keeps: bool = False) -> bytes:
+    """The contents of the section .vectors (struct bevel_vectors in report.h), ports in the order given. `keeps`:
+    whether the model keeps something from one run to the next.
 
     Raises ValueError where an array is not what its port says.
     """
     columns = [rows(vectors.inputs, port) for port in inputs] + [rows(vectors.expected, port) for port in outputs]
+    if keeps:
+        columns.insert(0, [int(begins).to_bytes(WORD, "little") for begins in vectors.starts])
     samples = [b"".join(filled(column[index]) for column in columns) for index in range(len(vectors))]
     return len(vectors).to_bytes(COUNT_BYTES, "little") + b"".join(samples)
 

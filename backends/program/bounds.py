@@ -17,6 +17,7 @@ from bevel.backends.program.program import Call, Program
 def with_bounds(program: Program) -> Program:
     """`program` with every call's `input_bounds`."""
     known = {name: Held(str(array.dtype), of_values(array)) for name, array in program.constants.items()}
+    known |= {name: Held(program.buffers[name].dtype, of_type(program.buffers[name].dtype)) for name in program.carried}
     known |= {port.buffer: Held(port.dtype, of_type(port.dtype)) for port in program.inputs}
     for call in program.entries:
         known |= written(call, (None,))

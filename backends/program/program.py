@@ -173,7 +173,9 @@ class Program:
     can be chosen while it runs, the full ones first; empty where there is no choice. `width`: those it begins with.
 
     `entries` and `exits`: calls before and after one run, between floats in the application's memory and the arena
-    (`bevel.backends.program.conversions`). `sha256`: of the file of the integer model, if it is one."""
+    (`bevel.backends.program.conversions`). `carried`: the buffers whose contents behind a run are those before the next
+    (`bevel.backends.program.carry`), and what each of their elements is where a sequence of runs begins. `sha256`: of
+    the file of the integer model, if it is one."""
 
     name: str  # a C identifier
     inputs: tuple[Port, ...]
@@ -186,6 +188,12 @@ class Program:
     entries: tuple[Call, ...] = ()
     exits: tuple[Call, ...] = ()
     sha256: str = ""
+    carried: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def entry(self) -> str:
+        """The C function that runs it once: a step, where it keeps something."""
+        return f"{self.name}_{'step' if self.states else 'run'}"
 
     @property
     def outside(self) -> frozenset[str]:
@@ -200,16 +208,34 @@ class Program:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The buffers that calls keep something in."""
-        return tuple(dict.fromkeys(name for call in self.calls for name in call.states))
+        """The buffers that keep something from one run to the next: the program's own, and those of calls."""
+        return tuple(dict.fromkeys((*self.carried, *(name for call in self.calls for name in call.states))))
+
+    @property
+    def state_bytes(self) -> int:
+        return sum(self.buffers[name].bytes for name in self.states)
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """The buffers that calls or ports name."""
+        calls = (*self.entries, *self.calls, *self.exits)
+        named = (name for call in calls for name in (*call.inputs, *call.outputs, *call.states))
+        return frozenset((*named, *(port.buffer for port in (*self.inputs, *self.outputs))))
+
+    def start(self, name: str) -> Array:
+        """What a state is where a sequence begins, as bytes."""
+        buffer = self.buffers[name]
+        elements = buffer.bytes // np.dtype(buffer.dtype).itemsize
+        return as_bytes(np.full(elements, self.carried.get(name, 0), buffer.dtype))
 
     def run(self, arrays: dict[str, Array], states: dict[str, Array] | None = None) -> dict[str, Array]:
         """The reference interpretation, by each kernel's `results`: {input name: array} to {output name: array}.
 
         `states`: bytes of each buffer that keeps something, by name, as the run before left it; they are put there
-        anew. Without them, or in the beginning, {}, all are zeros.
+        anew. Without them, or in the beginning, {}, a sequence begins.
         """
         memory = {name: np.zeros(buffer.bytes, np.uint8) for name, buffer in self.buffers.items()}
+        memory |= {name: self.start(name) for name in self.states}
         memory |= {name: as_bytes(array) for name, array in self.constants.items()}
         memory |= {name: array.copy() for name, array in (states or {}).items()}
         for port in self.inputs:

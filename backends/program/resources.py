@@ -30,6 +30,7 @@ class Resource(StrEnum):
     WEIGHTS = "weights", BYTES, "weights", "of flash: the constant arrays"
     RAM = "ram", BYTES, "RAM", "arena, static data and stack"
     ARENA = "arena", BYTES, "arena", "of RAM: activations and scratch"
+    STATE = "state", BYTES, "state", "of the arena: what stays from one run to the next"
     STATIC = "static", BYTES, "static data", "of RAM: data that is neither arena nor stack"
     STACK = "stack", BYTES, "stack", "of RAM: the deepest path of one inference, by the compiler's report, and a margin"
     MACS = "macs", COUNT, "MACs", "multiplications with an addition"

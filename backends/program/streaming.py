@@ -162,7 +162,7 @@ def read_outside(program: Program, first: int, last: int) -> frozenset[str]:
     """Buffers that calls beyond first..last, or the caller, read or write."""
     ports = (port.buffer for port in (*program.inputs, *program.outputs))
     others = (*program.entries, *program.calls[:first], *program.calls[last + 1 :], *program.exits)
-    return frozenset((*ports, *(name for call in others for name in (*call.inputs, *call.outputs))))
+    return frozenset((*ports, *program.states, *(name for call in others for name in (*call.inputs, *call.outputs))))
 
 
 def schedule(

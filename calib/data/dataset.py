@@ -67,6 +67,10 @@ class Dataset(ABC):
     together: int = 1  # samples of a run
     group: int = 1  # consecutive samples that a row of `labels` is for
 
+    def begins(self, run: int) -> bool:
+        """Whether a sequence begins with a run: each is one, for a model that keeps nothing between runs."""
+        return True
+
     @abstractmethod
     def __len__(self) -> int:
         """The number of model runs."""
@@ -111,16 +115,18 @@ def random_dataset(inputs: Inputs, count: int, seed: int) -> RandomDataset:
 
 @dataclass(frozen=True)
 class Column:
-    """The rows of one input over all files. A run takes `together` rows and reshapes them to the input's shape."""
+    """The rows of one input over all files. A run takes `together` rows and reshapes them to the input's shape; a row
+    of a file may be a sequence of `steps` rows."""
 
     name: str
     input: InputType
     parts: tuple[Readable, ...]
     together: int
+    steps: int | None = None
 
     @property
     def length(self) -> int:
-        return sum(part.shape[0] for part in self.parts)
+        return sum(part.shape[0] for part in self.parts) * (self.steps or 1)
 
     def runs(self) -> Generator[Array, None, None]:
         rows = self._rows()
@@ -131,8 +137,9 @@ class Column:
         sample = 0
         for part in self.parts:
             for row in part.rows():
-                yield converted(row, self.input.dtype, f"{part.place}: sample {sample}")
-                sample += 1
+                for step in (row,) if self.steps is None else row:
+                    yield converted(step, self.input.dtype, f"{part.place}: sample {sample}")
+                    sample += 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +180,7 @@ def open_dataset(given: Samples, inputs: Inputs, limit: int | None = None, group
     Raises UserError for missing or unreadable files, wrong names, ranks, shapes or types and for empty data at once,
     and for NaN, infinity or values that do not convert on iteration, naming array and sample.
     """
-    if limit is not None and limit < 1:
-        raise UserError(f"a limit of {limit} samples leaves none; use 1 or more")
+    check_limit(limit)
     files = [arrays_in(file, inputs) for file in data_files(given)]
     place = place_of(given)
     columns = tuple(column(name, one, [file[name] for file in files]) for name, one in inputs.items())
@@ -196,6 +202,11 @@ def whole_groups(place: str, runs: int, together: int, group: int) -> int:
     if not found:
         raise UserError(f"{place}: a row of {LABELS!r} is for {group} samples, and {runs * together} are read")
     return found
+
+
+def check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise UserError(f"a limit of {limit} samples leaves none; use 1 or more")
 
 
 def place_of(given: Samples) -> str:
@@ -239,9 +250,14 @@ def arrays_in(given: Samples, inputs: Inputs) -> Mapping[str, Readable]:
     if missing or extra:
         place = f"{given} has" if isinstance(given, Path) else "the samples given have"
         raise UserError(f"{place} arrays {quoted(found) or 'none'}; the model's inputs are {quoted(inputs)}")
+    return arrays_at(given)
+
+
+def arrays_at(given: Samples) -> Mapping[str, Readable]:
+    """{array name: array} of all in an .npz or in memory."""
     if isinstance(given, Path):
-        return {name: StoredArray.at(given, name) for name in found}
-    return {name: HeldArray.at(name, given[name]) for name in found}
+        return {name: StoredArray.at(given, name) for name in array_names(given)}
+    return {name: HeldArray.at(name, given[name]) for name in given}
 
 
 def column(name: str, one: InputType, parts: list[Readable]) -> Column:

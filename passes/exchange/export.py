@@ -15,6 +15,7 @@ from bevel.passes.exchange.unsigned_activations import unsigned_activations
 from bevel.passes.operators import INTEGER_OPERATORS
 from bevel.passes.operators.base import DOMAIN
 from bevel.passes.operators.formats.unpack import FUNCTIONS as UNPACKING_FUNCTIONS
+from bevel.passes.states.pairs import States, write_states
 
 PORTS = (
     "bevel.ports"  # model metadata: {port: [scale, zero_point]} of ports that carry integers, or [scales, ..., axis]
@@ -22,8 +23,11 @@ PORTS = (
 IR_VERSION = 10  # the newest that opset 21 needs
 
 
-def export(graph: gs.Graph, ports: Mapping[str, list[Any]] | None = None) -> onnx.ModelProto:
-    """The graph as a model. `ports`: what the integers at its ports mean."""
+def export(
+    graph: gs.Graph, ports: Mapping[str, list[Any]] | None = None, states: States | None = None
+) -> onnx.ModelProto:
+    """The graph as a model. `ports`: what the integers at its ports mean; `states`: inputs that are outputs of the run
+    before."""
     used = {node.op for node in graph.nodes if node.domain == DOMAIN}
     model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "bevel", ""
@@ -38,12 +42,13 @@ def export(graph: gs.Graph, ports: Mapping[str, list[Any]] | None = None) -> onn
     model.functions.extend(functions[name] for name in sorted(used | unpacking))
     if ports is not None:
         onnx.helper.set_model_props(model, {PORTS: json.dumps(ports, sort_keys=True)})
+    write_states(model, states or {})
     return model
 
 
-def export_quantized(graph: gs.Graph) -> onnx.ModelProto:
+def export_quantized(graph: gs.Graph, states: States | None = None) -> onnx.ModelProto:
     """A QDQ graph as the model file that other runtimes get: activations are uint8, and nothing stands in it twice."""
-    model = export(graph)
+    model = export(graph, states=states)
     unsigned_activations(model)
     compact_quantizers(model)
     return model

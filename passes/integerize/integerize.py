@@ -41,6 +41,7 @@ from bevel.passes.operators.formats.quantize_fixed import quantize_fixed
 from bevel.passes.operators.formats.quantize_float import quantize_float
 from bevel.passes.operators.formats.round_mx import ROUND_MX
 from bevel.passes.pipeline import Pipeline
+from bevel.passes.states.pairs import States
 
 __all__ = ["PORTS", "Format", "export", "integerize"]
 
@@ -65,7 +66,7 @@ class ToIntegers(Pass):
 
     def call(self, work: Work) -> PassResult:
         made = Integerizer(work.graph)
-        graph = integer_graph(made, self.inputs, self.outputs)
+        graph = integer_graph(made, self.inputs, self.outputs, work.states)
         NameNodes()(Work(graph))  # a result with two quantizers became two nodes of one name
         ports = {name: meaning.written for name, meaning in made.ports.items()}
         return work.result(True, made.notes, graph=graph, ports=ports)
@@ -92,13 +93,17 @@ def integerize(
     return export(work.graph, work.ports), list(work.notes)
 
 
-def integer_graph(made: Integerizer, inputs: Format, outputs: Format) -> gs.Graph:
-    graph = made.source
-    new_inputs = [start_input(made, tensor, inputs) for tensor in graph.inputs]
+def integer_graph(made: Integerizer, inputs: Format, outputs: Format, states: States) -> gs.Graph:
+    """States stay floats, which begin with zeros: devices keep their integers."""
+    graph, kept = made.source, set(states.values())
+    new_inputs = [start_input(made, one, "float" if one.name in states else inputs) for one in graph.inputs]
     assign_codes(made)
     results = {node.name: made_of(made, node) if is_quantize(node) else index_nodes(made, node) for node in graph.nodes}
     arrived = {tensor.name: port for tensor, port in zip(graph.inputs, new_inputs, strict=True)}
-    new_outputs = [arrived.get(tensor.name) or end_output(made, tensor, outputs) for tensor in graph.outputs]
+    new_outputs = [
+        arrived.get(tensor.name) or end_output(made, tensor, "float" if tensor.name in kept else outputs)
+        for tensor in graph.outputs
+    ]
     needed = needed_floats(made, results)
     for node in graph.nodes:
         emit(made, node, results, needed)

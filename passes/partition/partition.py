@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from bevel.backends.program.carry import carry
 from bevel.backends.program.island import Importer
 from bevel.backends.program.op import Array
 from bevel.backends.program.ops.dequantize import Dequantize
@@ -33,6 +34,7 @@ from bevel.passes.operators.base import DOMAIN
 from bevel.passes.operators.lowering import Lowering, Value, onnx_order
 from bevel.passes.partition.islands import FloatRun, float_run, imported
 from bevel.passes.partition.refuse_floats import reasons_of, refusal
+from bevel.passes.states.pairs import states_of
 
 PASS = "partition"  # whose notes these are
 MOST_PARTS = 16  # of an output that are dequantized by a call each
@@ -70,7 +72,7 @@ def partition(
         taken.add(outputs[-1].buffer)
     lowering.drop_unread_constants()
     program = Program(name, inputs, tuple(outputs), lowering.buffers, tuple(lowering.calls), lowering.constants)
-    return program, notes
+    return carry(program, states_of(model)), notes
 
 
 def prepared(model: onnx.ModelProto) -> gs.Graph:

@@ -63,7 +63,9 @@ class QuantizationPlan:
         )
 
 
-def make_plan(graph: gs.Graph) -> QuantizationPlan:
+def make_plan(graph: gs.Graph, states: Mapping[str, str] | None = None) -> QuantizationPlan:
+    """`states`: the inputs that are outputs of the run before, and which: both sides of a pair share a scale, so that
+    what is dequantized at the end of a run is quantized to the same integers at the beginning of the next."""
     outputs = {tensor.name for tensor in graph.outputs}
     found = {node.name: whole_operator(node, outputs) for node in graph.nodes}
     fused = dict(fused_activations(graph, found, outputs))
@@ -101,6 +103,9 @@ def make_plan(graph: gs.Graph) -> QuantizationPlan:
     plan.unrounded = {end: inside(plan.points[end], roots) for end in ends}
     plan.divisors = set(find_divisors(graph, plan.points, {end: roots[end] for end in ends}))
     plan.leaving = outputs & plan.points.keys()
+    plan.shared += [
+        Tied(out, [into], False) for into, out in (states or {}).items() if {into, out} <= plan.points.keys()
+    ]
     group_points(plan)
     plan.notes += [Note(PASS, name, "changed", f"fused into {producer}") for name, producer in fused.items()]
     plan.notes += [

@@ -36,7 +36,7 @@ class PlanScales(Pass):
 
     def call(self, work: Work) -> PassResult:
         schemes = work.schemes
-        plan = make_plan(work.graph)
+        plan = make_plan(work.graph, work.states)
         observations = behind_clips(work.graph, work.observations)
         part_results(work.graph, plan, observations, schemes.method)
         scales = choose_scales(plan, observations, schemes.method, schemes)

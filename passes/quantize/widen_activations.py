@@ -64,7 +64,7 @@ class WidenActivations(Pass):
 
     def call(self, work: Work) -> PassResult:
         schemes = work.schemes
-        found = widen_activations(work.graph, work.observations, schemes.method, schemes, work.samples)
+        found = widen_activations(work.graph, work.observations, schemes.method, schemes, work.samples, work.states)
         nodes = {**schemes.nodes, **found.nodes}
         return work.result(False, found.notes, schemes=replace(schemes, nodes=nodes))
 
@@ -78,11 +78,16 @@ class Widened:
 
 
 def widen_activations(
-    graph: gs.Graph, statistics: Mapping[str, Statistics], method: RangeMethod, chosen: Chosen, dataset: Runs
+    graph: gs.Graph,
+    statistics: Mapping[str, Statistics],
+    method: RangeMethod,
+    chosen: Chosen,
+    dataset: Runs,
+    states: Mapping[str, str] | None = None,
 ) -> Widened:
     """Which tensors of the canonical float `graph` need int16; it stays as it is."""
     statistics = behind_clips(graph, statistics)
-    copy, plan = planned(graph, statistics, method)
+    copy, plan = planned(graph, statistics, method, states)
     groups = [group for group in plan.ties if may_widen(group, plan, chosen)]
     outputs = [tensor.name for tensor in graph.outputs if tensor.dtype == np.float32]
     if not groups or not outputs:
@@ -97,7 +102,7 @@ def widen_activations(
     if not alone:
         return Widened()
     found = widened(plan, groups, chosen, {one: (formats[one], left) for one, left in alone.items()})
-    copy, plan = planned(graph, statistics, method)
+    copy, plan = planned(graph, statistics, method, states)
     scales = choose_scales(plan, statistics, method, replace(chosen, nodes={**chosen.nodes, **found.nodes}))
     insert_qdq(copy, replace(plan, taken={}), scales, ())
     before, after = probe.decibels(everything), SwitchedModel(copy, groups, outputs, samples).decibels(everything)
@@ -114,11 +119,14 @@ def widen_activations(
 
 
 def planned(
-    graph: gs.Graph, statistics: Mapping[str, Statistics], method: RangeMethod
+    graph: gs.Graph,
+    statistics: Mapping[str, Statistics],
+    method: RangeMethod,
+    states: Mapping[str, str] | None = None,
 ) -> tuple[gs.Graph, QuantizationPlan]:
     """A copy of `graph`, and what is to be quantized in it."""
     copy = gs.import_onnx(gs.export_onnx(graph))
-    plan = make_plan(copy)
+    plan = make_plan(copy, states)
     part_results(copy, plan, statistics, method)
     return copy, plan
 

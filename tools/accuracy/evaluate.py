@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from bevel.backends.program.program import Port
 from bevel.passes.graph.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS
+from bevel.passes.states.pairs import results_of, states_of
 from bevel.tools.accuracy.metrics.meters import Meters
 from bevel.tools.accuracy.outputs import Described
 from bevel.tools.accuracy.quality import Totals, power, sqnr_db
+from bevel.tools.accuracy.stepper import Stepper
 from bevel.tools.run.data import Data
 from bevel.tools.run.stages import Advance
 
@@ -88,6 +90,11 @@ class Models:
         quantized = dequantize_weights(self.quantized)
         return runner(self.exact), runner(quantized), runner(self.integer, self.ports, optimized=True)
 
+    def steppers(self) -> list[Stepper]:
+        """Runners that keep their states."""
+        states, results = states_of(self.integer), results_of(self.integer)
+        return [Stepper(one, states, results) for one in self.runners()]
+
 
 def measured(models: Models, data: Data, advance: Advance, meters: Meters | None = None) -> Totals:
     """The three models on all of --eval, or without it on the first of the other samples: the integer against float.
@@ -95,11 +102,12 @@ def measured(models: Models, data: Data, advance: Advance, meters: Meters | None
 
     The integer model runs at onnxruntime's default settings, where it answers the same (see `vectors.make_vectors`).
     """
-    runners = models.runners()
+    steppers = models.steppers()
     totals, labels = Totals(models.outputs), labels_of(data)
     count = len(data.vectors) if data.evaluation else min(len(data.vectors), NODE_SAMPLES)
     for done, sample in enumerate(islice(data.vectors, count)):
-        found = [one.run(sample) for one in runners]
+        begins = data.vectors.begins(done)
+        found = [one.run(sample, begins) for one in steppers]
         totals.add(found, labels)
         if meters is not None:
             meters.add(sample, found)

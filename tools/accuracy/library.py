@@ -10,7 +10,7 @@ far on many computes another function.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -22,6 +22,7 @@ from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
 from bevel.backends.program.program import Port
+from bevel.calib.data.dataset import Dataset
 from bevel.tools.accuracy.evaluate import Models, Sample, decode, encode
 from bevel.tools.accuracy.outputs import Kind, plain
 from bevel.tools.accuracy.quality import Totals
@@ -58,22 +59,25 @@ def is_far(wanted: Mapping[str, Array], found: Mapping[str, Array], kinds: Mappi
 
 
 def measure(
-    device: Host | QemuUser, artifact: Artifact, models: Models, samples: Iterable[Sample], labels: Array | None
+    device: Host | QemuUser, artifact: Artifact, models: Models, samples: Dataset, labels: Array | None
 ) -> Library:
-    """On up to SAMPLES samples, or as many as fit into SECONDS."""
+    """On up to SAMPLES samples, or as many as fit into SECONDS; steps of sequences all at once."""
     kinds: dict[str, Kind] = {name: "ids" if one.kind == "ids" else "numbers" for name, one in models.outputs.items()}
     to_float, to_integer = Totals(models.outputs), Totals({name: plain(name, kind) for name, kind in kinds.items()})
-    exact, _, integer = models.runners()
+    exact, _, integer = models.steppers()
+    kept = integer.states.keys()
     ports = {port.name: port for port in models.ports if port.scale is not None}
     end = time.monotonic() + SECONDS
     runs = far = 0
+    at_once = SAMPLES if kept else AT_ONCE
     with device.opened(artifact) as run:
-        for group in groups(islice(samples, SAMPLES)):
-            stacked = stack([encode(sample, ports) for sample in group])
-            for sample, codes in zip(group, apart(run(stacked), len(group)), strict=True):
+        for group in groups(islice(samples, SAMPLES), at_once):
+            stacked = stack([encode(without(sample, kept), ports) for sample in group])
+            begins = np.array([samples.begins(runs + place) for place in range(len(group))])
+            for sample, codes in zip(group, apart(run(stacked, begins), len(group)), strict=True):
                 found = {name: decode(value, ports.get(name)) for name, value in codes.items()}
-                wanted = integer.run(sample)
-                to_float.add([exact.run(sample), found], labels)
+                wanted = integer.run(sample, samples.begins(runs))
+                to_float.add([exact.run(sample, samples.begins(runs)), found], labels)
                 to_integer.add([wanted, found], None)
                 runs, far = runs + 1, far + is_far(wanted, found, kinds)
             if time.monotonic() > end:
@@ -94,7 +98,7 @@ def tipped_only(device: Host | QemuUser, artifact: Artifact, tests: Vectors) -> 
     """Whether what differs from integer.onnx in `tests` are last bits and tipped roundings."""
     kinds: dict[str, Kind] = {slot.port.name: kind_of_port(slot.port) for slot in artifact.outputs}
     with device.opened(artifact) as run:
-        found = run(tests.inputs)
+        found = run(tests.inputs, tests.begins)
     pairs = zip(apart(tests.expected, len(tests)), apart(found, len(tests)), strict=True)
     far = sum(is_far(wanted, got, kinds) for wanted, got in pairs)
     return not is_wrong(Library(len(tests), None, None, None, None, len(tests), far))
@@ -105,10 +109,14 @@ def kind_of_port(port: Port) -> Kind:
     return "ids" if port.scale is None and np.dtype(port.dtype).kind in "iub" else "numbers"
 
 
-def groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+def groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
     walk = iter(samples)
-    while group := list(islice(walk, AT_ONCE)):
+    while group := list(islice(walk, size)):
         yield group
+
+
+def without(sample: Sample, names: Container[str]) -> Sample:
+    return {name: array for name, array in sample.items() if name not in names}
 
 
 def stack(rows: list[dict[str, Array]]) -> dict[str, Array]:

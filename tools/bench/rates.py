@@ -105,7 +105,8 @@ def vectors(program: Program) -> Vectors:
     rng = np.random.default_rng(1)
     drawn = {port.name: rng.integers(-128, 128, port.shape).astype(np.int8) for port in program.inputs}
     expected = program.run(drawn)
-    return Vectors(*({name: one[np.newaxis] for name, one in arrays.items()} for arrays in (drawn, expected)))
+    inputs, outputs = ({name: one[np.newaxis] for name, one in arrays.items()} for arrays in (drawn, expected))
+    return Vectors(inputs, outputs)
 
 
 def samples(target: Target, device: Device) -> Iterator[Sample]:

@@ -23,9 +23,7 @@ from bevel.backends.select import tuned
 from bevel.backends.select.objective import OBJECTIVES
 from bevel.backends.target import CHANGEABLE, Target
 from bevel.backends.tir import islands as importer
-from bevel.calib.data.dataset import open_dataset
 from bevel.calib.errors import UserError
-from bevel.calib.observe.observe import model_inputs
 from bevel.passes.exchange.load import load_model
 from bevel.passes.partition.partition import partition
 from bevel.tools.accuracy.library import tipped_only
@@ -35,6 +33,7 @@ from bevel.tools.command.quiet import quiet_libraries
 from bevel.tools.command.show import runs_in_float
 from bevel.tools.report import report, summary, tables
 from bevel.tools.run import bundle, manifest, vectors
+from bevel.tools.run.data import SamplesOf
 from bevel.tools.run.manifest import Manifest
 
 
@@ -89,8 +88,8 @@ def rebuild(
     """
     integer = load_model(folder / bundle.INTEGER)
     program, _ = partition(integer, made.settings["name"], islands=not target.bare, importer=importer)
-    inputs = model_inputs(load_model(folder / bundle.QUANTIZED))  # the real values, whatever the edges' format
-    tests = vectors.make_vectors(integer, program, open_dataset(data, inputs), count)
+    quantized = load_model(folder / bundle.QUANTIZED)  # the real values, whatever the edges' format
+    tests = vectors.make_vectors(integer, program, SamplesOf.of(quantized, follows=False).open(data), count)
     selections = {kernel: tuned.selection(chosen) for kernel, chosen in made.settings["kernels"].items()}
     program = in_bands(program, [BandChain(**chain) for chain in made.settings["chains"]])
     options = BuildOptions(selections=selections, objective=OBJECTIVES[made.settings["objective"]])

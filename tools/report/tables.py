@@ -35,6 +35,7 @@ LEAST_DB = -200.0  # of infinity, and of noise where there is no signal
 PARTS = {  # what is a part of what
     Resource.WEIGHTS: Resource.FLASH,
     Resource.ARENA: Resource.RAM,
+    Resource.STATE: Resource.ARENA,
     Resource.STACK: Resource.RAM,
     Resource.STATIC: Resource.RAM,
 }
@@ -307,9 +308,19 @@ def _size_rows(report: Report) -> list[tuple[str, str]]:
 
 def amount_of(name: Resource, product: Resources) -> str:
     """'4,000 bytes, of it weights 3,000': an amount, and those of its parts that there is something of."""
-    parts = [f"{one.label} {product[one]:,}" for one, whole in PARTS.items() if whole == name and product.get(one)]
+    parts = parts_of(name, product)
     unit = f" {name.unit}".rstrip()
     return f"{product[name]:,}{unit}" + (f", of it {', '.join(parts)}" if parts else "")
+
+
+def parts_of(name: Resource, product: Resources) -> list[str]:
+    """Each with its own parts behind it: 'arena 4,096 (state 128)'."""
+    found = []
+    for one, whole in PARTS.items():
+        if whole == name and product.get(one):
+            inner = parts_of(one, product)
+            found.append(f"{one.label} {product[one]:,}" + (f" ({', '.join(inner)})" if inner else ""))
+    return found
 
 
 def _device_rows(device: Device, measurement: Measurement) -> list[tuple[str, str]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import onnx
 
-from bevel.calib.data.dataset import InputType, Readable, arrays_in, data_files
+from bevel.calib.data.dataset import Inputs, InputType, Readable, Samples, arrays_in, data_files
+from bevel.calib.data.sequences import arrays_of
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.passes.exchange.load import is_dynamic, label
 from bevel.tools.run.options import Options
+from bevel.tools.run.states import state_names
 
 
 def dimensions(options: Options, model: onnx.ModelProto) -> tuple[dict[str, int], list[Note]]:
@@ -25,10 +27,13 @@ def dimensions(options: Options, model: onnx.ModelProto) -> tuple[dict[str, int]
     wanted = [(value, axis, name) for value, axis, name in dynamic_dimensions(model) if name not in sizes]
     if given is None or not wanted:
         return sizes, []
-    names = {value.name: InputType((), onnx.helper.tensor_dtype_to_np_dtype(1)) for value in model.graph.input}
-    arrays = arrays_in(data_files(given)[0], names)
+    states = state_names(options, model)
+    kinds = {value.name: InputType((), onnx.helper.tensor_dtype_to_np_dtype(1)) for value in model.graph.input}
+    arrays = arrays_for(data_files(given)[0], kinds, states)
     found: dict[str, str] = {}
     for value, axis, name in wanted:
+        if value.name not in arrays:
+            continue
         size = size_along(arrays[value.name], len(value.type.tensor_type.shape.dim), axis)
         if size is None:
             continue
@@ -43,6 +48,12 @@ def dimensions(options: Options, model: onnx.ModelProto) -> tuple[dict[str, int]
         for name, place in found.items()
     ]
     return sizes, notes
+
+
+def arrays_for(file: Samples, inputs: Inputs, states: Container[str]) -> Mapping[str, Readable]:
+    """The arrays of all inputs but `states`, which need none. Raises UserError where others lack."""
+    given = {name: one for name, one in inputs.items() if name not in states}
+    return arrays_of(file, given) if len(given) < len(inputs) else arrays_in(file, inputs)
 
 
 def dynamic_dimensions(model: onnx.ModelProto) -> list[tuple[onnx.ValueInfoProto, int, str]]:

@@ -17,7 +17,7 @@ from bevel.tools.accuracy.metrics.metric import METRICS
 from bevel.tools.run import parsers
 from bevel.tools.run.budgets import CANDIDATES, SENSITIVITIES, Budgets
 from bevel.tools.run.declared import METADATA, Option, Parsed, Real, Whole, check_plain
-from bevel.tools.run.parsers import Dims, File
+from bevel.tools.run.parsers import Dims, File, States
 
 if TYPE_CHECKING:
     from bevel.tools.run.parsers import Held, Samples
@@ -142,6 +142,11 @@ class Options:
     outputs: EdgeFormat = field(default="float", metadata=told("Element type of the outputs.", choices=EDGES))
     outputs_at: Parsed[str | Sequence[str], tuple[str, ...]] = Parsed(
         parsers.names, Option("Cut the model at this tensor or node; may be repeated.", "NAME", repeated=True), ()
+    )
+    state: Parsed[Mapping[str, str] | Sequence[str] | States, States] = Parsed(
+        parsers.states,
+        Option("An input that the run before gives out; none: none by its name.", "IN=OUT", repeated=True),
+        (),
     )
     device: str | None = field(
         default=None,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 File = str | os.PathLike[str]
 Dims = tuple[tuple[str, int], ...]
+States = tuple[tuple[str, str], ...]  # input, output; NO_STATE among them: none is found by its name
 
 _SIZE = re.compile(r"(\d{1,12})\s*([kKmM]?)(?:i?[bB])?")
 _COUNT = re.compile(r"\d{1,9}")  # of what a tensor can have along an axis
@@ -85,6 +86,22 @@ def parse_dim(text: str) -> tuple[str, int]:
     if not (separator and name and _COUNT.fullmatch(number) and int(number) > 0):
         raise UserError(f"--dim {text}: write NAME=N, the name of a dynamic dimension and its size")
     return name, int(number)
+
+
+NO_STATE = ("none", "")
+
+
+def states(given: Mapping[str, str] | Sequence[str] | States) -> States:
+    """{'h': 'hn'} or ('h=hn',) as (('h', 'hn'),); UserError for anything else."""
+    pairs = given.items() if isinstance(given, Mapping) else (given,) if isinstance(given, str) else given
+    return tuple(parse_state(one) if isinstance(one, str) else (str(one[0]), str(one[1])) for one in pairs)
+
+
+def parse_state(text: str) -> tuple[str, str]:
+    into, separator, out = text.partition("=")
+    if text != NO_STATE[0] and not (into and separator and out):
+        raise UserError(f"--state {text}: write IN=OUT, an input and the output that it is in the next run, or none")
+    return into, out
 
 
 def widths(given: str | Sequence[int] | None) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import model_inputs
 from bevel.passes.exchange.take_pixels import float_inputs, take_pixels
 from bevel.tools.run.options import Options
+from bevel.tools.run.states import state_names
 
 MOST = 255
 
@@ -21,7 +22,8 @@ def with_pixels(options: Options, model: onnx.ModelProto) -> onnx.ModelProto:
     """
     if options.inputs != "uint8":
         return model
-    names = float_inputs(model)
+    states = state_names(options, model)
+    names = [name for name in float_inputs(model) if name not in states]
     held = options.calib
     others = {} if held is None or held == "random" else not_pixels(held, model, names, options.calib_samples)
     pixels = [name for name in names if name not in others]

@@ -154,7 +154,7 @@ class Cells:
     def run(self, given: dict[str, Array]) -> dict[str, Array]:
         for name, array in given.items():
             self.arena[self.places[name] :][: array.nbytes] = array.view(np.uint8)
-        self.library.cells_run(ctypes.c_void_p(self.arena.ctypes.data))
+        self.library.cells_step(ctypes.c_void_p(self.arena.ctypes.data))
         ports = {port.name: port for port in self.program.outputs}
         return {name: self.arena[self.places[name] :][:SIZE].view(port.dtype).copy() for name, port in ports.items()}
 
