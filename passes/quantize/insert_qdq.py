@@ -10,8 +10,6 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.formats.scheme import TensorQuant
-from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT, PLANNED, STATIC_SHAPES, UNIQUE_NAMES
 from bevel.passes.operators.base import Match, Operator
@@ -55,7 +53,7 @@ def insert_qdq(
     notes: list[Note] = []
     stored = StoredConstants()
     for operator, match in plan.taken.values():
-        store_operands(graph, operator, match, plan, scales, stored, chosen.of_weights(match.node.name))
+        store_operands(graph, operator, match, plan, scales, stored)
     for one in rounded:
         notes += [Note(PASS, one.weights.node, told.kind, told.text, told.numbers) for told in one.weights.told]
         store_weights(graph, one, scales, stored)
@@ -81,14 +79,15 @@ def store_operands(
     plan: QuantizationPlan,
     scales: Scales,
     stored: StoredConstants,
-    format: TensorFormat,
 ) -> None:
     """Constants of one operator that are neither weights nor bias, as integers behind a DequantizeLinear."""
     for index, tensor in enumerate(match.inputs):
         weights = operator.weight_axis(match, index) is not None
         if weights or index == operator.bias_index(match) or not is_constant(tensor):
             continue
-        operand = quantized_operand(tensor.values, format, tied_quant(operator, match, tensor, plan, scales))
+        result = scales.quants.get(result_of(match.node.outputs[0], plan.fused).name)
+        tied = any(one is tensor for one in operator.tied(match))  # a Concat's: they share its scale
+        operand = quantized_operand(tensor.values, result, result if tied else None)
         replace_input(match, tensor, dequantized(graph, tensor, operand, stored))
 
 
@@ -101,15 +100,6 @@ def store_weights(graph: gs.Graph, rounded: Rounded, scales: Scales, stored: Sto
             scale = bias_scales(scale, bias.ravel())
         replace_input(weights.match, weights.bias, integer_bias(graph, weights.bias.name, weights.node, bias, scale))
     replace_input(weights.match, weights.tensor, dequantized(graph, weights.tensor, quantized, stored))
-
-
-def tied_quant(
-    operator: Operator, match: Match, tensor: gs.Constant, plan: QuantizationPlan, scales: Scales
-) -> TensorQuant | None:
-    """The quantization that a constant must share with the operator's result (Concat), if it must."""
-    if all(one is not tensor for one in operator.tied(match)):
-        return None
-    return scales.quants.get(result_of(match.node.outputs[0], plan.fused).name)
 
 
 def integer_bias(graph: gs.Graph, bias: str, node: str, values: Floats, scale: NDArray[np.float32]) -> gs.Variable:

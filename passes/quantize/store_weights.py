@@ -15,10 +15,10 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.data.content import content
-from bevel.calib.formats.format import INT8, Format, IntFormat
+from bevel.calib.formats.format import INT8, INT16, Format, IntFormat
 from bevel.calib.formats.quantized import Grid, Quantized
 from bevel.calib.formats.scheme import PerChannel, PerTensor, Scheme, TensorQuant
-from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat, is_narrow
+from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat
 from bevel.calib.rounding.nearest import ROUNDER as NEAREST
 from bevel.calib.scales.block_weights import block_grid
 from bevel.calib.scales.weights import weight_quant
@@ -55,12 +55,14 @@ def weight_grid(values: NDArray[np.float32], format: TensorFormat, axis: int) ->
     return Grid(weight_quant(values, weight_scheme(format, PerChannel(axis))))
 
 
-def quantized_operand(values: NDArray[np.float32], format: TensorFormat, tied: TensorQuant | None = None) -> Quantized:
-    """A constant that is not multiplied and summed: as what it is `tied` to, or int8 where the format is more than
-    integers in int8."""
+def quantized_operand(
+    values: NDArray[np.float32], result: TensorQuant | None = None, tied: TensorQuant | None = None
+) -> Quantized:
+    """A constant that is not multiplied and summed: as what it is `tied` to, or in int16 where the `result` of its
+    operator has that, else in int8. The format of weights is not for it: it has one scale, and few elements."""
     if tied is None:
-        narrow = format if is_narrow(format) and not isinstance(format, BlockFormat) else INT8
-        tied = weight_quant(values, weight_scheme(narrow, PerTensor()), "minmax" if narrow == INT8 else "mse")
+        wide = result is not None and result.scheme.format == INT16
+        tied = weight_quant(values, weight_scheme(INT16 if wide else INT8, PerTensor()), "minmax")
     return NEAREST(values, Grid(tied))
 
 

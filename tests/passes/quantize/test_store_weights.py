@@ -9,7 +9,9 @@ import onnx
 import onnx_graphsurgeon as gs
 import pytest
 
-from bevel.calib.formats.tensor_format import BlockFormat, is_narrow
+from bevel.calib.formats.format import INT8, INT16, parse
+from bevel.calib.formats.scheme import Scheme, TensorQuant
+from bevel.calib.formats.tensor_format import BlockFormat
 from bevel.calib.rounding.kernel_wise import ROUNDER as KERNEL_WISE
 from bevel.passes.exchange.unpack_weights import unpack_weights
 from bevel.passes.graph.quantizers import parameters
@@ -101,10 +103,11 @@ def test_blocks_run_along_the_inputs_of_a_layer() -> None:
     assert grid.factors is not None and grid.factors.codes.shape == (2, 5) and grid.quant.scale.shape == (5,)
 
 
-def test_constants_that_are_not_summed_are_int8_where_the_format_is_wide() -> None:
+def test_constants_that_are_not_multiplied_and_summed_are_as_wide_as_the_result() -> None:
     values = np.linspace(-1, 1, 50).astype(np.float32)
-    for name in ("e4m3", "mxfp4", "ternary"):
-        format = weight_format(name)
-        (codes, *_) = constants(quantized_operand(values, format), "c")
-        assert codes.values.dtype == np.int8
-        assert len(np.unique(codes.values)) == (3 if is_narrow(format) else 50)
+    for result, dtype in ((INT16, np.int16), (INT8, np.int8), (parse("int4"), np.int8), (parse("e4m3"), np.int8)):
+        quant = TensorQuant(
+            Scheme(result, symmetric=True), np.float32(1), np.zeros((), Scheme(result, symmetric=True).dtype)
+        )
+        (codes, *_) = constants(quantized_operand(values, quant), "c")
+        assert codes.values.dtype == dtype and len(np.unique(codes.values)) == 50
