@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bevel.passes.quantize.chosen import Chosen
     from bevel.passes.quantize.planned import Planned
     from bevel.passes.quantize.round_weights import Rounded
+    from bevel.passes.transform.record import TransformRecord
 
 COMMAND = {"command": True}  # metadata of a field that is set for each run, and by no recipe
 Stage = Literal["transform", "assign", "quantize", "integerize"]  # of a recipe, in this order
@@ -72,7 +73,7 @@ class Work:
     float graph; schemes: the formats that tensors shall have; planned: the scales they got; codes: of weights; formats,
     rounders: what quantized nodes came to, for the report; ports: what the integers of an integer graph's inputs and
     outputs mean, as the metadata of the model says it; states: the inputs that are outputs of the run before;
-    notes: in the order they were made.
+    transforms: what the float graph went through, for the report; notes: in the order they were made.
     """
 
     graph: gs.Graph
@@ -86,6 +87,7 @@ class Work:
     rounders: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[str, Any] = field(default_factory=dict)
     states: Mapping[str, str] = field(default_factory=dict)
+    transforms: tuple[TransformRecord, ...] = ()
     notes: tuple[Note, ...] = ()
 
     @property

@@ -52,7 +52,7 @@ from bevel.tools.command import devices
 from bevel.tools.report.bands import describe
 from bevel.tools.report.report import Accuracy, Library, OutputFigures, Report, Width
 from bevel.tools.report.summary import Findings, summarize
-from bevel.tools.run import bundle, vectors, widths
+from bevel.tools.run import bundle, transforms, vectors, widths
 from bevel.tools.run.data import Data, open_data
 from bevel.tools.run.dimensions import dimensions
 from bevel.tools.run.names import model_name
@@ -173,6 +173,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
                 at_widths,
                 judged.outputs,
                 judged.library,
+                quantized.work.transforms,
             )
             report = summarize(options, folder, findings)
             check_kept(report)
@@ -216,8 +217,10 @@ def quantize_calibrated(job: Job, read: FloatModel) -> QdqModel:
     recipe, work = job.recipe, read.work
     if not job.on_cpu:
         refuse_early(work.graph, importer)
-    with job.stages("observe") as advance:
+    with job.stages("transform") as advance:
         work = recipe.run("transform", work)
+        work = transforms.transform(job.options.transform, recipe, work, advance)
+    with job.stages("observe") as advance:
         canonical = gs.export_onnx(work.graph)
         work = replace(work, observations=observe(canonical, work.samples, recipe.wants(work.graph), advance))
     with job.stages("quantize"):

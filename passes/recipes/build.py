@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import import_module
+from inspect import isabstract
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import onnx_graphsurgeon as gs
@@ -72,7 +73,8 @@ def every_pass() -> list[type[Pass]]:
     """All that there are, in recipes or not: they are found by their files."""
     for module in pkgutil.walk_packages(bevel.passes.__path__, f"{bevel.passes.__name__}."):
         import_module(module.name)
-    return [one for one in subclasses(Pass) if one.__module__.startswith(f"{bevel.passes.__name__}.")]
+    ours = (one for one in subclasses(Pass) if one.__module__.startswith(f"{bevel.passes.__name__}."))
+    return [one for one in ours if not isabstract(one)]
 
 
 @cache

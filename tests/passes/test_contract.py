@@ -26,6 +26,7 @@ from bevel.passes.graph.fingerprint import fingerprint
 from bevel.passes.pipeline import Pipeline, Settled
 from bevel.passes.recipes import read
 from bevel.passes.recipes.build import build, every_pass
+from bevel.passes.transform.transform import Transform
 
 RNG = np.random.default_rng(4)
 Q = "q = QuantizeLinear (x, s, z)\n d = DequantizeLinear (q, s, z)\n "
@@ -58,6 +59,15 @@ def float_model(**changes: Any) -> Example:
 
 PIXELS = "t = Transpose <perm = [0,3,1,2]> (x)\n f = Cast <to = 1> (t)\n n = Div (f, k)\n y = Exp (n)"
 ZEROS = np.concatenate([RNG.standard_normal((2, 3, 3, 3)), np.zeros((8, 3, 3, 3))])
+
+LOUD = RNG.standard_normal((8, 3, 3, 3)) * np.array([1, 1, 30, 1, 1, 1, 1, 1]).reshape(-1, 1, 1, 1)
+TWO_CONVOLUTIONS = Example(
+    "c = Conv (x, w)\n r = Relu (c)\n y = Conv (r, v)",
+    IMAGE,
+    "float[8,3,3,3] w, float[4,8,1,1] v",
+    {"w": LOUD},
+    prepared=True,
+)
 
 EXAMPLES = {
     # What canonicalization consists of
@@ -142,6 +152,15 @@ EXAMPLES = {
         "f = Cast <to = 1> (x)\n t = Transpose <perm = [0,3,1,2]> (f)\n y = Exp (t)", "uint8[1,4,4,3] x"
     ),
     # What comes before quantizing, and quantizing
+    "equalize": TWO_CONVOLUTIONS,
+    "smooth": TWO_CONVOLUTIONS,
+    "smooth-keys": Example(
+        "q = MatMul (x, w)\n k = MatMul (x, v)\n t = Transpose <perm = [0,2,1]> (k)\n y = MatMul (q, t)",
+        "float[1,9,6] x",
+        "float[6,5] w, float[6,5] v",
+        {"v": RNG.standard_normal((6, 5)) * [1, 30, 1, 1, 1]},
+        prepared=True,
+    ),
     "clamp-masks": Example(
         "a = Add (x, m)\n y = Softmax (a)", weights="float[6] m", values={"m": [0, 0, 0, 0, 0, -1e9]}, prepared=True
     ),
@@ -214,6 +233,8 @@ def work_before(cls: type[Pass], model: onnx.ModelProto, example: Example) -> tu
         recipe = recipe.with_option(pass_, option, value, "a test")
     samples = random_dataset(model_inputs(model), 4, seed=0)
     work = Work(graph, data=samples)
+    if issubclass(cls, Transform):
+        return cls(), work
     for one in recipe.passes:
         if one.name == cls.name:
             return one, work

@@ -12,6 +12,8 @@ from typing import Any
 
 from bevel.backends.program.resources import NOTHING, Resource, Resources, from_keyed
 from bevel.calib.errors import UserError
+from bevel.passes.transform.flatness import Flatness
+from bevel.passes.transform.record import TensorFlatness, TransformRecord
 
 NAME = "report.json"
 SCHEMA = 2  # counts up when a key goes or changes its meaning; 1 had notes of text alone
@@ -260,6 +262,7 @@ class Report:
     library: Library | None = None  # where nodes run in float on this machine
     widths: tuple[Width, ...] = ()  # the narrower ones of a product that can change its width
     converted: tuple[str, ...] = ()  # float ports that are converted before and after what is counted
+    transforms: tuple[TransformRecord, ...] = ()  # that were folded into the float graph, in order
     schema: int = SCHEMA
 
 
@@ -319,6 +322,7 @@ def from_json(fields: dict[str, Any]) -> Report:
         library=None if fields["library"] is None else Library(**fields["library"]),
         widths=tuple(_width(width) for width in fields["widths"]),
         converted=tuple(fields["converted"]),
+        transforms=tuple(map(_transform, fields["transforms"])),
         schema=fields["schema"],
     )
 
@@ -356,6 +360,13 @@ def _measurement(fields: dict[str, Any]) -> Measurement:
 def _width(fields: dict[str, Any]) -> Width:
     names = ("bits", "top1", "sqnr_db", "mismatches")
     return Width(**{name: fields[name] for name in names}, spent=from_keyed(fields))
+
+
+def _transform(fields: dict[str, Any]) -> TransformRecord:
+    tensors = (
+        TensorFlatness(one["tensor"], Flatness(**one["before"]), Flatness(**one["after"])) for one in fields["tensors"]
+    )
+    return TransformRecord(**fields | {"tensors": tuple(tensors)})
 
 
 def text(report: Report) -> str:

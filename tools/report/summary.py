@@ -13,6 +13,7 @@ from bevel.backends.devices.base import Measurement
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.passes.base import Note
+from bevel.passes.transform.record import TransformRecord
 from bevel.tools.assign.kept import with_budgets
 from bevel.tools.report import report
 from bevel.tools.report.nodes import describe_nodes
@@ -40,6 +41,7 @@ class Findings:
     widths: tuple[report.Width, ...] = ()  # at which the product was measured besides the full one
     outputs: tuple[report.OutputFigures, ...] = ()
     library: report.Library | None = None
+    transforms: tuple[TransformRecord, ...] = ()
 
 
 def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
@@ -65,6 +67,7 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
         library=found.library,
         widths=found.widths,
         converted=tuple(port.name for port in found.program.converted),
+        transforms=found.transforms,
     )
     return with_budgets(options.budgets, told)
 

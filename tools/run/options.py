@@ -130,6 +130,10 @@ class Options:
         ),
     )
     bias_correction: bool = field(default=True, metadata=told("Leave the mean error of quantized weights in."))
+    transform: str = field(
+        default="auto",
+        metadata=told("Rewrites that flatten ranges: auto (those that help), none, or names.", "auto|none|NAME,.."),
+    )
     pass_option: Parsed[str | Sequence[str], tuple[str, ...]] = Parsed(
         parsers.names, Option("Any option of a pass of the recipe.", "PASS.OPTION=VALUE", repeated=True), ()
     )

@@ -12,6 +12,8 @@ from bevel.passes.integerize.integerize import ToIntegers
 from bevel.passes.quantize.widen_activations import WidenActivations
 from bevel.passes.recipes import read
 from bevel.passes.recipes.build import Recipe, build
+from bevel.passes.transform.transform import Transform
+from bevel.tools.run import transforms
 from bevel.tools.run.declared import declared_by
 from bevel.tools.run.options import Options, edge
 
@@ -34,6 +36,7 @@ def recipe_of(options: Options) -> Recipe:
         recipe = recipe.uncorrected()
     if options.switchable:
         recipe = recipe.without(WidenActivations.name)  # a product of several widths has int8 activations
+    transforms.parsed(options.transform)
     recipe = on_command(recipe, options)
     check_formats(options, recipe)
     return recipe
@@ -61,6 +64,8 @@ def on_command(recipe: Recipe, options: Options) -> Recipe:
                 passes.append(replace(one, inputs=edge(options.inputs), outputs=options.outputs))
             case AssignSchemes():
                 passes.append(replace(one, file=file))
+            case Transform():
+                passes.append(transforms.for_formats(one, recipe))
             case _:
                 passes.append(one)
     return replace(recipe, passes=tuple(passes))

@@ -1,0 +1,183 @@
+"""What rounding costs the products of a site, predicted from single channels, for any scales of these.
+
+    error of a product by weights = sum over k  E[dx_k^2] sum over n W_kn^2  +  E[x_k^2] sum over n dW_kn^2
+    error of q k                  = sum over k  E[dq_k^2] E[k_k^2]  +  E[q_k^2] E[dk_k^2]
+
+each over the power of its output, as if errors were independent. dx adds up over every tensor on the way that is
+rounded and bears the scales: the terms of a residual sum as well as the sum. dx and dW are what rounding sampled values
+and all weights really leaves. It orders choices for one site; whether a choice helps the model is measured
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevel.calib.data.dataset import Runs
+from bevel.passes.quantize.plan import make_plan
+from bevel.passes.transform.flow import Flow
+from bevel.passes.transform.gauges import Labels
+from bevel.passes.transform.seen import see, values_of_places
+from bevel.passes.transform.sites import ScalingSite
+from bevel.passes.transform.uses import Array, LinearUse, grouped
+
+CLIPS = np.array([1.0, 0.85, 0.7, 0.55, 0.4, 0.25])  # fractions of the extremes that a range may reach to
+
+
+@dataclass(frozen=True, eq=False)
+class Carrier:
+    """A tensor that is rounded and bears scales of a site. values: of each scale and, in the last row, of all elements
+    that bear none; exponents: of each scale there, 0 where it bears none."""
+
+    values: NDArray[np.float32]
+    exponents: NDArray[np.int64]
+
+    @property
+    def largest(self) -> Array:
+        """Of each scale."""
+        found: Array = np.abs(np.nan_to_num(self.values[:-1])).max(1, initial=0.0)
+        return found
+
+    def error(self, logs: Array, bits: int) -> Array:
+        """E[dx^2] for each scale, as if it bore none."""
+        scales = np.exp(np.append(logs * self.exponents, 0.0))[:, None]
+        x = self.values * scales
+        return np.where(self.exponents == 0, 0.0, mean_squares((rounded_values(x, bits) - x) / scales)[:-1])
+
+
+@dataclass(frozen=True, eq=False)
+class ReadingProduct:
+    """weights: `uses.grouped`; places: of each input channel among the site's scales, -1 where it bears none; power: of
+    each input channel."""
+
+    weights: Array
+    places: NDArray[np.int64]
+    power: Array
+
+    def heard(self, count: int) -> Array:
+        """For each scale, how loud what it bears is in the output, over the output's power."""
+        gains = np.square(self.weights).sum((1, 3)).ravel()
+        mine = self.places >= 0
+        found = np.bincount(self.places[mine], gains[mine], count)
+        return found / max(float(self.power @ gains), 1e-30)
+
+    def lost(self, logs: Array, bits: int) -> float:
+        """What rounding the weights takes, over the output's power."""
+        groups, _, into, _ = self.weights.shape
+        scales = np.exp(np.where(self.places >= 0, logs[self.places], 0.0)).reshape(groups, 1, into, 1)
+        w = self.weights / scales
+        error = np.square((rounded_rows(w, bits) - w) * scales).sum((1, 3)).ravel()
+        total = float(self.power @ np.square(self.weights).sum((1, 3)).ravel())
+        return float(self.power @ error) / max(total, 1e-30)
+
+
+@dataclass(frozen=True, eq=False)
+class SiteNoise:
+    """heard: how loud an error of each scale is in the outputs, where it is borne with exponent 1, and -1."""
+
+    carriers: Sequence[Carrier]
+    products: Sequence[ReadingProduct]
+    heard: tuple[Array, Array]
+
+    def error(self, logs: Array, weight_bits: int, bits: int) -> float:
+        total = sum(one.lost(logs, weight_bits) for one in self.products)
+        for one in self.carriers:
+            heard = np.where(one.exponents > 0, *self.heard)
+            total += float(one.error(logs, bits) @ heard)
+        return total
+
+    def reach(self, exponent: int) -> Array:
+        """For each scale the largest value that bears it with the exponent; 0 where none does."""
+        found = [np.where(one.exponents == exponent, one.largest, 0.0) for one in self.carriers]
+        return np.max(found, 0) if found else np.zeros(len(self.heard[0]))
+
+
+def listen(flow: Flow, sites: Sequence[ScalingSite], samples: Runs) -> list[SiteNoise]:
+    """Of each site, from one run of all samples."""
+    plan = make_plan(flow.graph)
+    rounded = [name for name in plan.points if name in flow.labels and name not in plan.moved]
+    borne = {name: set(np.unique(flow.gauges.resolved(flow.labels[name]) & ~np.int64(1)).tolist()) for name in rounded}
+    carried = [[name for name in rounded if borne[name] & set(site.scales)] for site in sites]
+    names = {name for one in carried for name in one}
+    names |= {use.x.name for site in sites for use in site.readers}
+    names |= {tensor.name for site in sites for use in site.pairs for tensor in use.node.inputs}
+    arrays = see(flow.graph, sorted(names), samples)
+    return [noise_of(flow, site, own, arrays) for site, own in zip(sites, carried, strict=True)]
+
+
+def noise_of(
+    flow: Flow, site: ScalingSite, carried: Sequence[str], arrays: Mapping[str, list[NDArray[Any]]]
+) -> SiteNoise:
+    count = len(site.scales)
+    carriers = [carrier(flow, site, flow.labels[name], arrays[name]) for name in carried]
+    products = [reading(flow, site, use, arrays[use.x.name]) for use in site.readers]
+    heard = np.sum([one.heard(count) for one in products], 0) if products else np.zeros(count)
+    plus, minus = heard.copy(), heard.copy()
+    for use in site.pairs:
+        left, right = (
+            carrier(flow, site, labels, arrays[tensor.name])
+            for labels, tensor in zip((use.left, use.right), use.node.inputs, strict=True)
+        )
+        powers = [mean_squares(one.values)[:-1] for one in (left, right)]
+        total = max(float(powers[0] @ powers[1]), 1e-30)
+        for one, other in ((left, powers[1]), (right, powers[0])):
+            plus += np.where(one.exponents > 0, other, 0.0) / total
+            minus += np.where(one.exponents < 0, other, 0.0) / total
+    return SiteNoise(carriers, products, (plus, minus))
+
+
+def carrier(flow: Flow, site: ScalingSite, labels: Labels, arrays: list[NDArray[Any]]) -> Carrier:
+    places, exponents = site.places(labels, flow.gauges)
+    found = np.zeros(len(site.scales), np.int64)
+    mine = places >= 0
+    found[places[mine]] = exponents[mine]
+    return Carrier(values_of_places(arrays, places, len(site.scales)), found)
+
+
+def reading(flow: Flow, site: ScalingSite, use: LinearUse, arrays: list[NDArray[Any]]) -> ReadingProduct:
+    places, _ = site.places(use.reads, flow.gauges)
+    axis = use.channel_axis
+    rows = [np.square(np.moveaxis(one, axis, 0).reshape(one.shape[axis], -1), dtype=np.float64) for one in arrays]
+    return ReadingProduct(grouped(use.node), places, np.mean([one.mean(1) for one in rows], 0))
+
+
+def mean_squares(values: NDArray[np.floating]) -> Array:
+    """Of each row, without NaN; 0 of an empty one."""
+    counts = np.maximum((~np.isnan(values)).sum(1), 1)
+    found: Array = np.square(np.nan_to_num(values), dtype=np.float64).sum(1) / counts
+    return found
+
+
+def rounded_values(x: NDArray[np.floating], bits: int) -> NDArray[np.floating]:
+    """`x` on the asymmetric grid of 2**bits steps of least squared error, its ends at one of `CLIPS`; NaN stays."""
+    low, high = min(float(np.nanmin(x)), 0.0), max(float(np.nanmax(x)), 0.0)
+    if low == high:
+        return x
+    best, least = x, np.inf
+    for clip in CLIPS:
+        step = (high - low) * clip / (2**bits - 1)
+        zero = np.rint(-low * clip / step)
+        found = (np.clip(np.rint(x / step) + zero, 0, 2**bits - 1) - zero) * step
+        error = float(np.nansum(np.square(found - x)))
+        if error < least:
+            best, least = found, error
+    return best
+
+
+def rounded_rows(weights: Array, bits: int) -> Array:
+    """[groups, out, in, taps] with one symmetric scale for each output channel, of least squared error."""
+    reach = np.abs(weights).max((2, 3), keepdims=True)
+    reach = np.where(reach > 0, reach, 1.0)
+    limit = 2 ** (bits - 1) - 1
+    best, least = weights, np.full(reach.shape, np.inf)
+    for clip in CLIPS:
+        step = reach * clip / max(limit, 1)
+        found = np.clip(np.rint(weights / step), -limit, limit) * step
+        error = np.square(found - weights).sum((2, 3), keepdims=True)
+        best, least = np.where(error < least, found, best), np.minimum(error, least)
+    return best

@@ -1,0 +1,28 @@
+"""What a transform did, for the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bevel.passes.transform.flatness import Flatness
+
+
+@dataclass(frozen=True)
+class TensorFlatness:
+    """Of a tensor that a product reads, before and after."""
+
+    tensor: str
+    before: Flatness
+    after: Flatness
+
+
+@dataclass(frozen=True)
+class TransformRecord:
+    """transform: the pass; sites: how many places it changed; largest, relative: how far the float model's outputs
+    moved by it, and over the largest element of theirs; tensors: those whose values it changed."""
+
+    transform: str
+    sites: int
+    largest: float
+    relative: float
+    tensors: tuple[TensorFlatness, ...] = ()

@@ -1,0 +1,59 @@
+"""What calibration samples show of single tensors, for transforms: a few values of each channel, and whole tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from bevel.calib.data.dataset import Runs, Subset
+from bevel.calib.observe.observe import run_model, session_with_outputs
+
+SAMPLES = 16  # runs; channels of a tensor have many values in each
+VALUES = 512  # of each channel, evenly spread, besides its extremes
+
+Floats = NDArray[np.float32]
+
+
+def spread_samples(runs: Runs, count: int = SAMPLES) -> Subset:
+    """Evenly spread over all of them."""
+    total = len(runs)
+    count = min(count, total)
+    return Subset(runs, tuple(place * total // count for place in range(count)))
+
+
+def see(graph: gs.Graph, names: Iterable[str], samples: Runs) -> dict[str, list[NDArray[Any]]]:
+    """{tensor: its values in each run} of a float graph."""
+    wanted = list(dict.fromkeys(names))
+    session, outputs = session_with_outputs(gs.export_onnx(graph, do_type_check=False), wanted)
+    found: dict[str, list[NDArray[Any]]] = {name: [] for name in wanted}
+    for run, sample in enumerate(samples):
+        arrays = run_model(session, outputs, sample, run)
+        for name in wanted:
+            found[name].append(arrays[name])
+    return found
+
+
+def values_of_places(arrays: Sequence[NDArray[Any]], places: NDArray[np.int64], count: int) -> Floats:
+    """[count + 1, n]: about `VALUES` values of the elements at each place and, in the last row, of those at -1, with
+    the least and the largest; NaN fills rows up. arrays: of each run, in the shape of `places`."""
+    flat = np.stack([one.reshape(-1) for one in arrays], 1)
+    where = places.reshape(-1)
+    order = np.argsort(where, kind="stable")
+    starts = np.searchsorted(where[order], np.arange(-1, count + 1))
+    rows = [flat[order[first:last]].reshape(-1) for first, last in pairwise(starts)]
+    picked = [thinned(one) for one in (*rows[1:], rows[0])]
+    found = np.full((count + 1, max(map(len, picked), default=0)), np.nan, np.float32)
+    for place, one in enumerate(picked):
+        found[place, : len(one)] = one
+    return found
+
+
+def thinned(values: NDArray[Any]) -> NDArray[Any]:
+    if len(values) <= VALUES:
+        return values
+    return np.concatenate([values[:: len(values) // VALUES], [values.min(), values.max()]])
