@@ -1,0 +1,96 @@
+"""How a tensor of the full form lies in time, and what of it a stream has at the end of each step.
+
+The full form sees a window of columns, 0 to length - 1. A step brings `period` columns of the input; a tensor whose
+columns stand for `stride` columns of the input gets period / stride of its own. In the step that brings the window's
+last column, a tensor has its columns up to length - 1 - late: those behind read padding where a stream has columns that
+have not come yet. Its first `edge` columns read padding before the window, directly or not: they are those of a stream
+that begins with the window, and of no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Columns:
+    """`axis` is the one of time. late_by, edge_by: the nodes that pad, for what people are told."""
+
+    axis: int
+    length: int
+    stride: int = 1
+    late: int = 0
+    edge: int = 0
+    late_by: str = ""
+    edge_by: str = ""
+
+    @property
+    def last(self) -> int:
+        """The index of the newest column at the end of the window."""
+        return self.length - 1 - self.late
+
+    def at(self, axis: int) -> Columns:
+        return replace(self, axis=axis)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """period: columns of the input in a step; length: of the window, in columns of the input."""
+
+    period: int
+    length: int
+
+    @property
+    def steps(self) -> int:
+        """In which a window has come."""
+        return -(-self.length // self.period)
+
+    def fresh(self, columns: Columns) -> int:
+        """New columns in each step."""
+        return self.period // columns.stride
+
+    def before(self, columns: Columns) -> int:
+        """Columns that a stream has had before the window's first, if it was reset where the window begins."""
+        return self.fresh(columns) * self.steps - columns.last - 1
+
+
+@dataclass(frozen=True)
+class Reach:
+    """A sliding window: output j reads `extent` columns from j * stride - before on."""
+
+    extent: int = 1
+    stride: int = 1
+    before: int = 0
+
+
+@dataclass(frozen=True)
+class Slid:
+    """The output's columns, and how many of those that it reads are kept from the steps before; below 0, so many of the
+    new ones are not read."""
+
+    columns: Columns
+    kept: int
+
+
+def slide(given: Columns, reach: Reach, length: int, node: str) -> Slid:
+    """`length`: of the output in the full form.
+
+    Output j can be computed when column j * stride - before + extent - 1 is there. So the newest is
+    (last - extent + 1 + before) // stride, or the last that the full form has, and a step reads what is from the first
+    column of its first new output on.
+    """
+    extent, stride, before = reach.extent, reach.stride, reach.before
+    last = min((given.last - extent + 1 + before) // stride, length - 1)
+    unread = given.last - (last * stride - before + extent - 1)
+    edge = min(max(-(-(given.edge + before) // stride), 0), length) if given.edge > 0 or before > 0 else 0
+    late = length - 1 - last
+    found = Columns(
+        given.axis,
+        length,
+        given.stride * stride,
+        late,
+        edge,
+        (given.late_by or node) if late else "",
+        (given.edge_by or node) if edge else "",
+    )
+    return Slid(found, extent - stride + unread)

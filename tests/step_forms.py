@@ -1,0 +1,111 @@
+"""Full forms and step forms side by side: weights and samples are small integers, so that floats hold every sum exactly
+and results can be compared bit for bit, in whatever order they were added up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+import onnxruntime as ort
+
+from bevel.passes.canonicalize import canonicalize
+from bevel.passes.step.derive import StepForm, step_form
+
+Array = np.ndarray[Any, Any]
+
+
+def model(inputs: str, outputs: str, body: str, **weights: Any) -> onnx.ModelProto:
+    """Weights are arrays, or shapes to be filled with integers of -2 to 2."""
+    rng = np.random.default_rng(len(body))
+    text = f'<ir_version: 8, opset_import: ["" : 17]> net ({inputs}) => ({outputs}) {{ {body} }}'
+    made = onnx.parser.parse_model(text)
+    for name, given in weights.items():
+        shape = isinstance(given, tuple)
+        values = rng.integers(-2, 3, given).astype(np.float32) if shape else np.asarray(given)
+        made.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    for node in made.graph.node:
+        node.name = node.output[0]
+    return made
+
+
+@dataclass(frozen=True)
+class Forms:
+    full: onnx.ModelProto
+    form: StepForm
+    step: onnx.ModelProto
+
+
+def forms(full: onnx.ModelProto, axis: int, input_: str = "x") -> Forms:
+    return forms_of(full, canonicalize(full)[0], axis, input_)
+
+
+def forms_of(full: onnx.ModelProto, graph: gs.Graph, axis: int, input_: str = "x") -> Forms:
+    """`graph`: the canonical one."""
+    found = step_form(graph, input_, axis)
+    return Forms(full, found, gs.export_onnx(found.graph))
+
+
+def session(given: onnx.ModelProto) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(given.SerializeToString(), options)
+
+
+def run(opened: ort.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    names = [one.name for one in opened.get_outputs()]
+    return dict(zip(names, opened.run(names, dict(feeds)), strict=True))
+
+
+def stream(found: Forms, columns: Array) -> list[dict[str, Array]]:
+    """What each step gives, from a reset on. `columns`: of the input, a whole number of steps."""
+    opened, axis, period = session(found.step), found.form.axis, found.form.tick.period
+    kept = {one.name: np.zeros(one.shape, np.float32) for one in opened.get_inputs() if one.name in found.form.states}
+    rows = []
+    for first in range(0, columns.shape[axis], period):
+        new = columns.take(range(first, first + period), axis=axis)
+        outputs = run(opened, {found.form.input: new, **kept})
+        kept = {into: outputs.pop(out) for into, out in found.form.states.items()}
+        rows.append(outputs)
+    return rows
+
+
+def samples(shape: list[int], seed: int = 0) -> Array:
+    return np.random.default_rng(seed).integers(-3, 4, shape).astype(np.float32)
+
+
+def check_windows(found: Forms, name: str, telling: bool = True) -> None:
+    """A result of the window: that of every window that ends where a step does, once one has come."""
+    tick, axis = found.form.tick, found.form.axis
+    shape = [dim.dim_value for dim in found.full.graph.input[0].type.tensor_type.shape.dim]
+    steps = 3 * tick.steps
+    columns = samples([*shape[:axis], steps * tick.period, *shape[axis + 1 :]])
+    rows, opened, seen = stream(found, columns), session(found.full), set()
+    for step in range(tick.steps - 1, steps):
+        end = (step + 1) * tick.period
+        expected = run(opened, {found.form.input: columns.take(range(end - tick.length, end), axis=axis)})
+        np.testing.assert_array_equal(rows[step][name], expected[name], err_msg=f"step {step}")
+        seen.add(expected[name].tobytes())
+    assert len(seen) > 1 or not telling, "every window gives the same: the test shows little"
+
+
+def check_columns(found: Forms, name: str, telling: bool = True) -> None:
+    """A result in time: the columns of the full form, as they come, but for first ones that read padding alone."""
+    tick, axis = found.form.tick, found.form.axis
+    view = found.form.results[name]
+    shape = [dim.dim_value for dim in found.full.graph.input[0].type.tensor_type.shape.dim]
+    whole = samples(shape)
+    missing = tick.steps * tick.period - tick.length
+    padding = samples([*shape[:axis], missing, *shape[axis + 1 :]], 1)
+    rows = stream(found, np.concatenate([padding, whole], axis))
+    expected = run(session(found.full), {found.form.input: whole})[name]
+    given = np.concatenate([row[name] for row in rows], view.axis)
+    came, wanted = given.shape[view.axis], view.length
+    count = min(came, wanted)
+    assert count == wanted or not expected.take(range(wanted - count), view.axis).any()
+    newest = expected.take(range(wanted - count, wanted), view.axis)
+    np.testing.assert_array_equal(given.take(range(came - count, came), view.axis), newest)
+    assert np.unique(newest).size > 1 or not telling, "every column is the same: the test shows little"
