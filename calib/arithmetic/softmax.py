@@ -6,8 +6,9 @@ For each row, with d the distance of a code from the row's largest:
     y = (e * (2**62 // sum(e)) + half) >> (62 - bits),          the share in units of 2**-bits
 
 exp(-sx * d) is exp(-sx * 256 * (d >> 8)) * exp(-sx * (d & 255)), and both tables hold 30 bits behind the point. k is
-the largest that keeps the sum of a row below 2**31. The distances of Kim et al. 2021, "I-BERT", section 3.5, with two
-tables in place of a polynomial.
+the largest that keeps the sum of a row below 2**31. Elements that a mask bars have no part in the row: their e is 0,
+and d is counted from the largest of the others; where all are barred, so are all shares. The distances of Kim et al.
+2021, "I-BERT", section 3.5, with two tables in place of a polynomial.
 """
 
 from __future__ import annotations
@@ -38,14 +39,30 @@ def tables(scale: float, distances: int) -> tuple[NDArray[np.int32], NDArray[np.
     return first, second
 
 
-def shares(x: NDArray[Any], coarse: NDArray[Any], fine: NDArray[Any], exponent: int, bits: int) -> Int64:
-    """The softmax of each row of x [rows, n], in units of 2**-bits."""
+def distances(x: NDArray[Any], keep: NDArray[np.bool_] | None) -> Int64:
+    """How far each element of x [rows, n] lies below the largest that its row keeps; 0 of those it does not keep."""
     wide = x.astype(np.int64)
-    distance = wide.max(axis=1, keepdims=True) - wide
+    if keep is None:
+        return np.asarray(wide.max(axis=1, keepdims=True) - wide)
+    largest = np.where(keep, wide, np.iinfo(x.dtype).min).max(axis=1, keepdims=True)
+    return np.where(keep, largest - wide, 0)
+
+
+def shares(
+    x: NDArray[Any],
+    coarse: NDArray[Any],
+    fine: NDArray[Any],
+    exponent: int,
+    bits: int,
+    keep: NDArray[np.bool_] | None = None,
+) -> Int64:
+    """The softmax of each row of x [rows, n], in units of 2**-bits; of the elements that `keep` says, if given."""
+    distance = distances(x, keep)
     product = coarse.astype(np.int64)[distance // FINE] * fine.astype(np.int64)[distance % FINE]
     shift = 2 * TABLE_BITS - exponent
     e = (product + (1 << (shift - 1))) >> shift
-    reciprocal = 2**RECIPROCAL_BITS // e.sum(axis=1, keepdims=True)
+    e = e if keep is None else np.where(keep, e, 0)
+    reciprocal = 2**RECIPROCAL_BITS // np.maximum(e.sum(axis=1, keepdims=True), 1)
     shift = RECIPROCAL_BITS - bits
     result: Int64 = (e * reciprocal + (1 << (shift - 1))) >> shift
     return result

@@ -19,7 +19,7 @@ from bevel.passes.operators.functions.arg_max import ArgMax
 from bevel.passes.operators.functions.channel_table import ChannelTable
 from bevel.passes.operators.functions.clip import Clip
 from bevel.passes.operators.functions.log_softmax import LogSoftmax
-from bevel.passes.operators.functions.softmax import Softmax
+from bevel.passes.operators.functions.softmax import MaskedSoftmax, Softmax
 from bevel.passes.operators.functions.table import Table
 from bevel.passes.operators.moves.concat import Concat
 from bevel.passes.operators.moves.gather import Gather
@@ -72,6 +72,7 @@ OPERATORS: tuple[Operator, ...] = (
     ReduceL2(),
     ReduceExtreme(),
     ArgMax(),
+    MaskedSoftmax(),
     Softmax(),
     LogSoftmax(),
     Normalize(),

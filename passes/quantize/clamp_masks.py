@@ -5,10 +5,13 @@ differences to the largest value of a row alone: what lies ln(n) + `MARGIN` belo
 row, all of it together. So with p the lowest largest value of any row in the calibration data, everything below
 p - ln(n) - MARGIN may as well lie there.
 
-The mask itself is clamped, wherever it enters: at an operand of an Add or Sub, at a branch of a Where, before a scaling
-or a reshaping, constant or computed, and at an input of the model. Where a sum of a score and a mask is barred, it is
-so for the highest score that was seen. Price: on data whose rows peak lower than any of the calibration data did, by
-`MARGIN`, barred elements take a share.
+A mask right before its Softmax is part of it (`bevel.passes.operators.functions.masks`), and sets no range; the scores
+are held between p - ln(n) - MARGIN and the highest that is not barred, where that is much less than all of them.
+
+Any other mask is clamped itself, wherever it enters: at an operand of an Add or Sub, at a branch of a Where, before a
+scaling or a reshaping, constant or computed, and at an input of the model. Where a sum of a score and a mask is barred,
+it is so for the highest score that was seen. Price: on data whose rows peak lower than any of the calibration data did,
+by `MARGIN`, barred elements take a share.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from bevel.calib.observe.statistics import Statistics
 from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT, SAMPLED, STATIC_SHAPES
 from bevel.passes.graph.edit import producer
+from bevel.passes.operators.base import Reason
+from bevel.passes.operators.functions.masks import Masked, find_masked
 
 MARGIN = 10.0
 GAIN = 2.0  # how much narrower the scores' range must become
@@ -73,14 +78,16 @@ def clamp_masks(graph: gs.Graph, dataset: Runs) -> list[Note]:
     sites = [node for node in graph.nodes if node.op == "Softmax" and find_terms(node, outputs)]
     if not sites:
         return []
+    near = [(node.name, reason) for node in sites if isinstance(reason := find_masked(node), Reason)]
+    missed = [Note(ClampMasks.name, name, "refused", str(reason)) for name, reason in near]
     rows: dict[str, int | None] = {}
     for node in sites:
         rows |= dict.fromkeys(tensor.name for tensor in find_terms(node, outputs))
         rows[node.inputs[0].name] = int(node.attrs.get("axis", -1))
-    found = observe(gs.export_onnx(graph), dataset, {name: [Want(Extremes, (axis,))] for name, axis in rows.items()})
-    seen = {name: found[name].one(Extremes, axis) for name, axis in rows.items() if name in found}
-    notes = [note for node in sites if (note := clamp_site(graph, node, seen, outputs)) is not None]
-    return notes
+    wanted = {name: [Want(Extremes, (axis,))] for name, axis in rows.items()}
+    observed = observe(gs.export_onnx(graph), dataset, wanted)
+    seen = {name: observed[name].one(Extremes, axis) for name, axis in rows.items() if name in observed}
+    return missed + [note for node in sites if (note := clamp_site(graph, node, seen, outputs)) is not None]
 
 
 def clamp_site(graph: gs.Graph, softmax: gs.Node, seen: Mapping[str, Extremes], outputs: set[str]) -> Note | None:
@@ -88,6 +95,11 @@ def clamp_site(graph: gs.Graph, softmax: gs.Node, seen: Mapping[str, Extremes], 
     scores = softmax.inputs[0]
     found, n = seen[scores.name], scores.shape[int(softmax.attrs.get("axis", -1))]
     bound = lowest_seen(found, n)
+    masked = find_masked(softmax)
+    if isinstance(masked, Masked) and bound is not None:
+        within = (bound / masked.factor, found.high / masked.factor)
+        if not list(find_masks(Edge(masked.node, masked.place, within[0]), seen, outputs)):
+            return clamp_scores(graph, softmax, masked, within, seen)
     if bound is None or found.high - found.low <= GAIN * (found.high - bound):
         return None
     edges = list(find_masks(Edge(softmax, 0, bound), seen, outputs))
@@ -105,6 +117,22 @@ def clamp_site(graph: gs.Graph, softmax: gs.Node, seen: Mapping[str, Extremes], 
         f"(no row's largest score was below {found.lowest_peak:.4g})",
         {"lowest": found.low, "clamped_at": bound, "lowest_peak": found.lowest_peak},
     )
+
+
+def clamp_scores(
+    graph: gs.Graph, softmax: gs.Node, masked: Masked, within: tuple[float, float], seen: Mapping[str, Extremes]
+) -> Note | None:
+    """Hold the scores before a mask within bounds, if they reach much farther."""
+    low, high = range_of(masked.scores, seen)
+    if high - low <= GAIN * (within[1] - within[0]):
+        return None
+    hold(graph, masked.node, masked.place, within)
+    text = (
+        f"its scores reach from {low:.4g} to {high:.4g}: held within {within[0]:.4g} and {within[1]:.4g}, as nothing "
+        "below takes a share of any row, and nothing above is not barred"
+    )
+    numbers = {"lowest": low, "highest": high, "held_above": within[0], "held_below": within[1]}
+    return Note(ClampMasks.name, softmax.name, "changed", text, numbers)
 
 
 def lowest_seen(found: Extremes, n: int) -> float | None:
@@ -235,14 +263,20 @@ def clamp(graph: gs.Graph, edge: Edge) -> None:
         values = np.asarray(side(tensor.values, bound), np.float32)
         edge.node.inputs[edge.index] = gs.Constant(f"{edge.node.name}/mask{edge.index}", values)
         return
-    clamped = gs.Variable(f"{edge.node.name}/clamped{edge.index}", np.float32, tensor.shape)
-    bounds = (bound, np.float32(np.inf)) if edge.below else (np.float32(-np.inf), bound)
+    bounds = (float(bound), np.inf) if edge.below else (-np.inf, float(bound))
+    hold(graph, edge.node, edge.index, bounds)
+
+
+def hold(graph: gs.Graph, node: gs.Node, index: int, bounds: tuple[float, float]) -> None:
+    """Let `node` read its input `index` within bounds."""
+    tensor = node.inputs[index]
+    clamped = gs.Variable(f"{node.name}/clamped{index}", np.float32, tensor.shape)
     constants = [
         gs.Constant(f"{clamped.name}/{role}", np.asarray(value, np.float32))
         for role, value in zip(("low", "high"), bounds, strict=True)
     ]
     graph.nodes.append(gs.Node("Clip", clamped.name, {}, [tensor, *constants], [clamped]))
-    edge.node.inputs[edge.index] = clamped
+    node.inputs[index] = clamped
 
 
 def behind_clips(graph: gs.Graph, statistics: Mapping[str, Statistics]) -> Mapping[str, Statistics]:

@@ -155,8 +155,9 @@ def fused_activations(
         producer = between.inputs[0]
         match found[producer.name]:
             # A product or sum of one tensor and scalars is a table, which takes the activation in as well.
-            case (operator, _) if operator.clamps and between.name not in functions_of_one:
-                yield node.name, producer.name
+            case (operator, match) if operator.clamps:
+                if between.name not in functions_of_one or operator.covers(match):
+                    yield node.name, producer.name
 
 
 def result_of(tensor: gs.Tensor, fused: dict[str, str]) -> gs.Tensor:

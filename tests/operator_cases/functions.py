@@ -29,6 +29,9 @@ TABLES = {
     "softmax": one("Softmax (x)", inputs="float[2,10] x"),
     "softmax of channels": one("Softmax <axis = 1> (x)"),
     "softmax of rows": one("Softmax <axis = 2> (x)"),
+    "softmax behind a mask": Case(
+        "m = Add (x, c)\n y = Softmax (m)", weights="float[6] c", values={"c": [0, 0, -1e9, 0, 0, -1e9]}
+    ),
     "softmax of one": one("Softmax (x)", inputs="float[3,1] x"),
     "log softmax": one("LogSoftmax (x)", inputs="float[2,10] x", steps=2),
     "log softmax of channels": one("LogSoftmax <axis = 1> (x)", steps=2),

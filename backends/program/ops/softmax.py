@@ -6,21 +6,80 @@ The output's scale is 1/256, so 256 * e / s is already in output steps, and the 
 the row's maximum keeps every exponent in [0, 255], which is why one table is enough: Kim et al. 2021, "I-BERT:
 Integer-only BERT Quantization", section 3.5, with a table where theirs has a polynomial. Where codes or shares are
 int16, the exponential is a product of two tables (`bevel.calib.arithmetic.softmax`).
+
+A mask (`Mask`) bars elements: they are not looked at, and their shares are 0. Where the elements that a row keeps are
+its first, as a causal mask and padding behind a text have it, one number a row says how many, and loops end there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bevel.backends.program.examples import random_values
 from bevel.backends.program.op import Array, Op, Operand, activation, constant, stored
 from bevel.calib.arithmetic.requantize import Output
-from bevel.calib.arithmetic.softmax import FINE, exponent_bits, shares, tables
+from bevel.calib.arithmetic.softmax import FINE, distances, exponent_bits, shares, tables
 
 ENTRIES = 256
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which elements of rows [*shape, n] are kept; it is [*mask_shape, n], and broadcasts to them.
+
+    prefix: whether it is given, and constant, as how many of each row's first are kept, int32 [*mask_shape], 1 at
+    least; else as truth values, which come in, or are constant. inverted: whether what is true is barred.
+    """
+
+    shape: tuple[int, ...]
+    mask_shape: tuple[int, ...]
+    n: int
+    prefix: bool = False
+    constant: bool = True
+    inverted: bool = False
+
+    def operand(self) -> Operand:
+        size = prod(self.mask_shape)
+        if self.prefix:
+            return constant("kept", (size,), "int32")
+        return (constant if self.constant else activation)("keep", (size * self.n,), "bool")
+
+    def of_rows(self, given: Array) -> NDArray[np.bool_]:
+        """What the operand says of each element: [rows, n]."""
+        lasts = np.arange(self.n) < given.reshape(*self.mask_shape, 1) if self.prefix else given
+        whole = np.broadcast_to(lasts.reshape(*self.mask_shape, self.n), (*self.shape, self.n))
+        result: NDArray[np.bool_] = whole.reshape(-1, self.n).astype(np.bool_) ^ self.inverted
+        return result
+
+    def example(self, rng: np.random.Generator) -> Array:
+        """One row at least that keeps the first alone, and one that keeps all; of truth values one that keeps none."""
+        size = prod(self.mask_shape)
+        if self.prefix:
+            kept = rng.integers(1, self.n + 1, size, dtype=np.int32)
+            kept[:2] = (1, self.n)[:size]
+            return kept
+        keep = rng.random((size, self.n)) < 0.6
+        keep[-1] = not self.constant
+        keep[0] = np.arange(self.n) == self.n // 2
+        keep[size // 2] = self.constant
+        return keep.reshape(-1) ^ self.inverted
+
+    def operands(self) -> tuple[tuple[Operand, ...], tuple[Operand, ...]]:
+        """What comes in, and what is constant."""
+        return ((), (self.operand(),)) if self.constant else ((self.operand(),), ())
+
+
+def masked(mask: Mask | None, arrays: tuple[Array, ...]) -> tuple[tuple[Array, ...], NDArray[np.bool_] | None]:
+    """The arrays of an operator, x and the mask first, without the mask, and which elements it keeps."""
+    if mask is None:
+        return arrays, None
+    x, given, *tables = arrays
+    return (x, *tables), mask.of_rows(given)
 
 
 @dataclass(frozen=True)
@@ -28,22 +87,30 @@ class Softmax(Op):
     """x: int8 [rows, n]; table: int32 [256], entry d the integer exponential of -d input steps; y: int8 [rows, n].
 
     The table is not negative, does not rise, and starts with a positive entry t such that n * t < 2**32 and
-    256 * t + n * t // 2 < 2**32: then nothing overflows a uint32; `largest_entry` is the largest such t.
+    256 * t + n * t // 2 < 2**32: then nothing overflows a uint32; `largest_entry` is the largest such t. The mask, if
+    there is one, comes behind x.
     """
 
     rows: int
     n: int
     output: Output
+    mask: Mask | None = None
 
     def operands(self) -> tuple[Operand, ...]:
         shape = (self.rows, self.n)
-        return activation("x", shape), constant("table", (ENTRIES,), "int32"), stored("y", shape, self.output)
+        given, kept = ((), ()) if self.mask is None else self.mask.operands()
+        table = constant("table", (ENTRIES,), "int32")
+        return activation("x", shape), *given, *kept, table, stored("y", shape, self.output)
+
+    @property
+    def in_place(self) -> bool:
+        return True
 
     def reference(self, *arrays: Array) -> Array:
-        x, table = arrays
-        wide = x.astype(np.int64)
-        exponential = table.astype(np.int64)[wide.max(axis=1, keepdims=True) - wide]
-        total = exponential.sum(axis=1, keepdims=True)
+        (x, table), keep = masked(self.mask, arrays)
+        exponential = table.astype(np.int64)[distances(x, keep)]
+        exponential = exponential if keep is None else np.where(keep, exponential, 0)
+        total = np.maximum(exponential.sum(axis=1, keepdims=True), 1)
         return self.output.store((exponential * 256 + total // 2) // total)
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
@@ -52,7 +119,7 @@ class Softmax(Op):
         if self.rows > 1:
             x[-1] = 127  # the largest sum there is
         table = np.floor(largest_entry(self.n) * np.exp(-np.arange(ENTRIES) * rng.uniform(0.02, 0.2)))
-        return x, table.astype(np.int32)
+        return x, *(() if self.mask is None else (self.mask.example(rng),)), table.astype(np.int32)
 
 
 def largest_entry(n: int) -> int:
@@ -64,7 +131,8 @@ def largest_entry(n: int) -> int:
 class WideSoftmax(Op):
     """x: x_dtype [rows, n]; coarse: int32 [distances / 256]; fine: int32 [256]; y: output.dtype [rows, n].
 
-    The first entries of both tables are 2**30, the others not larger and not negative. n * 2**exponent < 2**31.
+    The first entries of both tables are 2**30, the others not larger and not negative. n * 2**exponent < 2**31. The
+    mask, if there is one, comes behind x.
     """
 
     rows: int
@@ -74,26 +142,35 @@ class WideSoftmax(Op):
     bits: int
     output: Output
     x_dtype: str = "int16"
+    mask: Mask | None = None
 
     def operands(self) -> tuple[Operand, ...]:
         shape = (self.rows, self.n)
+        given, kept = ((), ()) if self.mask is None else self.mask.operands()
         return (
             activation("x", shape, self.x_dtype),
+            *given,
+            *kept,
             constant("coarse", (self.coarse,), "int32"),
             constant("fine", (FINE,), "int32"),
             stored("y", shape, self.output),
         )
 
+    @property
+    def in_place(self) -> bool:
+        return self.x_dtype == self.output.dtype
+
     def reference(self, *arrays: Array) -> Array:
-        x, coarse, fine = arrays
-        return self.output.store(shares(x, coarse, fine, self.exponent, self.bits))
+        (x, coarse, fine), keep = masked(self.mask, arrays)
+        return self.output.store(shares(x, coarse, fine, self.exponent, self.bits, keep))
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x = random_values(rng, (self.rows, self.n), self.x_dtype)
         if self.rows > 1:
             x[-1] = x.flat[-1]  # the largest sum there is
             x[0] = rng.integers(-100, 100, self.n)  # codes near each other share between them
-        return x, *tables(float(rng.uniform(1e-4, 0.05)), self.coarse * FINE)
+        given = () if self.mask is None else (self.mask.example(rng),)
+        return x, *given, *tables(float(rng.uniform(1e-4, 0.05)), self.coarse * FINE)
 
 
 def cases() -> Iterable[Softmax | WideSoftmax]:
@@ -106,3 +183,12 @@ def cases() -> Iterable[Softmax | WideSoftmax]:
     yield WideSoftmax(2, 17, FINE, exponent_bits(17), 8, Output(-128))
     yield WideSoftmax(3, 17, 1, exponent_bits(17), 16, int16, "int8")
     yield WideSoftmax(2, 4, FINE, exponent_bits(4), 12, Output(-2048, -2048, 1000, "int16"))
+    for shape, mask_shape in (((2, 3, 5), (5,)), ((2, 3, 4), (2, 1, 1)), ((6,), (6,)), ((1,), (1,))):
+        for mask in (Mask(shape, mask_shape, 7, prefix=True), Mask(shape, mask_shape, 7)):
+            yield Softmax(prod(shape), 7, Output(-128), mask)
+            yield WideSoftmax(prod(shape), 7, FINE, exponent_bits(7), 16, int16, mask=mask)
+    coming, barred = (Mask((2, 3, 4), (2, 1, 4), 9, constant=False, inverted=one) for one in (False, True))
+    yield Softmax(24, 9, Output(-128), coming)
+    yield WideSoftmax(24, 9, 1, exponent_bits(9), 8, Output(-128), "int8", coming)
+    yield Softmax(24, 9, Output(-128), barred)
+    yield WideSoftmax(24, 9, FINE, exponent_bits(9), 16, int16, mask=barred)

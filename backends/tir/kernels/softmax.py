@@ -2,44 +2,91 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from tvm.script import tirx as T
 
-from bevel.backends.program.ops.softmax import ENTRIES, Softmax, WideSoftmax
+from bevel.backends.program.ops.softmax import ENTRIES, Mask, Softmax, WideSoftmax
+from bevel.backends.program.shapes import broadcast_axes
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.loops import offset_of, without
 from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS
 
 FINE_BITS = 8
 
 
 def build(op: Softmax | WideSoftmax, name: str) -> Any:
-    return of_two_tables(op, name) if isinstance(op, WideSoftmax) else of_one_table(op, name)
+    function = of_two_tables(op, name) if isinstance(op, WideSoftmax) else of_one_table(op, name)
+    return without(function, ("K",)) if op.mask is None else function
+
+
+class Rows(NamedTuple):
+    """Loops over rows: extents, and strides of the row's number and of its mask's."""
+
+    extents: tuple[int, ...]
+    rows: tuple[int, ...]
+    masks: tuple[int, ...]
+    dtype: str
+    size: int
+
+    def row(self, at: Any) -> Any:
+        return offset_of(at, self.rows)
+
+    def mask(self, at: Any) -> Any:
+        return offset_of(at, self.masks)
+
+
+def rows_of(op: Softmax | WideSoftmax) -> Rows:
+    if op.mask is None:
+        return Rows((op.rows,), (1,), (0,), "int32", 1)
+    operand = op.mask.operand()
+    extents, (rows, masks) = broadcast_axes(op.mask.shape, op.mask.shape, op.mask.mask_shape)
+    return Rows(extents, rows, masks, operand.dtype, operand.size)
 
 
 def of_one_table(op: Softmax, name: str) -> Any:
-    rows, n, output = op.rows, op.n, op.output
+    n, output, rows, mask = op.n, op.output, rows_of(op), op.mask
+    extents, shape = rows.extents, (op.rows, op.n)
+    prefix, truths = mask is not None and mask.prefix, None if mask is None or mask.prefix else mask
 
     @T.prim_func(s_tir=True)
     def softmax(
-        X: T.Buffer((rows, n), "int8"),
+        X: T.Buffer(shape, "int8"),
+        K: T.Buffer((rows.size,), rows.dtype),
         E: T.Buffer((ENTRIES,), "int32"),
-        Y: T.Buffer((rows, n), "int8"),
+        Y: T.Buffer(shape, "int8"),
     ):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
         M = T.sblock_alloc_buffer((1,), "int32")
         S = T.sblock_alloc_buffer((1,), "uint32")
-        for i in T.serial(rows):
+        for at in T.grid(*extents):
+            i = T.meta_var(rows.row(at))
+            kept = T.meta_var(K[rows.mask(at)] if prefix else n)
             M[0] = -128
-            for j in T.serial(n):
-                M[0] = T.max(M[0], T.cast(X[i, j], "int32"))
+            for j in T.serial(kept):
+                M[0] = T.max(M[0], only(truths, K, rows.mask(at) * n + j, T.cast(X[i, j], "int32"), -128))
             S[0] = T.uint32(0)
-            for j in T.serial(n):
-                S[0] = S[0] + T.cast(E[M[0] - T.cast(X[i, j], "int32")], "uint32")
-            for j in T.serial(n):
-                Y[i, j] = tir.store(share(E[M[0] - T.cast(X[i, j], "int32")], S[0]), output)
+            for j in T.serial(kept):
+                found = T.meta_var(T.cast(E[M[0] - T.cast(X[i, j], "int32")], "uint32"))
+                S[0] = S[0] + only(truths, K, rows.mask(at) * n + j, found, T.uint32(0))
+            if truths is not None:
+                S[0] = T.max(S[0], T.uint32(1))
+            for j in T.serial(kept):
+                found = T.meta_var(share(E[M[0] - T.cast(X[i, j], "int32")], S[0]))
+                Y[i, j] = tir.store(only(truths, K, rows.mask(at) * n + j, found, 0), output)
+            if prefix:
+                for j in T.serial(n - kept):
+                    Y[i, kept + j] = tir.store(T.int32(0), output)
 
     return softmax
+
+
+def only(mask: Mask | None, K: Any, place: Any, value: Any, otherwise: Any) -> Any:
+    """`value` where the mask keeps the element; it is not computed where not, as tables end."""
+    if mask is None:
+        return value
+    return T.if_then_else(K[place], otherwise, value) if mask.inverted else T.if_then_else(K[place], value, otherwise)
 
 
 def share(exponential: Any, total: Any) -> Any:
@@ -49,32 +96,42 @@ def share(exponential: Any, total: Any) -> Any:
 
 
 def of_two_tables(op: WideSoftmax, name: str) -> Any:
-    rows, n, x_dtype, y_dtype, output = op.rows, op.n, op.x_dtype, op.output.dtype, op.output
+    n, x_dtype, y_dtype, output, rows, mask = op.n, op.x_dtype, op.output.dtype, op.output, rows_of(op), op.mask
+    extents, shape, lowest = rows.extents, (op.rows, op.n), int(np.iinfo(x_dtype).min)
+    prefix, truths = mask is not None and mask.prefix, None if mask is None or mask.prefix else mask
     down, share_shift = 2 * TABLE_BITS - op.exponent, RECIPROCAL_BITS - op.bits
 
     @T.prim_func(s_tir=True)
     def wide_softmax(
-        X: T.Buffer((rows, n), x_dtype),
+        X: T.Buffer(shape, x_dtype),
+        K: T.Buffer((rows.size,), rows.dtype),
         C: T.Buffer((op.coarse,), "int32"),
         F: T.Buffer((FINE,), "int32"),
-        Y: T.Buffer((rows, n), y_dtype),
+        Y: T.Buffer(shape, y_dtype),
     ):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
         M = T.sblock_alloc_buffer((4,), "int32")  # largest, distance, exponential, sum
         S = T.sblock_alloc_buffer((1,), "int64")
         product = T.meta_var(T.cast(C[M[1] >> FINE_BITS], "int64") * T.cast(F[M[1] & (FINE - 1)], "int64"))
-        for i in T.serial(rows):
-            M[0] = T.cast(X[i, 0], "int32")
-            for j in T.serial(n):
-                M[0] = T.max(M[0], T.cast(X[i, j], "int32"))
+        for at in T.grid(*extents):
+            i = T.meta_var(rows.row(at))
+            kept = T.meta_var(K[rows.mask(at)] if prefix else n)
+            M[0] = lowest
+            for j in T.serial(kept):
+                M[0] = T.max(M[0], only(truths, K, rows.mask(at) * n + j, T.cast(X[i, j], "int32"), lowest))
             M[3] = 0
-            for j in T.serial(n):
-                M[1] = M[0] - T.cast(X[i, j], "int32")
-                M[3] = M[3] + tir.narrowed(product, down)
+            for j in T.serial(kept):
+                M[1] = only(truths, K, rows.mask(at) * n + j, M[0] - T.cast(X[i, j], "int32"), 0)
+                M[3] = M[3] + only(truths, K, rows.mask(at) * n + j, tir.narrowed(product, down), 0)
+            if truths is not None:
+                M[3] = T.max(M[3], 1)
             S[0] = T.truncdiv(T.int64(2**RECIPROCAL_BITS), T.cast(M[3], "int64"))
-            for j in T.serial(n):
-                M[1] = M[0] - T.cast(X[i, j], "int32")
-                M[2] = tir.narrowed(product, down)
+            for j in T.serial(kept):
+                M[1] = only(truths, K, rows.mask(at) * n + j, M[0] - T.cast(X[i, j], "int32"), 0)
+                M[2] = only(truths, K, rows.mask(at) * n + j, tir.narrowed(product, down), 0)
                 Y[i, j] = tir.store(tir.narrowed(T.cast(M[2], "int64") * S[0], share_shift), output)
+            if prefix:
+                for j in T.serial(n - kept):
+                    Y[i, kept + j] = tir.store(T.int32(0), output)
 
     return wide_softmax

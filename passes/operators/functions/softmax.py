@@ -8,6 +8,9 @@ n * 2**k and 256 * 2**k within 31 bits. The table replaces the polynomial of Kim
 
 Of int16, or to int16, the exponential is a product of two tables (`bevel.calib.arithmetic.softmax`). The result has as
 many bits as it asks for, b: scale 2**-b, and a zero point of -2**(b - 1).
+
+With the mask before it (`masks`) it is one operator: elements that are barred have exponentials of 0, and the maximum
+is that of the others. Where a row keeps none, all its shares are 0; in float they are NaN, or all the same.
 """
 
 from __future__ import annotations
@@ -18,26 +21,31 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from bevel.backends.program.ops.softmax import Mask as MaskKernel
 from bevel.backends.program.ops.softmax import Softmax as SoftmaxKernel
 from bevel.backends.program.ops.softmax import WideSoftmax as WideSoftmaxKernel
 from bevel.calib.arithmetic import softmax as arithmetic
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Output
 from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS
-from bevel.passes.operators.base import Activation, Function, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants
+from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants, constants_of
+from bevel.passes.operators.functions.masks import Masked, find_masked, prefix_of
 from bevel.passes.operators.functions.table import rescale
-from bevel.passes.operators.lowering import Lowering
+from bevel.passes.operators.lowering import Lowering, Order
+from bevel.passes.operators.sums.elementwise import extended
 from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
 SCALE, ZERO_POINT = 1 / 256, -128
 LARGEST_EXPONENT = 22
-BODY = f"""
+ONE_TABLE = """
   steps = Cast <to = 6> (x)
   largest = ReduceMax (steps, axes)
   distance = Sub (largest, steps)
   e32 = Gather (table, distance)
   e = Cast <to = 7> (e32)
   total = ReduceSum (e, axes)
+"""
+SHARES = f"""
   units = Constant <value_int = 256> ()
   two = Constant <value_int = 2> ()
   scaled = Mul (e, units)
@@ -51,7 +59,7 @@ BODY = f"""
   clamped = Clip (placed, low, high)
   y = Cast <to = 3> (clamped)
 """
-SOFTMAX = Function("Softmax", (), ("x", "table", "axes"), BODY)
+SOFTMAX = Function("Softmax", (), ("x", "table", "axes"), ONE_TABLE + SHARES)
 
 FEWEST_BITS = 15  # of an exponential: as many as keep half a step of int16
 WHOLE_BITS = 16
@@ -81,9 +89,7 @@ EXPONENTIALS = f"""
   e = Div (raised_product, unit)
   total = ReduceSum (e, axes)
 """
-WIDE_BODY = f"""
-{constants("exponent", "bits")}
-{EXPONENTIALS}
+WIDE_SHARES = f"""
   most = Constant <value_int = {2**RECIPROCAL_BITS}> ()
   reciprocal_bits = Constant <value_int = {RECIPROCAL_BITS}> ()
   reciprocal = Div (most, total)
@@ -96,7 +102,40 @@ WIDE_BODY = f"""
 {STORE}
 """
 WIDE_ATTRIBUTES = ("exponent", "bits", *OUTPUT_ATTRIBUTES)
+WIDE_BODY = constants("exponent", "bits") + EXPONENTIALS + WIDE_SHARES
 WIDE_SOFTMAX = Function("WideSoftmax", WIDE_ATTRIBUTES, ("x", "coarse", "fine", "axes"), WIDE_BODY)
+
+
+def with_mask(body: str) -> str:
+    """`body` of what the mask keeps: `truths`, of which `inverted` are barred; `lowest` is the lowest code there is."""
+    kept = f"""
+{constants_of(6, "lowest")}
+{constants_of(9, "inverted")}
+  keep = Xor (truths, inverted)
+  codes = Cast <to = 6> (x)
+  steps = Where (keep, codes, lowest)
+"""
+    whole = """
+  nothing = Constant <value_int = 0> ()
+  e = Where (keep, every, nothing)
+  sum_of_row = ReduceSum (e, axes)
+  empty = Equal (sum_of_row, nothing)
+  least = Constant <value_int = 1> ()
+  total = Where (empty, least, sum_of_row)
+"""
+    masked = body.replace("  steps = Cast <to = 6> (x)\n", kept).replace("  e = ", "  every = ")
+    return masked.replace("  total = ReduceSum (e, axes)\n", whole)
+
+
+MASK = ("lowest", "inverted")
+MASKED_SOFTMAX = Function("MaskedSoftmax", MASK, ("x", "truths", "table", "axes"), with_mask(ONE_TABLE) + SHARES)
+MASKED_WIDE_SOFTMAX = Function(
+    "MaskedWideSoftmax",
+    (*MASK, *WIDE_ATTRIBUTES),
+    ("x", "truths", "coarse", "fine", "axes"),
+    constants("exponent", "bits") + with_mask(EXPONENTIALS) + WIDE_SHARES,
+)
+OF_SHARES = frozenset(one.name for one in (SOFTMAX, WIDE_SOFTMAX, MASKED_SOFTMAX, MASKED_WIDE_SOFTMAX))
 
 
 class Softmax(Operator):
@@ -117,46 +156,109 @@ class Softmax(Operator):
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
-        *tables, (axis,) = (lowering.constant(tensor) for tensor in node.inputs[1:])
+        given, (axis,) = node.inputs[1:-1], lowering.constant(node.inputs[-1])
         source, order = lowering.rows(x, int(axis))
-        n = x.shape[int(axis)]
+        inputs, mask = [source], None
+        constants: list[Array] = []
+        if node.op in (MASKED_SOFTMAX.name, MASKED_WIDE_SOFTMAX.name):
+            mask, coming, constants = lowered_mask(node, lowering, int(axis), order)
+            inputs, given = [source, *coming], given[1:]
+        n, tables = x.shape[int(axis)], [lowering.constant(tensor) for tensor in given]
         rows = prod(x.shape) // n
         kernel: SoftmaxKernel | WideSoftmaxKernel
-        if node.op == SOFTMAX.name:
-            kernel = SoftmaxKernel(rows=rows, n=n, output=Output(ZERO_POINT))
+        if len(tables) == 1:
+            kernel = SoftmaxKernel(rows=rows, n=n, output=Output(ZERO_POINT), mask=mask)
         else:
             exponent, bits = node.attrs["exponent"], node.attrs["bits"]
-            kernel = WideSoftmaxKernel(rows, n, len(tables[0]), exponent, bits, stored_output(node), dtype_of(x))
-        lowering.emit(node, kernel, [source], tables, y, order)
+            result = stored_output(node)
+            kernel = WideSoftmaxKernel(rows, n, len(tables[0]), exponent, bits, result, dtype_of(x), mask)
+        lowering.emit(node, kernel, inputs, [*constants, *tables], y, order)
+
+
+class MaskedSoftmax(Softmax):
+    """As Softmax, of a mask and the Softmax behind it."""
+
+    float_ops: ClassVar[frozenset[str]] = frozenset()  # the last of two nodes
+    functions: ClassVar = (MASKED_SOFTMAX, MASKED_WIDE_SOFTMAX)
+
+    def match(self, node: gs.Node) -> Match | Reason | None:
+        found = find_masked(node) if node.op == "Softmax" else None
+        if not isinstance(found, Masked):
+            return None
+        computed = () if isinstance(found.keep, np.ndarray) else (found.keep,)
+        return Match(node, (found.scores,), computed)
+
+    def covers(self, match: Match) -> tuple[gs.Node, ...]:
+        found = find_masked(match.node)
+        return found.nodes if isinstance(found, Masked) else ()
+
+
+def lowered_mask(
+    node: gs.Node, lowering: Lowering, axis: int, order: Order
+) -> tuple[MaskKernel, list[str], list[Array]]:
+    """The mask of rows of x that lie in `order`: what comes in, or is constant."""
+    x, truths = node.inputs[:2]
+    rank, rows = len(x.shape), tuple(place for place in order if place != axis)
+    shape, n = tuple(x.shape[place] for place in rows), x.shape[axis]
+    if isinstance(truths, gs.Constant):
+        keep = lowering.constant(truths)
+        keep = (keep ^ bool(node.attrs["inverted"])).reshape((1,) * (rank - keep.ndim) + keep.shape)
+        keep = keep.transpose(*rows, axis)
+        keep = np.ascontiguousarray(np.broadcast_to(keep, (*keep.shape[:-1], n)))
+        kept = prefix_of(keep)
+        mask = MaskKernel(shape, keep.shape[:-1], n, prefix=kept is not None)
+        return mask, [], [keep.reshape(-1) if kept is None else kept.reshape(-1)]
+    value = lowering.reorder(extended(lowering.value(truths), rank), (*rows, axis), truths.name)
+    mask_shape = tuple(value.shape[place] for place in rows)
+    mask = MaskKernel(shape, mask_shape, n, constant=False, inverted=bool(node.attrs["inverted"]))
+    return mask, [value.buffer], []
+
+
+def mask_of(site: Site, x: Activation) -> tuple[list[gs.Tensor], dict[str, int]]:
+    """The truth values of a site that has a mask, and the attributes of its function."""
+    found = find_masked(site.node)
+    if not isinstance(found, Masked):
+        return [], {}
+    truths = site.constant("keep", found.keep) if isinstance(found.keep, np.ndarray) else site.others[0]
+    return [truths], {"lowest": x.low, "inverted": int(found.inverted)}
+
+
+def factor_of(site: Site) -> float:
+    found = find_masked(site.node)
+    return found.factor if isinstance(found, Masked) else 1.0
 
 
 def of_one_table(site: Site, x: Activation, axis: int) -> list[gs.Node] | Reason:
     k = exponent_bits(site.shape[axis])
     if k < 8:
         return Reason(f"its {site.shape[axis]} classes leave the exponentials fewer than 8 bits")
-    table = np.rint(np.exp(-x.scale * np.arange(256)) * 2**k).astype(np.int32)
-    inputs = [x.tensor, site.constant("table", table), site.constant("axes", np.array([axis], np.int64))]
+    table = np.rint(np.exp(-x.scale * factor_of(site) * np.arange(256)) * 2**k).astype(np.int32)
+    mask, attrs = mask_of(site, x)
+    inputs = [x.tensor, *mask, site.constant("table", table), site.constant("axes", np.array([axis], np.int64))]
+    function = MASKED_SOFTMAX if mask else SOFTMAX
     if (site.scale, site.result.zero_point) == (SCALE, ZERO_POINT):
-        return site.call(SOFTMAX, inputs, {})
-    return rescaled(site, SOFTMAX, inputs, {}, SCALE, Output(ZERO_POINT))
+        return site.call(function, inputs, attrs)
+    return rescaled(site, function, inputs, attrs, SCALE, Output(ZERO_POINT))
 
 
 def of_two_tables(site: Site, x: Activation, axis: int) -> list[gs.Node] | Reason:
     k = arithmetic.exponent_bits(site.shape[axis])
     if k < FEWEST_BITS:
         return Reason(f"its {site.shape[axis]} classes leave the exponentials fewer than {FEWEST_BITS} bits")
-    coarse, fine = arithmetic.tables(x.scale, x.high - x.low + 1)
+    coarse, fine = arithmetic.tables(x.scale * factor_of(site), x.high - x.low + 1)
+    mask, attrs = mask_of(site, x)
     inputs = [
         x.tensor,
+        *mask,
         site.constant("coarse", coarse),
         site.constant("fine", fine),
         site.constant("axes", np.array([axis], np.int64)),
     ]
-    bits = bits_of(site)
+    bits, function = bits_of(site), MASKED_WIDE_SOFTMAX if mask else WIDE_SOFTMAX
     if bits is not None:
-        return site.call(WIDE_SOFTMAX, inputs, {"exponent": k, "bits": bits} | output_attributes(site.result))
-    attrs = {"exponent": k, "bits": WHOLE_BITS} | output_attributes(WHOLE)
-    return rescaled(site, WIDE_SOFTMAX, inputs, attrs, 2.0**-WHOLE_BITS, WHOLE)
+        return site.call(function, inputs, attrs | {"exponent": k, "bits": bits} | output_attributes(site.result))
+    attrs |= {"exponent": k, "bits": WHOLE_BITS} | output_attributes(WHOLE)
+    return rescaled(site, function, inputs, attrs, 2.0**-WHOLE_BITS, WHOLE)
 
 
 def rescaled(

@@ -29,13 +29,13 @@ from bevel.passes.operators.base import DOMAIN, Activation, Function, Match, Ope
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
 from bevel.passes.operators.formats.round_even import by_exact_sums
 from bevel.passes.operators.functions.clip import WIDE_CLIP, bounds
-from bevel.passes.operators.functions.softmax import SOFTMAX, WIDE_SOFTMAX, ZERO_POINT
+from bevel.passes.operators.functions.softmax import OF_SHARES, ZERO_POINT
 from bevel.passes.operators.lowering import Lowering, Order, Value, merged, onnx_order
 from bevel.passes.operators.sums.elementwise import operands, taken
 from bevel.passes.operators.widths import dtype_of, element_type, output_attributes, rescaling, stored_output
 
 Axis = tuple[int, int]  # its size and its stride
-MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Tile", "Expand", "Identity"})
+MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Tile", "Expand", "Identity"})
 
 NUMBERS = ("a_zero_point", "b_zero_point", "multiplier", "shift")
 BODY = f"""
@@ -128,7 +128,7 @@ def largest_sum(a: Activation, b: Activation) -> int:
 def total_of_shares(tensor: gs.Tensor, axis: int) -> int | None:
     """What the shares along an axis sum to at most, each rounded by a half, where a Softmax along it makes them."""
     node, rank = producer(tensor), len(tensor.shape)
-    if node is None or node.domain != DOMAIN or node.op not in (SOFTMAX.name, WIDE_SOFTMAX.name) or rank < -axis:
+    if node is None or node.domain != DOMAIN or node.op not in OF_SHARES or rank < -axis:
         return None
     if int(np.ravel(node.inputs[-1].values)[0]) % rank != axis % rank:
         return None
@@ -141,12 +141,23 @@ def within_clamps(x: Activation, tensor: gs.Tensor) -> Activation:
     """`x`, the integers of `tensor`, with the bounds that its codes are clamped to before what only moves them."""
     node = producer(tensor)
     first = None if node is None or not is_dequantize(node) else parameters(node)
-    while node is not None and not node.domain and (node.op in MOVES or same_parameters(node, first)):
-        node = producer(node.inputs[0])
-    if node is None or node.op != WIDE_CLIP.name or not node.domain:
-        return x
-    low, high = bounds(node)
-    return replace(x, low=max(x.low, low), high=min(x.high, high))
+    found = clamps_of(tensor, first)
+    return x if found is None else replace(x, low=max(x.low, found[0]), high=min(x.high, found[1]))
+
+
+def clamps_of(tensor: gs.Tensor, coded: Parameters | None) -> tuple[int, int] | None:
+    """What all that is moved into `tensor` is clamped to, as long as it has those parameters; None where not known."""
+    node = producer(tensor)
+    if node is None:
+        return None
+    if node.domain:
+        return bounds(node) if node.op == WIDE_CLIP.name else None
+    if node.op == "Concat":
+        parts = [clamps_of(one, coded) for one in node.inputs]
+        known = [one for one in parts if one is not None]
+        both = min((low for low, _ in known), default=0), max((high for _, high in known), default=0)
+        return both if len(known) == len(parts) else None
+    return clamps_of(node.inputs[0], coded) if node.op in MOVES or same_parameters(node, coded) else None
 
 
 def same_parameters(node: gs.Node, wanted: Parameters | None) -> bool:

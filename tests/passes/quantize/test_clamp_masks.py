@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bevel.calib.observe.observe import observe
 from bevel.passes.base import Note
 from bevel.passes.canonicalize import canonicalize
+from bevel.passes.integerize.integerize import integerize
 from bevel.passes.quantize import QuantizeOptions, export, quantize
 from bevel.passes.quantize.clamp_masks import clamp_masks
 
@@ -83,6 +84,11 @@ SPELLINGS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"c": barred(-3e38), "f": -3.4e38},
     ),
 }
+# Those that are part of the Softmax; what the others bar is clamped.
+TAKEN = {
+    *("added", "added from the left, -10000", "added, infinite", "the lowest float", "subtracted", "scaled before"),
+    *("scaled afterwards", "chosen by a Where", "filled by a Where", "zeroed, then added", "made by constants"),
+}
 KEYS = np.array([1, 1, 1, 1, 0, 0], np.float32).reshape(1, 1, 1, N)
 GIVEN: dict[str, tuple[str, str, Array]] = {
     "as it is added": ("m = Add (s, given)\n p = Softmax (m)", "", (1 - KEYS) * -1e9),
@@ -127,18 +133,23 @@ def clamped(model: onnx.ModelProto, runs: Runs) -> tuple[onnx.ModelProto, list[N
     return float_model, notes, export(quantized.graph)
 
 
+def integer_nodes_of(quantized: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return list(integerize(gs.import_onnx(quantized))[0].graph.node)
+
+
 def decibels(wanted: Array, found: Array) -> float:
     return float(10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()))
 
 
-@pytest.mark.parametrize(("middle", "weights", "values"), SPELLINGS.values(), ids=SPELLINGS)
-def test_scores_keep_their_range_however_the_mask_is_spelled(
-    middle: str, weights: str, values: dict[str, Any], text: Any
-) -> None:
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_scores_keep_their_range_however_the_mask_is_spelled(name: str, text: Any) -> None:
+    middle, weights, values = SPELLINGS[name]
     model = text("\n".join((SCORES, middle, END)), INPUTS, "float[] y", weights, values)
     runs = samples(model)
     float_model, notes, quantized = clamped(model, runs)
-    assert [note.text for note in notes if "clamped, as nothing below" in note.text]
+    assert [note.kind for note in notes] == ([] if name in TAKEN else ["changed"])
+    taken = [node.op_type for node in integer_nodes_of(quantized) if node.op_type.startswith("Masked")]
+    assert taken == (["MaskedSoftmax"] if name in TAKEN else [])
     for sample in runs:
         wanted = result(model, sample)
         np.testing.assert_allclose(result(float_model, sample), wanted, atol=2e-4)
@@ -198,11 +209,43 @@ def test_a_row_that_is_barred_as_a_whole_moves_no_bound(text: Any) -> None:
 
 
 def test_a_mask_of_two_layers_is_clamped_for_each(text: Any) -> None:
-    second = "t = MatMul (y1, k)\n n = Add (t, c)\n u = Softmax (n)\n y = MatMul (u, v)"
-    body = "\n".join((SCORES, "m = Add (s, c)\n p = Softmax (m)\n y1 = MatMul (p, v)", second))
-    model = text(body, INPUTS, "float[] y", f"float[{N},{N}] c", {"c": barred(-1e9)})
+    first = "a = Add (s, c)\n m = Max (a, f)\n p = Softmax (m)\n y1 = MatMul (p, v)"
+    second = "t = MatMul (y1, k)\n n = Add (t, c)\n o = Max (n, f)\n u = Softmax (o)\n y = MatMul (u, v)"
+    values = {"c": barred(-1e9), "f": -3.4e38}
+    model = text("\n".join((SCORES, first, second)), INPUTS, "float[] y", f"float[{N},{N}] c, float f", values)
     runs = samples(model)
     float_model, notes, _ = clamped(model, runs)
     assert len(notes) == 2
     lows = [onnx.numpy_helper.to_array(one).min() for one in float_model.graph.initializer]
-    assert min(lows) > -100
+    assert -100 < min(low for low in lows if low > -3e38) < 0  # those held by a Max are as they were
+
+
+def test_scores_are_held_within_what_the_softmax_behind_a_mask_tells_apart(text: Any) -> None:
+    """Those that are barred may be far above, and those far below take no share."""
+    body = "\n".join((SCORES, "t = Add (s, e)\n m = Add (t, c)\n p = Softmax (m)", END))
+    values = {"c": barred(-1e9), "e": barred(500.0)}
+    model = text(body, INPUTS, "float[] y", f"float[{N},{N}] c, float[{N},{N}] e", values)
+    runs = samples(model)
+    float_model, (note,), quantized = clamped(model, runs)
+    assert "held within" in note.text and note.numbers["held_below"] < note.numbers["highest"] / 50
+    for sample in runs:
+        wanted = result(model, sample)
+        np.testing.assert_allclose(result(float_model, sample), wanted, atol=2e-4)
+        assert decibels(wanted, result(quantized, sample)) > 28
+
+
+NEAR = {
+    "it bars whole rows": ("m = Add (s, c)\n p = Softmax (m)", {"c": np.full((N, N), -1e9)}),
+    "makes more of the scores than they are": (
+        "m = Add (s, c)\n q2 = Softmax (m)\n p = ReduceMax <keepdims = 0> (q2, axes)",
+        {"c": np.stack([barred(-1e9)] * 2)[:, None, None], "axes": [0]},
+    ),
+}
+
+
+@pytest.mark.parametrize(("reason", "middle", "values"), [(reason, *rest) for reason, rest in NEAR.items()], ids=NEAR)
+def test_a_mask_that_stays_apart_is_noted(reason: str, middle: str, values: dict[str, Any], text: Any) -> None:
+    weights = f"float[{','.join(map(str, values['c'].shape))}] c, int64[1] axes"
+    model = text("\n".join((SCORES, middle, END)), INPUTS, "float[] y", weights, {"axes": [0], **values})
+    graph, _ = canonicalize(model, samples(model)[:1])
+    assert any(reason in note.text and note.kind == "refused" for note in clamp_masks(graph, samples(model)))

@@ -44,6 +44,13 @@ def test_no_quantizer_stands_between_a_conv_and_its_relu(plan: Any) -> None:
     assert notes(found, "r") == "fused into c"
 
 
+def test_a_clip_behind_a_scaled_product_of_two_is_fused_into_it(plan: Any) -> None:
+    body = "m = MatMul (x, z)\n s = Mul (m, c)\n k = Relu (s)\n y = Softmax (k)"
+    found = plan(body, "float[3,5] x, float[5,4] z", weights="float c")
+    assert list(found.points) == ["x", "z", "k", "y"]
+    assert notes(found, "k") == "fused into s"
+
+
 def test_relu_is_not_fused_where_another_node_reads_the_conv(plan: Any) -> None:
     found = plan(
         "c = Conv (x, w, b)\n r = Relu (c)\n y = Conv (c, v)",

@@ -61,7 +61,11 @@ def test_shares_of_a_row_are_known_to_sum_to_one(text: Any, stages: Any, body: s
 
 
 def test_codes_that_are_clamped_to_12_bits_are_summed_in_int32(text: Any, stages: Any) -> None:
-    body = "q = Reshape (x, s)\n k = Transpose <perm = [1, 0]> (z)\n y = MatMul (q, k)"
+    body = """q = Reshape (x, s)
+    a, b = Split <axis = 1, num_outputs = 2> (z)
+    j = Concat <axis = 1> (b, a)
+    k = Transpose <perm = [1, 0]> (j)
+    y = MatMul (q, k)"""
     model = text(body, "float[2,3,64] x, float[5,64] z", weights="int64[2] s", values={"s": [6, 64]})
     made = stages(model, None, QuantizeOptions(activations=activation_format("int12")))
     assert attribute(made, "sum_type") == onnx.TensorProto.INT32
