@@ -1,28 +1,27 @@
-"""Who rounds the weights of each product: the rounder whose errors leave most of its output, measured on held-out data.
+"""Who rounds the weights of each product: the rounder whose errors leave most, measured on samples they have not seen.
 
-    error = sum over held-out samples of ((q - w) x + b)**2,     b = -(q - w) E[x]     as bias correction adds it
+    error = sum over samples of ((q - w) x + b)**2,     b = -(q - w) E[x]     as bias correction adds it
 
 No rule says which rounder is best: where neighbouring pixels are alike, kernel-wise rounding leaves more of a product's
 output than rounding to the nearest; where they are not, it leaves less. So the products of both errors are put beside
 the product itself, in the float model, and run on calibration samples. What is measured is a linear map of float
-inputs: ranges take no part in it. E[x] is taken over the other samples, as a correction that had seen these would
-flatter whom it corrects; the product that is built afterwards uses all of them.
+inputs: ranges take no part in it. A correction that had seen a sample would flatter whom it corrects, so samples are
+taken in `FOLDS`, and E[x] of each is that of all the other samples; the product that is built afterwards uses all.
 
 A node's own output, or those of all nodes that share the weights, is judged first: the layer-wise error of Nagel et al.
 2020, "Up or Down? Adaptive Rounding for Post-Training Quantization", section 3.2, which is there what rounding is
-learned by. Where errors of several nodes add up, the best of each is not always the best of all. So the model's
-results, before a Softmax, are compared on the same samples with all weights rounded as chosen, and with one rounder for
-all, activations left float; one for all is taken where it leaves `CLEARLY` more. A model without float results keeps
-the best of each.
+learned by. Errors of several nodes add up or cancel, so the best of each is not always the best of all: from there on
+the model's results decide (`bevel.passes.quantize.settle_rounders`). A model without float results, or with less than
+`LEAST` samples, keeps the best of each.
 
-Price: up to `SAMPLES` samples run once more through the model, with a product more for each rounder of each node that
-has a choice; and, for the model's results, through the float model and once for each way to round all.
+Price: up to `SAMPLES` samples run once more through the model for the means, once with a product more for each rounder
+of each node that has a choice, and once for each change that is tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -41,19 +40,21 @@ from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import PLANNED
 from bevel.passes.exchange.export import export
 from bevel.passes.quantize.correct_bias import mean_error
-from bevel.passes.quantize.error_probe import WeightChanges, error_powers, multiplications, result_powers
+from bevel.passes.quantize.error_probe import Fold, WeightChanges, error_powers, multiplications
+from bevel.passes.quantize.result_probe import floats_of, open_probe
 from bevel.passes.quantize.round_weights import ProductWeights, Rounded, find_weights, rounded_by
+from bevel.passes.quantize.settle_rounders import LEAST, SettledWay, settled, trials
 from bevel.passes.quantize.wanted import Wants, means
 
 AUTO = "auto"
 SIMPLEST = "nearest"  # wins ties
 UNMEASURED = "kernel-wise"  # where there are no samples: the better one more often than not
-SAMPLES = 32  # of which at most a quarter of all there are
-WORK = 2 * 10**10  # multiplications that the first of these runs may take: some five seconds
-# dB of the model's results that one rounder for all must leave beyond the best of each node. A judgement: where errors
-# are small (int8), the difference comes and goes with the samples by more than this, and either way will do; where they
-# are large (ternary), by less, and these are the models that it is for.
-CLEARLY = 0.3
+FOLDS = 4
+SAMPLES = 128
+# Multiplications that the products' outputs may take, and the model's results: some seconds on one core, together.
+WORK = 2 * 10**10
+RESULTS_WORK = 10**10
+ROOM = 2**25  # numbers of the samples' inputs and results that may be held
 
 Candidates = Mapping[str, Rounded]  # by rounder, the simplest first; those whose codes differ
 
@@ -61,8 +62,9 @@ Candidates = Mapping[str, Rounded]  # by rounder, the simplest first; those whos
 @dataclass(frozen=True)
 class RounderChoice:
     """Who rounds the weights of a node. left_db: what each rounder's errors leave of its output, infinite of those that
-    make none; empty where nothing was measured. samples: that were held out; 0 where there was only one. model_db: what
-    is left of the model's results with the best of each node, and with `rounder` for all, where that decided."""
+    make none; empty where nothing was measured. samples: that this is over; a single one is not held out.
+    model_db: what was left of the model's results before this rounder was taken for it, and after, where that decided.
+    """
 
     rounder: str
     left_db: Mapping[str, float] = field(default_factory=dict)
@@ -72,16 +74,13 @@ class RounderChoice:
     def note(self, node: str) -> Note:
         mine = self.left_db[self.rounder]
         others = ", ".join(f"{name} {left:.2f} dB" for name, left in self.left_db.items() if name != self.rounder)
-        count = "1 sample" if self.samples == 1 else f"{self.samples} samples"
-        held = f"{count} held out" if self.samples else "the only sample, which the means are of, too"
+        held = f"{self.samples} samples, held out in turns" if self.samples > 1 else "the only sample"
         text = f"weights rounded {self.rounder}: their errors leave {mine:.2f} dB of its output, {others} ({held})"
         numbers = {f"{name.replace('-', '_')}_db": left for name, left in self.left_db.items()}
         if self.model_db is not None:
-            of_each, of_all = self.model_db
-            text += (
-                f"; as all are: of the model's results {of_all:.2f} dB are left, by the best of each {of_each:.2f} dB"
-            )
-            numbers |= {"model_each_db": of_each, "model_all_db": of_all}
+            before, after = self.model_db
+            text += f"; of the model's results this leaves {after:.2f} dB instead of {before:.2f} dB"
+            numbers |= {"model_before_db": before, "model_after_db": after}
         return Note(RoundWeights.name, node, "chosen", text, {**numbers, "samples": self.samples})
 
 
@@ -152,28 +151,47 @@ def candidates_for(weights: ProductWeights, statistics: Mapping[str, Statistics]
 
 
 def choose(found: Sequence[ProductWeights], doubtful: Sequence[Candidates], evidence: Evidence) -> list[RounderChoice]:
-    """For each of `doubtful`, by what its candidates do to its output, and to the model's, on held-out samples."""
-    held = held_out(evidence.dataset, found, doubtful)
-    changes = [
-        WeightChanges(one[SIMPLEST].weights, {name: error_of(made, mean) for name, made in one.items()})
-        for one, mean in zip(doubtful, means_of_others(doubtful, held, evidence), strict=True)
-    ]
-    samples = len(held) if len(evidence.dataset) > 1 else 0
+    """For each of `doubtful`, by what its candidates do to its output, then to the model's, on samples held out."""
+    folds = folds_of(found, doubtful, evidence)
     left = [
         {name: decibels(signal, power) for name, power in noise.items()}
-        for signal, noise in error_powers(evidence.graph, changes, held)
+        for signal, noise in error_powers(evidence.graph, folds)
     ]
-    choices = [RounderChoice(best_for(readers, left), left[place], samples) for place, readers in shared(doubtful)]
-    return best_of_all(choices, changes, evidence, held)
+    groups = list(shared(doubtful))
+    best = {place: best_for(places, left) for places in groups for place in places}
+    in_all = settle([best[place] for place in range(len(doubtful))], groups, found, folds, evidence)
+    samples = sum(len(fold.runs) for fold in folds)
+    return [
+        RounderChoice(name, left[place], samples, in_all.swayed.get(place)) for place, name in enumerate(in_all.way)
+    ]
 
 
-def shared(doubtful: Sequence[Candidates]) -> Iterator[tuple[int, list[int]]]:
-    """Each place, and all places of products by the same weights on the same grid: their codes are stored once."""
+def settle(
+    start: list[str],
+    groups: Sequence[Sequence[int]],
+    found: Sequence[ProductWeights],
+    folds: Sequence[Fold],
+    evidence: Evidence,
+) -> SettledWay:
+    """`start`, with what the model's results ask for where there are samples and time to ask them."""
+    names = [list(one.changes) for one in folds[0].changes]
+    runs = trials([names[places[0]] for places in groups])
+    time = RESULTS_WORK // max(runs * sum(map(multiplications, found)), 1)
+    count = min(time, ROOM // floats_of(evidence.graph)) // len(folds)
+    thinned = [fold.thinned(count) for fold in folds]
+    if sum(len(fold.runs) for fold in thinned) < LEAST:
+        return SettledWay(start, {})
+    probe = open_probe(evidence.graph, thinned)
+    return SettledWay(start, {}) if probe is None else settled(probe, start, groups, names)
+
+
+def shared(doubtful: Sequence[Candidates]) -> Iterable[list[int]]:
+    """The places of products by the same weights on the same grid, whose codes are stored once: each in one group."""
     keys = [(one[SIMPLEST].weights.tensor.name, content(one[SIMPLEST].quantized.codes), *one) for one in doubtful]
     places: dict[tuple[str | bytes, ...], list[int]] = {}
     for place, key in enumerate(keys):
         places.setdefault(key, []).append(place)
-    return ((place, places[key]) for place, key in enumerate(keys))
+    return places.values()
 
 
 def best_for(readers: Sequence[int], left: Sequence[Mapping[str, float]]) -> str:
@@ -181,64 +199,58 @@ def best_for(readers: Sequence[int], left: Sequence[Mapping[str, float]]) -> str
     return min(left[readers[0]], key=lambda name: sum(10 ** (-left[place][name] / 10) for place in readers))
 
 
-def best_of_all(
-    choices: Sequence[RounderChoice], changes: Sequence[WeightChanges], evidence: Evidence, held: Subset
-) -> list[RounderChoice]:
-    """The choices, or one rounder for all where that leaves `CLEARLY` more of the model's results."""
-    ways = {AUTO: [one.rounder for one in choices]}
-    for name in rounder_names():
-        way = [name if name in one.left_db else one.rounder for one in choices]
-        if way not in ways.values():
-            ways[name] = way
-    if len(ways) == 1:
-        return list(choices)
-    trials = {name: [one.changes[made] for one, made in zip(changes, way, strict=True)] for name, way in ways.items()}
-    left = {
-        name: min((decibels(signal, noise) for signal, noise in powers), default=np.inf)
-        for name, powers in result_powers(evidence.graph, changes, trials, held).items()
-    }
-    best = max(left, key=lambda name: left[name])
-    if not left[best] > left[AUTO] + CLEARLY:
-        return list(choices)
-    decided = (left[AUTO], left[best])
-    return [replace(one, rounder=made, model_db=decided) for one, made in zip(choices, ways[best], strict=True)]
+def folds_of(found: Sequence[ProductWeights], doubtful: Sequence[Candidates], evidence: Evidence) -> list[Fold]:
+    """Samples in turns, and the changes of each product, with biases by the means of the other samples."""
+    used = evenly_spread(evidence.dataset, found, doubtful)
+    parts = [Subset(evidence.dataset, used[place::FOLDS]) for place in range(min(FOLDS, len(used)))]
+    weights = [{name: (-made.lost).astype(np.float32) for name, made in one.items()} for one in doubtful]
+    folds = []
+    for part in parts:
+        changes = [
+            WeightChanges(
+                one[SIMPLEST].weights, {name: (changed[name], shift_of(made, mean)) for name, made in one.items()}
+            )
+            for one, changed, mean in zip(doubtful, weights, means_of_others(doubtful, part, evidence), strict=True)
+        ]
+        folds.append(Fold(part, changes))
+    return folds
 
 
-def held_out(dataset: Runs, found: Sequence[ProductWeights], doubtful: Sequence[Candidates]) -> Subset:
-    """Evenly spread runs, as many as there is time for: no clock, so that choices repeat. A single run is all of it."""
+def evenly_spread(dataset: Runs, found: Sequence[ProductWeights], doubtful: Sequence[Candidates]) -> tuple[int, ...]:
+    """As many runs as there is time for: no clock, so that choices repeat."""
     work = sum(map(multiplications, found)) + sum(
         multiplications(made.weights) for one in doubtful for made in one.values()
     )
     total = len(dataset)
-    count = max(1, min(SAMPLES, total // 4, WORK // max(work, 1)))
-    return Subset(dataset, tuple((place + 1) * total // count - 1 for place in range(count)))
+    count = max(1, min(SAMPLES, total, WORK // max(work, 1)))
+    return tuple((place + 1) * total // count - 1 for place in range(count))
 
 
 def means_of_others(
-    doubtful: Sequence[Candidates], held: Subset, evidence: Evidence
+    doubtful: Sequence[Candidates], part: Subset, evidence: Evidence
 ) -> Iterator[NDArray[np.float64] | None]:
-    """The channel means of what each product reads, over the runs that are not held out; None where no bias will be
+    """The channel means of what each product reads, over the runs that are not in `part`; None where no bias will be
     corrected."""
     products = [one[SIMPLEST].weights for one in doubtful]
     wanted: dict[str, set[Want]] = {}
     for one in products:
         if one.bias is not None and evidence.corrected:
             wanted.setdefault(one.x.name, set()).add(Want(Mean, (one.summed_axis,)))
-    seen = observe(export(evidence.graph), held, wanted) if wanted else {}
+    seen = observe(export(evidence.graph), part, wanted) if wanted else {}
     for one in products:
         if one.bias is None or not evidence.corrected:
             yield None
             continue
-        whole, part = (found[one.x.name].one(Mean, one.summed_axis) for found in (evidence.statistics, seen))
-        yield (whole.without(part) if part.count < whole.count else whole).values
+        whole, of_part = (found[one.x.name].one(Mean, one.summed_axis) for found in (evidence.statistics, seen))
+        yield (whole.without(of_part) if of_part.count < whole.count else whole).values
 
 
-def error_of(made: Rounded, mean: NDArray[np.float64] | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What rounding adds to the weights, and, with the means of their inputs, to the bias: [out]."""
+def shift_of(made: Rounded, mean: NDArray[np.float64] | None) -> NDArray[np.float32]:
+    """What is added to the bias for what rounding took from the weights, with the means of their inputs: [out]."""
     weights = made.weights
     channels = weights.tensor.values.shape[weights.axis] * (weights.groups if weights.axis == 1 else 1)
     shift = np.zeros(channels) if mean is None else mean_error(made.lost, mean, weights.axis, weights.groups)
-    return (-made.lost).astype(np.float32), shift.astype(np.float32)
+    return shift.astype(np.float32)
 
 
 def decibels(signal: float, noise: float) -> float:

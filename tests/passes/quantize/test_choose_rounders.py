@@ -15,12 +15,13 @@ from bevel.calib.observe.observe import observe
 from bevel.calib.rounding import rounder
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.quantize import QuantizeOptions, export, quantize
-from bevel.passes.quantize.choose_rounders import CLEARLY, SAMPLES, WORK, RoundWeights, held_out
+from bevel.passes.quantize.choose_rounders import FOLDS, SAMPLES, WORK, RoundWeights, evenly_spread
 from bevel.passes.quantize.choose_scales import Scales, choose_scales
 from bevel.passes.quantize.chosen import Chosen
-from bevel.passes.quantize.error_probe import WeightChanges, error_powers, multiplications, result_powers, with_results
+from bevel.passes.quantize.error_probe import Fold, WeightChanges, error_powers, multiplications
 from bevel.passes.quantize.formats import weight_format
 from bevel.passes.quantize.plan import make_plan
+from bevel.passes.quantize.result_probe import open_probe, with_results
 from bevel.passes.quantize.round_weights import ProductWeights, find_weights
 from bevel.passes.quantize.store_weights import weight_grid
 
@@ -57,8 +58,8 @@ def test_kernels_that_see_one_value_are_rounded_together(text: Any) -> None:
     result = made(text(CONV, weights=WEIGHTS), alike(16))
     assert set(result.rounders.values()) == {"kernel-wise"}
     note = the_note(result)
-    assert note.numbers["kernel_wise_db"] > note.numbers["nearest_db"] + 3 and note.numbers["samples"] == 4
-    assert f"{note.numbers['nearest_db']:.2f} dB (4 samples held out)" in note.text
+    assert note.numbers["kernel_wise_db"] > note.numbers["nearest_db"] + 3 and note.numbers["samples"] == 16
+    assert f"{note.numbers['nearest_db']:.2f} dB (16 samples, held out in turns)" in note.text
 
 
 def test_kernels_whose_inputs_are_unlike_are_rounded_one_by_one(text: Any) -> None:
@@ -88,8 +89,8 @@ def test_few_samples_choose_too_and_the_same_every_time(text: Any, count: int) -
     results = [made(text(CONV, weights=WEIGHTS), unlike(count)) for _ in range(2)]
     assert results[0].rounders == results[1].rounders
     assert the_note(results[0]) == the_note(results[1])
-    assert the_note(results[0]).numbers["samples"] == (0 if count == 1 else 1)
-    said = "the only sample, which" if count == 1 else "(1 sample held out)"
+    assert the_note(results[0]).numbers["samples"] == count
+    said = "(the only sample)" if count == 1 else f"({count} samples, held out in turns)"
     assert said in the_note(results[0]).text
 
 
@@ -106,19 +107,20 @@ def test_products_that_all_rounders_round_alike_are_not_measured(text: Any, monk
     assert set(result.rounders.values()) == {"nearest"}
 
 
-@pytest.mark.parametrize(("corrected", "mean"), [(True, 1.0), (False, 0.0)])
-def test_what_the_biases_are_corrected_by_saw_no_sample_that_is_held_out(
-    text: Any, corrected: bool, mean: float
-) -> None:
-    """All runs hold 1 everywhere but the last, which is held out and holds -1."""
+@pytest.mark.parametrize("corrected", [True, False])
+def test_what_the_biases_are_corrected_by_saw_no_sample_that_they_are_judged_by(text: Any, corrected: bool) -> None:
+    """Each of four samples holds one value, and the mean of the others."""
     model = text("y = Conv (x, w, b)", weights=WEIGHTS)
     w, b = (onnx_values(tensor).astype(np.float64) for tensor in model.graph.initializer)
-    samples = [{"x": np.full((1, 3, 8, 8), value, np.float32)} for value in (1.0, 1.0, 1.0, -1.0)]
+    values = np.array([1.0, 1.0, 1.0, -1.0])
+    samples = [{"x": np.full((1, 3, 8, 8), value, np.float32)} for value in values]
     found = the_note(made(model, samples, bias_correction=corrected)).numbers
+    means = (values.sum() - values) / 3 if corrected else np.zeros(4)
     grid = weight_grid(w.astype(np.float32), INT4, 0)
     for name in ("nearest", "kernel-wise"):
         changed = (rounder(name)(w.astype(np.float32), grid).dequantize() - w).sum((1, 2, 3))
-        noise, signal = np.square(changed * (-1 - mean)).sum(), np.square(b - w.sum((1, 2, 3))).sum()
+        noise = np.square(np.outer(values - means, changed)).sum()
+        signal = np.square(b + np.outer(values, w.sum((1, 2, 3)))).sum()
         # sums of float32
         assert found[f"{name.replace('-', '_')}_db"] == pytest.approx(10 * np.log10(signal / noise), abs=1e-3)
 
@@ -132,23 +134,34 @@ def test_every_product_in_doubt_is_measured_and_no_other(text: Any) -> None:
     assert {note.node for note in measured} >= {"y", "n"} and len(measured) == 3
 
 
-def results(model: Any, samples: Any, monkeypatch: Any, **left: float) -> Any:
-    """What `made` chooses where this many decibels of the model's results are `left` by each way to round all."""
-    powers = {name.replace("_", "-"): [(1.0, 10 ** (-value / 10))] for name, value in left.items()}
-    monkeypatch.setattr("bevel.passes.quantize.choose_rounders.result_powers", lambda *_: powers)
-    return made(model, samples)
+def test_products_that_would_lose_the_same_are_rounded_unlike(text: Any) -> None:
+    """Both read the same by nearly the same weights, and the result is their sum: the errors of one rounder add up, and
+    each product by itself would have the same rounder."""
+    body = "k = Conv <pads = [1,1,1,1]> (x, w, b)\n m = Conv <pads = [1,1,1,1]> (x, v, c)\n y = Add (k, m)"
+    rng = np.random.default_rng(5)
+    w = rng.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    values = {"w": w, "v": w + np.float32(1e-4) * rng.standard_normal(w.shape).astype(np.float32)}
+    samples = [{"x": one["x"] + other["x"]} for one, other in zip(alike(32), unlike(32), strict=True)]
+
+    def of(**options: Any) -> tuple[Any, float]:
+        model = text(body, weights=f"{WEIGHTS}, float[4,3,3,3] v, float[4] c", values=values)
+        result = made(model, samples, **options)
+        return result, left(model, result, samples)
+
+    result, best = of()
+    assert set(result.rounders.values()) == {"nearest", "kernel-wise"}
+    assert best > max(of(rounding=name)[1] for name in ("nearest", "kernel-wise")) + 1
+    (note,) = (note for note in result.notes if "model_after_db" in note.numbers)
+    before, after = note.numbers["model_before_db"], note.numbers["model_after_db"]
+    assert after > before and f"leaves {after:.2f} dB instead of {before:.2f} dB" in note.text
 
 
-@pytest.mark.parametrize(("gain", "taken"), [(CLEARLY + 0.01, "kernel-wise"), (CLEARLY - 0.01, "nearest")])
-def test_one_rounder_for_all_must_be_clearly_better_for_the_model(
-    text: Any, monkeypatch: Any, gain: float, taken: str
-) -> None:
-    model = text(CONV, weights=WEIGHTS)
-    result = results(model, unlike(16), monkeypatch, auto=20, kernel_wise=20 + gain, nearest=20)
-    assert set(result.rounders.values()) == {taken}
-    said = f"as all are: of the model's results {20 + gain:.2f} dB are left, by the best of each 20.00 dB"
-    assert (said in the_note(result).text) == (taken == "kernel-wise")
-    assert the_note(result).numbers.get("model_all_db", 20) == pytest.approx(20 + gain * (taken == "kernel-wise"))
+def left(model: Any, result: Any, samples: Any) -> float:
+    """dB of the model's result that a quantized graph leaves."""
+    quantized = export(result.graph)
+    exact, found = ([run(one, sample) for sample in samples] for one in (model, quantized))
+    noise = sum(float(np.square(a - b).sum()) for a, b in zip(exact, found, strict=True))
+    return float(10 * np.log10(sum(float(np.square(a).sum()) for a in exact) / noise))
 
 
 def test_products_by_the_same_weights_have_one_rounder_and_the_weights_are_stored_once(text: Any) -> None:
@@ -168,18 +181,6 @@ def test_products_by_the_same_weights_have_one_rounder_and_the_weights_are_store
     assert len(weights) == 1
 
 
-def test_ways_that_come_to_the_same_are_run_once(text: Any, monkeypatch: Any) -> None:
-    asked: list[set[str]] = []
-
-    def spied(graph: Any, changes: Any, ways: Any, runs: Any) -> Any:
-        asked.append(set(ways))
-        return result_powers(graph, changes, ways, runs)
-
-    monkeypatch.setattr("bevel.passes.quantize.choose_rounders.result_powers", spied)
-    made(text(CONV, weights=WEIGHTS), unlike(16))  # one product: nearest for all is the best of each
-    assert asked == [{"auto", "kernel-wise"}]
-
-
 @pytest.mark.parametrize(
     ("body", "output"),
     [
@@ -190,7 +191,7 @@ def test_ways_that_come_to_the_same_are_run_once(text: Any, monkeypatch: Any) ->
 def test_a_model_without_float_results_keeps_the_best_of_each(text: Any, body: str, output: str) -> None:
     result = made(text(f"{CONV.replace('y =', 'c =')}\n {body}", outputs=output, weights=WEIGHTS), alike(16))
     assert set(result.rounders.values()) == {"kernel-wise"}
-    assert "model_all_db" not in the_note(result).numbers
+    assert "model_after_db" not in the_note(result).numbers
 
 
 def test_results_are_judged_before_what_only_ranks_them(text: Any) -> None:
@@ -231,9 +232,9 @@ def test_powers_are_those_of_the_model_with_changed_weights(text: Any, body: str
     outputs = found.groups * change.shape[1] if found.axis == 1 else change.shape[0]
     shift = 0.1 * rng.standard_normal(outputs).astype(np.float32)
     before = export(graph).SerializeToString()
-    ((signal, powers),) = error_powers(
-        graph, [WeightChanges(found, {"c": (change, shift), "none": (0 * change, 0 * shift)})], samples
-    )
+    trial = WeightChanges(found, {"c": (change, shift), "none": (0 * change, 0 * shift)})
+    folds = [Fold(Subset(samples, places), [trial]) for places in ((0, 2), (1,))]
+    ((signal, powers),) = error_powers(graph, folds)
     assert export(graph).SerializeToString() == before
     other = text(body, inputs, weights=weights)
     for tensor in other.graph.initializer:
@@ -245,10 +246,12 @@ def test_powers_are_those_of_the_model_with_changed_weights(text: Any, body: str
         difference = [one + shift.reshape(-1, *[1] * (change.ndim - 2)) for one in difference]
     assert powers["c"] == pytest.approx(sum(float(np.square(one).sum()) for one in difference), rel=1e-4)  # float32
     assert powers["none"] == 0 and signal > 0
-    trial = WeightChanges(found, {"c": (change, shift)})
-    ((whole, noise),) = result_powers(graph, [trial], {"way": [(change, shift)]}, samples)["way"]
-    assert noise == pytest.approx(powers["c"], rel=1e-3)  # the difference of two float32, not of one
-    assert whole == pytest.approx(sum(float(np.square(run(model, one)).sum()) for one in samples), rel=1e-4)
+    probe = open_probe(graph, folds)
+    assert probe is not None and [sample.fold for sample in probe.samples] == [0, 0, 1]
+    whole = sum(float(np.square(run(model, one)).sum()) for one in samples)
+    expected = [float(np.square(difference[place]).sum()) / whole for place in (0, 2, 1)]
+    assert list(probe.errors(["c"])) == pytest.approx(expected, rel=1e-3)  # differences of two float32, not of one
+    assert list(probe.errors(["none"])) == [0, 0, 0]
     assert export(graph).SerializeToString() == before
 
 
@@ -260,19 +263,25 @@ def run(model: Any, sample: Any) -> Any:
     return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, sample)[0]
 
 
-@pytest.mark.parametrize(("total", "count"), [(1, 1), (3, 1), (8, 2), (100, 25), (1000, SAMPLES)])
-def test_a_quarter_at_most_is_held_out_and_evenly_spread(text: Any, total: int, count: int) -> None:
+@pytest.mark.parametrize(("total", "count"), [(1, 1), (3, 3), (100, 100), (1000, SAMPLES)])
+def test_samples_are_evenly_spread(text: Any, total: int, count: int) -> None:
     _, found, _ = found_in(text(CONV, weights=WEIGHTS), alike(1))
-    held = held_out(alike(total), found, [])
-    assert len(held) == count and len(set(held.places)) == count and held.places[-1] == total - 1
-    assert np.ptp(np.diff(held.places)) <= 1 if count > 1 else True
+    used = evenly_spread(alike(total), found, [])
+    assert len(used) == count and len(set(used)) == count and used[-1] == total - 1
+    assert np.ptp(np.diff(used)) <= 1 if count > 1 else True
 
 
 def test_large_models_are_measured_on_fewer_samples(text: Any, monkeypatch: Any) -> None:
     _, found, _ = found_in(text(CONV, weights=WEIGHTS), alike(1))
     assert multiplications(found[0]) == 4 * 8 * 8 * 3 * 3 * 3 < WORK
     monkeypatch.setattr("bevel.passes.quantize.choose_rounders.WORK", 5 * multiplications(found[0]))
-    assert len(held_out(alike(100), found, [])) == 5
+    assert len(evenly_spread(alike(100), found, [])) == 5
+
+
+def test_a_thinned_fold_keeps_samples_evenly() -> None:
+    fold = Fold(Subset([{}] * 32, tuple(range(0, 32, FOLDS))), [])
+    assert fold.thinned(4).runs.places == (0, 8, 16, 24)
+    assert fold.thinned(100).runs.places == fold.runs.places
 
 
 def test_a_subset_walks_its_runs_in_order_and_again() -> None:
