@@ -29,6 +29,8 @@ What later stages may rely on:
 - DepthToSpace and SpaceToDepth are Reshape and Transpose; a Gather from floats has a list of indices, unevenly spaced
   (others are Slice); an Expand adds no axes; a Pad crops nothing; a linear Resize changes the last two axes of rank 4
   (or has a mode that is not separable).
+- LSTM, GRU and RNN have one direction (or a note says why not), no lengths unless they say something, and initial
+  states, constants of their own where the model has none.
 - What only moves the 8-bit integers of an input stands before the Cast that makes them floats.
 - A change of shape is Reshape with a static constant shape; a Transpose moves at least one dimension larger than 1.
 """
@@ -50,6 +52,7 @@ from bevel.passes.base import Condition, Note, Pass, PassResult, Work
 from bevel.passes.canonicalize.absorb_pad import AbsorbPad
 from bevel.passes.canonicalize.absorb_transposes import AbsorbTransposes
 from bevel.passes.canonicalize.balance_concat import BalanceConcat
+from bevel.passes.canonicalize.begin_recurrent import BeginRecurrent
 from bevel.passes.canonicalize.check_compilable import check_compilable
 from bevel.passes.canonicalize.convert_opset import convert_opset, opset_of
 from bevel.passes.canonicalize.convolve_by_left_matrix import ConvolveByLeftMatrix
@@ -85,6 +88,7 @@ from bevel.passes.canonicalize.unify_expand import UnifyExpand
 from bevel.passes.canonicalize.unify_gather import UnifyGather
 from bevel.passes.canonicalize.unify_gemm import UnifyGemm
 from bevel.passes.canonicalize.unify_pool import UnifyPool
+from bevel.passes.canonicalize.unify_recurrent import UnifyRecurrent
 from bevel.passes.canonicalize.unify_reshape import UnifyReshape
 from bevel.passes.canonicalize.unify_resize import UnifyResize
 from bevel.passes.exchange.qoperator.read_qoperators import ReadQOperators
@@ -128,6 +132,7 @@ def rewrite() -> list[Pass]:
         UnifyGather(),
         UnifyExpand(),
         UnifyResize(),
+        UnifyRecurrent(),
         CropBySlice(),
         SpellDepthToSpace(),
         SpellReductions(),
@@ -156,6 +161,7 @@ def finish() -> list[Pass]:
         UnifyReshape(transposes=True),
         MoveBeforeCast(),
         RemoveIdentity(),
+        BeginRecurrent(),
         InferShapes(),
         NameNodes(),
     ]

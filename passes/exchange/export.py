@@ -32,7 +32,9 @@ def export(
     model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "bevel", ""
     del model.functions[:]  # of an imported model, perhaps of an older version
-    functions = {one.name: one.proto(graph.opset) for operator in INTEGER_OPERATORS for one in operator.functions}
+    known = {one.name: one for operator in INTEGER_OPERATORS for one in operator.functions}
+    used = {one.name for name in used for one in known[name].whole()}
+    functions = {one.name: one.proto(graph.opset) for function in known.values() for one in function.whole()}
     constants = {name: tensor for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)}
     unpacking = pack_weights(model, constants, functions)
     if unpacking:

@@ -24,6 +24,7 @@ from bevel.passes.exchange.cut_outputs import cut_outputs, declare_outputs
 from bevel.passes.exchange.external_data import MAX_BYTES, check_stored, densify, load_external_data
 from bevel.passes.exchange.legible_text import make_legible
 from bevel.passes.exchange.lower_opset import STANDARD, all_nodes, lower_opset
+from bevel.passes.exchange.put_steps_first import put_steps_first
 from bevel.passes.exchange.qonnx.import_qonnx import import_qonnx
 from bevel.passes.exchange.qoperator.forms import DYNAMIC, WAY_OUT
 from bevel.passes.exchange.widen_floats import widen_floats
@@ -73,7 +74,7 @@ def load(path: str | Path, outputs_at: Sequence[str] = ()) -> Loaded:
         model.ir_version = min(max(model.ir_version, OLDEST_IR), IR_VERSION)
         model = without_functions(model)
         notes = [Note("load", "model", "changed", f"its name {name} is written with escapes here") for name in escaped]
-        notes += widen_floats(model)
+        notes += [*widen_floats(model), *put_steps_first(model)]
         model = import_qonnx(model)
         check_loads(model)
         if outputs_at:

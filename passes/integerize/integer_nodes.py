@@ -17,12 +17,12 @@ from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.passes.base import Note
 from bevel.passes.graph.coded_constant import CodedConstant
 from bevel.passes.graph.edit import producer
-from bevel.passes.graph.quantizers import ROUND, Parameters, is_dequantize, parameters
+from bevel.passes.graph.quantizers import ROUND, Parameters, is_dequantize, is_quantize, parameters
 from bevel.passes.graph.regions import Region, find_region, is_elementwise
 from bevel.passes.integerize.coding import QuantizerCoding, coding
 from bevel.passes.integerize.integerizer import PASS, Integerizer
 from bevel.passes.operators import find_operator
-from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Site, Weight
+from bevel.passes.operators.base import Activation, Array, Match, Operator, Reason, Result, Site, Weight
 from bevel.passes.operators.formats.round_float import round_float
 from bevel.passes.operators.functions.clip import clip
 from bevel.passes.operators.functions.table import rescale, tabulate, wide_tabulate
@@ -143,6 +143,8 @@ def operator_nodes(
         if found is None:
             return Reason(f"its input {tensor.name} is not quantized")
     inputs = tuple(found for found in operands if found is not None)
+    if operator.joint:
+        return joint_nodes(made, operator, match, inputs, made_by_it, end)
     index = [one is made_by_it for one in match.node.outputs].index(True)
     target = end.of_codes(clamp) if operator.ties else end.of_sums(clamp)
     others = tuple(made.other(tensor) for tensor in match.others)
@@ -164,6 +166,37 @@ def operator_nodes(
         return first
     then = on_another_scale(f"{site.name}/rescale", replace(x, tensor=moved), end, clamp)
     return then if isinstance(then, Reason) else [*first, *then]
+
+
+def joint_nodes(
+    made: Integerizer,
+    operator: Operator,
+    match: Match,
+    inputs: tuple[Activation | Weight | Array, ...],
+    made_by_it: gs.Tensor,
+    end: Ending,
+) -> list[gs.Node] | Reason:
+    """Of an operator that makes all of its outputs at once: for the first quantizer that asks. A second quantizer of
+    one output changes the scale of what the first one got."""
+    first = first_quantizer(made, made_by_it)
+    if first is not None and end.codes is not (codes := made.codes[first.outputs[0].name]):
+        return on_another_scale(f"{end.codes.name}/rescale", coding(first).activation(codes), end)
+    if match.node.name in made.made:
+        return []
+    quantizers = [first_quantizer(made, tensor) for tensor in match.node.outputs]
+    endings = [None if one is None else ending(one, made.codes[one.outputs[0].name]) for one in quantizers]
+    results = tuple(None if one is None else Result(*one.of_sums()) for one in endings)
+    wanted = next(one for one in results if one is not None)
+    found = integerized(operator, Site(match.node, inputs, *wanted, results=results))
+    if isinstance(found, Reason):
+        return found
+    made.made.add(match.node.name)
+    return [*found, *(node for one in endings if one is not None for node in one.rounding())]
+
+
+def first_quantizer(made: Integerizer, tensor: gs.Tensor) -> gs.Node | None:
+    """The first quantizer in the order of the graph that reads an output; None where nobody does."""
+    return next((node for node in tensor.outputs if is_quantize(node) and node.outputs[0].name in made.codes), None)
 
 
 def integerized(operator: Operator, site: Site) -> list[gs.Node] | Reason:

@@ -39,6 +39,7 @@ class Integerizer:
     arriving: set[str] = field(default_factory=set)  # integer tensors of the source that are graph inputs here
     read: list[gs.Tensor] = field(default_factory=list)  # of the source, which integer nodes read as they are
     notes: list[Note] = field(default_factory=list)
+    made: set[str] = field(default_factory=set)  # nodes of the source all of whose outputs are made
 
     def other(self, tensor: gs.Tensor) -> gs.Tensor:
         """A tensor that is not quantized, in the new graph."""

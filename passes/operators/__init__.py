@@ -37,6 +37,9 @@ from bevel.passes.operators.products.conv import Conv
 from bevel.passes.operators.products.conv_transpose import ConvTranspose
 from bevel.passes.operators.products.gemm import Gemm
 from bevel.passes.operators.products.mat_mul import MatMul
+from bevel.passes.operators.recurrent.gru import Gru
+from bevel.passes.operators.recurrent.lstm import Lstm
+from bevel.passes.operators.recurrent.rnn import Rnn
 from bevel.passes.operators.sums.add import Add
 from bevel.passes.operators.sums.compare import Compare
 from bevel.passes.operators.sums.div import Div
@@ -59,6 +62,10 @@ OPERATORS: tuple[Operator, ...] = (
     Gemm(),
     # Products of two activations; before Mul because it takes the factor behind one
     MatMul(),
+    # Loops over time
+    Lstm(),
+    Gru(),
+    Rnn(),
     # Arithmetic on activations
     Add(),
     Mul(),

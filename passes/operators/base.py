@@ -8,7 +8,7 @@ functions that define those integers in standard operators, and the kernel that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -24,6 +24,8 @@ from bevel.calib.formats.coded import Coded
 from bevel.passes.base import Note
 
 if TYPE_CHECKING:
+    from bevel.calib.observe.base import Want
+    from bevel.calib.observe.statistics import Statistics
     from bevel.passes.operators.lowering import Lowering
 
 Array = NDArray[Any]
@@ -34,25 +36,36 @@ INT8 = (-128, 127)
 
 @dataclass(frozen=True)
 class Function:
-    """A model-local function with one output `y`: integers defined in standard operators."""
+    """A model-local function: integers defined in standard operators, and in `calls`, further functions of ours."""
 
     name: str
     attributes: tuple[str, ...]
     inputs: tuple[str, ...]
     body: str
+    outputs: tuple[str, ...] = ("y",)
+    calls: tuple[Function, ...] = ()
 
     def proto(self, opset: int) -> onnx.FunctionProto:
         return parsed(self, opset)
 
-    def call(self, name: str, inputs: Sequence[gs.Tensor], attrs: Mapping[str, Any], output: gs.Variable) -> gs.Node:
-        return gs.Node(self.name, name, dict(attrs), list(inputs), [output], domain=DOMAIN)
+    def call(self, name: str, inputs: Sequence[gs.Tensor], attrs: Mapping[str, Any], *outputs: gs.Variable) -> gs.Node:
+        """A node that calls it; an output that nobody wants is `gs.Variable.empty()`."""
+        return gs.Node(self.name, name, dict(attrs), list(inputs), list(outputs), domain=DOMAIN)
+
+    def whole(self) -> Iterator[Function]:
+        """All that a model needs to have it."""
+        yield self
+        for one in self.calls:
+            yield from one.whole()
 
 
 @cache
 def parsed(function: Function, opset: int) -> onnx.FunctionProto:
     names = f"<{', '.join(function.attributes)}>" if function.attributes else ""
-    head = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n{function.name} {names}'
-    return onnx.parser.parse_function(f"{head} ({', '.join(function.inputs)}) => (y)\n{{\n{function.body}\n}}")
+    imports = f'"" : {opset}' + (f', "{DOMAIN}" : 1' if function.calls else "")
+    head = f'<domain: "{DOMAIN}", opset_import: [{imports}]>\n{function.name} {names}'
+    inputs, outputs = ", ".join(function.inputs), ", ".join(function.outputs)
+    return onnx.parser.parse_function(f"{head} ({inputs}) => ({outputs})\n{{\n{function.body}\n}}")
 
 
 class Reason(str):
@@ -124,6 +137,29 @@ class Match(NamedTuple):
     others: tuple[gs.Tensor, ...] = ()
 
 
+class Result(NamedTuple):
+    """What one output of an operator must be: where it goes, what a step is worth, and its bounds."""
+
+    tensor: gs.Variable
+    scale: float
+    output: Output
+
+
+class State(NamedTuple):
+    """What an operator keeps from step to step, in int16 around 0: what it begins with, and what is left in the end, an
+    empty tensor where nobody reads it. observed, want: what shows its range is remembered of a tensor; place: which of
+    its `reaches`. The range is `headroom` times what was seen, but `least` at least, and `most` at most."""
+
+    initial: gs.Tensor
+    final: gs.Variable
+    observed: str
+    want: Want
+    place: int
+    headroom: float
+    least: float
+    most: float
+
+
 @dataclass(frozen=True)
 class Site:
     """A matched operator with its quantizers: what it reads, and what its result must be."""
@@ -136,10 +172,12 @@ class Site:
     index: int = 0  # which of the node's outputs
     steps: FloatSteps | None = None  # which integers the result's format has; None: all
     others: tuple[gs.Tensor, ...] = ()  # those of the match, in the integer graph
+    results: tuple[Result | None, ...] = ()  # of one that makes all of its outputs at once; None: nobody reads it
 
     @property
     def name(self) -> str:
-        return f"{self.node.name}/{self.index}" if len(self.node.outputs) > 1 else str(self.node.name)
+        several = len(self.node.outputs) > 1 and not self.results
+        return f"{self.node.name}/{self.index}" if several else str(self.node.name)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -196,6 +234,8 @@ class Operator(IntegerOperator):
     ends: ClassVar[bool] = False  # its result is no activation: indices
     wide: ClassVar[bool] = False  # int16 and int32 activations may go in and come out
     wide_codes: ClassVar[bool] = False  # int16 activations may, of which every integer is a code
+    linear: ClassVar[bool] = True  # its result is a sum of products by its weights, and a bias
+    joint: ClassVar[bool] = False  # one call makes all of its outputs: `Site.results`
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         """The operator at `node`, a reason why it cannot be integer, or None if it is another operator's."""
@@ -216,6 +256,14 @@ class Operator(IntegerOperator):
     def tied(self, match: Match) -> tuple[gs.Tensor, ...]:
         """The inputs whose quantization must equal the output's."""
         return match.inputs[:1] if self.ties else ()
+
+    def states(self, match: Match) -> tuple[State, ...]:
+        """What it keeps from step to step."""
+        return ()
+
+    def attributes(self, match: Match, statistics: Mapping[str, Statistics]) -> dict[str, Any]:
+        """What its node says in a quantized graph beyond what it said before, from what was observed."""
+        return {}
 
     def moves(self, match: Match) -> bool:
         """Whether every element of the result is an element of an input, or 0."""

@@ -142,15 +142,38 @@ class Lowering:
     ) -> None:
         """Call `kernel` for `node`; `output` is written in `order`. `coded`: the first constant, its weights, as the
         model codes them."""
-        shape = tuple(output.shape)
-        (written,) = kernel.roles(Role.OUTPUT)
-        if written.size != prod(shape):
-            raise ValueError(f"{node.name}: {kernel} writes {written.size} elements, not {shape}")
-        buffer = self.new_buffer(output.name, tuple(shape[axis] for axis in order), written.dtype)
         packed = tuple(np.asarray(array, order="C") for array in constants)
         weights = None if coded is None else Weights(packed[0], coded)
+        (buffer,) = self.written(node, kernel, [(output, order)])
         self.calls.append(Call(node.name, kernel, tuple(inputs), packed, buffer, weights=weights))
-        self.values[output.name] = Value(buffer, shape, order)
+
+    def emit_all(
+        self,
+        node: gs.Node,
+        kernel: Op,
+        inputs: Sequence[str],
+        constants: Sequence[Array],
+        outputs: Sequence[tuple[gs.Tensor, Order]],
+    ) -> None:
+        """Call `kernel`, which has several outputs, for `node`; each is written in its order. One that nobody reads is
+        an empty tensor."""
+        packed = tuple(np.asarray(array, order="C") for array in constants)
+        buffer, *more = self.written(node, kernel, outputs)
+        self.calls.append(Call(node.name, kernel, tuple(inputs), packed, buffer, more=tuple(more)))
+
+    def written(self, node: gs.Node, kernel: Op, outputs: Sequence[tuple[gs.Tensor, Order]]) -> list[str]:
+        """New buffers for the outputs of a call, which are values from now on."""
+        buffers = []
+        for operand, (tensor, order) in zip(kernel.roles(Role.OUTPUT), outputs, strict=True):
+            if tensor.is_empty():
+                buffers.append(self.new_buffer(f"{node.name}/unread", operand.shape, operand.dtype))
+                continue
+            shape = tuple(tensor.shape)
+            if operand.size != prod(shape):
+                raise ValueError(f"{node.name}: {kernel} writes {operand.size} elements, not {shape}")
+            buffers.append(self.new_buffer(tensor.name, tuple(shape[axis] for axis in order), operand.dtype))
+            self.values[tensor.name] = Value(buffers[-1], shape, order)
+        return buffers
 
     def alias(self, output: gs.Tensor, value: Value, order: Order) -> None:
         """`output` is `value`'s bytes under its own shape and `order`."""

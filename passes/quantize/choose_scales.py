@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, reduce
+from typing import Any
 
 import numpy as np
 
@@ -15,16 +16,19 @@ from bevel.calib.formats.scheme import Scheme, TensorQuant
 from bevel.calib.formats.stairs import Stairs, stairs
 from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat
 from bevel.calib.observe.histogram import Histogram
+from bevel.calib.observe.recurrent_range import RecurrentRange
 from bevel.calib.observe.statistics import RANGE, Statistics
 from bevel.calib.scales.float_range import float_quant
 from bevel.calib.scales.ranges import RangeMethod, activation_quant
 from bevel.passes.base import Note
+from bevel.passes.operators.base import State
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.divisors import Nonzero, without_zero
 from bevel.passes.quantize.plan import PASS, QuantizationPlan
 from bevel.passes.quantize.separate import separate
 
 ALL_INT8 = Chosen()
+INT16_STEPS = 2**15 - 1
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Scales:
     blocks: dict[str, BlockFormat] = field(default_factory=dict)
     rescaled: set[str] = field(default_factory=set)  # results into which inputs are rescaled
     nonzero: dict[str, Nonzero] = field(default_factory=dict)  # divisors whose codes leave out 0
+    attributes: dict[str, dict[str, Any]] = field(default_factory=dict)  # what nodes say beyond what they said
     notes: list[Note] = field(default_factory=list)
 
     def rounding(self, point: str) -> Stairs | BlockFormat | Nonzero | TensorQuant:
@@ -55,7 +60,12 @@ def choose_scales(
     Raises KeyError for a point that was not observed.
     """
     scales = Scales()
+    keep_states(scales, plan, statistics)
+    attributes = {name: operator.attributes(match, statistics) for name, (operator, match) in plan.taken.items()}
+    scales.attributes = {name: found for name, found in attributes.items() if found}
     for group in plan.ties:
+        if scales.quants.keys() >= set(group):
+            continue
         format = chosen.of_group(group, plan)
         result = plan.results.issuperset(group) and not holds_int8(format)
         narrow = is_wide(format) and not without_kernel(format, plan).isdisjoint(group)
@@ -76,6 +86,33 @@ def choose_scales(
             scales.notes += [Note(PASS, name, "refused", f"{why}: int8, not {format.name}") for name in group]
     keep_from_zero(scales, plan, statistics)
     return scales
+
+
+def keep_states(scales: Scales, plan: QuantizationPlan, statistics: Mapping[str, Statistics]) -> None:
+    """int16 around 0 for what operators keep from step to step, and for all that shares its scale. An operator without
+    a kernel for it keeps the scale that it has."""
+    groups = {name: group for group in plan.ties for name in group}
+    for state in plan.states:
+        names = [one.name for one in (state.initial, state.final) if one.name in plan.kept]
+        members = list(dict.fromkeys(one for name in names for one in groups.get(name, [name])))
+        if not (plan.narrow | plan.pixels).isdisjoint(members):
+            continue
+        inside = [one for one in plan.states if {one.initial.name, one.final.name} & set(members)]
+        seen = [statistics[name] for name in members if name in plan.points]
+        reaches = [reach_of(one, statistics) for one in inside] + [max(-one.low, one.high) for one in seen]
+        reach = max(*reaches, float(np.finfo(np.float32).tiny))
+        scale = np.asarray(np.float32(reach / INT16_STEPS))
+        quant = TensorQuant(Scheme(INT16, symmetric=True), scale, np.zeros((), np.int16))
+        scales.quants |= dict.fromkeys(members, quant)
+        text = "int16: kept from step to step"
+        scales.notes += [Note(PASS, name, "chosen", text) for name in names if name in plan.points]
+
+
+def reach_of(state: State, statistics: Mapping[str, Statistics]) -> float:
+    """The largest magnitude that a state may get to."""
+    seen = statistics[state.observed].seen[state.want]
+    assert isinstance(seen, RecurrentRange)
+    return max(state.least, min(state.most, state.headroom * seen.reaches[state.place]))
 
 
 def parts(

@@ -52,7 +52,8 @@ def insert_qdq(
     """Edit `graph`. rounded: the weights of every product that the plan takes."""
     notes: list[Note] = []
     stored = StoredConstants()
-    for operator, match in plan.taken.values():
+    for name, (operator, match) in plan.taken.items():
+        match.node.attrs |= scales.attributes.get(name, {})
         store_operands(graph, operator, match, plan, scales, stored)
     for one in rounded:
         notes += [Note(PASS, one.weights.node, told.kind, told.text, told.numbers) for told in one.weights.told]
@@ -87,7 +88,8 @@ def store_operands(
             continue
         result = scales.quants.get(result_of(match.node.outputs[0], plan.fused).name)
         tied = any(one is tensor for one in operator.tied(match))  # a Concat's: they share its scale
-        operand = quantized_operand(tensor.values, result, result if tied else None)
+        shared = scales.quants.get(tensor.name) if tensor.name in plan.kept else result if tied else None
+        operand = quantized_operand(tensor.values, result, shared)
         replace_input(match, tensor, dequantized(graph, tensor, operand, stored))
 
 

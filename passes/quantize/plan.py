@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 from bevel.passes.base import Note
 from bevel.passes.graph.regions import casts_pixels, is_elementwise, tensor_roots
 from bevel.passes.operators import find_operator
-from bevel.passes.operators.base import Match, Operator, Reason, stays_float
+from bevel.passes.operators.base import Match, Operator, Reason, State, stays_float
 from bevel.passes.quantize.divisors import find_divisors
 from bevel.passes.quantize.pixels import fixed_pixels
 
@@ -53,6 +53,8 @@ class QuantizationPlan:
     carried: set[str] = field(default_factory=set)  # nodes that move floats to an output of the model
     raw: set[str] = field(default_factory=set)  # points that leave the model as the floats that they are
     shared: list[Tied] = field(default_factory=list)  # further points that share a scale
+    states: list[State] = field(default_factory=list)  # what operators keep from step to step
+    kept: set[str] = field(default_factory=set)  # points, and constants, that such a state begins with or leaves as
     inner: dict[str, str] = field(default_factory=dict)  # nodes that are part of an operator, and its last node
     notes: list[Note] = field(default_factory=list)
 
@@ -106,6 +108,7 @@ def make_plan(graph: gs.Graph, states: Mapping[str, str] | None = None) -> Quant
     plan.shared += [
         Tied(out, [into], False) for into, out in (states or {}).items() if {into, out} <= plan.points.keys()
     ]
+    plan.states = [state for operator, match in plan.taken.values() for state in operator.states(match)]
     group_points(plan)
     plan.notes += [Note(PASS, name, "changed", f"fused into {producer}") for name, producer in fused.items()]
     plan.notes += [
@@ -263,11 +266,27 @@ def has_weights(node: gs.Node, plan: QuantizationPlan) -> bool:
 def group_points(plan: QuantizationPlan) -> None:
     """Which points share a scale, and which of them only leave the model."""
     tied = [*tied_points(plan), *plan.shared]
+    plan.results = results_of(tie_groups(plan, tied), plan)
+    tied += list(tied_states(plan))
     plan.joins = {one.result: one.inputs for one in tied if one.rescales}
     plan.ties = tie_groups(plan, tied)
     firm = tie_groups(plan, [one for one in tied if not one.rescales])
     plan.firm = {name: group for group in firm for name in group}
-    plan.results = {name for group in plan.ties if only_leaves(group, plan) for name in group}
+    plan.results = results_of(plan.ties, plan)
+
+
+def results_of(groups: list[list[str]], plan: QuantizationPlan) -> set[str]:
+    return {name for group in groups if only_leaves(group, plan) for name in group}
+
+
+def tied_states(plan: QuantizationPlan) -> Iterator[Tied]:
+    """A state that begins as a tensor and leaves the model shares its scale, so that it may begin the next run; others,
+    with which something is computed, have their own."""
+    for state in plan.states:
+        plan.kept.add(state.initial.name)
+        if state.final.name in plan.results and state.initial.name in plan.points:
+            plan.kept.add(state.final.name)
+            yield Tied(state.final.name, [state.initial.name], False)
 
 
 def tied_points(plan: QuantizationPlan) -> Iterator[Tied]:

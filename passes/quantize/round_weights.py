@@ -18,10 +18,12 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.errors import UserError
+from bevel.calib.formats.format import INT8, IntFormat
 from bevel.calib.formats.quantized import Grid, Quantized
-from bevel.calib.formats.tensor_format import TensorFormat, is_narrow
+from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat, is_narrow
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.rounding.base import Rounder
+from bevel.calib.rounding.nearest import ROUNDER as NEAREST
 from bevel.passes.operators.base import Match, Operator
 from bevel.passes.quantize.choose_scales import Scales
 from bevel.passes.quantize.chosen import Chosen
@@ -35,6 +37,8 @@ class ProductWeights:
 
     axis: of their output channels. values: what is rounded, which leaves out channels that are nothing beside their
     bias. bias: a constant one. narrow: whether that has the very scale of the sums. told: for the report.
+    linear: whether the node's result is the product; where it is not, as of a recurrent network, they are rounded to
+    the nearest.
     """
 
     match: Match
@@ -45,6 +49,7 @@ class ProductWeights:
     bias: gs.Constant | None = None
     narrow: bool = True
     told: tuple[StoredNote, ...] = ()
+    linear: bool = True
 
     @property
     def node(self) -> str:
@@ -81,6 +86,8 @@ class Rounded:
 
 def rounded_by(weights: ProductWeights, rounder: Rounder, statistics: Mapping[str, Statistics]) -> Rounded:
     bias = None if weights.bias is None else weights.bias.values.astype(np.float64)
+    if not weights.linear:
+        return Rounded(weights, NEAREST(weights.values, weights.grid), bias)
     return Rounded(weights, rounder(weights.values, weights.grid, statistics.get(weights.x.name)), bias)
 
 
@@ -94,14 +101,19 @@ def find_weights(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iter
             if axis is None or index == operator.bias_index(match) or not is_constant(tensor):
                 continue
             yield (
-                unbiased(match, tensor, axis, format)
+                unbiased(match, tensor, axis, format, operator.linear)
                 if bias is None
                 else biased(match, tensor, axis, bias, scales, format)
             )
 
 
-def unbiased(match: Match, tensor: gs.Constant, axis: int, format: TensorFormat) -> ProductWeights:
-    return ProductWeights(match, tensor, axis, tensor.values, weight_grid(tensor.values, format, axis))
+def unbiased(match: Match, tensor: gs.Constant, axis: int, format: TensorFormat, linear: bool = True) -> ProductWeights:
+    told: tuple[StoredNote, ...] = ()
+    if not linear and (isinstance(format, BlockFormat) or not (is_narrow(format) or isinstance(format, IntFormat))):
+        told = (StoredNote("refused", f"its weights have no kernel in {format.name}: int8", {}),)
+        format = INT8
+    grid = weight_grid(tensor.values, format, axis)
+    return ProductWeights(match, tensor, axis, tensor.values, grid, told=told, linear=linear)
 
 
 def biased(

@@ -17,8 +17,11 @@ Wants = dict[str, tuple[Want, ...]]
 
 
 def ranges(graph: gs.Graph) -> Wants:
-    """The range of every tensor that gets a scale, and of what a Clip leaves of an input."""
-    found: Wants = dict.fromkeys(make_plan(graph).points, (RANGE,))
+    """The range of every tensor that gets a scale, of what a Clip leaves of an input, and of what operators keep."""
+    plan = make_plan(graph)
+    found: Wants = dict.fromkeys(plan.points, (RANGE,))
+    for state in plan.states:
+        found[state.observed] = tuple(dict.fromkeys((*found[state.observed], state.want)))
     for tensor in graph.inputs:
         found |= {node.outputs[0].name: (RANGE,) for node in tensor.outputs if node.op == "Clip"}
     return found

@@ -103,6 +103,14 @@ EXAMPLES = {
     "unify-resize": Example(
         'y = Resize <mode = "linear"> (x, , s)', "float[2,3,8] x", "float[3] s", {"s": [1.0, 1.0, 2.0]}
     ),
+    "unify-recurrent": Example(
+        'y = RNN <hidden_size = 3, direction = "bidirectional"> (x, w, r)',
+        "float[4,1,2] x",
+        "float[2,3,2] w, float[2,3,3] r",
+    ),
+    "begin-recurrent": Example(
+        "y = LSTM <hidden_size = 2> (x, w, r)", "float[4,1,2] x", "float[1,8,2] w, float[1,8,2] r"
+    ),
     "crop-by-slice": Example("y = Pad (x, p)", weights="int64[4] p", values={"p": [0, -1, 0, 2]}),
     "spell-depth-to-space": Example("y = DepthToSpace <blocksize = 2> (x)", "float[1,8,3,3] x"),
     "spell-reductions": Example("y = ReduceL1 (x, a)", weights="int64[1] a", values={"a": [1]}),

@@ -15,6 +15,8 @@ from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 
 import bevel.calib.observe as room
+from bevel.calib.arithmetic.float_cell import FloatCell
+from bevel.calib.arithmetic.gate_functions import gate_functions
 from bevel.calib.observe.base import NotFiniteError, Observation, Want
 from bevel.calib.observe.channel_range import ChannelRange
 from bevel.calib.observe.cross_moment import CrossMoment
@@ -22,9 +24,19 @@ from bevel.calib.observe.extremes import Extremes
 from bevel.calib.observe.histogram import Histogram
 from bevel.calib.observe.inputs import Inputs
 from bevel.calib.observe.mean import Mean
+from bevel.calib.observe.recurrent_range import RecurrentRange
 from bevel.calib.observe.rows import Along, Patches
 from bevel.calib.observe.second_moment import SecondMoment
 
+NORMALS = np.random.default_rng(5).standard_normal
+CELL = FloatCell(
+    "LSTM",
+    NORMALS((8, 3)),
+    NORMALS((8, 2)),
+    NORMALS(16),
+    np.zeros(0),
+    gate_functions(("Sigmoid", "Tanh", "Tanh"), (), ()),
+)
 PATCHES = Patches((2,), (1,), (1,), (1, 0), groups=3)
 WANTS = {
     "range": Want(Histogram),
@@ -36,8 +48,10 @@ WANTS = {
     "second moment of patches": Want(SecondMoment, (PATCHES,)),
     "cross moment": Want(CrossMoment, (Along(1), Along(1)), beside=("other",)),
     "inputs": Want(Inputs, (3,)),
+    "recurrent range": Want(RecurrentRange, (CELL, 2)),
     "paired inputs": Want(Inputs, (2,), beside=("other",)),
 }
+CELLS = (RecurrentRange,)  # whose weights know the channels
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 TENSORS = hnp.arrays(
     np.float32, st.tuples(st.integers(1, 6), st.just(3), st.just(4)), elements=FLOATS | st.floats(-9, 9, width=32)
@@ -101,7 +115,7 @@ def test_a_value_that_is_not_finite_is_located(want: Want, value: float, row: in
 
 
 @pytest.mark.parametrize(
-    "want", [one for one in WANTS.values() if one.kind not in (Histogram, Extremes, Inputs)], ids=str
+    "want", [one for one in WANTS.values() if one.kind not in (Histogram, Extremes, Inputs, *CELLS)], ids=str
 )
 def test_tensors_of_other_channels_do_not_merge(want: Want) -> None:
     with pytest.raises(ValueError, match="do not merge"):

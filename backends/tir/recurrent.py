@@ -1,0 +1,165 @@
+"""The parts of a step of a recurrent network as TIR statements: `bevel.calib.arithmetic.recurrent` inside kernels.
+
+A kernel is one function over all the operands that an operator of its kind may have; `without` drops those that the
+operator at hand has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tvm import tirx
+from tvm.script import tirx as T
+
+from bevel.backends.program.op import Op
+from bevel.backends.program.recurrence import Curve, Recurrence
+from bevel.backends.program.shapes import register_tile
+from bevel.backends.tir import arithmetic as tir
+from bevel.calib.arithmetic.piecewise import BITS_OF_LENGTH, LOWEST
+from bevel.calib.arithmetic.recurrent import STATE
+
+LOW, HIGH = STATE.low, STATE.high
+
+
+class Products(NamedTuple):
+    """Macros (V, W, S, time, one) that write rows of the sums S [2, rows]. of_x: all, of the row V[time, one]; of_h: by
+    the first and the end of some rows, these, of the row V[one]."""
+
+    of_x: Any
+    of_h: Callable[[int, int], Any]
+
+
+def products(op: Recurrence) -> Products:
+    """As plain loops."""
+    walk = op.walk
+    inputs, hidden, sums = walk.inputs, walk.hidden, walk.sums
+    # TVM would keep an accumulator of int64 and the int32 of what follows in one place, which strict C forbids.
+    apart = sums == "int32"
+
+    def product(which: int, first: int, end: int, terms: int, term: Any) -> Any:
+        tile = register_tile(end - first) if apart else 1
+
+        @T.macro
+        def rows(V, W, S, time, one):  # type: ignore[no-untyped-def]
+            for block in T.serial((end - first) // tile):
+                row = T.meta_var(first + block * tile)
+                if apart:
+                    A = T.alloc_buffer((tile,), sums)
+                    for u in T.unroll(tile):
+                        A[u] = 0
+                    for k in T.serial(terms):
+                        for u in T.unroll(tile):
+                            A[u] = A[u] + term(V, time, one, k) * T.cast(W[row + u, k], sums)
+                    for u in T.unroll(tile):
+                        S[which, row + u] = A[u]
+                else:
+                    S[which, row] = T.int64(0)
+                    for k in T.serial(terms):
+                        S[which, row] = S[which, row] + term(V, time, one, k) * T.cast(W[row, k], sums)
+
+        return rows
+
+    def of_input(X: Any, time: Any, one: Any, k: Any) -> Any:
+        return T.cast(X[time, one, k], sums)
+
+    def of_state(H: Any, time: Any, one: Any, k: Any) -> Any:
+        return T.cast(H[one, k], sums)
+
+    return Products(
+        product(0, 0, op.rows, inputs, of_input),
+        lambda first, end: product(1, first, end, hidden, of_state),
+    )
+
+
+def saturated(value: Any, shift: int) -> Any:
+    """An int64 expression >> shift, held to int16, as int32."""
+    return T.cast(T.max(T.min(value >> T.int64(shift), T.int64(HIGH)), T.int64(LOW)), "int32")
+
+
+def rounded(value: Any, shift: int) -> Any:
+    """The same, rounded."""
+    return saturated(value + T.int64(1 << (shift - 1)), shift)
+
+
+def entering(S: Any, row: Any, w_factor: Any, r_factor: Any, bias: Any) -> Any:
+    """`gate_inputs` of a row, an int64 expression."""
+    return of_row(S, 0, row, w_factor) + of_row(S, 1, row, r_factor) + bias[row]
+
+
+def of_row(S: Any, which: int, row: Any, factor: Any) -> Any:
+    return T.cast(S[which, row], "int64") * T.cast(factor[row], "int64")
+
+
+def on_curve(curve: Curve) -> Any:
+    """A macro (V, at, blocks, ends, G, place): G[place], int32, is what the curve makes of the int16 code V[4 * at].
+
+    Each use in a kernel has an `at` of its own: TVM's C calls two clamps of the same text one, whatever was stored in
+    between.
+    """
+    block, fraction = curve.block, curve.fraction
+
+    @T.macro
+    def line(V, at, blocks, ends, G, place):  # type: ignore[no-untyped-def]
+        code = T.meta_var(4 * at)
+        entry, segment, offset = T.meta_var((code + 1, code + 2, code + 3))
+        V[code] = V[code] - LOWEST
+        V[entry] = T.cast(blocks[V[code] >> block], "int32")
+        bits = T.meta_var(V[entry] & (BITS_OF_LENGTH - 1))
+        V[segment] = V[entry] // BITS_OF_LENGTH + ((V[code] & ((1 << block) - 1)) >> bits)
+        V[offset] = V[code] & ((T.int32(1) << bits) - 1)
+        left = T.meta_var(T.cast(ends[V[segment], 0], "int32"))
+        rise = T.meta_var(T.cast(ends[V[segment], 1], "int32") - left)
+        half = T.meta_var((T.int32(1 << fraction) << bits) >> 1)
+        found = T.meta_var(((left << bits) + rise * V[offset] + half) >> (bits + fraction))
+        G[place] = T.max(T.min(found, HIGH), LOW)
+
+    return line
+
+
+def answered(op: Recurrence) -> Any:
+    """A macro (Y, time, one, unit, value): how a state, int32, is stored as the answer of its step."""
+    answer = op.answer
+
+    @T.macro
+    def store(Y, time, one, unit, value):  # type: ignore[no-untyped-def]
+        if answer is not None:
+            if answer.same:
+                Y[time, one, unit] = T.cast(value, "int16")
+            else:
+                Y[time, one, unit] = tir.requantize(value, answer.multiplier, answer.shift, answer.output)
+
+    return store
+
+
+def begun(op: Recurrence) -> Any:
+    """A macro (initial, kept, one): the state in the beginning."""
+    hidden, given = op.walk.hidden, op.walk.given
+
+    @T.macro
+    def begin(initial, kept, one):  # type: ignore[no-untyped-def]
+        for unit in T.serial(hidden):
+            if given:
+                kept[one, unit] = initial[one, unit]
+            else:
+                kept[one, unit] = T.int16(0)
+
+    return begin
+
+
+def without(function: Any, op: Op, names: tuple[str, ...]) -> Any:
+    """`function`, whose parameters are called `names`, without those that are no operands of `op`."""
+    kept = {operand.name for operand in op.operands()}
+    parameters = [one for one, name in zip(function.params, names, strict=True) if name in kept]
+    return tirx.PrimFunc(parameters, function.body, function.ret_type, function.attrs)
+
+
+class Shapes(dict[str, tuple[tuple[int, ...], str]]):
+    """Shape and type of each operand of `op`; anything of those that it has not."""
+
+    def __init__(self, op: Op) -> None:
+        super().__init__({operand.name: (operand.shape, operand.dtype) for operand in op.operands()})
+
+    def of(self, name: str, rank: int, dtype: str) -> Any:
+        shape, found = self.get(name, ((1,) * rank, dtype))
+        return T.Buffer(shape, found)

@@ -1,0 +1,59 @@
+"""GRU, one direction, as one integer operator with a loop over time (`bevel.calib.arithmetic.recurrent`)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import onnx_graphsurgeon as gs
+
+from bevel.backends.program.ops.gru import Gru as GruKernel
+from bevel.calib.arithmetic.recurrent import GruNumbers, gru_numbers, lines_of
+from bevel.passes.operators.base import Reason, Site
+from bevel.passes.operators.lowering import Lowering
+from bevel.passes.operators.recurrent.bodies import gru
+from bevel.passes.operators.recurrent.integers import (
+    common_attributes,
+    curve,
+    reads_of,
+    sums_of,
+    weights_of,
+    with_halves,
+    written,
+)
+from bevel.passes.operators.recurrent.recurrent import LoweredLoop, Recurrent, known
+
+GATES = (0, 0, 1)  # functions of z, r and g
+FORMS = {before: gru(before) for before in (False, True)}
+
+
+class Gru(Recurrent):
+    op: ClassVar = "GRU"
+    float_ops: ClassVar = frozenset({"GRU"})
+    functions: ClassVar = tuple(FORMS.values())
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        cell = known(site.node)
+        reads = reads_of(site, cell, GATES)
+        if isinstance(reads, Reason):
+            return reads
+        sums = sums_of(reads, cell, inner=cell.before)
+        curves = {
+            "gate": lines_of(cell.functions[0], reads.gate_steps[0]),
+            "candidate": lines_of(cell.functions[1], reads.gate_steps[-1]),
+        }
+        numbers = gru_numbers(sums.shift, curves["gate"].scale, curves["candidate"].scale, reads.states[0].scale)
+        parts = {"parts": [2 * cell.hidden, cell.hidden]}
+        attrs = common_attributes(cell, sums) | parts | with_halves(numbers._asdict())
+        inner = [site.constant("inner", sums.inner)] if cell.before else []
+        inputs = [reads.x.tensor, reads.states[0].tensor, *weights_of(site, reads, sums), *inner]
+        for name, lines in curves.items():
+            constants, more = curve(site, name, lines)
+            inputs += constants
+            attrs |= more
+        return written(site, FORMS[cell.before], inputs, attrs, reads)
+
+    def lower(self, node: gs.Node, lowering: Lowering) -> None:
+        made, before = LoweredLoop(node, 1, lowering), node.op == FORMS[True].name
+        gate, candidate = (made.curve(*pair) for pair in zip(("gate", "candidate"), made.rest[-3::2], strict=True))
+        numbers = made.numbers(GruNumbers)
+        made.emit(GruKernel(made.walk, made.answer, node.attrs["shift"], numbers, gate, candidate, before))
