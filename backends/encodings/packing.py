@@ -25,7 +25,7 @@ HEADER = 1 + CHANNELS  # words before the weights
 SCALE = CHANNELS + 1  # words after them
 SCALES = HEADER + SCALE
 HALF_UP = Output()
-SETTLED_BITS = 10  # how far the bias of a channel without weights is from what comes of it
+SETTLED_BITS = {"int8": 10, "int16": 4}  # how far the bias of a channel without weights is from what comes of it
 LARGEST_SHIFT = 22  # (2 * zero_point + 1) << 22 still fits beside the upper word of a product
 
 
@@ -110,18 +110,19 @@ def settled(channels: Channels, output: Output = HALF_UP) -> Channels:
     such a channel's weights is tiny, so is that of its bias. Outputs are the same for every input.
     """
     least, greatest = (results(channels, ends, output) for ends in sum_range(channels.w, channels.bias))
-    constant = least == greatest
+    constant, bits = least == greatest, SETTLED_BITS[output.dtype]
     return Channels(
         w=np.where(constant[:, None], 0, channels.w).astype(np.int8),
-        bias=np.where(constant, least << SETTLED_BITS, channels.bias).astype(np.int32),
+        bias=np.where(constant, least << bits, channels.bias).astype(np.int32),
         multiplier=np.where(constant, 2**30, channels.multiplier).astype(np.int32),
-        shift=np.where(constant, 30 + SETTLED_BITS, channels.shift).astype(np.int8),
+        shift=np.where(constant, 30 + bits, channels.shift).astype(np.int8),
     )
 
 
 def results(channels: Channels, sums: Int64, output: Output) -> Int64:
-    """The outputs above the zero point; where no int8 zero point lets them be seen, the nearest that is as far."""
-    return np.clip(output.shifted(sums * channels.multiplier, channels.shift), -256, 255)
+    """The outputs above the zero point; where no zero point of their type lets them be seen, the nearest as far."""
+    farthest = 2 * np.iinfo(output.dtype).max + 1
+    return np.clip(output.shifted(sums * channels.multiplier, channels.shift), -farthest - 1, farthest)
 
 
 def stored_shifts(shift: NDArray[np.int8]) -> Int64 | None:

@@ -61,12 +61,14 @@ def rescaling(
     deviation: float = 74.0 * 74.0,
     output: Output = HALF_UP,
 ) -> tuple[Int32, Int8]:
-    """Multipliers and shifts that spread sums of `taps` terms of the given standard deviation over int8.
+    """Multipliers and shifts that spread sums of `taps` terms of the given standard deviation over the
+    output's type.
 
     Where there is room, one ratio above 1, one in [1/4, 1), and one too small for any accumulator to survive. Where
     `output.even`, sums lie on halves: ratios are powers of two, but one unless `output.power`.
     """
-    ratios = rng.uniform(20, 120, shape) / (deviation * np.sqrt(taps))
+    spread = np.iinfo(output.dtype).max / np.iinfo(np.int8).max
+    ratios = rng.uniform(20, 120, shape) * spread / (deviation * np.sqrt(taps))
     if ratios.size >= 4:
         ratios.flat[1:4] = 1.37, 0.61, 2.0**-40
     if output.even:

@@ -101,7 +101,8 @@ class ConvDsp(Tiled):
         channels = packing.unpack(packed, self.plain.channels_out)
         multiplier, shift = rescaling or (channels.multiplier, channels.shift)
         w = packing.from_widened_order(channels.w, self.plain.kernel[0], self.run)
-        output = replace(self.plain.output, zero_point=packing.zero_point(packed))
+        output = self.plain.output
+        output = output if self.apart else replace(output, zero_point=packing.zero_point(packed))
         plain = replace(self.plain, output=output)
         return plain.reference(x, w.reshape(plain.operands()[1].shape), channels.bias, multiplier, shift)
 

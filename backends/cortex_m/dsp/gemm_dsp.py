@@ -29,11 +29,12 @@ from bevel.calib.arithmetic.requantize import UPPER_WORD, Output
 
 @dataclass(frozen=True)
 class GemmDsp(Tiled):
-    """`Gemm` with packed weights: x: int8 [rows, k]; packed: int32 [blocks, words]; y: int8 [rows, n].
+    """`Gemm` with packed weights: x: int8 [rows, k]; packed: int32 [blocks, words]; y: output.dtype
+    [rows, n].
 
-    The output's zero point is part of packed, so that layers that differ in it share a function. Where ratios, or ties
-    to even, need the general formula (`apart`), the kernel has it, and multiplier: int32 [n] and shift: int8 [n] come
-    after packed.
+    The output's zero point is part of packed, so that layers that differ in it share a function. Where ratios, ties to
+    even, or int16 results need the general formula (`apart`), the kernel has it, and multiplier: int32 [n] and shift:
+    int8 [n] come after packed.
     """
 
     rates: ClassVar[Rates] = Rates(mac=0.73, output=12, byte=0.18, call=200, code=690)
@@ -57,7 +58,7 @@ class GemmDsp(Tiled):
         return (
             activation("x", (self.rows, self.k)),
             *self.packed_operands(),
-            output("y", (self.rows, self.n)),
+            output("y", (self.rows, self.n), self.output.dtype),
             scratch("widened", (self.tiles.scratch_words,), "int32"),
         )
 
@@ -70,7 +71,7 @@ class GemmDsp(Tiled):
         channels = packing.unpack(packed, self.n)
         multiplier, shift = rescaling or (channels.multiplier, channels.shift)
         w = packing.from_widened_order(channels.w, rows=1, elements=self.k).reshape(self.n, self.k)
-        output = replace(self.output, zero_point=packing.zero_point(packed))
+        output = self.output if self.apart else replace(self.output, zero_point=packing.zero_point(packed))
         return Gemm(self.rows, self.k, self.n, output).reference(x, w, channels.bias, multiplier, shift)
 
     @property
@@ -105,7 +106,7 @@ def packed_operands(given: Channels, elements: int, taps: int, output: Output, a
     """The constants of a kernel: `given.w` is [n, rows * elements], each row widened on its own."""
     rows = given.w.reshape(given.w.shape[0], -1, elements)
     ordered = Channels(packing.in_widened_order(rows, taps), given.bias, given.multiplier, given.shift)
-    packed = packing.pack(ordered, output.zero_point)
+    packed = packing.pack(ordered, 0 if apart else output.zero_point)
     return (packed, given.multiplier, given.shift) if apart else (packed,)
 
 
@@ -119,7 +120,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     given = channels_of(call)
     if reason := packing.obstacle(given):
         return reason
-    apart = shape.output.even or packing.stored_shifts(given.shift) is None
+    apart = shape.output.even or shape.output.dtype != "int8" or packing.stored_shifts(given.shift) is None
     kernel = GemmDsp(shape.rows, shape.k, shape.n, shared_output(shape.output, apart), apart)
     if kernel.taps > packing.MAX_TAPS:
         return f"{shape.k} inputs are more than a packed block can count"
@@ -159,6 +160,8 @@ def cases() -> Iterable[GemmDsp]:
     yield GemmDsp(rows=4, k=16, n=12, output=Output(zero_point=-128))
     yield GemmDsp(rows=5, k=35, n=9, output=Output(zero_point=3, low=-20, high=90), apart=True)
     yield GemmDsp(rows=1, k=24, n=4, output=Output(), apart=True)
+    yield GemmDsp(rows=5, k=35, n=9, output=Output(-300, -2000, 2**15 - 1, "int16"), apart=True)
+    yield GemmDsp(rows=1, k=64, n=6, output=Output(2**15 - 1, -(2**15), 2**15 - 1, "int16"), apart=True)
     for power in (False, True):
         output = Output(zero_point=3, low=-90, even=True, power=power)
         yield GemmDsp(rows=33, k=5, n=9, output=output, apart=True)

@@ -24,7 +24,7 @@ from bevel.backends.cortex_m.dsp.grouped_tiles import GroupedTiles
 from bevel.backends.cortex_m.dsp.tiles import Tiles, call
 from bevel.backends.encodings import narrow, packing
 from bevel.backends.encodings.narrow import NarrowCodes
-from bevel.backends.program.kernel import Special
+from bevel.backends.program.kernel import WIDER, Special
 from bevel.backends.program.op import Array, Operand, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
@@ -221,6 +221,8 @@ def specialize(call: Call, target: Target) -> Special | str:
     """The rule: what int8 tiles take, with weights that are smaller as codes."""
     if not isinstance(call.kernel, Gemm | Conv):
         return "no sums of products"
+    if call.kernel.output.dtype != "int8":
+        return WIDER
     taken = lifted(call)
     found = tiled(taken, target)
     if not isinstance(found, Special):

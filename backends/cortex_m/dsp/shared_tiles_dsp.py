@@ -75,7 +75,7 @@ class SharedTilesDsp(Kernel):
             tiles.channels,
             tiles.scratch_words,
         )
-        size = self.inner.operands()[-2].size
+        y = self.inner.operands()[-2]
 
         @T.prim_func(s_tir=True)
         def shared_tiles(
@@ -84,7 +84,7 @@ class SharedTilesDsp(Kernel):
             K: T.Buffer((blocks, packing.SCALES), "int32"),
             M: T.Buffer((channels,), "int32"),
             S: T.Buffer((channels,), "int8"),
-            Y: T.Buffer((size,), "int8"),
+            Y: T.Buffer((y.size,), y.dtype),
             A: T.Buffer((scratch,), "int32"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})

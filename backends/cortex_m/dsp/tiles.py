@@ -186,7 +186,7 @@ class Tiled(Kernel):
             W: T.Buffer(packed.shape, "int32"),
             M: T.Buffer((tiles.channels,), "int32"),
             S: T.Buffer((tiles.channels,), "int8"),
-            Y: T.Buffer((y.size,), "int8"),
+            Y: T.Buffer((y.size,), y.dtype),
             A: T.Buffer(strip.shape, "int32"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})

@@ -18,7 +18,7 @@ from bevel.backends.cortex_m.mve.packed_mve import PackedMve, packed_constants
 from bevel.backends.encodings.helium import (
     LANES,
 )
-from bevel.backends.program.kernel import Special
+from bevel.backends.program.kernel import WIDER, Special
 from bevel.backends.program.op import Operand, scratch
 from bevel.backends.program.ops import gemm
 from bevel.backends.program.ops.gemm import Gemm
@@ -98,6 +98,8 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "not a Gemm"
     if "mve" not in target.abilities:
         return f"{target.name} has no Helium"
+    if plain.output.dtype != "int8":
+        return WIDER
     found = packed_constants(plain, call, TILE)
     return found if isinstance(found, str) else Special(GemmMve(plain, found[0]), found[1])
 
@@ -105,7 +107,7 @@ def specialize(call: Call, target: Target) -> Special | str:
 def cases() -> Iterable[GemmMve]:
     """What the plain kernel has; then every remainder of blocks, which are four a round, and of outputs."""
     for index, plain in enumerate(gemm.cases()):
-        if plain.output.even == plain.output.power:
+        if plain.output.even == plain.output.power and plain.output.dtype == "int8":
             yield GemmMve(plain, lifted=index % 2 == 0)
     for k, n in ((16, 8), (32, 12), (48, 3), (64, 13), (80, 7), (112, 16)):
         yield GemmMve(Gemm(rows=2, k=k, n=n, output=Output(zero_point=n - 5)), lifted=False)

@@ -20,7 +20,7 @@ from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.encodings import narrow
 from bevel.backends.encodings.helium import LANES, WORDS, blocks_of
 from bevel.backends.encodings.narrow import NarrowCodes
-from bevel.backends.program.kernel import Special
+from bevel.backends.program.kernel import WIDER, Special
 from bevel.backends.program.op import Array, Operand, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
@@ -155,6 +155,8 @@ def from_planes(stored: Array, bits: int) -> Array:
 
 def specialize(call: Call, target: Target) -> Special | str:
     """The rule: what the int8 kernel takes, with weights that are smaller as codes; Gemm is a Conv of single pixels."""
+    if isinstance(call.kernel, Gemm) and call.kernel.output.dtype != "int8":
+        return WIDER
     found = conv_mve.specialize(as_conv(call), target)
     if not isinstance(found, Special):
         return found

@@ -14,7 +14,8 @@ from bevel.calib.arithmetic.requantize import Output, requantize
 
 @dataclass(frozen=True)
 class Gemm(Op):
-    """x: int8 [rows, k]; w: int8 [n, k]; bias, multiplier: int32 [n]; shift: int8 [n]; y: int8 [rows, n].
+    """x: int8 [rows, k]; w: int8 [n, k]; bias, multiplier: int32 [n]; shift: int8 [n]; y: output.dtype
+    [rows, n], int8 or int16.
 
     bias already holds b - x_zero_point * sum(w), so that the product is taken of the codes themselves.
     """
@@ -59,5 +60,7 @@ def cases() -> Iterable[Gemm]:
     yield Gemm(rows=3, k=17, n=5, output=Output(zero_point=127))
     yield Gemm(rows=2, k=33, n=6, output=Output(zero_point=-5, low=-5))
     yield Gemm(rows=1, k=3, n=9, output=Output(zero_point=3, low=-20, high=90))
+    yield Gemm(rows=3, k=17, n=9, output=Output(-300, -(2**15), 2**15 - 1, "int16"))
+    yield Gemm(rows=1, k=64, n=8, output=Output(2**15 - 1, -2000, 2**15 - 1, "int16"))
     for power in (False, True, True):
         yield Gemm(rows=40, k=3, n=9, output=Output(zero_point=3, low=-90, even=True, power=power))

@@ -12,7 +12,7 @@ from bevel.backends.tir import arithmetic as tir
 
 
 def build(op: Gemm, name: str) -> Any:
-    rows, k, n, output = op.rows, op.k, op.n, op.output
+    rows, k, n, output, y_dtype = op.rows, op.k, op.n, op.output, op.output.dtype
     tile = register_tile(n)
 
     @T.prim_func(s_tir=True)
@@ -22,7 +22,7 @@ def build(op: Gemm, name: str) -> Any:
         B: T.Buffer((n,), "int32"),
         M: T.Buffer((n,), "int32"),
         S: T.Buffer((n,), "int8"),
-        Y: T.Buffer((rows, n), "int8"),
+        Y: T.Buffer((rows, n), y_dtype),
     ):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
         for i, block in T.grid(rows, n // tile):

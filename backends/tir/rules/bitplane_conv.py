@@ -28,7 +28,7 @@ from tvm.script import tirx as T
 
 from bevel.backends.encodings import bitplanes
 from bevel.backends.encodings.bitplanes import StridedCodes
-from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.kernel import WIDER, Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.ops.coded_conv import of_gemm
 from bevel.backends.program.ops.conv import Conv
@@ -257,6 +257,8 @@ def specialize(call: Call, target: Target) -> Special | str:
     plain = plain_of(call.kernel)
     if isinstance(plain, str):
         return plain
+    if plain.output.dtype != "int8":
+        return WIDER
     if "mve" in target.abilities:
         return "left to vectors of bytes"
     weights, bias, multiplier, shift = call.constants

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.op import Op
-from bevel.backends.program.ops.coded_conv import call_of, of_gemm
+from bevel.backends.program.ops.coded_conv import CodedConv, call_of, of_gemm
 from bevel.backends.program.ops.gemm import Gemm as GemmKernel
 from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.graph.quantizers import constant_source
@@ -108,12 +108,14 @@ class Gemm(Operator):
         packed, laid = turned(weights), moved(coded, turned, axes=(1, 0))
         kernel: Op = GemmKernel(rows, k, n, output)
         constants: tuple[Array, ...] = (packed, *rescaling)
-        if wide:
+        narrow = (dtype_of(x), str(packed.dtype), str(bias.dtype), output.dtype) == ("int8", "int8", "int32", "int16")
+        if wide and (not narrow or in_blocks):
             stored = stored_as(packed, laid)
             plain = of_gemm(rows, k, n, output)
             kernel, constants = call_of(plain, stored, rescaling, dtype_of(x), wide=bias.dtype == np.int64)
         order = onnx_order(len(y.shape))
-        lowering.emit(node, kernel, [value.buffer], constants, y, order, None if wide else laid)
+        coding_kept = None if isinstance(kernel, CodedConv) else laid
+        lowering.emit(node, kernel, [value.buffer], constants, y, order, coding_kept)
 
 
 def matched_gemm(node: gs.Node) -> Match | Reason:
