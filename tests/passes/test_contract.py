@@ -170,7 +170,10 @@ EXAMPLES = {
         prepared=True,
     ),
     "clamp-masks": Example(
-        "a = Add (x, m)\n y = Softmax (a)", weights="float[6] m", values={"m": [0, 0, 0, 0, 0, -1e9]}, prepared=True
+        "a = Add (x, m)\n r = Relu (x)\n c = Add (a, r)\n y = Softmax (c)",
+        weights="float[6] m",
+        values={"m": [0, 0, 0, 0, 0, -1e9]},
+        prepared=True,
     ),
     "assign-schemes": float_model(changes=False),
     "widen-activations": float_model(changes=False),

@@ -122,15 +122,16 @@ def test_channels_without_weights_become_a_bias_that_fits() -> None:
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.integers(0, 2**32), st.integers(25, 62), st.integers(-128, 127))
-def test_settling_changes_no_output(seed: int, shift: int, zero_point: int) -> None:
+@given(st.integers(0, 2**32), st.integers(25, 62), st.integers(-128, 127), st.booleans())
+def test_settling_changes_no_output(seed: int, shift: int, zero_point: int, wide: bool) -> None:
+    output = Output(257 * zero_point, -(2**15), 2**15 - 1, "int16") if wide else Output(zero_point)
     rng = np.random.default_rng(seed)
     some = channels(6, 8, seed, shift)
     some.bias[:] = rng.integers(-(2**30), 2**30, 6) >> rng.integers(0, 28, 6)
-    found = packing.settled(some)
+    found = packing.settled(some, output)
     for x in (*rng.integers(-128, 128, (4, 8)), np.full(8, -128), np.full(8, 127)):
         was, now = (
-            requantize(one.w.astype(np.int64) @ x + one.bias, one.multiplier, one.shift, Output(zero_point))
+            requantize(one.w.astype(np.int64) @ x + one.bias, one.multiplier, one.shift, output)
             for one in (some, found)
         )
         np.testing.assert_array_equal(now, was)
