@@ -8,8 +8,7 @@ from rich.console import Console
 
 from bevel.calib.errors import UserError
 from bevel.tools.accuracy.broken import is_told
-from bevel.tools.command import show
-from bevel.tools.report import arena_map, report, tables
+from bevel.tools.report import arena_map, red_lines, report, tables
 from bevel.tools.run import manifest
 
 
@@ -29,7 +28,7 @@ def show_bundle(folder: Path) -> None:
         title = f"Kernels on {told.device.name}"
         tables.show_kernels(console, title, told.measurement.per_kernel, told.measurement)
     tables.show_worst(console, told)
-    tables.show_warnings(console, [show.told_output(one, told) for one in told.outputs if is_told(one)])
+    tables.show_warnings(console, [red_lines.told_output(one, told) for one in told.outputs if is_told(one)])
     plain(console, ["", "Notes"])
     tables.show_notes(console, told.nodes)
 

@@ -30,8 +30,8 @@ from bevel.tools.accuracy.library import tipped_only
 from bevel.tools.command import devices
 from bevel.tools.command.interruption import heeded
 from bevel.tools.command.quiet import quiet_libraries
-from bevel.tools.command.show import runs_in_float
 from bevel.tools.report import report, summary, tables
+from bevel.tools.report.red_lines import runs_in_float
 from bevel.tools.run import bundle, manifest, vectors
 from bevel.tools.run.data import SamplesOf
 from bevel.tools.run.manifest import Manifest

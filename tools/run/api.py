@@ -145,8 +145,8 @@ def run(options: Options, progress: Progress | None) -> tuple[Report, list[str]]
     with warnings.catch_warnings():
         from bevel.backends.process.litter import scratch
         from bevel.tools.command.quiet import quiet_libraries
-        from bevel.tools.command.show import warnings as doubts
         from bevel.tools.compile import compile_model
+        from bevel.tools.report.red_lines import warnings as doubts
         from bevel.tools.run.stages import Silent, Stages, Told
 
         quiet_libraries()

@@ -10,7 +10,7 @@ import pytest
 from bevel.backends.program.resources import NOTHING
 from bevel.tools.accuracy.library import is_far, is_wrong
 from bevel.tools.accuracy.outputs import Kind
-from bevel.tools.command import show
+from bevel.tools.report import red_lines
 from bevel.tools.report.report import Library, Model, Node, Report, Size
 
 RIGHT = Library(64, None, 30.0, None, 90.0, 64, 0)
@@ -54,4 +54,4 @@ def test_float_nodes_excuse_last_bits_alone(library: Library | None, told: bool)
         files={},
         library=library,
     )
-    assert show.wrong_library(report) is told
+    assert red_lines.wrong_library(report) is told
