@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
 from bevel.backends import target as targets
 from bevel.backends.binary.artifact import Artifact
@@ -28,6 +29,7 @@ from bevel.backends.select.objective import OBJECTIVES
 from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
 from bevel.backends.tir import islands as importer
+from bevel.calib.data.dataset import Dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import observe
 from bevel.passes.base import Note, Work
@@ -51,10 +53,12 @@ from bevel.tools.assign.kept import check_kept
 from bevel.tools.command import devices
 from bevel.tools.report.bands import describe
 from bevel.tools.report.report import Accuracy, Library, OutputFigures, Report, Width
+from bevel.tools.report.step import Step
 from bevel.tools.report.summary import Findings, summarize
 from bevel.tools.run import bundle, transforms, vectors, widths
 from bevel.tools.run.data import Data, open_data
 from bevel.tools.run.dimensions import dimensions
+from bevel.tools.run.full_form import FullForm, full_form, told_of
 from bevel.tools.run.names import model_name
 from bevel.tools.run.options import Options
 from bevel.tools.run.pixels import with_pixels
@@ -62,6 +66,7 @@ from bevel.tools.run.recipe import asks_for_formats, recipe_of
 from bevel.tools.run.stages import Stages
 from bevel.tools.run.staging import staged
 from bevel.tools.run.states import with_states
+from bevel.tools.run.stepping import Stepping, stepping
 from bevel.tools.run.tuning import choose_kernels
 
 if TYPE_CHECKING:
@@ -111,13 +116,15 @@ class QdqModel:
 
 @dataclass(frozen=True)
 class Lowered:
-    """Both models that are written, and the program that computes the integer one; at narrower widths too."""
+    """Both models that are written, and the program that computes the integer one; at narrower widths too. full: of
+    step forms, the full ones."""
 
     quantized: onnx.ModelProto
     integer: onnx.ModelProto
     program: Program
     narrower: widths.Models
     notes: tuple[Note, ...]
+    full: FullForm | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,7 @@ class Judged:
     accuracy: Accuracy | None
     outputs: tuple[OutputFigures, ...]
     library: Library | None
+    step: Step | None = None
 
 
 def compile_model(options: Options, stages: Stages) -> Report:
@@ -151,10 +159,12 @@ def compile_model(options: Options, stages: Stages) -> Report:
     job = prepare(options, stages)
     with staged(options.output, options.sources) as folder:
         read = read_model(job)
+        with stages("canonicalize"):
+            steps = stepping(options, read.work, read.data.vectors)
         quantized = quantize_calibrated(job, read) if read.data.calib is not None else keep_quantized(read)
-        lowered = lower(job, read, quantized, folder)
-        made = build_product(job, read.data, lowered, folder)
-        judged = judge(job, read, quantized, lowered, made)
+        lowered = lower(job, read, quantized, folder, steps)
+        made = build_product(job, read.data, lowered, folder, steps)
+        judged = judge(job, read, quantized, lowered, made, steps)
         at_widths = measure_widths(job, read, quantized, lowered, made)
         with stages("report"):
             findings = Findings(
@@ -174,6 +184,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
                 judged.outputs,
                 judged.library,
                 quantized.work.transforms,
+                judged.step,
             )
             report = summarize(options, folder, findings)
             check_kept(report)
@@ -243,29 +254,37 @@ def search_formats(job: Job, read: FloatModel, canonical: onnx.ModelProto, work:
     return replace(work, schemes=schemes, notes=(*work.notes, *found.notes)), found
 
 
-def lower(job: Job, read: FloatModel, found: QdqModel, folder: Path) -> Lowered:
+def lower(job: Job, read: FloatModel, found: QdqModel, folder: Path, steps: Stepping | None) -> Lowered:
     """Write quantized.onnx and integer.onnx into `folder`, and make the program that computes the latter."""
-    options, data = job.options, read.data
-    quantized = export_quantized(found.work.graph, found.work.states)
+    options, data, work, full = job.options, read.data, found.work, None
+    if steps is not None:
+        with job.stages("integerize"):
+            full, work = full_form(job.recipe, work, folder), steps.derived(work)
+    quantized = export_quantized(work.graph, work.states)
     bundle.save_model(folder, bundle.QUANTIZED, quantized)
     with job.stages("integerize"):
-        work = job.recipe.run("integerize", found.work)
+        work = job.recipe.run("integerize", work)
         integer = export(work.graph, work.ports, work.states)
         digest = bundle.save_model(folder, bundle.INTEGER, integer)
     with job.stages("partition"):
         program, notes = partition(integer, job.name, job.on_cpu, importer, work.notes)
+        if steps is not None and full is not None:
+            notes = [*notes, *steps.notes, steps.prove(full.integer, integer, program.inputs, data.vectors)]
         corrects = job.recipe.corrects
         program, narrower = widths.switched(options, corrects, program, integer, folder, data, job.on_cpu)
         program = replace(split_conversions(program, job.target), sha256=digest)
-    return Lowered(quantized, integer, program, narrower, (*work.notes, *notes))
+    return Lowered(quantized, integer, program, narrower, (*work.notes, *notes), full)
 
 
-def build_product(job: Job, data: Data, lowered: Lowered, folder: Path) -> Made:
+def build_product(job: Job, data: Data, lowered: Lowered, folder: Path, steps: Stepping | None) -> Made:
     """The product in `folder`, with test vectors that integer.onnx answered."""
     options, target, program = job.options, job.target, lowered.program
     objective = OBJECTIVES[options.objective]
     with job.stages("build"):
-        tests = vectors.make_vectors(lowered.integer, program, data.vectors, options.vectors)
+        samples, count = data.vectors, options.vectors
+        if steps is not None:
+            samples, count = steps.steps(samples), steps.vectors(count)
+        tests = vectors.make_vectors(lowered.integer, program, samples, count)
         check_islands(lowered.integer, vectors.samples(tests, lowered.integer), importer)
         vectors.save(folder, tests)
         fitted = widths.unbanded(fit_ram(program, target, options.max_ram, objective))
@@ -280,15 +299,18 @@ def build_product(job: Job, data: Data, lowered: Lowered, folder: Path) -> Made:
     return Made(artifact, fitted, tests, settings, selections, (*notes, *describe(program, fitted)))
 
 
-def judge(job: Job, read: FloatModel, found: QdqModel, lowered: Lowered, made: Made) -> Judged:
-    """Run the product on its device, and both models on the samples."""
-    data, measurement = read.data, None
+def judge(job: Job, read: FloatModel, found: QdqModel, lowered: Lowered, made: Made, steps: Stepping | None) -> Judged:
+    """Run the product on its device, and both models on the samples: of step forms the full ones, as they are equal."""
+    data, measurement, step = read.data, None, None
     if job.device is not None:
         with job.stages("measure"):
             measurement = job.device.measure(made.artifact, made.tests)
+    if steps is not None and lowered.full is not None:
+        with job.stages("measure"):
+            step = told_of(steps, lowered.full.spent(job.name, made.settings, job.target, job.device, data.vectors))
     with job.stages("evaluate") as advance:
         models = models_of(read, found, lowered)
-        errors = evaluate.node_errors(found.canonical, lowered.quantized, data.vectors, advance)
+        errors = evaluate.node_errors(found.canonical, models.quantized, data.vectors, advance)
         meters = None if data.evaluation is None else job.judging.meters(data.evaluation, MODELS)
         totals = evaluate.measured(models, data, advance, meters)
         accuracy = None if meters is None else with_metric(totals.accuracy(), job.judging, meters)
@@ -297,14 +319,25 @@ def judge(job: Job, read: FloatModel, found: QdqModel, lowered: Lowered, made: M
         )
         library = None
         if isinstance(job.device, Host | QemuUser) and has_islands(lowered.program):
-            library = measure_library(job.device, made.artifact, models, data.vectors, evaluate.labels_of(data))
-    return Judged(measurement, errors, accuracy, outputs, library)
+            library = measure_library(job.device, made.artifact, *in_library(read, models, lowered, steps))
+    return Judged(measurement, errors, accuracy, outputs, library, step)
+
+
+def in_library(
+    read: FloatModel, models: evaluate.Models, lowered: Lowered, steps: Stepping | None
+) -> tuple[evaluate.Models, Dataset, NDArray[Any] | None]:
+    """The models that a library is held to, its samples, and their labels."""
+    if steps is None:
+        return models, read.data.vectors, evaluate.labels_of(read.data)
+    stepped = replace(models, exact=steps.model, quantized=lowered.quantized, integer=lowered.integer)
+    return stepped, steps.steps(read.data.vectors), None
 
 
 def models_of(read: FloatModel, found: QdqModel, lowered: Lowered) -> evaluate.Models:
     ports = (*lowered.program.inputs, *lowered.program.outputs)
     described = describe_outputs(found.canonical)
-    return evaluate.Models(read.model, lowered.quantized, lowered.integer, ports, described)
+    whole = lowered.full or lowered
+    return evaluate.Models(read.model, whole.quantized, whole.integer, ports, described)
 
 
 def trials_of(job: Job, read: FloatModel, found: QdqModel, models: evaluate.Models) -> Trials | None:

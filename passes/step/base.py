@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.passes.operators.base import Reason
 from bevel.passes.step.columns import Columns, Tick
-from bevel.passes.step.quantized import quantized_like
+from bevel.passes.step.quantized import name_of, quantized_like
 
 PASS = "step"  # whose notes these are
 PAST, PRESENT = "past", "present"  # what names of states end in, before a step and behind it
@@ -120,7 +120,8 @@ class StepMaker:
         """The new columns behind those that a state holds, which then is the last ones of all."""
         given, axis = self.take(tensor), self.seen.views[tensor.name].axis
         others = any(name == tensor.name and more > 0 for name, more in self.windows)
-        name, past, both = f"{tensor.name}/{kept}" if others else tensor.name, list(given.shape), list(given.shape)
+        name, past, both = name_of(tensor), list(given.shape), list(given.shape)
+        name = f"{name}/{kept}" if others else name
         past[axis], both[axis] = kept, kept + given.shape[axis]
         before = gs.Variable(f"{name}/{PAST}", tensor.dtype, past)
         held = quantized_like(tensor, before, self.nodes)

@@ -95,7 +95,7 @@ class StepSlice(StepRule):
         lists = dict(zip(("starts", "ends", "axes", "steps"), bounds_of(node), strict=True))
         place = [axis % len(tensor.shape) for axis in lists["axes"]].index(view.axis) if cuts(node, view.axis) else None
         if place is None:
-            maker.same(node, [source, *node.inputs[1:]])
+            maker.same(node, [source, *map(maker.take, node.inputs[1:])])
             return
         lists["starts"][place], lists["ends"][place] = 0, (fresh - 1) * step + 1
         given = [gs.Constant(f"{node.name}/{role}", np.array(one, np.int64)) for role, one in lists.items()]
@@ -158,7 +158,10 @@ class StepPad(StepRule):
             maker.made[result.name] = source
             return
         both = [found[axis][side] for side in (0, 1) for axis in range(len(found))]
-        maker.same(node, [source, gs.Constant(f"{node.name}/pads", np.array(both, np.int64)), *node.inputs[2:3]])
+        maker.same(
+            node,
+            [source, gs.Constant(f"{node.name}/pads", np.array(both, np.int64)), *map(maker.take, node.inputs[2:3])],
+        )
 
 
 def pads_of(node: gs.Node) -> list[tuple[int, int]] | None:

@@ -22,6 +22,12 @@ def chain_of(tensor: gs.Tensor) -> list[gs.Node]:
     return []
 
 
+def name_of(tensor: gs.Tensor) -> str:
+    """What a tensor is called before it is quantized."""
+    chain = chain_of(tensor)
+    return str(chain[0].inputs[0].name if chain else tensor.name)
+
+
 def quantized_like(like: gs.Tensor, given: gs.Tensor, nodes: list[gs.Node]) -> gs.Tensor:
     """`given` through copies of the quantizers of `like`, which are added to `nodes`."""
     for node in chain_of(like):

@@ -43,7 +43,7 @@ class StepWindow(StepRule):
         source = maker.recent(node.inputs[0], slid(node, view).kept)
         place, pads = view.axis - FIRST_SPATIAL, list(node.attrs.get("pads", [0] * 2 * spatial(node)))
         pads[place] = pads[place + spatial(node)] = 0
-        maker.same(node, [source, *node.inputs[1:]], {"pads": pads})
+        maker.same(node, [source, *map(maker.take, node.inputs[1:])], {"pads": pads})
 
 
 def spatial(node: gs.Node) -> int:

@@ -14,6 +14,7 @@ from bevel.backends.program.resources import NOTHING, Resource, Resources, from_
 from bevel.calib.errors import UserError
 from bevel.passes.transform.flatness import Flatness
 from bevel.passes.transform.record import TensorFlatness, TransformRecord
+from bevel.tools.report.step import Step, step_from
 
 NAME = "report.json"
 SCHEMA = 2  # counts up when a key goes or changes its meaning; 1 had notes of text alone
@@ -263,6 +264,7 @@ class Report:
     widths: tuple[Width, ...] = ()  # the narrower ones of a product that can change its width
     converted: tuple[str, ...] = ()  # float ports that are converted before and after what is counted
     transforms: tuple[TransformRecord, ...] = ()  # that were folded into the float graph, in order
+    step: Step | None = None  # of one that computes what is new
     schema: int = SCHEMA
 
 
@@ -323,6 +325,7 @@ def from_json(fields: dict[str, Any]) -> Report:
         widths=tuple(_width(width) for width in fields["widths"]),
         converted=tuple(fields["converted"]),
         transforms=tuple(map(_transform, fields["transforms"])),
+        step=step_from(fields["step"]),
         schema=fields["schema"],
     )
 

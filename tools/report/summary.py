@@ -17,6 +17,7 @@ from bevel.passes.transform.record import TransformRecord
 from bevel.tools.assign.kept import with_budgets
 from bevel.tools.report import report
 from bevel.tools.report.nodes import describe_nodes
+from bevel.tools.report.step import Step
 from bevel.tools.run import bundle, manifest
 from bevel.tools.run.data import GUESS
 from bevel.tools.run.options import Options
@@ -42,6 +43,7 @@ class Findings:
     outputs: tuple[report.OutputFigures, ...] = ()
     library: report.Library | None = None
     transforms: tuple[TransformRecord, ...] = ()
+    step: Step | None = None
 
 
 def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
@@ -68,6 +70,7 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
         widths=found.widths,
         converted=tuple(port.name for port in found.program.converted),
         transforms=found.transforms,
+        step=found.step,
     )
     return with_budgets(options.budgets, told)
 

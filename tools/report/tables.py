@@ -259,6 +259,9 @@ def _accuracy_rows(report: Report) -> list[tuple[str, str]]:
         rows.append((f"SQNR, integer to float{worst}", decibels(accuracy.sqnr_db)))
     if accuracy.agreement is not None:
         rows.append(("agreement with float", percent(accuracy.agreement)))
+    if report.step is not None:
+        spent = None if report.measurement is None else report.measurement.spent
+        rows += report.step.rows(spent)
     if report.transforms:
         rows.append(("transforms", "; ".join(f"{one.transform} at {one.sites}" for one in report.transforms)))
     return rows + _library_rows(report)

@@ -152,6 +152,10 @@ class Options:
         Option("An input that the run before gives out; none: none by its name.", "IN=OUT", repeated=True),
         (),
     )
+    step: bool = field(default=False, metadata=told("Compute what is new in each step, of a model over time."))
+    time_axis: str | None = field(
+        default=None, metadata=told("The axis that --step goes along; default: the longest that it can.", "[INPUT:]N")
+    )
     device: str | None = field(
         default=None,
         metadata=told("Where to measure; default: the target's first that works here.", "NAME|none"),

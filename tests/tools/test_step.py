@@ -1,0 +1,222 @@
+"""`--step`: the product computes what is new, integer.onnx is that step form, and gives the full form's bits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from bevel import UserError, optimize
+from bevel.passes.states.pairs import states_of
+
+RNG = np.random.default_rng(3)
+# Keyword spotting in little: [time, features], no padding in time, a mean over what is left of it.
+SPOTTING = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,19,6,1] x) => (float[N,4] y)
+{
+    t = Transpose <perm = [0,3,1,2]> (x)
+    a = Conv <strides = [2,2], pads = [0,1,0,1]> (t, w, p)
+    b = Relu (a)
+    c = Conv <group = 8, pads = [0,1,0,1]> (b, v, q)
+    d = Relu (c)
+    e = Conv (d, u)
+    g = GlobalAveragePool (e)
+    f = Flatten (g)
+    y = MatMul (f, m)
+}
+"""
+WEIGHTS = {"w": (8, 1, 5, 3), "p": (8,), "v": (8, 1, 3, 3), "q": (8,), "u": (8, 8, 1, 1), "m": (8, 4)}
+# A causal network of temporal convolutions, one of them as PyTorch's users write it: padded on both sides, then cut.
+CAUSAL = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,3,16] x) => (float[N,2,16] y)
+<int64[1] zero = {0}, int64[1] cut = {-4}, int64[1] axis = {2}>
+{
+    a = Conv <pads = [2, 0]> (x, w, p)
+    b = Relu (a)
+    c = Conv <pads = [4, 4], dilations = [2]> (b, v, q)
+    d = Slice (c, zero, cut, axis)
+    e = Add (d, b)
+    f = Relu (e)
+    y = Conv (f, u)
+}
+"""
+CAUSAL_WEIGHTS = {"w": (6, 3, 3), "p": (6,), "v": (6, 6, 3), "q": (6,), "u": (2, 6, 1)}
+
+
+def model(text: str, weights: dict[str, tuple[int, ...]]) -> onnx.ModelProto:
+    made = onnx.parser.parse_model(text)
+    for name, shape in weights.items():
+        values = (RNG.standard_normal(shape) / np.sqrt(max(np.prod(shape[1:]), 1))).astype(np.float32)
+        made.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    for node in made.graph.node:
+        node.name = node.output[0]
+    return made
+
+
+KEYWORDS, TEMPORAL = model(SPOTTING, WEIGHTS), model(CAUSAL, CAUSAL_WEIGHTS)
+SAMPLES = {
+    "keywords": {"x": RNG.standard_normal((12, 19, 6, 1)).astype(np.float32)},
+    "temporal": {"x": RNG.standard_normal((12, 3, 16)).astype(np.float32)},
+}
+MODELS = {"keywords": KEYWORDS, "temporal": TEMPORAL}
+
+
+def built(which: str, folder: Path, target: str, **more: Any) -> tuple[Any, Path]:
+    samples = SAMPLES[which]
+    options = {"name": "net", "calib": samples, "eval": samples, "step": True} | more
+    return optimize(MODELS[which], target=target, output=folder / "out", **options), folder / "out"
+
+
+def run(file: Path, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    session = ort.InferenceSession(file)
+    names = [one.name for one in session.get_outputs()]
+    return dict(zip(names, session.run(names, given), strict=True))
+
+
+def expected_of(out: Path) -> np.ndarray:
+    with np.load(out / "vectors.npz") as arrays:
+        return np.asarray(arrays["expected:y"])
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "host"])
+def test_a_step_on_the_device_ends_with_what_the_full_form_gives_for_the_window(tmp_path: Path, target: str) -> None:
+    report, out = built("keywords", tmp_path, target)
+    step = report.step
+    assert report.measurement.mismatches == 0
+    assert (step.input, step.axis, step.columns, step.window, step.steps) == ("x", 1, 2, 19, 10)
+    assert report.measurement.inputs == 11, "a window, and the first step of the next"
+    window = SAMPLES["keywords"]["x"][:1]
+    np.testing.assert_array_equal(expected_of(out)[9], run(out / "integer_full.onnx", {"x": window})["y"])
+    (spent,) = [name for name in step.full if name in report.measurement.spent]
+    if target != "host":  # so short a time says little
+        assert 0 < report.measurement.spent[spent] < 0.4 * step.full[spent]
+    assert "net_step" in (out / "net.h").read_text()
+    integer = onnx.load(out / "integer.onnx")
+    kept = [size_of(one) for one in integer.graph.input if one.name in states_of(integer)]
+    assert report.size.product["state"] == sum(kept)
+
+
+def size_of(value: onnx.ValueInfoProto) -> int:
+    return int(np.prod([dim.dim_value for dim in value.type.tensor_type.shape.dim]))
+
+
+def test_a_causal_net_gives_a_column_from_the_first_step_on(tmp_path: Path) -> None:
+    report, out = built("temporal", tmp_path, "cortex-m4", vectors=16)
+    assert report.measurement.mismatches == 0 and report.step.columns == 1
+    full = run(out / "integer_full.onnx", {"x": SAMPLES["temporal"]["x"][:1]})["y"]
+    found = np.concatenate(list(expected_of(out)[:16]), axis=2)
+    np.testing.assert_array_equal(found, full)
+
+
+def test_both_forms_are_files_and_accuracy_is_that_of_either(tmp_path: Path) -> None:
+    report, out = built("keywords", tmp_path, "cortex-m4", device="none")
+    plain = optimize(
+        KEYWORDS,
+        target="cortex-m4",
+        output=tmp_path / "plain",
+        device="none",
+        name="net",
+        calib=SAMPLES["keywords"],
+        eval=SAMPLES["keywords"],
+    )
+    for name in ("quantized_full.onnx", "integer_full.onnx", "quantized.onnx", "integer.onnx"):
+        assert (out / name).is_file()
+    assert report.accuracy == plain.accuracy
+    assert report.step.full is None and report.step.why == "no device"
+    for name in ("quantized", "integer"):
+        mine, other = (
+            onnx.load(path).graph for path in (out / f"{name}_full.onnx", tmp_path / "plain" / f"{name}.onnx")
+        )
+        assert mine.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
+
+
+def test_a_stream_is_equal_window_for_window_in_stock_onnxruntime(tmp_path: Path) -> None:
+    """Written anew: feed columns and what came out, and compare with each window that ends there."""
+    _, out = built("keywords", tmp_path, "cortex-m4", device="none")
+    columns = RNG.standard_normal((1, 60, 6, 1)).astype(np.float32)
+    session, states = ort.InferenceSession(out / "integer.onnx"), states_of(onnx.load(out / "integer.onnx"))
+    kept = {one.name: np.zeros(one.shape, np.float32) for one in session.get_inputs() if one.name in states}
+    names = [one.name for one in session.get_outputs()]
+    compared = 0
+    for end in range(2, 61, 2):
+        outputs = dict(zip(names, session.run(names, {"x": columns[:, end - 2 : end], **kept}), strict=True))
+        kept = {into: outputs[name] for into, name in states.items()}
+        if end >= 20:
+            expected = run(out / "integer_full.onnx", {"x": columns[:, end - 19 : end]})["y"]
+            np.testing.assert_array_equal(outputs["y"], expected)
+            compared += 1
+    assert compared == 21
+
+
+FORMATS = [{"activations": "int16"}, {"activations": "int5", "weights": "int4"}, {"inputs": "quantized"}]
+
+
+@pytest.mark.filterwarnings("ignore::bevel.tools.run.api.ResultWarning")
+@pytest.mark.parametrize("options", FORMATS)
+def test_formats_go_with_it(tmp_path: Path, options: dict[str, str]) -> None:
+    report, _ = built("keywords", tmp_path, "cortex-m4", **options)
+    assert report.measurement.mismatches == 0
+
+
+def test_a_model_that_came_quantized_has_a_step_form_too(tmp_path: Path) -> None:
+    built("keywords", tmp_path, "cortex-m4", device="none")
+    report = optimize(
+        tmp_path / "out" / "quantized_full.onnx",
+        target="cortex-m4",
+        eval=SAMPLES["keywords"],
+        output=tmp_path / "again",
+        step=True,
+    )
+    assert report.measurement.mismatches == 0 and report.step.columns == 2
+
+
+def test_a_bundle_is_measured_again_with_columns(tmp_path: Path) -> None:
+    from bevel.tools.command.measure import measure_bundle
+
+    _, out = built("keywords", tmp_path, "cortex-m4")
+    np.savez(tmp_path / "columns.npz", x=RNG.standard_normal((3, 7, 2, 6, 1)).astype(np.float32))
+    _, measured, right = measure_bundle(out, None, tmp_path / "columns.npz", 21)
+    assert right and measured.inputs == 21
+
+
+REFUSED = {
+    "same": (
+        SPOTTING.replace("pads = [0,1,0,1]", "pads = [2,1,2,1]"),
+        {},
+        "node a pads in time: in a stream, columns are there",
+    ),
+    "axis": (SPOTTING, {"time_axis": "9"}, "--time-axis 9: input x has axes 0 to 3"),
+    "name": (SPOTTING, {"time_axis": "z:1"}, "--time-axis z:1: write N, or INPUT:N; the inputs are x"),
+    "widths": (SPOTTING, {"switchable": "8,4"}, "--step goes without --switchable"),
+    "budget": (SPOTTING, {"max_flash": "64k"}, "--step goes without budgets"),
+    "alone": (SPOTTING, {"step": False, "time_axis": "1"}, "--time-axis says along what --step goes"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_is_refused_in_a_line(case: str, tmp_path: Path) -> None:
+    text, options, said = REFUSED[case]
+    given = {"calib": SAMPLES["keywords"], "step": True} | options
+    with pytest.raises(UserError, match=said):
+        optimize(model(text, WEIGHTS), target="cortex-m4", output=tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_with_states_is_a_step_form_already(tmp_path: Path) -> None:
+    built("keywords", tmp_path, "cortex-m4", device="none")
+    with pytest.raises(UserError, match=r"the model keeps .*/past already: it is a step form"):
+        optimize(tmp_path / "out" / "quantized.onnx", target="cortex-m4", output=tmp_path / "again", step=True)
+
+
+def test_the_axis_is_a_choice(tmp_path: Path) -> None:
+    report, out = built("keywords", tmp_path, "cortex-m4", device="none")
+    notes = [note["text"] for node in json.loads((out / "report.json").read_text())["nodes"] for note in node["notes"]]
+    assert report.step.axis == 1
+    assert any("computed for the whole window in each step" in text for text in notes)
