@@ -12,7 +12,8 @@ from bevel.passes.graph.edit import producer
 
 QUANTIZERS = ("QuantizeLinear", "QuantizeFloat", "QuantizeFixed")  # what makes integers of floats
 DEQUANTIZERS = ("DequantizeLinear", "DequantizeSteps")  # what makes floats of integers
-ROUNDINGS = ("Clip", "WideClip", "Table", "RoundMx")  # what may make codes of a format of these integers
+ROUNDINGS = ("Clip", "WideClip", "Table", "RoundMx", "RoundRows")  # what may make codes of a format of these integers
+ROWS = "/rows"  # how names of a tensor go on that is read with a scale for each row
 ROUND = "/round"  # how the names of nodes end that round the codes of a tensor to those of a format
 
 

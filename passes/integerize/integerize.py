@@ -40,6 +40,7 @@ from bevel.passes.operators.formats.flip_sign import flip_sign
 from bevel.passes.operators.formats.quantize_fixed import quantize_fixed
 from bevel.passes.operators.formats.quantize_float import quantize_float
 from bevel.passes.operators.formats.round_mx import ROUND_MX
+from bevel.passes.operators.formats.round_rows import ROUND_ROWS
 from bevel.passes.pipeline import Pipeline
 from bevel.passes.states.pairs import States
 
@@ -322,8 +323,8 @@ def on_integers(made: Integerizer, node: gs.Node) -> bool:
 
 
 def emit_move(made: Integerizer, node: gs.Node) -> None:
-    """A rounding to codes or blocks of a format, or an operator that some other tool put between integers."""
-    if node.op not in (*MOVES, ROUND_MX.name) and not is_rounding(node):
+    """A rounding to codes, blocks or rows of a format, or an operator that some other tool put between integers."""
+    if node.op not in (*MOVES, ROUND_MX.name, ROUND_ROWS.name) and not is_rounding(node):
         raise UserError(
             f"node {node.name}: {node.op} of integers cannot be compiled; {', '.join(sorted(MOVES))} can; "
             "cut the model before it with --outputs-at"

@@ -15,6 +15,7 @@ from bevel.passes.operators.formats.rescale import Rescale
 from bevel.passes.operators.formats.round_even import RoundEven
 from bevel.passes.operators.formats.round_float import RoundFloat
 from bevel.passes.operators.formats.round_mx import RoundMx
+from bevel.passes.operators.formats.round_rows import RoundRows
 from bevel.passes.operators.functions.arg_max import ArgMax
 from bevel.passes.operators.functions.channel_table import ChannelTable
 from bevel.passes.operators.functions.clip import Clip
@@ -109,6 +110,7 @@ MADE: tuple[IntegerOperator, ...] = (
     RoundEven(),
     RoundFloat(),
     RoundMx(),
+    RoundRows(),
     Table(),
 )
 

@@ -5,7 +5,8 @@ Codes of up to 8 bits are int8 tensors: a Clip behind the QuantizeLinear keeps t
 tensors. Wider minifloats are made by the function QuantizeFloat, whose steps a DequantizeLinear takes, or, if they are
 int32, the function DequantizeSteps. E4M3 among them:
 ONNX has it as a type, but onnxruntime at its default settings fuses quantizers of it into operators that do not.
-Blocks that share a power of two are made by two functions, QuantizeFixed and RoundMx, as a device makes them.
+Blocks that share a power of two are made by two functions, QuantizeFixed and RoundMx, as a device makes them; rows with
+a scale of their own by RoundRows, of int16 codes.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from bevel.calib.formats.scheme import TensorQuant
 from bevel.calib.formats.stairs import Stairs
 from bevel.calib.formats.tensor_format import BlockFormat
 from bevel.calib.observe.observe import LAST_AXIS_OPERATORS
-from bevel.passes.graph.quantizers import ROUND
+from bevel.passes.graph.quantizers import ROUND, ROWS
 from bevel.passes.integerize.coding import signed_type
 from bevel.passes.operators.formats.dequantize_steps import dequantize_steps
 from bevel.passes.operators.formats.quantize_fixed import quantize_fixed
 from bevel.passes.operators.formats.quantize_float import quantize_float
 from bevel.passes.operators.formats.round_mx import round_mx
+from bevel.passes.operators.formats.round_rows import round_rows
 from bevel.passes.operators.functions.clip import wide_clip
 from bevel.passes.operators.functions.table import look_up
+from bevel.passes.quantize.choose_scales import RowReaders
 from bevel.passes.quantize.divisors import Nonzero
 
 # How the first codes become a point's; None: they are those already.
@@ -49,6 +52,25 @@ def quantize_tensor(
     for reader in readers:
         reader.inputs = [through if one is tensor else one for one in reader.inputs]
     pair(graph, tensor.name, tensor, through, quant, rounding)
+
+
+def quantize_rows(graph: gs.Graph, tensor: gs.Variable, quant: TensorQuant, rows: RowReaders) -> None:
+    """Those of `rows` read `tensor`, int16, with its rows rounded, all other readers as it is."""
+    products = [node for node in tensor.outputs if node.name in rows.readers]
+    others = [node for node in tensor.outputs if node.name not in rows.readers]
+    codes = gs.Variable(f"{tensor.name}/quantized", np.int16, tensor.shape)
+    parameters = quantizer_constants(tensor.name, quant)
+    rounded = gs.Variable(f"{tensor.name}/rounded", np.int16, tensor.shape)
+    ways = [(products, rounded, f"{tensor.name}{ROWS}"), (others, codes, tensor.name)]
+    for readers, read, name in ways if others else ways[:1]:
+        through = gs.Variable(f"{name}/dequantized", np.float32, tensor.shape)
+        for reader in readers:
+            reader.inputs = [through if one is tensor else one for one in reader.inputs]
+        graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", {}, [read, *parameters], [through]))
+    graph.nodes += [
+        gs.Node("QuantizeLinear", f"{tensor.name}/quantize", {}, [tensor, *parameters], [codes]),
+        round_rows(f"{tensor.name}{ROUND}", codes, rounded, 2**rows.format.bits - 1),
+    ]
 
 
 def quantize_output(

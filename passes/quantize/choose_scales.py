@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, reduce
 from typing import Any
 
 import numpy as np
 
+from bevel.calib.arithmetic.round_rows import HIGHEST, limit
 from bevel.calib.formats.format import INT8, INT16, IntFormat
 from bevel.calib.formats.levels import integer_levels
 from bevel.calib.formats.mx import mx_rounding
@@ -19,16 +20,24 @@ from bevel.calib.observe.histogram import Histogram
 from bevel.calib.observe.recurrent_range import RecurrentRange
 from bevel.calib.observe.statistics import RANGE, Statistics
 from bevel.calib.scales.float_range import float_quant
-from bevel.calib.scales.ranges import RangeMethod, activation_quant
+from bevel.calib.scales.ranges import MinMax, RangeMethod, activation_quant
 from bevel.passes.base import Note
 from bevel.passes.operators.base import State
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.divisors import Nonzero, without_zero
-from bevel.passes.quantize.plan import PASS, QuantizationPlan
+from bevel.passes.quantize.plan import PASS, QuantizationPlan, product_readers
 from bevel.passes.quantize.separate import separate
 
 ALL_INT8 = Chosen()
 INT16_STEPS = 2**15 - 1
+
+
+@dataclass(frozen=True)
+class RowReaders:
+    """format: of codes with a scale for each row; readers: the nodes that read these."""
+
+    format: IntFormat
+    readers: frozenset[str]
 
 
 @dataclass
@@ -42,6 +51,7 @@ class Scales:
     rescaled: set[str] = field(default_factory=set)  # results into which inputs are rescaled
     nonzero: dict[str, Nonzero] = field(default_factory=dict)  # divisors whose codes leave out 0
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)  # what nodes say beyond what they said
+    rows: dict[str, RowReaders] = field(default_factory=dict)  # int16 that products read with a scale for each row
     notes: list[Note] = field(default_factory=list)
 
     def rounding(self, point: str) -> Stairs | BlockFormat | Nonzero | TensorQuant:
@@ -71,6 +81,12 @@ def choose_scales(
         narrow = is_wide(format) and not without_kernel(format, plan).isdisjoint(group)
         pixels = not plan.pixels.isdisjoint(group)
         wanted = INT8 if result or narrow or pixels else format
+        rows = dict(rows_of(group, plan, chosen))
+        if rows and wanted == INT16:
+            levels = max(2**one.format.bits - 1 for one in rows.values())
+            scales.quants |= dict.fromkeys(group, row_quant(together([statistics[name] for name in group]), levels))
+            scales.rows |= rows
+            continue
         for part in parts(scales, group, plan, statistics, wanted, method):
             quant = fixed_quant(part, plan, statistics, wanted) if isinstance(wanted, IntFormat) else None
             if quant is not None:
@@ -139,6 +155,20 @@ def parts(
         text = f"keeps its own scale and is rescaled into {result}: one scale would cost {cost:.1f} dB"
         scales.notes.append(Note(PASS, name, "chosen", text, {"one_scale_costs_db": cost}))
     return found.groups
+
+
+def rows_of(group: list[str], plan: QuantizationPlan, chosen: Chosen) -> Iterator[tuple[str, RowReaders]]:
+    for name in group:
+        format, readers = chosen.of_rows(name, plan), frozenset(product_readers(name, plan))
+        if format is not None and readers:
+            yield name, RowReaders(format, readers)
+
+
+def row_quant(statistics: Statistics, levels: int) -> TensorQuant:
+    """The steps that rows are rounded from: nothing that was seen is clipped."""
+    found = activation_quant(statistics, Scheme(INT16, symmetric=True), MinMax())
+    scale = np.asarray(found.scale * np.float32(HIGHEST / limit(levels)))
+    return TensorQuant(found.scheme, scale, found.zero_point)
 
 
 def keep_from_zero(scales: Scales, plan: QuantizationPlan, statistics: Mapping[str, Statistics]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bevel.calib.formats.format import INT8
+from bevel.calib.formats.format import INT8, IntFormat
 from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.calib.scales.ranges import RangeMethod, range_method
 
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NodeFormat:
-    """What is different for one node: its weights, its result. None: as for all others."""
+    """What is different for one node: its weights, its result. None: as for all others. rows: what products by weights
+    read of its result, which is int16, rounded with a scale for each row."""
 
     weights: TensorFormat | None = None
     activations: TensorFormat | None = None
+    rows: IntFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Chosen:
             if (format := self.nodes.get(owner, NodeFormat()).activations) is not None
         ]
         return max(asked, key=lambda format: format.bits) if asked else self.activations
+
+    def of_rows(self, point: str, plan: QuantizationPlan) -> IntFormat | None:
+        """The format with a scale for each row in which products by weights read a point; None where it has none."""
+        asked = (self.nodes.get(owner, NodeFormat()).rows for owner in owners(point, plan))
+        return next((one for one in asked if one is not None), None)
 
 
 def owners(point: str, plan: QuantizationPlan) -> Iterable[str]:

@@ -83,7 +83,9 @@ def node_formats(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iter
 def formats_of(points: Iterable[str], scales: Scales) -> str:
     return ", ".join(
         dict.fromkeys(
-            (scales.blocks.get(point) or scales.quants[point].scheme.format).name
+            f"{scales.rows[point].format.name} rows"
+            if point in scales.rows
+            else (scales.blocks.get(point) or scales.quants[point].scheme.format).name
             for point in points
             if point in scales.quants
         )

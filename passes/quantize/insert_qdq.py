@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT, PLANNED, STATIC_SHAPES, UNIQUE_NAMES
 from bevel.passes.operators.base import Match, Operator
-from bevel.passes.quantize.activations import quantize_output, quantize_tensor
+from bevel.passes.quantize.activations import quantize_output, quantize_rows, quantize_tensor
 from bevel.passes.quantize.choose_scales import ALL_INT8, Scales
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.plan import PASS, QuantizationPlan, result_of
@@ -65,6 +65,9 @@ def insert_qdq(
         moved = name in plan.moved and name not in scales.nonzero and name not in scales.rescaled
         rounding = None if moved else scales.rounding(name)
         unrounded = plan.unrounded.get(name, set())
+        if (rows := scales.rows.get(name)) is not None:
+            quantize_rows(graph, tensor, quant, rows)
+            continue
         # An input that is an output, too, leaves as it came; so does what is put together of parts.
         if name in outputs and tensor.inputs and name not in plan.raw:
             quantize_output(graph, tensor, quant, rounding, unrounded)

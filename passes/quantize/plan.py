@@ -263,6 +263,19 @@ def has_weights(node: gs.Node, plan: QuantizationPlan) -> bool:
     return any(operator.weight_axis(match, index) is not None for index in range(len(match.inputs)))
 
 
+def product_readers(point: str, plan: QuantizationPlan) -> dict[str, Operator]:
+    """The nodes that multiply a point by weights, a MatMul before its constant Add among them, and their operators."""
+    found = {}
+    for node in plan.points[point].outputs:
+        behind = [reader.name for reader in node.outputs[0].outputs] if node.op == "MatMul" and node.outputs else []
+        for name in (node.name, *behind):
+            if name in plan.taken and any(one is plan.points[point] for one in plan.taken[name][1].inputs):
+                operator, match = plan.taken[name]
+                if any(operator.weight_axis(match, index) is not None for index in range(len(match.inputs))):
+                    found[node.name] = operator
+    return found
+
+
 def group_points(plan: QuantizationPlan) -> None:
     """Which points share a scale, and which of them only leave the model."""
     tied = [*tied_points(plan), *plan.shared]

@@ -32,7 +32,7 @@ from bevel.calib.scales.ranges import RangeMethod
 from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT, SAMPLED
 from bevel.passes.exchange.export import export
-from bevel.passes.graph.quantizers import is_dequantize, is_quantize
+from bevel.passes.graph.quantizers import ROWS, is_dequantize, is_quantize
 from bevel.passes.quantize.choose_scales import choose_scales
 from bevel.passes.quantize.chosen import Chosen, NodeFormat, owners
 from bevel.passes.quantize.clamp_masks import behind_clips
@@ -228,16 +228,17 @@ def put_switches(graph: gs.Graph, groups: list[list[str]]) -> None:
     switches = gs.Variable(SWITCHES, np.bool_, [len(groups)])
     graph.inputs.append(switches)
     for node in [node for node in graph.nodes if is_dequantize(node)]:
-        point = node.name.removesuffix("/dequantize")
+        name = node.name.removesuffix("/dequantize")
+        point = name.removesuffix(ROWS)
         if point not in group_of:
             continue
         quantize = node
         while not is_quantize(quantize):
             quantize = quantize.inputs[0].inputs[0]
         target = node.outputs[0]
-        rounded = gs.Variable(f"{point}/switched", np.float32, target.shape)
-        on = gs.Variable(f"{point}/on", np.bool_, [])
+        rounded = gs.Variable(f"{name}/switched", np.float32, target.shape)
+        on = gs.Variable(f"{name}/on", np.bool_, [])
         node.outputs = [rounded]
-        index = gs.Constant(f"{point}/group", np.array(group_of[point], np.int64))
-        graph.nodes.append(gs.Node("Gather", f"{point}/switch", {}, [switches, index], [on]))
-        graph.nodes.append(gs.Node("Where", f"{point}/choose", {}, [on, rounded, quantize.inputs[0]], [target]))
+        index = gs.Constant(f"{name}/group", np.array(group_of[point], np.int64))
+        graph.nodes.append(gs.Node("Gather", f"{name}/switch", {}, [switches, index], [on]))
+        graph.nodes.append(gs.Node("Where", f"{name}/choose", {}, [on, rounded, quantize.inputs[0]], [target]))

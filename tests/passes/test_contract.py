@@ -177,6 +177,7 @@ EXAMPLES = {
     ),
     "assign-schemes": float_model(changes=False),
     "widen-activations": float_model(changes=False),
+    "row-scales": float_model(changes=False),
     "plan-scales": float_model(changes=False),
     "round-weights": float_model(changes=False),
     "correct-bias": float_model(changes=False),
@@ -200,7 +201,7 @@ EXAMPLES = {
         "a = MatMul (x, w)\n y = MatMul (a, v)",
         weights="float[6,5] w, float[5,4] v",
         prepared=True,
-        options=(("assign-schemes", "activations", "int4"),),
+        options=(("assign-schemes", "activations", "int4"), ("row-scales", "rows", "off")),
     ),
     "fuse-pixels": Example(PIXELS, "uint8[1,4,4,3] x", "float k", {"k": 100.0}, prepared=True),
     "prune-constant-channels": Example(

@@ -28,6 +28,7 @@ InputFormat = Literal["float", "quantized", "uint8"]
 ROUNDINGS = ("auto", *rounder_names())
 RANGE_METHODS = ("mse", "minmax", "percentile", "entropy")
 RECIPES = "default: the recipe's."
+ROWS = ("auto", "on", "off")
 EDGES, INPUTS = get_args(EdgeFormat), get_args(InputFormat)
 
 COUNT = Whole(1, 2**31 - 1)
@@ -88,6 +89,14 @@ class Options:
     )
     activations: str | None = field(
         default=None, metadata=told("Likewise, of all but results.", "FORMAT", sets="assign-schemes.activations")
+    )
+    product_inputs: str | None = field(
+        default=None,
+        metadata=told("Likewise, of what products by weights read.", "FORMAT", sets="assign-schemes.product_inputs"),
+    )
+    row_scales: str | None = field(
+        default=None,
+        metadata=told(f"A scale for each row of these; {RECIPES}", choices=ROWS, sets="row-scales.rows"),
     )
     format_file: Parsed[File | None, Path | None] = Parsed(
         parsers.maybe_path,

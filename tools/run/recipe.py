@@ -9,6 +9,7 @@ from bevel.calib.errors import UserError
 from bevel.passes.assign.assign_schemes import AssignSchemes
 from bevel.passes.base import Pass
 from bevel.passes.integerize.integerize import ToIntegers
+from bevel.passes.quantize.row_scales import RowScales
 from bevel.passes.quantize.widen_activations import WidenActivations
 from bevel.passes.recipes import read
 from bevel.passes.recipes.build import Recipe, build
@@ -35,7 +36,8 @@ def recipe_of(options: Options) -> Recipe:
     if not options.bias_correction:
         recipe = recipe.uncorrected()
     if options.switchable:
-        recipe = recipe.without(WidenActivations.name)  # a product of several widths has int8 activations
+        for name in (WidenActivations.name, RowScales.name):  # a product of several widths has int8 activations
+            recipe = recipe.without(name)
     transforms.parsed(options.transform)
     recipe = on_command(recipe, options)
     check_formats(options, recipe)

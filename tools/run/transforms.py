@@ -75,7 +75,7 @@ def named(names: Sequence[str], recipe: Recipe) -> list[Transform]:
 
 def for_formats(one: Transform, recipe: Recipe) -> Transform:
     (schemes,) = (each for each in recipe.passes if isinstance(each, AssignSchemes))
-    return replace(one, weights=schemes.weights, activations=schemes.activations)
+    return replace(one, weights=schemes.weights, activations=schemes.product_inputs or schemes.activations)
 
 
 def transform(given: str, recipe: Recipe, work: Work, advance: Advance) -> Work:

@@ -31,6 +31,7 @@ from bevel.passes.integerize.restore_tables import RestoreTables
 from bevel.passes.operators.base import INT8
 from bevel.passes.operators.formats.quantize_float import QUANTIZE_FLOAT, steps_of
 from bevel.passes.operators.formats.round_mx import ROUND_MX
+from bevel.passes.operators.formats.round_rows import ROUND_ROWS
 from bevel.passes.operators.functions.clip import bounds
 
 IR_VERSION = 10
@@ -132,8 +133,9 @@ def trace(dequantize: gs.Node) -> QuantizerChain:
         node = producer(node.inputs[0])
     if node is None or not is_quantize(node):
         found = "the model's input holds" if node is None else f"{node.op} makes"
-        if node is not None and node.op == ROUND_MX.name:
-            raise UserError(f"node {dequantize.name} has blocks with scales of their own, which QONNX cannot say")
+        if node is not None and node.op in (ROUND_MX.name, ROUND_ROWS.name):
+            apart = "blocks" if node.op == ROUND_MX.name else "rows"
+            raise UserError(f"node {dequantize.name} has {apart} with scales of their own, which QONNX cannot say")
         raise UserError(f"node {dequantize.name}: {found} integers that no QuantizeLinear made; QONNX has only floats")
     limits = np.iinfo(known(node).zero_point.dtype)
     low, high = int(limits.min), int(limits.max)

@@ -77,7 +77,7 @@ def test_every_option_has_a_type_that_toml_has() -> None:
         ),
         (
             [{"name": "assign-schemes", "file": "x.toml"}, *without("assign-schemes")],
-            "recipe mine: pass assign-schemes has no option 'file'; it has weights, activations, range",
+            "recipe mine: pass assign-schemes has no option 'file'; it has weights, activations, range, product_inputs",
         ),
         (
             [{"name": "integerize", "inputs": "float"}],
