@@ -15,21 +15,12 @@ raise it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from bevel.passes.transform.record import Flatness
+
 LEAST = 1e-9  # of the largest eigenvalue: below it a direction holds rounding errors alone
-
-
-@dataclass(frozen=True)
-class Flatness:
-    """Of one tensor; None where it holds zeros alone, or too few vectors for a covariance."""
-
-    peak: float | None
-    kurtosis: float | None
-    log_qsur: float | None
 
 
 def flatness(vectors: NDArray[np.floating]) -> Flatness:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bevel.passes.transform.flatness import Flatness
+
+@dataclass(frozen=True)
+class Flatness:
+    """Of one tensor, as `flatness` has it; None where it holds zeros alone, or too few vectors for a covariance."""
+
+    peak: float | None
+    kurtosis: float | None
+    log_qsur: float | None
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,18 @@ EXAMPLES = {
         values={"m": [0, 0, 0, 0, 0, -1e9]},
         prepared=True,
     ),
+    "rotate-stream": Example(
+        "a = MatMul (x, w)\n n = LayerNormalization (a, g)\n y = MatMul (n, v)",
+        "float[1,9,6] x",
+        "float[6,8] w, float[8] g, float[8,5] v",
+        prepared=True,
+    ),
+    "rotate-values": Example(
+        "v = MatMul (x, w)\n p = Softmax (s)\n a = MatMul (p, v)\n y = MatMul (a, o)",
+        "float[1,9,6] x, float[1,9,9] s",
+        "float[6,8] w, float[8,5] o",
+        prepared=True,
+    ),
     "assign-schemes": float_model(changes=False),
     "widen-activations": float_model(changes=False),
     "row-scales": float_model(changes=False),
@@ -219,6 +231,7 @@ EXAMPLES = {
     ),
 }
 ONCE = {"integerize", "insert-qdq"}  # whose results are graphs of another kind
+ONCE |= {"rotate-stream", "rotate-values"}  # what is rotated can be rotated further
 
 
 def passes() -> dict[str, type[Pass]]:

@@ -12,8 +12,7 @@ from typing import Any
 
 from bevel.backends.program.resources import NOTHING, Resource, Resources, from_keyed
 from bevel.calib.errors import UserError
-from bevel.passes.transform.flatness import Flatness
-from bevel.passes.transform.record import TensorFlatness, TransformRecord
+from bevel.passes.transform.record import Flatness, TensorFlatness, TransformRecord
 from bevel.tools.report.step import Step, step_from
 
 NAME = "report.json"

@@ -22,6 +22,8 @@ from bevel.passes.exchange.export import export
 from bevel.passes.quantize.choose_rounders import RoundWeights
 from bevel.passes.recipes.build import Recipe, known_passes
 from bevel.passes.transform.equalize import Equalize
+from bevel.passes.transform.rotate_stream import RotateStream
+from bevel.passes.transform.rotate_values import RotateValues
 from bevel.passes.transform.smooth import Smooth
 from bevel.passes.transform.smooth_keys import SmoothKeys
 from bevel.passes.transform.transform import Transform
@@ -47,7 +49,14 @@ class TransformStep:
         return ", ".join(one.name for one in self.passes)
 
 
-STEPS = (TransformStep((Smooth(),)), TransformStep((Equalize(least=8.0),)), TransformStep((SmoothKeys(),)))
+STEPS = (
+    TransformStep((Smooth(),)),
+    TransformStep((Equalize(least=8.0),)),
+    TransformStep((SmoothKeys(),)),
+    TransformStep((RotateStream(by="klt"), Smooth())),
+    TransformStep((RotateStream(), Smooth())),
+    TransformStep((RotateValues(),)),
+)
 
 
 def transforms() -> dict[str, type[Pass]]:

@@ -82,7 +82,7 @@ def test_the_report_says_accuracy_sizes_stages_and_files(out: Path) -> None:
     assert told["accuracy"]["samples"] == 12 and told["accuracy"]["sqnr_db"] > 20
     assert 0 < told["size"]["weights_bytes"] < told["size"]["flash_bytes"]
     assert told["size"]["arena_bytes"] <= told["size"]["ram_bytes"]
-    stages = "load canonicalize observe quantize integerize partition build measure evaluate report"
+    stages = "load canonicalize transform observe quantize integerize partition build measure evaluate report"
     assert [stage["name"] for stage in told["stages"]] == stages.split()
     assert told["files"] == {name: hash for name, hash in manifest.hashes(out).items() if name != "report.json"}
 

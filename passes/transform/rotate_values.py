@@ -1,0 +1,165 @@
+"""Rotations of attention's values, one for each head: between the value projection and the output projection.
+
+    P (V R) = (P V) R:      W_v' = W_v R,  b_v' = b_v R,  W_o' = R^T W_o
+
+P mixes positions and leaves channels alone, so that the channels of a head may be turned where they are made and turned
+back where they are read. Source: Liu et al. 2024, "SpinQuant: LLM Quantization with Learned Rotations" (its R2). Heads
+of queries that share a head of values share its matrix. Between the projections stands nothing but moves and the
+product with P; what else reads the values keeps them as they are.
+
+Price: nothing on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from bevel.calib.data.dataset import Runs
+from bevel.passes.base import Note
+from bevel.passes.graph.edit import constant
+from bevel.passes.transform.flow import Flow, find_flow
+from bevel.passes.transform.gauges import ONE, Labels, compact
+from bevel.passes.transform.moved import MOVES
+from bevel.passes.transform.orthogonal import Matrix, spreading
+from bevel.passes.transform.transform import Changed, Transform
+from bevel.passes.transform.uses import LinearUse, grouped, stored
+
+LEAST = 4  # channels of a head: in fewer there is nothing to spread over
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class ValueHead:
+    """Channels that are turned together. node: the product with P; made, read: the products before and behind, each
+    with the places of the channels, one list for each head that reads them."""
+
+    node: gs.Node
+    size: int
+    made: tuple[tuple[LinearUse, Places], ...]
+    read: tuple[tuple[LinearUse, Places], ...]
+
+
+@dataclass(frozen=True)
+class RotateValues(Transform):
+    """seed: of the signs of the Hadamard matrices."""
+
+    name: ClassVar[str] = "rotate-values"
+    seed: int = 0
+
+    def changed(self, graph: gs.Graph, samples: Runs) -> tuple[Changed | None, list[Note]]:
+        flow = find_flow(graph)
+        heads = list(find_heads(flow))
+        if not heads:
+            return None, []
+        for place, head in enumerate(heads):
+            turn(graph, head, spreading(head.size, self.seed + place))
+        nodes = {head.node.name: head.node for head in heads}
+        tensors = {use.x.name: use.channel_axis for head in heads for use, _ in head.read}
+        notes = []
+        for name in nodes:
+            sizes = [head.size for head in heads if head.node.name == name]
+            text = f"values are rotated in {len(sizes)} heads of {sizes[0]} channels"
+            notes.append(self.note(name, "changed", text, heads=len(sizes), channels=sizes[0]))
+        return Changed(graph, len(nodes), tensors, tuple(notes)), []
+
+
+def find_heads(flow: Flow) -> Iterator[ValueHead]:
+    """In the order of the graph; no channel is in two."""
+    readers = scale_readers(flow)
+    taken: set[int] = set()
+    for node in flow.graph.nodes:
+        for labels in value_labels(flow, node):
+            if taken & set(labels) or not passes(flow, labels, readers, node):
+                continue
+            head = head_of(flow, node, labels)
+            if head is not None:
+                taken |= set(labels)
+                yield head
+
+
+def value_labels(flow: Flow, node: gs.Node) -> Iterator[tuple[int, ...]]:
+    """The scales of the channels of each head that a product with shares makes, in order; all are free and differ."""
+    if node.op != "MatMul" or node.outputs[0].name not in flow.labels:
+        return
+    left, right = (flow.gauges.is_one(flow.of(one)) for one in node.inputs)
+    if left == right:
+        return
+    found = flow.gauges.resolved(flow.of(node.outputs[0]))
+    rows = found if left else np.swapaxes(found, -1, -2)
+    for line in np.unique(rows.reshape(-1, rows.shape[-1]), axis=0).tolist():
+        if len(line) >= LEAST and ONE not in line and len(set(line)) == len(line):
+            yield tuple(line)
+
+
+def scale_readers(flow: Flow) -> dict[int, dict[int, gs.Node]]:
+    """{scale: the nodes that read a tensor that bears it}."""
+    found: dict[int, dict[int, gs.Node]] = {}
+    for node in flow.graph.nodes:
+        for tensor in node.inputs:
+            if tensor.name in flow.labels:
+                for label in np.unique(flow.gauges.resolved(compact(flow.labels[tensor.name]))).tolist():
+                    found.setdefault(label, {})[id(node)] = node
+    return found
+
+
+def passes(flow: Flow, labels: Sequence[int], readers: dict[int, dict[int, gs.Node]], product: gs.Node) -> bool:
+    """Whether nothing but moves, products by weights, and products with shares read the channels, as they are."""
+    nodes = {key: node for label in labels for key, node in readers.get(label, {}).items()}
+    inverse = any(readers.get(label ^ 1) for label in labels)
+    linear = {id(use.node) for use in flow.uses if isinstance(use, LinearUse)}
+    return not inverse and all(
+        node.op in MOVES or key in linear or node is product or node.op == "MatMul" for key, node in nodes.items()
+    )
+
+
+def head_of(flow: Flow, node: gs.Node, labels: Sequence[int]) -> ValueHead | None:
+    """None where something else than products by weights makes the channels or reads them."""
+    made, read = [], []
+    for use in flow.uses:
+        if isinstance(use, LinearUse):
+            makes, reads = (flow.gauges.resolved(one) for one in (use.makes, use.reads))
+            groups = int(use.node.attrs.get("group", 1))
+            both = [places_of(makes, labels), places_of(reads, labels)]
+            if None in both or (groups != 1 and any(both)):
+                return None
+            made += [(use, places) for places in both[0] or ()]
+            read += [(use, places) for places in both[1] or ()]
+        elif not isinstance(use, LinearUse) and bears(flow, use, labels):
+            return None
+    return ValueHead(node, len(labels), tuple(made), tuple(read)) if made and read else None
+
+
+def bears(flow: Flow, use: object, labels: Sequence[int]) -> bool:
+    """Whether a gain, a constant or a product of activations bears one of the scales."""
+    borne = [getattr(use, name, None) for name in ("makes", "left", "right")]
+    found = {label & ~1 for one in borne if one is not None for label in np.unique(flow.gauges.resolved(one)).tolist()}
+    return not found.isdisjoint({label & ~1 for label in labels})
+
+
+def places_of(found: Labels, labels: Sequence[int]) -> list[Places] | None:
+    """Where the labels stand among the channels of a product: one list for each time that all of them do. None where
+    only some do."""
+    each = [np.flatnonzero(found == label) for label in labels]
+    counts = {len(one) for one in each}
+    return None if len(counts) != 1 else [np.array([one[turn] for one in each]) for turn in range(counts.pop())]
+
+
+def turn(graph: gs.Graph, head: ValueHead, rotation: Matrix) -> None:
+    for use, places in head.made:
+        weights = grouped(use.node)
+        weights[0, places] = np.einsum("oit,oj->jit", weights[0, places], rotation)
+        bias = None if use.bias is None else np.asarray(use.bias, np.float64).copy()
+        use.node.inputs[1] = constant(graph, use.weights.name, stored(use.node, weights))
+        if bias is not None:
+            bias[places] = bias[places] @ rotation
+            use.node.inputs[2] = constant(graph, use.node.inputs[2].name, bias.astype(np.float32))
+    for use, places in head.read:
+        weights = grouped(use.node)
+        weights[0][:, places] = np.einsum("oit,ij->ojt", weights[0][:, places], rotation)
+        use.node.inputs[1] = constant(graph, use.weights.name, stored(use.node, weights))
