@@ -20,6 +20,7 @@ from bevel.calib.arithmetic.piecewise import BITS_OF_LENGTH, LOWEST
 from bevel.calib.arithmetic.recurrent import STATE
 
 LOW, HIGH = STATE.low, STATE.high
+WORD = 32  # bits
 
 
 class Products(NamedTuple):
@@ -73,7 +74,10 @@ def products(op: Recurrence) -> Products:
 
 
 def saturated(value: Any, shift: int) -> Any:
-    """An int64 expression >> shift, held to int16, as int32."""
+    """An int64 expression >> shift, held to int16, as int32; from a shift of 32 on by the upper word alone."""
+    if shift >= WORD:
+        upper = T.cast(value >> T.int64(WORD), "int32")
+        return T.max(T.min(upper >> (shift - WORD), HIGH), LOW)
     return T.cast(T.max(T.min(value >> T.int64(shift), T.int64(HIGH)), T.int64(LOW)), "int32")
 
 

@@ -30,7 +30,7 @@ def loops(op: Gru, kernel: Op, name: str, products: Products) -> Any:
     shapes, walk, rows, before = Shapes(kernel), op.walk, op.rows, op.before
     batch, hidden, steps = walk.batch, walk.hidden, walk.steps
     first = products.of_h(0, rows if before else 2 * hidden)
-    of_x, of_share = products.of_x, products.of_h(2 * hidden, rows)
+    of_x, of_share = products.of_x, first if before else products.of_h(2 * hidden, rows)
     begin, answer, gates, candidate = tir.begun(op), tir.answered(op), opened(op), updated(op)
 
     @T.prim_func(s_tir=True)
