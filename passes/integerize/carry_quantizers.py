@@ -24,20 +24,27 @@ from bevel.passes.operators.formats.quantize_float import QUANTIZE_FLOAT
 
 @dataclass(frozen=True)
 class CarryQuantizers(Pass):
-    """Tensors that only quantizers read are left alone."""
+    """Tensors that only quantizers read are left alone, and those within an operator of several nodes."""
 
     name: ClassVar[str] = "carry-quantizers"
     stage: ClassVar[Stage] = "integerize"
     requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES,)
 
     def call(self, work: Work) -> PassResult:
-        modified = False
+        modified, parts = False, parts_of_operators(work.graph)
         for node in list(work.graph.toposort().nodes):
-            source = quantization(node)
+            source = None if id(node) in parts else quantization(node)
             if source is not None and not (node.outputs[0].outputs and all(map(is_quantize, node.outputs[0].outputs))):
                 carry(work.graph, node, source)
                 modified = True
         return work.result(modified)
+
+
+def parts_of_operators(graph: gs.Graph) -> set[int]:
+    """The nodes, by identity, that are part of an operator that ends behind them."""
+    found = [find_operator(node) for node in graph.nodes if not is_quantize(node) and not is_dequantize(node)]
+    taken = [one for one in found if not isinstance(one, Reason)]
+    return {id(part) for operator, match in taken for part in operator.covers(match)}
 
 
 def is_carried(dequantize: gs.Node) -> bool:

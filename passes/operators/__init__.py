@@ -38,6 +38,7 @@ from bevel.passes.operators.products.conv import Conv
 from bevel.passes.operators.products.conv_transpose import ConvTranspose
 from bevel.passes.operators.products.gemm import Gemm
 from bevel.passes.operators.products.mat_mul import MatMul
+from bevel.passes.operators.products.rotary_embedding import RotaryEmbedding
 from bevel.passes.operators.recurrent.gru import Gru
 from bevel.passes.operators.recurrent.lstm import Lstm
 from bevel.passes.operators.recurrent.rnn import Rnn
@@ -57,6 +58,7 @@ from bevel.passes.operators.windows.resize import Resize
 OPERATORS: tuple[Operator, ...] = (
     # Several nodes that are one operator, before what would take their last
     WrittenNorm(),
+    RotaryEmbedding(),
     # Products with constant weights; Gemm comes before Add because it takes MatMul + Add.
     Conv(),
     ConvTranspose(),

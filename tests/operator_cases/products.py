@@ -93,6 +93,20 @@ PRODUCTS = {
         "m = MatMul (x, z)\n y = Div (m, s)", "float[3,5] x, float[5,4] z", "float s", {"s": 2.8}
     ),
     "einsum of heads": one('Einsum <equation = "bqhd,bkhd->bhqk"> (x, z)', "float[1,5,2,4] x, float[1,3,2,4] z"),
+    "rotary embedding": Case(
+        """a, b = Split <axis = -1, num_outputs = 2> (x)
+        n = Neg (b)
+        t = Concat <axis = -1> (n, a)
+        u = Mul (x, c)
+        v = Mul (t, s)
+        y = Add (u, v)""",
+        "float[1,2,3,4] x",
+        "float[3,4] c, float[3,4] s",
+        {
+            "c": [[1, 1, 1, 1], [0.5, 0.9, 0.5, 0.9], [-0.4, 0.6, -0.4, 0.6]],
+            "s": [[0] * 4, [0.8, 0.4] * 2, [0.9, 0.8] * 2],
+        },
+    ),
     "gemm of two": one("Gemm <transA = 1, alpha = 0.5> (x, z)", "float[5,3] x, float[5,4] z", steps=2),
     "attention": Case(
         """q = Transpose <perm = [0,2,1,3]> (x)
