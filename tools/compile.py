@@ -28,7 +28,7 @@ from bevel.backends.ram import build_within, fit_ram
 from bevel.backends.select.objective import OBJECTIVES
 from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.calib.data.dataset import Dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import observe

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import call_void
 from bevel.backends.program.kernel import Kernel, Special
@@ -26,6 +25,7 @@ from bevel.backends.program.recurrence import Recurrence
 from bevel.backends.tir.kernels import gru as gru_loops
 from bevel.backends.tir.kernels import lstm as lstm_loops
 from bevel.backends.tir.kernels import rnn as rnn_loops
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.recurrent import Products
 
 LOOPS = {Lstm: lstm_loops, Gru: gru_loops, Rnn: rnn_loops}

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.mat_mul import INT32_LIMIT, MatMul, Strides, turned
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import offset_of
 from bevel.calib.arithmetic.requantize import UPPER_WORD
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.tir.bitplanes import nibble
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import inside_image
 
 QUAD = 4  # input channels that are cut together

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
+from bevel.backends.tir.lazy import T
 
 FIELDS = {1: 0x55, 2: 0x33, 4: 0x0F}  # a byte's fields of 1, 2 and 4 bits, every second one
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.encodings.coded import CODES, Coding
+from bevel.backends.tir.lazy import T
 
 
 def integers_of(coding: Coding, packed: Any, first: Any, lanes: int, table: Any) -> list[Any]:

@@ -6,8 +6,7 @@ from collections.abc import Container, Sequence
 from functools import reduce
 from typing import Any
 
-from tvm import tirx
-from tvm.script import tirx as T
+from bevel.backends.tir.lazy import T, tirx
 
 
 def inside_image(row: Any, column: Any, height: int, width: int, pads: tuple[int, int, int, int]) -> Any:

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tvm import tirx
-from tvm.script import tirx as T
-
 from bevel.backends.program.op import Op
 from bevel.backends.program.recurrence import Curve, Recurrence
 from bevel.backends.program.shapes import register_tile
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T, tirx
 from bevel.calib.arithmetic.piecewise import BITS_OF_LENGTH, LOWEST
 from bevel.calib.arithmetic.recurrent import STATE
 

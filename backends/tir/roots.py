@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
+from bevel.backends.tir.lazy import T
 from bevel.calib.arithmetic.normalize import ROOT_BITS
 
 HALVINGS = 5  # of the 29 places that a sum may be shifted: by 16 if there is room, by 8, by 4 ..

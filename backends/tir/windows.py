@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import inside_image
 
 

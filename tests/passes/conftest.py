@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bevel.backends import target as targets
 from bevel.backends.program.program import Port, Program
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.calib.observe.observe import observe
 from bevel.passes.base import Note
 from bevel.passes.canonicalize import canonicalize

@@ -22,7 +22,7 @@ from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.ram import build_within, fit_ram
 from bevel.backends.select.objective import OBJECTIVES, Objective
 from bevel.backends.target import Target
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.calib.errors import UserError
 from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.passes.base import Work

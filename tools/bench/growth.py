@@ -27,7 +27,7 @@ from bevel.backends import target as targets
 from bevel.backends.binary.c.bundle import bundle
 from bevel.backends.build import arranged
 from bevel.backends.program import memory
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.calib.data.dataset import random_dataset
 from bevel.calib.observe.observe import model_inputs, observe
 from bevel.passes.canonicalize import canonicalize

@@ -22,7 +22,7 @@ from bevel.backends.program.resources import Resources
 from bevel.backends.select import tuned
 from bevel.backends.select.objective import OBJECTIVES
 from bevel.backends.target import CHANGEABLE, Target
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.calib.errors import UserError
 from bevel.passes.exchange.load import load_model
 from bevel.passes.partition.partition import partition

@@ -13,7 +13,7 @@ from bevel.backends.devices.base import Device
 from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.calib.data.dataset import Dataset
 from bevel.calib.errors import UserError
 from bevel.passes.base import Work

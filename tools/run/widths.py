@@ -20,7 +20,7 @@ from bevel.backends.program.program import Program
 from bevel.backends.program.resources import NOTHING
 from bevel.backends.program.switching import switchable
 from bevel.backends.target import Target
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.calib.errors import UserError
 from bevel.passes.integerize.switch_width import Means, switch_width, weighted_inputs
 from bevel.passes.partition.partition import partition

@@ -14,14 +14,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tvm.script import tirx as T
-
 from bevel.backends.cortex_m.dsp.dsp import HEADER, call, clamped
 from bevel.backends.program.kernel import WIDER, Kernel, Special, Unpacked
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T
 from bevel.calib.arithmetic.requantize import Output
 
 UNROLLED = 16

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import (
     HEADER,
@@ -30,6 +29,7 @@ from bevel.backends.program.ops.average_pool import AveragePool
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import inside_image
 
 MOST_TAPS = 256  # int8 values whose sum fits int16

@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import call_void
 from bevel.backends.encodings import coded
@@ -27,6 +26,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.backends.tir.kernels.coded_conv import decoder, keeping, sums_of
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import inside_image
 from bevel.calib.arithmetic.requantize import Output
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.gemm_dsp import channels_of, packed_operands, shared_output
 from bevel.backends.cortex_m.dsp.tiles import Tiled, Tiles, call
@@ -34,6 +33,7 @@ from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T
 from bevel.calib.arithmetic.requantize import UPPER_WORD, Output
 
 STRIP_BYTES = 3072  # a strip holds one window, however large, and more output rows up to this size

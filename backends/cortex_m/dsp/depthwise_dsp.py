@@ -30,7 +30,6 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.depthwise_taps import (
     Axis,
@@ -55,6 +54,7 @@ from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T
 from bevel.calib.arithmetic.requantize import Output
 
 SCRATCH_BYTES = 6144  # aimed at; a strip of one output row is the least there is

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import LANES, call, load_word
+from bevel.backends.tir.lazy import T
 
 
 class Axis(NamedTuple):

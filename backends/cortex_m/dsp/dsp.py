@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.program.op import Array
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T
 from bevel.calib.arithmetic.requantize import Output
 
 HEADER = "bevel_dsp.h"

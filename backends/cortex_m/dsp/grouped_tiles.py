@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.cortex_m.dsp.tiles import Tiles, call
 from bevel.backends.encodings import packing
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import HEADER, LANES, call, call_void, load_word
 from bevel.backends.program.kernel import Kernel, Special, Unpacked
@@ -19,6 +18,7 @@ from bevel.backends.program.ops.max_pool import MaxPool
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import inside_image
 
 WORDS = 4  # of channels at a time, so that asking whether a tap lies inside the image is shared by sixteen

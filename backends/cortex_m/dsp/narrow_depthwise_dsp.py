@@ -12,7 +12,6 @@ from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.decoding import Decoding
 from bevel.backends.cortex_m.dsp import depthwise_dsp
@@ -25,6 +24,7 @@ from bevel.backends.program.op import Array, Operand, Role, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T
 from bevel.calib.arithmetic.requantize import Int8, Int32
 
 MOST_BYTES = 8192  # decoded weights take no more scratch than that

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.decoding import Decoding
 from bevel.backends.cortex_m.dsp import conv_dsp, gemm_dsp
@@ -32,6 +31,7 @@ from bevel.backends.program.program import Call, Weights
 from bevel.backends.program.rates import Rates
 from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, UPPER_WORD, Int8, Int32, Output
 

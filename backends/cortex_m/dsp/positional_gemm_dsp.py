@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm import tirx
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp import narrow_tiles_dsp
 from bevel.backends.cortex_m.dsp.dsp import LEAST_SHIFT, needed_raise, requantized, without_dead
@@ -28,6 +26,7 @@ from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T, tirx
 from bevel.calib.arithmetic.requantize import Output
 
 MOST_ROWS = 4  # more rows share the cost of decoding

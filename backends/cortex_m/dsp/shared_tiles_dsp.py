@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp import conv_dsp, gemm_dsp
 from bevel.backends.cortex_m.dsp.conv_dsp import ConvDsp
@@ -28,6 +27,7 @@ from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Array, Op, Operand, constant
 from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import without
 
 

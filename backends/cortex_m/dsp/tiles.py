@@ -6,13 +6,11 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from tvm import tirx
-from tvm.script import tirx as T
-
 from bevel.backends.encodings import packing
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Operand, Role, constant
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import Output
 

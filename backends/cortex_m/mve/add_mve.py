@@ -10,9 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tvm.script import tirx as T
-from tvm.tirx import address_of, call_extern
-
 from bevel.backends.program.kernel import WIDER, Special, Unpacked
 from bevel.backends.program.ops import add
 from bevel.backends.program.ops.add import Add
@@ -20,6 +17,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T, tirx
 from bevel.calib.arithmetic.requantize import Output
 
 BLOCK = 8  # elements
@@ -46,8 +44,8 @@ class AddMve(Unpacked):
         @T.prim_func(s_tir=True)
         def add_mve(A: T.Buffer((size,), "int8"), B: T.Buffer((size,), "int8"), Y: T.Buffer((size,), "int8")):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
-            places = T.meta_var((address_of(Y[0]), address_of(A[0]), address_of(B[0])))
-            T.evaluate(call_extern("int32", "bevel_mve_add", *places, whole, *scaling))
+            places = T.meta_var((tirx.address_of(Y[0]), tirx.address_of(A[0]), tirx.address_of(B[0])))
+            T.evaluate(tirx.call_extern("int32", "bevel_mve_add", *places, whole, *scaling))
             for i in T.serial(size - whole):
                 a = T.meta_var(T.cast(A[whole + i], "int32"))
                 b = T.meta_var(T.cast(B[whole + i], "int32"))

@@ -20,9 +20,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from tvm.script import tirx as T
-from tvm.tirx import address_of, call_extern
-
 from bevel.backends.cortex_m.mve.packed_mve import PackedMve, packed_constants
 from bevel.backends.encodings.helium import (
     LANES,
@@ -36,6 +33,7 @@ from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.loops import without
 
 PIXELS = 2  # in a register tile
@@ -112,9 +110,9 @@ class ConvMve(PackedMve):
 
     def _pixels(self, y: Any, first: Any, x: tuple[Any, Any], w: Any, rescaling: Any, lead: Any, count: Any) -> Any:
         """TIR that computes `count` channels, from `lead` on, of the pixel `first` and the one after it."""
-        places = address_of(y[first, lead]), self._second * self.plain.channels_out
+        places = tirx.address_of(y[first, lead]), self._second * self.plain.channels_out
         channels = count(lead) if callable(count) else count
-        return self.called(places, x, w, address_of(rescaling[lead // WORDS, 0]), channels)
+        return self.called(places, x, w, tirx.address_of(rescaling[lead // WORDS, 0]), channels)
 
     def _in_place(self, count: Any) -> Any:
         plain, pixels_of, next_pixel = self.plain, self._pixels, self._second
@@ -123,7 +121,7 @@ class ConvMve(PackedMve):
 
         def pixel(x: Any, index: Any) -> Any:
             place = index // (rows * columns), index // columns % rows * down, index % columns * right
-            return address_of(x[(*place, 0)])
+            return tirx.address_of(x[(*place, 0)])
 
         @T.macro
         def convolve(X, W, R, Y, C, lead):
@@ -144,11 +142,11 @@ class ConvMve(PackedMve):
         def window_row(x: Any, windows: Any, which: Any, index: Any, i: Any) -> Any:
             row = index // columns % rows * down + i * row_step - top
             inside = T.And(row >= 0, row < height) if top or bottom else True
-            return call_extern(
+            return tirx.call_extern(
                 "int32",
                 "bevel_mve_window_row",
-                address_of(windows[which, i * row_bytes]),
-                address_of(x[index // (rows * columns), row, 0, 0]),
+                tirx.address_of(windows[which, i * row_bytes]),
+                tirx.address_of(x[index // (rows * columns), row, 0, 0]),
                 index % columns * right - left,
                 width,
                 kw,
@@ -164,7 +162,7 @@ class ConvMve(PackedMve):
                 first = T.meta_var(first_pixel(pair, pixels))
                 for which, i in T.grid(PIXELS, kh):
                     T.evaluate(window_row(X, C, which, first + which * next_pixel, i))
-                x = T.meta_var((address_of(C[0, 0]), address_of(C[1, 0])))
+                x = T.meta_var((tirx.address_of(C[0, 0]), tirx.address_of(C[1, 0])))
                 T.evaluate(pixels_of(Y, first, x, W, R, lead, count))
 
         return convolve

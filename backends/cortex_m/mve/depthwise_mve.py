@@ -27,8 +27,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm.script import tirx as T
-from tvm.tirx import address_of, call_extern
 
 from bevel.backends.encodings.helium import LANES, TIES, blocks_of, needs_lift, scaling, without_lift
 from bevel.backends.program.kernel import Kernel, Special
@@ -38,6 +36,7 @@ from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T, tirx
 from bevel.calib.arithmetic.requantize import Output
 
 ROWS = 4  # of the image, interleaved
@@ -126,10 +125,10 @@ class DepthwiseMve(Kernel):
                 for block in T.serial(blocks_of(rows, strip)):
                     y = T.meta_var(T.min(block * strip, rows - strip))
                     T.evaluate(
-                        call_extern(
+                        tirx.call_extern(
                             "int32",
                             "bevel_mve_interleave",
-                            address_of(I[margin]),
+                            tirx.address_of(I[margin]),
                             *[row_of(X, n, y * down + min(slot, slots - 1) * row_step - top) for slot in range(ROWS)],
                             width * channels,
                         )
@@ -147,19 +146,19 @@ class DepthwiseMve(Kernel):
         """The address of a row of the image, or of the nearest one to it."""
         _, height, width, channels = self.plain.operands()[0].shape
         inside = T.max(T.min(row, height - 1), 0)
-        return address_of(x[(n * height + inside) * width * channels])
+        return tirx.address_of(x[(n * height + inside) * width * channels])
 
     def _channel(self, y: Any, n: Any, row: Any, c: Any, rows: Any, w: Any, lanes: Any, *rescaling: Any) -> Any:
         """TIR that computes one channel of a strip; `rescaling` is its bias, multiplier and shift."""
         plain, output = self.plain, self.plain.output
         spread = () if self.squares else (plain.strides[1], plain.dilations[1])
-        return call_extern(
+        return tirx.call_extern(
             "int32",
             "bevel_mve_depthwise_2x2" if self.squares else "bevel_mve_depthwise_1x4",
-            address_of(y[n, row, 0, c]),
-            address_of(rows[c]),
-            address_of(w[c, 0, 0, 0]),
-            address_of(lanes[0]),
+            tirx.address_of(y[n, row, 0, c]),
+            tirx.address_of(rows[c]),
+            tirx.address_of(w[c, 0, 0, 0]),
+            tirx.address_of(lanes[0]),
             *rescaling,
             plain.channels_out,
             plain.positions[1],
@@ -176,11 +175,11 @@ class DepthwiseMve(Kernel):
 
 
 def fill(rows: Any, first: int, count: int, value: int) -> Any:
-    return call_extern("int32", "bevel_mve_fill", address_of(rows[first]), value, count)
+    return tirx.call_extern("int32", "bevel_mve_fill", tirx.address_of(rows[first]), value, count)
 
 
 def fill_row(rows: Any, first: int, slot: Any, count: int, value: int) -> Any:
-    return call_extern("int32", "bevel_mve_fill_row", address_of(rows[first]), slot, value, count)
+    return tirx.call_extern("int32", "bevel_mve_fill_row", tirx.address_of(rows[first]), slot, value, count)
 
 
 def lanes_of(kernel: tuple[int, int]) -> Array:

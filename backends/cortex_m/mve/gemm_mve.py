@@ -11,9 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tvm.script import tirx as T
-from tvm.tirx import address_of, call_extern
-
 from bevel.backends.cortex_m.mve.packed_mve import PackedMve, packed_constants
 from bevel.backends.encodings.helium import (
     LANES,
@@ -25,6 +22,7 @@ from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import Output
 
@@ -70,8 +68,8 @@ class GemmMve(PackedMve):
         (rows, k), room, in_vectors = x.shape, self.room, self.in_vectors
 
         def row_of(results: Any, row: Any, source: Any, weights: Any, scales: Any) -> Any:
-            places, read = (address_of(results[row, 0]),), (address_of(source),)
-            return self.called(places, read, weights, address_of(scales[0, 0]), self.plain.n)
+            places, read = (tirx.address_of(results[row, 0]),), (tirx.address_of(source),)
+            return self.called(places, read, weights, tirx.address_of(scales[0, 0]), self.plain.n)
 
         @T.prim_func(s_tir=True)
         def gemm_mve(
@@ -86,7 +84,11 @@ class GemmMve(PackedMve):
                 if in_vectors:
                     T.evaluate(row_of(Y, row, X[row, 0], W, R))
                 else:
-                    T.evaluate(call_extern("int32", "bevel_mve_copy", address_of(C[0]), address_of(X[row, 0]), k))
+                    T.evaluate(
+                        tirx.call_extern(
+                            "int32", "bevel_mve_copy", tirx.address_of(C[0]), tirx.address_of(X[row, 0]), k
+                        )
+                    )
                     T.evaluate(row_of(Y, row, C[0], W, R))
 
         return without(gemm_mve, ("C",)) if in_vectors else gemm_mve

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import call_void
 from bevel.backends.cortex_m.sides import obstacle, raised_by, sides_of
@@ -24,6 +23,7 @@ from bevel.backends.program.ops.mat_mul import MatMul
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T
 
 COLUMNS = 4  # of a tile
 FARTHEST = 2**16 // 8  # elements between two of a vector's, whose places are halfwords

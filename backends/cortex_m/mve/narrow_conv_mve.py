@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm import tirx
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.decoding import Decoding
 from bevel.backends.cortex_m.mve import conv_mve
@@ -27,6 +25,7 @@ from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import Int8
 

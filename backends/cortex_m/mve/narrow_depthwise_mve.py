@@ -8,7 +8,6 @@ from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.decoding import Decoding
 from bevel.backends.cortex_m.mve import depthwise_mve
@@ -22,6 +21,7 @@ from bevel.backends.program.op import Array, Operand, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import without
 
 MOST_BYTES = 16384  # decoded weights take no more scratch than that

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm.tirx import address_of, call_extern
 
 from bevel.backends.encodings.helium import (
     LANES,
@@ -27,6 +26,7 @@ from bevel.backends.program.op import Array, Op, Operand, constant
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
+from bevel.backends.tir.lazy import tirx
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ class PackedMve(Kernel):
     def called(self, y: Any, x: tuple[Any, ...], w: Any, rescaling: Any, count: Any) -> Any:
         """TIR that calls the function for `count` outputs: the places of results, of activations and of constants."""
         output = self.plain.output
-        return call_extern(
+        return tirx.call_extern(
             "int32",
             self.function,
             *y,
             *x,
-            address_of(w[0, 0, 0, 0]),
+            tirx.address_of(w[0, 0, 0, 0]),
             rescaling,
             self.blocks,
             count,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.broadcast import Broadcast
 from bevel.backends.program.shapes import broadcast_axes
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import offset_of
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import te, tirx
-
 from bevel.backends.program.ops.clip import Clip
+from bevel.backends.tir.lazy import te, tirx
 
 
 def build(op: Clip, name: str) -> Any:

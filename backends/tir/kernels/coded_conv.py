@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import tirx
-from tvm.script import tirx as T
-
 from bevel.backends.encodings import coded
 from bevel.backends.encodings.coded import CODES, Coding
 from bevel.backends.program.ops.coded_conv import CodedConv
 from bevel.backends.tir.codes import integers_of
+from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.windows import WeightLayout, WindowSums, pixels
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.compare import RELATIONS, Compare
 from bevel.backends.program.shapes import broadcast_axes
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import offset_of
 
 

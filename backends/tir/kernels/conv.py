@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.shapes import register_tile
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.windows import WeightLayout, WindowSums, pixels
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.dequantize import Dequantize
 from bevel.backends.tir.kernels.quantize import MANTISSA_SPLIT, assembled, float_parts
+from bevel.backends.tir.lazy import T
 
 
 def build(op: Dequantize, name: str) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.dequantize_channels import DequantizeChannels
+from bevel.backends.tir.lazy import T
 
 
 def build(op: DequantizeChannels, name: str) -> Any:

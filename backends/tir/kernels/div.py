@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.div import Div, WideDiv
 from bevel.backends.program.ops.table import ENTRIES
 from bevel.backends.program.shapes import broadcast_axes
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import offset_of
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import te
-
 from bevel.backends.program.ops.gather import Gather
+from bevel.backends.tir.lazy import te
 
 
 def build(op: Gather, name: str) -> Any:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.shapes import register_tile
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T
 
 
 def build(op: Gemm, name: str) -> Any:

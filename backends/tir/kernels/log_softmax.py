@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.log_softmax import LogSoftmax
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T
 from bevel.calib.arithmetic.log_softmax import FRACTION_BITS, LOG_OF_TWO, LOGARITHMS, SUM_BITS
 from bevel.calib.arithmetic.softmax import FINE, TABLE_BITS
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.lookup import Lookup
+from bevel.backends.tir.lazy import T
 
 
 def build(op: Lookup, name: str) -> Any:

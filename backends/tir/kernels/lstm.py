@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.op import Op
 from bevel.backends.program.ops.lstm import Lstm
 from bevel.backends.tir import recurrent as tir
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.recurrent import Products, Shapes
 
 NAMES = (

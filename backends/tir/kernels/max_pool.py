@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import tirx
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.max_pool import MaxPool
+from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.loops import inside_image
 
 

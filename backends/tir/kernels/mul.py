@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import tirx
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.mul import Mul
 from bevel.backends.program.shapes import broadcast_axes
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.loops import offset_of
 
 

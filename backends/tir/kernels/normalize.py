@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.normalize import Loop, Normalize
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import offset_of
 from bevel.backends.tir.roots import root_of
 from bevel.calib.arithmetic.normalize import INVERSE_BITS, fraction_bits

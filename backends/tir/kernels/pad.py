@@ -8,29 +8,26 @@ from __future__ import annotations
 
 from typing import Any
 
-import tvm.script.ir_builder.tirx as I
-from tvm import tirx
-from tvm.script.ir_builder import IRBuilder
-
 from bevel.backends.program.ops.pad import Pad
+from bevel.backends.tir.lazy import ir_builder, statements, tirx
 
 
 def build(op: Pad, name: str) -> Any:
     value = tirx.const(op.value, op.dtype)
-    with IRBuilder() as builder, I.prim_func(s_tir=True):
-        I.func_name(name)
-        I.func_attr({"global_symbol": name, "tirx.noalias": True})
-        x = I.arg("x", I.Buffer(op.shape, op.dtype))
-        y = I.arg("y", I.Buffer(op.padded, op.dtype))
-        with I.grid(*op.padded) as position:
-            I.buffer_store(y, value, indices(position))
-        with I.grid(*op.shape) as position:
+    with ir_builder.IRBuilder() as builder, statements.prim_func(s_tir=True):
+        statements.func_name(name)
+        statements.func_attr({"global_symbol": name, "tirx.noalias": True})
+        x = statements.arg("x", statements.Buffer(op.shape, op.dtype))
+        y = statements.arg("y", statements.Buffer(op.padded, op.dtype))
+        with statements.grid(*op.padded) as position:
+            statements.buffer_store(y, value, indices(position))
+        with statements.grid(*op.shape) as position:
             inside = indices(position)
             middle = [index + before for index, before in zip(inside, op.pads_before, strict=True)]
-            I.buffer_store(y, x[tuple(inside)], middle)
+            statements.buffer_store(y, x[tuple(inside)], middle)
     return builder.get()
 
 
 def indices(position: Any) -> list[Any]:
-    """The loop variables of an `I.grid`, which hands a single one over bare."""
+    """The loop variables of an `statements.grid`, which hands a single one over bare."""
     return [position] if isinstance(position, tirx.Var) else list(position)

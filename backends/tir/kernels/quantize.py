@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.program.ops.quantize import Quantize
+from bevel.backends.tir.lazy import T
 
 ROUNDER = 10_000_000  # in [2**23, 2**24) with room for two int16, and even
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.quantize_fixed import QuantizeFixed
 from bevel.backends.tir.kernels.quantize import MANTISSA_SPLIT, assembled, float_parts
+from bevel.backends.tir.lazy import T
 
 ROUNDER = 12_500_000
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.reduce_extreme import ReduceExtreme
 from bevel.backends.program.shapes import register_tile
+from bevel.backends.tir.lazy import T
 
 
 def build(op: ReduceExtreme, name: str) -> Any:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.reduce_l2 import ReduceL2
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.roots import root_of
 from bevel.calib.arithmetic.requantize import MAX_SHIFT
 

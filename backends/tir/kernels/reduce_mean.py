@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import tirx
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.reduce_mean import ReduceMean
 from bevel.backends.program.shapes import register_tile
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T, tirx
 
 
 def build(op: ReduceMean, name: str) -> Any:

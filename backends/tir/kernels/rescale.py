@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.rescale import Rescale
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T
 
 
 def build(op: Rescale, name: str) -> Any:

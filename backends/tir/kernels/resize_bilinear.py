@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.resize_bilinear import ResizeBilinear
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T
 
 
 def stored(op: ResizeBilinear, accumulator: Any) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import te
-
 from bevel.backends.program.ops.resize_nearest import ResizeNearest
+from bevel.backends.tir.lazy import te
 
 
 def build(op: ResizeNearest, name: str) -> Any:

@@ -10,9 +10,8 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.round_float import RoundFloat
+from bevel.backends.tir.lazy import T
 
 
 def build(op: RoundFloat, name: str) -> Any:

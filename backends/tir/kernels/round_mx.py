@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.round_mx import RoundMx
+from bevel.backends.tir.lazy import T
 from bevel.calib.formats.mx import AROUND, MxRounding
 
 

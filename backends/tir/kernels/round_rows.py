@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.round_rows import RoundRows
+from bevel.backends.tir.lazy import T
 from bevel.calib.arithmetic.round_rows import RECIPROCAL_BITS, limit
 
 

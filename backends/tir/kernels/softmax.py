@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.program.ops.softmax import ENTRIES, Mask, Softmax, WideSoftmax
 from bevel.backends.program.shapes import broadcast_axes
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import offset_of, without
 from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import te
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.table import ENTRIES, Table, WideTable
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T, te
 from bevel.calib.arithmetic.piecewise import BITS_OF_LENGTH, DOMAIN_BITS, LOWEST
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import te
-
 from bevel.backends.program.ops.transpose import Transpose
+from bevel.backends.tir.lazy import te
 
 
 def build(op: Transpose, name: str) -> Any:

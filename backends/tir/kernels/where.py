@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import tirx
-from tvm.script import tirx as T
-
 from bevel.backends.program.op import accumulator
 from bevel.backends.program.ops.where import Where
 from bevel.backends.program.shapes import broadcast_axes
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.loops import offset_of
 
 

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm.script import tirx as T
 
 from bevel.backends.encodings import bitplanes
 from bevel.backends.encodings.bitplanes import StridedCodes
@@ -38,6 +37,7 @@ from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.target import Target
 from bevel.backends.tir.bitplane_windows import QUAD, PlaneWindows
 from bevel.backends.tir.bitplanes import popcount
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.rates import THUMB2, plain
 from bevel.backends.tir.windows import WindowSums
 from bevel.calib.arithmetic.requantize import UPPER_WORD, Int64, Output, fixed_points, requantize

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.calib.errors import UserError
 from bevel.passes.partition import check_islands as module
 from bevel.passes.partition import spell_floats

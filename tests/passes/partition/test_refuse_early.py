@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 import pytest
 
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.calib.errors import UserError
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.partition.refuse_early import refuse_early

@@ -3,7 +3,7 @@
 import onnx_graphsurgeon as gs
 import pytest
 
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.passes.partition.refuse_floats import refusal
 
 

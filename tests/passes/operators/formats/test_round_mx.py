@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from bevel.backends.program.ops.round_mx import RoundMx
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.calib.formats.format import parse
 from bevel.calib.formats.mx import MxRounding, mx_rounding
 from bevel.calib.formats.tensor_format import BlockFormat

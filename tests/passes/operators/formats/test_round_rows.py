@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from bevel.backends.program.ops.round_rows import RoundRows
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.calib.arithmetic.round_rows import round_rows as reference
 from bevel.passes.exchange.export import export
 from bevel.passes.operators.formats.round_rows import round_rows

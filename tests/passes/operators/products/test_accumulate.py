@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bevel.backends.program.ops.coded_conv import CodedConv
-from bevel.backends.tir import islands as importer
+from bevel.backends.tir import importer
 from bevel.calib.arithmetic.requantize import Output, requantize
 from bevel.calib.formats.coded import Coded
 from bevel.calib.formats.scheme import PerBlock, PerTensor

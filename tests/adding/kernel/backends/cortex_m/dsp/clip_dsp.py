@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm.script import tirx as T
 
 from bevel.backends.program.kernel import WIDER, Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand
@@ -15,6 +14,7 @@ from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T
 
 UNROLLED = 4
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm.script import tirx as T
-
 from bevel.backends.program.ops.normalize_l1 import NormalizeL1
 from bevel.backends.tir import arithmetic as tir
+from bevel.backends.tir.lazy import T
 
 
 def build(op: NormalizeL1, name: str) -> Any:
