@@ -16,11 +16,13 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.op import Array, Op, Role
 from bevel.backends.program.ops.copy import Copy
+from bevel.backends.program.ops.mat_mul import dense
 from bevel.backends.program.ops.transpose import Transpose
 from bevel.backends.program.program import Buffer, Call, Weights
 from bevel.calib.formats.coded import Coded
 from bevel.calib.formats.scheme import PerTensor
 from bevel.passes.graph.coded_constant import CodedConstant, coded_of
+from bevel.passes.operators.views import View
 
 Order = tuple[int, ...]
 Strides = tuple[int, ...]
@@ -46,6 +48,13 @@ class Value:
         """The shape in memory."""
         return tuple(self.shape[axis] for axis in self.order)
 
+    @property
+    def view(self) -> View:
+        """Every ONNX axis at its stride; one of one element has none."""
+        strides = dict(zip(self.order, dense(*self.stored), strict=True))
+        axes = (((size, strides[axis]),) if size > 1 else () for axis, size in enumerate(self.shape))
+        return View(self.buffer, tuple(axes))
+
     def lies_like(self, order: Order) -> bool:
         """Whether the bytes are the same in `order`: only axes of length one differ in place."""
         long = [axis for axis in self.order if self.shape[axis] != 1]
@@ -62,6 +71,7 @@ class Lowering:
     calls: list[Call] = field(default_factory=list)
     moved: dict[tuple[Value, Order], Value] = field(default_factory=dict)  # what was reordered before
     flattened: dict[str, Value] = field(default_factory=dict)  # what a reshape flattens, as it lies in memory
+    views: dict[str, View] = field(default_factory=dict)  # repeated elements that products read where they lie
 
     def constant(self, tensor: gs.Tensor) -> Array:
         if not isinstance(tensor, gs.Constant):
@@ -94,6 +104,10 @@ class Lowering:
     def as_it_lies(self, tensor: gs.Tensor) -> Value:
         """`tensor`, or, where it flattens a value that lies in another order, that value: for who can read it so."""
         return self.flattened[tensor.name] if tensor.name in self.flattened else self.value(tensor)
+
+    def view(self, tensor: gs.Tensor) -> View:
+        """Where the elements of `tensor` are, which may be repeated."""
+        return self.views[tensor.name] if tensor.name in self.views else self.value(tensor).view
 
     def read(self, tensor: gs.Tensor, order: Order) -> str:
         """The buffer that holds `tensor` in `order`, transposed if it has to be."""

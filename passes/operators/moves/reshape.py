@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.lowering import Lowering, Order, Value, onnx_order
+from bevel.passes.operators.views import moved_by
 
 
 class Group(NamedTuple):
@@ -41,6 +42,10 @@ class Reshape(Operator):
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
+        moved = moved_by(node, lowering.views[x.name]) if x.name in lowering.views else None
+        if moved is not None:
+            lowering.views[y.name] = moved
+            return
         value, shape = lowering.value(x), tuple(y.shape)
         order = order_of_groups(value, shape)
         if order is not None:

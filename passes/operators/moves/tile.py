@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 from bevel.backends.program.ops.broadcast import Broadcast
 from bevel.passes.operators.base import Activation, Match, Operator, Reason, Site
 from bevel.passes.operators.lowering import Lowering
+from bevel.passes.operators.views import is_read_in_place
 from bevel.passes.operators.widths import dtype_of
 
 
@@ -35,7 +36,12 @@ class Tile(Operator):
         return site.standard([x.tensor, site.node.inputs[1]])
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        """An axis of n that becomes r * n is read as [1, n] and written as [r, n]."""
+        """An axis of n that becomes r * n is read as [1, n] and written as [r, n], unless only products read it, which
+        find repeated elements where they lie."""
+        view = lowering.view(node.inputs[0]).repeated(tuple(node.outputs[0].shape))
+        if is_read_in_place(node, view):
+            lowering.views[node.outputs[0].name] = view
+            return
         value, result = lowering.value(node.inputs[0]), tuple(node.outputs[0].shape)
         source: list[int] = []
         target: list[int] = []

@@ -8,6 +8,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.passes.operators.base import Activation, Operator, Reason, Site
 from bevel.passes.operators.lowering import Lowering
+from bevel.passes.operators.views import moved_by
 
 
 class Transpose(Operator):
@@ -21,7 +22,12 @@ class Transpose(Operator):
         return site.standard([x.tensor]) if isinstance(x, Activation) else Reason("its input is not quantized")
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        value = lowering.value(node.inputs[0])
+        x = node.inputs[0]
+        moved = moved_by(node, lowering.views[x.name]) if x.name in lowering.views else None
+        if moved is not None:
+            lowering.views[node.outputs[0].name] = moved
+            return
+        value = lowering.value(x)
         rank = len(value.shape)
         permutation = [int(axis) for axis in node.attrs.get("perm", range(rank)[::-1])]
         # Axis a of the input is axis permutation.index(a) of the output.

@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.program.ops.mat_mul import INT32_LIMIT, dense
+from bevel.backends.program.ops.mat_mul import INT32_LIMIT
 from bevel.backends.program.ops.mat_mul import MatMul as MatMulKernel
 from bevel.passes.graph.edit import producer
 from bevel.passes.graph.quantizers import Parameters, constant_source, is_dequantize, is_quantize, parameters
@@ -32,9 +32,9 @@ from bevel.passes.operators.functions.clip import WIDE_CLIP, bounds
 from bevel.passes.operators.functions.softmax import OF_SHARES, ZERO_POINT
 from bevel.passes.operators.lowering import Lowering, Order, Value, merged, onnx_order
 from bevel.passes.operators.sums.elementwise import operands, taken
+from bevel.passes.operators.views import Axis, View, aligned
 from bevel.passes.operators.widths import dtype_of, element_type, output_attributes, rescaling, stored_output
 
-Axis = tuple[int, int]  # its size and its stride
 MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Tile", "Expand", "Identity"})
 
 NUMBERS = ("a_zero_point", "b_zero_point", "multiplier", "shift")
@@ -81,12 +81,13 @@ class MatMul(Operator):
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         (a, b), y = node.inputs, node.outputs[0]
         order = order_wanted(y)
-        left, right, result = lowering.value(a), lowering.value(b), Value("", tuple(y.shape), order)
-        matrices = (as_rows(left), as_columns(right), as_result(result, len(left.shape), len(right.shape)))
+        left, right = lowering.view(a), lowering.view(b)
+        result = as_result(Value("", tuple(y.shape), order).view, len(left.axes), len(right.axes))
+        matrices = (as_rows(left), as_columns(right), result)
         extents, strides = batches(tuple(one[:-2] for one in matrices))
-        (m, k), (_, n) = (tuple(size for size, _ in one[-2:]) for one in matrices[:2])
+        (m, k), (_, n) = (tuple(map(size_of, one[-2:])) for one in matrices[:2])
         a_strides, b_strides, y_strides = (
-            (*lead, *(stride for _, stride in one[-2:])) for lead, one in zip(strides, matrices, strict=True)
+            (*lead, *map(stride_of, one[-2:])) for lead, one in zip(strides, matrices, strict=True)
         )
         kernel = MatMulKernel(
             extents,
@@ -202,38 +203,37 @@ def order_wanted(y: gs.Tensor) -> Order:
     return onnx_order(len(y.shape))
 
 
-def axes_of(value: Value) -> list[Axis]:
-    """Size and stride of every ONNX axis; an axis of one element has no stride."""
-    strides = dict(zip(value.order, dense(*value.stored), strict=True))
-    return [(size, strides[axis] if size > 1 else 0) for axis, size in enumerate(value.shape)]
+def size_of(axis: Axis) -> int:
+    return axis[0][0] if axis else 1
 
 
-def as_rows(value: Value) -> list[Axis]:
+def stride_of(axis: Axis) -> int:
+    """Of an axis of one factor; one of one element has none."""
+    return axis[0][1] if axis else 0
+
+
+def as_rows(view: View) -> tuple[Axis, ...]:
     """[..., m, k]; a vector is one row."""
-    found = axes_of(value)
-    return found if len(found) > 1 else [(1, 0), *found]
+    return view.axes if len(view.axes) > 1 else ((), *view.axes)
 
 
-def as_columns(value: Value) -> list[Axis]:
+def as_columns(view: View) -> tuple[Axis, ...]:
     """[..., k, n]; a vector is one column."""
-    found = axes_of(value)
-    return found if len(found) > 1 else [*found, (1, 0)]
+    return view.axes if len(view.axes) > 1 else (*view.axes, ())
 
 
-def as_result(value: Value, a_rank: int, b_rank: int) -> list[Axis]:
+def as_result(view: View, a_rank: int, b_rank: int) -> tuple[Axis, ...]:
     """[..., m, n], with the axes that vectors do not leave."""
-    found = axes_of(value)
-    if b_rank == 1:
-        found = [*found, (1, 0)]
-    return found if a_rank > 1 else [*found[:-1], (1, 0), found[-1]]
+    found = (*view.axes, ()) if b_rank == 1 else view.axes
+    return found if a_rank > 1 else (*found[:-1], (), found[-1])
 
 
-def batches(operands: tuple[list[Axis], ...]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+def batches(operands: tuple[tuple[Axis, ...], ...]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
     """The fewest loops over a batch in which every operand has one stride a loop: (extents, strides per operand)."""
     rank = max(map(len, operands))
-    padded = [[(1, 0)] * (rank - len(one)) + one for one in operands]
-    axes = zip(*padded, strict=True)
-    loops = merged((max(size for size, _ in axis), tuple(stride for _, stride in axis)) for axis in axes)
+    padded = [((),) * (rank - len(one)) + one for one in operands]
+    found = [aligned(axis) for axis in zip(*padded, strict=True)]
+    loops = merged(loop for one in found if one is not None for loop in one)
     return tuple(extent for extent, _ in loops), [
         tuple(one[which] for _, one in loops) for which in range(len(operands))
     ]
