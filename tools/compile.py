@@ -161,6 +161,8 @@ def compile_model(options: Options, stages: Stages) -> Report:
         read = read_model(job)
         with stages("canonicalize"):
             steps = stepping(options, read.work, read.data.vectors)
+        if steps is not None:
+            read = replace(read, work=replace(read.work, schemes=steps.cached(options, read.work.schemes)))
         quantized = quantize_calibrated(job, read) if read.data.calib is not None else keep_quantized(read)
         lowered = lower(job, read, quantized, folder, steps)
         made = build_product(job, read.data, lowered, folder, steps)

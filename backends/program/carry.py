@@ -181,6 +181,9 @@ def overwrite(work: Carrying, place: int) -> bool:
     last, first = max(read, default=-1), min(written)
     if last > first or (last == first and not may_overwrite(calls[first], held, left)):
         return False
+    if last == first:
+        call = replace(calls[first], kernel=calls[first].kernel.overwriting)
+        work.program = replace(work.program, calls=(*calls[:first], call, *calls[first + 1 :]))
     work.rename({left: held})
     return True
 

@@ -98,6 +98,11 @@ class Op(ABC):
         return True
 
     @property
+    def overwriting(self) -> Op:
+        """The operator where its output does lie on the first input, and it has less to do then."""
+        return self
+
+    @property
     def exact(self) -> bool:
         """Whether every machine computes just what `reference` does, which floats do not promise."""
         return True

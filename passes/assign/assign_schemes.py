@@ -42,7 +42,7 @@ class AssignSchemes(Pass):
         schemes = replace(work.schemes, weights=weights, activations=activations, range=self.range)
         if self.file:
             patterns = read_patterns(Path(self.file))
-            schemes = replace(schemes, nodes=apply_patterns(patterns, export(work.graph)))
+            schemes = replace(schemes, nodes={**schemes.nodes, **apply_patterns(patterns, export(work.graph))})
         if self.product_inputs:
             schemes = with_product_inputs(schemes, make_plan(work.graph, work.states), self.product_inputs)
         return work.result(False, schemes=schemes)

@@ -28,6 +28,7 @@ from bevel.passes.operators.moves.identity import Identity
 from bevel.passes.operators.moves.lookup import Lookup
 from bevel.passes.operators.moves.pad import Pad
 from bevel.passes.operators.moves.reshape import Reshape
+from bevel.passes.operators.moves.scatter_row import ScatterRow
 from bevel.passes.operators.moves.slice import Slice
 from bevel.passes.operators.moves.tile import Tile
 from bevel.passes.operators.moves.transpose import Transpose
@@ -95,6 +96,7 @@ OPERATORS: tuple[Operator, ...] = (
     Pad(),
     Reshape(),
     Resize(),
+    ScatterRow(),
     Slice(),
     Tile(),
     Transpose(),

@@ -41,7 +41,9 @@ MOST_PARTS = 16  # of an output that are dequantized by a call each
 FLOAT_BYTES = 4
 INTEGERS = (np.int8, np.uint8, np.int16, np.int32)
 # What only moves elements moves those of other types too: the indices that ArgMax makes, truth values
-MOVES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Gather", "Tile"})
+MOVES = frozenset(
+    {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Gather", "Tile", "ScatterND"}
+)
 MOVED = (*INTEGERS, np.int64, np.bool_)
 ANY = (*MOVED, np.float32)  # floats are bits like others where nothing is computed
 
@@ -154,7 +156,7 @@ def runs_in_integers(node: gs.Node) -> bool:
         return True
     tensors = [tensor for tensor in node.inputs if isinstance(tensor, gs.Variable) and not tensor.is_empty()]
     looks_up = node.op == "Gather" and isinstance(node.inputs[0], gs.Constant)
-    parameters = [] if node.op == "Concat" or looks_up else node.inputs[1:]
+    parameters = [] if node.op in ("Concat", "ScatterND") or looks_up else node.inputs[1:]
     moved = ANY if node.op in PURE_MOVES else MOVED
     read, made = (moved if node.op in MOVES else INTEGERS), (moved if node.op in MOVES else (*INTEGERS, np.int64))
     return (

@@ -36,6 +36,7 @@ class StepRule(ABC):
     """How some operators go through time. Subclasses hold no state."""
 
     operators: ClassVar[frozenset[str]]
+    several: ClassVar = False  # whether there may be several outputs, which then lie in time alike
 
     @abstractmethod
     def look(self, node: gs.Node, seen: Seen) -> Columns | Reason:
@@ -59,6 +60,7 @@ class StepMaker:
     made: dict[str, gs.Tensor] = field(default_factory=dict)
     windows: dict[tuple[str, int], gs.Tensor] = field(default_factory=dict)  # by tensor and columns kept
     cuts: dict[str, gs.Tensor] = field(default_factory=dict)
+    cached: list[str] = field(default_factory=list)  # the nodes whose results are kept row by row
 
     def shape(self, tensor: gs.Tensor) -> list[int]:
         """What a step computes of a tensor of the full form."""

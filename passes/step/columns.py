@@ -14,7 +14,11 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Columns:
-    """`axis` is the one of time. late_by, edge_by: the nodes that pad, for what people are told."""
+    """`axis` is the one of time. late_by, edge_by: the nodes that made it so, for what people are told.
+
+    Scores have another axis of time, `across`: of the columns that each column looks at. They are `open` as long as
+    those that have not come yet count.
+    """
 
     axis: int
     length: int
@@ -23,6 +27,8 @@ class Columns:
     edge: int = 0
     late_by: str = ""
     edge_by: str = ""
+    across: int | None = None
+    open: bool = False
 
     @property
     def last(self) -> int:
@@ -30,7 +36,12 @@ class Columns:
         return self.length - 1 - self.late
 
     def at(self, axis: int) -> Columns:
-        return replace(self, axis=axis)
+        moved = None if self.across is None else self.across + axis - self.axis
+        return replace(self, axis=axis, across=moved)
+
+    def bound_by(self, node: str) -> Columns:
+        """The same, of a sequence that begins with the window."""
+        return replace(self, edge=self.length, edge_by=self.edge_by or node)
 
 
 @dataclass(frozen=True)

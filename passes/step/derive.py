@@ -27,7 +27,16 @@ from bevel.passes.base import Note
 from bevel.passes.operators.base import Reason
 from bevel.passes.step.base import PASS, Seen, StepMaker, StepRule
 from bevel.passes.step.columns import Columns, Tick
-from bevel.passes.step.moves import StepConcat, StepGather, StepPad, StepRepeat, StepReshape, StepSlice, StepTranspose
+from bevel.passes.step.moves import (
+    StepConcat,
+    StepGather,
+    StepPad,
+    StepRepeat,
+    StepReshape,
+    StepSlice,
+    StepSplit,
+    StepTranspose,
+)
 from bevel.passes.step.pointwise import StepAlongOthers, StepElementwise, StepProduct
 from bevel.passes.step.windows import StepWindow
 
@@ -42,6 +51,7 @@ RULES: tuple[StepRule, ...] = (
     StepSlice(),
     StepPad(),
     StepConcat(),
+    StepSplit(),
     StepGather(),
 )
 BY_OPERATOR = {name: rule for rule in RULES for name in rule.operators}
@@ -50,7 +60,8 @@ BY_OPERATOR = {name: rule for rule in RULES for name in rule.operators}
 @dataclass(frozen=True)
 class StepForm:
     """states: {input: output}; tick: the columns of a step, and of the window. results: how the outputs that lie in
-    time do, by name; the others are the full form's."""
+    time do, by name; the others are the full form's. cached: the nodes whose
+    results are kept row by row."""
 
     graph: gs.Graph
     states: dict[str, str]
@@ -59,6 +70,7 @@ class StepForm:
     tick: Tick
     results: dict[str, Columns]
     notes: tuple[Note, ...]
+    cached: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,7 @@ def step_form(graph: gs.Graph, input_: str, axis: int) -> StepForm:
         Note(PASS, name, "stays", f"computed for the whole window in each step: {why}")
         for name, why in looked.whole.items()
     )
-    return StepForm(made.toposort(), maker.states, input_, axis, maker.tick, results, notes)
+    return StepForm(made.toposort(), maker.states, input_, axis, maker.tick, results, notes, tuple(maker.cached))
 
 
 def period_of(views: Iterable[Columns]) -> int:
@@ -112,7 +124,7 @@ def look(graph: gs.Graph, given: gs.Tensor, axis: int, tick: Tick | None) -> Loo
             continue
         found = look_at(node, seen)
         if isinstance(found, Columns):
-            views[node.outputs[0].name] = found
+            views |= {one.name: found for one in node.outputs}
         else:
             check_whole(node, found, [view for _, view in timed])
             whole[node.name] = found
@@ -125,17 +137,20 @@ def look(graph: gs.Graph, given: gs.Tensor, axis: int, tick: Tick | None) -> Loo
 
 def look_at(node: gs.Node, seen: Seen) -> Columns | Reason:
     rule = BY_OPERATOR.get(node.op)
-    if rule is None or len(node.outputs) > 1:
+    if rule is None or (len(node.outputs) > 1 and not rule.several):
         return Reason(f"{node.op} has no step form")
+    if any(view.across is not None for _, view in seen.timed(node)) and node.op not in OF_SCORES:
+        return Reason(f"there is no {node.op} of scores in a step")
     return rule.look(node, seen)
 
 
 def check_whole(node: gs.Node, why: Reason, views: list[Columns]) -> None:
     """Raises UserError where the window that a node reads is none of a stream's."""
     for view in views:
-        if view.late or view.edge:
-            pads = view.late_by or view.edge_by
-            raise refused(node.name, f"{why}, and node {pads} pads in time: in a stream, columns are there instead")
+        if view.late:
+            raise refused(node.name, f"{why}, and node {view.late_by} pads behind columns that a stream goes on with")
+        if view.edge:
+            raise refused(node.name, f"{why}, and what node {view.edge_by} gives depends on where the sequence begins")
 
 
 def check_gain(looked: Looked, graph: gs.Graph, period: int) -> None:
@@ -146,6 +161,7 @@ def check_gain(looked: Looked, graph: gs.Graph, period: int) -> None:
         raise refused(first[0], str(first[1]))
 
 
+OF_SCORES = StepElementwise.operators | {"MatMul", "Softmax"}
 COMPUTES = StepWindow.operators | StepProduct.operators
 
 

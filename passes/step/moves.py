@@ -214,6 +214,22 @@ class StepConcat(StepRule):
         maker.same(node, together(node.inputs, maker.seen.views[node.outputs[0].name], maker))
 
 
+class StepSplit(StepRule):
+    """Along another axis."""
+
+    operators: ClassVar = words("Split")
+    several: ClassVar = True
+
+    def look(self, node: gs.Node, seen: Seen) -> Columns | Reason:
+        tensor, view = seen.timed(node)[0]
+        if int(node.attrs.get("axis", 0)) % len(tensor.shape) == view.axis:
+            return Reason("it takes columns apart")
+        return view
+
+    def make(self, node: gs.Node, maker: StepMaker) -> None:
+        maker.same(node)
+
+
 class StepGather(StepRule):
     """Of indices along another axis; and rows of a table for indices that lie in time."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import onnx_graphsurgeon as gs
@@ -10,8 +11,11 @@ import onnx_graphsurgeon as gs
 from bevel.passes.graph.edit import integers
 from bevel.passes.graph.regions import ONE_INPUT, WITH_CONSTANTS, words
 from bevel.passes.operators.base import Reason
+from bevel.passes.step.attention import attend, bar, causal, kept_rows, kept_scores
 from bevel.passes.step.base import Seen, StepMaker, StepRule
 from bevel.passes.step.columns import Columns
+from bevel.passes.step.position import positioned, row_of
+from bevel.passes.step.quantized import constant_values
 
 PER_AXIS = words("QuantizeLinear DequantizeLinear")
 QUANTIZERS = PER_AXIS | words("QuantizeFloat DequantizeSteps QuantizeFixed WideClip Table Cast")
@@ -37,13 +41,37 @@ class StepElementwise(StepRule):
             return Reason("it repeats a column")
         if node.op in PER_AXIS and node.inputs[1].shape and has_axis(node, first.axis):
             return Reason("each column has a scale of its own")
+        if any(one.across is not None for one in views) and len(views) > 1:
+            return Reason("it joins scores with what lies in time")
+        found = latest(views)
+        if node.op not in PER_AXIS and (bound := self.bound(node, found, seen)) is not None:
+            return bound
+        return found
+
+    def bound(self, node: gs.Node, found: Columns, seen: Seen) -> Columns | Reason | None:
+        """How the output lies in time where a constant differs from column to column; None where none does."""
+        rank = len(node.outputs[0].shape)
         others = [one for one in node.inputs if seen.of(one) is None and not one.is_empty()]
-        if node.op not in PER_AXIS and any(columns_of(one, first.axis, rank) > 1 for one in others):
-            return Reason("a constant of it differs from column to column")
-        return latest(views)
+        differing = [one for one in others if columns_of(one, found.axis, rank) > 1]
+        if not differing:
+            return None
+        if any(constant_values(one) is None for one in differing):
+            return Reason("what it reads beside differs from column to column")
+        bars = found.across is not None and causal(node, found)
+        return positioned(replace(found, open=found.open and not bars), node.name, seen)
 
     def make(self, node: gs.Node, maker: StepMaker) -> None:
-        maker.same(node, together(node.inputs, maker.seen.views[node.outputs[0].name], maker))
+        view, rank = maker.seen.views[node.outputs[0].name], len(node.outputs[0].shape)
+        keep = None if view.across is None else kept_scores(node, view)
+        if keep is not None:
+            bar(node, keep, maker)
+            return
+        inputs = together(node.inputs, view, maker)
+        for place, one in enumerate(node.inputs):
+            values = None if one.is_empty() or maker.seen.of(one) is not None else constant_values(one)
+            if values is not None and node.op not in PER_AXIS and columns_of(one, view.axis, rank) > 1:
+                inputs[place] = row_of(maker, one, values, view.axis - (rank - values.ndim))
+        maker.same(node, inputs)
 
 
 def has_axis(node: gs.Node, axis: int) -> bool:
@@ -63,7 +91,7 @@ def latest(views: Sequence[Columns]) -> Columns:
     """How what is computed of all lies in time."""
     late, edge = max(views, key=lambda one: one.late), max(views, key=lambda one: one.edge)
     first = views[0]
-    return Columns(first.axis, first.length, first.stride, late.late, edge.edge, late.late_by, edge.edge_by)
+    return replace(first, late=late.late, late_by=late.late_by, edge=edge.edge, edge_by=edge.edge_by)
 
 
 def together(inputs: Sequence[gs.Tensor], wanted: Columns, maker: StepMaker) -> list[gs.Tensor]:
@@ -92,6 +120,8 @@ class StepAlongOthers(StepRule):
             return Reason("its axes are computed")
         if view.axis in axes:
             return Reason(f"its {node.op} is over all columns")
+        if view.open:
+            return Reason("its scores are of columns that have not come, too: it has no causal mask")
         drops = node.op in REDUCTIONS | words("ArgMax ArgMin") and not node.attrs.get("keepdims", 1)
         return view.at(view.axis - sum(axis < view.axis for axis in axes)) if drops else view
 
@@ -127,7 +157,7 @@ class StepProduct(StepRule):
     def look(self, node: gs.Node, seen: Seen) -> Columns | Reason:
         timed = seen.timed(node)
         if len(timed) > 1:
-            return Reason("it multiplies columns by columns")
+            return attend(node, seen)
         ((tensor, view),) = timed
         place = next(index for index, one in enumerate(node.inputs) if one is tensor)
         if node.op == "Gemm":
@@ -153,4 +183,7 @@ class StepProduct(StepRule):
         return view.at(place)
 
     def make(self, node: gs.Node, maker: StepMaker) -> None:
-        maker.same(node)
+        if len(maker.seen.timed(node)) > 1:
+            maker.same(node, [maker.take(node.inputs[0]), kept_rows(maker, node.inputs[1])])
+        else:
+            maker.same(node)

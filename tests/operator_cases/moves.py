@@ -55,6 +55,9 @@ MOVES = {
     ),
     "pad by wrapping": one('Pad <mode = "wrap"> (x, p)', weights="int64[8] p", values={"p": [0, 1, 2, 3, 0, 0, 1, 0]}),
     "pad that crops": one("Pad (x, p)", weights="int64[8] p", values={"p": [0, 0, -1, 2, 0, 1, 1, -3]}),
+    "scatter one": Case(
+        "i = ArgMax <axis = 0> (k)\n y = ScatterND (x, i, z)", "float[5,3,4] x, float[1,3,4] z, float[5,1] k"
+    ),
     "gather": one("Gather <axis = 1> (x, i)", weights="int64[5] i", values={"i": [2, 0, 0, -1, 1]}),
     "gather one": one("Gather <axis = -2> (x, i)", weights="int64 i", values={"i": -2}),
     "gather in steps": one("Gather <axis = 3> (x, i)", weights="int64[3] i", values={"i": [4, 2, 0]}),

@@ -186,17 +186,90 @@ def test_a_bundle_is_measured_again_with_columns(tmp_path: Path) -> None:
     assert right and measured.inputs == 21
 
 
+# A decoder of one layer: words, rotated places, two heads of queries to one of keys, a causal mask.
+DECODER = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (int64[N,8] ids) => (float[N,8,13] logits)
+<int64[4] queries = {1, 8, 2, 4}, int64[5] shared = {1, 8, 1, 1, 4}, int64[5] twice = {1, 1, 1, 2, 1},
+ int64[3] joined = {1, 8, 8}, int64[2] halves = {2, 2}, float factor = {0.5}>
+{
+    h = Gather (words, ids)
+    q = MatMul (h, wq)
+    k = MatMul (h, wk)
+    v = MatMul (h, wv)
+    q4 = Reshape (q, queries)
+    q_left, q_right = Split <axis = -1> (q4, halves)
+    q_turned = Neg (q_right)
+    q_other = Concat <axis = -1> (q_turned, q_left)
+    q_cos = Mul (q4, cosines)
+    q_sin = Mul (q_other, sines)
+    q_placed = Add (q_cos, q_sin)
+    k5 = Reshape (k, shared)
+    k6 = Tile (k5, twice)
+    k4 = Reshape (k6, queries)
+    v5 = Reshape (v, shared)
+    v6 = Tile (v5, twice)
+    v4 = Reshape (v6, queries)
+    qt = Transpose <perm = [0, 2, 1, 3]> (q_placed)
+    kt = Transpose <perm = [0, 2, 3, 1]> (k4)
+    vt = Transpose <perm = [0, 2, 1, 3]> (v4)
+    s = MatMul (qt, kt)
+    f = Mul (s, factor)
+    m = Add (f, mask)
+    a = Softmax <axis = -1> (m)
+    o = MatMul (a, vt)
+    ot = Transpose <perm = [0, 2, 1, 3]> (o)
+    o3 = Reshape (ot, joined)
+    r = Add (o3, h)
+    logits = MatMul (r, head)
+}
+"""
+ANGLES = np.outer(np.arange(8), [1.0, 0.1, 1.0, 0.1]).reshape(1, 8, 1, 4)
+TABLES = {
+    "mask": np.where(np.triu(np.ones((8, 8), bool), 1), -1e9, 0.0),
+    "cosines": np.cos(ANGLES),
+    "sines": np.sin(ANGLES),
+}
+
+
+def decoder() -> onnx.ModelProto:
+    made = model(DECODER, {"words": (13, 8), "wq": (8, 8), "wk": (8, 4), "wv": (8, 4), "head": (8, 13)})
+    for name, values in TABLES.items():
+        made.graph.initializer.append(onnx.numpy_helper.from_array(values.astype(np.float32), name))
+    return made
+
+
+@pytest.mark.parametrize("target", ["cortex-m7", "host"])
+def test_a_decoder_takes_one_token_and_gives_what_the_full_form_gives(tmp_path: Path, target: str) -> None:
+    tokens = {"ids": RNG.integers(0, 13, (16, 8))}
+    report = optimize(
+        decoder(), target=target, calib=tokens, eval=tokens, output=tmp_path / "out", name="net", step=True
+    )
+    assert report.measurement.mismatches == 0 and report.measurement.inputs == 9
+    assert (report.step.columns, report.step.steps) == (1, 8)
+    full = run(tmp_path / "out" / "integer_full.onnx", {"ids": tokens["ids"][:1]})["logits"]
+    with np.load(tmp_path / "out" / "vectors.npz") as arrays:
+        found = arrays["expected:logits"][:8, :, 0]
+    np.testing.assert_array_equal(found.transpose(1, 0, 2), full)
+    kept = states_of(onnx.load(tmp_path / "out" / "integer.onnx"))
+    assert kept.keys() == {"position/past", "k.product/past", "v.product/past"}
+    sizes = {one.name: size_of(one) for one in onnx.load(tmp_path / "out" / "integer.onnx").graph.input}
+    assert sizes["k.product/past"] == 8 * 4, "keys are kept before they are repeated"
+
+
 REFUSED = {
     "same": (
         SPOTTING.replace("pads = [0,1,0,1]", "pads = [2,1,2,1]"),
         {},
-        "node a pads in time: in a stream, columns are there",
+        "node a pads behind columns that a stream goes on with",
     ),
     "axis": (SPOTTING, {"time_axis": "9"}, "--time-axis 9: input x has axes 0 to 3"),
     "name": (SPOTTING, {"time_axis": "z:1"}, "--time-axis z:1: write N, or INPUT:N; the inputs are x"),
     "widths": (SPOTTING, {"switchable": "8,4"}, "--step goes without --switchable"),
     "budget": (SPOTTING, {"max_flash": "64k"}, "--step goes without budgets"),
-    "alone": (SPOTTING, {"step": False, "time_axis": "1"}, "--time-axis says along what --step goes"),
+    "cache": (SPOTTING, {"step": False, "cache": "int4"}, "--cache is for --step; give both"),
+    "format": (SPOTTING, {"cache": "int3.5"}, "int3.5"),
+    "alone": (SPOTTING, {"step": False, "time_axis": "1"}, "--time-axis is for --step; give both"),
 }
 
 

@@ -165,6 +165,9 @@ class Options:
     time_axis: str | None = field(
         default=None, metadata=told("The axis that --step goes along; default: the longest that it can.", "[INPUT:]N")
     )
+    cache: str | None = field(
+        default=None, metadata=told("Keys and values that --step keeps; default: int8, or --activations.", "FORMAT")
+    )
     device: str | None = field(
         default=None,
         metadata=told("Where to measure; default: the target's first that works here.", "NAME|none"),

@@ -21,6 +21,8 @@ from bevel.calib.observe.observe import model_inputs
 from bevel.passes.base import Note, Work
 from bevel.passes.exchange.export import export
 from bevel.passes.exchange.unpack_weights import unpack_weights
+from bevel.passes.quantize.chosen import Chosen, NodeFormat
+from bevel.passes.quantize.formats import activation_format
 from bevel.passes.states.pairs import states_of, write_states
 from bevel.passes.step.base import PASS
 from bevel.passes.step.derive import StepForm, step_form
@@ -49,6 +51,13 @@ class Stepping:
         """WindowSteps that a device is tested with: at least until a window has come."""
         return max(asked, min(self.form.tick.steps + 1, MOST_VECTORS))
 
+    def cached(self, options: Options, schemes: Chosen) -> Chosen:
+        """`schemes`, with the format of what is kept row by row. Raises UserError for one that there is none."""
+        named = options.cache or options.activations or "int8"
+        format = activation_format(named)
+        nodes = {name: replace(schemes.nodes.get(name, NodeFormat()), activations=format) for name in self.form.cached}
+        return replace(schemes, nodes={**schemes.nodes, **nodes})
+
     def derived(self, work: Work) -> Work:
         """The step form of a graph with quantizers, which stays as it is."""
         form = step_form(copied(work.graph), self.form.input, self.form.axis)
@@ -69,11 +78,12 @@ def stepping(options: Options, work: Work, windows: Dataset) -> Stepping | None:
     Raises UserError for a model that has none, with the reason.
     """
     if not options.step:
-        if options.time_axis is not None:
-            raise UserError("--time-axis says along what --step goes; give both")
+        for flag, given in (("--time-axis", options.time_axis), ("--cache", options.cache)):
+            if given is not None:
+                raise UserError(f"{flag} is for --step; give both")
         return None
-    for flag, given in (("--switchable", options.switchable), ("budgets", options.budgets.given)):
-        if given:
+    for flag, asked in (("--switchable", bool(options.switchable)), ("budgets", options.budgets.given)):
+        if asked:
             raise UserError(f"--step goes without {flag}: these run the full form; leave one of them out")
     if work.states:
         raise UserError(f"--step: the model keeps {', '.join(work.states)} already: it is a step form")

@@ -160,11 +160,11 @@ SAME = "pads = [1, 1]"
 REFUSED = {
     "padding behind the last column that a mean reads": (
         f"a = Conv <{SAME}> (x, v)\n m = ReduceMean <axes = [2]> (a)\n y = Relu (m)",
-        r"--step: m: its \w+ is over all columns, and node a pads in time",
+        r"--step: m: its \w+ is over all columns, and node a pads behind columns that a stream goes on with",
     ),
     "padding before the first column that a mean reads": (
         "a = Conv <pads = [2, 0]> (x, v)\n m = ReduceMean <axes = [2]> (a)\n y = Relu (m)",
-        r"--step: m: its \w+ is over all columns, and node a pads in time",
+        r"--step: m: its \w+ is over all columns, and what node a gives depends on where the sequence begins",
     ),
     "padding behind the last column of a result": (
         f"y = Conv <{SAME}> (x, v)",

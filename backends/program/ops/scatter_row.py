@@ -1,0 +1,66 @@
+"""ScatterND of one row of the first axis, at a place that is computed: y = x, but y[place] = row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bevel.backends.program.examples import random_values
+from bevel.backends.program.op import Array, Bounds, Op, Operand, activation, joined, output
+
+
+@dataclass(frozen=True)
+class ScatterRow(Op):
+    """x: dtype [rows, width]; place: int64 [1]; row: dtype [width]; y: dtype [rows, width].
+
+    Negative places count from the end. One outside, for which ONNX has no result, is the first or the last. over: y
+    lies where x does, so that the other rows are there already.
+    """
+
+    rows: int
+    width: int
+    dtype: str = "int8"
+    over: bool = False
+
+    def operands(self) -> tuple[Operand, ...]:
+        return (
+            activation("x", (self.rows, self.width), self.dtype),
+            activation("place", (1,), "int64"),
+            activation("row", (self.width,), self.dtype),
+            output("y", (self.rows, self.width), self.dtype),
+        )
+
+    @property
+    def in_place(self) -> bool:
+        return True
+
+    @property
+    def overwriting(self) -> Op:
+        return replace(self, over=True)
+
+    def reference(self, *arrays: Array) -> Array:
+        x, place, row = arrays
+        wanted = int(place[0]) + (self.rows if place[0] < 0 else 0)
+        result: Array = x.copy()
+        result[min(max(wanted, 0), self.rows - 1)] = row
+        return result
+
+    def bounds(self, inputs: Sequence[Bounds | None], constants: Sequence[Array]) -> Bounds | None:
+        return joined((inputs[0], inputs[2]))
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        place = rng.integers(-self.rows - 1, self.rows + 1, 1)
+        return (
+            random_values(rng, (self.rows, self.width), self.dtype),
+            place,
+            random_values(rng, (self.width,), self.dtype),
+        )
+
+
+def cases() -> Iterable[ScatterRow]:
+    yield ScatterRow(1, 1)
+    yield ScatterRow(7, 5)
+    yield ScatterRow(16, 12, "int16")
+    yield ScatterRow(3, 4, "float32")
