@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bevel.calib.data.dataset import Runs
 from bevel.passes.quantize.plan import make_plan
 from bevel.passes.transform.flow import Flow
-from bevel.passes.transform.gauges import Labels
+from bevel.passes.transform.gauges import ONE, Labels
 from bevel.passes.transform.seen import see, values_of_places
 from bevel.passes.transform.sites import ScalingSite
 from bevel.passes.transform.uses import Array, LinearUse, grouped
@@ -31,23 +31,32 @@ CLIPS = np.array([1.0, 0.85, 0.7, 0.55, 0.4, 0.25])  # fractions of the extremes
 
 @dataclass(frozen=True, eq=False)
 class Carrier:
-    """A tensor that is rounded and bears scales of a site. values: of each scale and, in the last row, of all elements
-    that bear none; exponents: of each scale there, 0 where it bears none."""
+    """A tensor that is rounded and bears scales of a site. values: of each scale, of the inverse of each, and, in the
+    last row, of all elements that bear none; those that bear scales of other sites, which will be chosen for
+    themselves, are left out. NaN where there are none."""
 
     values: NDArray[np.float32]
-    exponents: NDArray[np.int64]
 
-    @property
-    def largest(self) -> Array:
-        """Of each scale."""
-        found: Array = np.abs(np.nan_to_num(self.values[:-1])).max(1, initial=0.0)
-        return found
+    def squares(self) -> tuple[Array, Array]:
+        """E[x^2] for each scale, and for its inverse."""
+        return halves(mean_squares(self.values))
 
-    def error(self, logs: Array, bits: int) -> Array:
-        """E[dx^2] for each scale, as if it bore none."""
-        scales = np.exp(np.append(logs * self.exponents, 0.0))[:, None]
+    def largest(self, exponent: int) -> Array:
+        """The largest value that bears each scale with an exponent of 1 or -1; 0 where none does."""
+        found = halves(np.abs(np.nan_to_num(self.values)).max(1, initial=0.0))
+        return found[0] if exponent > 0 else found[1]
+
+    def errors(self, logs: Array, bits: int) -> tuple[Array, Array]:
+        """E[dx^2] for each scale, and for its inverse, as if x bore none."""
+        scales = np.exp(np.concatenate([logs, -logs, [0.0]]))[:, None]
         x = self.values * scales
-        return np.where(self.exponents == 0, 0.0, mean_squares((rounded_values(x, bits) - x) / scales)[:-1])
+        return halves(mean_squares((rounded_values(x, bits) - x) / scales))
+
+
+def halves(rows: Array) -> tuple[Array, Array]:
+    """All but the last, as two."""
+    count = len(rows) // 2
+    return rows[:count], rows[count:-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +96,13 @@ class SiteNoise:
     def error(self, logs: Array, weight_bits: int, bits: int) -> float:
         total = sum(one.lost(logs, weight_bits) for one in self.products)
         for one in self.carriers:
-            heard = np.where(one.exponents > 0, *self.heard)
-            total += float(one.error(logs, bits) @ heard)
+            total += sum(float(error @ heard) for error, heard in zip(one.errors(logs, bits), self.heard, strict=True))
         return total
 
     def reach(self, exponent: int) -> Array:
         """For each scale the largest value that bears it with the exponent; 0 where none does."""
-        found = [np.where(one.exponents == exponent, one.largest, 0.0) for one in self.carriers]
-        return np.max(found, 0) if found else np.zeros(len(self.heard[0]))
+        found: Array = np.max([one.largest(exponent) for one in self.carriers], 0, initial=0.0)
+        return found
 
 
 def listen(flow: Flow, sites: Sequence[ScalingSite], samples: Runs) -> list[SiteNoise]:
@@ -123,20 +131,20 @@ def noise_of(
             carrier(flow, site, labels, arrays[tensor.name])
             for labels, tensor in zip((use.left, use.right), use.node.inputs, strict=True)
         )
-        powers = [mean_squares(one.values)[:-1] for one in (left, right)]
+        powers = [np.sum(one.squares(), 0) for one in (left, right)]
         total = max(float(powers[0] @ powers[1]), 1e-30)
         for one, other in ((left, powers[1]), (right, powers[0])):
-            plus += np.where(one.exponents > 0, other, 0.0) / total
-            minus += np.where(one.exponents < 0, other, 0.0) / total
+            plus += np.where(one.largest(1) > 0, other, 0.0) / total
+            minus += np.where(one.largest(-1) > 0, other, 0.0) / total
     return SiteNoise(carriers, products, (plus, minus))
 
 
 def carrier(flow: Flow, site: ScalingSite, labels: Labels, arrays: list[NDArray[Any]]) -> Carrier:
     places, exponents = site.places(labels, flow.gauges)
-    found = np.zeros(len(site.scales), np.int64)
-    mine = places >= 0
-    found[places[mine]] = exponents[mine]
-    return Carrier(values_of_places(arrays, places, len(site.scales)), found)
+    count = len(site.scales)
+    rows = np.where(places >= 0, places + count * (exponents < 0), places)
+    elsewhere = (places < 0) & (flow.gauges.resolved(labels) != ONE)
+    return Carrier(values_of_places(arrays, np.where(elsewhere, -2, rows), 2 * count))
 
 
 def reading(flow: Flow, site: ScalingSite, use: LinearUse, arrays: list[NDArray[Any]]) -> ReadingProduct:

@@ -40,7 +40,7 @@ def see(graph: gs.Graph, names: Iterable[str], samples: Runs) -> dict[str, list[
 
 def values_of_places(arrays: Sequence[NDArray[Any]], places: NDArray[np.int64], count: int) -> Floats:
     """[count + 1, n]: about `VALUES` values of the elements at each place and, in the last row, of those at -1, with
-    the least and the largest; NaN fills rows up. arrays: of each run, in the shape of `places`."""
+    the least and the largest; NaN fills rows up. Those at -2 are left out. arrays: of each run, shaped as `places`."""
     flat = np.stack([one.reshape(-1) for one in arrays], 1)
     where = places.reshape(-1)
     order = np.argsort(where, kind="stable")
@@ -51,6 +51,13 @@ def values_of_places(arrays: Sequence[NDArray[Any]], places: NDArray[np.int64], 
     for place, one in enumerate(picked):
         found[place, : len(one)] = one
     return found
+
+
+def channel_values(arrays: Sequence[NDArray[Any]], axis: int) -> Floats:
+    """[channels, n]: likewise, of each channel along `axis`."""
+    shape = arrays[0].shape
+    channels = np.arange(shape[axis]).reshape([-1 if place == axis % len(shape) else 1 for place in range(len(shape))])
+    return values_of_places(arrays, np.broadcast_to(channels, shape), shape[axis])[:-1]
 
 
 def thinned(values: NDArray[Any]) -> NDArray[Any]:

@@ -187,6 +187,13 @@ EXAMPLES = {
         "float[6,8] w, float[8,5] o",
         prepared=True,
     ),
+    "shift-bias": Example(
+        "n = LayerNormalization (x, g, b)\n y = MatMul (n, w)",
+        "float[1,9,6] x",
+        "float[6] g, float[6] b, float[6,5] w",
+        {"b": [9, -9, 0, 0, 0, 0]},
+        prepared=True,
+    ),
     "assign-schemes": float_model(changes=False),
     "widen-activations": float_model(changes=False),
     "row-scales": float_model(changes=False),
