@@ -6,7 +6,7 @@ On a CPU, nodes that stayed float become kernels through TVM's importer; a micro
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from math import prod
@@ -22,6 +22,7 @@ from bevel.backends.program.op import Array
 from bevel.backends.program.ops.dequantize import Dequantize
 from bevel.backends.program.ops.dequantize_channels import DequantizeChannels
 from bevel.backends.program.ops.quantize import Quantize
+from bevel.backends.program.ops.transpose import Transpose
 from bevel.backends.program.program import Call, Port, Program
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
@@ -31,7 +32,7 @@ from bevel.passes.graph.moves import PURE_MOVES
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize, parameters
 from bevel.passes.operators import lowering_operator
 from bevel.passes.operators.base import DOMAIN
-from bevel.passes.operators.lowering import Lowering, Value, onnx_order
+from bevel.passes.operators.lowering import Lowering, Order, Value, channels_last, onnx_order
 from bevel.passes.partition.islands import FloatRun, float_run, imported
 from bevel.passes.partition.refuse_floats import reasons_of, refusal
 from bevel.passes.states.pairs import states_of
@@ -45,6 +46,7 @@ MOVES = frozenset(
     {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Gather", "Tile", "ScatterND"}
 )
 MOVED = (*INTEGERS, np.int64, np.bool_)
+Meanings = Mapping[str, Sequence[Any]]  # of ports: scale, zero point, axis
 ANY = (*MOVED, np.float32)  # floats are bits like others where nothing is computed
 
 
@@ -56,25 +58,49 @@ def partition(
     With `islands`, float nodes become kernels through `importer`; without, raises UserError that names them, with
     the reasons that `said`, the notes of the passes before, hold.
     """
-    graph = prepared(model)
+    graph, states = prepared(model), states_of(model)
     floats = [node for node in graph.nodes if not runs_in_integers(node)]
     if floats and not islands:
         raise UserError(refusal(graph, floats, reasons_of(said), importer))
     meanings = {port: [*found, 0][:3] for port, found in json.loads(metadata(model).get(PORTS, "{}")).items()}
+    found = lowered(graph, name, meanings, importer)
+    if not states:
+        return found
+    # Nobody sees in what order states lie
+    images = {out: into for into, out in states.items()}
+    moved = lowered(prepared(model), name, meanings, importer, frozenset({*images, *images.values()}))
+    return min(
+        ((carry(program, states), notes) for program, notes in (found, moved)), key=lambda one: reordered(one[0])
+    )
+
+
+def reordered(program: Program) -> int:
+    """Bytes that are moved into another order."""
+    return sum(call.writes()[0].end for call in program.calls if isinstance(call.kernel, Transpose))
+
+
+def lowered(
+    graph: gs.Graph, name: str, meanings: Meanings, importer: Importer, images: Container[str] = ()
+) -> tuple[Program, list[Note]]:
+    """The program, and notes. `images`: inputs and outputs whose channels lie last."""
+
+    def order(tensor: gs.Variable) -> Order:
+        return (channels_last if tensor.name in images else onnx_order)(len(tensor.shape))
+
     lowering = Lowering()
     for tensor in graph.inputs:
         buffer = lowering.new_buffer(tensor.name, tuple(tensor.shape), str(np.dtype(tensor.dtype)))
-        lowering.values[tensor.name] = Value(buffer, tuple(tensor.shape), onnx_order(len(tensor.shape)))
+        lowering.values[tensor.name] = Value(buffer, tuple(tensor.shape), order(tensor))
     inputs = tuple(port(lowering, tensor, lowering.values[tensor.name].buffer, meanings) for tensor in graph.inputs)
     notes = lower_nodes(graph, lowering, importer)
     taken = {one.buffer for one in inputs}
     outputs = []
     for tensor in graph.outputs:
-        outputs.append(port(lowering, tensor, output_buffer(lowering, tensor, taken), meanings))
+        outputs.append(port(lowering, tensor, output_buffer(lowering, tensor, order(tensor), taken), meanings))
         taken.add(outputs[-1].buffer)
     lowering.drop_unread_constants()
     program = Program(name, inputs, tuple(outputs), lowering.buffers, tuple(lowering.calls), lowering.constants)
-    return carry(program, states_of(model)), notes
+    return program, notes
 
 
 def prepared(model: onnx.ModelProto) -> gs.Graph:
@@ -202,15 +228,15 @@ def lower_parts(node: gs.Node, value: Value, scale: Array, zero_point: Array, lo
     lowering.values[result.name] = Value(buffer, value.shape, value.order)
 
 
-def output_buffer(lowering: Lowering, tensor: gs.Variable, taken: set[str]) -> str:
-    """A buffer of the output's own, in ONNX order."""
-    value = lowering.reorder(lowering.value(tensor), onnx_order(len(tensor.shape)), tensor.name)
+def output_buffer(lowering: Lowering, tensor: gs.Variable, order: Order, taken: set[str]) -> str:
+    """A buffer of the output's own, in `order`."""
+    value = lowering.reorder(lowering.value(tensor), order, tensor.name)
     if value.buffer in taken or value.buffer in lowering.constants:
         value = lowering.copy(value, tensor.name)
     return value.buffer
 
 
-def port(lowering: Lowering, tensor: gs.Variable, buffer: str, meanings: dict[str, list[Any]]) -> Port:
+def port(lowering: Lowering, tensor: gs.Variable, buffer: str, meanings: Meanings) -> Port:
     shape = tuple(int(size) for size in tensor.shape)
     plain = Port(tensor.name, buffer, shape, lowering.buffers[buffer].dtype)
     if tensor.name not in meanings:
