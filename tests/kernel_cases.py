@@ -12,6 +12,7 @@ import numpy as np
 from bevel.backends.cortex_m import dsp, mve
 from bevel.backends.program import ops
 from bevel.backends.program.op import Array, Op, Role
+from bevel.backends.program.program import Port
 from bevel.backends.tir import rules
 
 Case = tuple[str, int, Op]  # module, place in its list, operator or kernel
@@ -37,3 +38,10 @@ def more_inputs(case: Op, count: int) -> list[list[Array]]:
     places = [place for place, one in enumerate(case.roles(Role.INPUT, Role.CONSTANT)) if one.role is Role.INPUT]
     examples = [case.example(np.random.default_rng(1000 + seed)) for seed in range(count)]
     return [[example[place] for example in examples] for place in places]
+
+
+def result_ports(case: Op, name: str) -> list[Port]:
+    """A port for each output: `name`, and for further ones their own name behind it."""
+    first, *others = case.roles(Role.OUTPUT)
+    labels = [name, *(f"{name}_{one.name}" for one in others)]
+    return [Port(label, label, one.shape, one.dtype) for label, one in zip(labels, (first, *others), strict=True)]

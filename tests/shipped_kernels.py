@@ -15,7 +15,7 @@ from bevel.backends.program.op import Op, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.tir import kernels
 from bevel.calib.arithmetic.requantize import Output
-from kernel_cases import modules
+from kernel_cases import modules, result_ports
 
 # What a name leaves out, where a class asks for it: numbers that decide nothing, and what int8 goes without saying.
 UNTOLD = {"output": Output(-3), "zero_point": 3, "multiplier": 2**20, "shift": 22, "offset": 0, "dtype": "int8"}
@@ -68,8 +68,8 @@ def program(one: Op, seed: int = 0) -> Program:
             constants.append(np.maximum(array, LEAST_SHIFT) if operand.name == "shift" else array)
         else:
             inputs.append(Port(operand.name, operand.name, operand.shape, operand.dtype))
-    (result,) = one.roles(Role.OUTPUT)
-    output = Port("out", "out", result.shape, result.dtype)
-    buffers = {port.buffer: Buffer(port.buffer, port.shape, port.dtype) for port in (*inputs, output)}
-    call = Call("node", one, tuple(port.buffer for port in inputs), tuple(constants), "out")
-    return Program("one", tuple(inputs), (output,), buffers, (call,))
+    outputs = result_ports(one, "out")
+    buffers = {port.buffer: Buffer(port.buffer, port.shape, port.dtype) for port in (*inputs, *outputs)}
+    written, *more = (port.buffer for port in outputs)
+    call = Call("node", one, tuple(port.buffer for port in inputs), tuple(constants), written, more=tuple(more))
+    return Program("one", tuple(inputs), tuple(outputs), buffers, (call,))

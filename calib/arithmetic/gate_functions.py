@@ -56,7 +56,8 @@ class GateFunction:
 
 
 def gate_functions(names: Sequence[str], alphas: Sequence[float], betas: Sequence[float]) -> tuple[GateFunction, ...]:
-    """The functions of a node's `activations`: those that have a parameter take the next of the list, or the default.
+    """The functions of a node's `activations`: those that have a parameter take the next of the list, or the default,
+    as the float32 that attributes are.
 
     Raises KeyError for a name that ONNX has not.
     """
@@ -66,7 +67,7 @@ def gate_functions(names: Sequence[str], alphas: Sequence[float], betas: Sequenc
         spelled = SPELLED[name.lower()]
         _, *defaults = FORMULAS[spelled]
         taken = [
-            0.0 if default is None else float(given.pop(0) if given else default)
+            0.0 if default is None else float(np.float32(given.pop(0) if given else default))
             for given, default in zip(left, defaults, strict=True)
         ]
         found.append(GateFunction(spelled, *taken))

@@ -25,7 +25,7 @@ What later stages may rely on:
   not fused into other nodes; that is for the quantizer.
 - An Einsum of two factors that is a product of matrices is MatMul.
 - Sum and Mean are Add (and Mul); Max and Min have at most two inputs. ReduceL1, ReduceLogSum and ReduceSumSquare are
-  ReduceSum with a function.
+  ReduceSum with a function. The root of a sum of two squares is ReduceL2.
 - DepthToSpace and SpaceToDepth are Reshape and Transpose; a Gather from floats has a list of indices, unevenly spaced
   (others are Slice); an Expand adds no axes; a Pad crops nothing; a linear Resize changes the last two axes of rank 4
   (or has a mode that is not separable).
@@ -78,6 +78,7 @@ from bevel.passes.canonicalize.scale_before_concat import ScaleBeforeConcat
 from bevel.passes.canonicalize.separate_outputs import SeparateOutputs
 from bevel.passes.canonicalize.sink_reshape import SinkReshape
 from bevel.passes.canonicalize.spell_depth_to_space import SpellDepthToSpace
+from bevel.passes.canonicalize.spell_magnitudes import SpellMagnitudes
 from bevel.passes.canonicalize.spell_reductions import SpellReductions
 from bevel.passes.canonicalize.split_unlike_results import SplitUnlikeResults
 from bevel.passes.canonicalize.trim_outputs import TrimOutputs
@@ -136,6 +137,7 @@ def rewrite() -> list[Pass]:
         CropBySlice(),
         SpellDepthToSpace(),
         SpellReductions(),
+        SpellMagnitudes(),
         # layout: Reshapes and Transposes meet and vanish
         SinkReshape(),
         MergeTransposes(),

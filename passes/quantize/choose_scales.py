@@ -30,6 +30,7 @@ from bevel.passes.quantize.separate import separate
 
 ALL_INT8 = Chosen()
 INT16_STEPS = 2**15 - 1
+SMALLEST_REACH = 2.0**-15  # of a state: products of two shares of 2**15 steps are then no larger than its steps
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def keep_states(scales: Scales, plan: QuantizationPlan, statistics: Mapping[str,
         inside = [one for one in plan.states if {one.initial.name, one.final.name} & set(members)]
         seen = [statistics[name] for name in members if name in plan.points]
         reaches = [reach_of(one, statistics) for one in inside] + [max(-one.low, one.high) for one in seen]
-        reach = max(*reaches, float(np.finfo(np.float32).tiny))
+        reach = max(*reaches, SMALLEST_REACH)
         scale = np.asarray(np.float32(reach / INT16_STEPS))
         quant = TensorQuant(Scheme(INT16, symmetric=True), scale, np.zeros((), np.int16))
         scales.quants |= dict.fromkeys(members, quant)

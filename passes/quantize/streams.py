@@ -56,9 +56,9 @@ def is_factor_of_two(plan: QuantizationPlan, name: str) -> bool:
 
 
 def made_by(plan: QuantizationPlan, point: str) -> object:
-    """The operator that makes a point."""
-    node = plan.points[point].inputs[0]
-    return plan.taken[node.name][0] if node.name in plan.taken else None
+    """The operator that makes a point; None of an input of the model."""
+    makers = [node.name for node in plan.points[point].inputs]
+    return plan.taken[makers[0]][0] if makers and makers[0] in plan.taken else None
 
 
 def loudest(noise: Mapping[int, float], rest: float) -> list[int]:

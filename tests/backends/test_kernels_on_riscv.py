@@ -18,7 +18,7 @@ from bevel.backends.program.resources import Resources
 from bevel.backends.target import load
 from bevel.backends.tir.rules.bitplane_conv import BitplaneConv
 from bevel.calib.errors import UserError
-from kernel_cases import ALL
+from kernel_cases import ALL, result_ports
 
 VECTORS = 4
 PART = 64  # kernels of a program: planning the memory of more takes long
@@ -55,9 +55,10 @@ def program_of(cases: list[tuple[str, Op]]) -> tuple[Program, Vectors]:
             names.append(f"{name}_{operand.name}")
             inputs.append(Port(names[-1], names[-1], operand.shape, operand.dtype))
             arrays[names[-1]] = vectors_of(kernel, next(given), rng)
-        (result,) = kernel.roles(Role.OUTPUT)
-        outputs.append(Port(name, name, result.shape, result.dtype))
-        calls.append(Call(name, kernel, tuple(names), tuple(constants), name))
+        results = result_ports(kernel, name)
+        outputs += results
+        written, *more = (port.buffer for port in results)
+        calls.append(Call(name, kernel, tuple(names), tuple(constants), written, more=tuple(more)))
     buffers = {port.buffer: Buffer(port.buffer, port.shape, port.dtype) for port in (*inputs, *outputs)}
     program = Program("part", tuple(inputs), tuple(outputs), buffers, tuple(calls))
     results = [program.run({port: several[index] for port, several in arrays.items()}) for index in range(VECTORS)]

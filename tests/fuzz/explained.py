@@ -28,6 +28,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented
 
+from bevel.passes.exchange.put_steps_first import put_steps_first
 from fuzz.node_tests import NodeTest
 
 Array = NDArray[Any]
@@ -130,6 +131,7 @@ def run(model: onnx.ModelProto, inputs: Named, constants: Named | None = None) -
     for tensor in changed.graph.initializer:
         if constants and tensor.name in constants:
             tensor.CopyFrom(numpy_helper.from_array(constants[tensor.name], tensor.name))
+    put_steps_first(changed)  # of recurrent networks, as onnxruntime runs no others
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -12,6 +12,7 @@ import numpy as np
 
 from fuzz import moves
 from fuzz.builder import Builder, Draw, Value
+from fuzz.recurrent import recurrent
 
 
 def window(b: Builder, x: Value, largest: int = 3) -> dict[str, Any]:
@@ -278,6 +279,7 @@ OPERATORS: dict[str, Draw] = {
     **{op: of_positive(op) for op in ("Sqrt", "Log", "Reciprocal")},
     **{op: of_bounded(op) for op in ("Acos", "Asin", "Tan", "Sinh", "Cosh", "Atanh")},
     "Acosh": hyperbolic_area,
+    **{op: recurrent(op) for op in ("LSTM", "GRU", "RNN")},
     **{op: binary(op) for op in ("Add", "Sub", "Mul", "Div")},
     **{op: several(op) for op in ("Sum", "Mean", "Max", "Min")},
     **{op: pool(op) for op in ("MaxPool", "AveragePool")},

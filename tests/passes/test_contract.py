@@ -114,6 +114,9 @@ EXAMPLES = {
     "crop-by-slice": Example("y = Pad (x, p)", weights="int64[4] p", values={"p": [0, -1, 0, 2]}),
     "spell-depth-to-space": Example("y = DepthToSpace <blocksize = 2> (x)", "float[1,8,3,3] x"),
     "spell-reductions": Example("y = ReduceL1 (x, a)", weights="int64[1] a", values={"a": [1]}),
+    "spell-magnitudes": Example(
+        "p = Mul (x, x)\n q = Mul (z, z)\n s = Add (p, q)\n y = Sqrt (s)", f"{LINE}, float[2,6] z"
+    ),
     "sink-reshape": Example(
         "g = Gemm (x, w)\n a = Reshape (g, s)\n y = Relu (a)",
         weights="float[6,4] w, int64[2] s",

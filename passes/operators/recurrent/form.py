@@ -83,7 +83,7 @@ def cell_of(node: gs.Node) -> FloatCell | Reason:
         p,
         functions,
         tuple(None if one is None else one[0] for one in map(reals, node.inputs[INITIAL : INITIAL + STATES[op]])),
-        float(attrs.get("clip", np.inf)),
+        float(np.float32(attrs.get("clip", np.inf))),
         direction == "reverse",
         bool(attrs.get("input_forget", 0)),
         bool(attrs.get("linear_before_reset", 0)),

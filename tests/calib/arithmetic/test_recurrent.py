@@ -102,8 +102,9 @@ def test_functions_are_what_onnxruntime_computes(name: str, parameters: dict[str
 
 def test_parameters_go_to_the_functions_that_have_them_in_order() -> None:
     found = gate_functions(("Sigmoid", "HardSigmoid", "Elu"), (0.3, 0.7), (0.4,))
-    assert found == (GateFunction("Sigmoid"), GateFunction("HardSigmoid", 0.3, 0.4), GateFunction("Elu", 0.7))
-    assert gate_functions(("hardsigmoid",), (), ()) == (GateFunction("HardSigmoid", 0.2, 0.5),)
+    single = [float(np.float32(value)) for value in (0.3, 0.4, 0.7, 0.2)]
+    assert found == (GateFunction("Sigmoid"), GateFunction("HardSigmoid", *single[:2]), GateFunction("Elu", single[2]))
+    assert gate_functions(("hardsigmoid",), (), ()) == (GateFunction("HardSigmoid", single[3], 0.5),)
     with pytest.raises(KeyError, match="swish"):
         gate_functions(("swish",), (), ())
 

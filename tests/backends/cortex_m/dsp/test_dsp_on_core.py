@@ -15,7 +15,7 @@ from bevel.backends.program.op import Array, Op, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.calib.errors import UserError
-from kernel_cases import cases, more_inputs
+from kernel_cases import cases, more_inputs, result_ports
 
 CASES: dict[str, list[Op]] = {}
 for _module, _, _case in cases(dsp):
@@ -43,7 +43,7 @@ def program_of(cases: list[Op], name: str) -> tuple[Program, Vectors]:
     inputs, outputs, calls, arrays = [], [], [], {}
     for index, kernel in enumerate(cases):
         given = iter(kernel.example(np.random.default_rng(index)))
-        more = iter([] if kernel.any_codes else more_inputs(kernel, count=4))
+        further = iter([] if kernel.any_codes else more_inputs(kernel, count=4))
         constants, names = [], []
         for operand in kernel.roles(Role.INPUT, Role.CONSTANT):
             if operand.role is Role.CONSTANT:
@@ -52,10 +52,11 @@ def program_of(cases: list[Op], name: str) -> tuple[Program, Vectors]:
             names.append(f"{operand.name}{index}")
             inputs.append(Port(names[-1], names[-1], operand.shape, operand.dtype))
             array = next(given)
-            arrays[names[-1]] = np.stack(vectors_of(array, index) if kernel.any_codes else [array, *next(more)])
-        (result,) = kernel.roles(Role.OUTPUT)
-        outputs.append(Port(f"y{index}", f"y{index}", result.shape, result.dtype))
-        calls.append(Call(f"call {index}: {kernel}", kernel, tuple(names), tuple(constants), f"y{index}"))
+            arrays[names[-1]] = np.stack(vectors_of(array, index) if kernel.any_codes else [array, *next(further)])
+        results = result_ports(kernel, f"y{index}")
+        outputs += results
+        written, *more = (port.buffer for port in results)
+        calls.append(Call(f"call {index}: {kernel}", kernel, tuple(names), tuple(constants), written, more=tuple(more)))
     buffers = {port.buffer: Buffer(port.buffer, port.shape, port.dtype) for port in (*inputs, *outputs)}
     program = Program(name, tuple(inputs), tuple(outputs), buffers, tuple(calls))
     count = len(next(iter(arrays.values())))

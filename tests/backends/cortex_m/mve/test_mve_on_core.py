@@ -22,7 +22,7 @@ from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.calib.arithmetic.requantize import Output
-from kernel_cases import cases, more_inputs
+from kernel_cases import cases, more_inputs, result_ports
 
 CASES: dict[str, list[Op]] = {}
 for _module, _, _case in cases(mve):
@@ -40,16 +40,17 @@ def program_of(kernels: list[Op], name: str) -> tuple[Program, Vectors]:
     for index, kernel in enumerate(kernels):
         given, operands = kernel.example(np.random.default_rng(index)), kernel.operands()
         constants = [a for a, operand in zip(given, operands, strict=False) if operand.role is Role.CONSTANT]
-        names, more = [], iter([] if kernel.any_codes else more_inputs(kernel, SEEDS - 1))
+        names, further = [], iter([] if kernel.any_codes else more_inputs(kernel, SEEDS - 1))
         for operand, array in zip(operands, given, strict=False):
             if operand.role is Role.INPUT:
                 names.append(f"{operand.name}{index}")
                 inputs.append(Port(names[-1], names[-1], operand.shape, operand.dtype))
-                others = random_and_extreme(array, index) if kernel.any_codes else next(more)
+                others = random_and_extreme(array, index) if kernel.any_codes else next(further)
                 arrays[names[-1]] = [array, *others]
-        (result,) = kernel.roles(Role.OUTPUT)
-        outputs.append(Port(f"y{index}", f"y{index}", result.shape, result.dtype))
-        calls.append(Call(f"call{index}", kernel, tuple(names), tuple(constants), f"y{index}"))
+        results = result_ports(kernel, f"y{index}")
+        outputs += results
+        written, *more = (port.buffer for port in results)
+        calls.append(Call(f"call{index}", kernel, tuple(names), tuple(constants), written, more=tuple(more)))
     buffers = {port.buffer: Buffer(port.buffer, port.shape, port.dtype) for port in (*inputs, *outputs)}
     program = Program(name, tuple(inputs), tuple(outputs), buffers, tuple(calls))
     results = [program.run({key: several[seed] for key, several in arrays.items()}) for seed in range(SEEDS)]
