@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bevel.backends.program.bands import Banding, Laid, Piece, Window
-from bevel.backends.program.op import Array, Bounds, Op, Operand, Role, activation
-from bevel.calib.arithmetic.round_rows import limit, round_rows
+from bevel.backends.program.op import Array, Bounds, Op, Operand, activation, output
+from bevel.calib.arithmetic.round_rows import HIGHEST, round_rows
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,8 @@ class RoundRows(Op):
     levels: int
 
     def operands(self) -> tuple[Operand, ...]:
-        shape, reach = (self.rows, self.n), limit(self.levels)
-        bounds = (-reach, reach + self.levels - 1)
-        return activation("q", shape, "int16"), Operand("y", Role.OUTPUT, shape, "int16", bounds)
+        shape = (self.rows, self.n)
+        return activation("q", shape, "int16"), output("y", shape, "int16")
 
     @property
     def in_place(self) -> bool:
@@ -35,9 +34,8 @@ class RoundRows(Op):
     def bounds(self, inputs: Sequence[Bounds | None], constants: Sequence[Array]) -> Bounds | None:
         """A row's least stays, and its largest may grow by less than the levels."""
         (known,) = inputs
-        low, high = known if known is not None else (-(2**15), 2**15 - 1)
-        reach = limit(self.levels)
-        return max(low, -reach), min(high, reach) + self.levels - 1
+        low, high = known if known is not None else (-(2**15), HIGHEST)
+        return low, min(high + self.levels - 1, HIGHEST)
 
     def banding(self, laid: Laid) -> Banding | None:
         """Rows are pixels."""

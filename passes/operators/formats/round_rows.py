@@ -1,6 +1,9 @@
-"""Rounding of rows to few levels on a step of their own: `bevel.calib.arithmetic.round_rows.round_rows`.
+"""Rounding of rows to few codes between their ends: `bevel.calib.arithmetic.round_rows.round_rows`.
 
-y = d * floor((q + floor(d / 2)) / d),     d = max(ceil(max |q| / levels), 1) along the last axis
+    y = low + d * min(floor((q - low + floor(d / 2)) / d), levels),     d = max(ceil((high - low) / levels), 1)
+
+low and high are a row's ends along the last axis. Nothing that is divided is negative, so that ONNX's division of
+integers is a floor; where a row is all beyond the limit, high - low may be, and d is 1 all the same.
 """
 
 from __future__ import annotations
@@ -20,14 +23,13 @@ BODY = """
   levels = Cast <to = 6> (levels64)
   limit64 = Constant <value_int: int = @limit> ()
   limit = Cast <to = 6> (limit64)
-  lowest = Neg (limit)
   one = Constant <value = int32 {1}> ()
   two = Constant <value = int32 {2}> ()
   along = Constant <value_ints = [-1]> ()
-  wide = Cast <to = 6> (q)
-  c = Clip (wide, lowest, limit)
+  c = Cast <to = 6> (q)
   low = ReduceMin (c, along)
-  high = ReduceMax (c, along)
+  largest = ReduceMax (c, along)
+  high = Min (largest, limit)
   span = Sub (high, low)
   less_one = Sub (levels, one)
   raised = Add (span, less_one)
@@ -36,7 +38,8 @@ BODY = """
   half = Div (d, two)
   above = Sub (c, low)
   moved = Add (above, half)
-  code = Div (moved, d)
+  unclamped = Div (moved, d)
+  code = Min (unclamped, levels)
   rounded = Mul (code, d)
   placed = Add (rounded, low)
   y = Cast <to = 5> (placed)

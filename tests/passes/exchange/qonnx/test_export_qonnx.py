@@ -18,7 +18,7 @@ from bevel.passes.exchange.qonnx.export_qonnx import export_qonnx
 from bevel.passes.exchange.qonnx.import_qonnx import import_qonnx
 from bevel.passes.exchange.qonnx.nodes import is_quantizer, read_quantizer
 from bevel.passes.integerize.integerize import integerize
-from bevel.passes.quantize import QuantizeOptions
+from bevel.passes.quantize import NodeFormat, QuantizeOptions
 from bevel.passes.quantize.formats import activation_format
 
 BODY = """
@@ -131,6 +131,13 @@ def test_blocks_of_activations_and_powers_of_two_are_refused(text, stages) -> No
         options = QuantizeOptions(activations=activation_format(format))
         with pytest.raises(UserError, match=message):
             exported(stages(text(BODY, weights=WEIGHTS), options=options).quantized)
+
+
+def test_rows_with_scales_of_their_own_are_refused(text, stages) -> None:
+    nodes = {"h": NodeFormat(activations=parse("int16"), rows=parse("int4"))}
+    model = text("h = Add (x, x)\n y = MatMul (h, w)", "float[6,8] x", "float[] y", "float[8,5] w")
+    with pytest.raises(UserError, match="rows with scales of their own"):
+        exported(stages(model, options=QuantizeOptions(nodes=nodes)).quantized)
 
 
 @given(low=st.integers(-300, 0), high=st.integers(0, 300))
