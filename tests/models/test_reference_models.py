@@ -19,7 +19,7 @@ from bevel.models import data, digits, names, path, splits
 from bevel.models.__main__ import row
 
 README = (Path(__file__).parents[2] / "models" / "README.md").read_text()
-NAMES = ("lstm", "mlp", "mobilenet", "resnet8", "vit")
+NAMES = ("lstm", "mlp", "mobilenet", "resnet8", "rows", "vit")
 MEGABYTE = 1_000_000
 
 
@@ -38,13 +38,13 @@ def images(split: str) -> set[bytes]:
     return {image.tobytes() for image in digits.load(split).image}
 
 
-def test_folder_holds_the_five_networks_and_both_splits() -> None:
+def test_folder_holds_the_six_networks_and_both_splits() -> None:
     assert names() == NAMES
     assert splits() == ("calib", "eval")
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="no model 'resnet9'; known models: lstm, mlp, mobilenet, resnet8, vit"):
+    with pytest.raises(UserError, match="no model 'resnet9'; known models: lstm, mlp, mobilenet, resnet8, rows, vit"):
         path("resnet9")
     with pytest.raises(UserError, match="no data 'test'; known data: calib, eval"):
         data("test")
@@ -112,7 +112,7 @@ def test_mobilenet_has_depthwise_convolutions() -> None:
 
 
 def test_exporter_of_the_past_computes_shapes_and_the_others_do_not() -> None:
-    assert [operators(name)["Shape"] for name in NAMES] == [2, 0, 1, 0, 7]
+    assert [operators(name)["Shape"] for name in NAMES] == [2, 0, 1, 0, 0, 7]
 
 
 def test_vit_has_a_class_token_heads_and_norms() -> None:
@@ -128,6 +128,12 @@ def test_lstm_begins_with_one_tensor_of_zeros_and_reads_the_last_step() -> None:
     assert (found["LSTM"], found["Transpose"], found["ConstantOfShape"], found["Gather"]) == (1, 2, 1, 2)
     (node,) = (node for node in onnx.load(path("lstm")).graph.node if node.op_type == "LSTM")
     assert node.input[5] == node.input[6] and not node.input[4]
+
+
+def test_rows_are_padded_in_their_columns_alone() -> None:
+    convolutions = [node for node in onnx.load(path("rows")).graph.node if node.op_type == "Conv"]
+    assert [helper.get_node_attr_value(node, "pads") for node in convolutions] == [[0, 1, 0, 1], [0, 1, 0, 1], [0] * 4]
+    assert operators("rows")["ReduceMean"] == 1
 
 
 def test_resnet8_adds_one_identity_and_two_convolved_shortcuts() -> None:

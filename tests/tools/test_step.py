@@ -12,6 +12,8 @@ import onnxruntime as ort
 import pytest
 
 from bevel import UserError, optimize
+from bevel.models import data
+from bevel.models import path as reference
 from bevel.passes.states.pairs import states_of
 
 RNG = np.random.default_rng(3)
@@ -256,6 +258,21 @@ def test_a_decoder_takes_one_token_and_gives_what_the_full_form_gives(tmp_path: 
     assert kept.keys() == {"position/past", "k.product/past", "v.product/past"}
     sizes = {one.name: size_of(one) for one in onnx.load(tmp_path / "out" / "integer.onnx").graph.input}
     assert sizes["k.product/past"] == 8 * 4, "keys are kept before they are repeated"
+
+
+def test_the_reference_network_of_rows_takes_a_row_at_a_time(tmp_path: Path) -> None:
+    report = optimize(
+        reference("rows"),
+        target="cortex-m7",
+        calib=data("calib"),
+        eval=data("eval"),
+        output=tmp_path / "out",
+        step=True,
+    )
+    assert report.measurement.mismatches == 0
+    assert (report.step.axis, report.step.columns, report.step.steps) == (2, 1, 8)
+    assert report.measurement.spent["instructions"] < 0.4 * report.step.full["instructions"]
+    assert report.accuracy.top1_integer > 0.97
 
 
 REFUSED = {
