@@ -1,0 +1,145 @@
+/* Products of one row and a matrix, both activations, where the matrix lies: nothing is packed for a single row.
+ *
+ * The row is widened once to pairs of int16, a' = a - origin. A matrix whose columns lie side by side along the summed
+ * axis (`dot`) is multiplied column by column; one whose rows do (`sum`), four columns at a time, two rows of it with a
+ * pair of the row. What zero points leave out:
+ *
+ *     sum((a - za) * (b - zb))  ==  sum(a' * b) + extra * sum(b) - zb * sum(a' + extra),    extra = origin - za
+ *
+ * Pairs of the row that are its zero point add nothing and are passed over: shares that a mask bars cost little. Sums
+ * wrap around: only what they come to must fit a word.
+ */
+#ifndef BEVEL_MATVEC_H
+#define BEVEL_MATVEC_H
+
+#include "bevel_matmul.h"
+
+/* What a sum becomes, before it is held to its type. */
+#define BEVEL_MATVEC_SCALED(sum, scale)                                                                      \
+  ((bevel_smmla(bevel_shift_left(sum, (scale)[0]), (scale)[1], (scale)[2]) >> (scale)[3]) + (scale)[4])
+
+/* Pairs of a row in its own order, a zero behind an odd one; the sum of a' + extra, times -zb. */
+#define BEVEL_MATVEC_ROW(name, type)                                                                             \
+  __attribute__((noinline, unused)) static int32_t name(int32_t *to, const type *a, int32_t step, int32_t count, \
+                                                        int32_t origin, int32_t extra, int32_t zero_point) {     \
+    int32_t total = 0, done = 0;                                                                                 \
+    for (; done + 2 <= count; done += 2, a += 2 * step) {                                                        \
+      const int32_t low = a[0] - origin, high = a[step] - origin;                                                \
+      *to++ = bevel_pkhbt(low, high);                                                                            \
+      total += low + high;                                                                                       \
+    }                                                                                                            \
+    if (done < count) {                                                                                          \
+      *to = bevel_pkhbt(a[0] - origin, -extra);                                                                  \
+      total += a[0] - origin;                                                                                    \
+    }                                                                                                            \
+    return (int32_t)(0u - (uint32_t)zero_point * ((uint32_t)total + (uint32_t)extra * (uint32_t)count));         \
+  }
+
+BEVEL_MATVEC_ROW(bevel_matvec_row_int8, int8_t)
+BEVEL_MATVEC_ROW(bevel_matvec_row_int16, int16_t)
+
+/* The product of a row with a column, whose elements lie side by side. */
+static inline int32_t bevel_matvec_dot_int8(const int32_t *row, const int8_t *b, int32_t count, int32_t sum) {
+  for (; count >= 4; count -= 4, b += 4, row += 2) {
+    const int32_t four = bevel_load_word(b), even = bevel_sxtb16(four), odd = bevel_sxtb16_odd(four);
+    sum = bevel_smlad(bevel_pkhbt(even, odd), row[0], sum);
+    sum = bevel_smlad(bevel_pkhtb(even, odd), row[1], sum);
+  }
+  for (int32_t i = 0; i < count; i++) sum += b[i] * bevel_half(row[i / 2], i % 2);
+  return sum;
+}
+
+static inline int32_t bevel_matvec_dot_int16(const int32_t *row, const int16_t *b, int32_t count, int32_t sum) {
+  for (; count >= 2; count -= 2, b += 2, row++) sum = bevel_smlad(bevel_load_word(b), row[0], sum);
+  return count ? bevel_mla(b[0], bevel_half(row[0], 0), sum) : sum;
+}
+
+/* Columns `next` elements apart, of which a row has no `extra`. */
+#define BEVEL_MATVEC_DOTS(name, b_type, dot, y_type, store)                                                       \
+  __attribute__((noinline, unused)) static void name(y_type *y, int32_t y_step, const int32_t *row,              \
+                                                     const b_type *b, int32_t next, int32_t columns,             \
+                                                     int32_t count, int32_t start, const int32_t *scale) {       \
+    for (; columns > 0; columns--, b += next, y += y_step) {                                                      \
+      const int32_t result = BEVEL_MATVEC_SCALED(dot(row, b, count, start), scale);                               \
+      *y = (y_type)store(result, scale);                                                                          \
+    }                                                                                                             \
+  }
+
+/* Two rows of four columns as pairs: of each column the upper and the lower element. */
+static inline void bevel_matvec_pairs_int8(int32_t *pairs, const int8_t *upper, const int8_t *lower) {
+  const int32_t first = bevel_load_word(upper), second = bevel_load_word(lower);
+  const int32_t even0 = bevel_sxtb16(first), even1 = bevel_sxtb16(second);
+  const int32_t odd0 = bevel_sxtb16_odd(first), odd1 = bevel_sxtb16_odd(second);
+  pairs[0] = bevel_pkhbt(even0, even1);
+  pairs[1] = bevel_pkhbt(odd0, odd1);
+  pairs[2] = bevel_pkhtb(even0, even1);
+  pairs[3] = bevel_pkhtb(odd0, odd1);
+}
+
+static inline void bevel_matvec_pairs_int16(int32_t *pairs, const int16_t *upper, const int16_t *lower) {
+  const int32_t a0 = bevel_load_word(upper), a1 = bevel_load_word(upper + 2);
+  const int32_t b0 = bevel_load_word(lower), b1 = bevel_load_word(lower + 2);
+  pairs[0] = bevel_pkhbt(a0, b0);
+  pairs[1] = bevel_pkhtb(a0, b0);
+  pairs[2] = bevel_pkhbt(a1, b1);
+  pairs[3] = bevel_pkhtb(a1, b1);
+}
+
+/* Rows `down` elements apart, with columns side by side; an odd last row counts once. */
+#define BEVEL_MATVEC_SUMS(name, b_type, pack, y_type, store)                                                         \
+  __attribute__((noinline, unused)) static void name(y_type *y, int32_t y_step, const int32_t *row,                 \
+                                                     const b_type *b, int32_t down, int32_t columns, int32_t count, \
+                                                     int32_t extra, int32_t start, const int32_t *scale) {          \
+    const int32_t nothing = bevel_pkhbt(-extra, -extra), pairs = (count + 1) / 2;                                    \
+    for (; columns >= 4; columns -= 4, b += 4) {                                                                     \
+      int32_t s0 = start, s1 = start, s2 = start, s3 = start, t0 = 0, t1 = 0, t2 = 0, t3 = 0;                        \
+      const b_type *place = b;                                                                                       \
+      for (int32_t i = 0; i < pairs; i++, place += 2 * down) {                                                       \
+        int32_t two[4];                                                                                              \
+        const int32_t pair = row[i];                                                                                 \
+        if (pair == nothing) continue;                                                                               \
+        pack(two, place, 2 * i + 1 < count ? place + down : place);                                                  \
+        s0 = bevel_smlad(two[0], pair, s0);                                                                          \
+        s1 = bevel_smlad(two[1], pair, s1);                                                                          \
+        s2 = bevel_smlad(two[2], pair, s2);                                                                          \
+        s3 = bevel_smlad(two[3], pair, s3);                                                                          \
+        if (extra != 0) {                                                                                            \
+          t0 = bevel_smlad(two[0], 0x10001, t0);                                                                     \
+          t1 = bevel_smlad(two[1], 0x10001, t1);                                                                     \
+          t2 = bevel_smlad(two[2], 0x10001, t2);                                                                     \
+          t3 = bevel_smlad(two[3], 0x10001, t3);                                                                     \
+        }                                                                                                            \
+      }                                                                                                              \
+      s0 = bevel_mla(extra, t0, s0);                                                                                 \
+      s1 = bevel_mla(extra, t1, s1);                                                                                 \
+      s2 = bevel_mla(extra, t2, s2);                                                                                 \
+      s3 = bevel_mla(extra, t3, s3);                                                                                 \
+      const int32_t sums[4] = {s0, s1, s2, s3};                                                                      \
+      for (int32_t u = 0; u < 4; u++, y += y_step) {                                                                 \
+        const int32_t result = BEVEL_MATVEC_SCALED(sums[u], scale);                                                  \
+        *y = (y_type)store(result, scale);                                                                           \
+      }                                                                                                              \
+    }                                                                                                                \
+    for (; columns > 0; columns--, b++, y += y_step) {                                                               \
+      int32_t sum = start;                                                                                           \
+      for (int32_t i = 0; i < count; i++)                                                                            \
+        sum = bevel_mla(b[i * down], bevel_half(row[i / 2], i % 2) + extra, sum);                                    \
+      const int32_t result = BEVEL_MATVEC_SCALED(sum, scale);                                                        \
+      *y = (y_type)store(result, scale);                                                                             \
+    }                                                                                                                \
+  }
+
+#define BEVEL_MATVEC_OF(b, y, store, suffix)                                                                      \
+  BEVEL_MATVEC_DOTS(bevel_matvec_dots_##b##_##y##suffix, b##_t, bevel_matvec_dot_##b, y##_t, store)               \
+  BEVEL_MATVEC_SUMS(bevel_matvec_sums_##b##_##y##suffix, b##_t, bevel_matvec_pairs_##b, y##_t, store)
+
+BEVEL_MATVEC_OF(int8, int8, BEVEL_MATMUL_INT8, )
+BEVEL_MATVEC_OF(int8, int16, BEVEL_MATMUL_INT16, )
+BEVEL_MATVEC_OF(int16, int8, BEVEL_MATMUL_INT8, )
+BEVEL_MATVEC_OF(int16, int16, BEVEL_MATMUL_INT16, )
+BEVEL_MATVEC_OF(int8, int8, BEVEL_MATMUL_WITHIN, _within)
+BEVEL_MATVEC_OF(int8, int16, BEVEL_MATMUL_WITHIN, _within)
+BEVEL_MATVEC_OF(int16, int8, BEVEL_MATMUL_WITHIN, _within)
+BEVEL_MATVEC_OF(int16, int16, BEVEL_MATMUL_WITHIN, _within)
+
+#endif

@@ -1,0 +1,163 @@
+"""MatMul of few rows for the DSP extension: a decoder's one token against keys and values of all tokens before it.
+
+`MatMulDsp` packs the columns of a matrix for all rows; for one or two that costs more than their products. Here a row
+is widened, and the matrix read where it lies (`backends/cortex_m/c/bevel_matvec.h`): down columns whose elements lie
+side by side, or along rows. Shares of 0, which a mask leaves, are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+from tvm import tirx
+from tvm.script import tirx as T
+
+from bevel.backends.cortex_m.dsp.dsp import call_void
+from bevel.backends.cortex_m.dsp.mat_mul_dsp import SCALE, scale_of
+from bevel.backends.cortex_m.sides import Side, obstacle
+from bevel.backends.program.kernel import Kernel, Special
+from bevel.backends.program.op import Array, Bounds, Op, Operand, constant, of_type, scratch
+from bevel.backends.program.ops import mat_mul
+from bevel.backends.program.ops.mat_mul import MatMul
+from bevel.backends.program.program import Call
+from bevel.backends.program.rates import Rates
+from bevel.backends.target import Target
+from bevel.calib.arithmetic.requantize import Output
+
+ROWS = 2  # at most
+HALFWORD = 2**15 - 1
+
+
+@dataclass(frozen=True)
+class MatVecDsp(Kernel):
+    """The operands and results of `plain`; scale: int32 [7], as `mat_mul_dsp.scale_of` makes it. origin: what is
+    subtracted from a row before it is widened, its zero point unless the row would leave 16 bits."""
+
+    rates: ClassVar[Rates] = Rates(mac=1.9, output=12, call=40, code=900)  # of a token, heads of 8, 32 and 256 tokens
+
+    plain: MatMul
+    origin: int
+
+    @property
+    def op(self) -> Op:
+        return self.plain
+
+    @property
+    def header(self) -> str:
+        return "bevel_matvec.h"
+
+    @property
+    def extra(self) -> int:
+        return self.origin - self.plain.a_zero_point
+
+    @property
+    def down(self) -> bool:
+        """Whether columns are read one by one."""
+        return self.plain.b_strides[-2] == 1
+
+    def operands(self) -> tuple[Operand, ...]:
+        a, b, y = self.plain.operands()
+        return a, b, constant("scale", (SCALE,), "int32"), y, scratch("row", (-(-self.plain.k // 2),), "int32")
+
+    def reference(self, *arrays: Array) -> Array:
+        return self.plain.reference(*arrays[:2])
+
+    def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
+        a, b = self.plain.example(rng)
+        if self.plain.a_dtype == "int16" and self.origin:  # what rows of small codes hold
+            near = (self.origin - 2**11, self.origin + 2**11)
+            a = np.clip(a, *near).astype(np.int16)
+        return a, b, scale_of(self.plain)
+
+    @property
+    def any_codes(self) -> bool:
+        return self.plain.any_codes and not (self.plain.a_dtype == "int16" and self.origin)
+
+    def build(self, name: str) -> Any:
+        plain, extra, origin, k, n = self.plain, self.extra, self.origin, self.plain.k, self.plain.n
+        a_size, b_size, scale_size, y_size, row_size = (operand.size for operand in self.operands())
+        a_dtype, b_dtype, y_dtype, output = plain.a_dtype, plain.b_dtype, plain.output.dtype, plain.output
+        lead = () if plain.batch else (0,)
+        a, b, y = (Side((*lead, *one)) for one in (plain.a_strides, plain.b_strides, plain.y_strides))
+        extents, zero_point = plain.batch or (1,), plain.b_zero_point
+        whole = of_type(y_dtype) == (output.low, output.high)
+        widen = f"bevel_matvec_row_{a_dtype}"
+        multiply = f"matvec_{'dots' if self.down else 'sums'}_{b_dtype}_{y_dtype}{'' if whole else '_within'}"
+        step, more = (b.along, ()) if self.down else (b.down, (extra,))
+
+        @T.prim_func(s_tir=True)
+        def mat_vec(
+            A: T.Buffer((a_size,), a_dtype),
+            B: T.Buffer((b_size,), b_dtype),
+            S: T.Buffer((scale_size,), "int32"),
+            Y: T.Buffer((y_size,), y_dtype),
+            R: T.Buffer((row_size,), "int32"),
+        ):
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            for at in T.grid(*extents):
+                for i in T.serial(plain.m):
+                    Z = T.alloc_buffer((1,), "int32")
+                    Z[0] = tirx.call_extern(
+                        "int32", widen, R.data, a.at(A, at, i), a.along, k, origin, extra, zero_point
+                    )
+                    call_void(multiply, y.at(Y, at, i), y.along, R.data, b.at(B, at), step, n, k, *more, Z[0], S.data)
+
+        return mat_vec
+
+
+def specialize(call: Call, target: Target) -> Special | str:
+    """Products of one or two rows whose sums fit a word, with a matrix whose columns or rows lie side by side."""
+    plain = call.kernel
+    if not isinstance(plain, MatMul):
+        return "no product of two activations"
+    if "dsp" not in target.abilities:
+        return f"{target.name} has no DSP extension"
+    found = kernel_for(plain, call.input_bounds[0])
+    return found if isinstance(found, str) else Special(found, (scale_of(plain),))
+
+
+def kernel_for(plain: MatMul, known: Bounds | None) -> MatVecDsp | str:
+    """known: what the integers of a lie in."""
+    if plain.m > ROWS:
+        return f"{plain.m} rows share the cost of packing columns"
+    if 1 not in plain.b_strides[-2:] and plain.n > 1:
+        return "neither the columns nor the rows of its matrix lie side by side"
+    low, high = known or of_type(plain.a_dtype) or (0, 0)
+    fits = max(high - plain.a_zero_point, plain.a_zero_point - low) <= HALFWORD
+    kernel = MatVecDsp(plain, plain.a_zero_point if fits else 0)
+    if kernel.extra and kernel.down:
+        return "a row less its zero point leaves 16 bits"
+    return obstacle(plain) or kernel
+
+
+def cases() -> Iterable[MatVecDsp]:
+    """What the plain operator has, of a row or two; both ways to lie, every remainder, heads that share a matrix, and
+    rows of every kind."""
+    for plain in mat_mul.cases():
+        few = replace(plain, m=min(plain.m, ROWS))
+        small = (plain.a_zero_point - 2048, plain.a_zero_point + 2047)
+        for found in (kernel_for(few, None), kernel_for(few, small)):
+            if isinstance(found, MatVecDsp) and mat_mul.extent(few.y_shape, few.y_strides) == prod(few.y_shape):
+                yield found
+    for k, n in ((1, 1), (4, 4), (7, 9), (8, 5), (21, 6)):
+        for strides in ((n, 1), (1, k)):
+            yield MatVecDsp(mat_mul.product((), 1, k, n, 0.001, a_zero_point=k, b_zero_point=-n, b_strides=strides), k)
+    int16 = Output(-300, -(2**15), 2**15 - 1, "int16")
+    wide: dict[str, Any] = {
+        "a_dtype": "int16",
+        "a_zero_point": 30,
+        "b_zero_point": 4,
+        "output": int16,
+        "largest": 2**26,
+    }
+    for b_dtype in ("int8", "int16"):
+        scores = mat_mul.product((2, 3), 1, 9, 7, 2.0**-9, **wide, b_dtype=b_dtype, b_strides=(9, 0, 1, 18))
+        yield MatVecDsp(scores, 30)
+        shares = wide | {"a_zero_point": -(2**15)}
+        yield MatVecDsp(
+            mat_mul.product((2, 3), 1, 7, 9, 2.0**-9, **shares, b_dtype=b_dtype, b_strides=(9, 0, 18, 1)), 0
+        )
