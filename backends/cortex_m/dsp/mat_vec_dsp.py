@@ -13,8 +13,6 @@ from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
-from tvm import tirx
-from tvm.script import tirx as T
 
 from bevel.backends.cortex_m.dsp.dsp import call_void
 from bevel.backends.cortex_m.dsp.mat_mul_dsp import SCALE, scale_of
@@ -26,6 +24,7 @@ from bevel.backends.program.ops.mat_mul import MatMul
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
+from bevel.backends.tir.lazy import T, tirx
 from bevel.calib.arithmetic.requantize import Output
 
 ROWS = 2  # at most
