@@ -24,16 +24,11 @@ from bevel.passes.exchange.export import PORTS, export
 from bevel.passes.graph.edit import producer
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 from bevel.passes.graph.regions import casts_pixels
-from bevel.passes.integerize.carry_quantizers import CarryQuantizers
 from bevel.passes.integerize.coding import cast_coding, coding, signed_type
-from bevel.passes.integerize.fuse_pixels import FusePixels
-from bevel.passes.integerize.fuse_rounding import FuseRounding, is_rounding
+from bevel.passes.integerize.fuse_rounding import is_rounding
 from bevel.passes.integerize.integer_nodes import index_nodes, integer_nodes
 from bevel.passes.integerize.integerizer import PASS, Integerizer, Meaning
 from bevel.passes.integerize.part_scales import Parted, dequantize_parts, find_parted, move_codes
-from bevel.passes.integerize.prune_channels import PruneConstantChannels
-from bevel.passes.integerize.restore_tables import RestoreTables
-from bevel.passes.integerize.share_constants import ShareConstants
 from bevel.passes.operators.base import DOMAIN, Reason, stays_float
 from bevel.passes.operators.formats.dequantize_steps import dequantize_steps
 from bevel.passes.operators.formats.flip_sign import flip_sign
@@ -41,7 +36,8 @@ from bevel.passes.operators.formats.quantize_fixed import quantize_fixed
 from bevel.passes.operators.formats.quantize_float import quantize_float
 from bevel.passes.operators.formats.round_mx import ROUND_MX
 from bevel.passes.operators.formats.round_rows import ROUND_ROWS
-from bevel.passes.pipeline import Pipeline
+from bevel.passes.recipes import DEFAULT, read
+from bevel.passes.recipes.build import build
 from bevel.passes.states.pairs import States
 
 __all__ = ["PORTS", "Format", "export", "integerize"]
@@ -73,24 +69,12 @@ class ToIntegers(Pass):
         return work.result(True, made.notes, graph=graph, ports=ports)
 
 
-def integer_passes(inputs: Format = "float", outputs: Format = "float") -> list[Pass]:
-    """From a graph with quantizers to the one that devices compute."""
-    return [
-        RestoreTables(),
-        CarryQuantizers(),
-        ToIntegers(inputs, outputs),
-        FuseRounding(),
-        FusePixels(),
-        PruneConstantChannels(),
-        ShareConstants(),
-    ]
-
-
 def integerize(
     graph: gs.Graph, inputs: Format = "float", outputs: Format = "float", target: Target | None = None
 ) -> tuple[onnx.ModelProto, list[Note]]:
-    """The integer model of a QDQ graph, and notes on what became what."""
-    work = Pipeline(integer_passes(inputs, outputs))(Work(graph, target)).work
+    """The integer model of a QDQ graph, as the recipe `int8` makes it, and notes on what became what."""
+    recipe = build(read(DEFAULT)).with_fields(ToIntegers, inputs=inputs, outputs=outputs)
+    work = recipe.run("integerize", Work(graph, target))
     return export(work.graph, work.ports), list(work.notes)
 
 

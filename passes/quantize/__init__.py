@@ -1,7 +1,6 @@
 """Float graph and observations in, QDQ graph out: weights scaled per output channel, activations per tensor.
 
-The passes, in order: `plan_scales`, `choose_rounders` (RoundWeights), `correct_bias`, `insert_qdq`. A graph that
-already holds quantizers is left as it is.
+The passes are those of the recipe `int8`, in its order. A graph that already holds quantizers is left as it is.
 """
 
 from __future__ import annotations
@@ -16,17 +15,14 @@ from bevel.calib.formats.format import INT8
 from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.calib.observe.observe import Wanted
 from bevel.calib.observe.statistics import Statistics
-from bevel.passes.base import Note, Pass, Work
+from bevel.passes.base import Note, Work
 from bevel.passes.exchange.export import export, export_quantized
 from bevel.passes.graph.quantizers import is_dequantize, is_quantize
-from bevel.passes.pipeline import Pipeline
-from bevel.passes.quantize.choose_rounders import AUTO, RoundWeights
+from bevel.passes.quantize.choose_rounders import AUTO
 from bevel.passes.quantize.chosen import Chosen, NodeFormat
-from bevel.passes.quantize.correct_bias import CorrectBias
-from bevel.passes.quantize.insert_qdq import InsertQdq
 from bevel.passes.quantize.plan import PASS
-from bevel.passes.quantize.plan_scales import PlanScales
-from bevel.passes.quantize.widen_activations import WidenActivations
+from bevel.passes.recipes import DEFAULT, read
+from bevel.passes.recipes.build import Recipe, build
 
 __all__ = ["NodeFormat", "QuantizeOptions", "QuantizeResult", "export", "export_quantized", "is_quantized", "quantize"]
 
@@ -49,14 +45,15 @@ class QuantizeOptions:
     def chosen(self) -> Chosen:
         return Chosen(self.weights, self.activations, self.nodes, self.range)
 
+    @property
+    def recipe(self) -> Recipe:
+        """`int8` with these options."""
+        recipe = build(read(DEFAULT)).with_option("round-weights", "rounding", self.rounding, "rounding")
+        return recipe if self.bias_correction else recipe.uncorrected()
+
     def wants(self, graph: gs.Graph) -> Wanted:
         """What is to be observed of the canonical float `graph` before it is quantized."""
-        return Pipeline([WidenActivations(), *self.passes]).wants(graph)
-
-    @property
-    def passes(self) -> list[Pass]:
-        correction = [CorrectBias()] if self.bias_correction else []
-        return [PlanScales(), RoundWeights(self.rounding, self.bias_correction), *correction, InsertQdq()]
+        return self.recipe.wants(graph)
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def quantize(
     if is_quantized(graph):
         return QuantizeResult(graph, False, [Note(PASS, "model", "stays", "came quantized: its scales are kept")])
     work = Work(graph, data=dataset, observations=statistics, schemes=options.chosen)
-    done = Pipeline(options.passes)(work)
+    done = options.recipe.run("quantize", work)
     return QuantizeResult(
-        done.graph, done.modified, list(done.notes), dict(done.work.formats), dict(done.work.rounders)
+        done.graph, is_quantized(done.graph), list(done.notes), dict(done.formats), dict(done.rounders)
     )

@@ -25,6 +25,7 @@ from bevel.calib.errors import UserError
 TEXTS = ("summary", "source", "gain")
 KEYS = (*TEXTS, "pass")
 SUFFIX = ".toml"
+DEFAULT = "int8"
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import Wanted
 from bevel.passes.base import COMMAND, Pass, Stage, Work
 from bevel.passes.pipeline import Pipeline
-from bevel.passes.quantize.choose_rounders import RoundWeights
-from bevel.passes.quantize.correct_bias import CorrectBias
 from bevel.passes.recipes import WrittenRecipe
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 # Without these there is no integer model
 NEEDED = ("assign-schemes", "plan-scales", "round-weights", "insert-qdq", "integerize")
+CORRECTION = "correct-bias"
+CORRECTED = "corrected"  # the option of passes that do another thing where biases are corrected
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,22 @@ class Recipe:
         changed = [with_options(one, {option: value}, said) if one.name == pass_ else one for one in self.passes]
         return replace(self, passes=tuple(changed))
 
+    def with_fields(self, kind: type[Pass], **fields: object) -> Recipe:
+        """The same with other fields of the passes of that kind, those that are set for each run included."""
+        return replace(self, passes=tuple(replace(one, **fields) if type(one) is kind else one for one in self.passes))
+
     def without(self, pass_: str) -> Recipe:
         return replace(self, passes=tuple(one for one in self.passes if one.name != pass_))
 
     def uncorrected(self) -> Recipe:
         """The same without bias correction."""
-        passes = self.without(CorrectBias.name).passes
-        return replace(
-            self,
-            passes=tuple(replace(one, corrected=False) if isinstance(one, RoundWeights) else one for one in passes),
-        )
+        passes = self.without(CORRECTION).passes
+        told = [with_options(one, {CORRECTED: False}, CORRECTION) if is_told(one) else one for one in passes]
+        return replace(self, passes=tuple(told))
 
     @property
     def corrects(self) -> bool:
-        return any(isinstance(one, CorrectBias) for one in self.passes)
+        return any(one.name == CORRECTION for one in self.passes)
 
 
 def every_pass() -> list[type[Pass]]:
@@ -125,10 +127,10 @@ def check_order(recipe: Recipe, where: str) -> None:
         ]
         if late:
             raise UserError(f"{where}: {late[0]} must stand before {one.name}")
-        if isinstance(one, RoundWeights) and one.corrected != recipe.corrects:
+        if getattr(one, CORRECTED, recipe.corrects) != recipe.corrects:
             has = "a" if recipe.corrects else "no"
-            said = f"{one.name} has corrected = {str(one.corrected).lower()}"
-            raise UserError(f"{where}: {said}, and {has} {CorrectBias.name} follows")
+            said = f"{one.name} has corrected = {str(not recipe.corrects).lower()}"
+            raise UserError(f"{where}: {said}, and {has} {CORRECTION} follows")
 
 
 # Options
@@ -150,6 +152,11 @@ def options_of(cls: type[Pass]) -> dict[str, Any]:
     """{option: its type} of a pass, in the order of its fields."""
     hints = get_type_hints(cls)
     return {one.name: hints[one.name] for one in fields(cls) if one.metadata != COMMAND}
+
+
+def is_told(one: Pass) -> bool:
+    """Whether it does another thing where biases are corrected."""
+    return CORRECTED in options_of(type(one))
 
 
 def is_of(value: object, wanted: Any) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from bevel.calib.errors import UserError
 from bevel.passes.assign.assign_schemes import AssignSchemes
-from bevel.passes.base import Pass
 from bevel.passes.integerize.integerize import ToIntegers
 from bevel.passes.quantize.row_scales import RowScales
 from bevel.passes.quantize.widen_activations import WidenActivations
@@ -59,17 +58,9 @@ def parsed(given: str) -> tuple[str, str, object]:
 def on_command(recipe: Recipe, options: Options) -> Recipe:
     """With what is the run's and no recipe's: the ports of the product, and formats for single nodes of the model."""
     file = "" if options.format_file is None else str(options.format_file)
-    passes: list[Pass] = []
-    for one in recipe.passes:
-        match one:
-            case ToIntegers():
-                passes.append(replace(one, inputs=edge(options.inputs), outputs=options.outputs))
-            case AssignSchemes():
-                passes.append(replace(one, file=file))
-            case Transform():
-                passes.append(transforms.for_formats(one, recipe))
-            case _:
-                passes.append(one)
+    recipe = recipe.with_fields(ToIntegers, inputs=edge(options.inputs), outputs=options.outputs)
+    recipe = recipe.with_fields(AssignSchemes, file=file)
+    passes = [transforms.for_formats(one, recipe) if isinstance(one, Transform) else one for one in recipe.passes]
     return replace(recipe, passes=tuple(passes))
 
 

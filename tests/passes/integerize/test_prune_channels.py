@@ -12,11 +12,11 @@ from bevel.backends import target as targets
 from bevel.backends.program.ops.coded_conv import CodedConv
 from bevel.backends.target import Target
 from bevel.passes.base import Work
-from bevel.passes.integerize.integerize import integer_passes
 from bevel.passes.integerize.prune_channels import PruneConstantChannels, kept_channels, kept_in_blocks
-from bevel.passes.pipeline import Pipeline
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import activation_format, weight_format
+from bevel.passes.recipes import DEFAULT, read
+from bevel.passes.recipes.build import build
 
 ZERO = [0, 2, 3, 5, 6, 7, 8, 9]  # of ten channels: two stay, and two more to fill a group of four
 IMAGE = "float[2,3,7,6] x"
@@ -184,8 +184,8 @@ def test_how_many_channels_stay_together_is_the_targets_unless_it_is_said(text: 
     target = targets.load("cortex-m7")
 
     def first(target: Target | None, prune: PruneConstantChannels) -> int:
-        passes = [prune if isinstance(one, PruneConstantChannels) else one for one in integer_passes()]
-        graph = Pipeline(passes)(Work(gs.import_onnx(quantized), target)).graph
+        recipe = build(read(DEFAULT)).with_fields(PruneConstantChannels, together=prune.together)
+        graph = recipe.run("integerize", Work(gs.import_onnx(quantized), target)).graph
         return next(int(node.outputs[0].shape[1]) for node in graph.nodes if node.op == "Conv")
 
     assert first(None, PruneConstantChannels()) == 2
