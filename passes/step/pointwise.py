@@ -108,7 +108,7 @@ class StepAlongOthers(StepRule):
     """Along axes that are not time's."""
 
     operators: ClassVar = (
-        REDUCTIONS | ALL_BEHIND | GLOBAL | words("ArgMax ArgMin Hardmax LogSoftmax LpNormalization Softmax")
+        REDUCTIONS | ALL_BEHIND | GLOBAL | words("ArgMax ArgMin Hardmax LogSoftmax LpNormalization RoundRows Softmax")
     )
 
     def look(self, node: gs.Node, seen: Seen) -> Columns | Reason:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bevel.passes.graph.edit import producer
 from bevel.passes.graph.quantizers import ROUNDINGS, is_dequantize, is_quantize, parameters
 
-TO_CODES = frozenset({"Clip", "WideClip", "Table"})  # roundings, one code to one
+TO_CODES = frozenset({"Clip", "WideClip", "Table", "RoundRows"})  # roundings, whose results are codes
 
 
 def chain_of(tensor: gs.Tensor) -> list[gs.Node]:

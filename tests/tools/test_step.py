@@ -275,6 +275,20 @@ def test_the_reference_network_of_rows_takes_a_row_at_a_time(tmp_path: Path) -> 
     assert report.accuracy.top1_integer > 0.97
 
 
+def test_a_scale_for_each_row_is_that_of_a_token(tmp_path: Path) -> None:
+    made, tokens = decoder(), {"ids": np.random.default_rng(0).integers(0, 13, (16, 8))}
+    words = next(one for one in made.graph.initializer if one.name == "words")
+    loud = onnx.numpy_helper.to_array(words) * np.where(np.arange(13) < 3, 30, 1)[:, None]
+    words.CopyFrom(onnx.numpy_helper.from_array(loud.astype(np.float32), "words"))
+    options = {"product_inputs": "int4", "row_scales": "on", "transform": "none"}
+    report = optimize(made, target="cortex-m7", calib=tokens, output=tmp_path / "out", name="net", step=True, **options)
+    assert report.measurement.mismatches == 0
+    assert "RoundRows" in {one.kernel for one in report.measurement.per_kernel}
+    full = run(tmp_path / "out" / "integer_full.onnx", {"ids": tokens["ids"][:1]})["logits"]
+    with np.load(tmp_path / "out" / "vectors.npz") as arrays:
+        np.testing.assert_array_equal(arrays["expected:logits"][:8, :, 0].transpose(1, 0, 2), full)
+
+
 REFUSED = {
     "same": (
         SPOTTING.replace("pads = [0,1,0,1]", "pads = [2,1,2,1]"),
