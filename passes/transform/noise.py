@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bevel.calib.data.dataset import Runs
 from bevel.passes.quantize.plan import make_plan
 from bevel.passes.transform.flow import Flow
-from bevel.passes.transform.gauges import ONE, Labels
+from bevel.passes.transform.gauges import ONE, Labels, compact
 from bevel.passes.transform.seen import see, values_of_places
 from bevel.passes.transform.sites import ScalingSite
 from bevel.passes.transform.uses import Array, LinearUse, grouped
@@ -101,7 +101,8 @@ class SiteNoise:
 
     def reach(self, exponent: int) -> Array:
         """For each scale the largest value that bears it with the exponent; 0 where none does."""
-        found: Array = np.max([one.largest(exponent) for one in self.carriers], 0, initial=0.0)
+        none = np.zeros(len(self.heard[0]))
+        found: Array = np.max([none, *(one.largest(exponent) for one in self.carriers)], 0)
         return found
 
 
@@ -140,11 +141,12 @@ def noise_of(
 
 
 def carrier(flow: Flow, site: ScalingSite, labels: Labels, arrays: list[NDArray[Any]]) -> Carrier:
-    places, exponents = site.places(labels, flow.gauges)
+    kept = compact(labels)
+    places, exponents = site.places(kept, flow.gauges)
     count = len(site.scales)
     rows = np.where(places >= 0, places + count * (exponents < 0), places)
-    elsewhere = (places < 0) & (flow.gauges.resolved(labels) != ONE)
-    return Carrier(values_of_places(arrays, np.where(elsewhere, -2, rows), 2 * count))
+    elsewhere = (places < 0) & (flow.gauges.resolved(kept) != ONE)
+    return Carrier(values_of_places(arrays, np.broadcast_to(np.where(elsewhere, -2, rows), labels.shape), 2 * count))
 
 
 def reading(flow: Flow, site: ScalingSite, use: LinearUse, arrays: list[NDArray[Any]]) -> ReadingProduct:

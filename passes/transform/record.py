@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log10
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,10 @@ class TransformRecord:
     largest: float
     relative: float
     tensors: tuple[TensorFlatness, ...] = ()
+
+    @property
+    def flatter_db(self) -> float:
+        """By how much the tensors' largest values fell over their RMS, on average."""
+        pairs = [(one.before.peak, one.after.peak) for one in self.tensors]
+        ratios = [20 * log10(before / after) for before, after in pairs if before and after]
+        return sum(ratios) / len(ratios) if ratios else 0.0

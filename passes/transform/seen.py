@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 
 from bevel.calib.data.dataset import Runs, Subset
 from bevel.calib.observe.observe import run_model, session_with_outputs
+from bevel.passes.transform.gauges import compact
 
 SAMPLES = 16  # runs; channels of a tensor have many values in each
+MEMORY = 256 * 2**20  # bytes of tensors that are held at a time
 VALUES = 512  # of each channel, evenly spread, besides its extremes
 
 Floats = NDArray[np.float32]
@@ -27,8 +30,11 @@ def spread_samples(runs: Runs, count: int = SAMPLES) -> Subset:
 
 
 def see(graph: gs.Graph, names: Iterable[str], samples: Runs) -> dict[str, list[NDArray[Any]]]:
-    """{tensor: its values in each run} of a float graph."""
+    """{tensor: its values in each run} of a float graph; of as many of the runs as fit in `MEMORY`, one at least."""
     wanted = list(dict.fromkeys(names))
+    tensors = graph.tensors()
+    size = sum(4 * prod(map(int, tensors[name].shape)) for name in wanted)
+    samples = spread_samples(samples, max(1, MEMORY // max(size, 1)))
     session, outputs = session_with_outputs(gs.export_onnx(graph, do_type_check=False), wanted)
     found: dict[str, list[NDArray[Any]]] = {name: [] for name in wanted}
     for run, sample in enumerate(samples):
@@ -41,16 +47,37 @@ def see(graph: gs.Graph, names: Iterable[str], samples: Runs) -> dict[str, list[
 def values_of_places(arrays: Sequence[NDArray[Any]], places: NDArray[np.int64], count: int) -> Floats:
     """[count + 1, n]: about `VALUES` values of the elements at each place and, in the last row, of those at -1, with
     the least and the largest; NaN fills rows up. Those at -2 are left out. arrays: of each run, shaped as `places`."""
+    rows = rows_of_channels(arrays, places, count) or rows_of_elements(arrays, places, count)
+    picked = [thinned(one) for one in rows]
+    found = np.full((count + 1, max(map(len, picked), default=0)), np.nan, np.float32)
+    for place, one in enumerate(picked):
+        found[place, : len(one)] = one
+    return found
+
+
+def rows_of_elements(arrays: Sequence[NDArray[Any]], places: NDArray[np.int64], count: int) -> list[NDArray[Any]]:
+    """All values of each place, those of -1 last."""
     flat = np.stack([one.reshape(-1) for one in arrays], 1)
     where = places.reshape(-1)
     order = np.argsort(where, kind="stable")
     starts = np.searchsorted(where[order], np.arange(-1, count + 1))
     rows = [flat[order[first:last]].reshape(-1) for first, last in pairwise(starts)]
-    picked = [thinned(one) for one in (*rows[1:], rows[0])]
-    found = np.full((count + 1, max(map(len, picked), default=0)), np.nan, np.float32)
-    for place, one in enumerate(picked):
-        found[place, : len(one)] = one
-    return found
+    return [*rows[1:], rows[0]]
+
+
+def rows_of_channels(
+    arrays: Sequence[NDArray[Any]], places: NDArray[np.int64], count: int
+) -> list[NDArray[Any]] | None:
+    """The same where places differ along one axis alone: a few values of each index and its extremes, unsorted."""
+    small = compact(places)
+    axis = int(np.argmax(small.shape)) if small.ndim else 0
+    if not small.ndim or small.size != small.shape[axis] or small.size != places.shape[axis]:
+        return None
+    lines = [np.moveaxis(one, axis, 0).reshape(small.size, -1) for one in arrays]
+    step = max(1, sum(one.shape[1] for one in lines) // VALUES)
+    parts = [part for one in lines for part in (one[:, ::step], one.min(1, keepdims=True), one.max(1, keepdims=True))]
+    every, where = np.concatenate(parts, 1), small.reshape(-1)
+    return [every[where == place].reshape(-1) for place in (*range(count), -1)]
 
 
 def channel_values(arrays: Sequence[NDArray[Any]], axis: int) -> Floats:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bevel.passes.graph.edit import constant
 from bevel.passes.transform.flow import Flow
-from bevel.passes.transform.gauges import ONE, Gauges, Labels
+from bevel.passes.transform.gauges import ONE, Gauges, Labels, compact
 from bevel.passes.transform.uses import Array, ConstantUse, LinearUse, NormUse, PairUse, Use, grouped, scaled, stored
 
 Logs = Mapping[int, float]  # of scales that are not 1, by their even labels
@@ -36,11 +36,12 @@ class ScalingSite:
 
     def places(self, labels: Labels, gauges: Gauges) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For each of `labels` the place of its scale in `scales`, -1 where it is none of them, and the exponent."""
-        leaders = gauges.resolved(labels)
+        leaders = gauges.resolved(compact(labels))
         even = leaders & ~np.int64(1)
         ordered = np.array(self.scales, np.int64)
         found = np.searchsorted(ordered, even).clip(0, len(ordered) - 1)
-        return np.where(ordered[found] == even, found, -1), np.where(leaders & 1, -1, 1)
+        places, exponents = np.where(ordered[found] == even, found, -1), np.where(leaders & 1, -1, 1)
+        return np.broadcast_to(places, labels.shape), np.broadcast_to(exponents, labels.shape)
 
 
 def find_sites(flow: Flow) -> list[ScalingSite]:

@@ -57,11 +57,21 @@ class Smooth(ScaleChannels):
         """The exponent that leaves least error, if that gains enough."""
         none = noise.error(np.zeros(len(plus)), self.weight_bits, self.activation_bits)
         alphas = ALPHAS if self.alpha < 0 else (self.alpha,)
-        tried = [(alpha, balanced(plus, minus, alpha)) for alpha in alphas]
+        tried = [(alpha, self.leaving_dead(plus, balanced(plus, minus, alpha))) for alpha in alphas]
         errors = [noise.error(logs, self.weight_bits, self.activation_bits) for _, logs in tried]
         best = int(np.argmin(errors))
         gain = decibels(none, errors[best])
         return Smoothing(*tried[best], gain) if self.alpha >= 0 or gain >= GAIN else None
+
+    def leaving_dead(self, reach: Array, logs: Array) -> Array:
+        """Channels within a step of 0 beside the largest stay there: what is folded away for it is not revived."""
+        top = reach.max(initial=0.0)
+        dead = reach * 2**self.activation_bits < top
+        if not dead.any():
+            return logs
+        after = (reach * np.exp(logs))[~dead].max()
+        found: Array = np.where(dead, np.log(after / top), logs)
+        return found
 
 
 @dataclass(frozen=True, eq=False)

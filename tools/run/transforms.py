@@ -1,15 +1,16 @@
 """Which transforms a run folds into the float graph: those that were named, or those that help, found by trying.
 
-`auto` begins with the model as it is and tries one step after the other on top of what was kept so far. Each trial is
-quantized as the recipe says, but with weights rounded to the nearest, from up to `SEEN` calibration samples, and run on
-up to `HELD` others; the SQNR of the worst float output against the untransformed float model decides. A step that finds
-no place costs no trial.
+`auto` begins with the model as it is and tries one step after the other on top of what was kept so far (`GROUPS`). Each
+trial is quantized as the recipe says, but with weights rounded to the nearest, from up to `SEEN` calibration samples,
+and run on up to `HELD` others; the SQNR of the worst float output against the untransformed float model decides. A step
+that finds no place costs no trial.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf, prod
 from typing import Any
 
 import onnx_graphsurgeon as gs
@@ -24,7 +25,6 @@ from bevel.passes.exchange.export import export
 from bevel.passes.quantize.choose_rounders import RoundWeights
 from bevel.passes.recipes.build import Recipe, known_passes
 from bevel.passes.transform.equalize import Equalize
-from bevel.passes.transform.record import TransformRecord
 from bevel.passes.transform.rotate_stream import RotateStream
 from bevel.passes.transform.rotate_values import RotateValues
 from bevel.passes.transform.shift_bias import ShiftBias
@@ -37,32 +37,50 @@ from bevel.tools.assign.score import Reference, score
 from bevel.tools.run.stages import Advance
 
 AUTO, NONE = "auto", "none"
-SEEN, HELD, FOLDS = 32, 32, 4
+SEEN, HELD, FOLDS = 128, 32, 4  # ranges of too few samples clip others: in a trial, more than in the product
 # dB that a step must bring. On 32 held-out samples, choices that make no difference come and go by some tenths.
 CLEARLY = 0.5
+FLATTER = 0.5  # dB; less is what a rotation does to tensors that are flat already
+MULTIPLICATIONS = 10**10  # that the runs of one trial may take: some ten seconds
 STAGE = "transform"
 
 
 @dataclass(frozen=True)
 class TransformStep:
-    """What `auto` tries at once: passes, one after the other."""
+    """What `auto` tries at once: passes, one after the other. least: dB by which the first of them must lower the peaks
+    of the tensors it changes over their RMS, or it is not worth a trial."""
 
     passes: tuple[Transform, ...]
+    least: float = -inf
+
+    def is_worth(self, before: Work, after: Work) -> bool:
+        new = after.transforms[len(before.transforms) :]
+        first = new[0] if new and new[0].transform == self.names[0] else None
+        return bool(new) if self.least == -inf else first is not None and first.flatter_db >= self.least
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(one.name for one in self.passes)
 
     @property
     def name(self) -> str:
-        return ", ".join(one.name for one in self.passes)
+        return ", ".join(self.names)
 
 
-STEPS = (
-    TransformStep((Smooth(), SmoothKeys())),
-    TransformStep((Smooth(),)),
-    TransformStep((SmoothKeys(),)),
-    TransformStep((Equalize(least=8.0),)),
-    TransformStep((RotateStream(by="klt"), Smooth())),
-    TransformStep((RotateStream(), Smooth())),
-    TransformStep((RotateValues(),)),
-    TransformStep((ShiftBias(),)),
+# Of each group the first step that helps is kept, and the rest is not tried.
+GROUPS = (
+    (
+        TransformStep((Smooth(), SmoothKeys())),
+        TransformStep((Smooth(),)),
+        TransformStep((SmoothKeys(),)),
+        TransformStep((Equalize(least=8.0),)),
+    ),
+    (
+        TransformStep((RotateStream(by="klt"), Smooth()), FLATTER),
+        TransformStep((RotateStream(), Smooth()), FLATTER),
+    ),
+    (TransformStep((RotateValues(),), FLATTER),),
+    (TransformStep((ShiftBias(),)),),
 )
 
 
@@ -100,7 +118,7 @@ def transform(given: str, recipe: Recipe, work: Work, advance: Advance) -> Work:
         text = "nothing is tried: the calibration data is random, and says nothing of the tensors' ranges"
         return replace(work, notes=(*work.notes, Note(STAGE, "model", "stays", text)))
     if given == AUTO:
-        seen, held = split(work.samples)
+        seen, held = split(work.samples, most_runs(work.graph))
         exact = gs.export_onnx(work.graph)
         samples, opened = tuple(held), runner(exact)
         outputs = tuple(opened.run(sample) for sample in samples)
@@ -110,13 +128,30 @@ def transform(given: str, recipe: Recipe, work: Work, advance: Advance) -> Work:
     return work
 
 
-def split(runs: Runs) -> tuple[Runs, Runs]:
-    """Runs to observe and to choose by, both evenly spread; the same where there is only one."""
+def most_runs(graph: gs.Graph) -> int:
+    """How many runs there is time for, half to observe and half to choose by: no clock, so that choices repeat."""
+    work = sum(map(multiplications_of, graph.nodes))
+    return max(1, MULTIPLICATIONS // max(work, 1) // 2)
+
+
+def multiplications_of(node: gs.Node) -> int:
+    """Of a product in one run."""
+    if node.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        return 0
+    outputs, weights = (tuple(map(int, one.shape)) for one in (node.outputs[0], node.inputs[1]))
+    if node.op in ("Gemm", "MatMul"):
+        return prod(outputs) * (weights[-2] if len(weights) > 1 else weights[-1])
+    spread_over = tuple(map(int, node.inputs[0].shape)) if node.op == "ConvTranspose" else outputs
+    return prod(spread_over) * prod(weights[1:])
+
+
+def split(runs: Runs, most: int = SEEN) -> tuple[Runs, Runs]:
+    """Runs to observe and to choose by, both evenly spread and `most` at most; the same where there is only one."""
     total = len(runs)
     if total < 2:
         return runs, runs
-    held = spread(range(total), min(HELD, total // 2))
-    seen = spread([place for place in range(total) if place not in set(held)], SEEN)
+    held = spread(range(total), min(HELD, most, total // 2))
+    seen = spread([place for place in range(total) if place not in set(held)], min(SEEN, most))
     return Subset(runs, seen), Subset(runs, held)
 
 
@@ -153,16 +188,23 @@ class TransformSearch:
     def best(self, work: Work, advance: Advance) -> Work:
         found, left = work, None
         notes: list[Note] = []
-        known: set[tuple[TransformRecord, ...]] = set()
-        for done, step in enumerate(STEPS):
-            tried = self.applied(step, found)
-            if len(tried.transforms) > len(found.transforms) and tried.transforms not in known:
-                known.add(tried.transforms)
+        for done, group in enumerate(GROUPS):
+            known: set[tuple[str, ...]] = set()
+            for step in group:
+                if step.names in known:  # what was tried came to this one
+                    continue
+                tried = self.applied(step, found)
+                taken = tuple(one.transform for one in tried.transforms[len(found.transforms) :])
+                if not step.is_worth(found, tried) or taken in known:
+                    continue
+                known.add(taken)
                 left = self.left(found) if left is None else left
                 gained = self.left(tried)
                 notes.append(told(step, left, gained, len(self.held)))
-                found, left = (tried, gained) if gained.beats(left) else (found, left)
-            advance(done + 1, len(STEPS))
+                if gained.beats(left):
+                    found, left = tried, gained
+                    break
+            advance(done + 1, len(GROUPS))
         return replace(found, notes=(*found.notes, *notes))
 
     def applied(self, step: TransformStep, work: Work) -> Work:
