@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import onnxruntime as ort
+from hypothesis import strategies as st
 
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.step.derive import StepForm, step_form
@@ -109,3 +110,34 @@ def check_columns(found: Forms, name: str, telling: bool = True) -> None:
     newest = expected.take(range(wanted - count, wanted), view.axis)
     np.testing.assert_array_equal(given.take(range(came - count, came), view.axis), newest)
     assert np.unique(newest).size > 1 or not telling, "every column is the same: the test shows little"
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """A stack of layers over time, some with a branch around them, and what is read of the last."""
+    body, weights, before = [], {"axis": np.array([2], np.int64)}, "x"
+    for place in range(draw(st.integers(1, 4))):
+        name, size = f"a{place}", draw(st.integers(1, 4))
+        kind = draw(st.sampled_from(["conv", "conv", "causal", "pool", "mean", "crop", "pad"]))
+        stride, dilation = draw(st.sampled_from([(1, 1), (2, 1), (3, 1), (1, 2), (2, 3)]))
+        if kind in ("conv", "causal"):
+            left = (size - 1) * dilation if kind == "causal" else 0
+            weights[f"w{place}"] = (2, 2, size)
+            window = f"strides = [{stride}], dilations = [{dilation}], pads = [{left}, 0]"
+            body.append(f"{name} = Conv <{window}> ({before}, w{place})")
+        elif kind in ("pool", "mean"):
+            op = "MaxPool" if kind == "pool" else "AveragePool"
+            power = 2 ** draw(st.integers(0, 1)) if kind == "mean" else size  # halves are exact
+            body.append(f"{name} = {op} <kernel_shape = [{power}], strides = [{stride}]> ({before})")
+        elif kind == "crop":
+            first, last = draw(st.integers(0, 2)), draw(st.integers(-2, -1))
+            weights |= {f"f{place}": np.array([first], np.int64), f"l{place}": np.array([last], np.int64)}
+            weights[f"s{place}"] = np.array([stride], np.int64)
+            body.append(f"{name} = Slice ({before}, f{place}, l{place}, axis, s{place})")
+        else:
+            pads = np.array([0, 0, draw(st.integers(0, 2)), 0, 0, draw(st.integers(0, 1))], np.int64)
+            weights[f"p{place}"] = pads
+            body.append(f"{name} = Pad ({before}, p{place})")
+        before = name
+    last = draw(st.sampled_from(["y = Relu ({})", "y = ReduceMax <axes = [2]> ({})", "y = ReduceSum ({}, axis)"]))
+    return "\n".join([*body, last.format(before)]), weights

@@ -44,7 +44,7 @@ class StepElementwise(StepRule):
         if any(one.across is not None for one in views) and len(views) > 1:
             return Reason("it joins scores with what lies in time")
         found = latest(views)
-        if node.op not in PER_AXIS and (bound := self.bound(node, found, seen)) is not None:
+        if node.op not in QUANTIZERS and (bound := self.bound(node, found, seen)) is not None:
             return bound
         return found
 
@@ -69,7 +69,7 @@ class StepElementwise(StepRule):
         inputs = together(node.inputs, view, maker)
         for place, one in enumerate(node.inputs):
             values = None if one.is_empty() or maker.seen.of(one) is not None else constant_values(one)
-            if values is not None and node.op not in PER_AXIS and columns_of(one, view.axis, rank) > 1:
+            if values is not None and node.op not in QUANTIZERS and columns_of(one, view.axis, rank) > 1:
                 inputs[place] = row_of(maker, one, values, view.axis - (rank - values.ndim))
         maker.same(node, inputs)
 

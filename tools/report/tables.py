@@ -238,7 +238,8 @@ def _show_pairs(console: Console, title: str, rows: Iterable[tuple[str, str]]) -
 def _measured_rows(report: Report) -> list[tuple[str, str]]:
     if report.device is None or report.measurement is None:
         return [("device", "not measured")]
-    rows = _device_rows(report.device, report.measurement)
+    what = "step" if report.size.product.get(Resource.STATE) else "inference"
+    rows = _device_rows(report.device, report.measurement, what)
     if report.converted:
         rows.append(("not counted", f"the conversion between float and integers of {', '.join(report.converted)}"))
     return rows
@@ -328,14 +329,14 @@ def parts_of(name: Resource, product: Resources) -> list[str]:
     return found
 
 
-def _device_rows(device: Device, measurement: Measurement) -> list[tuple[str, str]]:
+def _device_rows(device: Device, measurement: Measurement, what: str = "run") -> list[tuple[str, str]]:
     rows = [
         ("device", f"{device.name}: {KIND[device.kind]}, {device.tool}"),
         ("outputs", f"{measurement.inputs} inputs, {measurement.mismatches} elements differ from integer.onnx"),
     ]
     for name, amount in measurement.spent.items():
         timed = name.unit == SECONDS
-        rows.append((name.label, seconds(amount) if timed else f"{amount:,} for one inference"))
+        rows.append((name.label, seconds(amount) if timed else f"{amount:,} for one {what}"))
     if measurement.estimate is not None:
         guess = measurement.estimate
         time = f"{seconds(guess.latency_s)} at {guess.clock_hz / 1e6:.0f} MHz"

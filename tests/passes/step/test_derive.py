@@ -10,7 +10,7 @@ import onnx
 import pytest
 from hypothesis import event, given, reject, settings
 from hypothesis import strategies as st
-from step_forms import Forms, check_columns, check_windows, forms, forms_of, model
+from step_forms import Forms, check_columns, check_windows, forms, forms_of, layers, model
 
 from bevel.calib.errors import UserError
 from bevel.passes.canonicalize import canonicalize
@@ -198,37 +198,6 @@ def test_padding_between_layers_that_do_not_pad_is_computed_for_the_window() -> 
     found = forms(model("float[1,2,9] x", "float[] y", body, v=(3, 2, 3), w=(2, 3, 3)), 2)
     check_windows(found, "y")
     assert re.search("pads before the first column", found.form.notes[0].text)
-
-
-@st.composite
-def layers(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    """A stack of layers over time, some with a branch around them, and what is read of the last."""
-    body, weights, before = [], {"axis": np.array([2], np.int64)}, "x"
-    for place in range(draw(st.integers(1, 4))):
-        name, size = f"a{place}", draw(st.integers(1, 4))
-        kind = draw(st.sampled_from(["conv", "conv", "causal", "pool", "mean", "crop", "pad"]))
-        stride, dilation = draw(st.sampled_from([(1, 1), (2, 1), (3, 1), (1, 2), (2, 3)]))
-        if kind in ("conv", "causal"):
-            left = (size - 1) * dilation if kind == "causal" else 0
-            weights[f"w{place}"] = (2, 2, size)
-            window = f"strides = [{stride}], dilations = [{dilation}], pads = [{left}, 0]"
-            body.append(f"{name} = Conv <{window}> ({before}, w{place})")
-        elif kind in ("pool", "mean"):
-            op = "MaxPool" if kind == "pool" else "AveragePool"
-            power = 2 ** draw(st.integers(0, 1)) if kind == "mean" else size  # halves are exact
-            body.append(f"{name} = {op} <kernel_shape = [{power}], strides = [{stride}]> ({before})")
-        elif kind == "crop":
-            first, last = draw(st.integers(0, 2)), draw(st.integers(-2, -1))
-            weights |= {f"f{place}": np.array([first], np.int64), f"l{place}": np.array([last], np.int64)}
-            weights[f"s{place}"] = np.array([stride], np.int64)
-            body.append(f"{name} = Slice ({before}, f{place}, l{place}, axis, s{place})")
-        else:
-            pads = np.array([0, 0, draw(st.integers(0, 2)), 0, 0, draw(st.integers(0, 1))], np.int64)
-            weights[f"p{place}"] = pads
-            body.append(f"{name} = Pad ({before}, p{place})")
-        before = name
-    last = draw(st.sampled_from(["y = Relu ({})", "y = ReduceMax <axes = [2]> ({})", "y = ReduceSum ({}, axis)"]))
-    return "\n".join([*body, last.format(before)]), weights
 
 
 @settings(max_examples=200)
