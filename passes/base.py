@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from bevel.passes.graph.names import names_kept
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_graphsurgeon as gs
 
     from bevel.backends.target import Target
@@ -72,8 +73,9 @@ class Work:
     target: the machine, where one is known; data: calibration samples; observations: what they showed, by tensor of the
     float graph; schemes: the formats that tensors shall have; planned: the scales they got; codes: of weights; formats,
     rounders: what quantized nodes came to, for the report; ports: what the integers of an integer graph's inputs and
-    outputs mean, as the metadata of the model says it; states: the inputs that are outputs of the run before;
-    transforms: what the float graph went through, for the report; notes: in the order they were made.
+    outputs mean, as the metadata of the model says it; narrower: integer models with weights of fewer bits, by these;
+    states: the inputs that are outputs of the run before; transforms: what the float graph went through, for the
+    report; notes: in the order they were made.
     """
 
     graph: gs.Graph
@@ -88,6 +90,7 @@ class Work:
     ports: Mapping[str, Any] = field(default_factory=dict)
     states: Mapping[str, str] = field(default_factory=dict)
     transforms: tuple[TransformRecord, ...] = ()
+    narrower: Mapping[int, onnx.ModelProto] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
 
     @property

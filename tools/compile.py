@@ -258,7 +258,7 @@ def search_formats(job: Job, read: FloatModel, canonical: onnx.ModelProto, work:
 
 def lower(job: Job, read: FloatModel, found: QdqModel, folder: Path, steps: Stepping | None) -> Lowered:
     """Write quantized.onnx and integer.onnx into `folder`, and make the program that computes the latter."""
-    options, data, work, full = job.options, read.data, found.work, None
+    data, work, full = read.data, found.work, None
     if steps is not None:
         with job.stages("integerize"):
             full, work = full_form(job.recipe, work, folder), steps.derived(work)
@@ -272,10 +272,9 @@ def lower(job: Job, read: FloatModel, found: QdqModel, folder: Path, steps: Step
         program, notes = partition(integer, job.name, job.on_cpu, importer, work.notes)
         if steps is not None and full is not None:
             notes = [*notes, *steps.notes, steps.prove(full.integer, integer, program.inputs, data.vectors)]
-        corrects = job.recipe.corrects
-        program, narrower = widths.switched(options, corrects, program, integer, folder, data, job.on_cpu)
+        program = widths.switched(program, work.narrower, folder, job.on_cpu)
         program = replace(split_conversions(program, job.target), sha256=digest)
-    return Lowered(quantized, integer, program, narrower, (*work.notes, *notes), full)
+    return Lowered(quantized, integer, program, work.narrower, (*work.notes, *notes), full)
 
 
 def build_product(job: Job, data: Data, lowered: Lowered, folder: Path, steps: Stepping | None) -> Made:

@@ -1,5 +1,6 @@
 """The integer model with its weights rounded to fewer bits once more: what a program of switchable width computes.
 
+For a product that keeps one set of int8 weights and can run them at fewer bits, there is a model more for each width.
 Scales, multipliers and shifts stay; see `bevel.backends.program.switching` for the rounding, which rounds up halves and
 so makes sums larger in the mean. Biases are stored for each width anyway, and take the mean error out, as
 `bevel.passes.quantize.correct_bias` does: sum((w - w_b) * E[x]), here in integers.
@@ -8,8 +9,10 @@ so makes sums larger in the mean. Biases are stored for each width anyway, and t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import onnx
@@ -18,6 +21,8 @@ from numpy.typing import NDArray
 
 from bevel.backends.program.switching import rounded
 from bevel.calib.errors import UserError
+from bevel.calib.observe.observe import run_model, session_with_outputs
+from bevel.passes.base import Pass, PassResult, Stage, Work
 from bevel.passes.exchange.export import PORTS, export
 from bevel.passes.exchange.unpack_weights import unpack_weights
 from bevel.passes.graph.edit import Array
@@ -30,6 +35,8 @@ CONVOLUTIONS, MATRICES = ("Conv", "EvenConv"), ("Gemm", "EvenGemm")
 OPERATORS = (*CONVOLUTIONS, *MATRICES, "ConvTranspose", "EvenConvTranspose")
 WEIGHTS, BIAS = 1, 2
 LARGEST_INPUT = 255
+MEAN_SAMPLES = 64  # more change the means of whole channels little
+PRUNE = "prune-constant-channels"
 
 Means = Mapping[str, NDArray[np.float64]]
 
@@ -40,6 +47,59 @@ class WeightRead(NamedTuple):
     tensor: str
     zero_point: int
     channels: int
+
+
+@dataclass(frozen=True)
+class SwitchWidths(Pass):
+    """bits: the widths of weights below 8 that the product can change to, such as `6,4,2`; none without. corrected:
+    whether biases take out the mean of what rounding lost, on up to `MEAN_SAMPLES` samples. The graph stays as it is;
+    `narrower` is new. Raises UserError for a model with other weights than int8."""
+
+    name: ClassVar[str] = "switch-widths"
+    stage: ClassVar[Stage] = "integerize"
+    follows: ClassVar[tuple[str, ...]] = ("integerize", "fuse-rounding", "fuse-pixels", PRUNE, "share-constants")
+    bits: str = ""
+    corrected: bool = True
+
+    def call(self, work: Work) -> PassResult:
+        if not self.bits:
+            return work.result(False)
+        integer = export(work.graph, work.ports, work.states)
+        samples = islice(work.data or (), MEAN_SAMPLES) if self.corrected else ()
+        means = input_means(integer, [integers(one, work) for one in samples])
+        narrower = {bits: switch_width(integer, bits, means) for bits in map(int, self.bits.split(","))}
+        text = f"weights can be run at {self.bits} bits too, with biases of their own"
+        note = self.note("model", "chosen", f"{text}, corrected for what rounding loses" if means else text)
+        return work.result(False, [note], narrower=narrower)
+
+
+def integers(sample: Mapping[str, Array], work: Work) -> dict[str, Array]:
+    """The sample as the inputs of the integer graph take it: ONNX QuantizeLinear where these are integers of reals."""
+    found = dict(sample)
+    for tensor in work.graph.inputs:
+        if tensor.name in work.ports and tensor.dtype != np.float32:
+            scale, zero_point = work.ports[tensor.name][:2]
+            limits = np.iinfo(tensor.dtype)
+            codes = np.rint(sample[tensor.name] / np.float32(scale)) + zero_point
+            found[tensor.name] = np.clip(codes, limits.min, limits.max).astype(tensor.dtype)
+    return found
+
+
+def input_means(integer: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Means | None:
+    """The mean of each channel, less its zero point, of what each node with weights reads; None without samples."""
+    read = weighted_inputs(integer)
+    session, outputs = session_with_outputs(integer, [one.tensor for one in read.values()])
+    runs = (run_model(session, outputs, sample, run) for run, sample in enumerate(samples))
+    found = [
+        {name: channel_mean(values[one.tensor], one.zero_point, one.channels) for name, one in read.items()}
+        for values in runs
+    ]
+    return {name: np.mean([means[name] for means in found], axis=0) for name in read} if found else None
+
+
+def channel_mean(codes: Array, zero_point: int, axis: int) -> NDArray[np.float64]:
+    others = tuple(place for place in range(codes.ndim) if place != axis % codes.ndim)
+    return np.asarray(codes.mean(axis=others, dtype=np.float64) - zero_point)
 
 
 def weighted_inputs(integer: onnx.ModelProto) -> dict[str, WeightRead]:

@@ -239,6 +239,9 @@ EXAMPLES = {
         "float[20,20] w",
         prepared=True,
     ),
+    "switch-widths": float_model(
+        changes=False, options=(("switch-widths", "bits", "6,4"), ("row-scales", "rows", "off"))
+    ),
 }
 ONCE = {"integerize", "insert-qdq"}  # whose results are graphs of another kind
 ONCE |= {"rotate-stream", "rotate-values"}  # what is rotated can be rotated further

@@ -26,7 +26,7 @@ from scipy.optimize import nnls
 
 from bevel.backends import target as targets
 from bevel.backends.binary.artifact import Artifact
-from bevel.backends.build import BuildOptions, build
+from bevel.backends.build import BuildOptions, arranged, build
 from bevel.backends.devices.base import Device, Vectors
 from bevel.backends.devices.find import available
 from bevel.backends.program.op import Op, Role
@@ -34,13 +34,14 @@ from bevel.backends.program.ops.add import Add
 from bevel.backends.program.ops.average_pool import AveragePool
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
+from bevel.backends.program.ops.mat_mul import product
 from bevel.backends.program.ops.max_pool import MaxPool
 from bevel.backends.program.ops.reduce_mean import ReduceMean
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.rates import work_of
 from bevel.backends.program.resources import Resource
 from bevel.backends.select.objective import BALANCED
-from bevel.backends.select.specialize import PLAIN, Specializer, rules_for
+from bevel.backends.select.specialize import PLAIN, rules_for
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.errors import UserError
@@ -77,6 +78,7 @@ def shapes() -> Iterator[Op]:
     yield from (conv(8, (64, 64), 1), conv(12, (32, 64), 1), conv(4, (64, 128), 1), conv(2, (128, 128), 1))
     yield from (conv(size, (n, n), 3, groups=n) for size, n in ((24, 16), (12, 32), (12, 64), (6, 64), (4, 128)))
     yield from (Gemm(rows, k, n, Output(3)) for rows, k, n in ((1, 64, 10), (1, 256, 64), (1, 640, 128), (4, 128, 64)))
+    yield from (product((4,), m, k, n, 0.001) for m, k, n in ((65, 16, 65), (65, 65, 16), (16, 32, 16), (1, 32, 16)))
     yield from (Add(shape, shape, shape, 1 << 14, 3 << 12, 0, 15, Output(3)) for shape in ((4096,), (512,)))
     yield from (MaxPool(1, size, size, n, (2, 2), (2, 2), (1, 1), whole) for size, n in ((16, 16), (8, 64)))
     yield from (AveragePool(1, size, size, n, (4, 4), (4, 4), whole, -5, Output(3)) for size, n in ((16, 16), (8, 64)))
@@ -91,7 +93,7 @@ def program_of(weights: str) -> Program:
         given = op.example(rng)
         names = [f"x{index}_{place}" for place in range(len(op.roles(Role.INPUT)))]
         constants = list(given[len(names) :])
-        if op.macs:
+        if op.macs and constants:
             constants[0] = rng.choice(WEIGHTS[weights], constants[0].shape).astype(np.int8)
         for name, operand in zip((*names, f"y{index}"), op.roles(Role.INPUT, Role.OUTPUT), strict=True):
             buffers[name] = Buffer(name, operand.shape, operand.dtype)
@@ -116,7 +118,7 @@ def samples(target: Target, device: Device) -> Iterator[Sample]:
         program = program_of(weights)
         tests = vectors(program)
         for rule in (PLAIN, *rules_for(target)):
-            kernels = [call.kernel for call in Specializer(target, BALANCED, rule).program(program).calls]
+            kernels = [call.kernel for call in arranged(program, target, BALANCED, rule).calls]
             new = {place for place, kernel in enumerate(kernels) if kernel not in seen}
             if new:
                 found = measured(program, rule, target, device, tests)

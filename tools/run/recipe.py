@@ -8,6 +8,7 @@ from dataclasses import replace
 from bevel.calib.errors import UserError
 from bevel.passes.assign.assign_schemes import AssignSchemes
 from bevel.passes.integerize.integerize import ToIntegers
+from bevel.passes.integerize.switch_width import SwitchWidths
 from bevel.passes.quantize.row_scales import RowScales
 from bevel.passes.quantize.widen_activations import WidenActivations
 from bevel.passes.recipes import read
@@ -35,6 +36,7 @@ def recipe_of(options: Options) -> Recipe:
     if not options.bias_correction:
         recipe = recipe.uncorrected()
     if options.switchable:
+        recipe = recipe.with_option(SwitchWidths.name, "bits", ",".join(map(str, options.switchable)), "--switchable")
         for name in (WidenActivations.name, RowScales.name):  # a product of several widths has int8 activations
             recipe = recipe.without(name)
     transforms.parsed(options.transform)

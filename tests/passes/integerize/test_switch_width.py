@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
@@ -9,9 +11,16 @@ import pytest
 from bevel.backends.program.switching import rounded
 from bevel.calib.errors import UserError
 from bevel.calib.formats.format import parse
+from bevel.calib.observe.observe import observe
+from bevel.passes.base import Work
+from bevel.passes.canonicalize import canonicalize
+from bevel.passes.exchange.export import export
 from bevel.passes.exchange.unpack_weights import unpack_weights
-from bevel.passes.integerize.switch_width import switch_width, weighted_inputs
+from bevel.passes.integerize.integerize import ToIntegers
+from bevel.passes.integerize.switch_width import SwitchWidths, input_means, switch_width, weighted_inputs
 from bevel.passes.quantize import QuantizeOptions
+from bevel.passes.recipes import DEFAULT, read
+from bevel.passes.recipes.build import build
 
 BODY = "a = Conv <pads = [1, 1, 1, 1]> (x, w, b)\n r = Relu (a)\n f = Flatten (r)\n y = Gemm (f, v, c)"
 WEIGHTS = "float[4,3,3,3] w, float[4] b, float[256,5] v, float[5] c"
@@ -72,3 +81,40 @@ def test_weights_that_are_not_int8_are_refused(text, stages) -> None:
         switch_width(stages(text(BODY, weights=WEIGHTS), options=options).integer, 4)
     with pytest.raises(UserError, match="the model has none"):
         switch_width(stages(text("y = Relu (x)")).integer, 4)
+
+
+def prepared(text, edge: str = "float") -> Work:
+    """An integer graph, with the samples that it was calibrated with."""
+    graph, _ = canonicalize(text(BODY, "float[1,3,8,8] x", weights=WEIGHTS))
+    rng = np.random.default_rng(3)
+    samples = [{"x": 1 + rng.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(4)]
+    recipe = build(read(DEFAULT)).with_fields(ToIntegers, inputs=edge)
+    work = Work(graph, data=samples)
+    work = replace(work, observations=observe(gs.export_onnx(graph), samples, recipe.wants(graph)))
+    for stage in ("assign", "quantize", "integerize"):
+        work = recipe.run(stage, work)
+    return work
+
+
+def test_the_pass_makes_a_model_for_each_width_and_says_so(text) -> None:
+    work = prepared(text)
+    assert work.narrower == {}
+    done = SwitchWidths("6,4")(work)
+    assert not done.modified and list(done.work.narrower) == [6, 4]
+    note = done.notes[-1]
+    assert (note.pass_, note.kind) == ("switch-widths", "chosen") and "at 6,4 bits too" in note.text
+    integer = export(work.graph, work.ports)
+    means = input_means(integer, list(work.samples))
+    for bits, model in done.work.narrower.items():
+        assert model.SerializeToString() == switch_width(integer, bits, means).SerializeToString()
+    plain = SwitchWidths("4", corrected=False)(work).work.narrower[4]
+    assert plain.SerializeToString() == switch_width(integer, 4).SerializeToString()
+    assert plain.SerializeToString() != done.work.narrower[4].SerializeToString()
+
+
+def test_means_are_the_same_where_inputs_come_as_integers(text) -> None:
+    floats, codes = (
+        weights_of(SwitchWidths("4")(prepared(text, edge)).work.narrower[4]) for edge in ("float", "quantized")
+    )
+    for (_, one), (_, other) in zip(floats.values(), codes.values(), strict=True):
+        np.testing.assert_array_equal(one, other)
