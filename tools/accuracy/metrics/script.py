@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -48,7 +50,7 @@ class Script:
         given = (dict(outputs), labels, *((dict(inputs),) if self.takes_inputs else ()))
         try:
             found = self.call(*given)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise told(self.file, error) from error
         try:
             figure = float(found)  # type: ignore[arg-type]
@@ -150,11 +152,12 @@ class ScriptMeter:
 
 
 def in_file(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """An array in a file that is gone with it. Raises UserError where there is no room."""
+    """An array in a file that is gone with it. Raises UserError where there is no room, before any of it is missed."""
     if 0 in shape:
         return np.zeros(shape, dtype)
     try:
         with tempfile.TemporaryFile(prefix="bevel-metric-") as stream:
+            os.posix_fallocate(stream.fileno(), 0, prod(shape) * dtype.itemsize)
             return np.memmap(stream, dtype, "w+", shape=shape)
     except OSError as error:
         raise UserError(f"outputs for the metric cannot be kept in temporary files: {error.strerror}") from error

@@ -10,7 +10,7 @@ import pytest
 
 from bevel.calib.errors import UserError
 from bevel.tools.accuracy.metrics.metric import Run
-from bevel.tools.accuracy.metrics.script import ScriptMeter, read_script
+from bevel.tools.accuracy.metrics.script import ScriptMeter, in_file, read_script
 
 Write = Callable[[str], Path]
 
@@ -62,6 +62,7 @@ def test_constants_say_what_the_figure_means(write: Write) -> None:
         ("x = 1", r"mine\.py: has no function metric\(outputs, y\)"),
         ("metric = 3", r"mine\.py: has no function metric\(outputs, y\)"),
         ("def metric(outputs): return 1", r"mine\.py: metric\(outputs\) should take \(outputs, y\)"),
+        ("def metric(outputs, y): raise SystemExit(2)", r"mine\.py:1: SystemExit: 2"),
         ("def metric(outputs, y): pass", r"mine\.py: metric returned NoneType, and should one number"),
         ("def metric(outputs, y): return float('nan')", r"mine\.py: metric returned nan"),
         ("NAME = 3\ndef metric(outputs, y): return 1", r"mine\.py: NAME is 3, and should be a text"),
@@ -72,6 +73,11 @@ def test_what_is_wrong_in_the_file_is_one_line_that_names_it(write: Write, text:
     with pytest.raises(UserError, match=message) as error:
         figure(write(text), None, one_run(y=np.zeros((2, 1))))
     assert "\n" not in str(error.value)
+
+
+def test_outputs_that_no_disk_holds_are_refused_before_they_are_written() -> None:
+    with pytest.raises(UserError, match="outputs for the metric cannot be kept in temporary files"):
+        in_file((2**40, 2**10), np.dtype(np.float32))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
