@@ -23,8 +23,8 @@ from bevel.backends.cortex_m.dsp.grouped_tiles import GroupedTiles
 from bevel.backends.cortex_m.dsp.tiles import Tiles, call
 from bevel.backends.encodings import narrow, packing
 from bevel.backends.encodings.narrow import NarrowCodes
-from bevel.backends.program.kernel import WIDER, Special
-from bevel.backends.program.op import Array, Operand, constant, scratch
+from bevel.backends.program.kernel import Special
+from bevel.backends.program.op import Array, Operand, Role, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call, Weights
@@ -113,7 +113,7 @@ class NarrowTilesDsp(Decoding):
     def build(self, name: str) -> Any:
         blocks, group, words = self.blocks, self.group, packing.block_words(self.tiles.taps)
         channels, strip, stored_words = self.tiles.channels, self.tiles.scratch_words, self.stored_words
-        size, table_bytes, image = self.inner.operands()[-2].size, self.codes.table_bytes, self.inner.image
+        (y,), table_bytes, image = self.inner.roles(Role.OUTPUT), self.codes.table_bytes, self.inner.image
         decode, groups, once, shared = self._decode, -(-blocks // group), self.widened_once, self.shared
         macros: tuple[Any, Any] = self._once() if once else (None, self.inner.pixels(self._grouped()))
         (widen, pixels), paired = macros, self.codes.paired
@@ -126,7 +126,7 @@ class NarrowTilesDsp(Decoding):
             L: T.Buffer((table_bytes,), "int8"),
             M: T.Buffer((channels,), "int32"),
             S: T.Buffer((channels,), "int8"),
-            Y: T.Buffer((size,), "int8"),
+            Y: T.Buffer((y.size,), y.dtype),
             A: T.Buffer((strip,), "int32"),
             W: T.Buffer((group, words), "int32"),
             P: T.Buffer((PAIRS,), "int16"),
@@ -221,8 +221,6 @@ def specialize(call: Call, target: Target) -> Special | str:
     """The rule: what int8 tiles take, with weights that are smaller as codes."""
     if not isinstance(call.kernel, Gemm | Conv):
         return "no sums of products"
-    if call.kernel.output.dtype != "int8":
-        return WIDER
     taken = lifted(call)
     found = tiled(taken, target)
     if not isinstance(found, Special):
@@ -244,7 +242,7 @@ def tiled(call: Call, target: Target) -> Special | str:
 
 
 def lifted(call: Call) -> Call:
-    """`call` with sums that are larger by a power of two, where blocks cannot store a ratio otherwise.
+    """`call` with sums that are larger by a power of two, where blocks of int8 results cannot store a ratio otherwise.
 
     Sums of narrow weights are small and their ratios large. As the ratios shrink with what the weights gain,
 
@@ -253,7 +251,7 @@ def lifted(call: Call) -> Call:
     holds for every sum. Decoding gives the factor for nothing, as long as weights stay within eight bits.
     """
     assert isinstance(call.kernel, Conv | Gemm)
-    if call.kernel.output.even:  # blocks store no such ratio
+    if call.kernel.output.even or call.kernel.output.dtype != "int8":  # blocks store no such ratio
         return call
     given = gemm_dsp.channels_of(call)
     least = np.where(np.arange(len(given.shift)) % 2, UPPER_WORD - packing.HIGH_BITS, UPPER_WORD)
@@ -281,6 +279,9 @@ def cases() -> Iterable[NarrowTilesDsp]:
     yield NarrowTilesDsp(GemmDsp(rows=3, k=512, n=27, output=odd), NarrowCodes(4, stride=3, least=-24))
     yield NarrowTilesDsp(GemmDsp(rows=3, k=512, n=27, output=odd, apart=True), NarrowCodes(2, least=-2))
     yield NarrowTilesDsp(GemmDsp(rows=1, k=300, n=18, output=odd, apart=True), NarrowCodes(4, tabled=True))
+    wide = Output(-300, -2000, 2**15 - 1, "int16")
+    yield NarrowTilesDsp(GemmDsp(rows=5, k=35, n=9, output=wide, apart=True), NarrowCodes(4, least=-8))
+    yield NarrowTilesDsp(GemmDsp(rows=1, k=300, n=18, output=wide, apart=True), NarrowCodes(3, tabled=True))
     even = Output(-3, even=True)
     yield NarrowTilesDsp(GemmDsp(rows=21, k=16, n=27, output=even, apart=True), NarrowCodes(4, least=-8))
     yield NarrowTilesDsp(GemmDsp(rows=4, k=16, n=12, output=relu), NarrowCodes(1, stride=2, least=-1))
@@ -297,4 +298,5 @@ def cases() -> Iterable[NarrowTilesDsp]:
     yield conv((6, 5), (16, 16), NarrowCodes(4, least=-8))
     yield conv((5, 4), (64, 22), NarrowCodes(3, least=-4), output=odd)
     yield conv((5, 4), (64, 22), NarrowCodes(4, tabled=True), output=odd, apart=True)
+    yield conv((5, 4), (16, 22), NarrowCodes(4, least=-8), output=wide, apart=True)
     yield conv((9, 8), (3, 8), NarrowCodes(2, least=-2), strides=(2, 2), x_zero_point=127, batch=2)
