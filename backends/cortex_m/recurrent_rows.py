@@ -22,10 +22,13 @@ from bevel.backends.program.ops.lstm import Lstm
 from bevel.backends.program.ops.rnn import Rnn
 from bevel.backends.program.program import Call
 from bevel.backends.program.recurrence import Recurrence
+from bevel.backends.program.resources import Resources
+from bevel.backends.target import Target
 from bevel.backends.tir.kernels import gru as gru_loops
 from bevel.backends.tir.kernels import lstm as lstm_loops
 from bevel.backends.tir.kernels import rnn as rnn_loops
 from bevel.backends.tir.lazy import T
+from bevel.backends.tir.rates import of_gates
 from bevel.backends.tir.recurrent import Products
 
 LOOPS = {Lstm: lstm_loops, Gru: gru_loops, Rnn: rnn_loops}
@@ -42,6 +45,9 @@ class RecurrentRows(Kernel):
     @property
     def op(self) -> Op:
         return self.plain
+
+    def estimate(self, target: Target) -> Resources:
+        return super().estimate(target) + of_gates(self.plain, target)
 
     @abstractmethod
     def vector_words(self, count: int, dtype: str) -> int:
