@@ -136,10 +136,10 @@ static const uint8_t *behind(const uint8_t *data, const struct bevel_tensor *ten
 }
 
 static const uint8_t *load_inputs(const uint8_t *data) {
-  if (bevel_model.reset) {
-    if (*(const uint32_t *)(const void *)data) bevel_model.reset(bevel_model.arena);
-    data += sizeof(uint32_t);
-  }
+#if BEVEL_STATES
+  if (*(const uint32_t *)(const void *)data) bevel_model.reset(bevel_model.arena);
+  data += sizeof(uint32_t);
+#endif
   for (uint32_t i = 0; i < bevel_model.input_count; i++) {
     const struct bevel_tensor *tensor = &bevel_model.inputs[i];
     if (tensor->set) tensor->set(bevel_model.arena, (const float *)(const void *)data);

@@ -22,6 +22,8 @@
 
 #include <stdint.h>
 
+#include "model.h"
+
 #define BEVEL_PROTOCOL 1
 #define BEVEL_MAGIC 0x4C564542u /* "BEVL" */
 #define BEVEL_PART 64 /* the most elements that a conversion of an output gives at once */
@@ -44,7 +46,9 @@ struct bevel_tensor {
 /* What the generated glue of one model (firmware_model.c) tells the report. */
 struct bevel_model {
   const char *name;
-  void (*reset)(void *arena); /* null where no run remembers the one before */
+#if BEVEL_STATES
+  void (*reset)(void *arena);
+#endif
   void (*run)(void *arena);
   void (*run_profiled)(void *arena, void (*after)(int call));
   uint8_t *arena;
@@ -54,7 +58,7 @@ struct bevel_model {
 };
 
 /* The section .vectors: a count, then for each vector its inputs and the outputs expected of it, each filled up to whole
- * words; of a model with `reset` first a word that says whether to call it before. */
+ * words; with BEVEL_STATES first a word that says whether to call it before. */
 struct bevel_vectors {
   uint32_t count;
   uint8_t data[];
