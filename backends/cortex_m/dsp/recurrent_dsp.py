@@ -28,7 +28,7 @@ ORDER = [0, 2, 1, 3]  # of the elements of a word
 class RecurrentDsp(RecurrentRows):
     """Packed: int32, for four rows and four elements of each a word a row."""
 
-    rates: ClassVar[Rates] = Rates(mac=1.5, code=2600)  # of an LSTM of 128 units, without what its gates take
+    rates: ClassVar[Rates] = Rates(mac=1.22, code=2600)  # of an LSTM of 128 units, without what its gates take
 
     @property
     def header(self) -> str:
