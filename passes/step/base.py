@@ -37,6 +37,7 @@ class StepRule(ABC):
 
     operators: ClassVar[frozenset[str]]
     several: ClassVar = False  # whether there may be several outputs, which then lie in time alike
+    first_lies_in_time: ClassVar = False  # whether of several outputs the first does, and the others are of the newest
 
     @abstractmethod
     def look(self, node: gs.Node, seen: Seen) -> Columns | Reason:

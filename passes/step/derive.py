@@ -38,6 +38,7 @@ from bevel.passes.step.moves import (
     StepTranspose,
 )
 from bevel.passes.step.pointwise import StepAlongOthers, StepElementwise, StepProduct
+from bevel.passes.step.recurrent import StepRecurrent
 from bevel.passes.step.windows import StepWindow
 
 RULES: tuple[StepRule, ...] = (
@@ -53,6 +54,7 @@ RULES: tuple[StepRule, ...] = (
     StepConcat(),
     StepSplit(),
     StepGather(),
+    StepRecurrent(),
 )
 BY_OPERATOR = {name: rule for rule in RULES for name in rule.operators}
 
@@ -124,7 +126,8 @@ def look(graph: gs.Graph, given: gs.Tensor, axis: int, tick: Tick | None) -> Loo
             continue
         found = look_at(node, seen)
         if isinstance(found, Columns):
-            views |= {one.name: found for one in node.outputs}
+            lying = node.outputs[:1] if BY_OPERATOR[node.op].first_lies_in_time else node.outputs
+            views |= {one.name: found for one in lying if not one.is_empty()}
         else:
             check_whole(node, found, [view for _, view in timed])
             whole[node.name] = found
@@ -137,7 +140,7 @@ def look(graph: gs.Graph, given: gs.Tensor, axis: int, tick: Tick | None) -> Loo
 
 def look_at(node: gs.Node, seen: Seen) -> Columns | Reason:
     rule = BY_OPERATOR.get(node.op)
-    if rule is None or (len(node.outputs) > 1 and not rule.several):
+    if rule is None or (len(node.outputs) > 1 and not (rule.several or rule.first_lies_in_time)):
         return Reason(f"{node.op} has no step form")
     if any(view.across is not None for _, view in seen.timed(node)) and node.op not in OF_SCORES:
         return Reason(f"there is no {node.op} of scores in a step")
@@ -162,7 +165,7 @@ def check_gain(looked: Looked, graph: gs.Graph, period: int) -> None:
 
 
 OF_SCORES = StepElementwise.operators | {"MatMul", "Softmax"}
-COMPUTES = StepWindow.operators | StepProduct.operators
+COMPUTES = StepWindow.operators | StepProduct.operators | StepRecurrent.operators
 
 
 def refused(name: str, why: str) -> UserError:

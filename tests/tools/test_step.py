@@ -260,6 +260,15 @@ def test_a_decoder_takes_one_token_and_gives_what_the_full_form_gives(tmp_path: 
     assert sizes["k.product/past"] == 8 * 4, "keys are kept before they are repeated"
 
 
+def test_an_lstm_takes_a_row_at_a_time_and_goes_on_from_its_states(tmp_path: Path) -> None:
+    report = optimize(
+        reference("lstm"), target="cortex-m7", calib=data("calib"), calib_samples=32, output=tmp_path / "out", step=True
+    )
+    assert report.measurement.mismatches == 0 and report.step.steps == 8
+    assert report.measurement.spent["instructions"] < 0.2 * report.step.full["instructions"]
+    assert len(states_of(onnx.load(tmp_path / "out" / "integer.onnx"))) == 2
+
+
 def test_the_reference_network_of_rows_takes_a_row_at_a_time(tmp_path: Path) -> None:
     report = optimize(
         reference("rows"),
