@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bevel.calib.data.dataset import Runs
 from bevel.passes.base import COMMAND, Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT, SAMPLED, STATIC_SHAPES
+from bevel.passes.quantize.chosen import NodeFormat
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.passes.transform.flatness import flatness
 from bevel.passes.transform.proof import LARGEST, Proof, prove
@@ -27,12 +28,13 @@ VECTORS = 4096  # of a tensor, for its flatness
 @dataclass(frozen=True, eq=False)
 class Changed:
     """A graph with a transform folded in. sites: how many places; tensors: whose values are others now, by name with
-    the axis of their channels; notes: what was decided at each place."""
+    the axis of their channels; notes: what was decided at each place; formats: of nodes that are new."""
 
     graph: gs.Graph
     sites: int
     tensors: Mapping[str, int]
     notes: tuple[Note, ...] = ()
+    formats: Mapping[str, NodeFormat] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Transform(Pass):
             return work.result(False, [*stays, self.refused(proof)])
         told = self.record(work.graph, found, proof, few)
         notes = [*stays, *found.notes, self.proven(found, proof)]
-        return work.result(True, notes, graph=found.graph, transforms=(*work.transforms, told))
+        schemes = replace(work.schemes, nodes={**work.schemes.nodes, **found.formats})
+        return work.result(True, notes, graph=found.graph, schemes=schemes, transforms=(*work.transforms, told))
 
     @property
     def weight_bits(self) -> int:

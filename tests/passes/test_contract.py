@@ -197,6 +197,7 @@ EXAMPLES = {
         {"b": [9, -9, 0, 0, 0, 0]},
         prepared=True,
     ),
+    "branch-low-rank": Example("y = MatMul (x, w)", "float[40,40] x", "float[40,40] w", prepared=True),
     "assign-schemes": float_model(changes=False),
     "widen-activations": float_model(changes=False),
     "row-scales": float_model(changes=False),
@@ -244,7 +245,7 @@ EXAMPLES = {
     ),
 }
 ONCE = {"integerize", "insert-qdq"}  # whose results are graphs of another kind
-ONCE |= {"rotate-stream", "rotate-values"}  # what is rotated can be rotated further
+ONCE |= {"rotate-stream", "rotate-values", "branch-low-rank"}  # what is rotated can be rotated further
 
 
 def passes() -> dict[str, type[Pass]]:
