@@ -193,6 +193,32 @@ BEVEL_INLINE void bevel_mve_row(int8_t *y, const int8_t *x, const int8_t *w, con
   if (count % 8) bevel_mve_tile_1x8(y, x, w, rescaling, blocks, count % 8, zero_point, low, high, lifted);
 }
 
+/* The first `count` of four sums, as int16. */
+BEVEL_INLINE void bevel_mve_put_int16(int16_t *y, int32x4_t sums, const int32_t *rescaling, int count, BEVEL_OUTPUT) {
+  sums = vaddq_n_s32(bevel_mve_rescale(sums, rescaling, lifted), zero_point);
+  sums = vminq_s32(vmaxq_s32(sums, vdupq_n_s32(low)), vdupq_n_s32(high));
+  if (count >= 4) {
+    vstrhq_s32(y, sums);
+  } else {
+    vstrhq_p_s32(y, sums, vctp32q((uint32_t)count));
+  }
+}
+
+/* As bevel_mve_row, to int16. */
+BEVEL_INLINE void bevel_mve_row_int16(int16_t *y, const int8_t *x, const int8_t *w, const int32_t *rescaling,
+                                      int blocks, int count, BEVEL_OUTPUT) {
+  BEVEL_ROLLED
+  for (; count > 0; count -= 8, y += 8, rescaling += 2 * BEVEL_RESCALING(lifted)) {
+    const int8_t *x0 = x, *x1 = x;
+    BEVEL_EIGHT_SUMS;
+    BEVEL_DOT(BEVEL_1X8, "", );
+    bevel_mve_put_int16(y, first, rescaling, count, zero_point, low, high, lifted);
+    if (count > 4) {
+      bevel_mve_put_int16(y + 4, second, rescaling + BEVEL_RESCALING(lifted), count - 4, zero_point, low, high, lifted);
+    }
+  }
+}
+
 BEVEL_INLINE void bevel_mve_fill(void *place, int value, int count) {
   int8_t *to = place;
   BEVEL_ROLLED
@@ -234,18 +260,26 @@ BEVEL_INLINE void bevel_mve_add(int8_t *y, const int8_t *a, const int8_t *b, int
 
 #else
 
-BEVEL_INLINE int8_t bevel_mve_clamp(int64_t sum, int32_t multiplier, int shift, BEVEL_OUTPUT) {
+BEVEL_INLINE int16_t bevel_mve_held(int64_t sum, int32_t multiplier, int shift, BEVEL_OUTPUT) {
   if (BEVEL_EVEN(lifted)) sum += (sum >> (shift - 30) & 1) - 1;
   const int64_t moved = zero_point + ((sum * multiplier + ((int64_t)1 << (shift - 1))) >> shift);
-  return (int8_t)(moved < low ? low : moved > high ? high : moved);
+  return (int16_t)(moved < low ? low : moved > high ? high : moved);
+}
+
+BEVEL_INLINE int8_t bevel_mve_clamp(int64_t sum, int32_t multiplier, int shift, BEVEL_OUTPUT) {
+  return (int8_t)bevel_mve_held(sum, multiplier, shift, zero_point, low, high, lifted);
 }
 
 /* One channel of four; see BEVEL_RESCALING. */
-BEVEL_INLINE int8_t bevel_mve_requantize(int32_t sum, const int32_t *rescaling, int channel, BEVEL_OUTPUT) {
+BEVEL_INLINE int16_t bevel_mve_within(int32_t sum, const int32_t *rescaling, int channel, BEVEL_OUTPUT) {
   const int8_t *const right = (const int8_t *)(rescaling + 8), *const left = (const int8_t *)(rescaling + 9);
   const int shift = 32 - right[channel] - (BEVEL_LIFTS(lifted) ? left[channel] : 0);
   const int64_t total = (int64_t)sum + rescaling[channel];
-  return bevel_mve_clamp(total, rescaling[4 + channel], shift, zero_point, low, high, lifted);
+  return bevel_mve_held(total, rescaling[4 + channel], shift, zero_point, low, high, lifted);
+}
+
+BEVEL_INLINE int8_t bevel_mve_requantize(int32_t sum, const int32_t *rescaling, int channel, BEVEL_OUTPUT) {
+  return (int8_t)bevel_mve_within(sum, rescaling, channel, zero_point, low, high, lifted);
 }
 
 BEVEL_INLINE int32_t bevel_mve_dot(const int8_t *x, const int8_t *w, int blocks, int step) {
@@ -271,6 +305,15 @@ BEVEL_INLINE void bevel_mve_row(int8_t *y, const int8_t *x, const int8_t *w, con
     const int32_t *own = rescaling + c / 4 * BEVEL_RESCALING(lifted);
     const int32_t sum = bevel_mve_dot(x, w + c / 8 * blocks * 128 + c % 8 * 16, blocks, 128);
     y[c] = bevel_mve_requantize(sum, own, c % 4, zero_point, low, high, lifted);
+  }
+}
+
+BEVEL_INLINE void bevel_mve_row_int16(int16_t *y, const int8_t *x, const int8_t *w, const int32_t *rescaling,
+                                      int blocks, int count, BEVEL_OUTPUT) {
+  for (int c = 0; c < count; ++c) {
+    const int32_t *own = rescaling + c / 4 * BEVEL_RESCALING(lifted);
+    const int32_t sum = bevel_mve_dot(x, w + c / 8 * blocks * 128 + c % 8 * 16, blocks, 128);
+    y[c] = bevel_mve_within(sum, own, c % 4, zero_point, low, high, lifted);
   }
 }
 

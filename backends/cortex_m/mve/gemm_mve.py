@@ -15,7 +15,7 @@ from bevel.backends.cortex_m.mve.packed_mve import PackedMve, packed_constants
 from bevel.backends.encodings.helium import (
     LANES,
 )
-from bevel.backends.program.kernel import WIDER, Special
+from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Operand, scratch
 from bevel.backends.program.ops import gemm
 from bevel.backends.program.ops.gemm import Gemm
@@ -49,7 +49,7 @@ class GemmMve(PackedMve):
 
     @property
     def function(self) -> str:
-        return "bevel_mve_row"
+        return "bevel_mve_row" if self.plain.output.dtype == "int8" else "bevel_mve_row_int16"
 
     @property
     def in_vectors(self) -> bool:
@@ -76,7 +76,7 @@ class GemmMve(PackedMve):
             X: T.Buffer((rows, k), "int8"),
             W: T.Buffer(w.shape, "int8"),
             R: T.Buffer(rescaling.shape, "int32"),
-            Y: T.Buffer(y.shape, "int8"),
+            Y: T.Buffer(y.shape, y.dtype),
             C: T.Buffer(room.shape, "int8"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
@@ -100,8 +100,6 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "not a Gemm"
     if "mve" not in target.abilities:
         return f"{target.name} has no Helium"
-    if plain.output.dtype != "int8":
-        return WIDER
     found = packed_constants(plain, call, TILE)
     return found if isinstance(found, str) else Special(GemmMve(plain, found[0]), found[1])
 
@@ -109,7 +107,7 @@ def specialize(call: Call, target: Target) -> Special | str:
 def cases() -> Iterable[GemmMve]:
     """What the plain kernel has; then every remainder of blocks, which are four a round, and of outputs."""
     for index, plain in enumerate(gemm.cases()):
-        if plain.output.even == plain.output.power and plain.output.dtype == "int8":
+        if plain.output.even == plain.output.power:
             yield GemmMve(plain, lifted=index % 2 == 0)
     for k, n in ((16, 8), (32, 12), (48, 3), (64, 13), (80, 7), (112, 16)):
         yield GemmMve(Gemm(rows=2, k=k, n=n, output=Output(zero_point=n - 5)), lifted=False)

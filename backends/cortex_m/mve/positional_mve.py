@@ -34,7 +34,7 @@ from bevel.backends.encodings.helium import (
     unpack_rescaling,
     unpack_weights,
 )
-from bevel.backends.program.kernel import Special
+from bevel.backends.program.kernel import WIDER, Special
 from bevel.backends.program.op import Array
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
@@ -179,6 +179,8 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "neither a Conv nor a Gemm"
     if plain.output.even:
         return TIES
+    if plain.output.dtype != "int8":
+        return WIDER
     found = gemm_mve.specialize(call, target) if isinstance(plain, Gemm) else conv_mve.specialize(call, target)
     if not isinstance(found, Special):
         return found
@@ -216,7 +218,7 @@ def kernel_for(plain: Conv | Gemm, lifted: bool, digits: Digits) -> PositionalCo
 def cases() -> Iterable[PositionalConvMve | PositionalGemmMve]:
     """The int8 kernels' cases, with two and four bits in turns; digits from zero, and up to it."""
     found: list[Any] = [*conv_mve.cases(), *gemm_mve.cases()]
-    inner = [one for one in found if not one.plain.output.even]
+    inner = [one for one in found if not one.plain.output.even and one.plain.output.dtype == "int8"]
     for index, kernel in enumerate(inner):
         digits = (Digits(4, -8), Digits(2, -2))[index % 2]
         yield kernel_for(kernel.plain, kernel.lifted, digits)
