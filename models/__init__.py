@@ -13,28 +13,37 @@ from bevel.calib.errors import UserError
 FOLDER = Path(__file__).parent
 
 
-def names() -> tuple[str, ...]:
-    """Every network whose file is in this folder, in alphabetical order."""
+DIGITS = "digits"
+READS = {"decoder": "topics"}  # networks of other data
+
+
+def names(reads: str = DIGITS) -> tuple[str, ...]:
+    """Every network in this folder that reads those data, in alphabetical order."""
+    return tuple(name for name in every_name() if READS.get(name, DIGITS) == reads)
+
+
+def every_name() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in FOLDER.glob("*.onnx")))
 
 
 def path(name: str) -> Path:
-    """The ONNX file of the network `name`. Raises UserError for a name that is not in `names()`."""
-    if name not in names():
-        raise UserError(f"no model '{name}'; known models: {', '.join(names())}")
+    """The ONNX file of the network `name`. Raises UserError for a name that is none."""
+    if name not in every_name():
+        raise UserError(f"no model '{name}'; known models: {', '.join(every_name())}")
     return FOLDER / f"{name}.onnx"
 
 
-def splits() -> tuple[str, ...]:
+def splits(of: str = DIGITS) -> tuple[str, ...]:
     """The data splits in this folder: calib, eval."""
-    return tuple(sorted(file.stem.removeprefix("digits_") for file in FOLDER.glob("digits_*.npz")))
+    return tuple(sorted(file.stem.removeprefix(f"{of}_") for file in FOLDER.glob(f"{of}_*.npz")))
 
 
-def data(split: str) -> Path:
-    """The arrays every network reads: `image` float32 [N, 1, 8, 8] and the class `y` int64 [N].
+def data(split: str, of: str = DIGITS) -> Path:
+    """The arrays that networks of digits read, `image` float32 [N, 1, 8, 8] and the class `y` int64 [N]; of `topics`,
+    `ids` int64 [N, 64].
 
     Raises UserError for a name that is not in `splits()`.
     """
-    if split not in splits():
-        raise UserError(f"no data '{split}'; known data: {', '.join(splits())}")
-    return FOLDER / f"digits_{split}.npz"
+    if split not in splits(of):
+        raise UserError(f"no data '{split}'; known data: {', '.join(splits(of))}")
+    return FOLDER / f"{of}_{split}.npz"

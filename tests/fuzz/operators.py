@@ -191,6 +191,85 @@ def softmax(op: str) -> Draw:
     return draw
 
 
+def masked_softmax(b: Builder) -> list[Value]:
+    """Behind a constant that bars elements: added, or chosen; the first of each row, or any."""
+    x = b.pick(2, 3, 4)
+    rows = [1 if b.chance(0.4) else size for size in x.shape[:-1]]
+    n = x.shape[-1]
+    first = np.arange(n) < b.rng.integers(1, n + 1, (*rows, 1))
+    keep = first if b.chance(0.5) else b.rng.random((*rows, n)) < 0.7
+    barring = b.choose([-1e9, -1e4, -np.inf, float(np.finfo(np.float32).min)])
+    keep[..., 0] |= ~keep.any(axis=-1)
+    keep = keep[(0,) * b.whole(0, len([size for size in rows[:1] if size == 1]))]
+    if b.chance(0.5):
+        (masked,) = b.node("Add", [x, b.constant(np.where(keep, 0, barring).astype(np.float32))])
+    else:
+        far = b.constant(np.array(barring, np.float32))
+        chosen = [b.constant(keep), x, far] if b.chance(0.5) else [b.constant(~keep), far, x]
+        (masked,) = b.node("Where", chosen)
+    if b.chance(0.3):
+        (masked,) = b.node(b.choose(["Mul", "Div"]), [masked, b.constant(np.array(0.5, np.float32))])
+    return b.node("Softmax", [masked], axis=-1)
+
+
+def rotary(b: Builder) -> list[Value]:
+    """x * cos + rotate_half(x) * sin along the last axis, or four products of its halves; positions along another."""
+    x = b.pick(2, 3, 4, least=2)
+    if x.shape[-1] % 2:
+        (x,) = b.node("Concat", [x, x], axis=x.rank - 1)
+    half = x.shape[-1] // 2
+    places = [1, *(1 if b.chance(0.3) else size for size in x.shape[1:-1])]
+    angles = b.rng.uniform(-3, 3, (*places, half))
+    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    a, c = b.node("Split", [x], 2, axis=x.rank - 1, **({"num_outputs": 2} if b.opset >= 18 else {}))
+    if b.chance(0.5):
+        (negative,) = b.node("Neg", [c])
+        (turned,) = b.node("Concat", [negative, a], axis=x.rank - 1)
+        (own,) = b.node("Mul", [x, b.constant(np.concatenate([cos, cos], -1))])
+        (other,) = b.node("Mul", [turned, b.constant(np.concatenate([sin, sin], -1))])
+        return b.node("Add", [own, other])
+    cosine, sine = b.constant(cos), b.constant(sin)
+    products = [b.node("Mul", [one, factor])[0] for one, factor in ((a, cosine), (c, sine), (a, sine), (c, cosine))]
+    (first,), (second,) = b.node("Sub", products[:2]), b.node("Add", products[2:])
+    return b.node("Concat", [first, second], axis=x.rank - 1)
+
+
+def attention(b: Builder) -> list[Value]:
+    """Queries, keys and values of one tensor of tokens, in heads, keys and values shared by several or not."""
+    x = b.pick(3)
+    batch, tokens, channels = x.shape
+    groups, each, width = b.whole(1, 2), b.whole(1, 2), b.choose([2, 4])
+
+    def heads(count: int, turned: bool = False) -> Value:
+        (made,) = b.node("MatMul", [x, b.weight([channels, count * width], channels**-0.5)])
+        (cut,) = b.node("Reshape", [made, b.whole_numbers([batch, tokens, count, width])])
+        if count < groups * each:
+            (more,) = b.node("Reshape", [cut, b.whole_numbers([batch, tokens, count, 1, width])])
+            (copies,) = b.node("Tile", [more, b.whole_numbers([1, 1, 1, each, 1])])
+            (cut,) = b.node("Reshape", [copies, b.whole_numbers([batch, tokens, groups * each, width])])
+        return b.node("Transpose", [cut], perm=[0, 2, 3, 1] if turned else [0, 2, 1, 3])[0]
+
+    (scores,) = b.node("MatMul", [heads(groups * each), heads(groups, turned=True)])
+    (scaled,) = b.node("Mul", [scores, b.constant(np.array(width**-0.5, np.float32))])
+    if b.chance(0.5):
+        mask = np.triu(np.full((tokens, tokens), -1e9, np.float32), 1)
+        (scaled,) = b.node("Add", [scaled, b.constant(mask)])
+    (shares,) = b.node("Softmax", [scaled], axis=-1)
+    (mixed,) = b.node("MatMul", [shares, heads(groups)])
+    (by_token,) = b.node("Transpose", [mixed], perm=[0, 2, 1, 3])
+    return b.node("Reshape", [by_token, b.whole_numbers([batch, tokens, groups * each * width])])
+
+
+def gated(b: Builder) -> list[Value]:
+    """SwiGLU: silu(x wg) * (x wu)"""
+    x = b.pick(2, 3)
+    out = b.whole(1, 6)
+    gate, up = (b.node("MatMul", [x, b.weight([x.shape[-1], out], 0.6)])[0] for _ in range(2))
+    (sigmoid,) = b.node("Sigmoid", [gate])
+    (silu,) = b.node("Mul", [gate, sigmoid])
+    return b.node("Mul", [silu, up])
+
+
 def batch_norm(b: Builder) -> list[Value]:
     x = b.pick(2, 3, 4)
     channels = [x.shape[1]]
@@ -295,6 +374,10 @@ OPERATORS: dict[str, Draw] = {
     "Gemm": gemm,
     "MatMul": matmul,
     "MatMul of activations": matmul_of_activations,
+    "masked Softmax": masked_softmax,
+    "rotary embedding": rotary,
+    "attention": attention,
+    "SwiGLU": gated,
     "PRelu": prelu,
     "Pow": power,
     "Clip": clip,

@@ -44,7 +44,9 @@ def test_folder_holds_the_six_networks_and_both_splits() -> None:
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="no model 'resnet9'; known models: lstm, mlp, mobilenet, resnet8, rows, vit"):
+    with pytest.raises(
+        UserError, match="no model 'resnet9'; known models: decoder, lstm, mlp, mobilenet, resnet8, rows, vit"
+    ):
         path("resnet9")
     with pytest.raises(UserError, match="no data 'test'; known data: calib, eval"):
         data("test")
