@@ -120,3 +120,10 @@ def test_values_are_sampled_with_their_extremes() -> None:
     for row, channel in ((0, 1), (1, 0), (2, 2)):
         every = np.concatenate([one[channel] for one in arrays])
         assert np.nanmax(found[row]) == every.max() and np.nanmin(found[row]) == every.min()
+
+
+def test_products_that_stay_float_have_nothing_to_smooth(text: Callable[..., onnx.ModelProto]) -> None:
+    """Three spatial axes: no operator of integers, and nothing there is rounded."""
+    body = "a = Conv (x, w)\n y = Conv (a, v)"
+    model = text(body, "float[1,2,5,6,7] x", weights="float[4,2,2,2,2] w, float[3,4,2,2,2] v")
+    assert not run(Smooth(), model).modified
