@@ -206,3 +206,45 @@ def test_a_node_that_was_not_rewritten_is_refused_with_the_reason() -> None:
     )
     found = find_operator(gs.import_onnx(model).nodes[0])
     assert isinstance(found, Reason) and "two directions" in found
+
+
+@pytest.mark.parametrize(("h", "c"), [("h", "k"), ("k", "c"), ("k", "k"), ("", "c")])
+def test_states_may_begin_as_tensors_constants_or_zeros(h: str, c: str, text: Any, stages: Any) -> None:
+    inputs = ", ".join([X, *(f"float[1,1,4] {name}" for name in (h, c) if name in ("h", "c"))])
+    body = f"y, hn, cn = LSTM <hidden_size = 4> (x, w, r, b, , {h}, {c})"
+    made = made_of(text, stages, body, inputs, f"{LSTM}, float[1,1,4] k", OUTPUTS)
+    types = {port.name: port.dtype for port in made.program.outputs}
+    assert types == {"y": "int8", "hn": "int16" if h == "h" else "int8", "cn": "int16" if c == "c" else "int8"}
+    for sample in made.extremes():
+        made.run(sample)
+
+
+def test_a_state_that_is_always_zero_runs_too(text: Any, stages: Any) -> None:
+    zeros = tuple({"x": np.zeros((6, 1, 3), np.float32)} for _ in range(3))
+    body, weights = "y = LSTM <hidden_size = 4> (x, w, r)", "float[1,16,3] w, float[1,16,4] r"
+    made = made_of(text, stages, body, X, weights, samples=zeros)
+    assert made.calls == ["Lstm"]
+    for sample in made.extremes():
+        made.run(sample)
+
+
+def test_a_cell_s_scale_leaves_room_beyond_what_was_seen(text: Any, stages: Any) -> None:
+    made = made_of(text, stages, BODY, STATES, LSTM, OUTPUTS)
+    (port,) = (one for one in made.program.outputs if one.name == "cn")
+    assert isinstance(port.scale, float)
+    largest = max(np.abs(made.run(sample)["cn"].astype(np.int64)).max() for sample in calibrated(made))
+    assert 2**11 < largest < 2**14  # a quarter of what int16 holds, but for the rounding of the formats before it
+
+
+def calibrated(made: Any) -> list[dict[str, np.ndarray]]:
+    """Samples like those of calibration, as integers."""
+    rng, found = np.random.default_rng(1), []
+    for _ in range(4):
+        sample = {}
+        for port in made.program.inputs:
+            reals = rng.standard_normal(port.shape)
+            limits = np.iinfo(port.dtype)
+            codes = np.rint(reals / port.scale) + port.zero_point
+            sample[port.name] = np.clip(codes, limits.min, limits.max).astype(port.dtype)
+        found.append(sample)
+    return found
