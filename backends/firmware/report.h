@@ -22,7 +22,7 @@
 
 #include <stdint.h>
 
-#include "model.h"
+#include "bevel_model.h"
 
 #define BEVEL_PROTOCOL 1
 #define BEVEL_MAGIC 0x4C564542u /* "BEVL" */
