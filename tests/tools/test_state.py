@@ -172,3 +172,9 @@ def test_a_quantized_model_keeps_its_states_when_it_comes_in_again(tmp_path: Pat
 def test_vectors_lie_in_the_bundle_with_their_beginnings(tmp_path: Path) -> None:
     _, out = built(tmp_path, "cortex-m4")
     assert StoredArray.at(out / "vectors.npz", "begins").shape == (12,)
+
+
+@pytest.mark.parametrize("name", ["model", "report", "board", "memory_image"])
+def test_a_model_may_be_called_like_a_file_of_the_firmware(tmp_path: Path, name: str) -> None:
+    report, _ = built(tmp_path, "cortex-m4", name=name)
+    assert report.measurement.mismatches == 0
