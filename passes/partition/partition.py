@@ -124,7 +124,7 @@ def dequantize_constants(graph: gs.Graph) -> None:
         output, codes = node.outputs[0], np.asarray(node.inputs[0].values)
         quant = [spread(one, codes.shape, found.axis) for one in found[:2]]
         reals = (codes.astype(np.int32) - quant[1].astype(np.int32)).astype(np.float32) * quant[0]
-        constant = gs.Constant(output.name, reals)
+        constant = gs.Constant(output.name, np.asarray(reals))  # of rank 0, too
         for reader in list(output.outputs):
             reader.inputs = [constant if one is output else one for one in reader.inputs]
     graph.cleanup()

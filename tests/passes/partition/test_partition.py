@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import pytest
 
 from bevel.backends.program.op import Role
@@ -14,6 +15,7 @@ from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import model_inputs
 from bevel.models import data, names, path
 from bevel.passes.exchange.load import fix_batch, load_model
+from bevel.passes.partition.partition import dequantize_constants
 
 CONV = "float[4,3,3,3] w, float[4] b"
 LAST = "t = Transpose <perm = [0,3,1,2]> (x)\n"
@@ -251,3 +253,14 @@ def test_reference_network_is_the_same_on_the_device_as_in_onnxruntime(stages: A
     assert floats(made.integer) == set()
     for sample in open_dataset(data("eval"), inputs, 4):
         made.run(sample)
+
+
+def test_a_stored_scalar_that_a_float_node_reads_becomes_a_constant() -> None:
+    codes, scale, zero = np.array(-100, np.int8), np.array(0.5, np.float32), np.array(2, np.int8)
+    stored = [gs.Constant(name, values) for name, values in (("c", codes), ("s", scale), ("z", zero))]
+    real, x, y = (gs.Variable(name, np.float32, []) for name in ("r", "x", "y"))
+    nodes = [gs.Node("DequantizeLinear", "d", {}, stored, [real]), gs.Node("Add", "a", {}, [real, x], [y])]
+    graph = gs.Graph(nodes, [x], [y], opset=21)
+    dequantize_constants(graph)
+    (node,) = graph.nodes
+    np.testing.assert_array_equal(node.inputs[0].values, np.float32(-51.0))
