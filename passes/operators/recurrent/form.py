@@ -19,14 +19,13 @@ from bevel.calib.arithmetic.recurrent import gate_step
 from bevel.calib.observe.base import Want
 from bevel.calib.observe.recurrent_range import RecurrentRange
 from bevel.calib.observe.statistics import Statistics
+from bevel.passes.canonicalize.unify_recurrent import BIAS, DEFAULTS, INITIAL, LENGTHS, PEEPHOLES
 from bevel.passes.graph.edit import given
 from bevel.passes.graph.quantizers import constant_source, is_dequantize, parameters
 from bevel.passes.operators.base import Reason, State
 
 Array = NDArray[Any]
 
-DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
-BIAS, LENGTHS, INITIAL, PEEPHOLES = 3, 4, 5, 7  # places of inputs
 HEADROOM = 4.0  # of the range of what nothing bounds: two bits of sixteen, for sequences unlike those seen
 
 

@@ -11,10 +11,11 @@ import onnx_graphsurgeon as gs
 from bevel.backends.program.recurrence import INT16
 from bevel.calib.arithmetic.float_cell import FloatCell
 from bevel.calib.arithmetic.recurrent import STATE, Lines, common_shift, gate_step, half
+from bevel.passes.canonicalize.unify_recurrent import INITIAL
 from bevel.passes.graph.quantizers import constant_source
 from bevel.passes.operators.base import Activation, Array, Function, Reason, Result, Site, Weight
 from bevel.passes.operators.functions.table import on_scale, rescale
-from bevel.passes.operators.recurrent.form import INITIAL, gates_of, unbounded
+from bevel.passes.operators.recurrent.form import gates_of, unbounded
 from bevel.passes.operators.widths import element_type, rescaling
 
 FINER = 128  # how many steps of a state are one of an int8 tensor that it begins with

@@ -13,11 +13,12 @@ from bevel.backends.program.recurrence import Answer, Curve, Walk
 from bevel.calib.arithmetic.float_cell import STATES, FloatCell
 from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.observe.statistics import Statistics
+from bevel.passes.canonicalize.unify_recurrent import INITIAL
 from bevel.passes.graph.edit import given
 from bevel.passes.graph.quantizers import constant_source
 from bevel.passes.operators.base import Match, Operator, Reason, State
 from bevel.passes.operators.lowering import Lowering, onnx_order
-from bevel.passes.operators.recurrent.form import INITIAL, cell_of, needed_clip, states_of, unbounded
+from bevel.passes.operators.recurrent.form import cell_of, needed_clip, states_of, unbounded
 from bevel.passes.operators.widths import dtype_of, stored_dtype
 
 SUMS = {6: "int32", 7: "int64"}
