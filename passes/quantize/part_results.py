@@ -42,9 +42,11 @@ class Parting:
 def part_results(
     graph: gs.Graph, plan: QuantizationPlan, statistics: Mapping[str, Statistics], method: RangeMethod
 ) -> None:
-    """Change the plan for those outputs of `graph` whose parts would lose by one scale."""
+    """Change the plan for those outputs of `graph` whose parts would lose by one scale. What the next run takes as it
+    is shares its scale with that input, whatever its parts are."""
+    states = {one.result for one in plan.shared}
     for output in graph.outputs:
-        chain = chain_of_points(output, plan)
+        chain = None if output.name in states else chain_of_points(output, plan)
         if chain is None:
             continue
         parting = decide(chain, statistics, method)
