@@ -207,7 +207,7 @@ def read_model(job: Job) -> FloatModel:
     """The model with static shapes, its data, and its canonical graph, held against the model on the first samples."""
     options = job.options
     with job.stages("load"):
-        loaded = load(options.model, options.outputs_at)
+        loaded = load(options.model, options.outputs_at, dict(options.constant))
         sizes, decided = dimensions(options, loaded.model)
         model, found = with_states(options, with_pixels(options, fix_batch(loaded.model, options.batch, sizes)))
         data = open_data(options, model)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime as ort
@@ -22,6 +23,7 @@ from bevel.passes.canonicalize.convert_opset import IR_VERSION, OPSET, opset_of
 from bevel.passes.exchange.check_types import check_types
 from bevel.passes.exchange.cut_outputs import cut_outputs, declare_outputs
 from bevel.passes.exchange.external_data import MAX_BYTES, check_stored, densify, load_external_data
+from bevel.passes.exchange.fix_inputs import fix_inputs
 from bevel.passes.exchange.legible_text import make_legible
 from bevel.passes.exchange.lower_opset import STANDARD, all_nodes, lower_opset
 from bevel.passes.exchange.put_steps_first import put_steps_first
@@ -50,11 +52,12 @@ def load_model(path: str | Path, outputs_at: Sequence[str] = ()) -> onnx.ModelPr
     return load(path, outputs_at).model
 
 
-def load(path: str | Path, outputs_at: Sequence[str] = ()) -> Loaded:
+def load(path: str | Path, outputs_at: Sequence[str] = (), constants: Mapping[str, Any] | None = None) -> Loaded:
     """The model with its external data inside it, only true inputs among its inputs, floats of 32 bits, without local
     functions, and QONNX's quantizers in ONNX.
 
     Where `outputs_at` names tensors or nodes, these are the outputs, and what is behind them is not looked at.
+    `constants`: values of inputs that are none (`bevel.passes.exchange.fix_inputs`).
     Older opsets stay (canonicalization converts them, and proves it). Raises UserError, one line that names the file.
     """
     file = Path(path)
@@ -69,12 +72,13 @@ def load(path: str | Path, outputs_at: Sequence[str] = ()) -> Loaded:
         check_stored(model)
         check_graph(model)
         check_types(model)
+        chosen = fix_inputs(model, constants or {})
         drop_initialized_inputs(model)
         lower_opset(model, OPSET)
         model.ir_version = min(max(model.ir_version, OLDEST_IR), IR_VERSION)
         model = without_functions(model)
         notes = [Note("load", "model", "changed", f"its name {name} is written with escapes here") for name in escaped]
-        notes += [*widen_floats(model), *put_steps_first(model)]
+        notes += [*chosen, *widen_floats(model), *put_steps_first(model)]
         model = import_qonnx(model)
         check_loads(model)
         if outputs_at:

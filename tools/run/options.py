@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.select.objective import OBJECTIVES
@@ -17,7 +17,7 @@ from bevel.tools.accuracy.metrics.metric import METRICS
 from bevel.tools.run import parsers
 from bevel.tools.run.budgets import CANDIDATES, SENSITIVITIES, Budgets
 from bevel.tools.run.declared import METADATA, Option, Parsed, Real, Whole, check_plain
-from bevel.tools.run.parsers import Dims, File, States
+from bevel.tools.run.parsers import Constants, Dims, File, States
 
 if TYPE_CHECKING:
     from bevel.tools.run.parsers import Held, Samples
@@ -81,6 +81,11 @@ class Options:
     batch: int = field(default=1, metadata=told("Size of a dynamic batch dimension.", within=COUNT))
     dim: Parsed[Mapping[str, int] | Sequence[str] | Dims, Dims] = Parsed(
         parsers.dims, Option("Size of another dynamic dimension.", "NAME=N", repeated=True), ()
+    )
+    constant: Parsed[Mapping[str, Any] | Sequence[str] | Constants, Constants] = Parsed(
+        parsers.constants,
+        Option("Make a constant of an input; what asks for it is folded.", "INPUT=VALUE", repeated=True),
+        (),
     )
     recipe: str = field(default="int8", metadata=told("How to quantize; see `bevel recipes`.", "NAME|FILE.toml"))
     weights: str | None = field(

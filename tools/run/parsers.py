@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 File = str | os.PathLike[str]
 Dims = tuple[tuple[str, int], ...]
 States = tuple[tuple[str, str], ...]  # input, output; NO_STATE among them: none is found by its name
+Constants = tuple[tuple[str, Any], ...]  # input, its value
 
 _SIZE = re.compile(r"(\d{1,12})\s*([kKmM]?)(?:i?[bB])?")
 _COUNT = re.compile(r"\d{1,9}")  # of what a tensor can have along an axis
@@ -102,6 +104,23 @@ def parse_state(text: str) -> tuple[str, str]:
     if text != NO_STATE[0] and not (into and separator and out):
         raise UserError(f"--state {text}: write IN=OUT, an input and the output that it is in the next run, or none")
     return into, out
+
+
+def constants(given: Mapping[str, Any] | Sequence[str] | Constants) -> Constants:
+    """{'sr': 16000} or ('sr=16000',) or ('ids=[1, 2]',) as (('sr', 16000),); UserError for anything else."""
+    pairs = given.items() if isinstance(given, Mapping) else (given,) if isinstance(given, str) else given
+    return tuple(parse_constant(one) if isinstance(one, str) else (str(one[0]), one[1]) for one in pairs)
+
+
+def parse_constant(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    if not (name and separator) or not isinstance(found, bool | int | float | list):
+        raise UserError(f"--constant {text}: write NAME=VALUE, an input and a number, or [a, list] of its shape")
+    return name, found
 
 
 def widths(given: str | Sequence[int] | None) -> tuple[int, ...]:
