@@ -69,7 +69,7 @@ class ClampMasks(Pass):
 
     def call(self, work: Work) -> PassResult:
         notes = clamp_masks(work.graph, work.samples)
-        return work.result(bool(notes), notes)
+        return work.result(any(note.kind == "changed" for note in notes), notes)
 
 
 def clamp_masks(graph: gs.Graph, dataset: Runs) -> list[Note]:

@@ -12,7 +12,7 @@ RNN = "float[1,4,3] w, float[1,4,4] r, float[1,8] b"
 
 def recurrent(body: str, weights: str, inputs: str = SEQUENCE, outputs: str = "float[] y", steps: int = 1) -> Case:
     """steps: what rounding inside the loop, which the quantized model does not do, may move an answer."""
-    return Case(body, inputs, weights, outputs=outputs, steps=steps)
+    return Case(body, inputs, weights, outputs=outputs, steps=steps, trips=5)
 
 
 RECURRENT = {

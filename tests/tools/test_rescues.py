@@ -66,7 +66,7 @@ def optimized(folder: Path, text: str, given: dict[str, Any], x: Array, *options
     ("text", "given", "draw", "said"),
     [
         (LOGARITHM, {"tiny": 1e-6}, loud, "int8 of it alone leaves"),
-        (MASKED, {"mask": np.triu(np.full((6, 6), -1e9), 1)}, even, "its mask reaches to -1e+09: clamped"),
+        (MASKED, {"mask": np.triu(np.full((6, 6), -1e9), 1)}, even, "part of the operator that ends in p"),
     ],
     ids=["a logarithm of powers", "a mask before a softmax"],
 )

@@ -44,14 +44,20 @@ class Runner:
         return dict(zip(names, self.session.run(names, dict(sample)), strict=True))
 
 
+# It rounds the weights of a float Conv or Gemm between quantizers to int8: a float node is no float node then.
+REWRITES = ["WeightBiasQuantization"]
+
+
 def runner(model: onnx.ModelProto, ports: Sequence[Port] = (), optimized: bool = False) -> Runner:
-    """`optimized`: onnxruntime's default settings; otherwise every node runs as it is written."""
+    """`optimized`: onnxruntime's default settings, but for `REWRITES`; otherwise every node runs as it is written."""
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors are raised, too
     options.intra_op_num_threads = 1  # sessions take turns: idle threads of one would spin against the next
     if not optimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, ["CPUExecutionProvider"], disabled_optimizers=REWRITES
+    )
     return Runner(session, {port.name: port for port in ports if port.scale is not None})
 
 

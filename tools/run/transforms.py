@@ -119,7 +119,7 @@ def transform(given: str, recipe: Recipe, work: Work, advance: Advance) -> Work:
         return replace(work, notes=(*work.notes, Note(STAGE, "model", "stays", text)))
     if given == AUTO:
         seen, held = split(work.samples, most_runs(work.graph))
-        exact = gs.export_onnx(work.graph)
+        exact = with_scores(gs.export_onnx(work.graph))
         samples, opened = tuple(held), runner(exact)
         outputs = tuple(opened.run(sample) for sample in samples)
         return TransformSearch(recipe, seen, samples, outputs, describe_outputs(exact)).best(work, advance)
