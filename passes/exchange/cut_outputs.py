@@ -80,7 +80,7 @@ def names_read(node: onnx.NodeProto) -> Iterator[str]:
 
 def declare_outputs(model: onnx.ModelProto) -> None:
     """Give outputs without a type the one that onnxruntime infers. Raises UserError where that is no tensor."""
-    untyped = {value.name: value for value in model.graph.output if not value.type.WhichOneof("value")}
+    untyped = {value.name: value for value in model.graph.output if not is_typed(value)}
     if not untyped:
         return
     options = ort.SessionOptions()
@@ -90,10 +90,16 @@ def declare_outputs(model: onnx.ModelProto) -> None:
     for found in session.get_outputs():
         if found.name in untyped:
             if not found.type.startswith("tensor("):
-                raise UserError(f"{OPTION} {found.name}: that is a {found.type}, not a tensor")
+                raise UserError(f"output {found.name} is a {found.type}, not a tensor")
             element = found.type.removeprefix("tensor(").removesuffix(")")
             tensor = untyped[found.name].type.tensor_type
             tensor.elem_type = onnx.TensorProto.DataType.Value(element.upper())
+
+
+def is_typed(value: onnx.ValueInfoProto) -> bool:
+    """Whether it says what its elements are; a tensor may leave that open."""
+    held = value.type.WhichOneof("value")
+    return bool(value.type.tensor_type.elem_type) if held == "tensor_type" else held is not None
 
 
 def _keep(field: Any, chosen: list[Any]) -> None:

@@ -81,8 +81,7 @@ def load(path: str | Path, outputs_at: Sequence[str] = (), constants: Mapping[st
         notes += [*chosen, *widen_floats(model), *put_steps_first(model)]
         model = import_qonnx(model)
         check_loads(model)
-        if outputs_at:
-            declare_outputs(model)
+        declare_outputs(model)
     except UserError as error:
         raise error if str(error).startswith(f"{file}: ") else UserError(f"{file}: {error}") from error
     return Loaded(model, tuple(notes))

@@ -255,3 +255,18 @@ def test_dimensions_that_cannot_be_fixed_are_named(inputs, batch, dims, reason) 
 def test_shapes_of_another_batch_are_forgotten() -> None:
     model = onnx.parser.parse_model(HEADER + "g (float[N,3] x) => (float[9,3] y) { y = Relu(x) }")
     assert not fix_batch(model, 2).graph.output[0].type.tensor_type.HasField("shape")
+
+
+@pytest.mark.parametrize("opset", [17, 22])
+def test_outputs_that_leave_their_type_open_get_what_onnxruntime_infers(tmp_path, opset) -> None:
+    text = f'<ir_version: 10, opset_import: ["" : {opset}]>\n'
+    text += "g (float[2,3] x) => (y, float[2,3] z, i) { y = Relu (x) z = Neg (x) i = ArgMax (x) }"
+    model = onnx.parser.parse_model(text)
+    assert not model.graph.output[0].type.tensor_type.elem_type  # the parser leaves it open, too
+    model.graph.output[2].ClearField("type")
+    found = load_model(written(tmp_path, model)).graph.output
+    assert [value.type.tensor_type.elem_type for value in found] == [
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.INT64,
+    ]
