@@ -29,6 +29,7 @@ from bevel.passes.exchange.lower_opset import STANDARD, all_nodes, lower_opset
 from bevel.passes.exchange.put_steps_first import put_steps_first
 from bevel.passes.exchange.qonnx.import_qonnx import import_qonnx
 from bevel.passes.exchange.qoperator.forms import DYNAMIC, WAY_OUT
+from bevel.passes.exchange.spell_gates import spell_gates
 from bevel.passes.exchange.widen_floats import widen_floats
 from bevel.passes.operators.base import DOMAIN
 
@@ -78,7 +79,7 @@ def load(path: str | Path, outputs_at: Sequence[str] = (), constants: Mapping[st
         model.ir_version = min(max(model.ir_version, OLDEST_IR), IR_VERSION)
         model = without_functions(model)
         notes = [Note("load", "model", "changed", f"its name {name} is written with escapes here") for name in escaped]
-        notes += [*chosen, *widen_floats(model), *put_steps_first(model)]
+        notes += [*chosen, *widen_floats(model), *put_steps_first(model), *spell_gates(model)]
         model = import_qonnx(model)
         check_loads(model)
         declare_outputs(model)

@@ -92,6 +92,8 @@ def test_floats_are_what_onnxruntime_computes(op: str, changes: dict[str, Any], 
 )
 @pytest.mark.parametrize("name", FORMULAS)
 def test_functions_are_what_onnxruntime_computes(name: str, parameters: dict[str, list[float]]) -> None:
+    if not parameters and ort.__version__.startswith("1.28."):
+        pytest.skip("onnxruntime 1.28 takes 0 for what is left out; bevel.passes.exchange.spell_gates writes it out")
     (function,) = gate_functions([name], *(parameters.get(key, []) for key in ("activation_alpha", "activation_beta")))
     cell = random_cell("RNN", functions=(function,))
     x = np.random.default_rng(1).standard_normal((1, 40, 5)).astype(np.float32)
