@@ -74,19 +74,20 @@ def squared_pair(graph: gs.Graph, node: gs.Node) -> tuple[gs.Tensor, gs.Tensor] 
     a, b = roots
     if a is None or b is None or static_shape(a) is None or static_shape(a) != static_shape(b):
         return None
-    return (a, b) if a.dtype == np.float32 and not isinstance(a, gs.Constant) else None
+    return (a, b) if a.dtype == np.float32 else None
 
 
 def root_of(graph: gs.Graph, tensor: gs.Tensor) -> gs.Tensor | None:
-    """What `tensor` is the square of, where only one node reads it."""
+    """What `tensor` is the square of, where only one node reads it; an exponent of more axes would add them."""
     node = producer(tensor)
-    if node is None or len(tensor.outputs) != 1 or not read_once(graph, tensor):
+    if node is None or not read_once(graph, tensor):
         return None
     squares = (node.op == "Pow" and scalar(node.inputs[1]) == 2.0) or (
         node.op == "Mul" and node.inputs[0] is node.inputs[1]
     )
     root: gs.Tensor = node.inputs[0]
-    return root if squares and not isinstance(root, gs.Constant) else None
+    alike = static_shape(root) == static_shape(tensor)
+    return root if squares and alike and not isinstance(root, gs.Constant) else None
 
 
 def spell(graph: gs.Graph, node: gs.Node, a: gs.Tensor, b: gs.Tensor) -> None:
@@ -163,7 +164,7 @@ def cut_of(tensor: gs.Tensor) -> Cut | None:
     starts, ends = integers(given(node, 1)), integers(given(node, 2))
     if shape is None or starts is None or ends is None or len(starts) != 1:
         return None
-    axes, steps = (integers(given(node, place)) if given(node, place) is not None else None for place in (3, 4))
+    axes, steps = (integers(given(node, place)) for place in (3, 4))
     axis = (axes or (0,))[0] % len(shape)
     step = (steps or (1,))[0]
     if step < 1:

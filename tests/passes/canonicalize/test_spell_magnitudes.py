@@ -59,6 +59,10 @@ def test_others_stay(model, apply, body: str, outputs: str) -> None:
     assert not apply(subject, SpellMagnitudes()).modified
 
 
-def test_tensors_that_broadcast_stay(model, apply) -> None:
-    subject = model(SQUARES, "float[2,3] a, float[1,3] b", weights=BOUNDS, values=VALUES)
+@pytest.mark.parametrize(
+    ("inputs", "exponent"),
+    [("float[2,3] a, float[1,3] b", "float two"), ("float[2,3] a, float[2,3] b", "float[1,1,1] two")],
+)
+def test_tensors_that_broadcast_stay(model, apply, inputs: str, exponent: str) -> None:
+    subject = model(SQUARES, inputs, weights=exponent, values={"two": 2.0 if exponent == "float two" else [[[2.0]]]})
     assert not apply(subject, SpellMagnitudes()).modified
