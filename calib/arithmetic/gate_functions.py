@@ -1,7 +1,7 @@
 """The functions of recurrent networks' gates: ONNX's, by name, with the range beyond which each no longer changes.
 
 Source: ONNX's operators LSTM, GRU and RNN, which list the functions and their formulas. Parameters that are left out
-are onnxruntime's: 0 for Affine, ScaledTanh and ThresholdedRelu, where ONNX names no number or another.
+are those of onnxruntime 1.32: 0 for Affine, ScaledTanh and ThresholdedRelu, where ONNX names no number or another.
 """
 
 from __future__ import annotations

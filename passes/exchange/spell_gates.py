@@ -1,7 +1,7 @@
-"""Parameters of the gates' functions that an LSTM, GRU or RNN leaves out, written as what ONNX says they are.
+"""Parameters of the gates' functions that an LSTM, GRU or RNN leaves out, written as what onnxruntime takes for them.
 
-onnxruntime 1.28 takes 0 for them: a LeakyRelu is a Relu there, and an Elu, too. Written out, every version computes the
-same. https://onnx.ai/onnx/operators/onnx__LSTM.html, activation_alpha: the defaults are those of the operators.
+onnxruntime 1.28 takes 0 for all: a LeakyRelu is a Relu there, and an Elu, too. 1.32 takes those of
+`bevel.calib.arithmetic.gate_functions`, which are ONNX's but for ThresholdedRelu. Written out, both compute the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import helper
 
-from bevel.calib.arithmetic.gate_functions import FORMULAS, gate_functions
+from bevel.calib.arithmetic.gate_functions import FORMULAS, SPELLED, gate_functions
 from bevel.passes.base import Note
 from bevel.passes.exchange.lower_opset import all_nodes
 from bevel.passes.exchange.put_steps_first import PASS, RECURRENT
@@ -30,8 +30,7 @@ def spelled(model: onnx.ModelProto) -> Iterator[Note]:
             continue
         given = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         names = [name.decode() for name in given.get("activations", ())]
-        known = {name.lower() for name in FORMULAS}
-        if any(name.lower() not in known for name in names):
+        if any(name.lower() not in SPELLED for name in names):
             continue
         functions = gate_functions(names, *(given.get(name, ()) for name in PARAMETERS))
         for place, name in enumerate(PARAMETERS):
@@ -41,4 +40,4 @@ def spelled(model: onnx.ModelProto) -> Iterator[Note]:
                     node.attribute.remove(old)
                 node.attribute.append(helper.make_attribute(name, values))
                 label = node.name or next(one for one in node.output if one)
-                yield Note(PASS, label, "changed", f"{name}, which it leaves out, is {values}, as ONNX has it")
+                yield Note(PASS, label, "changed", f"{name}, which it leaves out, is {values}, as onnxruntime has it")

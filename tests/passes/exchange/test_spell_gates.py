@@ -20,12 +20,14 @@ ALPHA, BETA = "activation_alpha", "activation_beta"
         ('activations = ["HardSigmoid"]', {ALPHA: [0.2], BETA: [0.5]}),
         ('activations = ["HardSigmoid"], activation_alpha = [0.3]', {ALPHA: [0.3], BETA: [0.5]}),
         ('activations = ["LeakyRelu"], activation_alpha = [0.3]', {ALPHA: [0.3]}),
+        ('activations = ["ThresholdedRelu"]', {ALPHA: [0.0]}),
+        ('activations = ["Affine"]', {ALPHA: [0.0], BETA: [0.0]}),
         ('activations = ["Relu"]', {}),
         ('activations = ["Unknown"]', {}),
         ("clip = 1.0", {}),
     ],
 )
-def test_what_is_left_out_is_the_default_of_the_operator(attributes: str, wanted: dict[str, list[float]]) -> None:
+def test_what_is_left_out_is_what_onnxruntime_takes(attributes: str, wanted: dict[str, list[float]]) -> None:
     text = f"""<ir_version: 8, opset_import: ["" : 17]>
     g (float[5,1,3] x, float[1,4,3] w, float[1,4,4] r) => (float[5,1,1,4] y) {{
       y = RNN <hidden_size = 4, {attributes}> (x, w, r)
