@@ -164,7 +164,7 @@ def norm(flow: Flow, node: gs.Node) -> None:
 
 def multiply(flow: Flow, node: gs.Node) -> None:
     split = with_constant(node)
-    if split is not None and node.name in flow.gains:
+    if split is not None and node.name in flow.gains and flow.gauges.is_one(flow.of(split[0])):  # no gain before it
         makes = flow.gauges.fresh(*node.inputs[split[1]].values.shape)
         flow.uses.append(ConstantUse(node, split[1], makes))
         return flow.make(node.outputs[0], makes)

@@ -235,10 +235,10 @@ class StreamWalk:
         if is_output(self.graph, tensor):
             raise NoStreamError(norm.node.name, "its result leaves the model")
         for node in list(tensor.outputs):
+            if norm.bias is not None and puts_zeros_beside(node):
+                raise NoStreamError(node.name, "it puts zeros beside what a bias moves away from 0")
             if node.op in LINEAR:
                 self.product(node, axis == (tensor_rank(tensor) - 1 if node.op == "Gemm" else 1), [])
-                if norm.bias is not None and any(node.attrs.get("pads", ())):
-                    raise NoStreamError(node.name, "it pads what a bias moves away from 0")
                 yield node
             elif (node.op in MOVES or node.op in MEANS) and node.op != "Concat":
                 for one, place in zip(node.outputs, axes_behind(node, axis, self.stream.size), strict=True):
@@ -322,6 +322,13 @@ def axes_behind(node: gs.Node, axis: int, size: int) -> list[int]:
     if not places or None in places:
         raise NoStreamError(node.name, "it takes vectors of the residual stream apart")
     return [place for place in places if place is not None]
+
+
+def puts_zeros_beside(node: gs.Node) -> bool:
+    """Whether it reads zeros beside its input, as a ConvTranspose does where its windows begin and end."""
+    if node.op == "Pad":
+        return node.attrs.get("mode", "constant") == "constant"
+    return node.op == "ConvTranspose" or any(node.attrs.get("pads", ()))
 
 
 def whole_axis(labels: Array, size: int) -> int | None:

@@ -198,6 +198,13 @@ FREE: dict[str, tuple[str, str, str, dict[str, Any], list[int]]] = {
         {},
         [4],
     ),
+    "gains one after the other, and a product between": (
+        "m = Mul (x, g)\n a = Conv (m, w)\n r = Relu (m)\n n = Mul (r, h)\n b = Conv (n, v)\n y = Add (a, b)",
+        IMAGE,
+        "float[3,1,1] g, float[3,1,1] h, float[4,3,1,1] w, float[4,3,1,1] v",
+        {},
+        [3],
+    ),
 }
 
 TWO = "float[7,3,1,1] w, float[4,7,1,1] v"

@@ -82,6 +82,12 @@ STREAMS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
         f"float[8,8] w, {GAINS}, {SMALL}, int64[1] middle",
         {"middle": [1]},
     ),
+    "zeros beside the stream": (
+        f"a0 = MatMul (x, w)\n a = Pad (a0, ends)\n {LAYER.format(1, 'a')} k = MatMul (n1, c)\n y = Softmax (k)",
+        TOKENS,
+        "float[8,8] w, float[8] g1, float[8] b1, float[8,5] c, int64[6] ends",
+        {"ends": [0, 1, 0, 0, 0, 0]},
+    ),
     "a product that reads the stream itself": (
         f"{START} {LAYER.format(1, 'a')}{BLOCK.format(1, 'a')} l = MatMul (s1, c)\n y = Softmax (l)",
         TOKENS,
@@ -136,6 +142,21 @@ NONE: dict[str, tuple[str, str, str, dict[str, Any], str]] = {
         WEIGHTS,
         {},
         "apart",
+    ),
+    "zeros beside what has a bias": (
+        f"{START} {LAYER.format(1, 'a')} p = Pad (n1, ends)\n k = MatMul (p, c)\n y = Softmax (k)",
+        TOKENS,
+        "float[8,8] w, float[8] g1, float[8] b1, float[8,5] c, int64[6] ends",
+        {"ends": [0, 1, 0, 0, 0, 0]},
+        "puts zeros beside",
+    ),
+    "windows that end": (
+        f"{START} {LAYER.format(1, 'a')} t = Transpose <perm = [0,2,1]> (n1)\n"
+        " k = ConvTranspose <strides = [2]> (t, c)\n y = Softmax (k)",
+        TOKENS,
+        "float[8,8] w, float[8] g1, float[8] b1, float[8,5,3] c",
+        {},
+        "puts zeros beside",
     ),
     "along another axis": (
         "a = MatMul (x, w)\n t = Transpose <perm = [0,2,1]> (a)\n n1 = LayerNormalization (t, g1, b1)\n"
