@@ -55,7 +55,7 @@ class BranchLowRank(Transform):
     rank: int = 8
 
     def changed(self, graph: gs.Graph, samples: Runs) -> tuple[Changed | None, list[Note]]:
-        nodes = [node for node in graph.nodes if self.takes(graph, node)]
+        nodes = [node for node in graph.nodes if self.takes(node)]
         arrays = see(graph, [node.inputs[0].name for node in nodes], samples) if nodes else {}
         notes: list[Note] = []
         formats: dict[str, NodeFormat] = {}
@@ -70,7 +70,7 @@ class BranchLowRank(Transform):
             notes.append(self.note(node.name, "changed", text, predicted_db=found.gain, rank=self.rank))
         return (Changed(graph, sites, {}, tuple(notes), formats) if sites else None), []
 
-    def takes(self, graph: gs.Graph, node: gs.Node) -> bool:
+    def takes(self, node: gs.Node) -> bool:
         """Products by constant weights that are much larger than the branch."""
         weights = node.inputs[1] if node.op == "Gemm" and not node.attrs else None
         return isinstance(weights, gs.Constant) and min(weights.values.shape) >= SMALLEST * self.rank

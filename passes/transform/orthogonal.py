@@ -114,10 +114,3 @@ def keeping_mean(matrix: Matrix) -> Matrix:
         return matrix
     found: Matrix = matrix - 2 * np.outer(matrix @ axis, axis) / length
     return found
-
-
-def orthonormal(matrix: Matrix) -> Matrix:
-    """The nearest orthogonal matrix: products of many drift."""
-    left, _, right = np.linalg.svd(matrix)
-    found: Matrix = left @ right
-    return found

@@ -33,8 +33,6 @@ from bevel.passes.transform.stream import StreamNorm, find_norms
 from bevel.passes.transform.transform import Changed, Transform
 from bevel.passes.transform.uses import LINEAR, Array, grouped
 
-BLOCKED = -1
-
 
 @dataclass(eq=False)
 class ShiftSite:
@@ -78,10 +76,8 @@ class ShiftBias(Transform):
         """Of what the products read, weighted by their weights."""
         total = 0.0
         for node, channels in site.readers:
-            x = values[node.inputs[0].name]
-            mine = channels >= 0
-            moved_by = np.where(mine, shift[channels], 0.0)[:, None]
-            lost = np.square(rounded_values(x - moved_by, self.activation_bits) - (x - moved_by)).mean(1)
+            x = values[node.inputs[0].name] - shift[channels, None]
+            lost = np.square(rounded_values(x, self.activation_bits) - x).mean(1)
             total += float(lost @ np.square(grouped(node)).sum((1, 3)).ravel())
         return total
 
@@ -108,8 +104,7 @@ def of_product(node: gs.Node) -> ShiftSite | None:
     if not isinstance(bias, gs.Constant) or bias.values.ndim != 1 or (node.op == "Gemm" and node.attrs):
         return None
     y = node.outputs[0]
-    axis = 1
-    return ShiftSite(node, 2, y, axis, int(y.shape[axis]))
+    return ShiftSite(node, 2, y, 1, int(y.shape[1]))
 
 
 def follow(graph: gs.Graph, site: ShiftSite) -> None:

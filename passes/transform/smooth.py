@@ -34,6 +34,10 @@ class Smooth(ScaleChannels):
     """Places that products by weights read. alpha: one for all, or below 0: searched for each."""
 
     name: ClassVar[str] = "smooth"
+    told: ClassVar[str] = (
+        "channels smoothed with alpha {alpha:.1f}: rounding what is read here is predicted to cost {gain:.1f} dB less "
+        "of the output"
+    )
     alpha: float = -1.0
 
     def takes(self, site: ScalingSite) -> bool:
@@ -42,15 +46,16 @@ class Smooth(ScaleChannels):
     def choose(self, flow: Flow, sites: Sequence[ScalingSite], samples: Runs) -> list[ChosenScales]:
         found = []
         for site, noise in zip(sites, listen(flow, sites, samples), strict=True):
-            read = np.max([largest(flow, site, use.reads, columns(use), 1) for use in site.readers], 0)
-            best = self.searched(noise, noise.reach(1), read)
+            best = self.searched(noise, noise.reach(1), self.shrinking(flow, site, noise))
             if best is not None:
-                text = (
-                    f"channels smoothed with alpha {best.alpha:.1f}: rounding what is read here is predicted to cost "
-                    f"{best.gain:.1f} dB less of the output"
-                )
+                text = self.told.format(alpha=best.alpha, gain=best.gain)
                 note = self.note(site.node, "changed", text, alpha=best.alpha, predicted_db=best.gain)
                 found.append(ChosenScales(site, best.logs, note))
+        return found
+
+    def shrinking(self, flow: Flow, site: ScalingSite, noise: SiteNoise) -> Array:
+        """For each scale how far that reaches which shrinks with it: weights."""
+        found: Array = np.max([largest(flow, site, use.reads, columns(use), 1) for use in site.readers], 0)
         return found
 
     def searched(self, noise: SiteNoise, plus: Array, minus: Array) -> Smoothing | None:

@@ -10,16 +10,14 @@ that leaves the scores the least error when all that is rounded on the way to th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bevel.calib.data.dataset import Runs
 from bevel.passes.transform.flow import Flow
-from bevel.passes.transform.noise import listen
-from bevel.passes.transform.scale_channels import ChosenScales
+from bevel.passes.transform.noise import SiteNoise
 from bevel.passes.transform.sites import ScalingSite
 from bevel.passes.transform.smooth import Smooth
+from bevel.passes.transform.uses import Array
 
 
 @dataclass(frozen=True)
@@ -27,19 +25,13 @@ class SmoothKeys(Smooth):
     """Places where two activations are multiplied. alpha: one for all, or below 0: searched for each."""
 
     name: ClassVar[str] = "smooth-keys"
+    told: ClassVar[str] = (
+        "keys smoothed against queries with alpha {alpha:.1f}: rounding both is predicted to cost {gain:.1f} dB less "
+        "of the scores"
+    )
 
     def takes(self, site: ScalingSite) -> bool:
         return bool(site.pairs) and not site.readers
 
-    def choose(self, flow: Flow, sites: Sequence[ScalingSite], samples: Runs) -> list[ChosenScales]:
-        found = []
-        for site, noise in zip(sites, listen(flow, sites, samples), strict=True):
-            best = self.searched(noise, noise.reach(1), noise.reach(-1))
-            if best is not None:
-                text = (
-                    f"keys smoothed against queries with alpha {best.alpha:.1f}: rounding both is predicted to cost "
-                    f"{best.gain:.1f} dB less of the scores"
-                )
-                note = self.note(site.node, "changed", text, alpha=best.alpha, predicted_db=best.gain)
-                found.append(ChosenScales(site, best.logs, note))
-        return found
+    def shrinking(self, flow: Flow, site: ScalingSite, noise: SiteNoise) -> Array:
+        return noise.reach(-1)

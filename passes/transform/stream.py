@@ -327,8 +327,8 @@ def axes_behind(node: gs.Node, axis: int, size: int) -> list[int]:
 def puts_zeros_beside(node: gs.Node) -> bool:
     """Whether it reads zeros beside its input, as a ConvTranspose does where its windows begin and end."""
     if node.op == "Pad":
-        return node.attrs.get("mode", "constant") == "constant"
-    return node.op == "ConvTranspose" or any(node.attrs.get("pads", ()))
+        return str(node.attrs.get("mode", "constant")) == "constant"
+    return bool(node.op == "ConvTranspose" or any(node.attrs.get("pads", ())))
 
 
 def whole_axis(labels: Array, size: int) -> int | None:
