@@ -135,6 +135,8 @@ def look(graph: gs.Graph, given: gs.Tensor, axis: int, tick: Tick | None) -> Loo
         view = views.get(one.name)
         if view is not None and view.late:
             raise refused(one.name, f"reads {view.late} columns behind the newest: node {view.late_by} pads there")
+        if view is not None and view.open:
+            raise refused(one.name, "its scores are of columns that have not come, too: it has no causal mask")
     return Looked(Seen(views, tick), whole)
 
 

@@ -82,10 +82,10 @@ SPELLINGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def decoder(bars: str = ADD, start: str = HEAD, **tables: Any) -> onnx.ModelProto:
+def decoder(bars: str = ADD, start: str = HEAD, outputs: str = "float[] y", **tables: Any) -> onnx.ModelProto:
     body = f"{start}\n{SCORES}\n{bars}\n{TAIL}"
     used = {name: value for name, value in (TABLES | tables).items() if name in body}
-    return model(f"int64[1,{LENGTH}] x", "float[] y", body, **used)
+    return model(f"int64[1,{LENGTH}] x", outputs, body, **used)
 
 
 def windows() -> list[dict[str, np.ndarray]]:
@@ -119,7 +119,8 @@ def test_heads_that_share_keys_are_kept_once() -> None:
 def test_nodes_of_a_step_have_the_size_of_one_token() -> None:
     found = forms(decoder(), 1)
     sizes = {one.name: list(one.outputs[0].shape) for one in found.form.graph.nodes}
-    assert (sizes["s"] == [1, HEADS, 1, LENGTH] and sizes["y"] == [1, 1, WORDS]) or sizes["o"] == [1, HEADS, 1, DEPTH]
+    assert sizes["s"] == sizes["a"] == [1, HEADS, 1, LENGTH]
+    assert sizes["o"] == [1, HEADS, 1, DEPTH] and sizes["y.rows"] == [1, WIDTH] and sizes["y"] == [1, WORDS]
 
 
 def test_what_was_kept_before_a_reset_does_not_count() -> None:
@@ -166,6 +167,17 @@ def test_what_looks_ahead_is_refused(case: str) -> None:
     mask, tables = LOOKS_AHEAD[case]
     with pytest.raises(UserError, match=r"--step: a: its scores are of columns that have not come"):
         forms(decoder(mask, **tables), 1)
+
+
+def test_scores_that_come_out_unmasked_are_refused() -> None:
+    with pytest.raises(UserError, match=r"--step: f: its scores are of columns that have not come"):
+        forms(decoder(outputs="float[] y, float[] f"), 1)
+
+
+def test_shares_may_come_out() -> None:
+    found = forms(decoder(outputs="float[] y, float[] a"), 1)
+    assert prove(found.form, found.full, found.step, windows()) == 3
+    assert found.form.results["a"].axis == 2
 
 
 def test_scores_that_are_normalised_over_queries_are_refused() -> None:
