@@ -206,15 +206,18 @@ def starts_of(
     steps: int | None,
     inputs: Inputs,
 ) -> frozenset[int]:
-    """The runs that sequences begin with: the first of each row, or of each file, and those that `reset` names."""
+    """The runs that sequences begin with: the first of each row; or the first of all, and those that `reset` names."""
     lengths = [file[columns[0].name].shape[0] for file in files]
+    marks = [file.get(RESET) if RESET not in inputs else None for file in files]
     if steps is not None:
+        if any(one is not None for one in marks):
+            raise UserError(f"{place_of(given)}: {RESET!r} is there, but each row of {columns[0].name!r} is a sequence")
         return frozenset(range(0, sum(lengths) * steps, steps))
     together = columns[0].together
     starts = {0}
-    for file, before in zip(files, accumulate([0, *lengths]), strict=False):
-        if RESET in file and RESET not in inputs:
-            starts |= {before // together + run for run in resets(given, file[RESET], file[columns[0].name], together)}
+    for file, mark, before in zip(files, marks, accumulate([0, *lengths]), strict=False):
+        if mark is not None:
+            starts |= {before // together + run for run in resets(given, mark, file[columns[0].name], together)}
     return frozenset(starts)
 
 

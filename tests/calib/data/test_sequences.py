@@ -116,6 +116,10 @@ def test_a_batch_takes_rows_together() -> None:
         ({"x": VALUES.reshape(12, 2), "h": np.ones((12, 1, 2))}, "'h' is state, which begins with zeros"),
         ({"x": VALUES.reshape(12, 2), "reset": np.zeros(11, bool)}, "'reset' is bool [11]; bool [12] would fit"),
         ({"x": VALUES.reshape(12, 2), "reset": np.zeros(12)}, "'reset' is float64 [12]"),
+        (
+            {"x": VALUES.reshape(3, 4, 2), "reset": np.zeros(3, bool)},
+            "'reset' is there, but each row of 'x' is a sequence",
+        ),
         ({"x": VALUES.reshape(3, 4, 2), "y": np.arange(5)}, "'y' has 5 rows for 3 samples"),
         ({"x": VALUES.reshape(2, 3, 4)}, "the model's input takes [1, 2]"),
     ],
