@@ -11,20 +11,19 @@ from __future__ import annotations
 from math import prod
 from typing import ClassVar
 
+import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.round_rows import RoundRows as RoundRowsKernel
 from bevel.calib.arithmetic.round_rows import limit
 from bevel.passes.operators.base import Function, IntegerOperator
+from bevel.passes.operators.bodies import constants_of
 from bevel.passes.operators.lowering import Lowering
 
-BODY = """
-  levels64 = Constant <value_int: int = @levels> ()
-  levels = Cast <to = 6> (levels64)
-  limit64 = Constant <value_int: int = @limit> ()
-  limit = Cast <to = 6> (limit64)
-  one = Constant <value = int32 {1}> ()
-  two = Constant <value = int32 {2}> ()
+BODY = f"""
+{constants_of(onnx.TensorProto.INT32, "levels", "limit")}
+  one = Constant <value = int32 {{1}}> ()
+  two = Constant <value = int32 {{2}}> ()
   along = Constant <value_ints = [-1]> ()
   c = Cast <to = 6> (q)
   low = ReduceMin (c, along)

@@ -19,6 +19,7 @@ from math import log2, prod
 from typing import ClassVar
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.softmax import Mask as MaskKernel
@@ -109,8 +110,8 @@ WIDE_SOFTMAX = Function("WideSoftmax", WIDE_ATTRIBUTES, ("x", "coarse", "fine", 
 def with_mask(body: str) -> str:
     """`body` of what the mask keeps: `truths`, of which `inverted` are barred; `lowest` is the lowest code there is."""
     kept = f"""
-{constants_of(6, "lowest")}
-{constants_of(9, "inverted")}
+{constants_of(onnx.TensorProto.INT32, "lowest")}
+{constants_of(onnx.TensorProto.BOOL, "inverted")}
   keep = Xor (truths, inverted)
   codes = Cast <to = 6> (x)
   steps = Where (keep, codes, lowest)

@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.passes.graph.edit import producer
+from bevel.passes.operators.moves.slice import slice_windows
 
 Reals = NDArray[np.float64]
 MOVES = frozenset(
@@ -46,15 +47,10 @@ def split(node: gs.Node, inputs: list[Any]) -> list[Any]:
 
 
 def sliced(node: gs.Node, inputs: list[Any]) -> list[Any]:
-    x, starts, ends, *rest = inputs
-    axes = np.arange(len(starts)) if not rest or rest[0] is None else rest[0]
-    steps = np.ones(len(starts), int) if len(rest) < 2 or rest[1] is None else rest[1]
-    place = [slice(None)] * x.ndim
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        size = x.shape[axis]
-        end = None if step < 0 and end < -size else int(np.clip(end, -size, size))
-        place[int(axis)] = slice(int(np.clip(start, -size, size)), end, int(step))
-    return [x[tuple(place)]]
+    x, *bounds = inputs
+    for axis, (start, size, step) in enumerate(slice_windows(x.shape, *bounds)):
+        x = x.take(range(start, start + size * step, step), axis)
+    return [x]
 
 
 def shaped(node: gs.Node, inputs: list[Any]) -> list[Any]:

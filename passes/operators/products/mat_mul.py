@@ -30,7 +30,7 @@ from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constan
 from bevel.passes.operators.formats.round_even import by_exact_sums
 from bevel.passes.operators.functions.clip import WIDE_CLIP, bounds
 from bevel.passes.operators.functions.softmax import OF_SHARES, ZERO_POINT
-from bevel.passes.operators.lowering import Lowering, Order, Value, merged, onnx_order
+from bevel.passes.operators.lowering import Lowering, Order, Strides, Value, merged, onnx_order
 from bevel.passes.operators.sums.elementwise import operands, taken
 from bevel.passes.operators.views import Axis, View, aligned
 from bevel.passes.operators.widths import dtype_of, element_type, output_attributes, rescaling, stored_output
@@ -232,8 +232,12 @@ def batches(operands: tuple[tuple[Axis, ...], ...]) -> tuple[tuple[int, ...], li
     """The fewest loops over a batch in which every operand has one stride a loop: (extents, strides per operand)."""
     rank = max(map(len, operands))
     padded = [((),) * (rank - len(one)) + one for one in operands]
-    found = [aligned(axis) for axis in zip(*padded, strict=True)]
-    loops = merged(loop for one in found if one is not None for loop in one)
+    found = list[tuple[int, Strides]]()
+    for axis in zip(*padded, strict=True):
+        loops_of_axis = aligned(axis)
+        assert loops_of_axis is not None, "one factor at most is repeated (`views.is_read_in_place`)"
+        found += loops_of_axis
+    loops = merged(found)
     return tuple(extent for extent, _ in loops), [
         tuple(one[which] for _, one in loops) for which in range(len(operands))
     ]
