@@ -14,6 +14,7 @@ from bevel.backends.tir.loops import offset_of, without
 from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS
 
 FINE_BITS = 8
+MOST_HELD = 16  # exponentials of a row that are held in registers: gcc unrolls no longer loops whole
 
 
 def build(op: Softmax | WideSoftmax, name: str) -> Any:
@@ -49,6 +50,7 @@ def of_one_table(op: Softmax, name: str) -> Any:
     n, output, rows, mask = op.n, op.output, rows_of(op), op.mask
     extents, shape = rows.extents, (op.rows, op.n)
     prefix, truths = mask is not None and mask.prefix, None if mask is None or mask.prefix else mask
+    holds = mask is None and n <= MOST_HELD  # in place, they would be looked up again behind each store
 
     @T.prim_func(s_tir=True)
     def softmax(
@@ -59,7 +61,7 @@ def of_one_table(op: Softmax, name: str) -> Any:
     ):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
         M = T.sblock_alloc_buffer((1,), "int32")
-        S = T.sblock_alloc_buffer((1,), "uint32")
+        S = T.sblock_alloc_buffer((1 + n if holds else 1,), "uint32")  # sum, exponentials
         for at in T.grid(*extents):
             i = T.meta_var(rows.row(at))
             kept = T.meta_var(K[rows.mask(at)] if prefix else n)
@@ -69,11 +71,16 @@ def of_one_table(op: Softmax, name: str) -> Any:
             S[0] = T.uint32(0)
             for j in T.serial(kept):
                 found = T.meta_var(T.cast(E[M[0] - T.cast(X[i, j], "int32")], "uint32"))
-                S[0] = S[0] + only(truths, K, rows.mask(at) * n + j, found, T.uint32(0))
+                if holds:
+                    S[1 + j] = found
+                    S[0] = S[0] + S[1 + j]
+                else:
+                    S[0] = S[0] + only(truths, K, rows.mask(at) * n + j, found, T.uint32(0))
             if truths is not None:
                 S[0] = T.max(S[0], T.uint32(1))
             for j in T.serial(kept):
-                found = T.meta_var(share(E[M[0] - T.cast(X[i, j], "int32")], S[0]))
+                exponential = T.meta_var(S[1 + j] if holds else E[M[0] - T.cast(X[i, j], "int32")])
+                found = T.meta_var(share(exponential, S[0]))
                 Y[i, j] = tir.store(only(truths, K, rows.mask(at) * n + j, found, 0), output)
             if prefix:
                 for j in T.serial(n - kept):
