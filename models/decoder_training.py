@@ -96,12 +96,14 @@ def by_token(x: Reals) -> Reals:
     return x.transpose(0, 3, 1, 2, 4).reshape(x.shape[0], x.shape[3], -1)
 
 
-class Attention:
-    """Of one layer."""
+class LayerPart:
+    """Of one layer: `backward` gives the gradient of what `forward` was given, and adds those of weights to `tape`."""
 
     def __init__(self, tape: Tape, layer: int) -> None:
         self.tape, self.layer = tape, layer
 
+
+class Attention(LayerPart):
     def forward(self, x: Reals) -> Reals:
         tape, layer = self.tape, self.layer
         self.x = x
@@ -128,12 +130,7 @@ class Attention:
         return found[0] + found[1] + found[2]
 
 
-class FeedForward:
-    """Of one layer."""
-
-    def __init__(self, tape: Tape, layer: int) -> None:
-        self.tape, self.layer = tape, layer
-
+class FeedForward(LayerPart):
     def forward(self, x: Reals) -> Reals:
         tape, layer = self.tape, self.layer
         self.x = x

@@ -8,6 +8,7 @@ user calibrates on data the network may have seen and is judged on data it has n
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,6 +92,27 @@ def train(make: Callable[[], Any], *, epochs: int, rate: float = 0.01) -> Any:
             optimizer.step()
             schedule.step()
     return network.eval()
+
+
+def export_traced(trained: Any, **more: Any) -> onnx.ModelProto:
+    """`trained` as torch's TorchScript exporter writes it, opset 17, with the batch left open. more: for the exporter.
+
+    Raises UserError without torch.
+    """
+    torch = optional("torch")
+    file = io.BytesIO()
+    torch.onnx.export(
+        trained,
+        (torch.zeros(2, *SHAPE),),
+        file,
+        dynamo=False,
+        opset_version=17,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
+        **more,
+    )
+    return onnx.load_from_string(file.getvalue())
 
 
 def moved(image: NDArray[np.float32], down: int, right: int) -> NDArray[np.float32]:

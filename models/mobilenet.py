@@ -8,7 +8,6 @@ folding them leaves (depthwise channels scaled by their own variance) is what in
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import onnx
@@ -45,25 +44,13 @@ def network() -> Any:
 
 
 def export(trained: Any) -> onnx.ModelProto:
-    """`trained` as the TorchScript exporter writes it, opset 17, with the batch left open.
+    """`trained` as `digits.export_traced` has it, with BatchNormalization as nodes.
 
     The exporter folds BatchNormalization when it is told that the network is for inference; preserving the mode of a
     network that already is in eval mode gives inference nodes, unfolded.
     """
     torch = digits.optional("torch")
-    file = io.BytesIO()
-    torch.onnx.export(
-        trained,
-        (torch.zeros(2, *digits.SHAPE),),
-        file,
-        dynamo=False,
-        training=torch.onnx.TrainingMode.PRESERVE,
-        opset_version=17,
-        input_names=[digits.INPUT],
-        output_names=[digits.OUTPUT],
-        dynamic_axes={digits.INPUT: {0: "batch"}, digits.OUTPUT: {0: "batch"}},
-    )
-    return onnx.load_from_string(file.getvalue())
+    return digits.export_traced(trained, training=torch.onnx.TrainingMode.PRESERVE)
 
 
 def build() -> onnx.ModelProto:

@@ -6,7 +6,6 @@ at a time. The mean over rows alone keeps where in them a stroke is.
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import onnx
@@ -43,26 +42,9 @@ def network() -> Any:
     return Rows()
 
 
-def export(trained: Any) -> onnx.ModelProto:
-    """`trained` as the TorchScript exporter writes it, opset 17, with the batch left open."""
-    torch = digits.optional("torch")
-    file = io.BytesIO()
-    torch.onnx.export(
-        trained,
-        (torch.zeros(2, *digits.SHAPE),),
-        file,
-        dynamo=False,
-        opset_version=17,
-        input_names=[digits.INPUT],
-        output_names=[digits.OUTPUT],
-        dynamic_axes={digits.INPUT: {0: "batch"}, digits.OUTPUT: {0: "batch"}},
-    )
-    return onnx.load_from_string(file.getvalue())
-
-
 def build() -> onnx.ModelProto:
     """The trained network as ONNX. Raises UserError where the extra `train` is not installed."""
-    return export(digits.train(network, epochs=EPOCHS, rate=RATE))
+    return digits.export_traced(digits.train(network, epochs=EPOCHS, rate=RATE))
 
 
 if __name__ == "__main__":
