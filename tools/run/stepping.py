@@ -48,7 +48,7 @@ class Stepping:
         return steps_of(windows, self.form.input, self.form.axis, self.form.tick.period, states)
 
     def vectors(self, asked: int) -> int:
-        """WindowSteps that a device is tested with: at least until a window has come."""
+        """Steps that a device is tested with: at least until a window has come."""
         return max(asked, min(self.form.tick.steps + 1, MOST_VECTORS))
 
     def cached(self, options: Options, schemes: Chosen) -> Chosen:
