@@ -160,7 +160,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
     with staged(options.output, options.sources) as folder:
         read = read_model(job)
         with stages("canonicalize"):
-            steps = stepping(options, read.work, read.data.vectors)
+            steps = stepping(options, job.recipe, read.work, read.data.vectors)
         if steps is not None:
             read = replace(read, work=replace(read.work, schemes=steps.cached(options, read.work.schemes)))
         quantized = quantize_calibrated(job, read) if read.data.calib is not None else keep_quantized(read)
@@ -232,7 +232,7 @@ def quantize_calibrated(job: Job, read: FloatModel) -> QdqModel:
         refuse_early(work.graph, importer)
     with job.stages("transform") as advance:
         work = recipe.run("transform", work)
-        work = transforms.transform(job.options.transform, recipe, work, advance)
+        work = transforms.transform(job.options.transform, recipe, work, job.options.calib == "random", advance)
     with job.stages("observe") as advance:
         canonical = gs.export_onnx(work.graph)
         work = replace(work, observations=observe(canonical, work.samples, recipe.wants(work.graph), advance))

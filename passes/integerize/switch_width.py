@@ -61,6 +61,11 @@ class SwitchWidths(Pass):
     bits: str = ""
     corrected: bool = True
 
+    def __post_init__(self) -> None:
+        words = [word.strip() for word in self.bits.split(",")] if self.bits else []
+        if not set(words) <= set("765432") or len(set(words)) < len(words):
+            raise UserError(f"pass {self.name}, bits = {self.bits!r}: write widths from 2 to 7, such as 6,4,2")
+
     def call(self, work: Work) -> PassResult:
         if not self.bits:
             return work.result(False)

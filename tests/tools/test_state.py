@@ -145,6 +145,15 @@ def test_a_state_that_is_named_is_one_and_one_that_is_not_wanted_is_an_input(tmp
     assert "net_set_input_conv_cache" in (tmp_path / "out" / "net.h").read_text()
 
 
+@pytest.mark.filterwarnings("ignore::bevel.tools.run.api.ResultWarning")
+def test_random_steps_choose_no_transform(tmp_path: Path) -> None:
+    """They say nothing of ranges, in sequences as well."""
+    report = optimize(MODEL, target="cortex-m4", calib="random", device="none", output=tmp_path / "out", name="net")
+    (node,) = (node for node in report.nodes if node.name == "model")
+    assert [note.text for note in node.notes if "nothing is tried" in note.text] and report.transforms == ()
+    assert not [note for note in node.notes if "held-out" in note.text]
+
+
 def test_a_pair_that_is_none_is_refused_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--state h=y: the input is float32 \[1, 8\], the output float32 \[1, 4\]"):
         built(tmp_path, "cortex-m4", state=["h=y"])

@@ -6,6 +6,7 @@ compute with the same integers; in float first, so that what has none is refused
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -21,8 +22,10 @@ from bevel.calib.observe.observe import model_inputs
 from bevel.passes.base import Note, Work
 from bevel.passes.exchange.export import export
 from bevel.passes.exchange.unpack_weights import unpack_weights
+from bevel.passes.integerize.switch_width import SwitchWidths
 from bevel.passes.quantize.chosen import Chosen, NodeFormat
 from bevel.passes.quantize.formats import activation_format
+from bevel.passes.recipes.build import Recipe
 from bevel.passes.states.pairs import states_of, write_states
 from bevel.passes.step.base import PASS
 from bevel.passes.step.derive import StepForm, step_form
@@ -72,7 +75,7 @@ class Stepping:
         return Note(PASS, self.form.input, "chosen", text, {"windows": count})
 
 
-def stepping(options: Options, work: Work, windows: Dataset) -> Stepping | None:
+def stepping(options: Options, recipe: Recipe, work: Work, windows: Dataset) -> Stepping | None:
     """The step form of the canonical float graph of `work`, proven on `windows`; None where none is asked for.
 
     Raises UserError for a model that has none, with the reason.
@@ -82,7 +85,8 @@ def stepping(options: Options, work: Work, windows: Dataset) -> Stepping | None:
             if given is not None:
                 raise UserError(f"{flag} is for --step; give both")
         return None
-    for flag, asked in (("--switchable", bool(options.switchable)), ("budgets", options.budgets.given)):
+    widths = any(isinstance(one, SwitchWidths) and one.bits for one in recipe.passes)
+    for flag, asked in (("--switchable", widths), ("budgets", options.budgets.given)):
         if asked:
             raise UserError(f"--step goes without {flag}: these run the full form; leave one of them out")
     if work.states:
@@ -126,7 +130,7 @@ def named_axis(graph: gs.Graph, text: str) -> tuple[str, int]:
     inputs = {one.name: one for one in graph.inputs}
     if not name and len(inputs) == 1:
         name = next(iter(inputs))
-    if name not in inputs or not number.lstrip("-").isdigit():
+    if name not in inputs or re.fullmatch(r"-?\d{1,3}", number) is None:
         raise UserError(f"--time-axis {text}: write N, or INPUT:N; the inputs are {', '.join(inputs)}")
     rank = len(inputs[name].shape)
     if not -rank <= int(number) < rank:

@@ -16,7 +16,7 @@ from typing import Any
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.data.dataset import RandomDataset, Runs, Subset
+from bevel.calib.data.dataset import Runs, Subset
 from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import observe
 from bevel.passes.assign.assign_schemes import AssignSchemes
@@ -112,9 +112,10 @@ def for_formats(one: Transform, recipe: Recipe) -> Transform:
     return replace(one, weights=schemes.weights, activations=schemes.product_inputs or schemes.activations)
 
 
-def transform(given: str, recipe: Recipe, work: Work, advance: Advance) -> Work:
-    """`work`, canonical and float, with the transforms that `--transform` asks for."""
-    if given == AUTO and isinstance(work.data, RandomDataset):
+def transform(given: str, recipe: Recipe, work: Work, drawn: bool, advance: Advance) -> Work:
+    """`work`, canonical and float, with the transforms that `--transform` asks for. drawn: whether its samples
+    are random."""
+    if given == AUTO and drawn:
         text = "nothing is tried: the calibration data is random, and says nothing of the tensors' ranges"
         return replace(work, notes=(*work.notes, Note(STAGE, "model", "stays", text)))
     if given == AUTO:
@@ -151,7 +152,7 @@ def split(runs: Runs, most: int = SEEN) -> tuple[Runs, Runs]:
     if total < 2:
         return runs, runs
     held = spread(range(total), min(HELD, most, total // 2))
-    seen = spread([place for place in range(total) if place not in set(held)], min(SEEN, most))
+    seen = spread(sorted(set(range(total)) - set(held)), min(SEEN, most))
     return Subset(runs, seen), Subset(runs, held)
 
 

@@ -64,7 +64,12 @@ def test_a_product_of_several_widths_has_int8_activations() -> None:
     ("given", "line"),
     [
         ({"pass_option": "nothing"}, "--pass-option nothing: write PASS.OPTION=VALUE"),
-        ({"pass_option": "clamp.gain=2"}, "--pass-option clamp.gain=2: no pass 'clamp'; known passes: "),
+        (
+            {"pass_option": "clamp.gain=2"},
+            "--pass-option clamp.gain=2: no pass 'clamp'; known passes: branch-low-rank, clamp-masks,",
+        ),
+        ({"pass_option": "switch-widths.bits='8,4'"}, "bits = '8,4': write widths from 2 to 7, such as 6,4,2"),
+        ({"pass_option": "switch-widths.bits=some"}, "bits = 'some': write widths from 2 to 7, such as 6,4,2"),
         ({"pass_option": "round-weights.up=2"}, "pass round-weights has no option 'up'; it has rounding, corrected"),
         (
             {"recipe": "minmax", "pass_option": "correct-bias.x=1"},
