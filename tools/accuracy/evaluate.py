@@ -122,9 +122,9 @@ def measured(models: Models, data: Data, advance: Advance, meters: Meters | None
 
 
 def labels_of(data: Data) -> Array | None:
-    """One row a sample."""
-    known = data.evaluation is not None and data.evaluation.group == 1
-    return data.evaluation.labels if known and data.evaluation is not None else None
+    """Of --eval, where there is a row for each sample."""
+    found = data.evaluation
+    return found.labels if found is not None and found.group == 1 else None
 
 
 def dequantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:

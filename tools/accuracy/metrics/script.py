@@ -1,7 +1,7 @@
 """A metric of the user's own: a Python file with a function of outputs and labels.
 
     def metric(outputs, y): ...            # or metric(outputs, y, inputs)
-    NAME = "f1"                            # in tables; default: the file's name
+    NAME = "f1"                            # in tables; default: the file's name, also for one of --metric
     UNIT = ""                              # behind the figure
     HIGHER_IS_BETTER = True
     SHARE = False                          # whether it lies between 0 and 1: losses are then percentage points
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.calib.errors import UserError
-from bevel.tools.accuracy.metrics.metric import Metric, Run
+from bevel.tools.accuracy.metrics.metric import METRICS, Metric, Run
 
 Array = NDArray[Any]
 Setting = TypeVar("Setting", str, bool)
@@ -77,6 +77,7 @@ def read_script(file: Path) -> Script:
     if not callable(call):
         raise UserError(f"{file}: has no function {FUNCTION}(outputs, y)")
     name = setting(module, file, "NAME", file.stem)
+    name = file.name if name in METRICS else name
     higher, share = setting(module, file, "HIGHER_IS_BETTER", True), setting(module, file, "SHARE", False)
     metric = Metric(name, setting(module, file, "UNIT", ""), higher, share)
     return Script(file, metric, call, takes_inputs(file, call))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bevel.calib.errors import UserError
+from bevel.tools.accuracy.metrics.meters import Judging
 from bevel.tools.accuracy.metrics.metric import Run
 from bevel.tools.accuracy.metrics.script import ScriptMeter, in_file, read_script
 
@@ -50,6 +51,13 @@ def test_constants_say_what_the_figure_means(write: Write) -> None:
     given = read_script(write("NAME, UNIT, HIGHER_IS_BETTER = 'wer', '%', False\ndef metric(outputs, y): return 1"))
     assert (given.metric.name, given.metric.unit, given.metric.higher, given.metric.share) == ("wer", "%", False, False)
     assert read_script(write("SHARE = True\nmetric = lambda outputs, y: 1")).metric.name == "mine"
+
+
+def test_a_script_is_never_taken_for_the_metric_that_it_is_named_after(tmp_path: Path) -> None:
+    file = tmp_path / "top1.py"
+    file.write_text("UNIT, SHARE = 'share', True\ndef metric(outputs, y): return 0.25")
+    script = read_script(file)
+    assert script.metric.name == "top1.py" and Judging(script.metric, script).counted
 
 
 @pytest.mark.parametrize(
