@@ -12,6 +12,7 @@ from bevel.calib.data.dataset import place_of
 from bevel.calib.errors import UserError
 from bevel.passes.assign.front import front
 from bevel.passes.assign.problem import Assignment
+from bevel.tools.accuracy.evaluate import labels_of
 from bevel.tools.accuracy.metrics.meters import Judging
 from bevel.tools.accuracy.metrics.metric import Metric
 from bevel.tools.accuracy.outputs import describe_outputs
@@ -57,8 +58,7 @@ def judge(search: Search, exact: onnx.ModelProto, budgets: Budgets, judging: Jud
     described = describe_outputs(search.maker.canonical)
     if budgets.sqnr is not None and all(one.kind == "ids" for one in described.values()):
         raise UserError("--min-sqnr: the outputs are class numbers, without SQNR; --max-drop counts right answers")
-    labels = evaluation.labels if evaluation.group == 1 else None
-    samples = reference(exact, evaluation, described, labels, judging)
+    samples = reference(exact, evaluation, described, labels_of(search.maker.data), judging)
     given = search.maker.options.eval
     if judging.counted:
         if budgets.drop is not None and samples.float_figure() == 0:

@@ -135,7 +135,8 @@ def score(reference: Reference, found: Iterable[dict[str, Array]]) -> Score:
     answers: list[tuple[Array, Array]] = []
     name, meters = reference.labelled, reference.meters()
     samples: Iterable[Sample] = reference.samples if meters is not None else repeat({})
-    for sample, wanted, outputs in zip(samples, reference.outputs, found, strict=meters is not None):
+    pairs = zip(reference.outputs, found, strict=True)
+    for sample, (wanted, outputs) in zip(samples, pairs, strict=meters is not None):
         totals.add([wanted, outputs], None)
         if meters is not None:
             meters.add(sample, [wanted, outputs])

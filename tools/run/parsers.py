@@ -116,7 +116,7 @@ def parse_constant(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     try:
         found = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not (name and separator) or not isinstance(found, bool | int | float | list):
         raise UserError(f"--constant {text}: write NAME=VALUE, an input and a number, or [a, list] of its shape")
