@@ -36,6 +36,7 @@ NUMBERS = [
     *((option, "9" * 5000) for option in ("--flash", "--ram", "--max-ram", "--max-flash", "--max-latency")),
     *(("--max-latency", text) for text in ("nan", "infs", "-1ms", "0ms", "9" * 400 + "s")),
     *(("--dim", f"height={text}") for text in ("-1", "nan", "²", "9" * 30, "9" * 5000)),
+    *(("--constant", f"x={text}") for text in ("nan", "1e999", "9" * 5000, "[" * 5000)),
     *(("--switchable", text) for text in ("8,nan", "8,-4", "8,²", "8," + "9" * 5000)),
     ("--name", "a" * 101),
 ]
