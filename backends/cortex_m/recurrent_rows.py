@@ -159,23 +159,24 @@ class RecurrentRows(Kernel):
         )
 
 
-def obstacle(plain: Op) -> str | None:
-    """Why no kernel of these takes it."""
+def specialized(kind: type[RecurrentRows], call: Call) -> Special | str:
+    """The call by a kernel of the `kind`, or why there is none."""
+    plain = call.kernel
     if not isinstance(plain, Recurrence):
         return "no recurrent network"
-    walk = plain.walk
-    if (walk.w_dtype, walk.r_dtype, walk.sums) != ("int8", "int8", "int32"):
+    if is_wide(plain):
         return "its weights or its sums are wider than int8 and int32"
-    return None
-
-
-def special(kernel: RecurrentRows, call: Call) -> Special:
+    kernel = kind(plain)
     return Special(kernel, kernel.packed_arrays(call.constants))
+
+
+def is_wide(plain: Recurrence) -> bool:
+    return (plain.walk.w_dtype, plain.walk.r_dtype, plain.walk.sums) != ("int8", "int8", "int32")
 
 
 def plain_cases() -> Iterator[Recurrence]:
     """What the operators have, and rows and columns that are no fours and sixteens."""
-    yield from (one for room in (lstm, gru, rnn) for one in room.cases() if obstacle(one) is None)
+    yield from (one for room in (lstm, gru, rnn) for one in room.cases() if not is_wide(one))
     for one in (*list(gru.cases())[1:7:5], list(lstm.cases())[1]):
         for inputs, hidden in ((9, 7), (33, 10), (16, 8)):
             yield replace(one, walk=replace(one.walk, inputs=inputs, hidden=hidden))

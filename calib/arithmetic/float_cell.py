@@ -15,6 +15,7 @@ from bevel.calib.data.content import content
 Floats = NDArray[np.float64]
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
+RECURRENT = frozenset(GATES)
 
 
 class Trace(NamedTuple):

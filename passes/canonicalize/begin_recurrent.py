@@ -12,8 +12,9 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from bevel.calib.arithmetic.float_cell import RECURRENT, STATES
 from bevel.passes.base import Condition, Pass, PassResult, Work
-from bevel.passes.canonicalize.unify_recurrent import INITIAL, RECURRENT, direction_of
+from bevel.passes.canonicalize.unify_recurrent import INITIAL, direction_of
 from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, constant, given, static_shape
 
@@ -36,9 +37,8 @@ class BeginRecurrent(Pass):
 def begin(graph: gs.Graph, node: gs.Node) -> bool:
     """Whether a state was given, or a constant taken apart."""
     x, r = (static_shape(node.inputs[place]) or () for place in (0, 2))
-    states = (INITIAL, INITIAL + 1) if node.op == "LSTM" else (INITIAL,)
     modified = False
-    for place in states:
+    for place in range(INITIAL, INITIAL + STATES[node.op]):
         tensor = given(node, place)
         if isinstance(tensor, gs.Variable) or (tensor is not None and len(tensor.outputs) == 1):
             continue

@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from bevel.calib.arithmetic.float_cell import RECURRENT
 from bevel.calib.arithmetic.gate_functions import FORMULAS, SPELLED, GateFunction, gate_functions
 from bevel.passes.base import Condition, Note, Pass, PassResult, Work
 from bevel.passes.conditions import STATIC_SHAPES
 from bevel.passes.graph.edit import alive, append, constant, given, integers, static_shape, variable
 
-RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 BIAS, LENGTHS, INITIAL, PEEPHOLES = 3, 4, 5, 7  # places of inputs
 WEIGHTS = (1, 2, BIAS, PEEPHOLES)
@@ -53,8 +53,7 @@ class UnifyRecurrent(Pass):
 
 
 def direction_of(node: gs.Node) -> str:
-    found = node.attrs.get("direction", "forward")
-    return found.decode() if isinstance(found, bytes) else str(found)
+    return text(node.attrs.get("direction", "forward"))
 
 
 def says_all_steps(node: gs.Node) -> bool:
@@ -77,8 +76,13 @@ def obstacle(node: gs.Node) -> str | None:
 
 
 def names_of(node: gs.Node) -> list[str]:
-    found = node.attrs.get("activations", 2 * DEFAULTS[node.op])
-    return [one.decode() if isinstance(one, bytes) else str(one) for one in found]
+    """Of its functions, of each direction."""
+    ways = 2 if direction_of(node) == "bidirectional" else 1
+    return [text(name) for name in node.attrs.get("activations", ways * DEFAULTS[node.op])]
+
+
+def text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def split(graph: gs.Graph, node: gs.Node) -> None:

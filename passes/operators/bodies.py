@@ -83,16 +83,20 @@ EVEN_SHIFT = f"""
   shifted = Sub (rounded, down)
 """
 
-# `shifted` int64 -> `y` of the ONNX element type `y_type`, moved by the zero point and clamped
-STORE = f"""
-{constants("zero_point", "low", "high")}
-  placed = Add (shifted, zero_point)
+# `placed` int64 -> `y` of the ONNX element type `y_type`, clamped to `low` and `high`
+CLAMP = """
   too_low = Less (placed, low)
   raised_to_low = Where (too_low, low, placed)
   too_high = Greater (raised_to_low, high)
   clamped = Where (too_high, high, raised_to_low)
   y = Cast <to: int = @y_type> (clamped)
 """
+
+# `shifted` int64 -> `y` of the ONNX element type `y_type`, moved by the zero point and clamped
+STORE = f"""
+{constants("zero_point", "low", "high")}
+  placed = Add (shifted, zero_point)
+{CLAMP}"""
 
 # `accumulator` of any integer type, `multiplier`, `shift` -> `shifted` int64
 RESCALE = f"""

@@ -12,12 +12,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from bevel.backends.cortex_m.recurrent_rows import RecurrentRows, blocks, obstacle, padded, plain_cases, special
+from bevel.backends.cortex_m.recurrent_rows import RecurrentRows, blocks, padded, plain_cases, specialized
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Array
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
-from bevel.backends.program.recurrence import Recurrence
 from bevel.backends.target import Target
 
 ROWS, ELEMENTS = 4, 4
@@ -59,11 +58,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     """The rule: weights of int8 whose sums fit a word."""
     if "dsp" not in target.abilities:
         return f"{target.name} has no DSP extension"
-    plain = call.kernel
-    reason = obstacle(plain)
-    if reason is not None or not isinstance(plain, Recurrence):
-        return reason or "no recurrent network"
-    return special(RecurrentDsp(plain), call)
+    return specialized(RecurrentDsp, call)
 
 
 def cases() -> Iterable[RecurrentDsp]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bevel.backends.program.recurrence import INT16
 from bevel.calib.arithmetic.recurrent import WITHIN
+from bevel.calib.arithmetic.requantize import MAX_SHIFT
 from bevel.passes.operators.base import Function
-from bevel.passes.operators.bodies import POWERS, RESCALE, STORE, constants
+from bevel.passes.operators.bodies import CLAMP, FLOOR, POWERS, RESCALE, STORE, constants
 from bevel.passes.operators.functions.table import WIDE_TABLE
 
 # floor(x / 2**shift) of |x| < 2**62, held to [low, high], as the type y_type
@@ -20,19 +21,10 @@ HELD = Function(
     f"""
 {constants("low", "high")}
   shift = Constant <value_int: int = @shift> ()
-  powers = Constant <value = int64[{POWERS.count(",") + 1}] {{{POWERS}}}> ()
+  powers = Constant <value = int64[{MAX_SHIFT + 1}] {{{POWERS}}}> ()
   divisor = Gather (powers, shift)
-  raise = Constant <value_int = {2**62}> ()
-  raised = Add (x, raise)
-  quotient = Div (raised, divisor)
-  floor_of_raise = Div (raise, divisor)
-  floor = Sub (quotient, floor_of_raise)
-  too_low = Less (floor, low)
-  raised_to_low = Where (too_low, low, floor)
-  too_high = Greater (raised_to_low, high)
-  clamped = Where (too_high, high, raised_to_low)
-  y = Cast <to: int = @y_type> (clamped)
-""",
+{FLOOR.replace("sum", "x").replace("shifted", "floor")}
+{CLAMP.replace("placed", "floor")}""",
 )
 CALLS = (HELD, WIDE_TABLE)
 INT64 = 7

@@ -19,7 +19,7 @@ from bevel.calib.arithmetic.recurrent import gate_step
 from bevel.calib.observe.base import Want
 from bevel.calib.observe.recurrent_range import RecurrentRange
 from bevel.calib.observe.statistics import Statistics
-from bevel.passes.canonicalize.unify_recurrent import BIAS, DEFAULTS, INITIAL, LENGTHS, PEEPHOLES
+from bevel.passes.canonicalize.unify_recurrent import BIAS, INITIAL, LENGTHS, PEEPHOLES, direction_of, names_of
 from bevel.passes.graph.edit import given
 from bevel.passes.graph.quantizers import constant_source, is_dequantize, parameters
 from bevel.passes.operators.base import Reason, State
@@ -27,10 +27,6 @@ from bevel.passes.operators.base import Reason, State
 Array = NDArray[Any]
 
 HEADROOM = 4.0  # of the range of what nothing bounds: two bits of sixteen, for sequences unlike those seen
-
-
-def text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def reals(tensor: gs.Tensor | None) -> Array | None:
@@ -53,7 +49,7 @@ def reals(tensor: gs.Tensor | None) -> Array | None:
 def cell_of(node: gs.Node) -> FloatCell | Reason:
     """What the node computes, or why that has no integers."""
     attrs, op = node.attrs, str(node.op)
-    direction = text(attrs.get("direction", "forward"))
+    direction = direction_of(node)
     if direction == "bidirectional":
         return Reason("its two directions were not rewritten")
     if given(node, LENGTHS) is not None:
@@ -69,9 +65,8 @@ def cell_of(node: gs.Node) -> FloatCell | Reason:
         np.zeros(size) if (values := reals(tensor)) is None else values.ravel()
         for tensor, size in zip(rest, (2 * rows, 0), strict=True)
     )
-    names = [text(name) for name in attrs.get("activations", DEFAULTS[op])]
     try:
-        functions = gate_functions(names, attrs.get("activation_alpha", ()), attrs.get("activation_beta", ()))
+        functions = gate_functions(names_of(node), attrs.get("activation_alpha", ()), attrs.get("activation_beta", ()))
     except KeyError as error:
         return Reason(f"its function {error.args[0]} is none of ONNX's")
     return FloatCell(

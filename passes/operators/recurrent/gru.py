@@ -13,7 +13,7 @@ from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.recurrent.bodies import gru
 from bevel.passes.operators.recurrent.integers import (
     common_attributes,
-    curve,
+    curves_of,
     reads_of,
     sums_of,
     weights_of,
@@ -46,14 +46,10 @@ class Gru(Recurrent):
         attrs = common_attributes(cell, sums) | parts | with_halves(numbers._asdict())
         inner = [site.constant("inner", sums.inner)] if cell.before else []
         inputs = [reads.x.tensor, reads.states[0].tensor, *weights_of(site, reads, sums), *inner]
-        for name, lines in curves.items():
-            constants, more = curve(site, name, lines)
-            inputs += constants
-            attrs |= more
-        return written(site, FORMS[cell.before], inputs, attrs, reads)
+        constants, more = curves_of(site, curves)
+        return written(site, FORMS[cell.before], [*inputs, *constants], attrs | more, reads)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         made, before = LoweredLoop(node, 1, lowering), node.op == FORMS[True].name
-        gate, candidate = (made.curve(*pair) for pair in zip(("gate", "candidate"), made.rest[-3::2], strict=True))
-        numbers = made.numbers(GruNumbers)
+        numbers, (gate, candidate) = made.numbers(GruNumbers), made.curves("gate", "candidate")
         made.emit(GruKernel(made.walk, made.answer, node.attrs["shift"], numbers, gate, candidate, before))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.recurrence import INT16
 from bevel.calib.arithmetic.float_cell import FloatCell
-from bevel.calib.arithmetic.recurrent import STATE, Lines, common_shift, gate_step, half
+from bevel.calib.arithmetic.recurrent import STATE, STEPS, Lines, common_shift, gate_step, half
 from bevel.passes.canonicalize.unify_recurrent import INITIAL
 from bevel.passes.graph.quantizers import constant_source
 from bevel.passes.operators.base import Activation, Array, Function, Reason, Result, Site, Weight
@@ -19,7 +20,6 @@ from bevel.passes.operators.recurrent.form import gates_of, unbounded
 from bevel.passes.operators.widths import element_type, rescaling
 
 FINER = 128  # how many steps of a state are one of an int8 tensor that it begins with
-STEPS = 2**15
 
 
 class Started(NamedTuple):
@@ -181,11 +181,14 @@ def narrowed(codes: Array) -> Array:
     return codes.astype(np.int8 if small else np.int16)
 
 
-def curve(site: Site, name: str, lines: Lines) -> tuple[list[gs.Constant], dict[str, int]]:
-    """A function's segments as constants, and what else they need as attributes."""
-    pieces = lines.pieces
-    constants = [site.constant(f"{name}_blocks", pieces.blocks), site.constant(f"{name}_ends", pieces.ends)]
-    return constants, {f"{name}_block": pieces.block, f"{name}_fraction": pieces.fraction}
+def curves_of(site: Site, functions: Mapping[str, Lines]) -> tuple[list[gs.Constant], dict[str, int]]:
+    """The segments of functions, by name, as constants, and what else they need as attributes."""
+    constants: list[gs.Constant] = []
+    attrs: dict[str, int] = {}
+    for name, (pieces, _) in functions.items():
+        constants += [site.constant(f"{name}_blocks", pieces.blocks), site.constant(f"{name}_ends", pieces.ends)]
+        attrs |= {f"{name}_block": pieces.block, f"{name}_fraction": pieces.fraction}
+    return constants, attrs
 
 
 def common_attributes(cell: FloatCell, sums: GateSums) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.recurrent.bodies import lstm
 from bevel.passes.operators.recurrent.integers import (
     common_attributes,
-    curve,
+    curves_of,
     reads_of,
     sums_of,
     weights_of,
@@ -51,17 +51,11 @@ class Lstm(Recurrent):
             del attrs["one"]
         peephole = [site.constant("peephole", sums.peephole.reshape(3, -1))] if cell.p.size else []
         inputs = [reads.x.tensor, *(one.tensor for one in reads.states), *weights_of(site, reads, sums), *peephole]
-        for name, lines in curves.items():
-            constants, more = curve(site, name, lines)
-            inputs += constants
-            attrs |= more
-        return written(site, FORMS[bool(cell.p.size), cell.coupled], inputs, attrs, reads)
+        constants, more = curves_of(site, curves)
+        return written(site, FORMS[bool(cell.p.size), cell.coupled], [*inputs, *constants], attrs | more, reads)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         made = LoweredLoop(node, 2, lowering)
         peepholes = any(form.name == node.op for (with_peepholes, _), form in FORMS.items() if with_peepholes)
-        gate, candidate, cell = (
-            made.curve(*pair) for pair in zip(("gate", "candidate", "cell"), made.rest[-5::2], strict=True)
-        )
-        numbers = made.numbers(LstmNumbers)
+        numbers, (gate, candidate, cell) = made.numbers(LstmNumbers), made.curves("gate", "candidate", "cell")
         made.emit(LstmKernel(made.walk, made.answer, node.attrs["shift"], numbers, gate, candidate, cell, peepholes))

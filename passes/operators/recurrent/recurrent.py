@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.backends.program.op import Array
 from bevel.backends.program.recurrence import Answer, Curve, Walk
 from bevel.calib.arithmetic.float_cell import STATES, FloatCell
 from bevel.calib.arithmetic.requantize import Output
@@ -112,8 +111,13 @@ class LoweredLoop:
         """The node's attributes as `kind` names them; 0 where it has none."""
         return kind(*(int(self.node.attrs.get(name, 0)) for name in kind._fields))
 
-    def curve(self, name: str, ends: Array) -> Curve:
-        return Curve(self.node.attrs[f"{name}_block"], self.node.attrs[f"{name}_fraction"], len(ends))
+    def curves(self, *names: str) -> list[Curve]:
+        """Of its functions, whose blocks and ends are the last constants."""
+        attrs, ends = self.node.attrs, self.rest[-2 * len(names) :][1::2]
+        return [
+            Curve(attrs[f"{name}_block"], attrs[f"{name}_fraction"], len(one))
+            for name, one in zip(names, ends, strict=True)
+        ]
 
     def emit(self, kernel: Any) -> None:
         names = [self.x, *(self.initial if self.given else ())]

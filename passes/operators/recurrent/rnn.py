@@ -11,7 +11,14 @@ from bevel.calib.arithmetic.recurrent import lines_of
 from bevel.passes.operators.base import Reason, Site
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.recurrent.bodies import rnn
-from bevel.passes.operators.recurrent.integers import common_attributes, curve, reads_of, sums_of, weights_of, written
+from bevel.passes.operators.recurrent.integers import (
+    common_attributes,
+    curves_of,
+    reads_of,
+    sums_of,
+    weights_of,
+    written,
+)
 from bevel.passes.operators.recurrent.recurrent import LoweredLoop, Recurrent, known
 
 RNN = rnn()
@@ -30,10 +37,10 @@ class Rnn(Recurrent):
         sums = sums_of(reads, cell, inner=False)
         (state,) = reads.states
         lines = lines_of(cell.functions[0], reads.gate_steps[0], state.scale)
-        constants, more = curve(site, "candidate", lines)
+        constants, more = curves_of(site, {"candidate": lines})
         inputs = [reads.x.tensor, state.tensor, *weights_of(site, reads, sums), *constants]
         return written(site, RNN, inputs, common_attributes(cell, sums) | more, reads)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         made = LoweredLoop(node, 1, lowering)
-        made.emit(RnnKernel(made.walk, made.answer, node.attrs["shift"], made.curve("candidate", made.rest[-1])))
+        made.emit(RnnKernel(made.walk, made.answer, node.attrs["shift"], *made.curves("candidate")))
