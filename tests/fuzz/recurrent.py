@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from bevel.calib.arithmetic.float_cell import GATES
+from bevel.passes.canonicalize.unify_recurrent import DEFAULTS
 from fuzz.builder import Builder, Draw, Value
 
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 OTHERS = ("Tanh", "Sigmoid", "Relu", "HardSigmoid", "Softsign")
 
 

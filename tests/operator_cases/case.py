@@ -14,8 +14,8 @@ class Case:
     """`body` makes y from x.
 
     steps: how far the integers may be from the QDQ model's; more than one where roundings follow each other, as the
-    second scales what the first is off. trips: of a loop, each of which rounds gates and states, as the QDQ model does
-    not: in int16, where these are no finer than results, each may move an answer by a step.
+    second scales what the first is off. int16_steps: the same of int16; where nothing is said, one more, as lines
+    between codes may be a step beyond rounding.
     """
 
     body: str
@@ -24,7 +24,7 @@ class Case:
     values: dict[str, Any] = field(default_factory=dict)
     outputs: str = "float[] y"
     steps: int = 1
-    trips: int = 0
+    int16_steps: int | None = None
     opset: int = 21
 
     def model(self, text: Callable[..., onnx.ModelProto]) -> onnx.ModelProto:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import onnxruntime as ort
 import pytest
 
@@ -38,24 +40,23 @@ def test_states_that_come_in_and_leave_share_int16_and_a_scale(text: Any, stages
         **{"x": "int8", "y": "int8"},
         **dict.fromkeys(("h", "c", "hn", "cn"), "int16"),
     }
-    assert (
-        (ports["h"].scale, ports["h"].zero_point)
-        == (ports["hn"].scale, 0)
-        == (ports["hn"].scale, ports["hn"].zero_point)
-    )
-    assert ports["c"].scale == ports["cn"].scale and made.calls == ["Lstm"]
+    assert {ports[name].zero_point for name in ("h", "c", "hn", "cn")} == {0}
+    assert ports["h"].scale == ports["hn"].scale and ports["c"].scale == ports["cn"].scale and made.calls == ["Lstm"]
     for sample in made.extremes():
-        assert made.error(sample) <= 16  # steps of int16: two roundings a step of the sequence, and the curves'
+        assert made.error(sample) <= 10  # of an int16 state: `operator_cases.recurrent` says why
 
 
 def test_a_run_goes_on_where_the_one_before_ended(text: Any, stages: Any) -> None:
-    whole = made_of(text, stages, BODY, STATES, LSTM, OUTPUTS)
-    rng = np.random.default_rng(3)
-    x = rng.integers(-128, 128, (6, 1, 3)).astype(np.int8)
-    zeros = {"h": np.zeros((1, 1, 4), np.int16), "c": np.zeros((1, 1, 4), np.int16)}
-    first = whole.run({"x": x, **zeros})
-    again = whole.run({"x": x, "h": first["hn"], "c": first["cn"]})
-    assert np.any(first["y"] != again["y"])
+    made = made_of(text, stages, BODY, STATES, LSTM, OUTPUTS)
+    x = np.random.default_rng(3).integers(-128, 128, (12, 1, 3)).astype(np.int8)
+    zeros = np.zeros((1, 1, 4), np.int16)
+    first = made.run({"x": x[:6], "h": zeros, "c": zeros})
+    last = made.run({"x": x[6:], "h": first["hn"], "c": first["cn"]})
+    (call,) = made.program.calls
+    whole = replace(call.kernel, walk=replace(call.kernel.walk, steps=12))
+    y, h, c = whole.results(x, zeros[0], zeros[0], *call.constants)
+    np.testing.assert_array_equal(np.concatenate([first["y"], last["y"]])[:, 0], y)
+    np.testing.assert_array_equal(np.concatenate([last["hn"], last["cn"]]), [h, c])
 
 
 def test_only_outputs_that_are_read_are_made(text: Any, stages: Any) -> None:
@@ -116,11 +117,10 @@ def test_an_lstm_asked_for_int16_answers_with_its_state(text: Any, stages: Any) 
     (port,) = made.program.outputs
     assert port.dtype == "int16"
     for sample in made.extremes():
-        assert made.error(sample) <= 32  # of 2**16 steps
+        assert made.error(sample) <= 10  # of an int16 state: `operator_cases.recurrent` says why
 
 
 def test_sums_beyond_int32_are_made_in_int64(text: Any, stages: Any) -> None:
-    weights = "float[1,8,3] w, float[1,8,600] r"
     body = "y = RNN <hidden_size = 600> (x, w, r)"
     weights = "float[1,600,3] w, float[1,600,600] r"
     values = {"r": np.where(np.random.default_rng(0).random((1, 600, 600)) < 0.5, -1.0, 1.0)}
@@ -200,8 +200,6 @@ def test_a_quantized_model_without_scales_of_states_is_refused_with_the_reason(t
 
 
 def test_a_node_that_was_not_rewritten_is_refused_with_the_reason() -> None:
-    import onnx_graphsurgeon as gs
-
     model = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["" : 21]> g (float[5,2,3] x, float[2,4,3] w, float[2,4,4] r) => (float[] y)'
         '{ y = RNN <hidden_size = 4, direction = "bidirectional"> (x, w, r) }'
