@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.graph.edit import producer
+from bevel.passes.graph.edit import given, producer
 from bevel.passes.graph.quantizers import is_dequantize
 from bevel.passes.graph.regions import words
 from bevel.passes.operators.base import Reason
@@ -79,10 +79,6 @@ def keep(name: str, after: gs.Tensor, like: gs.Tensor | None, maker: StepMaker) 
 def through(like: gs.Tensor, tensor: gs.Tensor, maker: StepMaker) -> gs.Tensor:
     """`tensor` in the quantization of constant states."""
     return quantized_constant_like(like, tensor, maker.nodes)
-
-
-def given(node: gs.Node, place: int) -> gs.Tensor | None:
-    return node.inputs[place] if len(node.inputs) > place and not node.inputs[place].is_empty() else None
 
 
 def states_of(node: gs.Node) -> dict[str, tuple[int, int]]:

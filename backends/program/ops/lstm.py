@@ -47,5 +47,6 @@ def cases() -> Iterable[Lstm]:
     for walk, answer in walks():
         yield Lstm(walk, answer, 30, numbers, *curves)
     yield Lstm(walk, answer, 30, numbers._replace(one=2**15), *curves)
+    yield Lstm(walk, answer, 30, numbers._replace(one=2**33, keep=1 << 6), *curves)
     yield Lstm(walk, None, 30, numbers, *curves, peepholes=True)
     yield Lstm(walk, answer, 30, numbers._replace(one=2**15), *curves, peepholes=True)

@@ -84,19 +84,21 @@ def updated(op: Lstm) -> Any:
     def gate(S: Any, place: int, unit: Any, numbers: Any) -> Any:
         return tir.entering(S, place * hidden + unit, *numbers)
 
+    def share(E: Any) -> Any:
+        """That of the cell which stays, which a small i leaves more than int32 of."""
+        return T.cast(E[KEEP], "int64") if one_ == 0 else T.int64(one_) - T.cast(E[OPEN], "int64")
+
     @T.macro
     def update(S, WF, RF, B, P, GB, GE, AB, AE, CB, CE, H, C, V, E, one, unit):
         rows = T.meta_var((WF, RF, B))
         V[4 * OPEN] = tir.saturated(gate(S, OPEN, unit, rows) + peeped(P, 0, unit, C[one, unit]), shift)
         of_gate(V, OPEN, GB, GE, E, OPEN)
-        if one_ > 0:
-            E[KEEP] = one_ - E[OPEN]
-        else:
+        if one_ == 0:
             V[4 * KEEP] = tir.saturated(gate(S, KEEP, unit, rows) + peeped(P, 2, unit, C[one, unit]), shift)
             of_gate(V, KEEP, GB, GE, E, KEEP)
         V[4 * CANDIDATE] = tir.saturated(gate(S, CANDIDATE, unit, rows), shift)
         of_candidate(V, CANDIDATE, AB, AE, E, CANDIDATE)
-        kept = T.meta_var(T.cast(E[KEEP], "int64") * T.cast(C[one, unit], "int64") * T.int64(numbers.keep))
+        kept = T.meta_var(share(E) * T.cast(C[one, unit], "int64") * T.int64(numbers.keep))
         E[CELL] = tir.rounded(kept + product(E[OPEN], E[CANDIDATE], numbers.add), numbers.cell_shift)
         C[one, unit] = T.cast(E[CELL], "int16")
         V[4 * SHOW] = tir.saturated(gate(S, SHOW, unit, rows) + peeped(P, 1, unit, E[CELL]), shift)
