@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from bevel.calib.errors import UserError
 from bevel.passes.base import Note
 from bevel.passes.exchange.cut_outputs import close_names
+from bevel.passes.exchange.widen_floats import FLOAT, OTHERS, PASS
 
-PASS = "load"  # whose notes these are
 OPTION = "--constant"
 
 
@@ -53,7 +53,7 @@ def values_of(value: onnx.ValueInfoProto, given: Any) -> NDArray[Any]:
     with np.errstate(all="ignore"):
         values = np.array(np.broadcast_to(found.astype(dtype), shape))
     exact = np.array_equal(values, np.broadcast_to(found, shape))
-    if not exact and not (np.issubdtype(dtype, np.floating) and np.isfinite(values).all()):
+    if not exact and not (tensor.elem_type in (FLOAT, *OTHERS) and np.isfinite(values).all()):
         raise UserError(f"{told}: the input is {dtype}, which cannot hold that")
     return values
 

@@ -13,8 +13,8 @@ import onnx
 
 from bevel.calib.arithmetic.float_cell import RECURRENT
 from bevel.passes.base import Note
+from bevel.passes.exchange.widen_floats import PASS
 
-PASS = "load"  # whose notes these are
 # By place: how an input comes to steps first, how an output goes back
 INPUTS: dict[int, tuple[int, ...]] = {0: (1, 0, 2), 5: (1, 0, 2), 6: (1, 0, 2)}
 OUTPUTS: dict[int, tuple[int, ...]] = {0: (2, 0, 1, 3), 1: (1, 0, 2), 2: (1, 0, 2)}

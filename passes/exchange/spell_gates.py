@@ -15,7 +15,7 @@ from bevel.calib.arithmetic.float_cell import RECURRENT
 from bevel.calib.arithmetic.gate_functions import FORMULAS, SPELLED, gate_functions
 from bevel.passes.base import Note
 from bevel.passes.exchange.lower_opset import all_nodes
-from bevel.passes.exchange.put_steps_first import PASS
+from bevel.passes.exchange.widen_floats import PASS
 
 PARAMETERS = ("activation_alpha", "activation_beta")
 

@@ -51,6 +51,16 @@ def test_a_list_is_taken_as_it_is(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "wanted"), [("float16", 0.0999755859375), ("bfloat16", 0.10009765625), ("double", 0.1)]
+)
+def test_a_float_of_any_width_is_the_nearest_that_it_holds(tmp_path: Path, kind: str, wanted: float) -> None:
+    body = f"g (float[2] x, {kind} s) => (float[2] y) {{ n = Cast <to = 1> (s) y = Mul (x, n) }}"
+    onnx.save(onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 17]> {body}'), tmp_path / "m.onnx")
+    (found,) = load(tmp_path / "m.onnx", constants={"s": 0.1}).model.graph.initializer
+    assert onnx.numpy_helper.to_array(found) == np.float32(wanted)
+
+
+@pytest.mark.parametrize(
     "given, reason",
     [
         ({"rat": 1}, "--constant rat: no input is called so; near it are: rate"),
