@@ -121,7 +121,7 @@ def test_operator_asked_for_int16_reads_and_makes_nothing_narrower(
     assert not [note for note in made.notes if note.kind in FLOAT_KINDS]
     buffers = made.program.buffers.items()
     kinds = {buffer.dtype for name, buffer in buffers if name not in made.program.constants}
-    assert kinds - {"int64"} == {"int16"}  # int64 are indices
+    assert kinds == {"int16"} | ({"int64"} if "ArgMax" in case.body else set())  # which makes indices
     for sample in made.extremes():
         assert made.error(sample) <= (case.int16_steps or case.steps + 1)
 
