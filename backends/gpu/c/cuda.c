@@ -1,0 +1,229 @@
+/* MODEL on a CUDA device: its memory, its kernels, and one stream of commands in order.
+ *
+ * The kernels are machine code (MODEL_source.c); functions, buffers and arguments are made by MODEL_init, and a run only
+ * puts commands into the stream.
+ */
+#include "MODEL_driver.h"
+
+typedef uint64_t address; /* of the device's memory */
+
+/* What is called of the driver; in the order of `names`. */
+struct functions {
+  int (*init)(unsigned);
+  int (*get_device)(int *, int);
+  int (*device_name)(char *, int, int);
+  int (*retain_context)(handle *, int);
+  int (*release_context)(int);
+  int (*push_context)(handle);
+  int (*pop_context)(handle *);
+  int (*context_device)(int *);
+  int (*stream_context)(handle, handle *);
+  int (*create_stream)(handle *, unsigned);
+  int (*destroy_stream)(handle);
+  int (*load_module)(handle *, const void *);
+  int (*unload_module)(handle);
+  int (*get_function)(handle *, handle, const char *);
+  int (*allocate)(address *, size_t);
+  int (*release)(address);
+  int (*write)(address, const void *, size_t, handle);
+  int (*read)(void *, address, size_t, handle);
+  int (*launch)(handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, handle, void **, void **);
+  int (*finish)(handle);
+  int (*meaning)(int, const char **);
+};
+
+static const char *const names[] = {
+    "cuInit",
+    "cuDeviceGet",
+    "cuDeviceGetName",
+    "cuDevicePrimaryCtxRetain",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuCtxPushCurrent_v2",
+    "cuCtxPopCurrent_v2",
+    "cuCtxGetDevice",
+    "cuStreamGetCtx",
+    "cuStreamCreate",
+    "cuStreamDestroy_v2",
+    "cuModuleLoadData",
+    "cuModuleUnload",
+    "cuModuleGetFunction",
+    "cuMemAlloc_v2",
+    "cuMemFree_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuLaunchKernel",
+    "cuStreamSynchronize",
+    "cuGetErrorString",
+};
+
+static const struct library CUDA = {"CUDA", "NVIDIA's driver", "a newer driver", "BEVEL_CUDA_LIBRARY",
+                                    {"libcuda.so.1", "libcuda.so"}};
+
+/* An argument as the driver reads it: an address, or a number. */
+union value {
+  address place;
+  int32_t number;
+};
+
+struct state {
+  struct side side;
+  struct functions cu;
+  handle context, module;
+  int device, owns_context; /* else stream and context are the caller's */
+  address memories[MODEL_MEMORIES];
+  handle kernels[MODEL_LAUNCHES + 1];
+  union value values[MODEL_ARGUMENTS + 1];
+  void *arguments[MODEL_ARGUMENTS + 1];
+};
+
+static const char *meaning(const struct state *s, int status) {
+  const char *text = NULL;
+  return s->cu.meaning(status, &text) || !text ? "refused" : text;
+}
+
+static const char *failed(struct state *s, const char *what, int status) {
+  return said(&s->side, "%s: %s (%d)", what, meaning(s, status), status);
+}
+
+#define TRY(what, call)                       \
+  do {                                        \
+    const int tried = (call);                 \
+    if (tried) return failed(s, what, tried); \
+  } while (0)
+
+/* That of the caller's stream, or else of the first device. */
+static const char *find_context(struct state *s, void *stream) {
+  if (stream) {
+    s->side.queue = stream;
+    TRY("the stream", s->cu.stream_context(stream, &s->context));
+    return NULL;
+  }
+  TRY("the first device", s->cu.get_device(&s->device, 0));
+  TRY("a context", s->cu.retain_context(&s->context, s->device));
+  s->owns_context = 1;
+  return NULL;
+}
+
+static const char *open_stream(struct state *s) {
+  TRY("the device", s->cu.context_device(&s->device));
+  TRY("its name", s->cu.device_name(s->side.device_name, (int)sizeof s->side.device_name - 1, s->device));
+  if (s->owns_context) TRY("a stream", s->cu.create_stream(&s->side.queue, 1)); /* that waits for no default one */
+  return NULL;
+}
+
+static const char *make_memories(struct state *s) {
+  uint32_t i;
+  int status;
+  for (i = 0; i < MODEL_MEMORIES; i++) {
+    if ((status = s->cu.allocate(&s->memories[i], MODEL_memory_bytes[i])) != 0)
+      return said(&s->side, "%lu bytes of memory on %s: %s (%d)", (unsigned long)MODEL_memory_bytes[i],
+                  s->side.device_name, meaning(s, status), status);
+  }
+  for (i = 0; i < MODEL_CONSTANTS; i++) {
+    const struct MODEL_constant *one = &MODEL_constants[i];
+    TRY("the weights", s->cu.write(s->memories[1] + one->offset, one->data, one->bytes, s->side.queue));
+  }
+  TRY("the weights", s->cu.finish(s->side.queue));
+  return NULL;
+}
+
+static const char *make_kernels(struct state *s) {
+  uint32_t i;
+  TRY("the kernels", s->cu.load_module(&s->module, MODEL_image));
+  for (i = 0; i < MODEL_LAUNCHES; i++)
+    TRY(MODEL_launches[i].kernel, s->cu.get_function(&s->kernels[i], s->module, MODEL_launches[i].kernel));
+  for (i = 0; i < MODEL_ARGUMENTS; i++) {
+    const struct MODEL_argument *one = &MODEL_arguments[i];
+    if (one->memory < MODEL_MEMORIES) s->values[i].place = s->memories[one->memory] + one->value;
+    else s->values[i].number = (int32_t)one->value;
+    s->arguments[i] = &s->values[i];
+  }
+  return NULL;
+}
+
+static const char *made(struct state *s, void *stream) {
+  const char *why;
+  handle popped;
+  TRY("the driver", s->cu.init(0));
+  if ((why = find_context(s, stream)) != NULL) return why;
+  TRY("the context", s->cu.push_context(s->context));
+  why = open_stream(s);
+  if (!why) why = make_memories(s);
+  if (!why) why = make_kernels(s);
+  s->cu.pop_context(&popped);
+  return why;
+}
+
+const char *MODEL_init(void *arena, void *stream, const char *cache) {
+  struct state *const s = begun(arena, sizeof *s);
+  const char *why;
+  (void)cache; /* the kernels are built */
+  if (!s) return "MODEL: no memory";
+  why = load_library(&s->side, &CUDA, names, &s->cu, sizeof s->cu);
+  return why ? why : made(s, stream);
+}
+
+void MODEL_destroy(void *arena) {
+  struct state *const s = state_of(arena);
+  handle popped;
+  uint32_t i;
+  if (!s || s->side.arena != arena) return;
+  if (s->context && !s->cu.push_context(s->context)) {
+    if (s->side.queue) s->cu.finish(s->side.queue);
+    if (s->module) s->cu.unload_module(s->module);
+    for (i = 0; i < MODEL_MEMORIES; i++)
+      if (s->memories[i]) s->cu.release(s->memories[i]);
+    if (s->owns_context && s->side.queue) s->cu.destroy_stream(s->side.queue);
+    s->cu.pop_context(&popped);
+  }
+  if (s->owns_context) s->cu.release_context(s->device);
+  ended(arena, s);
+}
+
+/* The calling thread's context is the model's while commands are put into the stream. */
+static const char *entered(struct state *s) {
+  if (!s) return "MODEL: MODEL_init was not called";
+  TRY("the context", s->cu.push_context(s->context));
+  return NULL;
+}
+
+static const char *left(struct state *s, const char *what, int status) {
+  handle popped;
+  s->cu.pop_context(&popped);
+  return status ? failed(s, what, status) : NULL;
+}
+
+const char *MODEL_upload(void *arena, size_t offset, size_t bytes) {
+  struct state *s = state_of(arena);
+  const char *why = entered(s);
+  if (why) return why;
+  return left(s, "an input", s->cu.write(s->memories[0] + offset, (uint8_t *)arena + offset, bytes, s->side.queue));
+}
+
+const char *MODEL_download(void *arena, size_t offset, size_t bytes) {
+  struct state *s = state_of(arena);
+  const char *why = entered(s);
+  if (why) return why;
+  return left(s, "an output", s->cu.read((uint8_t *)arena + offset, s->memories[0] + offset, bytes, s->side.queue));
+}
+
+const char *MODEL_start(void *arena, uint32_t first, uint32_t count) {
+  struct state *s = state_of(arena);
+  const char *why = entered(s);
+  uint32_t i;
+  int status = 0;
+  if (why) return why;
+  for (i = first; i < first + count && !status; i++) {
+    const struct MODEL_launch *one = &MODEL_launches[i];
+    void **const arguments = s->arguments + one->first;
+    status = s->cu.launch(s->kernels[i], one->groups, 1, 1, one->threads, 1, 1, 0, s->side.queue, arguments, NULL);
+  }
+  return left(s, status ? MODEL_launches[i - 1].kernel : "", status);
+}
+
+const char *MODEL_wait(void *arena) {
+  struct state *s = state_of(arena);
+  const char *why = entered(s);
+  if (why) return why;
+  return left(s, "waiting", s->cu.finish(s->side.queue));
+}

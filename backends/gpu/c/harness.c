@@ -1,0 +1,160 @@
+/* Runs a model on a file of vectors, and writes what came out, of the model and of each of its calls.
+ *
+ *   harness VECTORS OUTPUTS CACHE                 outputs of every vector, in order
+ *   harness VECTORS OUTPUTS CACHE CALLS COUNT     then all that each call of the first COUNT vectors writes
+ *   harness VECTORS TIMES CACHE SECONDS           nanoseconds: of runs, as many as fit
+ *
+ * VECTORS is the file of bevel/backends/devices/harness.c. The first line on standard output names the device.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "MODEL_profile.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MOST_RUNS 20000
+#define FEWEST_RUNS 5
+
+struct vectors {
+  uint64_t count, inputs, outputs;
+  const uint64_t *slots; /* offset and bytes of inputs, then outputs */
+  const uint8_t *data;
+  uint64_t stride; /* bytes of one vector's inputs */
+};
+
+static _Alignas(64) uint8_t arena[ARENA_BYTES];
+
+static void fail(const char *what, const char *name) {
+  fprintf(stderr, "%s %s\n", what, name);
+  exit(3);
+}
+
+static void must(const char *why) {
+  if (why) {
+    fprintf(stderr, "%s\n", why);
+    exit(4);
+  }
+}
+
+static const uint8_t *read_file(const char *name) {
+  FILE *file = fopen(name, "rb");
+  long size;
+  uint8_t *bytes;
+  if (!file || fseek(file, 0, SEEK_END)) fail("cannot read", name);
+  size = ftell(file);
+  bytes = malloc((size_t)size + 1);
+  rewind(file);
+  if (!bytes || fread(bytes, 1, (size_t)size, file) != (size_t)size) fail("cannot read", name);
+  fclose(file);
+  return bytes;
+}
+
+static void put(const void *bytes, size_t size, FILE *file) {
+  if (fwrite(bytes, 1, size, file) != size) fail("cannot write", "the results");
+}
+
+#ifdef RESET
+#define MARK sizeof(uint64_t)
+#else
+#define MARK 0
+#endif
+
+static struct vectors open_vectors(const char *name) {
+  const uint64_t *head = (const uint64_t *)read_file(name);
+  struct vectors v = {head[0], head[1], head[2], head + 3, NULL, MARK};
+  v.data = (const uint8_t *)(v.slots + 2 * (v.inputs + v.outputs));
+  for (uint64_t i = 0; i < v.inputs; i++) v.stride += v.slots[2 * i + 1];
+  return v;
+}
+
+static void fill(const struct vectors *v, uint64_t vector) {
+  const uint8_t *from = v->data + vector * v->stride + MARK;
+#ifdef RESET
+  uint64_t begins;
+  memcpy(&begins, from - MARK, MARK);
+  if (begins) must(RESET(arena));
+#endif
+  for (uint64_t i = 0; i < v->inputs; i++) {
+    void *const one = malloc(v->slots[2 * i + 1]); /* aligned for any type */
+    if (!one) fail("no memory for", "an input");
+    memcpy(one, from, v->slots[2 * i + 1]);
+    MODEL_fill(arena, (int)i, one);
+    free(one);
+    from += v->slots[2 * i + 1];
+  }
+}
+
+static void write_outputs(const struct vectors *v, FILE *file) {
+  for (uint64_t vector = 0; vector < v->count; vector++) {
+    fill(v, vector);
+    must(RUN(arena));
+    for (uint64_t i = 0; i < v->outputs; i++) {
+      const uint64_t bytes = v->slots[2 * (v->inputs + i) + 1];
+      void *const one = malloc(bytes);
+      if (!one) fail("no memory for", "an output");
+      MODEL_fetch(arena, (int)i, one);
+      put(one, bytes, file);
+      free(one);
+    }
+  }
+}
+
+static void write_call(void *file, int call) {
+  for (uint32_t i = 0; i < MODEL_written_count; i++) {
+    const uint32_t *one = MODEL_written[i];
+    if (one[0] == (uint32_t)call) put(arena + one[1], one[2], (FILE *)file);
+  }
+}
+
+static void write_calls(const struct vectors *v, uint64_t count, FILE *file) {
+  for (uint64_t vector = 0; vector < count && vector < v->count; vector++) {
+    fill(v, vector);
+    must(MODEL_run_profiled(arena, write_call, file));
+  }
+}
+
+static uint64_t now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static void write_times(const struct vectors *v, double seconds, FILE *file) {
+  const uint64_t start = now();
+  for (uint64_t i = 0; i < MOST_RUNS && (i < FEWEST_RUNS || now() - start < (uint64_t)(seconds * 1e9)); i++) {
+    uint64_t begin, taken;
+    fill(v, i % v->count);
+    begin = now();
+    must(RUN(arena));
+    taken = now() - begin;
+    put(&taken, sizeof taken, file);
+  }
+}
+
+static FILE *open_results(const char *name) {
+  FILE *file = fopen(name, "wb");
+  if (!file) fail("cannot write", name);
+  return file;
+}
+
+int main(int count, char **words) {
+  if (count < 4) fail("usage:", "harness VECTORS RESULTS CACHE [SECONDS | CALLS COUNT]");
+  const struct vectors v = open_vectors(words[1]);
+  FILE *file = open_results(words[2]);
+  must(MODEL_init(arena, NULL, words[3][0] ? words[3] : NULL));
+  puts(MODEL_device_name(arena));
+  if (count == 5) {
+    write_times(&v, atof(words[4]), file);
+  } else {
+    write_outputs(&v, file);
+  }
+  if (count > 5) {
+    FILE *calls = open_results(words[4]);
+    write_calls(&v, strtoull(words[5], NULL, 10), calls);
+    if (fclose(calls)) fail("cannot write", words[4]);
+  }
+  MODEL_destroy(arena);
+  if (fclose(file)) fail("cannot write", words[2]);
+  return 0;
+}

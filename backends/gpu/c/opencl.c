@@ -1,0 +1,356 @@
+/* MODEL on an OpenCL device: its memory, its kernels, and one queue of commands in order.
+ *
+ * Kernels are built from source once for a device and its driver: with a folder for it, the driver's binary is kept
+ * there and taken the next time. Buffers, kernels and their arguments are made by MODEL_init; a run only puts commands
+ * into the queue.
+ */
+#include "MODEL_driver.h"
+
+#include <unistd.h>
+
+#define GPU 4u
+#define ANY 0xFFFFFFFFu
+#define READ_WRITE 1u
+#define DEVICE_NAME 0x102B
+#define DEVICE_VENDOR 0x102C
+#define DRIVER_VERSION 0x102D
+#define DEVICE_VERSION 0x102F
+#define LITTLE_ENDIAN_DEVICE 0x1026
+#define DEVICE_EXTENSIONS 0x1030
+#define QUEUE_CONTEXT 0x1090
+#define QUEUE_DEVICE 0x1091
+#define QUEUE_PROPERTIES 0x1093
+#define OUT_OF_ORDER 1u
+#define PROGRAM_BINARY_SIZES 0x1165
+#define PROGRAM_BINARIES 0x1166
+#define PROGRAM_BUILD_LOG 0x1183
+#define MOST_PLATFORMS 16
+#define HEAD 2 /* numbers before a kept binary: its bytes and their sum */
+
+/* What is called of OpenCL 1.2; in the order of `names`. */
+struct functions {
+  int32_t (*get_platforms)(uint32_t, handle *, uint32_t *);
+  int32_t (*get_devices)(handle, uint64_t, uint32_t, handle *, uint32_t *);
+  int32_t (*device_info)(handle, uint32_t, size_t, void *, size_t *);
+  handle (*create_context)(const intptr_t *, uint32_t, const handle *, void (*)(const char *, const void *, size_t, void *),
+                           void *, int32_t *);
+  handle (*create_queue)(handle, handle, uint64_t, int32_t *);
+  int32_t (*queue_info)(handle, uint32_t, size_t, void *, size_t *);
+  handle (*create_buffer)(handle, uint64_t, size_t, void *, int32_t *);
+  handle (*program_from_source)(handle, uint32_t, const char **, const size_t *, int32_t *);
+  handle (*program_from_binary)(handle, uint32_t, const handle *, const size_t *, const unsigned char **, int32_t *,
+                                int32_t *);
+  int32_t (*build)(handle, uint32_t, const handle *, const char *, void (*)(handle, void *), void *);
+  int32_t (*build_info)(handle, handle, uint32_t, size_t, void *, size_t *);
+  int32_t (*program_info)(handle, uint32_t, size_t, void *, size_t *);
+  handle (*create_kernel)(handle, const char *, int32_t *);
+  int32_t (*set_argument)(handle, uint32_t, size_t, const void *);
+  int32_t (*launch)(handle, handle, uint32_t, const size_t *, const size_t *, const size_t *, uint32_t, const handle *,
+                    handle *);
+  int32_t (*write)(handle, handle, uint32_t, size_t, size_t, const void *, uint32_t, const handle *, handle *);
+  int32_t (*read)(handle, handle, uint32_t, size_t, size_t, void *, uint32_t, const handle *, handle *);
+  int32_t (*finish)(handle);
+  int32_t (*retain_queue)(handle);
+  int32_t (*release_kernel)(handle);
+  int32_t (*release_program)(handle);
+  int32_t (*release_buffer)(handle);
+  int32_t (*release_queue)(handle);
+  int32_t (*release_context)(handle);
+};
+
+static const char *const names[] = {
+    "clGetPlatformIDs",       "clGetDeviceIDs",       "clGetDeviceInfo",           "clCreateContext",
+    "clCreateCommandQueue",   "clGetCommandQueueInfo", "clCreateBuffer",           "clCreateProgramWithSource",
+    "clCreateProgramWithBinary", "clBuildProgram",    "clGetProgramBuildInfo",     "clGetProgramInfo",
+    "clCreateKernel",         "clSetKernelArg",       "clEnqueueNDRangeKernel",    "clEnqueueWriteBuffer",
+    "clEnqueueReadBuffer",    "clFinish",             "clRetainCommandQueue",      "clReleaseKernel",
+    "clReleaseProgram",       "clReleaseMemObject",   "clReleaseCommandQueue",     "clReleaseContext"};
+
+static const struct library OPENCL = {"OpenCL",
+                                      "an OpenCL driver",
+                                      "OpenCL 1.2",
+                                      "BEVEL_OPENCL_LIBRARY",
+                                      {"libOpenCL.so.1", "libOpenCL.so", "/system/vendor/lib64/libOpenCL.so",
+                                       "/vendor/lib64/libOpenCL.so"}};
+
+struct state {
+  struct side side;
+  struct functions cl;
+  handle context, device, program, memories[MODEL_MEMORIES];
+  int owns_context; /* else queue and context are the caller's */
+  handle kernels[MODEL_LAUNCHES + 1];
+  const char *options; /* of the kernels' compiler */
+};
+
+/* Four products at a time, in a language that knows them, or as OpenCL C 1.2 says it. */
+static const char DOTS[] = "-cl-std=CL3.0 -DBEVEL_DOTS", PLAIN[] = "-cl-std=CL1.2";
+
+static const char *meaning(int32_t status) {
+  switch (status) {
+  case -1: return "no such device";
+  case -3: return "the compiler is not available";
+  case -4: return "no memory for a buffer";
+  case -5: return "out of resources";
+  case -6: return "no memory";
+  case -11: return "building failed";
+  case -36: return "no such queue";
+  case -54: return "the device allows no work-group of that size";
+  case -61: return "the device allows no buffer of that size";
+  default: return "refused";
+  }
+}
+
+static const char *failed(struct state *s, const char *what, int32_t status) {
+  return said(&s->side, "%s: %s (%d)", what, meaning(status), (int)status);
+}
+
+#define TRY(what, call)                       \
+  do {                                        \
+    const int32_t tried = (call);             \
+    if (tried) return failed(s, what, tried); \
+  } while (0)
+
+/* The first GPU of any platform, or else the first device. */
+static const char *find_device(struct state *s) {
+  handle platforms[MOST_PLATFORMS];
+  uint32_t count = 0, i;
+  int pass;
+  if (s->cl.get_platforms(MOST_PLATFORMS, platforms, &count) || !count)
+    return said(&s->side, "OpenCL has no platform here: no driver is installed");
+  if (count > MOST_PLATFORMS) count = MOST_PLATFORMS;
+  for (pass = 0; pass < 2; pass++)
+    for (i = 0; i < count; i++)
+      if (!s->cl.get_devices(platforms[i], pass ? ANY : GPU, 1, &s->device, NULL)) return NULL;
+  return said(&s->side, "OpenCL has no device here");
+}
+
+static const char *open_queue(struct state *s, void *queue) {
+  int32_t status = 0;
+  uint64_t properties = 0;
+  const char *why;
+  if (queue) {
+    TRY("the queue", s->cl.retain_queue(queue));
+    s->side.queue = queue;
+    TRY("the queue", s->cl.queue_info(queue, QUEUE_CONTEXT, sizeof s->context, &s->context, NULL));
+    TRY("the queue", s->cl.queue_info(queue, QUEUE_DEVICE, sizeof s->device, &s->device, NULL));
+    TRY("the queue", s->cl.queue_info(queue, QUEUE_PROPERTIES, sizeof properties, &properties, NULL));
+    if (properties & OUT_OF_ORDER) return said(&s->side, "the queue must keep its commands in order");
+    return NULL;
+  }
+  if ((why = find_device(s)) != NULL) return why;
+  s->context = s->cl.create_context(NULL, 1, &s->device, NULL, NULL, &status);
+  TRY("a context", status);
+  s->owns_context = 1;
+  s->side.queue = s->cl.create_queue(s->context, s->device, 0, &status);
+  TRY("a queue", status);
+  return NULL;
+}
+
+static uint64_t summed(uint64_t sum, const void *data, size_t bytes) {
+  const unsigned char *p = (const unsigned char *)data;
+  size_t i;
+  for (i = 0; i < bytes; i++) sum = (sum ^ p[i]) * 1099511628211u; /* FNV-1a */
+  return sum;
+}
+
+/* Where the binary for this device, driver and source is kept. */
+static void binary_path(struct state *s, const char *cache, char *path, size_t room) {
+  static const uint32_t asked[] = {DEVICE_NAME, DEVICE_VENDOR, DRIVER_VERSION, DEVICE_VERSION};
+  uint64_t key = summed(14695981039346656037u, s->options, strlen(s->options));
+  char text[256];
+  size_t i;
+  for (i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+    memset(text, 0, sizeof text);
+    s->cl.device_info(s->device, asked[i], sizeof text - 1, text, NULL);
+    key = summed(key, text, sizeof text);
+  }
+  for (i = 0; i < MODEL_SOURCES; i++) key = summed(key, MODEL_source[i], strlen(MODEL_source[i]));
+  snprintf(path, room, "%s/MODEL-%08x%08x.clbin", cache, (unsigned)(key >> 32), (unsigned)key);
+}
+
+/* Whether the program was built from a kept binary; a damaged one is none. */
+static int from_binary(struct state *s, const char *path) {
+  uint64_t head[HEAD];
+  FILE *file = fopen(path, "rb");
+  unsigned char *data = NULL;
+  const unsigned char *one;
+  int32_t status = 1, of_binary = 1;
+  size_t bytes;
+  if (!file) return 0;
+  if (fread(head, sizeof head, 1, file) == 1 && head[0] && head[0] < ((uint64_t)1 << 31)) {
+    bytes = (size_t)head[0];
+    data = (unsigned char *)malloc(bytes);
+    if (data && fread(data, 1, bytes, file) == bytes && summed(0, data, bytes) == head[1]) {
+      one = data;
+      s->program = s->cl.program_from_binary(s->context, 1, &s->device, &bytes, &one, &of_binary, &status);
+      if (!status) status = of_binary;
+      if (!status) status = s->cl.build(s->program, 1, &s->device, s->options, NULL, NULL);
+      if (status && s->program) {
+        s->cl.release_program(s->program);
+        s->program = NULL;
+      }
+    }
+  }
+  free(data);
+  fclose(file);
+  return !status;
+}
+
+/* In one step, so that nobody finds half of it. What cannot be kept is made again the next time. */
+static void keep_binary(struct state *s, const char *path) {
+  char partial[1100];
+  uint64_t head[HEAD];
+  size_t bytes = 0;
+  unsigned char *data;
+  FILE *file;
+  int whole;
+  if (s->cl.program_info(s->program, PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) || !bytes) return;
+  data = (unsigned char *)malloc(bytes);
+  if (!data) return;
+  snprintf(partial, sizeof partial, "%s.%ld", path, (long)getpid());
+  file = s->cl.program_info(s->program, PROGRAM_BINARIES, sizeof data, &data, NULL) ? NULL : fopen(partial, "wb");
+  if (file) {
+    head[0] = bytes;
+    head[1] = summed(0, data, bytes);
+    whole = fwrite(head, sizeof head, 1, file) == 1 && fwrite(data, 1, bytes, file) == bytes;
+    whole = !fclose(file) && whole;
+    if (!whole || rename(partial, path)) remove(partial);
+  }
+  free(data);
+}
+
+/* Whether the device multiplies four int8 at a time, by its list of extensions. */
+static int has_dots(struct state *s) {
+  char version[64], *list;
+  size_t bytes = 0;
+  int found = 0;
+  memset(version, 0, sizeof version);
+  s->cl.device_info(s->device, DEVICE_VERSION, sizeof version - 1, version, NULL);
+  if (strncmp(version, "OpenCL 3.", 9)) return 0;
+  if (s->cl.device_info(s->device, DEVICE_EXTENSIONS, 0, NULL, &bytes) || !bytes) return 0;
+  list = (char *)calloc(bytes + 1, 1);
+  if (!list) return 0;
+  if (!s->cl.device_info(s->device, DEVICE_EXTENSIONS, bytes, list, NULL))
+    found = strstr(list, "cl_khr_integer_dot_product") != NULL;
+  free(list);
+  return found;
+}
+
+static const char *build_program(struct state *s, const char *cache) {
+  const char **parts = (const char **)(uintptr_t)MODEL_source;
+  char path[1024], *const error = s->side.error;
+  int32_t status = 0;
+  size_t begin;
+  path[0] = 0;
+  if (cache) binary_path(s, cache, path, sizeof path);
+  if (cache && from_binary(s, path)) return NULL;
+  s->program = s->cl.program_from_source(s->context, MODEL_SOURCES, parts, NULL, &status);
+  TRY("the kernels' source", status);
+  status = s->cl.build(s->program, 1, &s->device, s->options, NULL, NULL);
+  if (status) {
+    said(&s->side, "the kernels: %s (%d) on %s\n", meaning(status), (int)status, s->side.device_name);
+    begin = strlen(error);
+    s->cl.build_info(s->program, s->device, PROGRAM_BUILD_LOG, sizeof s->side.error - begin - 1, error + begin, NULL);
+    error[sizeof s->side.error - 1] = 0;
+    return error;
+  }
+  if (cache) keep_binary(s, path);
+  return NULL;
+}
+
+static const char *make_buffers(struct state *s) {
+  int32_t status = 0;
+  uint32_t i;
+  for (i = 0; i < MODEL_MEMORIES; i++) {
+    s->memories[i] = s->cl.create_buffer(s->context, READ_WRITE, MODEL_memory_bytes[i], NULL, &status);
+    if (status)
+      return said(&s->side, "%lu bytes of memory on %s: %s (%d)", (unsigned long)MODEL_memory_bytes[i],
+                  s->side.device_name, meaning(status), (int)status);
+  }
+  for (i = 0; i < MODEL_CONSTANTS; i++) {
+    const struct MODEL_constant *one = &MODEL_constants[i];
+    TRY("the weights", s->cl.write(s->side.queue, s->memories[1], 1, one->offset, one->bytes, one->data, 0, NULL, NULL));
+  }
+  return NULL;
+}
+
+static const char *make_kernels(struct state *s) {
+  int32_t status = 0;
+  uint32_t i, j;
+  for (i = 0; i < MODEL_LAUNCHES; i++) {
+    const struct MODEL_launch *one = &MODEL_launches[i];
+    uint32_t place = 0;
+    s->kernels[i] = s->cl.create_kernel(s->program, one->kernel, &status);
+    TRY(one->kernel, status);
+    for (j = 0; j < one->arguments; j++) {
+      const struct MODEL_argument *argument = &MODEL_arguments[one->first + j];
+      if (argument->memory < MODEL_MEMORIES)
+        TRY(one->kernel, s->cl.set_argument(s->kernels[i], place++, sizeof(handle), &s->memories[argument->memory]));
+      TRY(one->kernel, s->cl.set_argument(s->kernels[i], place++, sizeof argument->value, &argument->value));
+    }
+  }
+  return NULL;
+}
+
+const char *MODEL_init(void *arena, void *queue, const char *cache) {
+  struct state *const s = begun(arena, sizeof *s);
+  const char *why;
+  uint32_t little = 1;
+  if (!s) return "MODEL: no memory";
+  if ((why = load_library(&s->side, &OPENCL, names, &s->cl, sizeof s->cl)) != NULL) return why;
+  if ((why = open_queue(s, queue)) != NULL) return why;
+  s->cl.device_info(s->device, DEVICE_NAME, sizeof s->side.device_name - 1, s->side.device_name, NULL);
+  s->cl.device_info(s->device, LITTLE_ENDIAN_DEVICE, sizeof little, &little, NULL);
+  if (!little) return said(&s->side, "the device keeps its numbers in another order");
+  s->options = has_dots(s) ? DOTS : PLAIN;
+  if ((why = build_program(s, cache)) != NULL || (why = make_buffers(s)) != NULL) return why;
+  return make_kernels(s);
+}
+
+void MODEL_destroy(void *arena) {
+  struct state *const s = state_of(arena);
+  uint32_t i;
+  if (!s || s->side.arena != arena) return;
+  if (s->side.queue) s->cl.finish(s->side.queue);
+  for (i = 0; i < MODEL_LAUNCHES; i++)
+    if (s->kernels[i]) s->cl.release_kernel(s->kernels[i]);
+  if (s->program) s->cl.release_program(s->program);
+  for (i = 0; i < MODEL_MEMORIES; i++)
+    if (s->memories[i]) s->cl.release_buffer(s->memories[i]);
+  if (s->side.queue) s->cl.release_queue(s->side.queue);
+  if (s->owns_context) s->cl.release_context(s->context);
+  ended(arena, s);
+}
+
+const char *MODEL_upload(void *arena, size_t offset, size_t bytes) {
+  struct state *s = state_of(arena);
+  if (!s) return "MODEL: MODEL_init was not called";
+  TRY("an input", s->cl.write(s->side.queue, s->memories[0], 0, offset, bytes, (uint8_t *)arena + offset, 0, NULL, NULL));
+  return NULL;
+}
+
+const char *MODEL_download(void *arena, size_t offset, size_t bytes) {
+  struct state *s = state_of(arena);
+  if (!s) return "MODEL: MODEL_init was not called";
+  TRY("an output", s->cl.read(s->side.queue, s->memories[0], 0, offset, bytes, (uint8_t *)arena + offset, 0, NULL, NULL));
+  return NULL;
+}
+
+const char *MODEL_start(void *arena, uint32_t first, uint32_t count) {
+  struct state *s = state_of(arena);
+  uint32_t i;
+  if (!s) return "MODEL: MODEL_init was not called";
+  for (i = first; i < first + count; i++) {
+    const struct MODEL_launch *one = &MODEL_launches[i];
+    const size_t local = one->threads, global = (size_t)one->groups * one->threads;
+    TRY(one->kernel, s->cl.launch(s->side.queue, s->kernels[i], 1, NULL, &global, &local, 0, NULL, NULL));
+  }
+  return NULL;
+}
+
+const char *MODEL_wait(void *arena) {
+  struct state *s = state_of(arena);
+  if (!s) return "MODEL: MODEL_init was not called";
+  TRY("waiting", s->cl.finish(s->side.queue));
+  return NULL;
+}

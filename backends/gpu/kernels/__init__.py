@@ -1,0 +1,1 @@
+"""Kernels for GPUs beside the plain loops of every machine."""

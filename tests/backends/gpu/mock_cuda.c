@@ -1,0 +1,93 @@
+/* CUDA's driver as a model calls it: memory is the host's, and each command is a line of the file MOCK_CUDA_LOG. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST 64
+
+static struct {
+  char *start;
+  size_t bytes;
+} memories[MOST];
+static int count;
+static char functions[4096][64];
+static int known;
+
+static FILE *log_file(void) {
+  static FILE *file;
+  if (!file) file = fopen(getenv("MOCK_CUDA_LOG"), "w");
+  return file;
+}
+
+/* A place as the number of the memory and bytes from its start. */
+static void place(uint64_t address) {
+  for (int i = 0; i < count; i++) {
+    const uint64_t start = (uint64_t)(uintptr_t)memories[i].start;
+    if (address >= start && address < start + memories[i].bytes) {
+      fprintf(log_file(), " %d+%lu", i, (unsigned long)(address - start));
+      return;
+    }
+  }
+  fprintf(log_file(), " ?");
+}
+
+int cuInit(unsigned flags) { return (int)flags; }
+int cuDeviceGet(int *device, int ordinal) { return *device = ordinal; }
+int cuDeviceGetName(char *name, int room, int device) { return snprintf(name, (size_t)room, "mock %d", device) < 0; }
+int cuDevicePrimaryCtxRetain(void **context, int device) { return *context = &memories, device; }
+int cuDevicePrimaryCtxRelease_v2(int device) { return fprintf(log_file(), "release %d\n", device) < 0; }
+int cuCtxPushCurrent_v2(void *context) { return context != &memories; }
+int cuCtxPopCurrent_v2(void **context) { return *context = &memories, 0; }
+int cuCtxGetDevice(int *device) { return *device = 0; }
+int cuStreamGetCtx(void *stream, void **context) { return *context = &memories, stream == NULL; }
+int cuStreamCreate(void **stream, unsigned flags) { return *stream = &count, flags != 1; }
+int cuStreamDestroy_v2(void *stream) { return stream != &count; }
+int cuModuleLoadData(void **module, const void *image) {
+  const unsigned char *bytes = image;
+  *module = &known;
+  return fprintf(log_file(), "module %d%d%d%d\n", bytes[0], bytes[1], bytes[2], bytes[3]) < 0;
+}
+int cuModuleUnload(void *module) { return module != &known; }
+int cuModuleGetFunction(void **function, void *module, const char *name) {
+  snprintf(functions[known], sizeof functions[0], "%s", name);
+  *function = functions[known++];
+  return module != &known;
+}
+int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
+  if (getenv("MOCK_CUDA_FULL")) return 2;
+  memories[count].start = calloc(bytes, 1);
+  memories[count].bytes = bytes;
+  *address = (uint64_t)(uintptr_t)memories[count].start;
+  return fprintf(log_file(), "memory %d %lu\n", count++, (unsigned long)bytes) < 0;
+}
+int cuMemFree_v2(uint64_t address) {
+  fprintf(log_file(), "free");
+  place(address);
+  return fprintf(log_file(), "\n") < 0;
+}
+int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
+  memcpy((void *)(uintptr_t)to, from, bytes);
+  fprintf(log_file(), "write");
+  place(to);
+  fprintf(log_file(), " %lu\n", (unsigned long)bytes);
+  return stream != &count;
+}
+int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
+  memcpy(to, (void *)(uintptr_t)from, bytes);
+  fprintf(log_file(), "read");
+  place(from);
+  fprintf(log_file(), " %lu\n", (unsigned long)bytes);
+  return stream != &count;
+}
+/* The first `MOCK_CUDA_POINTERS` arguments of every function are looked at. */
+int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned tx, unsigned ty, unsigned tz,
+                   unsigned shared, void *stream, void **arguments, void **extra) {
+  const int looked = atoi(getenv("MOCK_CUDA_POINTERS"));
+  fprintf(log_file(), "launch %s %u %u", (char *)function, x, tx);
+  for (int i = 0; i < looked; i++) place(*(uint64_t *)arguments[i]);
+  fprintf(log_file(), "\n");
+  return y != 1 || z != 1 || ty != 1 || tz != 1 || shared || extra || stream != &count;
+}
+int cuStreamSynchronize(void *stream) { return fprintf(log_file(), "wait\n") < 0 || stream != &count; }
+int cuGetErrorString(int status, const char **text) { return *text = status == 2 ? "out of memory" : "an error", 0; }

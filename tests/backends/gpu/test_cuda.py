@@ -1,0 +1,145 @@
+"""CUDA: nvcc builds the kernels without spilling, and the product says to the driver what its tables hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bevel.backends.binary.artifact import Artifact
+from bevel.backends.binary.toolchain import for_target
+from bevel.backends.build import build
+from bevel.backends.devices.base import Vectors
+from bevel.backends.devices.gpu_product import build_harness
+from bevel.backends.devices.native import pack
+from bevel.backends.gpu import nvcc
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.gemm import Gemm
+from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.target import load
+from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.errors import UserError
+
+HERE = Path(__file__).parent
+TARGETS = ("cuda-sm87", "cuda-sm90")
+
+
+def network() -> tuple[Program, Vectors]:
+    """A convolution of 3x3, one of 1x1, a product, a clip."""
+    conv = Conv(1, 6, 6, 4, 8, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1, 3, Output(-7, -128, 127))
+    point = replace(conv, channels_in=8, kernel=(1, 1), pads=(0, 0, 0, 0), x_zero_point=-7)
+    gemm = Gemm(1, 288, 16, Output(3))
+    rng = np.random.default_rng(0)
+    x, *first = conv.example(rng)
+    _, *second = point.example(rng)
+    _, *third = gemm.example(rng)
+    shapes = {"x": x.shape, "a": (1, 6, 6, 8), "b": (1, 6, 6, 8), "c": (16,), "y": (16,)}
+    buffers = {name: Buffer(name, shape, "int8") for name, shape in shapes.items()}
+    calls = (
+        Call("conv", conv, ("x",), tuple(first), "a"),
+        Call("point", point, ("a",), tuple(second), "b"),
+        Call("gemm", gemm, ("b",), tuple(third), "c"),
+        Call("clip", Clip(16, -50, 50), ("c",), (), "y"),
+    )
+    program = Program("net", (Port("x", "x", x.shape, "int8"),), (Port("y", "y", (16,), "int8"),), buffers, calls)
+    return program, Vectors({"x": x[None]}, {"y": program.run({"x": x})["y"][None]})
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The product; where there is no nvcc, with kernels that are no more than the begin of an ELF file."""
+    target = load(request.param)
+    try:
+        for_target(target)
+    except UserError as error:
+        pytest.skip(str(error))
+    program, vectors = network()
+    with pytest.MonkeyPatch.context() as patch:
+        if nvcc.missing():
+            patch.setattr(nvcc, "machine_code", lambda source, arch: nvcc.MachineCode(b"\x7fELF", {}))
+        return build(program, target, tmp_path_factory.mktemp("cuda"), vectors)
+
+
+@pytest.fixture
+def assembled(built: Artifact) -> Artifact:
+    if why := nvcc.missing():
+        pytest.skip(why)
+    return built
+
+
+def test_no_kernel_spills_registers(assembled: Artifact) -> None:
+    told = {call.node: next(one.answer for one in call.asked if one.rule == "threads") for call in assembled.calls}
+    assert all(re.search(r"\d+ registers, 0 bytes spilled", text) for text in told.values()), told
+    assert told["conv"].startswith("1 launch, 72 threads; ")
+
+
+def test_products_take_four_at_a_time(assembled: Artifact, tmp_path: Path) -> None:
+    source = assembled.folder / "net_kernels.cu"
+    arch = {"cuda-sm87": "sm_87", "cuda-sm90": "sm_90"}[assembled.target]
+    subprocess.run(["nvcc", f"-arch={arch}", "-ptx", "-o", tmp_path / "k.ptx", source], check=True)
+    text = (tmp_path / "k.ptx").read_text()
+    entries = {one[1]: one[0] for one in re.finditer(r"\.entry (\w+)\(.*?\n}", text, re.DOTALL)}
+    for call in assembled.calls[:3]:
+        assert call.kernel == "WordDots" and "dp4a.s32.s32" in entries[f"{call.symbol}_0"]
+    assert "dp4a" not in entries[f"{assembled.calls[3].symbol}_0"]
+
+
+@pytest.fixture(scope="module")
+def harness(built: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the harness, its vectors, and a driver that writes down what it is told."""
+    folder, toolchain = tmp_path_factory.mktemp("mock"), for_target(load("host"))
+    build_harness(built, toolchain, folder)
+    _, vectors = network()
+    (folder / "vectors.bin").write_bytes(pack(built, vectors))
+    (folder / "mock.c").write_bytes((HERE / "mock_cuda.c").read_bytes())
+    toolchain.link([toolchain.compile("mock.c", folder)], "mock.so", folder, ("-shared",))
+    return folder
+
+
+def run(harness: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    mock = {"BEVEL_CUDA_LIBRARY": "./mock.so", "MOCK_CUDA_LOG": "log.txt", "MOCK_CUDA_POINTERS": "2"}
+    command = ["./harness", "vectors.bin", "outputs.bin", ""]
+    return subprocess.run(command, cwd=harness, env=os.environ | mock | environment, capture_output=True, text=True)
+
+
+def test_a_run_tells_the_driver_what_the_tables_hold(built: Artifact, harness: Path) -> None:
+    done = run(harness)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "mock 0\n"
+    lines = (harness / "log.txt").read_text().splitlines()
+    places, plan = built.plan.offsets, built.plan
+    assert lines[0] == f"memory 0 {plan.arena_bytes}" and lines[1].startswith("memory 1 ")
+    loaded = lines.index("module 127697670")  # an ELF file
+    weights = lines[2 : loaded - 1]
+    assert f"#define net_CONSTANTS {len(weights)}u\n" in (built.folder / "net_device.h").read_text()
+    assert all(re.fullmatch(r"write 1\+\d+ \d+", line) for line in weights)
+    assert lines[loaded - 1] == "wait"
+    launches = [line.split() for line in lines if line.startswith("launch")]
+    order = [loaded + 1 + number for number in range(len(launches) + 3)]
+    assert [lines[place].split()[0] for place in order] == ["write", *("launch" for _ in launches), "read", "wait"]
+    assert lines[loaded + 1] == f"write 0+{places['x']} {6 * 6 * 4}"
+    assert lines[order[-2]] == f"read 0+{places['y']} 16"
+    assert [one[1] for one in launches] == [f"{call.symbol}_0" for call in built.calls]
+    threads = [int(one[2]) * int(one[3]) for one in launches]
+    assert all(some >= least for some, least in zip(threads, (72, 72, 4, 16), strict=True))
+    assert [one[4] for one in launches] == [f"0+{places[name]}" for name in ("x", "a", "b", "c")]
+    assert launches[3][5] == f"0+{places['y']}"
+    assert sorted(line.split()[1] for line in lines if line.startswith("free")) == ["0+0", "1+0"]
+    assert lines[-1] == "release 0"
+
+
+def test_a_machine_without_a_driver_and_one_without_memory_are_told_in_one_line(built: Artifact, harness: Path) -> None:
+    done = run(harness, BEVEL_CUDA_LIBRARY="./none.so")
+    assert (done.returncode, done.stderr) == (
+        4,
+        "net: no CUDA here: libcuda.so.1 was not found; install NVIDIA's driver\n",
+    )
+    done = run(harness, MOCK_CUDA_FULL="1")
+    told = f"net: {built.plan.arena_bytes} bytes of memory on mock 0: out of memory (2)\n"
+    assert (done.returncode, done.stderr) == (4, told)

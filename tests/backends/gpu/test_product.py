@@ -1,0 +1,172 @@
+"""The C of a model on a GPU: without a warning as C and as C++, and one line for everything that may be missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bevel.backends.binary.artifact import Artifact
+from bevel.backends.binary.toolchain import for_target, wheel_version
+from bevel.backends.build import build
+from bevel.backends.devices.base import Vectors
+from bevel.backends.devices.gpu_product import build_harness
+from bevel.backends.devices.native import pack
+from bevel.backends.devices.opencl import LIBRARY, SYSTEM, device_of, environment, from_pip
+from bevel.backends.gpu.headers import HANDLE_BYTES, handle_offset
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.target import Target, load
+from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.errors import UserError
+
+HERE = Path(__file__).parent
+STRICT = ("-Wall", "-Wextra", "-Werror", "-O2", "-fno-strict-aliasing")
+
+
+def conv_program(name: str = "one") -> tuple[Program, Vectors]:
+    kernel = Conv(1, 5, 5, 4, 8, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1, 3, Output(-7, -128, 127))
+    x, *constants = kernel.example(np.random.default_rng(0))
+    shapes = {"x": x.shape, "c": (1, 5, 5, 8), "y": (200,)}
+    buffers = {one: Buffer(one, shape, "int8") for one, shape in shapes.items()}
+    calls = (Call("conv", kernel, ("x",), tuple(constants), "c"), Call("clip", Clip(200, -50, 50), ("c",), (), "y"))
+    program = Program(name, (Port("x", "x", x.shape, "int8"),), (Port("y", "y", (200,), "int8"),), buffers, calls)
+    return program, Vectors({"x": x[None]}, {"y": program.run({"x": x})["y"][None]})
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Vectors]:
+    program, vectors = conv_program()
+    return build(program, load("opencl"), tmp_path_factory.mktemp("one"), vectors), vectors
+
+
+@pytest.fixture(scope="module")
+def folder(built: tuple[Artifact, Vectors], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the harness is, with its vectors."""
+    artifact, vectors = built
+    place = tmp_path_factory.mktemp("harness")
+    build_harness(artifact, for_target(load("host")), place)
+    (place / "vectors.bin").write_bytes(pack(artifact, vectors))
+    return place
+
+
+def run(folder: Path, cache: str = "", **changed: str) -> subprocess.CompletedProcess[str]:
+    given = os.environ | environment() | changed
+    command = ["./harness", "vectors.bin", "outputs.bin", cache]
+    return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("language", ["c11", "c++17"])
+def test_what_surrounds_the_kernels_compiles_without_a_warning(
+    language: str, built: tuple[Artifact, Vectors], tmp_path: Path
+) -> None:
+    artifact, _ = built
+    plus = language == "c++17"
+    names = ["one.c", "one_device.c", "one_tables.c", "one_source.c", "one_profile.c"]
+    for path in artifact.folder.glob("one*.[ch]"):
+        shutil.copyfile(path, tmp_path / path.name)
+    pairs = [("gcc", "g++"), ("clang", "clang++")]
+    found = [pair[plus] for pair in pairs if shutil.which(pair[plus])]
+    for command in found or [f"{sys.executable} -m ziglang {'c++' if plus else 'cc'}"]:
+        words = [*command.split(), "-x", "c++" if plus else "c", f"-std={language}", *STRICT, "-c", *names]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[:2000]
+
+
+def test_the_shared_library_shows_its_api_alone_and_needs_no_driver(built: tuple[Artifact, Vectors]) -> None:
+    artifact, _ = built
+    assert artifact.library is not None
+    path = artifact.folder / artifact.library
+    listed = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True)
+    verbs = ("destroy", "device_name", "enqueue", "init", "queue", "run", "wait")
+    assert [line.split()[-1] for line in listed.stdout.splitlines()] == [f"one_{verb}" for verb in verbs]
+    needed = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=True).stdout
+    assert "OpenCL" not in needed
+
+
+def test_the_arena_of_a_device_is_the_planners(built: tuple[Artifact, Vectors]) -> None:
+    artifact, _ = built
+    text = (artifact.folder / "one_tables.c").read_text()
+    assert f"one_memory_bytes[] = {{{artifact.plan.arena_bytes}, " in text
+    assert artifact.plan.arena_bytes <= 1.1 * artifact.plan.lower_bound
+
+
+def test_a_machine_without_opencl_is_told_in_one_line(folder: Path) -> None:
+    done = run(folder, BEVEL_OPENCL_LIBRARY="libNothingOfTheKind.so")
+    assert done.returncode == 4
+    assert done.stderr == "one: no OpenCL here: libOpenCL.so.1 was not found; install an OpenCL driver\n"
+
+
+def test_pip_brings_a_device_where_the_system_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip = from_pip()
+    if pip is None or wheel_version("pocl-binary-distribution") is None:
+        pytest.skip("PoCL of pip is not installed")
+    monkeypatch.setenv("OCL_ICD_VENDORS", str(tmp_path))  # where the system's drivers would be named
+    found = device_of(pip)
+    assert found is not None and "PoCL" in found.version
+
+
+def test_kernels_that_a_device_refuses_are_shown_with_its_log(folder: Path, target: Target, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        shutil.copyfile(path, tmp_path / path.name)
+    source = tmp_path / "one_source.c"
+    source.write_text(source.read_text().replace("__kernel void", "__kernel vooid"))
+    toolchain = for_target(load("host"))
+    toolchain.compile("one_source.c", tmp_path)
+    objects = sorted(path.name for path in tmp_path.glob("*.o"))
+    toolchain.link(objects, "harness", tmp_path, ("-ldl", "-lm"))
+    done = run(tmp_path)
+    assert done.returncode == 4
+    ours = done.stderr[done.stderr.index("one: ") :]  # PoCL's compiler counts its errors before
+    assert ours.startswith("one: the kernels: building failed (-11) on ") and "vooid" in ours
+
+
+def test_a_program_is_built_once_for_a_device_and_its_driver(folder: Path, target: Target, tmp_path: Path) -> None:
+    def answered() -> bytes:
+        done = run(folder, str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        return (folder / "outputs.bin").read_bytes()
+
+    first = answered()
+    (kept,) = tmp_path.iterdir()
+    assert kept.suffix == ".clbin"
+    before = kept.stat().st_mtime_ns
+    assert answered() == first and kept.stat().st_mtime_ns == before
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert answered() == first
+    assert kept.read_bytes() != whole[:-1] + bytes([whole[-1] ^ 1])
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_a_queue_of_the_callers_is_used_in_order_and_left_to_it(
+    order: int, built: tuple[Artifact, Vectors], target: Target
+) -> None:
+    artifact, vectors = built
+    assert artifact.library is not None
+    (given,), (got,) = artifact.inputs, artifact.outputs
+    size = vectors.expected["y"].nbytes
+    numbers = (order, handle_offset(artifact.plan) + HANDLE_BYTES, given.offset, got.offset, size)
+    files = HERE / "own_queue.py", artifact.folder / artifact.library, environment().get(LIBRARY, SYSTEM)
+    command = [sys.executable, *map(str, (*files, *numbers))]
+    x = vectors.inputs["x"].tobytes()
+    done = subprocess.run(command, input=x, env=os.environ | environment(), capture_output=True, check=True)
+    why, same, holders, output = done.stdout.decode().splitlines()
+    assert (same, holders) == ("True", "1")
+    if order == 0:
+        assert not why and bytes.fromhex(output) == vectors.expected["y"].tobytes()
+    else:
+        assert why == "one: the queue must keep its commands in order"
+
+
+def test_weights_that_change_their_width_are_refused(tmp_path: Path) -> None:
+    program, _ = conv_program()
+    changing = Program(**(vars(program) | {"widths": (8, 4)}))
+    with pytest.raises(UserError, match="leave out --switchable"):
+        build(changing, load("opencl"), tmp_path)
