@@ -1,0 +1,143 @@
+"""Programmable logic: a streaming accelerator in Verilog, folded to what a part has, and its test bench.
+
+A program becomes one module for each node, with FIFOs between them (`network.py`, `nodes/`, `stages/`, `top.py`); how
+much of each stands side by side is searched (`search.py`) or given (`folding_file.py`); how deep FIFOs must be follows
+from a model of all cycles (`timing.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bevel.backends.backend import Begin, Designing, Kernels, Linked, Product, Source
+from bevel.backends.binary.artifact import Artifact, BuiltCall, Slot, checksums
+from bevel.backends.devices.base import Device, Vectors
+from bevel.backends.fpga import folding_file, search, timing
+from bevel.backends.fpga.design import INTERFACE, Design, design
+from bevel.backends.fpga.makefile import makefile
+from bevel.backends.fpga.network import Folded, network_of
+from bevel.backends.fpga.node import Folding
+from bevel.backends.fpga.simulation import bench
+from bevel.backends.program.memory import Plan
+from bevel.backends.program.op import Op
+from bevel.backends.program.program import Port, Program
+from bevel.backends.program.resources import Resource, Resources
+from bevel.backends.select.rules import Rule
+from bevel.backends.target import Target
+
+RTL, MEMORIES, BENCH = "rtl", "mem", "tb"
+
+
+class NoLibraryError(TypeError):
+    """Logic is no library: our bug."""
+
+
+@dataclass(frozen=True)
+class Fpga:
+    def rules(self) -> Mapping[str, Rule]:
+        return {}
+
+    def estimate(self, op: Op, target: Target) -> Resources:
+        """In multiplications: what a node takes depends on its folding."""
+        return Resources({Resource.MACS: op.macs or 1})
+
+    def arranged(self, program: Program) -> Program:
+        return program
+
+    def emit(self, code: Kernels, target: Target, begin: Begin) -> Sequence[Source]:
+        raise NoLibraryError(target.name)
+
+    def plan(self, program: Program, in_place: bool = True, quick: bool = False) -> Plan:
+        return no_plan(len(program.calls))
+
+    def link(self, product: Product, begin: Begin) -> Linked:
+        raise NoLibraryError(product.target.name)
+
+    def device(self, name: str, target: Target) -> Device | None:
+        """Modules are imported when a target asks for them."""
+        if name == "verilator":
+            from bevel.backends.fpga.simulation.device import Simulated
+
+            return Simulated(target)
+        return None
+
+    def design(
+        self, program: Program, target: Target, folder: Path, vectors: Vectors | None, wanted: Designing
+    ) -> Artifact:
+        wanted.tell(0, 3, "folding")
+        network = network_of(program)
+        given = None if wanted.folding is None else folding_file.read(wanted.folding)
+        folded = Folded.of(network, search.fold(network, target.others, given))
+        model = timing.modelled(folded)
+        wanted.tell(1, 3, "FIFOs")
+        capacities = timing.depths(folded)
+        wanted.tell(2, 3, "Verilog")
+        made = design(folded, capacities, model.first_frame)
+        write(made, folded, folder, vectors)
+        return described(program, target, folder, made, folded, capacities)
+
+
+def write(made: Design, folded: Folded, folder: Path, vectors: Vectors | None) -> None:
+    """The bundle's own files."""
+    texts = {f"{RTL}/{name}": text for name, text in made.rtl.items()}
+    texts |= {f"{MEMORIES}/{name}": text for name, text in made.memories.items()}
+    texts |= {f"{BENCH}/{bench.FILE}": bench.bench(made.interface), INTERFACE: made.interface.text()}
+    texts |= {folding_file.NAME: folding_file.text(folded), "Makefile": makefile(made)}
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    if vectors is not None:
+        for axis in made.interface.inputs:
+            (folder / BENCH / f"{axis.name}.in").write_bytes(axis.packed(vectors.inputs[axis.port]))
+        for axis in made.interface.outputs:
+            (folder / BENCH / f"{axis.name}.expected").write_bytes(axis.repacked(vectors.expected[axis.port]))
+
+
+def described(
+    program: Program, target: Target, folder: Path, made: Design, folded: Folded, capacities: Sequence[int]
+) -> Artifact:
+    nodes = zip(folded.network.nodes, folded.foldings, strict=True)
+    calls = tuple(
+        BuiltCall(node.call.node, node.name, told(node.call.kernel, folding), node.call.kernel.macs)
+        for node, folding in nodes
+    )
+    return Artifact(
+        model=program.name,
+        target=target.name,
+        folder=folder,
+        files=checksums(folder),
+        header=INTERFACE,
+        library=None,
+        archive=f"{RTL}/{made.top}.v",
+        firmware=None,
+        entry=made.top,
+        reset=None,
+        inputs=slots(program.inputs),
+        outputs=slots(program.outputs),
+        plan=no_plan(len(calls)),
+        calls=calls,
+        toolchain="Bevel's own Verilog",
+        takes=search.estimated(folded, capacities),
+    )
+
+
+def told(op: Op, folding: Folding) -> str:
+    """What a node is called in the report: with its folding, where it multiplies."""
+    name = type(op).__name__
+    if not op.macs:
+        return name
+    return f"{name}, PE {folding.outputs}, SIMD {folding.rows * folding.channels}, {folding.multiplier}"
+
+
+def no_plan(calls: int) -> Plan:
+    """Everything flows: nothing lies in an arena."""
+    return Plan({}, {}, {}, ((),) * calls, ((),) * calls, (), 0, 0)
+
+
+def slots(ports: Sequence[Port]) -> tuple[Slot, ...]:
+    return tuple(Slot(port, 0) for port in ports)
+
+
+BACKEND = Fpga()

@@ -1,0 +1,92 @@
+"""Conv: windows and a matrix-vector unit; where windows are the pixels as they come, the unit alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bevel.backends.fpga.nest import ProductShape, Unrolled
+from bevel.backends.fpga.node import Folding, LogicNode, divisors
+from bevel.backends.fpga.stage import BeatStream, Stage
+from bevel.backends.fpga.stages.product import ProductConstants, ProductStage, divided
+from bevel.backends.fpga.stages.window import Geometry, WindowStage
+from bevel.backends.program.op import Bounds
+from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.program import Call
+
+
+@dataclass(frozen=True, eq=False)
+class ConvNode(LogicNode):
+    @property
+    def op(self) -> Conv:
+        assert isinstance(self.call.kernel, Conv)
+        return self.call.kernel
+
+    @property
+    def multiplies(self) -> bool:
+        return True
+
+    @property
+    def geometry(self) -> Geometry:
+        op = self.op
+        size = (op.height, op.width, op.channels_in)
+        return Geometry(*size, op.kernel, op.strides, op.dilations, op.pads, op.positions)
+
+    def foldings(self) -> Sequence[Folding]:
+        """All rows of a kernel, or one of them, at once."""
+        op = self.op
+        rows = (1,) if op.kernel[0] == 1 else (1, op.kernel[0])
+        if op.depthwise:
+            return [Folding(pe, row, 1) for pe in divisors(op.channels_out) for row in rows]
+        outputs, channels = divisors(op.channels_out), divisors(op.channels_in)
+        return [Folding(pe, row, simd) for pe in outputs for row in rows for simd in channels]
+
+    def stages(self, folding: Folding) -> Sequence[Stage]:
+        op = self.op
+        lanes = folding.outputs if op.depthwise else folding.channels
+        x, g = self.given(lanes), self.geometry
+        windows = op.batch * g.positions[0] * g.positions[1]
+        shape = ProductShape(windows, op.kernel, op.channels_in, op.channels_out, op.depthwise)
+        beats = op.taps // (folding.rows * (1 if op.depthwise else folding.channels))
+        found: list[Stage] = []
+        if not g.trivial:
+            elements = windows * op.kernel[0] * op.kernel[1] * op.channels_in
+            out = BeatStream(elements, folding.rows * lanes, x.bounds, x.bits)
+            made = WindowStage(
+                f"{self.name}_window",
+                inputs=(x,),
+                output=out,
+                geometry=g,
+                pace=beats * (1 if op.depthwise else op.channels_out // folding.outputs),
+                rows=folding.rows,
+                by_channel=op.depthwise,
+                fill=op.x_zero_point,
+            )
+            found, x = [made], out
+        weights, bias, multiplier, shift = self.call.constants
+        product = ProductStage(
+            self.name,
+            inputs=(x,),
+            output=self.made(divided(folding.outputs, beats)),
+            shape=shape,
+            factors=Unrolled(folding.outputs, folding.rows, folding.channels),
+            constants=ProductConstants(weights, bias, multiplier, shift),
+            multiplier=folding.multiplier,
+            epilogue=op.output,
+        )
+        return [*found, product]
+
+
+def node(call: Call, name: str, inputs: tuple[Bounds, ...]) -> LogicNode | str:
+    op = call.kernel
+    assert isinstance(op, Conv)
+    if op.batch != 1:
+        return f"a batch of {op.batch}"
+    if op.groups != 1 and not op.depthwise:
+        return f"{op.groups} groups of several channels"
+    if any(op.pads):
+        low, high = inputs[0]
+        inputs = ((min(low, op.x_zero_point), max(high, op.x_zero_point)),)
+    if int(call.constants[3].min()) < 1:
+        return "a rescaling without a shift"
+    return ConvNode(replace(call, input_bounds=inputs), name, inputs)

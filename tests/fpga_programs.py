@@ -1,0 +1,85 @@
+"""Programs of many nodes beside each other: one simulation shows whether all of them compute what they should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from bevel.backends.fpga import timing
+from bevel.backends.fpga.design import Design, design
+from bevel.backends.fpga.network import Folded, StreamNetwork, network_of
+from bevel.backends.fpga.node import Folding, node_of
+from bevel.backends.program.op import Array, Op, Role, of_type
+from bevel.backends.program.ops import add, arg_max, average_pool, conv, gemm, max_pool, reduce_mean, softmax, table
+from bevel.backends.program.program import Buffer, Call, Port, Program
+
+OPERATORS = (add, arg_max, average_pool, conv, gemm, max_pool, reduce_mean, softmax, table)
+LARGEST = 700  # elements of all operands of a case
+MOST_MULTIPLIERS = 12  # of a folding, so that a C++ compiler is not long about it
+
+
+def beside(ops: Sequence[Op], rng: np.random.Generator) -> Program:
+    """A program of operators that have nothing to do with each other, each with ports of its own."""
+    calls, buffers = [], {}
+    ports: dict[Role, list[Port]] = {Role.INPUT: [], Role.OUTPUT: []}
+    for number, op in enumerate(ops):
+        names: dict[Role, list[str]] = {Role.INPUT: [], Role.OUTPUT: []}
+        for role in ports:
+            for operand in op.roles(role):
+                name = f"{type(op).__name__.lower()}{number}_{operand.name}"
+                buffers[name] = Buffer(name, operand.shape, operand.dtype)
+                ports[role].append(Port(name, name, operand.shape, operand.dtype))
+                names[role].append(name)
+        constants = op.example(rng)[len(names[Role.INPUT]) :]
+        call = Call(f"{type(op).__name__} {number}", op, tuple(names[Role.INPUT]), constants, names[Role.OUTPUT][0])
+        calls.append(call)
+    return Program("beside", tuple(ports[Role.INPUT]), tuple(ports[Role.OUTPUT]), buffers, tuple(calls))
+
+
+def streamable() -> Iterator[Op]:
+    """The test cases of all operators that have hardware."""
+    for module in OPERATORS:
+        for op in module.cases():
+            inputs = op.roles(Role.INPUT)
+            small = all(one.dtype == "int8" for one in inputs) and sum(one.size for one in op.operands()) < LARGEST
+            if small and not isinstance(refused(op), str):
+                yield op
+
+
+def refused(op: Op) -> Any:
+    constants = op.example(np.random.default_rng(0))[len(op.roles(Role.INPUT)) :]
+    inputs = tuple(bounds for one in op.roles(Role.INPUT) if (bounds := of_type(one.dtype)) is not None)
+    return node_of(Call("n", op, ("x",) * len(inputs), constants, "y"), "n", inputs)
+
+
+def drawn(network: StreamNetwork, rng: np.random.Generator) -> list[Folding]:
+    """A folding of each node, any of them but the very large."""
+    found = []
+    for node in network.nodes:
+        small = [one for one in node.foldings() if sum(stage.lanes for stage in node.stages(one)) <= MOST_MULTIPLIERS]
+        chosen = small[int(rng.integers(len(small)))]
+        multiplier: Any = rng.choice(["dsp", "lut"])
+        found.append(Folding(chosen.outputs, chosen.rows, chosen.channels, multiplier))
+    return found
+
+
+def designed(program: Program, rng: np.random.Generator) -> tuple[Folded, Design]:
+    network = network_of(program)
+    folded = Folded.of(network, drawn(network, rng))
+    return folded, design(folded, timing.depths(folded), timing.modelled(folded).first_frame)
+
+
+def frames(program: Program, count: int, rng: np.random.Generator) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Inputs at random, and what the program makes of them: {port: [count, *shape]}."""
+    given = [
+        {port.name: rng.integers(-128, 128, port.shape, dtype=np.int8) for port in program.inputs} for _ in range(count)
+    ]
+    made = [program.run(one) for one in given]
+    return stacked(given), stacked(made)
+
+
+def stacked(rows: Iterable[dict[str, Array]]) -> dict[str, Array]:
+    found = list(rows)
+    return {name: np.stack([row[name] for row in found]) for name in found[0]}
