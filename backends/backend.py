@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bevel import backends
 
 if TYPE_CHECKING:
+    from bevel.backends.binary.artifact import Artifact
+    from bevel.backends.binary.c.bundle import Bundle
     from bevel.backends.binary.toolchain import Toolchain
     from bevel.backends.devices.base import Device, Vectors
+    from bevel.backends.process.progress import Tell
     from bevel.backends.program.memory import Plan
     from bevel.backends.program.op import Op
     from bevel.backends.program.program import Program
@@ -73,6 +76,27 @@ class Linked:
     firmware: str | None = None
 
 
+@dataclass(frozen=True)
+class Designing:
+    """How a product that is no library is wanted. folding: a file that says what stands side by side; tell: what is to
+    hear of each step."""
+
+    tell: Tell
+    folding: Path | None = None
+
+
+@runtime_checkable
+class Designer(Protocol):
+    """A backend that makes its product itself, without any compiler of C."""
+
+    def design(
+        self, program: Program, target: Target, folder: Path, vectors: Vectors | None, wanted: Designing
+    ) -> Artifact:
+        """`program` in `folder`, an existing empty folder. Raises UserError for what it cannot make, or not within the
+        target's limits."""
+        ...
+
+
 class Backend(Protocol):
     """One kind of machine."""
 
@@ -86,6 +110,10 @@ class Backend(Protocol):
 
     def arranged(self, program: Program) -> Program:
         """`program`, its kernels chosen, as it is laid out for the machine: weights that calls share stored once."""
+        ...
+
+    def bundle(self, program: Program, plan: Plan, target: Target) -> Bundle:
+        """The C around the kernels, and those kernels that `emit` is to make code of."""
         ...
 
     def emit(self, code: Kernels, target: Target, begin: Begin) -> Sequence[Source]:

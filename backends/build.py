@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevel.backends.backend import Kernels, Product, backend_of
-from bevel.backends.binary.artifact import Artifact, BuiltCall, Slot, checksums
-from bevel.backends.binary.c.bundle import Bundle, bundle
+from bevel.backends.backend import Designer, Designing, Kernels, Product, backend_of
+from bevel.backends.binary.artifact import Artifact, BuiltCall, checksums, slots
+from bevel.backends.binary.c.bundle import Bundle
 from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.sizes import STACK_FLAGS, check_fits, least_sizes, object_sizes
 from bevel.backends.binary.toolchain import Preference, Toolchain, for_target
@@ -18,8 +18,9 @@ from bevel.backends.process.room import full_disk_named
 from bevel.backends.program.conversions import split_conversions
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.op import Op
-from bevel.backends.program.program import Port, Program
+from bevel.backends.program.program import Program
 from bevel.backends.program.resources import Resource, Resources
+from bevel.backends.program.teams import in_teams
 from bevel.backends.select import tune, tuned
 from bevel.backends.select.objective import BALANCED, Objective
 from bevel.backends.select.shared_tables import share_tables
@@ -35,7 +36,8 @@ class BuildOptions:
     """`compiler`: which kind of C compiler to take, `auto` for the target's order. `in_place`: let outputs overwrite
     inputs that are read for the last time. `selections`: what tuning found for the kernels; None for what ships.
     `objective`: what kernels are chosen for; `preferred`: a rule whose kernels are taken wherever it has one, to be
-    measured. `tell`: what is to hear of each step."""
+    measured. `tell`: what is to hear of each step. `folding`: of programmable logic, a file that says what stands side
+    by side in each node."""
 
     compiler: Preference = "auto"
     in_place: bool = True
@@ -43,6 +45,7 @@ class BuildOptions:
     objective: Objective = BALANCED
     preferred: str = ""
     tell: Tell = silent
+    folding: Path | None = None
 
 
 def build(
@@ -51,10 +54,17 @@ def build(
     """Build `program` for `target` into `folder`, an existing empty folder that the caller moves into place.
 
     Every target gets lib<model>.a, and what its backend links: a microcontroller firmware.elf, with `vectors`, a CPU
-    lib<model>.so. Raises UserError when the model does not fit the target's flash or RAM, when no compiler is found,
+    lib<model>.so; programmable logic gets Verilog in their place.
+
+    Raises UserError when the model does not fit the target's flash or RAM, when no compiler is found,
     and when the disk is full; ToolError when a compiler rejects generated code, which is our bug.
     """
     chosen = options or BuildOptions()
+    backend = backend_of(target)
+    if isinstance(backend, Designer):
+        with full_disk_named(folder):
+            wanted = Designing(chosen.tell, chosen.folding)
+            return backend.design(split_conversions(program, target), target, folder, vectors, wanted)
     toolchain = for_target(target, chosen.compiler)
     special = arranged(program, target, chosen.objective, chosen.preferred)
     program, flags = tuned_program(special, target, toolchain, chosen.selections)
@@ -68,8 +78,13 @@ def build(
 def arranged(program: Program, target: Target, objective: Objective = BALANCED, preferred: str = "") -> Program:
     """The program as it is built, but for what tuning changes: conversions outside, a kernel for each call, and what
     calls share stored once."""
-    kernels = Specializer(target, objective, preferred)
-    return backend_of(target).arranged(kernels.program(share_tables(split_conversions(program, target))))
+    kernels, backend = Specializer(target, objective, preferred), backend_of(target)
+    whole = share_tables(split_conversions(program, target))
+    chosen = kernels.program(whole)
+    if target.threads > 1:
+        spent = [backend.estimate(call.kernel, target).get(Resource.LATENCY, 0.0) for call in chosen.calls]
+        chosen = kernels.program(in_teams(whole, target.threads, spent))
+    return backend.arranged(chosen)
 
 
 def tuned_program(
@@ -90,7 +105,7 @@ def build_files(
     flags: KernelFlags,
     steps: Steps,
 ) -> Artifact:
-    generated = bundle(program, plan)
+    generated = backend_of(target).bundle(program, plan, target)
     check_fits(least_sizes(plan, generated.constants), target, program, plan, generated.constants)
     objects = compile_all(program, target, folder, toolchain, generated, flags, steps)
     sizes = object_sizes(folder, program.name, objects, plan)
@@ -137,7 +152,7 @@ def compile_all(
     stack = STACK_FLAGS[toolchain.kind]
     steps.total = len(generated.kernels) + len({flags.get(kernel, ()) for kernel in generated.kernels.values()}) + 3
     objects = []
-    for source in (f"{name}.c", f"{name}_weights.c"):
+    for source in (one for one in generated.texts if one.endswith(".c") and one != f"{name}_profile.c"):
         steps.begin(source)
         objects.append(compiled(toolchain, source, folder, (stack,)))
     code = Kernels(name, generated.kernels, generated.aliasing, flags)
@@ -159,17 +174,11 @@ def state_of(program: Program) -> Resources:
 
 
 def built_calls(program: Program, generated: Bundle) -> tuple[BuiltCall, ...]:
+    told = {symbol: (one,) for symbol, one in generated.told.items()}
     return tuple(
-        BuiltCall(call.node, symbol, type(call.kernel).__name__, call.kernel.macs, call.asked)
+        BuiltCall(call.node, symbol, type(call.kernel).__name__, call.kernel.macs, (*call.asked, *told.get(symbol, ())))
         for call, symbol in zip(program.calls, generated.calls, strict=True)
     )
-
-
-def slots(program: Program, ports: tuple[Port, ...], plan: Plan) -> tuple[Slot, ...]:
-    """Where ports lie in the arena; one that is converted, where its first integers do."""
-    held = {call.inputs[0]: call.output for call in reversed(program.entries)}
-    held |= {call.output: call.inputs[0] for call in reversed(program.exits)}
-    return tuple(Slot(port, plan.offsets[held.get(port.buffer, port.buffer)]) for port in ports)
 
 
 def remove_leftovers(folder: Path) -> None:

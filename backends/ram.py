@@ -63,8 +63,7 @@ def build_within(
     for _ in range(ATTEMPTS):
         before = set(folder.iterdir())
         artifact = build(found.program)
-        taken = artifact.takes.whole(Resource.RAM)
-        if max_ram is None or taken <= max_ram:
+        if max_ram is None or (taken := artifact.takes.whole(Resource.RAM)) <= max_ram:
             return found, artifact
         beside = taken - artifact.takes.whole(Resource.ARENA)
         if found.fits or beside < STACK_GUESS:

@@ -16,9 +16,11 @@ from typing import Literal
 from bevel.backends.binary.toolchain import Preference, for_target
 from bevel.backends.build import BuildOptions, arranged, build
 from bevel.backends.devices.base import Device, Measurement, Vectors
+from bevel.backends.process.cache import sources_digest
 from bevel.backends.program.op import Array, Op
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import Resource
+from bevel.backends.select import tuned
 from bevel.backends.select.objective import BALANCED, Objective
 from bevel.backends.select.tune import Selection, candidates, key
 from bevel.backends.select.tuned import Found, Table
@@ -60,6 +62,27 @@ def search(
     return {name: best(pending[name], costs[name]) for name in pending}
 
 
+def remembered(
+    database: Path,
+    program: Program,
+    target: Target,
+    device: Device,
+    vectors: Vectors,
+    trials: int,
+    advance: Advance,
+    objective: Objective = BALANCED,
+) -> Table:
+    """All that ships and that a file knows for this core and compiler, after `search` for what they lack, which is
+    written there."""
+    core, compiler = target.cpu, for_target(target).version
+    ships = tuned.lookup(tuned.shipped_database(), core, compiler)
+    known = {**ships, **tuned.lookup(tuned.read(database), core, compiler)}
+    found = search(program, target, device, vectors, trials, known, advance, objective=objective)
+    if found:
+        tuned.write(database, tuned.merged(tuned.read(database), core, compiler, found))
+    return {**known, **found}
+
+
 def wanting(
     kernels: Iterable[Op], kind: Literal["gcc", "zig"], trials: int, known: Table
 ) -> dict[str, list[Selection]]:
@@ -74,7 +97,8 @@ def wanting(
 
 
 def settled(found: Found | None, wanted: int) -> bool:
-    return found is not None and found.tried >= wanted
+    """What other sources spent says nothing of these."""
+    return found is not None and found.tried >= wanted and found.sources == sources_digest()
 
 
 def first(vectors: Vectors, count: int) -> Vectors:
@@ -114,4 +138,4 @@ def best(some: Sequence[Selection], costs: Sequence[int]) -> Found:
     index = min(range(len(costs)), key=lambda place: (costs[place], place))
     if costs[index] > costs[0] * (1 - WORTH):
         index = 0
-    return Found(some[index], costs[index], costs[0], len(costs))
+    return Found(some[index], costs[index], costs[0], len(costs), sources_digest())

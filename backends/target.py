@@ -37,14 +37,17 @@ class Compiler:
 
 @dataclass(frozen=True)
 class Target:
-    """One machine. `llvm` is TVM's target for CPUs and None where kernels become C. `devices` are tried in order."""
+    """One machine. `llvm` is TVM's target for CPUs and None where kernels become C. `devices` are tried in order.
+    `levels`: sets of instructions that a library may have loops for, the best first, last what the target has itself
+    (`backends/cpu/levels.py`). `threads`: how many parts a call may have (`backends/program/teams.py`). `gpu`: of
+    the GPU beside it, as `backends/gpu/chip.py` reads it; empty where there is none."""
 
     name: str
     summary: str
     backend: str  # a folder of `backends/`
     triple: str
     cpu: str
-    compilers: tuple[Compiler, ...]  # in order of preference
+    compilers: tuple[Compiler, ...]  # in order of preference; of programmable logic none
     devices: tuple[str, ...]
     memories: tuple[Memory, ...] = ()
     abilities: frozenset[str] = frozenset()
@@ -53,6 +56,9 @@ class Target:
     clock_hz: int | None = None  # of a typical part, for estimates of time
     channels_together: int = 1  # that its kernels take: no fewer are kept of those that could go
     others: Resources = NOTHING  # limits of resources that are no memories
+    levels: tuple[str, ...] = ()
+    threads: int = 1
+    gpu: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def architecture(self) -> str:
@@ -70,12 +76,21 @@ class Target:
         """Whether programs run without an operating system, as the triple says."""
         return self.triple.split("-")[1] == "none"
 
+    @property
+    def converts_outside(self) -> bool:
+        """Whether float ports are converted apart from a run, which then knows integers alone."""
+        return self.bare or bool(self.gpu)
+
     def memory(self, name: str) -> Memory | None:
         return next((memory for memory in self.memories if memory.name == name), None)
 
     def setting(self, device: str, key: str) -> str | None:
         """What the target says to a device, such as the core model that a simulator shall use."""
         return self.settings.get(device, {}).get(key)
+
+    def asked(self, memory: Resources, levels: str | None, threads: int) -> Target:
+        """The same target as a command asks for it. Raises UserError where it cannot be that."""
+        return self.with_memory(memory).with_levels(levels).with_threads(threads)
 
     def with_memory(self, limits: Resources) -> Target:
         """The same target with other sizes of memories.
@@ -94,6 +109,42 @@ class Target:
             if memory.bytes > room:
                 raise UserError(f"{memory.bytes:,} bytes of {memory.name}: {self.name}'s map has room for {room:,}")
         return replace(self, memories=changed)
+
+    def with_logic(self, limits: Resources) -> Target:
+        """The same target with other limits of what is no memory: lookup tables, multiplier blocks.
+
+        Raises UserError where the target has no such limit, or less of it.
+        """
+        for name, amount in limits.items():
+            if name not in self.others:
+                raise UserError(f"target {self.name} has no {name.label} to limit")
+            if amount > self.others[name]:
+                raise UserError(f"{amount:,.0f} {name.label}: {self.name} has {self.others[name]:,.0f}")
+        return replace(self, others=self.others | limits)
+
+    def with_levels(self, wanted: str | None) -> Target:
+        """The same target with loops for these levels only, named with commas between them, and for what it has itself.
+
+        Raises UserError for a level that it has not.
+        """
+        if wanted is None:
+            return self
+        names = [one.strip() for one in wanted.split(",")]
+        for name in names:
+            if name not in self.levels:
+                known = ", ".join(self.levels) or "none to choose from"
+                raise UserError(f"no instruction set '{name}' of target {self.name}; there are: {known}")
+        return replace(self, levels=tuple(one for one in self.levels if one in (*names, self.levels[-1])))
+
+    def with_threads(self, threads: int) -> Target:
+        """The same target with so many threads in a run. Raises UserError where it has none but one."""
+        if threads > 1 and not self.compilers:
+            raise UserError(f"{threads} threads: {self.name} runs no program")
+        if threads > 1 and (self.bare or self.gpu or self.architecture == "wasm32"):
+            why = "has no operating system" if self.bare else "shares no memory between threads"
+            why = "starts its own" if self.gpu else why
+            raise UserError(f"{threads} threads: {self.name} {why}, and runs one")
+        return replace(self, threads=threads)
 
 
 def names() -> list[str]:
@@ -123,7 +174,7 @@ def parse(name: str, data: dict[str, Any], machine: str) -> Target:
         backend=data["backend"],
         triple=data["triple"],
         cpu=data["cpu"],
-        compilers=tuple(compiler(table) for table in data["compiler"]),
+        compilers=tuple(compiler(table) for table in data.get("compiler", ())),
         devices=tuple(data["devices"]),
         memories=tuple(Memory(key, table["origin"], table["bytes"]) for key, table in data.get("memory", {}).items()),
         abilities=frozenset(data.get("abilities", ())),
@@ -132,6 +183,8 @@ def parse(name: str, data: dict[str, Any], machine: str) -> Target:
         clock_hz=data.get("clock_hz"),
         channels_together=data.get("channels_together", 1),
         others=Resources(data.get("limits", {})),
+        levels=tuple(data.get("levels", ())),
+        gpu=data.get("gpu", {}),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bevel.backends.program.memory import Lifetime, Merge, Plan
-from bevel.backends.program.program import Asked, Port
+from bevel.backends.program.program import Asked, Port, Program
 from bevel.backends.program.resources import Resources, from_keyed
 
 
@@ -34,14 +34,18 @@ class BuiltCall:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A built model. Paths in `files` are relative to `folder`; `takes`: of the target's resources."""
+    """A built model. Paths in `files` are relative to `folder`; `takes`: of the target's resources.
+
+    Of programmable logic, `header` says how to feed it, `archive` is the file of its top module, `entry` that module;
+    there is no arena, and what it takes is estimated.
+    """
 
     model: str  # a C identifier
     target: str
     folder: Path
     files: dict[str, str]  # relative path -> sha256
     header: str
-    library: str | None  # lib<model>.so, on CPUs
+    library: str | None  # lib<model>.so on CPUs, <model>.wasm for WebAssembly
     archive: str  # lib<model>.a
     firmware: str | None  # firmware.elf, on microcontrollers, when there were test vectors to put in
     entry: str  # the C function that runs one inference
@@ -61,6 +65,13 @@ class Artifact:
     def changed_files(self) -> list[str]:
         """The files that are missing, or hold something else than when they were built."""
         return [name for name, digest in self.files.items() if checksum(self.folder / name) != digest]
+
+
+def slots(program: Program, ports: tuple[Port, ...], plan: Plan) -> tuple[Slot, ...]:
+    """Where ports lie in the arena; one that is converted, where its first integers do."""
+    held = {call.inputs[0]: call.output for call in reversed(program.entries)}
+    held |= {call.output: call.inputs[0] for call in reversed(program.exits)}
+    return tuple(Slot(port, plan.offsets[held.get(port.buffer, port.buffer)]) for port in ports)
 
 
 def checksum(path: Path) -> str | None:

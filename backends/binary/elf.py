@@ -16,6 +16,7 @@ SHT_SYMTAB = 2
 SHT_NOBITS = 8
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 STT_FUNC = 2
+ET_EXEC = 2
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,11 @@ class Elf:
     @cached_property
     def header(self) -> tuple[int, ...]:
         return struct.unpack_from("<HHIQQQIHHHHHH" if self.wide else "<HHIIIIIHHHHHH", self.data, 16)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it is a program that runs at the addresses that it says."""
+        return self.header[0] == ET_EXEC
 
     @property
     def entry(self) -> int:

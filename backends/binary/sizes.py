@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bevel.backends.binary import elf
+from bevel.backends.binary import elf, wasm
 from bevel.backends.binary.c.constants import Constants
 from bevel.backends.binary.elf import Elf, Section
 from bevel.backends.program.memory import Plan
@@ -32,6 +32,8 @@ def least_sizes(plan: Plan, constants: Constants) -> Resources:
 
 def object_sizes(folder: Path, model: str, objects: Sequence[str], plan: Plan) -> Resources:
     """The model alone: before linking, without the program around it."""
+    if wasm.is_wasm((folder / objects[0]).read_bytes()):
+        return sizes_of(sum(module_bytes(folder / name) for name in objects), plan, static=0, stack=0)
     sections = [section for name in objects for section in allocated(elf.read(folder / name).sections)]
     flash = sum(section.size for section in sections if section.has_bytes)
     static = sum(section.size for section in sections if section.writable)
@@ -39,12 +41,20 @@ def object_sizes(folder: Path, model: str, objects: Sequence[str], plan: Plan) -
 
 
 def file_sizes(path: Path, model: Resources, plan: Plan) -> Resources:
-    """The linked product: firmware without its test vectors, or a shared library. Stack and arena are the model's."""
+    """The linked product: firmware without its test vectors, a shared library, or a module of WebAssembly, which has no
+    report of its stack. Stack and arena are the model's."""
+    if wasm.is_wasm(path.read_bytes()):
+        return sizes_of(module_bytes(path), plan, static=0, stack=model.whole(Resource.STACK))
     sections = allocated(elf.read(path).sections)
     own = [section for section in sections if section.name not in (VECTORS_SECTION, ARENA_SECTION, STACK_SECTION)]
     flash = sum(section.size for section in own if section.has_bytes)
     static = sum(section.size for section in own if section.writable)
     return sizes_of(flash, plan, static, model.whole(Resource.STACK))
+
+
+def module_bytes(path: Path) -> int:
+    """Of code and data in a file of WebAssembly."""
+    return sum(size for kind, size in wasm.sections(path.read_bytes()) if kind in (wasm.CODE, wasm.DATA))
 
 
 def sizes_of(flash: int, plan: Plan, static: int, stack: int) -> Resources:

@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from bevel.backends.binary import elf
+from bevel.backends.binary import elf, wasm
 from bevel.backends.process import processes
 from bevel.backends.process.cache import cache_folder, digest, zig_cache
 from bevel.backends.process.room import full_disk, some_disk_is_full
@@ -113,6 +113,8 @@ def drop_stack_note(path: Path) -> None:
 
     GNU ld warns of its own start-up files, which have none, as soon as one object has it.
     """
+    if wasm.is_wasm(path.read_bytes()):
+        return
     found = elf.read(path)
     if not found.wide and STACK_NOTE in (section.name for section in found.sections):
         path.write_bytes(elf.without_sections(found.data, STACK_NOTE))
@@ -224,5 +226,15 @@ def tools() -> list[Tool]:
         Tool("qemu-system-riscv32", printed_version("qemu-system-riscv32"), "a RISC-V board in simulation"),
         Tool("pyserial", wheel_version("pyserial"), "boards on a serial port: --device serial:PORT"),
         Tool("pyocd", printed_version("pyocd"), "flashing a board before it is measured"),
-        Tool("qemu-aarch64", printed_version("qemu-aarch64"), "64-bit Arm programs on other hosts: outputs, no times"),
+        Tool(
+            "qemu-aarch64",
+            printed_version("qemu-aarch64"),
+            "64-bit Arm programs on other hosts: instructions, no times",
+        ),
+        Tool("verilator", printed_version("verilator"), "programmable logic in simulation: cycles"),
+        Tool("yosys", printed_version("yosys"), "programmable logic: what a design takes, synthesized"),
+        Tool("wasmtime", wheel_version("wasmtime"), "WebAssembly: outputs and instruction counts"),
+        Tool("chromium", printed_version("chromium"), "WebAssembly in a page: outputs and times"),
+        Tool("nvcc", printed_version("nvcc"), "kernels for CUDA"),
+        Tool("pocl", wheel_version("pocl-binary-distribution"), "OpenCL on the CPU: outputs of GPU targets, no times"),
     ]

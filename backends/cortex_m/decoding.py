@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevel.backends.encodings.narrow import NarrowCodes
+from bevel.backends.encodings.subbyte import SubbyteCodes
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Array, Op, Operand, constant
 from bevel.backends.program.resources import Resources
-from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import Int8
 
 
@@ -21,14 +20,14 @@ class Decoding(Kernel):
     the other operands are those of `inner`. `rates` are those of decoding."""
 
     inner: Kernel
-    codes: NarrowCodes
+    codes: SubbyteCodes
 
     @property
     def op(self) -> Op:
         return self.inner.op
 
-    def estimate(self, target: Target) -> Resources:
-        return self.rates.beyond(self.inner.estimate(target), self)
+    def estimate(self) -> Resources:
+        return self.own_rates.beyond(self.inner.estimate(), self)
 
     @property
     def table(self) -> tuple[Operand, ...]:

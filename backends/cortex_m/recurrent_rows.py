@@ -7,9 +7,9 @@ for what its reset gate leaves of the state.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,23 +22,30 @@ from bevel.backends.program.ops.lstm import Lstm
 from bevel.backends.program.ops.rnn import Rnn
 from bevel.backends.program.program import Call
 from bevel.backends.program.recurrence import Recurrence
-from bevel.backends.program.resources import Resources
-from bevel.backends.target import Target
 from bevel.backends.tir.kernels import gru as gru_loops
 from bevel.backends.tir.kernels import lstm as lstm_loops
 from bevel.backends.tir.kernels import rnn as rnn_loops
 from bevel.backends.tir.lazy import T
-from bevel.backends.tir.rates import of_gates
 from bevel.backends.tir.recurrent import Products
 
 LOOPS = {Lstm: lstm_loops, Gru: gru_loops, Rnn: rnn_loops}
+ROWS = 4  # of a tile
 Rows = tuple[int, int]  # from the first to the end
 
 
 @dataclass(frozen=True)
 class RecurrentRows(Kernel):
     """The operands and results of `plain`, but for its weights, which are packed; behind the sums of x and of h, in
-    scratch, lies the vector that they are made of."""
+    scratch, lies the vector that they are made of.
+
+    lanes: the elements of a block, of a row or a vector, by the vector's type; words: that a vector's takes; order: of
+    the elements of a row's, which is its own inverse; stored: what weights are stored as, tiles of four rows of blocks.
+    """
+
+    lanes: ClassVar[Mapping[str, int]]
+    words: ClassVar[int]
+    order: ClassVar[list[int] | slice] = slice(None)
+    stored: ClassVar[str] = "int8"
 
     plain: Recurrence
 
@@ -46,20 +53,24 @@ class RecurrentRows(Kernel):
     def op(self) -> Op:
         return self.plain
 
-    def estimate(self, target: Target) -> Resources:
-        return super().estimate(target) + of_gates(self.plain, target)
-
-    @abstractmethod
     def vector_words(self, count: int, dtype: str) -> int:
         """Words of a vector of `count` elements."""
+        return self.words * blocks(count, self.lanes[dtype])
 
-    @abstractmethod
     def pack(self, weights: Array, dtype: str) -> Array:
         """int8 [rows, k] for a vector of a type, as the products read them."""
+        lanes = self.lanes[dtype]
+        rows, k = blocks(len(weights), ROWS), blocks(weights.shape[1], lanes)
+        tiled = padded(weights, rows * ROWS, k * lanes).reshape(rows, ROWS, k, lanes)[..., self.order]
+        return np.ascontiguousarray(tiled.swapaxes(1, 2)).view(self.stored).ravel()
 
-    @abstractmethod
     def unpack(self, packed: Array, rows: int, k: int, dtype: str) -> Array:
         """The weights again."""
+        lanes = self.lanes[dtype]
+        of_rows, of_k = blocks(rows, ROWS), blocks(k, lanes)
+        words = packed[: of_rows * of_k * ROWS * lanes // np.dtype(self.stored).itemsize].astype(self.stored)
+        tiled = words.view(np.int8).reshape(of_rows, of_k, ROWS, lanes)[..., self.order].swapaxes(1, 2)
+        return np.ascontiguousarray(tiled.reshape(of_rows * ROWS, of_k * lanes)[:rows, :k])
 
     @abstractmethod
     def put_vector(self, dtype: str) -> str:

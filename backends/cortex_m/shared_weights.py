@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 
 from bevel.backends.cortex_m.dsp.conv_dsp import ConvDsp
 from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
-from bevel.backends.cortex_m.dsp.narrow_tiles_dsp import NarrowTilesDsp
 from bevel.backends.cortex_m.dsp.positional_gemm_dsp import PositionalGemmDsp
-from bevel.backends.cortex_m.dsp.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
 from bevel.backends.cortex_m.dsp.shared_positional_gemm_dsp import SharedPositionalGemmDsp
 from bevel.backends.cortex_m.dsp.shared_positional_gemm_dsp import split as split_positional
+from bevel.backends.cortex_m.dsp.shared_subbyte_tiles_dsp import SharedSubbyteTilesDsp
 from bevel.backends.cortex_m.dsp.shared_tiles_dsp import SharedTilesDsp
+from bevel.backends.cortex_m.dsp.subbyte_tiles_dsp import SubbyteTilesDsp
 from bevel.backends.encodings import packing
 from bevel.backends.program.op import Array, Op
 from bevel.backends.program.program import Call, Program
@@ -63,8 +63,8 @@ def shareable(kernel: Op) -> Shareable | None:
         case PositionalGemmDsp(rows, k, n, output, bits, raised, shared=False):
             apart = SharedPositionalGemmDsp(rows, k, n, output, bits, raised)
             return Shareable(apart, lambda packed: split_positional(packed, apart.channels))
-        case NarrowTilesDsp(inner, codes, shared=False):
-            return Shareable(SharedNarrowTilesDsp(inner, codes), packing.split)
+        case SubbyteTilesDsp(inner, codes, shared=False):
+            return Shareable(SharedSubbyteTilesDsp(inner, codes), packing.split)
         case GemmDsp() | ConvDsp():
             return Shareable(SharedTilesDsp(kernel), packing.split)
         case _:

@@ -7,6 +7,7 @@ sums are known to fit a word.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, NamedTuple
 
 from bevel.backends.program.ops.mat_mul import INT32_LIMIT, MatMul, Strides, turned
@@ -24,8 +25,12 @@ class Side(NamedTuple):
 
     def at(self, buffer: Any, batch: Any, row: Any = 0, column: Any = 0) -> Any:
         """TIR for the address of an element."""
+        return T.address_of(buffer[self.place(batch, row, column)])
+
+    def place(self, batch: Any, row: Any = 0, column: Any = 0) -> Any:
+        """TIR for how many elements lie before it."""
         *lead, down, along = self.strides
-        return T.address_of(buffer[offset_of(batch, tuple(lead)) + row * down + column * along])
+        return offset_of(batch, tuple(lead)) + row * down + column * along
 
     @property
     def down(self) -> int:
@@ -42,6 +47,7 @@ class Sides(NamedTuple):
     swapped: bool
     extents: tuple[int, ...]  # of the batch, one at least
     m: int
+    k: int
     n: int
     rows: Side
     columns: Side
@@ -51,19 +57,29 @@ class Sides(NamedTuple):
     row_dtype: str
     column_dtype: str
 
+    @property
+    def packed(self) -> int:
+        """Elements of columns, where they are laid anew, once for all rows: of one row that is most of the work."""
+        return prod(self.extents) * self.k * self.n
 
-def sides_of(plain: MatMul) -> Sides:
-    swapped = (plain.a_dtype, plain.b_dtype) == ("int8", "int16")
+
+def in_order(plain: MatMul) -> tuple[tuple[int, ...], Side, Side, Side]:
+    """The extents of the batch, one at least, and where a, b and the result lie."""
     lead = () if plain.batch else (0,)
-    a, b, y = ((*lead, *strides) for strides in (plain.a_strides, plain.b_strides, plain.y_strides))
-    extents = plain.batch or (1,)
+    a, b, y = (Side((*lead, *strides)) for strides in (plain.a_strides, plain.b_strides, plain.y_strides))
+    return plain.batch or (1,), a, b, y
+
+
+def sides_of(plain: MatMul, turn: bool = True) -> Sides:
+    """turn: whether b's columns may be the rows."""
+    swapped = turn and (plain.a_dtype, plain.b_dtype) == ("int8", "int16")
+    extents, a, b, y = in_order(plain)
     if swapped:
-        parts = Side(turned(b)), Side(turned(a)), Side(turned(y))
+        parts = Side(turned(b.strides)), Side(turned(a.strides)), Side(turned(y.strides))
         zero_points, dtypes = (plain.b_zero_point, plain.a_zero_point), (plain.b_dtype, plain.a_dtype)
-        return Sides(True, extents, plain.n, plain.m, *parts, *zero_points, *dtypes)
-    parts = Side(a), Side(b), Side(y)
+        return Sides(True, extents, plain.n, plain.k, plain.m, *parts, *zero_points, *dtypes)
     zero_points, dtypes = (plain.a_zero_point, plain.b_zero_point), (plain.a_dtype, plain.b_dtype)
-    return Sides(False, extents, plain.m, plain.n, *parts, *zero_points, *dtypes)
+    return Sides(False, extents, plain.m, plain.k, plain.n, a, b, y, *zero_points, *dtypes)
 
 
 def raised_by(plain: MatMul) -> int:
@@ -71,9 +87,12 @@ def raised_by(plain: MatMul) -> int:
     return max(0, UPPER_WORD - plain.shift)
 
 
-def obstacle(plain: MatMul) -> str | None:
-    """Why the core's words do not hold the sums, shifted left by `raised_by`, or what they become."""
+def obstacle(plain: MatMul, counted: bool = False) -> str | None:
+    """Why the core's words do not hold the sums, shifted left by `raised_by`, or what they become. counted: whether the
+    kernel takes part of a product."""
     types = {plain.a_dtype, plain.b_dtype}
+    if plain.counted and not counted:
+        return "how much of it there is comes in"
     if not types <= set(STORED) or plain.output.dtype not in STORED:
         return "its integers are wider than int16"
     if plain.reach << raised_by(plain) >= INT32_LIMIT:

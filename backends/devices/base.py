@@ -8,8 +8,10 @@ from typing import Literal, Protocol
 import numpy as np
 
 from bevel.backends.binary.artifact import Artifact
+from bevel.backends.devices.cycles import FrameCycles
+from bevel.backends.devices.outputs import compare
 from bevel.backends.program.op import Array
-from bevel.backends.program.resources import NOTHING, Resources
+from bevel.backends.program.resources import NOTHING, Resource, Resources
 
 DeviceKind = Literal["board", "simulator", "host"]
 SERIAL = "serial:"  # how the name of a board on a port begins, which no target's file can know
@@ -46,6 +48,11 @@ class CallCost:
     spent: Resources = NOTHING
 
 
+def instructions(count: int) -> Resources:
+    """What a simulator counted."""
+    return Resources({Resource.INSTRUCTIONS: int(count)})
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Cycles of one inference, computed from executed instructions and what is published about the core: a guess.
@@ -79,9 +86,10 @@ class Measurement:
     spent: Resources = NOTHING
     per_call: tuple[CallCost, ...] = ()
     estimate: Estimate | None = None  # never measured, never mixed with what was
+    cycles: FrameCycles | None = None  # of a streaming design
 
     def __post_init__(self) -> None:
-        if self.mismatches and (self.spent or self.per_call or self.estimate is not None):
+        if self.mismatches and (self.spent or self.per_call or self.estimate or self.cycles):
             raise ValueError(f"{self.device}: {self.mismatches} wrong output elements must not come with a cost")
 
 
@@ -109,3 +117,9 @@ class Device(Protocol):
         ...
 
     def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement: ...
+
+
+def compared(device: Device, got: dict[str, Array], vectors: Vectors) -> Measurement:
+    """What `device` computed for all vectors, {port name: array [N, *shape]}, beside what was expected; no cost yet."""
+    found = compare(got, vectors.expected)
+    return Measurement(device.name, device.kind, device.tool(), len(vectors), found.mismatches, found.first)

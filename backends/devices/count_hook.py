@@ -176,19 +176,20 @@ def host_compiler() -> Toolchain | None:
 def load(compiler: Toolchain | None) -> Any:
     if compiler is None:
         raise RuntimeError("no C compiler for this machine; `pip install ziglang` gives one")
-    library = ctypes.CDLL(str(compiled(compiler)))
+    library = ctypes.CDLL(str(compiled(compiler, SOURCE)))
     library.counter_bytes.restype = ctypes.c_uint64
     library.counter_blocks.restype = ctypes.c_void_p
     library.counter_places.restype = ctypes.c_uint32
     return library
 
 
-def compiled(compiler: Toolchain, name: str = SOURCE) -> Path:
-    """The shared library of source `name`, from the cache if it is there for this text, compiler and machine."""
-    source = files(__package__).joinpath(name).read_bytes()
+def compiled(compiler: Toolchain, *names: str) -> Path:
+    """The shared library of the sources `names`, one text, which is called as the last of them; from the cache if it is
+    there for this text, compiler and machine."""
+    source = b"".join(files(__package__).joinpath(name).read_bytes() for name in names)
     key = hashlib.sha256(source + repr((compiler.version, FLAGS, platform.machine())).encode()).hexdigest()[:24]
     folder = cache_folder()
-    library = folder / f"{Path(name).stem}-{key}.so"
+    library = folder / f"{Path(names[-1]).stem}-{key}.so"
     if not library.exists():
         build(compiler, source, library)
     return library

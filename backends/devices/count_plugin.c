@@ -4,32 +4,8 @@
  * the file `out` when QEMU ends: lines of address, size, executions, and how often the block that follows in memory
  * came next.
  *
- * Arguments: out=FILE run=ADDRESS back=ADDRESS size=BYTES, the last two being the function that calls `run`. The
- * interface is QEMU's include/qemu/qemu-plugin.h, version 1 (QEMU 6.0 to 8.2), declared here because distributions do
- * not ship the header.
+ * Arguments: out=FILE run=ADDRESS back=ADDRESS size=BYTES, the last two being the function that calls `run`.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define EXPORT __attribute__((visibility("default")))
-
-typedef uint64_t plugin_id;
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, void (*callback)(plugin_id, struct qemu_plugin_tb *));
-void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, void (*callback)(unsigned, void *), int flags,
-                                          void *data);
-void qemu_plugin_register_atexit_cb(plugin_id id, void (*callback)(plugin_id, void *), void *data);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
-const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
-
-EXPORT int qemu_plugin_version = 1;
-
 /* A block that is translated again gets another entry; whoever reads the file adds them up. */
 struct block {
   struct block *next;
@@ -39,7 +15,6 @@ struct block {
 static struct block *all, *last;
 static uint64_t run, back, back_size;
 static int running;
-static char *out;
 
 static void on_block(unsigned core, void *data) {
   struct block *block = data;
@@ -83,23 +58,10 @@ static void on_exit_of_qemu(plugin_id id, void *data) {
   fclose(file);
 }
 
-static int read_argument(const char *argument) {
-  const char *value = strchr(argument, '=');
-  if (!value) return -1;
-  value++;
-  if (!strncmp(argument, "out=", 4)) return (out = strdup(value)) ? 0 : -1;
-  if (!strncmp(argument, "run=", 4)) return run = strtoull(value, NULL, 0), 0;
-  if (!strncmp(argument, "back=", 5)) return back = strtoull(value, NULL, 0), 0;
-  if (!strncmp(argument, "size=", 5)) return back_size = strtoull(value, NULL, 0), 0;
-  return -1;
-}
-
-EXPORT int qemu_plugin_install(plugin_id id, const void *info, int count, char **arguments) {
+EXPORT int qemu_plugin_install(plugin_id id, const void *info, int given, char **arguments) {
+  const struct number numbers[] = {{"run", &run}, {"back", &back}, {"size", &back_size}};
   (void)info;
-  for (int i = 0; i < count; i++) {
-    if (read_argument(arguments[i])) return -1;
-  }
-  if (!out) return -1;
+  if (read_arguments(given, arguments, numbers, sizeof numbers / sizeof *numbers)) return -1;
   qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
   qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
   return 0;

@@ -1,12 +1,14 @@
 /* Runs a model on a file of vectors, writes what came out, and then, if asked to, times it.
  *
  *   harness VECTORS OUTPUTS            outputs of every vector, in order
+ *   harness VECTORS OUTPUTS marked     the same, then runs between marks that an emulator knows (mark_plugin.c)
  *   harness VECTORS TIMES SECONDS      nanoseconds: of whole runs, then of each call in profiled runs
  *
  * VECTORS holds uint64 numbers: vectors, inputs, outputs, then (offset, bytes) of each input and output; behind them
- * the inputs of every vector, those of a model with RESET behind a uint64 that says whether to call it. TIMES holds uint64 numbers: runs, profiled runs, calls; behind them the nanoseconds of
- * each run, then of each call of each profiled run. Built with -DMODEL_HEADER="\"m.h\"" -DRUN=m_run
- * -DRUN_PROFILED=m_run_profiled -DARENA_BYTES=M_ARENA_BYTES -DCALLS=3.
+ * the inputs of every vector, those of a model with RESET behind a uint64 that says whether to call it. TIMES holds
+ * uint64 numbers: runs, profiled runs, calls; behind them the nanoseconds of each run, then of each call of each
+ * profiled run. Built with -DMODEL_HEADER="\"m.h\"" -DRUN=m_run -DRUN_PROFILED=m_run_profiled
+ * -DARENA_BYTES=M_ARENA_BYTES -DCALLS=3.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <stdint.h>
@@ -102,6 +104,26 @@ static void write_outputs(const struct vectors *v, uint8_t *arena, FILE *file) {
   }
 }
 
+/* A place that an emulator knows by this function's address. */
+__attribute__((noinline)) void bevel_mark(int call);
+void bevel_mark(int call) { __asm__ volatile("" : : "r"(call)); }
+
+/* Two marks with nothing between them, two around each vector's run, one at the begin of a profiled run and one behind
+ * each of its calls. */
+static void mark_runs(const struct vectors *v, uint8_t *arena) {
+  bevel_mark(0);
+  bevel_mark(0);
+  for (uint64_t vector = 0; vector < v->count; vector++) {
+    load_inputs(v, vector, arena);
+    bevel_mark(0);
+    RUN(arena);
+    bevel_mark(0);
+  }
+  load_inputs(v, 0, arena);
+  bevel_mark(0);
+  RUN_PROFILED(arena, bevel_mark);
+}
+
 static void after_call(int call) {
   call_times[call] = now() - last_call;
   last_call = now();
@@ -140,14 +162,15 @@ static void write_times(const struct vectors *v, uint8_t *arena, double seconds,
 }
 
 int main(int count, char **words) {
-  if (count < 3) fail("usage:", "harness VECTORS RESULTS [SECONDS]");
+  if (count < 3) fail("usage:", "harness VECTORS RESULTS [SECONDS | marked]");
   const struct vectors v = open_vectors(words[1]);
   uint8_t *arena = NULL;
   if (posix_memalign((void **)&arena, ALIGN, ARENA_BYTES)) fail("no memory for", "the arena");
   FILE *file = fopen(words[2], "wb");
   if (!file) fail("cannot write", words[2]);
-  if (count == 3) {
+  if (count == 3 || !strcmp(words[3], "marked")) {
     write_outputs(&v, arena, file);
+    if (count > 3) mark_runs(&v, arena);
   } else {
     write_times(&v, arena, atof(words[3]), file);
   }

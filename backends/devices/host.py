@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.toolchain import for_target
-from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors
+from bevel.backends.cpu.levels import at_hand
+from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors, compared
 from bevel.backends.devices.native import build_harness, outputs, times
-from bevel.backends.devices.outputs import compare
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.target import Target
 
@@ -37,7 +37,8 @@ class Host:
         return None
 
     def tool(self) -> str:
-        return f"{processor()}, one thread"
+        sets = "".join(f", {level.name}" for level in at_hand(self.target))
+        return f"{processor()}{sets}, one thread"
 
     @contextmanager
     def opened(self, artifact: Artifact) -> Iterator[Opened]:
@@ -52,15 +53,7 @@ class Host:
         with TemporaryDirectory(prefix="bevel-") as name:
             folder = Path(name)
             build_harness(artifact, for_target(self.target), folder, static=False)
-            found = compare(outputs(artifact, vectors, folder), vectors.expected)
-            result = Measurement(
-                self.name,
-                self.kind,
-                self.tool(),
-                len(vectors),
-                found.mismatches,
-                found.first,
-            )
+            result = compared(self, outputs(artifact, vectors, folder), vectors)
             if result.mismatches:
                 return result
             measured = times(folder, self.seconds)

@@ -62,10 +62,13 @@ def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path, static
     toolchain.link([*objects, *products], HARNESS, folder, extra)
 
 
-def outputs(artifact: Artifact, vectors: Vectors, folder: Path, prefix: Sequence[str] = ()) -> dict[str, Array]:
-    """What the harness in `folder` computes for every vector: {port name: array [N, *shape]}."""
+def outputs(
+    artifact: Artifact, vectors: Vectors, folder: Path, prefix: Sequence[str] = (), marked: bool = False
+) -> dict[str, Array]:
+    """What the harness in `folder` computes for every vector: {port name: array [N, *shape]}. marked: it then runs
+    again, between marks (`marks.py`)."""
     (folder / "vectors.bin").write_bytes(pack(artifact, vectors))
-    run_harness(folder, prefix, ("vectors.bin", "outputs.bin"), COMPARE_LIMIT_S)
+    run_harness(folder, prefix, ("vectors.bin", "outputs.bin", *(("marked",) if marked else ())), COMPARE_LIMIT_S)
     return unpack((folder / "outputs.bin").read_bytes(), artifact.outputs, len(vectors))
 
 

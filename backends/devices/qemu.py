@@ -20,12 +20,12 @@ from bevel.backends.binary import toolchain
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.cortex_m.timing.cores import CORES
 from bevel.backends.devices import image, qemu_plugin, report
-from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors
+from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Vectors, instructions
 from bevel.backends.devices.estimate import estimate
 from bevel.backends.devices.image import Image
 from bevel.backends.devices.report import FirmwareError
 from bevel.backends.process import processes
-from bevel.backends.program.resources import NOTHING, Resource, Resources
+from bevel.backends.program.resources import NOTHING, Resources
 from bevel.backends.target import Target
 
 TIMEOUT_S = 1800.0
@@ -52,7 +52,7 @@ class Board:
         return executed - (ticks >> SYSTICK_BITS) * SYSTICK_HANDLER_INSTRUCTIONS * self.systick
 
     def spent(self, ticks: int) -> Resources:
-        return Resources({Resource.INSTRUCTIONS: self.instructions(ticks)})
+        return instructions(self.instructions(ticks))
 
     def call_costs(self, ticks: tuple[int, ...]) -> tuple[CallCost, ...]:
         return tuple(CallCost(call, self.spent(one)) for call, one in enumerate(ticks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bevel.backends.cortex_m.timing.estimate import Block
 from bevel.backends.devices import count_hook
 from bevel.backends.devices.image import Image
 
+INTERFACE = "plugin.h"
 SOURCE = "count_plugin.c"
 # The releases whose plugin interface is version 1; the next one refuses it. (include/qemu/qemu-plugin.h)
 FIRST, BEYOND = (6, 0), (8, 2)
@@ -33,13 +35,18 @@ def takes_plugins(command: str) -> bool:
 
 def arguments(loaded: Image, entry: str, counts: Path) -> tuple[str, ...]:
     """What makes QEMU write the executed blocks of function `entry` to `counts`."""
-    compiler = count_hook.host_compiler()
-    assert compiler is not None
     caller = loaded.elf.find(CALLER)
     if caller is None or not caller.size:
         return ()
-    library = count_hook.compiled(compiler, SOURCE)
     given = {"out": counts, "run": loaded.address(entry), "back": loaded.address(CALLER), "size": caller.size}
+    return loading(SOURCE, given)
+
+
+def loading(source: str, given: Mapping[str, object]) -> tuple[str, ...]:
+    """What makes QEMU load the plugin `source`, with its arguments; `usable` before."""
+    compiler = count_hook.host_compiler()
+    assert compiler is not None
+    library = count_hook.compiled(compiler, INTERFACE, source)
     return "-plugin", ",".join([f"file={library}", *(f"{key}={value}" for key, value in given.items())])
 
 

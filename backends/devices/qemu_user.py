@@ -1,6 +1,7 @@
 """64-bit Arm Linux programs under QEMU's user-mode emulation.
 
-An emulator's time says nothing about the machine it emulates, so none is reported: only that every output is right.
+An emulator's time says nothing about the machine it emulates, so none is reported: only that every output is right,
+and how many instructions that took, where it has plugins (`marks.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from tempfile import TemporaryDirectory
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.toolchain import Toolchain, for_target, printed_version
-from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors
-from bevel.backends.devices.native import build_harness, outputs
-from bevel.backends.devices.outputs import compare
+from bevel.backends.devices import marks
+from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors, compared
+from bevel.backends.devices.native import HARNESS, build_harness, outputs
 from bevel.backends.target import Target
 
 COMMANDS = ("qemu-aarch64", "qemu-aarch64-static")
@@ -45,7 +46,7 @@ class QemuUser:
 
     def tool(self) -> str:
         version = printed_version(self.command) if self.command else None
-        return f"qemu-aarch64 {version}, {self.core}: outputs only, an emulator's time means nothing"
+        return f"qemu-aarch64 {version}, {self.core}: an emulator's time means nothing"
 
     @property
     def core(self) -> str:
@@ -65,16 +66,12 @@ class QemuUser:
         with TemporaryDirectory(prefix="bevel-") as name:
             folder = Path(name)
             build_harness(artifact, static_toolchain(self.target), folder, static=True)
-            got = outputs(artifact, vectors, folder, (self.command or COMMANDS[0], "-cpu", self.core))
-        found = compare(got, vectors.expected)
-        return Measurement(
-            self.name,
-            self.kind,
-            self.tool(),
-            len(vectors),
-            found.mismatches,
-            found.first,
-        )
+            command, counts = self.command or COMMANDS[0], folder / "counts.bin"
+            plugin = marks.arguments(command, folder / HARNESS, counts)
+            got = outputs(artifact, vectors, folder, (command, "-cpu", self.core, *plugin), marked=bool(plugin))
+            spent, per_call = marks.read(counts, len(vectors))
+        result = compared(self, got, vectors)
+        return result if result.mismatches else replace(result, spent=spent, per_call=per_call)
 
 
 def static_toolchain(target: Target) -> Toolchain:

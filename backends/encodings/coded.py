@@ -36,13 +36,20 @@ MAX_BITS = 16
 @dataclass(frozen=True)
 class Coding:
     """Codes of `bits` bits for weights of type `dtype`. `tabled`: a table [2**bits] of `dtype` says what they mean.
-    `block`: how many neighbouring input channels share a factor, one of `factors` in a table; 0 where there is none."""
+    `block`: how many neighbouring input channels share a factor, one of `factors` in a table; 0 where there is none.
+    `zeros`: whether they share a zero point, too, which is taken off before: as many, behind the factors."""
 
     bits: int
     dtype: str
     tabled: bool = False
     block: int = 0
     factors: int = 0
+    zeros: bool = False
+
+    @property
+    def block_entries(self) -> int:
+        """Of the table of blocks."""
+        return 2 * self.factors if self.zeros else self.factors
 
     @property
     def low(self) -> int:
@@ -71,8 +78,10 @@ class CodedWeights(NamedTuple):
         values = self.coding.decode(self.codes, self.table)
         if self.block_codes is None or self.block_table is None:
             return values
-        factors = self.block_table.astype(np.int64)[self.block_codes].repeat(self.coding.block, axis=-1)
-        return values * factors[..., : values.shape[-1]]
+        tables = self.block_table.astype(np.int64).reshape(-1, self.coding.factors)
+        spread = tables[:, self.block_codes].repeat(self.coding.block, axis=-1)[..., : values.shape[-1]]
+        found: NDArray[np.int64] = (values - spread[1] if self.coding.zeros else values) * spread[0]
+        return found
 
 
 def shortest(weights: Array, occurring: NDArray[np.int64]) -> CodedWeights:
@@ -110,14 +119,15 @@ def of_values(weights: Coded) -> CodedWeights:
 def of_blocks(weights: Coded, size: int) -> CodedWeights:
     """Elements in a table too, unless they are plain integers."""
     elements = weights.table.astype(np.int64)[weights.codes]
-    dtype = smallest_dtype(weights.values(), weights.table, weights.block_table)
+    zeros = () if weights.block_zeros is None else (weights.block_zeros,)
+    dtype = smallest_dtype(weights.values(), weights.table, weights.block_table, *zeros)
     levels = 1 << (len(weights.block_table) - 1).bit_length()
-    factors = filled(weights.block_table, levels, dtype)
+    factors = np.concatenate([filled(one, levels, dtype) for one in (weights.block_table, *zeros)])
     if plain_bits(elements) <= weights.bits:
         codes, table = without_table(elements, weights.bits).codes, None
     else:
         codes, table = weights.codes.astype(np.uint16), filled(weights.table, 2**weights.bits, dtype)
-    coding = Coding(weights.bits, dtype, table is not None, size, levels)
+    coding = Coding(weights.bits, dtype, table is not None, size, levels, bool(zeros))
     return CodedWeights(coding, codes, table, weights.block_codes, factors)
 
 
@@ -187,6 +197,9 @@ def example(rng: np.random.Generator, shape: tuple[int, ...], coding: Coding) ->
     if not coding.block:
         return CodedWeights(coding, codes, table)
     elements = int(np.abs(coding.decode(np.arange(2**coding.bits), table)).max())
-    factors = rng.integers(1, largest // elements + 1, coding.factors).astype(coding.dtype)
+    factors = rng.integers(1, largest // (2 * elements if coding.zeros else elements) + 1, coding.block_entries)
+    if coding.zeros:
+        factors[coding.factors :] = rng.integers(-elements, elements, coding.factors)
+    factors = factors.astype(coding.dtype)
     blocks = (*shape[:-1], -(-shape[-1] // coding.block))
     return CodedWeights(coding, codes, table, rng.integers(0, coding.factors, blocks).astype(np.uint8), factors)

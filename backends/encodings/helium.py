@@ -18,15 +18,12 @@ from __future__ import annotations
 import numpy as np
 
 from bevel.backends.program.op import Array
+from bevel.backends.program.shapes import blocks_of
 from bevel.calib.arithmetic.requantize import Int8, Int32, Output
 
 LANES = 16  # bytes in a vector
 WORDS = 4  # words in a vector
 LEAST_SHIFT = 33  # below this the rounding bit of a product is not in its upper word
-
-
-def blocks_of(size: int, block: int) -> int:
-    return -(-size // block)
 
 
 def pack_weights(w: Int8, tile: int) -> Int8:

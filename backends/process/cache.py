@@ -21,7 +21,9 @@ from bevel.backends.process.litter import outside_scratch, scratch_folder
 
 LIMIT = 1 << 30  # bytes of all entries
 KEPT = LIMIT * 3 // 4  # what is left of them when the limit was passed
-SOURCES = (".py", ".c", ".h", ".S", ".ld", ".in")
+SOURCES = (".py", ".c", ".h", ".S", ".ld", ".in", ".toml")
+GENERATING = ("calib", "backends")  # the folders that generated code depends on
+ALL_ROOMS = (*GENERATING, "passes", "tools")
 CHECKSUM_BYTES = 32
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,9 +51,9 @@ def digest(parts: Iterable[str | bytes]) -> str:
 
 
 @cache
-def sources_digest() -> str:
-    """A hash of the files that generated code depends on: all of `calib/` and `backends/`."""
-    files = [path for room in ("calib", "backends") for path in (ROOT / room).rglob("*") if path.suffix in SOURCES]
+def sources_digest(rooms: tuple[str, ...] = GENERATING) -> str:
+    """A hash of all files in `rooms`."""
+    files = [path for room in rooms for path in (ROOT / room).rglob("*") if path.suffix in SOURCES]
     return digest(part for path in sorted(files) for part in (str(path.relative_to(ROOT)), path.read_bytes()))
 
 

@@ -143,3 +143,10 @@ def element_by_element(laid: Laid, size: int, resized: Callable[[int], Op]) -> B
         return Piece(resized(size // rows * (end - first)), laid.constants)
 
     return Banding(rows, (Window(rows),), piece)
+
+
+def pixel_by_pixel(laid: Laid, pixels: int, channels: int, of_pixels: Callable[[int], Op]) -> Banding | None:
+    """The same, of operators that look at all channels of a pixel; `of_pixels`: the operator for fewer."""
+    if laid.image is None or laid.image[3] != channels:
+        return None
+    return element_by_element(laid, pixels * channels, lambda size: of_pixels(size // channels))

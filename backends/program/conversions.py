@@ -31,8 +31,9 @@ PART = 64  # elements of an output that are converted at once
 
 
 def split_conversions(program: Program, target: Target) -> Program:
-    """`program` as `target` runs it: a microcontroller's float ports are converted outside the arena, a CPU's in it."""
-    if not target.bare:
+    """`program` as `target` runs it: float ports of a microcontroller, and of a GPU, are converted outside the arena,
+    those of a CPU in it."""
+    if not target.converts_outside:
         return inside(program)
     return program if program.entries or program.exits else outside(program)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -18,13 +18,11 @@ from bevel.backends.program.op import Array, Op, Operand
 from bevel.backends.program.rates import Rates
 from bevel.backends.program.resources import Resources
 
-if TYPE_CHECKING:
-    from bevel.backends.target import Target
-
 
 @dataclass(frozen=True)
 class Kernel(Op):
-    """An operator with loops of its own. `rates`: what a call spends, measured (`bevel.tools.bench.rates`)."""
+    """An operator with loops of its own. `rates`: what a call spends, measured (`bevel.tools.bench.rates`); of a kernel
+    that every machine has, each machine says it (`bevel.backends.tir.rates`)."""
 
     rates: ClassVar[Rates]
 
@@ -32,9 +30,14 @@ class Kernel(Op):
     def build(self, name: str) -> Any:
         """The scheduled TIR PrimFunc, with `name` as its global symbol and one buffer a operand."""
 
-    def estimate(self, target: Target) -> Resources:
-        """What one call spends on `target`: instructions of a core, or seconds of a CPU."""
-        return self.rates.of(self)
+    def estimate(self) -> Resources:
+        """What one call spends: instructions of a core, or seconds of a CPU."""
+        return self.own_rates.of(self)
+
+    @property
+    def own_rates(self) -> Rates:
+        """Of this one of its class."""
+        return self.rates
 
     @property
     def op(self) -> Op:
@@ -46,6 +49,10 @@ class Kernel(Op):
         return super().macs if self.op is self else self.op.macs
 
     @property
+    def besides(self) -> int:
+        return super().besides if self.op is self else self.op.besides
+
+    @property
     def any_codes(self) -> bool:
         return super().any_codes if self.op is self else self.op.any_codes
 
@@ -54,6 +61,20 @@ class Kernel(Op):
         """The C header in `backends/cortex_m/c/` whose functions the PrimFunc calls; such a kernel has no LLVM
         route."""
         return None
+
+
+@dataclass(frozen=True)
+class LeveledKernel(Kernel):
+    """A kernel with other loops for instruction sets beyond the target's own (`bevel.backends.cpu.levels`)."""
+
+    @property
+    @abstractmethod
+    def levels(self) -> tuple[str, ...]:
+        """Their names."""
+
+    @abstractmethod
+    def build_at(self, name: str, level: str) -> Any:
+        """`build` for one of `levels`: the same operands, the same results."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +109,11 @@ class Special(NamedTuple):
 
     kernel: Op
     constants: tuple[Array, ...]
+
+
+def levels_of(op: Op) -> tuple[str, ...]:
+    """Those that it has loops of its own for."""
+    return op.levels if isinstance(op, LeveledKernel) else ()
 
 
 def header_of(op: Op) -> str | None:

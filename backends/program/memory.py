@@ -3,7 +3,7 @@
 Time is counted in kernel calls. A graph input is live from the start to its last use, a graph output from its call to
 the end, a state all the time. Inputs are consumed: once read for the last time, their place is used for other values.
 Where calls read and write parts of a buffer, each part has a lifetime of its own, so that an image's rows make room one
-after the other.
+after the other. What calls touch that may run at the same time is live while any of them runs.
 """
 
 from __future__ import annotations
@@ -110,9 +110,9 @@ def accesses(program: Program) -> Iterator[tuple[int, Span]]:
         yield from ((START, span) for span in call.writes())
     for name in program.states:
         yield from ((time, whole(name)) for time in (START, len(program.calls)))
-    for index, call in enumerate(program.calls):
+    for call, times in zip(program.calls, program.teams, strict=True):
         for span in (*call.reads(), *call.writes()):
-            yield index, span
+            yield from ((time, span) for time in dict.fromkeys(times))
     for port in program.outputs:
         if port.buffer not in program.outside:
             yield len(program.calls), whole(port.buffer)
@@ -187,9 +187,9 @@ def rounded(parts: tuple[LivePart, ...]) -> tuple[LivePart, ...]:
 
 def scratch_pieces(program: Program) -> list[Placed]:
     found = []
-    for index, call in enumerate(program.calls):
+    for index, (call, times) in enumerate(zip(program.calls, program.teams, strict=True)):
         for number, (name, size) in enumerate(scratch_of(call)):
-            part = LivePart(0, aligned(size), Lifetime(index, index))
+            part = LivePart(0, aligned(size), Lifetime(*times))
             found.append(Placed(f"{call.node} {name}", part.end, (part,), (index, number)))
     return found
 

@@ -88,6 +88,12 @@ class Op(ABC):
         return 0
 
     @property
+    def besides(self) -> int:
+        """What one call does beside multiplying, reading and writing, where that takes as much: values of functions
+        between its products, elements that it lays out anew."""
+        return 0
+
+    @property
     def in_place(self) -> bool:
         """Whether the output may overwrite the first input: each element is read before its place is written."""
         return False

@@ -6,7 +6,7 @@ bytes in a row, so that a call on a band of rows is an ordinary call of a kernel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import NamedTuple
@@ -57,6 +57,7 @@ class Asked(NamedTuple):
 
 
 TAKEN = "taken"
+THREADS = "threads"  # no rule: how a kernel runs on a GPU, and why where it is one thread
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ class Call:
     `weights`: its weights as the model codes them, where it does. `more`: the buffers of its other outputs, and
     `states`: those of its states, all from their first byte on.
     `input_bounds`: what the integers of each input lie in, None where nothing is known
-    (`bevel.backends.program.bounds`). `asked`: how its kernel was chosen: the rule that it is from, then the others.
+    (`bevel.backends.program.bounds`). `team`: the number of the first of the calls that may run at the same time as
+    this one (`bevel.backends.program.teams`). `asked`: how its kernel was chosen: the rule that it is from, then the
+    others.
     """
 
     node: str
@@ -85,6 +88,7 @@ class Call:
     weights: Weights | None = field(default=None, compare=False)
     more: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
+    team: int | None = None
 
     def __post_init__(self) -> None:
         if not self.input_starts:
@@ -191,6 +195,15 @@ class Program:
     carried: dict[str, int] = field(default_factory=dict)
 
     @property
+    def teams(self) -> list[tuple[int, int]]:
+        """Of each call, the first and the last of those that may run at the same time as it."""
+        ends = {call.team: index for index, call in enumerate(self.calls) if call.team is not None}
+        return [
+            (index, index) if call.team is None else (call.team, ends[call.team])
+            for index, call in enumerate(self.calls)
+        ]
+
+    @property
     def entry(self) -> str:
         """The C function that runs it once: a step, where it keeps something."""
         return f"{self.name}_{'step' if self.states else 'run'}"
@@ -228,11 +241,17 @@ class Program:
         elements = buffer.bytes // np.dtype(buffer.dtype).itemsize
         return as_bytes(np.full(elements, self.carried.get(name, 0), buffer.dtype))
 
-    def run(self, arrays: dict[str, Array], states: dict[str, Array] | None = None) -> dict[str, Array]:
+    def run(
+        self,
+        arrays: dict[str, Array],
+        states: dict[str, Array] | None = None,
+        after: Callable[[Call, Mapping[str, Array]], None] | None = None,
+    ) -> dict[str, Array]:
         """The reference interpretation, by each kernel's `results`: {input name: array} to {output name: array}.
 
         `states`: bytes of each buffer that keeps something, by name, as the run before left it; they are put there
-        anew. Without them, or in the beginning, {}, a sequence begins.
+        anew. Without them, or in the beginning, {}, a sequence begins. `after`: sees the bytes of all buffers behind
+        each call.
         """
         memory = {name: np.zeros(buffer.bytes, np.uint8) for name, buffer in self.buffers.items()}
         memory |= {name: self.start(name) for name in self.states}
@@ -247,6 +266,8 @@ class Program:
             results = call.kernel.results(*inputs, *call.narrower.get(self.width, call.constants), *kept)
             for (name, first, end), result in zip((*call.writes(), *call.keeps()), results, strict=True):
                 memory[name][first:end] = as_bytes(result)
+            if after is not None:
+                after(call, memory)
         if states is not None:
             states |= {name: memory[name] for name in self.states}
         return {port.name: as_array(memory[port.buffer], port) for port in self.outputs}

@@ -15,20 +15,21 @@ from bevel.backends.program.resources import Resource, Resources
 
 @dataclass(frozen=True)
 class Rates:
-    """Amounts of `unit` for each MAC, each element of inputs and of the output, each byte of constants, each call; and
-    the bytes of one function's code, without what it shares with others."""
+    """Amounts of `unit` for each MAC, each element of inputs and of the output, each byte of constants, each of what
+    `Op.besides` counts, each call; and the bytes of one function's code, without what it shares with others."""
 
     mac: float = 0.0
     input: float = 0.0
     output: float = 0.0
     byte: float = 0.0
+    besides: float = 0.0
     call: float = 0.0
     code: int = 0
     unit: Resource = Resource.INSTRUCTIONS
 
     def of(self, op: Op) -> Resources:
         """What one call of `op` spends, and the flash that its function takes beside constants."""
-        rates = (self.mac, self.input, self.output, self.byte)
+        rates = (self.mac, self.input, self.output, self.byte, self.besides)
         spent = sum(rate * amount for rate, amount in zip(rates, work_of(op), strict=True))
         return Resources({self.unit: self.call + spent, Resource.FLASH: self.code})
 
@@ -37,7 +38,7 @@ class Rates:
         return inner + self.of(op) | {Resource.FLASH: self.code}
 
 
-def work_of(op: Op) -> tuple[int, int, int, int]:
-    """MACs, elements of the inputs and of the output, bytes of the constants."""
+def work_of(op: Op) -> tuple[int, int, int, int, int]:
+    """MACs, elements of the inputs and of the output, bytes of the constants, and what `Op.besides` counts."""
     inputs, outputs = (sum(operand.size for operand in op.roles(role)) for role in (Role.INPUT, Role.OUTPUT))
-    return op.macs, inputs, outputs, sum(operand.bytes for operand in op.roles(Role.CONSTANT))
+    return op.macs, inputs, outputs, sum(operand.bytes for operand in op.roles(Role.CONSTANT)), op.besides

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -138,6 +139,11 @@ class Recurrence(Op):
         one = self.walk
         return one.steps * one.batch * self.rows * (one.inputs + one.hidden)
 
+    @property
+    def besides(self) -> int:
+        """Values of the gates' functions."""
+        return self.walk.steps * self.walk.batch * self.rows
+
     def named(self, arrays: Sequence[Array]) -> dict[str, Array]:
         """Inputs and constants by name; zeros for initial states that are not given."""
         one, operands = self.walk, [operand.name for operand in self.operands()]
@@ -184,7 +190,7 @@ class Recurrence(Op):
         one = self.walk
         kind, _, part = operand.name.rpartition("_")
         if part in ("blocks", "ends"):
-            pieces = EXAMPLES[self.curves()[kind]].pieces
+            pieces = example_lines()[self.curves()[kind]].pieces
             return pieces.blocks if part == "blocks" else pieces.ends
         if part == "factor":
             terms, dtype, other = {
@@ -210,11 +216,12 @@ def product(x: Array, weights: Array) -> Array:
     return np.asarray((x.astype(dtype) @ weights.astype(dtype).T).astype(np.int64))
 
 
-SIGMOID = lines_of(GateFunction("Sigmoid"), 16 / 2**15)
-TANH = lines_of(GateFunction("Tanh"), 8 / 2**15)
-CELL = lines_of(GateFunction("Tanh"), 3 / 2**15)
-EXAMPLES = {Curve.of(one.pieces): one for one in (SIGMOID, TANH, CELL)}
-OF_GATE, OF_CANDIDATE, OF_CELL = EXAMPLES
+@cache  # and not made when the module is imported: fitting the lines takes a third of a second
+def example_lines() -> dict[Curve, Lines]:
+    """Of a gate, of what a gate takes a share of, and of a cell on its way out."""
+    functions = (("Sigmoid", 16), ("Tanh", 8), ("Tanh", 3))
+    found = (lines_of(GateFunction(name), reach / 2**15) for name, reach in functions)
+    return {Curve.of(one.pieces): one for one in found}
 
 
 def walks() -> Iterator[tuple[Walk, Answer | None]]:

@@ -33,6 +33,7 @@ class Resource(StrEnum):
     STATE = "state", BYTES, "state", "of the arena: what stays from one run to the next"
     STATIC = "static", BYTES, "static data", "of RAM: data that is neither arena nor stack"
     STACK = "stack", BYTES, "stack", "of RAM: the deepest path of one inference, by the compiler's report, and a margin"
+    DEVICE = "device_memory", BYTES, "device memory", "of a GPU: arena and weights"
     MACS = "macs", COUNT, "MACs", "multiplications with an addition"
     INSTRUCTIONS = "instructions", COUNT, "instructions", "executed in one inference; they are not cycles"
     CYCLES = "cycles", COUNT, "cycles", "of the processor's clock in one inference"
@@ -96,6 +97,10 @@ class Resources(Mapping[Resource, float]):
     def __add__(self, other: Resources) -> Resources:
         """Of both together; what only one of them knows counts as that one's alone."""
         return self | {name: self.get(name, 0) + amount for name, amount in other.items()}
+
+    def times(self, count: float) -> Resources:
+        """Of so many."""
+        return Resources({name: amount * count for name, amount in self._amounts.items()})
 
     def __sub__(self, other: Resources) -> Resources:
         """Of the resources that both know, what these are more than `other`."""

@@ -8,6 +8,11 @@ from math import prod
 REGISTER_TILE = 4  # accumulators that stay in registers on a core with thirteen of them, beside pointers and counters
 
 
+def blocks_of(size: int, block: int) -> int:
+    """So many blocks hold `size` elements, the last one perhaps in part."""
+    return -(-size // block)
+
+
 def register_tile(channels: int) -> int:
     """How many output channels to accumulate at once: the largest divisor of `channels` up to `REGISTER_TILE`."""
     return max(tile for tile in range(1, REGISTER_TILE + 1) if channels % tile == 0)

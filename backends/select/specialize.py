@@ -16,7 +16,7 @@ from typing import NamedTuple
 from bevel.backends.backend import backend_of
 from bevel.backends.program.bounds import with_bounds
 from bevel.backends.program.kernel import Special
-from bevel.backends.program.op import Bounds, Op
+from bevel.backends.program.op import Bounds, Op, Role
 from bevel.backends.program.program import TAKEN, Asked, Call, Program
 from bevel.backends.program.resources import Resource, Resources, told
 from bevel.backends.program.switching import exceptions
@@ -191,6 +191,10 @@ def rules_for(target: Target) -> Mapping[str, Rule]:
 
 
 def special_call(call: Call, alone: Call, found: Special, rule: Rule, target: Target) -> Call | str:
+    """Raises ValueError for a kernel that stores its results as another type: a bug of its rule."""
+    wanted, stored = ([one.dtype for one in kernel.roles(Role.OUTPUT)] for kernel in (call.kernel, found.kernel))
+    if wanted != stored:
+        raise ValueError(f"{found.kernel} stores {stored} for {call.node}, whose results are {wanted}")
     special = replace(alone, kernel=found.kernel, constants=found.constants)
     if not call.narrower:
         return special

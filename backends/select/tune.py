@@ -136,6 +136,11 @@ def resolve(program: Program, selections: Selections) -> dict[Op, Choice]:
     return found
 
 
+def changing(program: Program, selections: Selections) -> dict[Op, Choice]:
+    """Those of `resolve` that make something else of a kernel."""
+    return {kernel: choice for kernel, choice in resolve(program, selections).items() if choice != Choice(kernel)}
+
+
 def choose(program: Program, choices: Choices) -> tuple[Program, dict[Op, Flags]]:
     """`program` with its kernels as chosen, and the flags of those that have any; other kernels stay as they are."""
     calls = tuple(chosen(call, choices) for call in program.calls)

@@ -28,12 +28,14 @@ SHIPPED = "tuned.json"
 
 @dataclass(frozen=True)
 class Found:
-    """The best of `tried` candidates for one kernel: instructions of all its calls in the network it was tuned in."""
+    """The best of `tried` candidates for one kernel: instructions of all its calls in the network it was tuned in, as
+    these `sources` had it (`bevel.backends.process.cache.sources_digest`)."""
 
     selection: Selection
     instructions: int
     before: int  # of the kernel as it was
     tried: int
+    sources: str = ""
 
 
 Table = Mapping[str, Found]  # by the kernel's key
@@ -94,7 +96,9 @@ def parse(data: Mapping[str, Any]) -> Database:
 
 
 def found(entry: Mapping[str, Any]) -> Found:
-    return Found(selection(entry["selection"]), entry["instructions"], entry["before"], entry["tried"])
+    return Found(
+        selection(entry["selection"]), entry["instructions"], entry["before"], entry["tried"], entry["sources"]
+    )
 
 
 def selection(entry: Mapping[str, Any]) -> Selection:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.kernel import Kernel, LeveledKernel
 from bevel.backends.program.op import Op
 from bevel.backends.tir import kernels
 
@@ -22,12 +22,17 @@ class NoLoopsError(LookupError):
     """An operator has no plain loops: no file of `backends/tir/kernels/` is named as its own is."""
 
 
-def build(op: Op, name: str) -> Any:
-    """The scheduled TIR PrimFunc of `op`, with `name` as its global symbol.
+def build(op: Op, name: str, level: str | None = None) -> Any:
+    """The scheduled TIR PrimFunc of `op`, with `name` as its global symbol; of a kernel for one of its levels.
 
     Raises NoLoopsError for an operator, other than a kernel, that has no plain loops.
     """
-    return op.build(name) if isinstance(op, Kernel) else loops(type(op)).build(op, name)
+    if not isinstance(op, Kernel):
+        return loops(type(op)).build(op, name)
+    if level is None:
+        return op.build(name)
+    assert isinstance(op, LeveledKernel)  # nobody else is asked for one
+    return op.build_at(name, level)
 
 
 @cache

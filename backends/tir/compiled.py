@@ -34,26 +34,32 @@ def kernels_source(
     return remembered("c", parts, make).decode()
 
 
-def built(kernels: Mapping[str, Op], begin: Begin) -> dict[str, Any]:
+def built(kernels: Mapping[str, Op], begin: Begin, level: str | None = None) -> dict[str, Any]:
     from bevel.backends.tir.builder import build
 
     functions = {}
     for symbol, kernel in kernels.items():
         begin(symbol)
-        functions[symbol] = build(kernel, symbol)
+        functions[symbol] = build(kernel, symbol, level)
     return functions
 
 
 def kernels_object(
-    kernels: Mapping[str, Op], target: dict[str, Any], aliasing: frozenset[str], begin: Begin = unheard
+    kernels: Mapping[str, Op],
+    target: dict[str, Any],
+    aliasing: frozenset[str],
+    begin: Begin = unheard,
+    level: str | None = None,
 ) -> bytes:
-    """The object of `kernels`, {symbol: kernel}, for TVM's LLVM `target`, as `raw_abi.llvm_object` makes it."""
+    """The object of `kernels`, {symbol: kernel}, for TVM's LLVM `target`, as `raw_abi.llvm_object` makes it; of loops
+    for a level that they have."""
     parts = [*named(kernels), *sorted(aliasing.intersection(kernels)), "target", repr(sorted(target.items()))]
+    parts += [] if level is None else ["level", level]
 
     def make() -> bytes:
         from bevel.backends.tir.raw_abi import llvm_object
 
-        return llvm_object(built(kernels, begin), target, aliasing)
+        return llvm_object(built(kernels, begin, level), target, aliasing)
 
     return remembered("llvm", parts, make)
 

@@ -32,6 +32,7 @@ def loaded(name: str) -> Any:
 
 T: Any = Part("tvm.script.tirx")
 ir_builder: Any = Part("tvm.script.ir_builder")
+ir: Any = Part("tvm.ir")
 statements: Any = Part("tvm.script.ir_builder.tirx")
 te: Any = Part("tvm.te")
 tirx: Any = Part("tvm.tirx")

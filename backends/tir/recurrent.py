@@ -1,7 +1,7 @@
 """The parts of a step of a recurrent network as TIR statements: `bevel.calib.arithmetic.recurrent` inside kernels.
 
-A kernel is one function over all the operands that an operator of its kind may have; `without` drops those that the
-operator at hand has not.
+All their kernels are one function over all the operands that any of them may have (`loops`); `without` drops those that
+the operator at hand has not.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def products(op: Recurrence) -> Products:
         tile = register_tile(end - first) if apart else 1
 
         @T.macro
-        def rows(V, W, S, time, one):  # type: ignore[no-untyped-def]
+        def rows(V, W, S, time, one):
             for block in T.serial((end - first) // tile):
                 row = T.meta_var(first + block * tile)
                 if apart:
@@ -102,7 +102,7 @@ def on_curve(curve: Curve) -> Any:
     block, fraction = curve.block, curve.fraction
 
     @T.macro
-    def line(V, at, blocks, ends, G, place):  # type: ignore[no-untyped-def]
+    def line(V, at, blocks, ends, G, place):
         code = T.meta_var(4 * at)
         entry, segment, offset = T.meta_var((code + 1, code + 2, code + 3))
         V[code] = V[code] - LOWEST
@@ -124,7 +124,7 @@ def answered(op: Recurrence) -> Any:
     answer = op.answer
 
     @T.macro
-    def store(Y, time, one, unit, value):  # type: ignore[no-untyped-def]
+    def store(Y, time, one, unit, value):
         if answer is not None:
             if answer.same:
                 Y[time, one, unit] = T.cast(value, "int16")
@@ -139,7 +139,7 @@ def begun(op: Recurrence) -> Any:
     hidden, given = op.walk.hidden, op.walk.given
 
     @T.macro
-    def begin(initial, kept, one):  # type: ignore[no-untyped-def]
+    def begin(initial, kept, one):
         for unit in T.serial(hidden):
             if given:
                 kept[one, unit] = initial[one, unit]
@@ -147,6 +147,86 @@ def begun(op: Recurrence) -> Any:
                 kept[one, unit] = T.int16(0)
 
     return begin
+
+
+OPERANDS = (
+    *("x", "h0", "c0", "w", "r", "w_factor", "r_factor", "bias", "peephole", "inner"),
+    *("gate_blocks", "gate_ends", "candidate_blocks", "candidate_ends", "cell_blocks", "cell_ends"),
+    *("y", "h", "c", "sums", "share"),
+)
+
+
+class Parts(NamedTuple):
+    """The buffers that a step reads and writes, as they are called in `loops`. V: int32, four for each function of a
+    unit; E: int32, what the functions make of them."""
+
+    R: Any
+    WF: Any
+    RF: Any
+    B: Any
+    P: Any
+    N: Any
+    GB: Any
+    GE: Any
+    AB: Any
+    AE: Any
+    CB: Any
+    CE: Any
+    Y: Any
+    H: Any
+    C: Any
+    S: Any
+    Q: Any
+    V: Any
+    E: Any
+
+
+def loops(op: Recurrence, kernel: Op, name: str, of_x: Any, rest: Any, words: tuple[int, int]) -> Any:
+    """The function of a `kernel` that computes `op`: its operands may be others than the operator's.
+
+    of_x: as of `Products`. rest: a macro (parts, time, one), what a step does behind it. words: of V, and of E."""
+    shapes, walk = Shapes(kernel), op.walk
+    batch, steps, begin, of_cell = walk.batch, walk.steps, begun(op), "c" in op.states
+    entering_words, found_words = words
+
+    @T.prim_func(s_tir=True)
+    def recurrence(
+        X: shapes.of("x", 3, "int8"),
+        H0: shapes.of("h0", 2, "int16"),
+        C0: shapes.of("c0", 2, "int16"),
+        W: shapes.of("w", 2, "int8"),
+        R: shapes.of("r", 2, "int8"),
+        WF: shapes.of("w_factor", 1, "int32"),
+        RF: shapes.of("r_factor", 1, "int32"),
+        B: shapes.of("bias", 1, "int64"),
+        P: shapes.of("peephole", 2, "int64"),
+        N: shapes.of("inner", 1, "int64"),
+        GB: shapes.of("gate_blocks", 1, "uint16"),
+        GE: shapes.of("gate_ends", 2, "int16"),
+        AB: shapes.of("candidate_blocks", 1, "uint16"),
+        AE: shapes.of("candidate_ends", 2, "int16"),
+        CB: shapes.of("cell_blocks", 1, "uint16"),
+        CE: shapes.of("cell_ends", 2, "int16"),
+        Y: shapes.of("y", 3, "int16"),
+        H: shapes.of("h", 2, "int16"),
+        C: shapes.of("c", 2, "int16"),
+        S: shapes.of("sums", 2, "int32"),
+        Q: shapes.of("share", 2, "int16"),
+    ):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        V = T.sblock_alloc_buffer((entering_words,), "int32")
+        E = T.sblock_alloc_buffer((found_words,), "int32")
+        parts = T.meta_var(Parts(R, WF, RF, B, P, N, GB, GE, AB, AE, CB, CE, Y, H, C, S, Q, V, E))
+        for one in T.serial(batch):
+            begin(H0, H, one)
+            if of_cell:
+                begin(C0, C, one)
+            for step in T.serial(steps):
+                time = T.meta_var(steps - 1 - step if walk.backward else step)
+                of_x(X, W, S, time, one)
+                rest(parts, time, one)
+
+    return without(recurrence, kernel, OPERANDS)
 
 
 def without(function: Any, op: Op, names: tuple[str, ...]) -> Any:

@@ -104,6 +104,13 @@ def test_what_is_known_is_not_measured_again_unless_more_is_asked_for() -> None:
     assert len(search(program(), TARGET, Scripted([(1, 1, 1)] * 3), vectors(), 3, known, silent)) == 2
 
 
+def test_what_other_sources_spent_is_measured_again() -> None:
+    known = search(program(), TARGET, Scripted([(1, 1, 1)] * 2), vectors(), 2, {}, silent)
+    name = next(iter(known))
+    known[name] = replace(known[name], sources="of another commit")
+    assert list(search(program(), TARGET, Scripted([(1, 1, 1)] * 2), vectors(), 2, known, silent)) == [name]
+
+
 def test_a_candidate_with_another_result_ends_the_search() -> None:
     with pytest.raises(RuntimeError, match="changed the result"):
         search(program(), TARGET, Scripted([(1, 1, 1)], wrong=True), vectors(), 1, {}, silent)

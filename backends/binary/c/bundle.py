@@ -5,24 +5,26 @@
 <model>_profile.c   the same calls with a hook after each, for measuring only
 <model>_kernels.h   the kernels' prototypes; their bodies come from TVM
 <model>_weights.*   constant arrays
+<model>_threads.c   a pool of threads, where calls are cut for them
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from math import prod
 
 import numpy as np
 
+from bevel.backends.binary.c import threads
 from bevel.backends.binary.c.constants import Constants, c_type, collect, weights_header, weights_source
 from bevel.backends.binary.c.names import comment, identifier, snake_case
 from bevel.backends.binary.c.ports import conversions, part_declarations, port_sections
 from bevel.backends.binary.c.widths import declarations, setter, state
 from bevel.backends.program.memory import ALIGNMENT, Plan
 from bevel.backends.program.op import Op, Operand, Role
-from bevel.backends.program.program import Call, Port, Program
+from bevel.backends.program.program import Asked, Call, Port, Program
 from bevel.backends.program.switching import switchings
 
 
@@ -30,7 +32,8 @@ from bevel.backends.program.switching import switchings
 class Bundle:
     """Generated files, {name: text}, and the kernels that they call, {symbol: kernel}.
 
-    Kernels in `aliasing` are called with an output that lies on their first input.
+    Kernels in `aliasing` are called with an output that lies on their first input. `told`: what is to be said of
+    kernels, beside how they were chosen, by their symbols.
     """
 
     texts: dict[str, str]
@@ -38,6 +41,7 @@ class Bundle:
     aliasing: frozenset[str]
     calls: tuple[str, ...]  # each call's kernel symbol
     constants: Constants
+    told: Mapping[str, Asked] = field(default_factory=dict)
 
 
 def bundle(program: Program, plan: Plan) -> Bundle:
@@ -58,6 +62,7 @@ def bundle(program: Program, plan: Plan) -> Bundle:
         f"{name}_kernels.h": kernels_header(program, kernels),
         f"{name}_weights.h": weights_header(program, constants),
         f"{name}_weights.c": weights_source(program, constants),
+        **threads.pool_source(program),
     }
     aliasing = frozenset(symbol for index, symbol in enumerate(calls) if overwrites(program, plan, index))
     return Bundle(texts, kernels, aliasing, calls, constants)
@@ -169,7 +174,9 @@ def constant_arguments(program: Program, constants: Constants, index: int, room:
             yield f"{program.name}_rounded(base + {next(free)}, {symbol}, {', '.join(exceptions)})"
 
 
-def run_source(program: Program, statements: Iterable[str]) -> str:
+def run_source(program: Program, statements: Sequence[str]) -> str:
+    if threads.has_teams(program):
+        return includes(program) + (state(program) if program.widths else "") + threads.runs(program, statements)
     return f"""{includes(program)}{state(program) if program.widths else ""}
 void {program.entry}(void *arena) {{
   uint8_t *const base = arena;
@@ -245,8 +252,11 @@ def kernels_header(program: Program, kernels: dict[str, Op]) -> str:
 
 
 def prototype(symbol: str, kernel: Op) -> str:
-    parameters = (f"{c_pointer(operand)}{operand.name.lower()}" for operand in kernel.operands())
-    return f"void {symbol}({', '.join(parameters)});"
+    return f"void {symbol}({parameters(kernel)});"
+
+
+def parameters(kernel: Op) -> str:
+    return ", ".join(f"{c_pointer(operand)}{operand.name.lower()}" for operand in kernel.operands())
 
 
 def header(program: Program, plan: Plan) -> str:
@@ -284,7 +294,7 @@ extern "C" {{
 
 /* {what}. `arena` must be {upper}_ARENA_BYTES long and aligned to {upper}_ARENA_ALIGN bytes. */
 void {program.entry}(void *arena);
-{reset_prototype(program)}{setter(program) if program.widths else ""}
+{reset_prototype(program)}{setter(program) if program.widths else ""}{threads.header_section(program)}
 {chr(10).join(sections)}
 #ifdef __cplusplus
 }}

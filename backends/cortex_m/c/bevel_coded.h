@@ -17,16 +17,6 @@
 #define BEVEL_SHARED __attribute__((noinline, noipa, unused)) static
 #endif
 
-/* sum + x.h0 * y.h0 + x.h1 * y.h1, in 64 bits. */
-static inline int64_t bevel_smlald(int32_t x, int32_t y, int64_t sum) {
-#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
-  __asm__("smlald %Q0, %R0, %1, %2" : "+r"(sum) : "r"(x), "r"(y));
-  return sum;
-#else
-  return sum + (int64_t)(int16_t)x * (int16_t)y + (int64_t)(int16_t)(x >> 16) * (int16_t)(y >> 16);
-#endif
-}
-
 /* Four times `quads` bytes as words, `step` words apart: of each four, first the even ones, then the odd ones. */
 BEVEL_SHARED void bevel_widen_quads(int16_t *to, const int8_t *from, int32_t quads, int32_t step) {
   for (; quads > 0; --quads, from += 4, to += 4 * step) {

@@ -39,6 +39,12 @@ static inline int32_t bevel_smlad(int32_t x, int32_t y, int32_t sum) {
   return sum;
 }
 
+/* The same, of 64 bits. */
+static inline int64_t bevel_smlald(int32_t x, int32_t y, int64_t sum) {
+  __asm__("smlald %Q0, %R0, %1, %2" : "+r"(sum) : "r"(x), "r"(y));
+  return sum;
+}
+
 /* sum + x.h0 * y.h0 */
 static inline int32_t bevel_smlabb(int32_t x, int32_t y, int32_t sum) {
   int32_t result;
@@ -88,6 +94,27 @@ static inline int32_t bevel_smmla(int32_t x, int32_t y, int32_t high) {
   return result;
 }
 
+/* The upper word of x * y, rounded half up. */
+static inline int32_t bevel_smmulr(int32_t x, int32_t y) {
+  int32_t result;
+  __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(x), "r"(y));
+  return result;
+}
+
+/* x.h0 - y.h0, x.h1 - y.h1 */
+static inline int32_t bevel_ssub16(int32_t x, int32_t y) {
+  int32_t result;
+  __asm__("ssub16 %0, %1, %2" : "=r"(result) : "r"(x), "r"(y) : "cc");
+  return result;
+}
+
+/* The same, each held to int16. */
+static inline int32_t bevel_qsub16(int32_t x, int32_t y) {
+  int32_t result;
+  __asm__("qsub16 %0, %1, %2" : "=r"(result) : "r"(x), "r"(y));
+  return result;
+}
+
 /* x, at least -128 and at most 127. */
 static inline int32_t bevel_ssat8(int32_t x) {
   int32_t result;
@@ -124,6 +151,13 @@ static inline int32_t bevel_max_bytes(int32_t x, int32_t y) {
   return result;
 }
 
+/* The greater of each two signed halfwords. */
+static inline int32_t bevel_max_halves(int32_t x, int32_t y) {
+  int32_t result;
+  __asm__("ssub16 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(result) : "r"(x), "r"(y) : "cc");
+  return result;
+}
+
 /* x with y.b0 added to h0, and y.b2 to h1. */
 static inline int32_t bevel_sxtab16(int32_t x, int32_t y) {
   int32_t result;
@@ -153,6 +187,10 @@ static inline int32_t bevel_smlad(int32_t x, int32_t y, int32_t sum) {
   return (int32_t)(uint32_t)(sum + low + (int64_t)(int16_t)(x >> 16) * (int16_t)(y >> 16));
 }
 
+static inline int64_t bevel_smlald(int32_t x, int32_t y, int64_t sum) {
+  return sum + (int64_t)(int16_t)x * (int16_t)y + (int64_t)(int16_t)(x >> 16) * (int16_t)(y >> 16);
+}
+
 static inline int32_t bevel_smlabb(int32_t x, int32_t y, int32_t sum) {
   return (int32_t)((uint32_t)sum + (uint32_t)((int16_t)x * (int16_t)y));
 }
@@ -171,9 +209,26 @@ static inline int32_t bevel_smmla(int32_t x, int32_t y, int32_t high) {
   return (int32_t)((uint32_t)high + (uint32_t)((int64_t)x * y >> 32));
 }
 
+static inline int32_t bevel_smmulr(int32_t x, int32_t y) {
+  return (int32_t)(((int64_t)x * y + ((int64_t)1 << 31)) >> 32);
+}
+
+static inline int32_t bevel_ssub16(int32_t x, int32_t y) {
+  return bevel_pair((int16_t)x - (int16_t)y, (int16_t)(x >> 16) - (int16_t)(y >> 16));
+}
+
+static inline int32_t bevel_max_halves(int32_t x, int32_t y) {
+  const int32_t low = (int16_t)x > (int16_t)y ? x : y, high = x >> 16 > y >> 16 ? x : y;
+  return bevel_pair((int16_t)low, (int16_t)(high >> 16));
+}
+
 static inline int32_t bevel_ssat8(int32_t x) { return x < -128 ? -128 : x > 127 ? 127 : x; }
 
 static inline int32_t bevel_ssat16(int32_t x) { return x < -32768 ? -32768 : x > 32767 ? 32767 : x; }
+
+static inline int32_t bevel_qsub16(int32_t x, int32_t y) {
+  return bevel_pair(bevel_ssat16((int16_t)x - (int16_t)y), bevel_ssat16((int16_t)(x >> 16) - (int16_t)(y >> 16)));
+}
 
 static inline int32_t bevel_ssat8_shifted(int32_t x, int32_t shift) { return bevel_ssat8(x >> shift); }
 
@@ -198,8 +253,29 @@ static inline int32_t bevel_sxtab16_odd(int32_t x, int32_t y) { return bevel_sxt
 
 #endif
 
+/* (a * factor_of_a + b * factor_of_b + offset) >> shift, a constant, of 64 bits before. */
+static inline __attribute__((always_inline)) int32_t bevel_wide_sum(int32_t a, int32_t factor_of_a, int32_t b,
+                                                                    int32_t factor_of_b, int64_t offset,
+                                                                    int32_t shift) {
+  return (int32_t)((offset + (int64_t)a * factor_of_a + (int64_t)b * factor_of_b) >> shift);
+}
+
 /* x * 2**by, which fits. */
 static inline int32_t bevel_shift_left(int32_t x, int32_t by) { return (int32_t)((uint32_t)x << by); }
+
+/* `count` elements `step` apart that are all the same. */
+#define BEVEL_FILL(name, type, every)                                                                    \
+  __attribute__((noinline, unused)) static void name(type *y, int32_t step, int32_t count, int32_t value) {  \
+    const int32_t word = every;                                                                          \
+    int32_t done = 0;                                                                                    \
+    if (step == 1)                                                                                       \
+      for (; done + 16 / (int32_t)sizeof *y <= count; done += 16 / (int32_t)sizeof *y)                   \
+        for (int32_t i = 0; i < 4; i++) bevel_store_word(y + done + i * (4 / (int32_t)sizeof *y), word); \
+    for (; done < count; done++) y[done * step] = (type)value;                                           \
+  }
+
+BEVEL_FILL(bevel_fill_int8, int8_t, (int32_t)((uint32_t)(uint8_t)value * 0x1010101u))
+BEVEL_FILL(bevel_fill_int16, int16_t, bevel_pkhbt(value, value))
 
 /* Half 0 or 1 of x, sign-extended. */
 static inline int32_t bevel_half(int32_t x, int32_t which) { return which ? x >> 16 : (int16_t)x; }

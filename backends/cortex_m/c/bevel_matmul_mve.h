@@ -1,76 +1,52 @@
 /* Products of two activations on Helium: two rows of a by four columns of b at a time.
  *
- * Codes are multiplied as they are, sixteen bytes or, where one factor is int16, eight halfwords an instruction, and
+ * Codes are multiplied as they are, sixteen bytes or, where one factor is int16, eight halfwords an instruction. Columns
+ * of bytes that become halfwords take their zero point with them, origin = zb, else origin = 0, and
  *
- *     sum((a - za) * (b - zb))  ==  sum(a * b) + (count * za * zb - za * sum(b)) - zb * sum(a)
+ *     sum((a - za) * (b - zb))  ==  sum(a * b') - za * (sum(b') - count * z) - z * sum(a),    b' = b - origin, z = zb - origin
  *
- * has a number for each column and one for each row, which are added behind. Sums wrap around: only what they come to
- * must fit a word. Columns lie in tiles of four, [tiles, blocks, 4, 16 bytes], rows one after the other, [2, blocks, 16
- * bytes]; zeros fill the last block.
+ * has a number for each column, which lies behind it, and one for each row unless z is 0. Sums wrap around: only what
+ * they come to must fit a word. Columns lie in tiles of four, [tiles, blocks, 4, 16 bytes] with four words behind the
+ * blocks of each; zeros fill the last block, so rows that lie side by side are read on to its end where they lie.
  */
 #ifndef BEVEL_MATMUL_MVE_H
 #define BEVEL_MATMUL_MVE_H
 
-#include "bevel_mve.h"
+#include "bevel_gather_mve.h"
 
 /* How a sum becomes a result: shifted left by `lift`, multiplied, the upper word shifted right by `right`, rounded. */
 #define BEVEL_MATMUL_OUTPUT int32_t multiplier, int lift, int right, int zero_point, int low, int high, int bytes
 
+/* Words of a tile. */
+#define BEVEL_MATMUL_TILE(blocks) (16 * (blocks) + 4)
+
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
 
-/* The elements b[0], b[step], ... in every `spacing`th block of 16 bytes, as halfwords or as bytes; their sum. */
-BEVEL_INLINE int32_t bevel_mve_gather_int8(int8_t *to, int spacing, const int8_t *b, int step, int count, int blocks,
-                                           bool wide) {
-  int32_t total = 0;
-  if (!wide && step == 1) {
-    BEVEL_ROLLED
-    for (; blocks > 0; --blocks, to += 16 * spacing, count -= 16, b += 16) {
-      const int8x16_t found = vldrbq_z_s8(b, vctp8q((uint32_t)count));
-      total = vaddvaq_s8(total, found);
-      vstrbq_s8(to, found);
-    }
-    return total;
-  }
-  const uint16x8_t offsets = vmulq_n_u16(vidupq_n_u16(0, 1), (uint16_t)step);
-  BEVEL_ROLLED
-  for (; blocks > 0; --blocks, to += 16 * spacing) {
-    for (int half = 0; half < (wide ? 1 : 2); ++half, count -= 8, b += 8 * step) {
-      const mve_pred16_t some = vctp16q((uint32_t)(count > 0 ? count : 0));
-      const int16x8_t found = vldrbq_gather_offset_z_s16(b, offsets, some);
-      total = vaddvaq_s16(total, found);
-      if (wide) {
-        vstrhq_s16((int16_t *)(void *)to, found);
-      } else {
-        vstrbq_s16(to + 8 * half, found);
-      }
-    }
-  }
-  return total;
-}
+/* The rounded shift of four upper words, with the zero point, held to int16 in one instruction where that shifts far
+ * enough; else held to the bounds later. */
+#define BEVEL_NARROWS(right) ((right) <= 15)
 
-BEVEL_INLINE int32_t bevel_mve_gather_int16(int8_t *to, int spacing, const int16_t *a, int step, int count,
-                                            int blocks) {
-  const uint16x8_t offsets = vmulq_n_u16(vidupq_n_u16(0, 1), (uint16_t)step);
-  int32_t total = 0;
-  BEVEL_ROLLED
-  for (; blocks > 0; --blocks, to += 16 * spacing, count -= 8, a += 8 * step) {
-    const mve_pred16_t some = vctp16q((uint32_t)count);
-    const int16x8_t found =
-        step == 1 ? vldrhq_z_s16(a, some) : vldrhq_gather_shifted_offset_z_s16(a, offsets, some);
-    total = vaddvaq_s16(total, found);
-    vstrhq_s16((int16_t *)(void *)to, found);
+/* Four whole sums become `count` elements of 1 or 2 bytes. Where the shift narrows, twice the product is taken: of sums
+ * shifted by one less, or to be shifted right by one more. */
+BEVEL_INLINE void bevel_mve_matmul_store(void *y, int32x4_t sums, int count, BEVEL_MATMUL_OUTPUT) {
+  const int least = bytes == 1 ? -128 : -32768, most = bytes == 1 ? 127 : 32767;
+  const int32x4_t factors = vdupq_n_s32(multiplier);
+  if (BEVEL_NARROWS(right)) {
+    const int down = lift > 0 ? right : right + 1;
+    if (lift > 1) sums = vshlq_r_s32(sums, lift - 1);
+    sums = zero_point == 0 ? vqdmulhq_s32(sums, factors) : vqdmlashq_n_s32(sums, factors, zero_point * (1 << down));
+    __asm__("vqrshrnb.s32 %q0, %q0, %1" : "+w"(sums) : "i"(BEVEL_NARROWS(right) ? down : 1));
+    int16x8_t halves = vreinterpretq_s16_s32(sums);
+    if (low > least) halves = vmaxq_s16(halves, vdupq_n_s16((int16_t)low));
+    if (high < most) halves = vminq_s16(halves, vdupq_n_s16((int16_t)high));
+    if (bytes == 1 && (low == least || high == most)) __asm__("vqmovnb.s16 %q0, %q0" : "+w"(halves));
+    sums = vreinterpretq_s32_s16(halves);
+  } else {
+    if (lift > 0) sums = vshlq_r_s32(sums, lift);
+    sums = vrshlq_n_s32(vmulhq_s32(sums, factors), -right);
+    if (zero_point != 0) sums = vaddq_n_s32(sums, zero_point);
+    sums = vminq_s32(vmaxq_s32(sums, vdupq_n_s32(low)), vdupq_n_s32(high));
   }
-  return total;
-}
-
-/* Four sums of a row become `count` elements of 1 or 2 bytes. */
-BEVEL_INLINE void bevel_mve_matmul_put(void *y, int32x4_t sums, const int32_t *column, int32_t row, int count,
-                                       BEVEL_MATMUL_OUTPUT) {
-  sums = vaddq_n_s32(vaddq_s32(sums, vldrwq_s32(column)), row);
-  if (lift > 0) sums = vshlq_r_s32(sums, lift);
-  sums = vrshlq_n_s32(vmulhq_s32(sums, vdupq_n_s32(multiplier)), -right);
-  if (zero_point != 0) sums = vaddq_n_s32(sums, zero_point);
-  sums = vminq_s32(vmaxq_s32(sums, vdupq_n_s32(low)), vdupq_n_s32(high));
   if (bytes == 1) {
     bevel_mve_store((int8_t *)y, sums, count);
   } else if (count >= 4) {
@@ -80,69 +56,74 @@ BEVEL_INLINE void bevel_mve_matmul_put(void *y, int32x4_t sums, const int32_t *c
   }
 }
 
-/* `count` of four columns of two rows. Returns where the next four columns are. */
-BEVEL_INLINE const int8_t *bevel_mve_matmul_tile(int8_t *y0, int8_t *y1, const int8_t *rows, const int8_t *w,
-                                                 const int32_t *column, int32_t row0, int32_t row1, int blocks,
-                                                 int count, bool wide, BEVEL_MATMUL_OUTPUT) {
-  const int8_t *x0 = rows, *x1 = rows + 16 * blocks;
-  BEVEL_EIGHT_SUMS;
-  if (wide) {
-    BEVEL_DOT_OF(BEVEL_2X4("vmladav.s16"), BEVEL_2X4("vmladava.s16"), "", );
-  } else {
-    BEVEL_DOT(BEVEL_2X4, "", );
-  }
-  bevel_mve_matmul_put(y1, second, column, row1, count, multiplier, lift, right, zero_point, low, high, bytes);
-  bevel_mve_matmul_put(y0, first, column, row0, count, multiplier, lift, right, zero_point, low, high, bytes);
-  return w;
-}
+/* Block `at` of two rows, which stay where they are, by four columns: as BEVEL_2X4. */
+#define BEVEL_BLOCK(MAC, at)                                                                                     \
+  "vldrb.8 %q[s], [%[x0], #" at "]\n\tvldrb.8 %q[u], [%[w]], #16\n\tvldrb.8 %q[t], [%[x1], #" at "]\n\t"         \
+  MAC " r0, %q[s], %q[u]\n\tvldrb.8 %q[v], [%[w]], #16\n\t" MAC " r8, %q[t], %q[u]\n\t"                        \
+  MAC " r2, %q[s], %q[v]\n\tvldrb.8 %q[u], [%[w]], #16\n\t" MAC " r10, %q[t], %q[v]\n\t"                       \
+  MAC " r4, %q[s], %q[u]\n\tvldrb.8 %q[v], [%[w]], #16\n\t" MAC " r12, %q[t], %q[u]\n\t"                       \
+  MAC " r6, %q[s], %q[v]\n\t" MAC " lr, %q[t], %q[v]\n\t"
+#define BEVEL_BLOCKS_ASM(TEXT)                                                                                   \
+  __asm__ volatile(TEXT BEVEL_SUMS                                                                              \
+                   : [s] "=&w"(first), [t] "=&w"(second), [u] "=&w"(u), [v] "=&w"(v), [w] "+r"(w)                \
+                   : [x0] "r"(x0), [x1] "r"(x1)                                                                  \
+                   : "r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr", "memory")
+#define BEVEL_BLOCKS_2(MAC) BEVEL_BLOCK(MAC, "16")
+#define BEVEL_BLOCKS_3(MAC) BEVEL_BLOCKS_2(MAC) BEVEL_BLOCK(MAC, "32")
+#define BEVEL_BLOCKS_4(MAC) BEVEL_BLOCKS_3(MAC) BEVEL_BLOCK(MAC, "48")
+#define BEVEL_BLOCKS_5(MAC) BEVEL_BLOCKS_4(MAC) BEVEL_BLOCK(MAC, "64")
+#define BEVEL_BLOCKS_6(MAC) BEVEL_BLOCKS_5(MAC) BEVEL_BLOCK(MAC, "80")
+#define BEVEL_BLOCKS_7(MAC) BEVEL_BLOCKS_6(MAC) BEVEL_BLOCK(MAC, "96")
+#define BEVEL_BLOCKS_8(MAC) BEVEL_BLOCKS_7(MAC) BEVEL_BLOCK(MAC, "112")
+/* Up to eight blocks without a loop, whose places fit the instructions. */
+#define BEVEL_MATMUL_DOT(FIRST, NEXT)                                                                            \
+  if (blocks == 1) BEVEL_BLOCKS_ASM(BEVEL_BLOCK(FIRST, "0"));                                                    \
+  else if (blocks == 2) BEVEL_BLOCKS_ASM(BEVEL_BLOCK(FIRST, "0") BEVEL_BLOCKS_2(NEXT));                          \
+  else if (blocks == 3) BEVEL_BLOCKS_ASM(BEVEL_BLOCK(FIRST, "0") BEVEL_BLOCKS_3(NEXT));                          \
+  else if (blocks == 4) BEVEL_BLOCKS_ASM(BEVEL_BLOCK(FIRST, "0") BEVEL_BLOCKS_4(NEXT));                          \
+  else if (blocks == 5) BEVEL_BLOCKS_ASM(BEVEL_BLOCK(FIRST, "0") BEVEL_BLOCKS_5(NEXT));                          \
+  else if (blocks == 6) BEVEL_BLOCKS_ASM(BEVEL_BLOCK(FIRST, "0") BEVEL_BLOCKS_6(NEXT));                          \
+  else if (blocks == 7) BEVEL_BLOCKS_ASM(BEVEL_BLOCK(FIRST, "0") BEVEL_BLOCKS_7(NEXT));                          \
+  else if (blocks == 8) BEVEL_BLOCKS_ASM(BEVEL_BLOCK(FIRST, "0") BEVEL_BLOCKS_8(NEXT));                          \
+  else BEVEL_DOT_OF(BEVEL_2X4(FIRST), BEVEL_2X4(NEXT), "", )
 
-/* All columns of two rows. */
-BEVEL_INLINE void bevel_mve_matmul_products(int8_t *y0, int8_t *y1, const int8_t *rows, const int8_t *w,
-                                            const int32_t *column, int32_t row0, int32_t row1, int blocks, int columns,
+/* All columns of two rows at a0 and a1, from whose sums less0 and less1 are taken; nothing if `whole`. Results lie at y
+ * and `apart` bytes on. */
+BEVEL_INLINE void bevel_mve_matmul_products(int8_t *y, int apart, const int8_t *a0, const int8_t *a1, const int8_t *w,
+                                            int32_t less0, int32_t less1, bool whole, int blocks, int columns,
                                             bool wide, BEVEL_MATMUL_OUTPUT) {
+  const int32x4_t lost0 = vdupq_n_s32(less0), lost1 = vdupq_n_s32(less1); /* registers are scarcer than vectors */
   BEVEL_ROLLED
-  for (int tile = columns / 4; tile > 0; --tile, column += 4, y0 += 4 * bytes, y1 += 4 * bytes) {
-    w = bevel_mve_matmul_tile(y0, y1, rows, w, column, row0, row1, blocks, 4, wide, multiplier, lift, right, zero_point,
-                              low, high, bytes);
+  for (int left = columns; left > 0; left -= 4, y += 4 * bytes) {
+    const int8_t *x0 = a0, *x1 = a1;
+    BEVEL_EIGHT_SUMS;
+    if (wide) {
+      BEVEL_MATMUL_DOT("vmladav.s16", "vmladava.s16");
+    } else {
+      BEVEL_MATMUL_DOT("vmladav.s8", "vmladava.s8");
+    }
+    __asm__("vldrb.8 %q0, [%1], #16" : "=w"(u), "+r"(w) : : "memory");
+    first = vaddq_s32(first, u);
+    second = vaddq_s32(second, u);
+    if (!whole) first = vsubq_s32(first, lost0);
+    if (!whole) second = vsubq_s32(second, lost1);
+    const int count = columns % 4 == 0 ? 4 : left;
+    bevel_mve_matmul_store(y, first, count, multiplier, lift, right, zero_point, low, high, bytes);
+    bevel_mve_matmul_store(y + apart, second, count, multiplier, lift, right, zero_point, low, high, bytes);
   }
-  if (columns % 4 == 0) return;
-  bevel_mve_matmul_tile(y0, y1, rows, w, column, row0, row1, blocks, columns % 4, wide, multiplier, lift, right,
-                        zero_point, low, high, bytes);
 }
 
 #else
 
-BEVEL_INLINE void bevel_mve_place(int8_t *to, int spacing, int index, int32_t value, bool wide) {
-  const int bytes = index * (wide ? 2 : 1);
-  int8_t *const at = to + bytes / 16 * 16 * spacing + bytes % 16;
-  const int16_t half = (int16_t)value;
-  if (wide) {
-    __builtin_memcpy(at, &half, sizeof half);
+BEVEL_INLINE void bevel_mve_matmul_store(void *y, uint32_t sum, BEVEL_MATMUL_OUTPUT) {
+  const int64_t product = (int64_t)(int32_t)(sum << lift) * multiplier + ((int64_t)1 << (31 + right));
+  const int64_t moved = (product >> (32 + right)) + zero_point;
+  const int16_t result = (int16_t)(moved < low ? low : moved > high ? high : moved);
+  if (bytes == 2) {
+    __builtin_memcpy(y, &result, sizeof result);
   } else {
-    *at = (int8_t)value;
+    *(int8_t *)y = (int8_t)result;
   }
-}
-
-BEVEL_INLINE int32_t bevel_mve_gather_int8(int8_t *to, int spacing, const int8_t *b, int step, int count, int blocks,
-                                           bool wide) {
-  int32_t total = 0;
-  for (int i = 0; i < blocks * (wide ? 8 : 16); ++i) {
-    const int32_t found = i < count ? b[i * step] : 0;
-    total += found;
-    bevel_mve_place(to, spacing, i, found, wide);
-  }
-  return total;
-}
-
-BEVEL_INLINE int32_t bevel_mve_gather_int16(int8_t *to, int spacing, const int16_t *a, int step, int count,
-                                            int blocks) {
-  int32_t total = 0;
-  for (int i = 0; i < blocks * 8; ++i) {
-    const int32_t found = i < count ? a[i * step] : 0;
-    total += found;
-    bevel_mve_place(to, spacing, i, found, true);
-  }
-  return total;
 }
 
 BEVEL_INLINE int32_t bevel_mve_matmul_dot(const int8_t *x, const int8_t *w, int blocks, bool wide) {
@@ -160,72 +141,70 @@ BEVEL_INLINE int32_t bevel_mve_matmul_dot(const int8_t *x, const int8_t *w, int 
   return (int32_t)sum;
 }
 
-BEVEL_INLINE void bevel_mve_matmul_products(int8_t *y0, int8_t *y1, const int8_t *rows, const int8_t *w,
-                                            const int32_t *column, int32_t row0, int32_t row1, int blocks, int columns,
+BEVEL_INLINE void bevel_mve_matmul_products(int8_t *y, int apart, const int8_t *a0, const int8_t *a1, const int8_t *w,
+                                            int32_t less0, int32_t less1, bool whole, int blocks, int columns,
                                             bool wide, BEVEL_MATMUL_OUTPUT) {
   for (int i = 0; i < 2 * columns; ++i) {
     const int c = i / 2, upper = i % 2;
-    const int8_t *const own = w + c / 4 * blocks * 64 + c % 4 * 16;
-    const uint32_t sum = (uint32_t)bevel_mve_matmul_dot(rows + upper * 16 * blocks, own, blocks, wide);
-    const int32_t whole = (int32_t)((sum + (uint32_t)column[c] + (uint32_t)(upper ? row1 : row0)) << lift);
-    const int64_t product = (int64_t)whole * multiplier + ((int64_t)1 << (31 + right));
-    const int64_t moved = (product >> (32 + right)) + zero_point;
-    const int16_t result = (int16_t)(moved < low ? low : moved > high ? high : moved);
-    int8_t *const y = (upper ? y1 : y0) + c * bytes;
-    if (bytes == 2) {
-      __builtin_memcpy(y, &result, sizeof result);
-    } else {
-      *y = (int8_t)result;
-    }
+    const int8_t *const tile = w + c / 4 * 4 * BEVEL_MATMUL_TILE(blocks);
+    int32_t own;
+    __builtin_memcpy(&own, tile + 64 * blocks + c % 4 * 4, sizeof own);
+    const uint32_t sum = (uint32_t)bevel_mve_matmul_dot(upper ? a1 : a0, tile + c % 4 * 16, blocks, wide);
+    const uint32_t all = sum + (uint32_t)own + (whole ? 0u : 0u - (uint32_t)(upper ? less1 : less0));
+    bevel_mve_matmul_store(y + upper * apart + c * bytes, all, multiplier, lift, right, zero_point, low, high, bytes);
   }
 }
 
 #endif
 
-/* All columns of b, `next` elements apart, in tiles of four, and what each adds to its sums. `zeros`: count * za * zb. */
-BEVEL_INLINE void bevel_mve_matmul_columns_int8(int32_t *packed, int32_t *column, const int8_t *b, int step, int next,
-                                                int columns, int count, int blocks, bool wide, int a_zero_point,
-                                                int32_t zeros) {
-  BEVEL_ROLLED
-  for (int c = 0; c < columns; ++c, b += next) {
-    int8_t *const to = (int8_t *)packed + c / 4 * blocks * 64 + c % 4 * 16;
-    const int32_t total = bevel_mve_gather_int8(to, 4, b, step, count, blocks, wide);
-    column[c] = (int32_t)((uint32_t)zeros - (uint32_t)a_zero_point * (uint32_t)total);
+/* All columns of b, `next` elements apart, in tiles of four, and what each adds to its sums. `zeros`: count * za * z. */
+#define BEVEL_MATMUL_COLUMNS(name, type, ...)                                                                         \
+  BEVEL_INLINE void name(int32_t *packed, const type *b, int step, int next, int columns, int count, int blocks,     \
+                         bool wide, int origin, int a_zero_point, int32_t zeros) {                                   \
+    BEVEL_ROLLED                                                                                                      \
+    for (int c = 0; c < columns; ++c, b += next) {                                                                    \
+      int32_t *const tile = packed + c / 4 * BEVEL_MATMUL_TILE(blocks);                                               \
+      const int32_t total = __VA_ARGS__;                                                                              \
+      tile[16 * blocks + c % 4] = (int32_t)((uint32_t)zeros - (uint32_t)a_zero_point * (uint32_t)total);              \
+    }                                                                                                                 \
+    (void)wide;                                                                                                       \
+    (void)origin;                                                                                                     \
   }
-}
 
-BEVEL_INLINE void bevel_mve_matmul_columns_int16(int32_t *packed, int32_t *column, const int16_t *b, int step, int next,
-                                                 int columns, int count, int blocks, int a_zero_point, int32_t zeros) {
-  BEVEL_ROLLED
-  for (int c = 0; c < columns; ++c, b += next) {
-    int8_t *const to = (int8_t *)packed + c / 4 * blocks * 64 + c % 4 * 16;
-    const int32_t total = bevel_mve_gather_int16(to, 4, b, step, count, blocks);
-    column[c] = (int32_t)((uint32_t)zeros - (uint32_t)a_zero_point * (uint32_t)total);
+BEVEL_MATMUL_COLUMNS(bevel_mve_matmul_columns_int8, int8_t,
+                     bevel_mve_gather_int8((int8_t *)(tile + c % 4 * 4), 4, b, step, count, blocks, wide, origin))
+BEVEL_MATMUL_COLUMNS(bevel_mve_matmul_columns_int16, int16_t,
+                     bevel_mve_gather_int16((int8_t *)(tile + c % 4 * 4), 4, b, step, count, blocks))
+
+/* Two rows of a, and all columns of their results, side by side, at y and `apart` elements on. Rows are read where they
+ * lie if they lie side by side and `room` elements are theirs, from the first of the later one on, to the end of the
+ * last block; else a copy in `rows`. zero_left: z. */
+#define BEVEL_MATMUL(name, type, wide, gather)                                                                        \
+  BEVEL_INLINE void name(void *y, int apart, const type *a0, const type *a1, int step, int count, int room,          \
+                         int32_t *rows, const int32_t *w, int blocks, int columns, int zero_left,                    \
+                         BEVEL_MATMUL_OUTPUT) {                                                                       \
+    const int8_t *x0 = (const int8_t *)a0, *x1 = (const int8_t *)a1;                                                  \
+    int32_t less0 = 0, less1 = 0;                                                                                     \
+    if (step == 1 && room >= ((wide) ? 8 : 16) * blocks) {                                                            \
+      if (zero_left != 0) {                                                                                           \
+        less0 = bevel_mve_times_sum(a0, count, wide, zero_left);                                                      \
+        less1 = bevel_mve_times_sum(a1, count, wide, zero_left);                                                      \
+      }                                                                                                               \
+    } else {                                                                                                          \
+      less0 = bevel_mve_times(gather((int8_t *)rows, a0), zero_left);                                                 \
+      less1 = bevel_mve_times(gather((int8_t *)(rows + 4 * blocks), a1), zero_left);                                  \
+      x0 = (const int8_t *)rows, x1 = (const int8_t *)(rows + 4 * blocks);                                            \
+    }                                                                                                                 \
+    bevel_mve_matmul_products((int8_t *)y, apart * bytes, x0, x1, (const int8_t *)w, less0, less1, zero_left == 0,    \
+                              blocks, columns, wide, multiplier, lift, right, zero_point, low, high, bytes);          \
   }
-}
 
-/* What a row of `total` adds to its sums. */
-BEVEL_INLINE int32_t bevel_mve_matmul_row(int32_t total, int b_zero_point) {
-  return (int32_t)(0u - (uint32_t)b_zero_point * (uint32_t)total);
-}
-
-/* Two rows of a, and all columns of their results, side by side. */
-BEVEL_INLINE void bevel_mve_matmul_int8(void *y0, void *y1, const int8_t *a0, const int8_t *a1, int step, int count,
-                                        int32_t *rows, const int32_t *w, const int32_t *column, int blocks, int columns,
-                                        int b_zero_point, BEVEL_MATMUL_OUTPUT) {
-  const int32_t first = bevel_mve_gather_int8((int8_t *)rows, 1, a0, step, count, blocks, false);
-  const int32_t second = bevel_mve_gather_int8((int8_t *)rows + 16 * blocks, 1, a1, step, count, blocks, false);
-  bevel_mve_matmul_products((int8_t *)y0, (int8_t *)y1, (const int8_t *)rows, (const int8_t *)w, column, bevel_mve_matmul_row(first, b_zero_point),
-                            bevel_mve_matmul_row(second, b_zero_point), blocks, columns, false, multiplier, lift, right, zero_point, low, high, bytes);
-}
-
-BEVEL_INLINE void bevel_mve_matmul_int16(void *y0, void *y1, const int16_t *a0, const int16_t *a1, int step, int count,
-                                         int32_t *rows, const int32_t *w, const int32_t *column, int blocks, int columns,
-                                         int b_zero_point, BEVEL_MATMUL_OUTPUT) {
-  const int32_t first = bevel_mve_gather_int16((int8_t *)rows, 1, a0, step, count, blocks);
-  const int32_t second = bevel_mve_gather_int16((int8_t *)rows + 16 * blocks, 1, a1, step, count, blocks);
-  bevel_mve_matmul_products((int8_t *)y0, (int8_t *)y1, (const int8_t *)rows, (const int8_t *)w, column, bevel_mve_matmul_row(first, b_zero_point),
-                            bevel_mve_matmul_row(second, b_zero_point), blocks, columns, true, multiplier, lift, right, zero_point, low, high, bytes);
-}
+#define BEVEL_ROW_INT8(to, a) bevel_mve_gather_int8(to, 1, a, step, count, blocks, false, 0)
+#define BEVEL_ROW_INT16(to, a) bevel_mve_gather_int16(to, 1, a, step, count, blocks)
+BEVEL_MATMUL(bevel_mve_matmul_int8, int8_t, false, BEVEL_ROW_INT8)
+#define BEVEL_ROW_WIDENED(to, a) bevel_mve_gather_int8(to, 1, a, step, count, blocks, true, 0)
+BEVEL_MATMUL(bevel_mve_matmul_int16, int16_t, true, BEVEL_ROW_INT16)
+/* Rows of bytes by columns of halfwords: there is no room where they lie. */
+BEVEL_MATMUL(bevel_mve_matmul_widened, int8_t, true, BEVEL_ROW_WIDENED)
 
 #endif

@@ -18,7 +18,7 @@
 #define BEVEL_MATVEC_SCALED(sum, scale)                                                                      \
   ((bevel_smmla(bevel_shift_left(sum, (scale)[0]), (scale)[1], (scale)[2]) >> (scale)[3]) + (scale)[4])
 
-/* Pairs of a row in its own order, a zero behind an odd one; the sum of a' + extra, times -zb. */
+/* Pairs of a row in its own order, a zero behind an odd one, then `extra`; the sum of a' + extra, times -zb. */
 #define BEVEL_MATVEC_ROW(name, type)                                                                             \
   __attribute__((noinline, unused)) static int32_t name(int32_t *to, const type *a, int32_t step, int32_t count, \
                                                         int32_t origin, int32_t extra, int32_t zero_point) {     \
@@ -29,22 +29,72 @@
       total += low + high;                                                                                       \
     }                                                                                                            \
     if (done < count) {                                                                                          \
-      *to = bevel_pkhbt(a[0] - origin, -extra);                                                                  \
+      *to++ = bevel_pkhbt(a[0] - origin, -extra);                                                                \
       total += a[0] - origin;                                                                                    \
     }                                                                                                            \
+    *to = extra;                                                                                                 \
     return (int32_t)(0u - (uint32_t)zero_point * ((uint32_t)total + (uint32_t)extra * (uint32_t)count));         \
   }
 
 BEVEL_MATVEC_ROW(bevel_matvec_row_int8, int8_t)
-BEVEL_MATVEC_ROW(bevel_matvec_row_int16, int16_t)
+BEVEL_MATVEC_ROW(bevel_matvec_as_it_is_int16, int16_t)
+
+/* A row that may leave 16 bits, less its zero point, but mostly does not: shares sum to 1, and a large one is alone.
+ * If it does, it stays as it is. */
+__attribute__((noinline, unused)) static int32_t bevel_matvec_row_int16(int32_t *to, const int16_t *a, int32_t step,
+                                                                        int32_t count, int32_t origin, int32_t extra,
+                                                                        int32_t zero_point) {
+  const int32_t points = bevel_pkhbt(origin - extra, origin - extra);
+  int32_t total = 0, left = 0, done = 0;
+  if (extra == 0) return bevel_matvec_as_it_is_int16(to, a, step, count, origin, extra, zero_point);
+  for (; done + 2 <= count; done += 2) {
+    const int32_t two = bevel_pkhbt(a[done * step], a[(done + 1) * step]), held = bevel_qsub16(two, points);
+    left |= held ^ bevel_ssub16(two, points);
+    to[done / 2] = held;
+    total = bevel_smlad(held, 0x10001, total);
+  }
+  if (done < count) {
+    const int32_t two = bevel_pkhbt(a[done * step], points), held = bevel_qsub16(two, points);
+    left |= held ^ bevel_ssub16(two, points);
+    to[done / 2] = held;
+    total = bevel_smlad(held, 0x10001, total);
+  }
+  if (left != 0) return bevel_matvec_as_it_is_int16(to, a, step, count, origin, extra, zero_point);
+  to[(count + 1) / 2] = 0;
+  return (int32_t)(0u - (uint32_t)zero_point * (uint32_t)total);
+}
+
+/* Elements 0, 2 and 1, 3 of each whole four of a row, as SXTB16 takes bytes apart; the others in their order. */
+#define BEVEL_MATVEC_FOURS(name, type)                                                                           \
+  __attribute__((noinline, unused)) static int32_t name(int32_t *to, const type *a, int32_t step, int32_t count, \
+                                                        int32_t origin, int32_t extra, int32_t zero_point) {     \
+    int32_t total = 0;                                                                                           \
+    (void)extra;                                                                                                 \
+    for (; count >= 4; count -= 4, a += 4 * step, to += 2) {                                                     \
+      to[0] = bevel_pkhbt(a[0] - origin, a[2 * step] - origin);                                                  \
+      to[1] = bevel_pkhbt(a[step] - origin, a[3 * step] - origin);                                               \
+      total = bevel_smlad(to[0], 0x10001, bevel_smlad(to[1], 0x10001, total));                                   \
+    }                                                                                                            \
+    for (int32_t i = 0; i < count; i += 2) {                                                                     \
+      to[i / 2] = bevel_pkhbt(a[i * step] - origin, i + 1 < count ? a[(i + 1) * step] - origin : 0);             \
+      total = bevel_smlad(to[i / 2], 0x10001, total);                                                            \
+    }                                                                                                            \
+    return (int32_t)(0u - (uint32_t)zero_point * (uint32_t)total);                                               \
+  }
+
+BEVEL_MATVEC_FOURS(bevel_matvec_fours_int8, int8_t)
+BEVEL_MATVEC_FOURS(bevel_matvec_fours_int16, int16_t)
 
 /* The product of a row with a column, whose elements lie side by side. */
+static inline int32_t bevel_matvec_four(const int32_t *row, const int8_t *b, int32_t sum) {
+  const int32_t four = bevel_load_word(b);
+  return bevel_smlad(bevel_sxtb16_odd(four), row[1], bevel_smlad(bevel_sxtb16(four), row[0], sum));
+}
+
 static inline int32_t bevel_matvec_dot_int8(const int32_t *row, const int8_t *b, int32_t count, int32_t sum) {
-  for (; count >= 4; count -= 4, b += 4, row += 2) {
-    const int32_t four = bevel_load_word(b), even = bevel_sxtb16(four), odd = bevel_sxtb16_odd(four);
-    sum = bevel_smlad(bevel_pkhbt(even, odd), row[0], sum);
-    sum = bevel_smlad(bevel_pkhtb(even, odd), row[1], sum);
-  }
+  for (; count >= 8; count -= 8, b += 8, row += 4)
+    sum = bevel_matvec_four(row + 2, b + 4, bevel_matvec_four(row, b, sum));
+  for (; count >= 4; count -= 4, b += 4, row += 2) sum = bevel_matvec_four(row, b, sum);
   for (int32_t i = 0; i < count; i++) sum += b[i] * bevel_half(row[i / 2], i % 2);
   return sum;
 }
@@ -59,6 +109,14 @@ static inline int32_t bevel_matvec_dot_int16(const int32_t *row, const int16_t *
   __attribute__((noinline, unused)) static void name(y_type *y, int32_t y_step, const int32_t *row,              \
                                                      const b_type *b, int32_t next, int32_t columns,             \
                                                      int32_t count, int32_t start, const int32_t *scale) {       \
+    if (count == 8) {                                                                                             \
+      const int32_t held[4] = {row[0], row[1], row[2], row[3]};                                                   \
+      for (; columns > 0; columns--, b += next, y += y_step) {                                                    \
+        const int32_t result = BEVEL_MATVEC_SCALED(dot(held, b, 8, start), scale);                                \
+        *y = (y_type)store(result, scale);                                                                        \
+      }                                                                                                           \
+      return;                                                                                                     \
+    }                                                                                                             \
     for (; columns > 0; columns--, b += next, y += y_step) {                                                      \
       const int32_t result = BEVEL_MATVEC_SCALED(dot(row, b, count, start), scale);                               \
       *y = (y_type)store(result, scale);                                                                          \
@@ -89,8 +147,8 @@ static inline void bevel_matvec_pairs_int16(int32_t *pairs, const int16_t *upper
 #define BEVEL_MATVEC_SUMS(name, b_type, pack, y_type, store)                                                         \
   __attribute__((noinline, unused)) static void name(y_type *y, int32_t y_step, const int32_t *row,                 \
                                                      const b_type *b, int32_t down, int32_t columns, int32_t count, \
-                                                     int32_t extra, int32_t start, const int32_t *scale) {          \
-    const int32_t nothing = bevel_pkhbt(-extra, -extra), pairs = (count + 1) / 2;                                    \
+                                                     int32_t start, const int32_t *scale) {                         \
+    const int32_t pairs = (count + 1) / 2, extra = row[pairs], nothing = bevel_pkhbt(-extra, -extra);                \
     for (; columns >= 4; columns -= 4, b += 4) {                                                                     \
       int32_t s0 = start, s1 = start, s2 = start, s3 = start, t0 = 0, t1 = 0, t2 = 0, t3 = 0;                        \
       const b_type *place = b;                                                                                       \

@@ -35,6 +35,10 @@
 
 #include <arm_mve.h>
 
+/* A loop over lanes of which the last few may not be there. */
+#define BEVEL_LANES(bits, body, ...)                                                                   \
+  __asm__ volatile("dlstp." bits " lr, %[n]\n\t1:\n\t" body "letp lr, 1b" __VA_ARGS__ : "lr", "memory")
+
 /* Sums that half up brings to the even integer where they lie on a half: an odd quotient keeps them, an even one takes
  * one away. `down`: by how much they are shifted to the quotient, to the left. */
 BEVEL_INLINE int32x4_t bevel_mve_to_even(int32x4_t sums, int32x4_t down) {

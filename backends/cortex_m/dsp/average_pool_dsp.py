@@ -43,7 +43,7 @@ class AveragePoolDsp(Unpacked):
     block of them overlaps the one before where they do not divide the channels.
     """
 
-    rates: ClassVar[Rates] = Rates(input=1.75, byte=13.9, code=980)
+    rates: ClassVar[Rates] = Rates(input=1.65, code=880)
 
     plain: AveragePool
     raised: int

@@ -3,7 +3,8 @@
 As in `coded_conv`, a pass decodes the weights of some output channels into scratch. Then the window of each pixel, or
 of two neighbours, is widened to int16, and multiplied with four channels at a time: how words lie says
 `backends/cortex_m/c/bevel_coded.h`. Where input channels come in fours, a word widens to two words of every second
-byte; weights are packed in that order of taps. Sums in 64 bits leave registers for one pixel only.
+byte; weights are packed in that order of taps. Sums in 64 bits leave registers for one pixel only. Where output
+channels do not come in fours, others fill up the last ones, and are not stored.
 """
 
 from __future__ import annotations
@@ -20,28 +21,30 @@ from bevel.backends.encodings import coded
 from bevel.backends.encodings.coded import CodedWeights, Coding
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, Role, constant, scratch
-from bevel.backends.program.ops.coded_conv import CodedConv, divisors, of_gemm
+from bevel.backends.program.ops.coded_conv import CodedConv, of_gemm
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
+from bevel.backends.program.shapes import blocks_of
 from bevel.backends.target import Target
-from bevel.backends.tir.kernels.coded_conv import decoder, keeping, sums_of
+from bevel.backends.tir.kernels.coded_conv import decoder, keeping, scaled, sums_of
 from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import inside_image
 from bevel.calib.arithmetic.requantize import Output
 
 SCRATCH_BYTES = 9216  # for the weights of one pass, unless four channels take more
 CHANNELS = 4  # that are summed at once
+FILLED_UP = 32  # of so many channels one may be computed for nothing, where passes get fewer by it
 QUAD = 4  # input channels that are widened at once
 WIDENED = [0, 2, 1, 3]  # the order of a quad's taps
 
 
 @dataclass(frozen=True)
 class CodedConvDsp(Kernel):
-    """`inner`, whose weights and activations fit int16, ungrouped, with output channels in fours; its constants in the
-    order of this kernel's passes."""
+    """`inner`, whose weights and activations fit int16, ungrouped; its constants in the order of this kernel's passes,
+    of as many output channels as whole passes have."""
 
-    rates: ClassVar[Rates] = Rates(mac=1.0, output=15, byte=4.0, call=500, code=1200)
+    rates: ClassVar[Rates] = Rates(mac=1.36, output=13.8, besides=3.2, code=1380)
 
     inner: CodedConv
 
@@ -53,6 +56,11 @@ class CodedConvDsp(Kernel):
     def pixels(self) -> int:
         """Pixels that are computed at once."""
         return 1 if self.inner.wide else 2
+
+    @property
+    def channels(self) -> int:
+        """Output channels with those that fill up the last pass."""
+        return self.passes * self.rows
 
     @property
     def depth(self) -> int:
@@ -70,13 +78,16 @@ class CodedConvDsp(Kernel):
 
     @property
     def rows(self) -> int:
-        """Output channels of a pass."""
+        """Output channels of a pass: fours, so many that few channels fill up the last, none if they come in fours."""
         room = max(CHANNELS, SCRATCH_BYTES // (4 * self.pairs))
-        return max(rows for rows in divisors(self.plain.channels_out) if rows % CHANNELS == 0 and rows <= room)
+        fours = blocks_of(self.plain.channels_out, CHANNELS) * CHANNELS
+        most = fours + (fours // FILLED_UP if self.plain.channels_out % CHANNELS else 0)
+        sizes = range(CHANNELS, min(room, fours) + 1, CHANNELS)
+        return max(rows for rows in sizes if blocks_of(fours, rows) * rows <= most)
 
     @property
     def passes(self) -> int:
-        return self.plain.channels_out // self.rows
+        return blocks_of(self.plain.channels_out, self.rows)
 
     @property
     def codes(self) -> int:
@@ -91,20 +102,23 @@ class CodedConvDsp(Kernel):
 
     @cached_property
     def order(self) -> Array:
-        """Which weight each code is, [passes, codes]; what fills up an odd window's last word is none, -1."""
+        """Which weight each code is, [passes, codes]; what fills up a window's last word or a pass is none, -1."""
         weights = np.arange(self.plain.channels_out * self.plain.taps).reshape(self.plain.channels_out, -1)
         if self.quads:
             weights = weights.reshape(len(weights), -1, QUAD)[..., WIDENED].reshape(len(weights), -1)
-        filled = np.pad(weights, ((0, 0), (0, weights.shape[1] % 2)), constant_values=-1)
+        missing = (0, self.channels - self.plain.channels_out), (0, weights.shape[1] % 2)
+        filled = np.pad(weights, missing, constant_values=-1)
         by_channel = filled.reshape(self.passes, -1, CHANNELS, self.pairs, 2)
         result: Array = by_channel.swapaxes(2, 3).reshape(self.passes, -1)
         return result
 
     @cached_property
     def block_order(self) -> Array:
-        """Which block each factor is of: [passes, rows * blocks]."""
-        blocks = np.arange(self.plain.channels_out * self.blocks).reshape(self.passes, -1, CHANNELS, self.blocks)
-        result: Array = blocks.swapaxes(2, 3).reshape(self.passes, -1)
+        """Which block each factor is of, [passes, rows * blocks]; -1 of channels that fill up a pass."""
+        count = self.plain.channels_out * self.blocks
+        blocks = np.pad(np.arange(count), (0, self.channels * self.blocks - count), constant_values=-1)
+        by_channel = blocks.reshape(self.passes, -1, CHANNELS, self.blocks)
+        result: Array = by_channel.swapaxes(2, 3).reshape(self.passes, -1)
         return result
 
     def operands(self) -> tuple[Operand, ...]:
@@ -118,9 +132,7 @@ class CodedConvDsp(Kernel):
             constant("packed", (self.passes, bytes_of_pass), "uint8"),
             *(tables[:1] if self.inner.coding.tabled else ()),
             *of_blocks,
-            bias,
-            multiplier,
-            shift,
+            *(replace(one, shape=(self.channels,)) for one in (bias, multiplier, shift)),
             *self.inner.roles(Role.OUTPUT),
             scratch("weights", (self.codes,), "int16"),  # codes are a multiple of eight
             scratch("window", (self.pairs * 2 * self.pixels,), "int16"),
@@ -141,8 +153,13 @@ class CodedConvDsp(Kernel):
         found = [coded.pack(codes, self.inner.coding.bits)]
         found += [stored.table] if stored.table is not None else []
         if stored.block_codes is not None and stored.block_table is not None:
-            found += [stored.block_codes.ravel()[self.block_order], stored.block_table]
+            block_codes = np.where(self.block_order < 0, 0, stored.block_codes.ravel()[self.block_order])
+            found += [block_codes, stored.block_table]
         return tuple(found)
+
+    def filled(self, *rescaling: Array) -> tuple[Array, ...]:
+        """bias, multiplier and shift of all channels: those that fill up a pass repeat the last."""
+        return tuple(np.pad(one, (0, self.channels - len(one)), mode="edge") for one in rescaling)
 
     def stored(self, packed: Array, *tables: Array) -> CodedWeights:
         """The inverse of `constants`."""
@@ -154,19 +171,21 @@ class CodedConvDsp(Kernel):
         if not coding.block:
             return CodedWeights(coding, codes.reshape(shape), table)
         block_codes = np.zeros(self.plain.channels_out * self.blocks, np.uint8)
-        block_codes[self.block_order] = tables[-2]
+        of_blocks = self.block_order >= 0
+        block_codes[self.block_order[of_blocks]] = tables[-2][of_blocks]
         return CodedWeights(coding, codes.reshape(shape), table, block_codes.reshape(shape), tables[-1])
 
     def reference(self, *arrays: Array) -> Array:
         x, *constants, bias, multiplier, shift = arrays
-        return self.inner.reference(x, *self.inner.constants(self.stored(*constants)), bias, multiplier, shift)
+        rescaling = (one[: self.plain.channels_out] for one in (bias, multiplier, shift))
+        return self.inner.reference(x, *self.inner.constants(self.stored(*constants)), *rescaling)
 
     def build(self, name: str) -> Any:
         """Of every operand there may be, the function takes those that this kernel has."""
         operands = {operand.name: operand for operand in self.operands()}
         x, packed, bias, y = (operands[key] for key in ("x", "packed", "bias", "y"))
         window, sums = operands["window"], operands["sums"]
-        channels, levels, factors = self.plain.channels_out, 2**self.inner.coding.bits, self.inner.coding.factors
+        channels, levels, entries = self.channels, 2**self.inner.coding.bits, self.inner.coding.block_entries
         codes, total_blocks, passes = self.codes, channels * self.blocks, self.passes
         decode, scale, every_pixel = decoder(self.inner.coding, codes), self._scale(), self._every_pixel()
 
@@ -176,7 +195,7 @@ class CodedConvDsp(Kernel):
             W: T.Buffer((packed.size,), "uint8"),
             table: T.Buffer((levels,), "int16"),
             block_codes: T.Buffer((total_blocks,), "uint8"),
-            block_table: T.Buffer((factors,), "int16"),
+            block_table: T.Buffer((entries,), "int16"),
             B: T.Buffer((channels,), bias.dtype),
             M: T.Buffer((channels,), "int32"),
             S: T.Buffer((channels,), "int8"),
@@ -209,7 +228,7 @@ class CodedConvDsp(Kernel):
                     for word in T.serial(T.min(words, all_words - block * words)):
                         for half in T.unroll(2):
                             place = T.meta_var(((first + word) * CHANNELS + u) * 2 + half)
-                            P[place] = P[place] * block_table[T.cast(block_codes[number], "int32")]
+                            P[place] = scaled(coding, P[place], block_table, T.cast(block_codes[number], "int32"))
 
         return scale
 
@@ -238,18 +257,31 @@ class CodedConvDsp(Kernel):
         """A TIR macro (A, M, S, Y, place, first): sums to results of the channels from `first` on."""
         channels, pixels, sums, output = self.plain.channels_out, self.pixels, sums_of(self.inner), self.plain.output
         shared = sums.small and pixels == 2 and output.dtype == "int8" and not output.even
-        bounds = (output.zero_point, output.low, output.high)
+        bounds, filled_up = (output.zero_point, output.low, output.high), channels % CHANNELS > 0
+
+        @T.macro
+        def each(A, M, S, Y, place, first):
+            for u, pixel in T.grid(T.min(CHANNELS, channels - first) if filled_up else CHANNELS, pixels):
+                total = T.meta_var(A[u * pixels + pixel])
+                result = T.meta_var(sums.requantize(total, M[first + u], S[first + u], output))
+                Y[place + pixel * channels + u] = result
+
+        @T.macro
+        def four(A, M, S, Y, place, first):
+            scaling = T.meta_var((T.address_of(M[first]), T.address_of(S[first])))
+            call_void("store_2x4", T.address_of(A[0]), *scaling, *bounds, T.address_of(Y[place]), channels)
 
         @T.macro
         def store(A, M, S, Y, place, first):
-            if shared:
-                scaling = T.meta_var((T.address_of(M[first]), T.address_of(S[first])))
-                call_void("store_2x4", T.address_of(A[0]), *scaling, *bounds, T.address_of(Y[place]), channels)
+            if shared and filled_up:
+                if first + CHANNELS <= channels:
+                    four(A, M, S, Y, place, first)
+                else:
+                    each(A, M, S, Y, place, first)
+            elif shared:
+                four(A, M, S, Y, place, first)
             else:
-                for u, pixel in T.grid(CHANNELS, pixels):
-                    total = T.meta_var(A[u * pixels + pixel])
-                    result = T.meta_var(sums.requantize(total, M[first + u], S[first + u], output))
-                    Y[place + pixel * channels + u] = result
+                each(A, M, S, Y, place, first)
 
         return store
 
@@ -289,7 +321,7 @@ class CodedConvDsp(Kernel):
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x, *constants, bias, multiplier, shift = self.inner.example(rng)
-        return x, *self.constants(self.inner.stored(*constants)), bias, multiplier, shift
+        return x, *self.constants(self.inner.stored(*constants)), *self.filled(bias, multiplier, shift)
 
 
 def place_of(tap: Any, pixel: Any, pixels: int) -> Any:
@@ -304,8 +336,8 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "the target has no DSP extension"
     if not isinstance(inner, CodedConv):
         return "no coded weights"
-    if inner.plain.groups != 1 or inner.plain.channels_out % CHANNELS:
-        return "grouped, or output channels that do not come in fours"
+    if inner.plain.groups != 1:
+        return "grouped"
     if "int32" in (inner.coding.dtype, inner.x_dtype):
         return "32-bit factors"
     if inner.coding.block % QUAD or (inner.coding.block and inner.plain.channels_in % QUAD):
@@ -316,7 +348,7 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "rows of a single pixel"
     stored = as_int16(inner.stored(*constants))
     kernel = CodedConvDsp(replace(inner, plain=plain, coding=stored.coding))
-    return Special(kernel, (*kernel.constants(stored), bias, multiplier, shift))
+    return Special(kernel, (*kernel.constants(stored), *kernel.filled(bias, multiplier, shift)))
 
 
 def flat(plain: Conv) -> Conv:
@@ -351,9 +383,15 @@ def cases() -> Iterable[CodedConvDsp]:
     yield conv((1, 5, 5), (3, 12), (3, 3), Coding(6, "int16", True), pads=same, x_zero_point=7, strides=(2, 2))
     yield conv((1, 4, 7), (64, 16), (3, 3), Coding(4, "int16", True, 16, 8), pads=same, x_zero_point=3)
     yield conv((1, 4, 3), (40, 4), (1, 1), Coding(4, "int16", False, 32, 16), output=short)
+    yield conv((1, 4, 3), (40, 4), (1, 1), Coding(4, "int16", False, 16, 16, True), x_zero_point=7)
     yield conv((1, 4, 3), (8, 8), (2, 3), Coding(6, "int16", True), wide=True, dilations=(1, 1), output=short)
     yield conv((1, 4, 3), (5, 8), (2, 2), Coding(12, "int16"), x_dtype="int16", wide=True, pads=same, x_zero_point=9)
     yield conv((1, 4, 6), (5, 4), (2, 2), Coding(4, "int16"), dilations=(1, 2), pads=(0, 2, 1, 0), x_zero_point=-9)
     yield conv((1, 3, 4), (4, 4), (2, 2), Coding(3, "int16"), x_dtype="int16", output=short, x_zero_point=-5, pads=same)
     yield CodedConvDsp(CodedConv(flat(of_gemm(7, 36, 12, Output(5, -20, 90))), Coding(8, "int16")))
     yield conv((1, 3, 2), (300, 8), (3, 3), Coding(2, "int16"), pads=same)  # two passes
+    yield conv((1, 1, 3), (64, 130), (1, 1), Coding(4, "int16"), small=True)  # passes that are filled up
+    for channels in (1, 6, 11):
+        yield conv((1, 5, 4), (4, channels), (3, 3), Coding(4, "int16"), pads=same, small=True, x_zero_point=5)
+        yield conv((1, 4, 3), (5, channels), (2, 2), Coding(12, "int16"), x_dtype="int16", wide=True, output=short)
+        yield conv((1, 4, 6), (8, channels), (1, 1), Coding(4, "int16", True, 4, 8), output=short)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,12 +22,10 @@ from bevel.backends.program.ops import mat_mul
 from bevel.backends.program.ops.mat_mul import MatMul
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
-from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.target import Target
 from bevel.backends.tir.lazy import T
 
 COLUMNS = 4  # of a block
-PACKING = 4.5  # instructions for each element of a column that is packed
 SCALE = 7  # words that say how a sum is rescaled
 
 
@@ -39,7 +36,7 @@ class MatMulDsp(Kernel):
     In scratch lie b's columns and two rows of a, widened.
     """
 
-    rates: ClassVar[Rates] = Rates(mac=1.0, output=8.4, code=900)  # of attention on 65 tokens, heads of 16
+    rates: ClassVar[Rates] = Rates(mac=1.09, output=4.1, besides=5.1, code=130)
 
     plain: MatMul
 
@@ -64,11 +61,9 @@ class MatMulDsp(Kernel):
     def blocks(self) -> int:
         return -(-sides_of(self.plain).n // COLUMNS)
 
-    def estimate(self, target: Target) -> Resources:
-        """With packing, which all rows share: of one row it is most."""
-        sides = sides_of(self.plain)
-        packed = prod(sides.extents) * sides.n * self.plain.k
-        return super().estimate(target) + Resources({Resource.INSTRUCTIONS: PACKING * packed})
+    @property
+    def besides(self) -> int:
+        return sides_of(self.plain).packed
 
     def operands(self) -> tuple[Operand, ...]:
         return (

@@ -16,7 +16,7 @@ import numpy as np
 
 from bevel.backends.cortex_m.dsp.dsp import call_void
 from bevel.backends.cortex_m.dsp.mat_mul_dsp import SCALE, scale_of
-from bevel.backends.cortex_m.sides import Side, obstacle
+from bevel.backends.cortex_m.sides import in_order, obstacle
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Bounds, Op, Operand, constant, of_type, scratch
 from bevel.backends.program.ops import mat_mul
@@ -25,6 +25,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
 from bevel.backends.tir.lazy import T, tirx
+from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import Output
 
 ROWS = 2  # at most
@@ -34,9 +35,10 @@ HALFWORD = 2**15 - 1
 @dataclass(frozen=True)
 class MatVecDsp(Kernel):
     """The operands and results of `plain`; scale: int32 [7], as `mat_mul_dsp.scale_of` makes it. origin: what is
-    subtracted from a row before it is widened, its zero point unless the row would leave 16 bits."""
+    subtracted from a row before it is widened, its zero point unless the row may leave 16 bits. In scratch lies a row,
+    and what it is still off."""
 
-    rates: ClassVar[Rates] = Rates(mac=1.9, output=12, call=40, code=900)  # of a token, heads of 8, 32 and 256 tokens
+    rates: ClassVar[Rates] = Rates(mac=3.2, call=500, code=74)
 
     plain: MatMul
     origin: int
@@ -59,18 +61,14 @@ class MatVecDsp(Kernel):
         return self.plain.b_strides[-2] == 1
 
     def operands(self) -> tuple[Operand, ...]:
-        a, b, y = self.plain.operands()
-        return a, b, constant("scale", (SCALE,), "int32"), y, scratch("row", (-(-self.plain.k // 2),), "int32")
+        *given, y = self.plain.operands()
+        return *given, constant("scale", (SCALE,), "int32"), y, scratch("row", (-(-self.plain.k // 2) + 1,), "int32")
 
     def reference(self, *arrays: Array) -> Array:
-        return self.plain.reference(*arrays[:2])
+        return self.plain.reference(*arrays[:-1])
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        a, b = self.plain.example(rng)
-        if self.plain.a_dtype == "int16" and self.origin:  # what rows of small codes hold
-            near = (self.origin - 2**11, self.origin + 2**11)
-            a = np.clip(a, *near).astype(np.int16)
-        return a, b, scale_of(self.plain)
+        return *small_rows(self.plain, self.origin, self.plain.example(rng)), scale_of(self.plain)
 
     @property
     def any_codes(self) -> bool:
@@ -78,34 +76,48 @@ class MatVecDsp(Kernel):
 
     def build(self, name: str) -> Any:
         plain, extra, origin, k, n = self.plain, self.extra, self.origin, self.plain.k, self.plain.n
-        a_size, b_size, scale_size, y_size, row_size = (operand.size for operand in self.operands())
+        a_size, b_size, *_, scale_size, y_size, row_size = (operand.size for operand in self.operands())
         a_dtype, b_dtype, y_dtype, output = plain.a_dtype, plain.b_dtype, plain.output.dtype, plain.output
-        lead = () if plain.batch else (0,)
-        a, b, y = (Side((*lead, *one)) for one in (plain.a_strides, plain.b_strides, plain.y_strides))
-        extents, zero_point = plain.batch or (1,), plain.b_zero_point
+        (extents, a, b, y), zero_point = in_order(plain), plain.b_zero_point
         whole = of_type(y_dtype) == (output.low, output.high)
-        widen = f"bevel_matvec_row_{a_dtype}"
+        widen = f"bevel_matvec_{'fours' if self.down and b_dtype == 'int8' else 'row'}_{a_dtype}"
         multiply = f"matvec_{'dots' if self.down else 'sums'}_{b_dtype}_{y_dtype}{'' if whole else '_within'}"
-        step, more = (b.along, ()) if self.down else (b.down, (extra,))
+        step = b.along if self.down else b.down
+        of_columns, of_terms = plain.counted == "columns", plain.counted == "terms"
+        empty = int(output.store(np.array(0)))
 
         @T.prim_func(s_tir=True)
         def mat_vec(
             A: T.Buffer((a_size,), a_dtype),
             B: T.Buffer((b_size,), b_dtype),
+            K: T.Buffer((1,), "int32"),
             S: T.Buffer((scale_size,), "int32"),
             Y: T.Buffer((y_size,), y_dtype),
             R: T.Buffer((row_size,), "int32"),
         ):
             T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            columns = T.meta_var(K[0] if of_columns else n)
+            terms = T.meta_var(K[0] if of_terms else k)
             for at in T.grid(*extents):
                 for i in T.serial(plain.m):
                     Z = T.alloc_buffer((1,), "int32")
                     Z[0] = tirx.call_extern(
-                        "int32", widen, R.data, a.at(A, at, i), a.along, k, origin, extra, zero_point
+                        "int32", widen, R.data, a.at(A, at, i), a.along, terms, origin, extra, zero_point
                     )
-                    call_void(multiply, y.at(Y, at, i), y.along, R.data, b.at(B, at), step, n, k, *more, Z[0], S.data)
+                    given = T.meta_var((y.along, R.data, b.at(B, at), step, columns, terms, Z[0], S.data))
+                    call_void(multiply, y.at(Y, at, i), *given)
+                    if of_columns:
+                        call_void(f"fill_{y_dtype}", y.at(Y, at, i, columns), y.along, n - columns, empty)
 
-        return mat_vec
+        return mat_vec if plain.counted else without(mat_vec, ("K",))
+
+
+def small_rows(plain: MatMul, origin: int, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    """With what rows of small codes hold, where these are int16 and counted from an origin."""
+    a, *others = arrays
+    if plain.a_dtype == "int16" and origin:
+        a = np.clip(a, origin - 2**11, origin + 2**11).astype(np.int16)
+    return a, *others
 
 
 def specialize(call: Call, target: Target) -> Special | str:
@@ -130,7 +142,7 @@ def kernel_for(plain: MatMul, known: Bounds | None) -> MatVecDsp | str:
     kernel = MatVecDsp(plain, plain.a_zero_point if fits else 0)
     if kernel.extra and kernel.down:
         return "a row less its zero point leaves 16 bits"
-    return obstacle(plain) or kernel
+    return obstacle(plain, counted=True) or kernel
 
 
 def cases() -> Iterable[MatVecDsp]:

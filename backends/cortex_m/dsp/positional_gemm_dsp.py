@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bevel.backends.cortex_m.dsp import narrow_tiles_dsp
+from bevel.backends.cortex_m.dsp import subbyte_tiles_dsp
 from bevel.backends.cortex_m.dsp.dsp import LEAST_SHIFT, needed_raise, requantized, without_dead
 from bevel.backends.cortex_m.dsp.gemm_dsp import as_gemm, channels_of
-from bevel.backends.cortex_m.dsp.narrow_tiles_dsp import NarrowTilesDsp
+from bevel.backends.cortex_m.dsp.subbyte_tiles_dsp import SubbyteTilesDsp
 from bevel.backends.cortex_m.dsp.tiles import call
 from bevel.backends.encodings import packing, positional
 from bevel.backends.encodings.depthwise import largest_accumulators
@@ -152,13 +152,15 @@ def accumulators(w: Array, bias: Array) -> Array:
 
 def specialize(call: Call, target: Target) -> Special | str:
     """The rule: few rows, and weights that are codes of two, three or four bits in two's complement."""
-    as_codes = narrow_tiles_dsp.specialize(call, target)
+    as_codes = subbyte_tiles_dsp.specialize(call, target)
     if not isinstance(as_codes, Special):
         return as_codes
     shape = as_gemm(call.kernel)
     if shape is None or shape.rows > MOST_ROWS:
         return "no product of matrices, or one whose rows share the cost of decoding"
-    assert isinstance(as_codes.kernel, NarrowTilesDsp)
+    if shape.output.dtype != "int8":
+        return f"its results are {shape.output.dtype}"
+    assert isinstance(as_codes.kernel, SubbyteTilesDsp)
     codes = as_codes.kernel.codes
     if codes.tabled or codes.bits not in positional.CHANNELS:
         return f"no codes that fill a halfword: {codes}"

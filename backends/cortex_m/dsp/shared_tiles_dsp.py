@@ -26,7 +26,6 @@ from bevel.backends.encodings import packing
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Array, Op, Operand, constant
 from bevel.backends.program.resources import Resources
-from bevel.backends.target import Target
 from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import without
 
@@ -52,8 +51,8 @@ class SharedTilesDsp(Kernel):
             *others,
         )
 
-    def estimate(self, target: Target) -> Resources:
-        return self.inner.estimate(target)
+    def estimate(self) -> Resources:
+        return self.inner.estimate()
 
     @property
     def op(self) -> Op:

@@ -24,7 +24,6 @@ from bevel.backends.cortex_m.mve.packed_mve import PackedMve, packed_constants
 from bevel.backends.encodings.helium import (
     LANES,
     WORDS,
-    blocks_of,
 )
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Operand, scratch
@@ -32,6 +31,7 @@ from bevel.backends.program.ops import conv
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
+from bevel.backends.program.shapes import blocks_of
 from bevel.backends.target import Target
 from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.loops import without

@@ -28,13 +28,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bevel.backends.encodings.helium import LANES, TIES, blocks_of, needs_lift, scaling, without_lift
+from bevel.backends.encodings.helium import LANES, TIES, needs_lift, scaling, without_lift
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, constant, scratch
 from bevel.backends.program.ops import conv
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
+from bevel.backends.program.shapes import blocks_of
 from bevel.backends.target import Target
 from bevel.backends.tir.lazy import T, tirx
 from bevel.calib.arithmetic.requantize import Output

@@ -11,7 +11,6 @@ import numpy as np
 from bevel.backends.encodings.helium import (
     LANES,
     TIES,
-    blocks_of,
     example_rescaling,
     needs_lift,
     pack_rescaling,
@@ -26,6 +25,7 @@ from bevel.backends.program.op import Array, Op, Operand, constant
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
+from bevel.backends.program.shapes import blocks_of
 from bevel.backends.tir.lazy import tirx
 
 

@@ -7,7 +7,7 @@ two of the sums differ by is one channel's sum, moved left by its place. So ther
 weights, and a mask in place of each load that is saved. The multipliers of the int8 kernel undo the move, as a shift
 that is larger by the place undoes it exactly, and what the digits lack is the same for all channels of a pixel: a
 multiple of the sum of its x. Where many pixels share weights, decoding them once costs less than that
-(`narrow_conv_mve.py`). The scheme is that of `backends/encodings/positional.py`, whose halfwords have more room.
+(`subbyte_conv_mve.py`). The scheme is that of `backends/encodings/positional.py`, whose halfwords have more room.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from bevel.backends.cortex_m.mve import conv_mve, gemm_mve
 from bevel.backends.cortex_m.mve.conv_mve import ConvMve
 from bevel.backends.cortex_m.mve.gemm_mve import GemmMve
 from bevel.backends.cortex_m.mve.packed_mve import PackedMve
-from bevel.backends.encodings import narrow
+from bevel.backends.encodings import subbyte
 from bevel.backends.encodings.helium import (
     LEAST_SHIFT,
     TIES,
     WORDS,
-    blocks_of,
     needs_lift,
     pack_rescaling,
     pack_weights,
@@ -40,6 +39,7 @@ from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
+from bevel.backends.program.shapes import blocks_of
 from bevel.backends.target import Target
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Int8, Int32
 
@@ -185,7 +185,7 @@ def specialize(call: Call, target: Target) -> Special | str:
     if not isinstance(found, Special):
         return found
     packed, _ = found.constants
-    codes = narrow.codes_for(packed, call.occurring(call.constants[0]))
+    codes = subbyte.codes_for(packed, call.occurring(call.constants[0]))
     if isinstance(codes, str):
         return codes
     if codes.tabled or codes.stride != 1 or codes.bits not in WIDTHS:

@@ -3,48 +3,28 @@ int16, as the state is (`backends/cortex_m/c/bevel_recurrent_mve.h`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from bevel.backends.cortex_m.recurrent_rows import RecurrentRows, blocks, padded, plain_cases, specialized
+from bevel.backends.cortex_m.recurrent_rows import RecurrentRows, plain_cases, specialized
 from bevel.backends.program.kernel import Special
-from bevel.backends.program.op import Array
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.target import Target
-
-ROWS = 4
-LANES = {"int8": 16, "int16": 8}  # of a vector
-WORDS = 4  # of a vector
 
 
 @dataclass(frozen=True)
 class RecurrentMve(RecurrentRows):
     """Packed: int8 [tiles of four rows, blocks, 4, lanes]."""
 
-    rates: ClassVar[Rates] = Rates(mac=0.34, code=2600)  # of an LSTM of 128 units, without what its gates take
+    lanes: ClassVar[Mapping[str, int]] = {"int8": 16, "int16": 8}
+    words: ClassVar[int] = 4
+    rates: ClassVar[Rates] = Rates(mac=0.325, besides=77, code=1150)
 
     @property
     def header(self) -> str:
         return "bevel_recurrent_mve.h"
-
-    def vector_words(self, count: int, dtype: str) -> int:
-        return WORDS * blocks(count, LANES[dtype])
-
-    def pack(self, weights: Array, dtype: str) -> Array:
-        lanes = LANES[dtype]
-        rows, k = blocks(len(weights), ROWS), blocks(weights.shape[1], lanes)
-        tiled = padded(weights, rows * ROWS, k * lanes).reshape(rows, ROWS, k, lanes)
-        return np.ascontiguousarray(tiled.swapaxes(1, 2)).ravel()
-
-    def unpack(self, packed: Array, rows: int, k: int, dtype: str) -> Array:
-        lanes = LANES[dtype]
-        of_rows, of_k = blocks(rows, ROWS), blocks(k, lanes)
-        tiled = packed[: of_rows * ROWS * of_k * lanes].reshape(of_rows, of_k, ROWS, lanes)
-        return np.ascontiguousarray(tiled.swapaxes(1, 2).reshape(of_rows * ROWS, of_k * lanes)[:rows, :k])
 
     def put_vector(self, dtype: str) -> str:
         return f"recurrent_mve_lay_{dtype}"

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
+
+import numpy as np
 
 from bevel.backends.program.op import Array, Operand, stored
 from bevel.backends.program.pairs import Pair
@@ -28,6 +31,22 @@ class Add(Pair):
 
     def result(self) -> Operand:
         return stored("y", self.shape, self.output)
+
+    @property
+    def besides(self) -> int:
+        """Elements whose sums are of 64 bits."""
+        return 0 if self.sum_dtype == "int32" else prod(self.shape)
+
+    @property
+    def reach(self) -> int:
+        """What no sum's magnitude passes, before its shift."""
+        a, b = (int(np.iinfo(dtype).max) + 1 for dtype in (self.a_dtype, self.b_dtype))
+        return a * abs(self.a_multiplier) + b * abs(self.b_multiplier) + abs(self.offset)
+
+    @property
+    def fits_word(self) -> bool:
+        """Whether shifted sums are words with room for a zero point."""
+        return self.reach >> self.shift < 2**30
 
     def reference(self, *arrays: Array) -> Array:
         a, b = self.broadcast(*arrays)

@@ -38,8 +38,8 @@ LARGEST_INPUT = {"int8": 2**7, "int16": 2**15, "int32": 2**18}  # of examples: t
 @dataclass(frozen=True)
 class CodedConv(Op):
     """`plain`, with x of `x_dtype`, y of `plain.output.dtype`, and weights of `coding`: packed: uint8 [passes, bytes];
-    where the coding has them table [2**bits], block_codes: uint8 [passes, blocks] and block_table [factors]; bias:
-    int32 [Cout], or int64 where `wide`; multiplier: int32 [Cout]; shift: int8 [Cout].
+    where the coding has them table [2**bits], block_codes: uint8 [passes, blocks] and block_table
+    [block_entries]; bias: int32 [Cout], or int64 where `wide`; multiplier: int32 [Cout]; shift: int8 [Cout].
 
     Sums must fit the accumulator, int32 or int64. Where `wide`, |sum * multiplier| must stay below 2**62, and shifts
     are 0 to 62; where `small`, they are 33 or more.
@@ -104,6 +104,11 @@ class CodedConv(Op):
     def macs(self) -> int:
         return self.plain.macs
 
+    @property
+    def besides(self) -> int:
+        """Codes of weights, each decoded once."""
+        return self.plain.channels_out * self.plain.taps
+
     def operands(self) -> tuple[Operand, ...]:
         p, coding, channels = self.plain, self.coding, self.plain.channels_out
         table = constant("table", (2**coding.bits,), coding.dtype)
@@ -113,7 +118,7 @@ class CodedConv(Op):
             activation("x", (p.batch, p.height, p.width, p.channels_in), self.x_dtype),
             constant("packed", (self.passes, coded.packed_bytes(self.codes, coding.bits)), "uint8"),
             *((table,) if coding.tabled else ()),
-            *((block_codes, constant("block_table", (coding.factors,), coding.dtype)) if coding.block else ()),
+            *((block_codes, constant("block_table", (coding.block_entries,), coding.dtype)) if coding.block else ()),
             constant("bias", (channels,), "int64" if self.wide else "int32"),
             constant("multiplier", (channels,), "int32"),
             constant("shift", (channels,), "int8"),
@@ -256,6 +261,8 @@ def cases() -> Iterable[CodedConv]:
     yield conv((1, 4, 4), (6, 9), (3, 3), Coding(5, "int8"), groups=3, pads=(1, 0, 0, 1), x_zero_point=-1)
     yield conv((1, 4, 4), (64, 16), (3, 3), Coding(4, "int16", True, 16, 8), groups=2, pads=same)
     yield conv((1, 4, 3), (40, 6), (1, 1), Coding(4, "int16", False, 32, 16), output=short)
+    yield conv((1, 4, 3), (40, 6), (1, 1), Coding(4, "int8", False, 32, 16, True))
+    yield conv((1, 4, 3), (40, 8), (2, 1), Coding(3, "int8", True, 16, 4, True), x_zero_point=9, pads=(1, 0, 0, 0))
     yield conv((1, 4, 3), (6, 6), (3, 3), Coding(4, "int32", True, 32, 256), "int16", True, groups=6, pads=same)
     yield conv((1, 4, 3), (5, 7), (3, 3), Coding(8, "int32", True), "int32", True, output=long, pads=same)
     yield conv((1, 4, 3), (5, 8), (2, 2), Coding(6, "int16", True), "int16", True, output=short, x_zero_point=9)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bevel.backends.program.op import Array, Operand, constant, scratch
-from bevel.backends.program.recurrence import OF_CANDIDATE, OF_GATE, Curve, Recurrence, walks
+from bevel.backends.program.recurrence import Curve, Recurrence, example_lines, walks
 from bevel.calib.arithmetic.recurrent import GruNumbers, Lines, gru_state, inner_sum, reset_state, saturate
 
 
@@ -61,6 +61,7 @@ class Gru(Recurrence):
 
 def cases() -> Iterable[Gru]:
     numbers = GruNumbers(30, 1 << 24, 1 << 24, 39, 1 << 20, 35, 2**15)
+    of_gate, of_candidate, _ = example_lines()
     for before in (False, True):
         for walk, answer in walks():
-            yield Gru(walk, answer, 30, numbers, OF_GATE, OF_CANDIDATE, before)
+            yield Gru(walk, answer, 30, numbers, of_gate, of_candidate, before)

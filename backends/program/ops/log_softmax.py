@@ -11,12 +11,13 @@ from bevel.backends.program.examples import random_values
 from bevel.backends.program.op import Array, Op, Operand, activation, constant, stored
 from bevel.calib.arithmetic.log_softmax import LOGARITHMS, logarithm, sums
 from bevel.calib.arithmetic.requantize import Output
-from bevel.calib.arithmetic.softmax import FINE, exponent_bits, tables
+from bevel.calib.arithmetic.softmax import FINE, tables
 
 
 @dataclass(frozen=True)
 class LogSoftmax(Op):
-    """x: x_dtype [rows, n]; coarse: int32 [coarse]; fine: int32 [256]; logarithms: int32 [257]; y like x, output.dtype.
+    """x: x_dtype [rows, n]; coarse: uint16 [coarse]; fine: uint16 [256]; logarithms: int32 [257]; y: output.dtype
+    [rows, n].
 
     Tables of the exponential as in WideSoftmax. y = store((offset - distance * a - logarithm * b) >> shift), where no
     sum leaves 2**62.
@@ -25,7 +26,6 @@ class LogSoftmax(Op):
     rows: int
     n: int
     coarse: int
-    exponent: int
     a: int
     b: int
     offset: int
@@ -37,16 +37,16 @@ class LogSoftmax(Op):
         shape = (self.rows, self.n)
         return (
             activation("x", shape, self.x_dtype),
-            constant("coarse", (self.coarse,), "int32"),
-            constant("fine", (FINE,), "int32"),
+            constant("coarse", (self.coarse,), "uint16"),
+            constant("fine", (FINE,), "uint16"),
             constant("logarithms", LOGARITHMS.shape, "int32"),
             stored("y", shape, self.output),
         )
 
     def reference(self, *arrays: Array) -> Array:
         x, coarse, fine, _ = arrays
-        distance, total = sums(x, coarse, fine, self.exponent)
-        less = distance * self.a + logarithm(total, self.exponent) * self.b
+        distance, total = sums(x, coarse, fine)
+        less = distance * self.a + logarithm(total) * self.b
         return self.output.store((self.offset - less) >> self.shift)
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
@@ -59,6 +59,6 @@ class LogSoftmax(Op):
 def cases() -> Iterable[LogSoftmax]:
     int16 = Output(2**15 - 1, -(2**15), 2**15 - 1, "int16")
     for rows, n in ((1, 1), (2, 3), (3, 1001)):
-        yield LogSoftmax(rows, n, 1, exponent_bits(n), 2**48 + 77, 2**30 + 5, 2**49, 50, Output(127))
-    yield LogSoftmax(3, 10, FINE, exponent_bits(10), 2**43 + 77, 2**30 + 5, 2**43, 44, int16, "int16")
-    yield LogSoftmax(3, 10, FINE, exponent_bits(10), 2**40, 2**30, 0, 46, Output(100, -90, 110), "int16")
+        yield LogSoftmax(rows, n, 1, 2**48 + 77, 2**30 + 5, 2**49, 50, Output(127))
+    yield LogSoftmax(3, 10, FINE, 2**43 + 77, 2**30 + 5, 2**43, 44, int16, "int16")
+    yield LogSoftmax(3, 10, FINE, 2**40, 2**30, 0, 46, Output(100, -90, 110), "int16")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bevel.backends.program.op import Array, Operand, constant
-from bevel.backends.program.recurrence import OF_CANDIDATE, OF_CELL, OF_GATE, Curve, Recurrence, walks
+from bevel.backends.program.recurrence import Curve, Recurrence, example_lines, walks
 from bevel.calib.arithmetic.recurrent import Lines, LstmNumbers, lstm_step
 
 
@@ -43,7 +43,8 @@ class Lstm(Recurrence):
 
 def cases() -> Iterable[Lstm]:
     numbers = LstmNumbers(30, 1 << 24, 1 << 25, 39, 1 << 20, 35)
-    curves = OF_GATE, OF_CANDIDATE, OF_CELL
+    of_gate, of_candidate, of_cell = example_lines()
+    curves = of_gate, of_candidate, of_cell
     for walk, answer in walks():
         yield Lstm(walk, answer, 30, numbers, *curves)
     yield Lstm(walk, answer, 30, numbers._replace(one=2**15), *curves)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -16,6 +16,7 @@ from bevel.calib.arithmetic.requantize import Output, fixed_point, requantize
 
 INT32_LIMIT = 2**31
 Strides = tuple[int, ...]
+Counted = Literal["columns", "terms"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class MatMul(Op):
     its buffer. Sums are int32 where none can reach 2**31, else int64; |sum * multiplier| stays below 2**62. largest:
     what no partial sum's magnitude passes, where the integers are less than their types hold: a row of shares sums to
     1, codes of 12 bits are small.
+
+    counted: what of the product there is, as it comes in, int32 [1], 1 at least: so many columns, the others of y being
+    0, its zero point; or so many terms of each sum, as the others' factors in a are 0.
     """
 
     batch: tuple[int, ...]
@@ -43,6 +47,7 @@ class MatMul(Op):
     a_dtype: str = "int8"
     b_dtype: str = "int8"
     largest: int | None = None
+    counted: Counted | None = None
 
     @property
     def a_shape(self) -> tuple[int, ...]:
@@ -64,7 +69,7 @@ class MatMul(Op):
 
     @property
     def any_codes(self) -> bool:
-        return self.largest is None
+        return self.largest is None and self.counted is None
 
     @property
     def sum_dtype(self) -> str:
@@ -74,6 +79,7 @@ class MatMul(Op):
         return (
             activation("a", (extent(self.a_shape, self.a_strides),), self.a_dtype),
             activation("b", (extent(self.b_shape, self.b_strides),), self.b_dtype),
+            *((activation("kept", (1,), "int32"),) if self.counted else ()),
             stored("y", (extent(self.y_shape, self.y_strides),), self.output),
         )
 
@@ -84,6 +90,10 @@ class MatMul(Op):
     def reference(self, *arrays: Array) -> Array:
         a = laid(arrays[0], self.a_shape, self.a_strides).astype(np.int64) - self.a_zero_point
         b = laid(arrays[1], self.b_shape, self.b_strides).astype(np.int64) - self.b_zero_point
+        if self.counted == "columns":
+            b[..., int(arrays[2][0]) :] = 0
+        elif self.counted == "terms":
+            b[..., int(arrays[2][0]) :, :] = 0
         dtype = exact_type(self.k, a, b)
         sums = (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
         y = np.zeros(prod(self.y_shape), self.output.dtype)
@@ -101,7 +111,12 @@ class MatMul(Op):
             rows = np.abs(laid(a, self.a_shape, self.a_strides).astype(np.int64) - self.a_zero_point).sum(axis=-1)
             finer = -(-int(rows.max() * steps) // self.largest)
             a = (self.a_zero_point + (a.astype(np.int64) - self.a_zero_point) // finer).astype(a.dtype)
-        return a, b
+        if self.counted is None:
+            return a, b
+        kept = rng.integers(1, (self.n if self.counted == "columns" else self.k) + 1, 1, dtype=np.int32)
+        if self.counted == "terms":
+            laid(a, self.a_shape, self.a_strides)[..., int(kept[0]) :] = self.a_zero_point
+        return a, b, kept
 
 
 def extent(shape: tuple[int, ...], strides: Strides) -> int:
@@ -174,3 +189,10 @@ def cases() -> Iterable[MatMul]:
     yield product((), 5, 21, 6, 2.0**-20, **small, largest=2**26)
     yield product((), 2, 7, 6, 1.9, output=Output(3, -20, 90))
     yield product((), 5, 33, 7, 2.0**-9, a_strides=(1, 5), b_strides=(1, 33), y_strides=(1, 5))
+    for counted, ordered in (("columns", (9, 1)), ("columns", (1, 23)), ("terms", (9, 1)), ("terms", (1, 23))):
+        for b_dtype in ("int8", "int16"):
+            given: dict[str, Any] = {"b_dtype": b_dtype, "b_strides": ordered, "counted": counted, "a_zero_point": 30}
+            given |= {"a_dtype": "int16", "b_zero_point": 4, "largest": 2**26, "output": int16}
+            yield product((), 1, 23, 9, 2.0**-9, **given)
+    yield product((2,), 3, 70, 41, 0.001, a_zero_point=-128, b_zero_point=3, counted="terms")
+    yield product((2,), 3, 7, 41, 0.01, a_zero_point=5, b_zero_point=3, counted="columns", output=Output(-9, -50, 90))

@@ -1,7 +1,7 @@
 """Normalization of rows (`bevel.calib.arithmetic.normalize`), with a factor and an offset for each channel, in any
 layout.
 
-    y = store((t * factor + offset) >> shift)
+    y = store((((t * factor) >> 32) + offset) >> (shift - 32))
 
 A row's elements are reached by the strides of `columns`, rows by those of `rows`: channels last or first are the same.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from bevel.backends.program.examples import random_values
 from bevel.backends.program.op import Array, Op, Operand, activation, constant, stored
-from bevel.calib.arithmetic.normalize import fraction_bits, normalize
+from bevel.calib.arithmetic.normalize import WORD_BITS, fraction_bits, normalize
 from bevel.calib.arithmetic.requantize import Output
 
 
@@ -31,9 +31,10 @@ class Loop(NamedTuple):
 
 @dataclass(frozen=True)
 class Normalize(Op):
-    """x: x_dtype [size]; factor: int32 [gains]; offset: int64 [gains]; y: output.dtype [size], each where it was.
+    """x: x_dtype [size]; factor: int32 [gains]; offset: int32 [gains]; y: output.dtype [size], each where it was.
 
-    |t * factor + offset| stays below 2**62, t being at most sqrt(n) * 2**fraction, and n steps below 2**30.
+    shift is at least 33; the offset holds its half. |t * factor / 2**32 + offset| stays below 2**30, t being at most
+    sqrt(n) * 2**fraction, and n steps below 2**30.
     """
 
     rows: tuple[Loop, ...]
@@ -58,7 +59,7 @@ class Normalize(Op):
         return (
             activation("x", (self.size,), self.x_dtype),
             constant("factor", (self.gains,), "int32"),
-            constant("offset", (self.gains,), "int64"),
+            constant("offset", (self.gains,), "int32"),
             stored("y", (self.size,), self.output),
         )
 
@@ -75,14 +76,15 @@ class Normalize(Op):
         places, gains = self.places("stride"), self.places("gain")
         t = normalize(x[places].astype(np.int64) - self.zero_point, self.center, self.epsilon, fraction_bits(self.n))
         y = np.zeros(self.size, self.output.dtype)
-        y[places] = self.output.store((t * factor.astype(np.int64)[gains] + offset[gains]) >> self.shift)
+        upper = (t * factor.astype(np.int64)[gains]) >> WORD_BITS
+        y[places] = self.output.store((upper + offset[gains]) >> (self.shift - WORD_BITS))
         return y
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x = random_values(rng, (self.size,), self.x_dtype)
         x[self.places("stride")[-1]] = self.zero_point  # a row without deviation
         factor = rng.integers(-(2**30), 2**30, self.gains, dtype=np.int32)
-        return x, factor, rng.integers(-(2**60), 2**60, self.gains)
+        return x, factor, rng.integers(-(2**28), 2**28, self.gains, dtype=np.int32)
 
 
 def cases() -> Iterable[Normalize]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bevel.backends.program.op import Array
-from bevel.backends.program.recurrence import OF_CANDIDATE, Curve, Recurrence, walks
+from bevel.backends.program.recurrence import Curve, Recurrence, example_lines, walks
 from bevel.calib.arithmetic.recurrent import Lines, saturate
 
 
@@ -33,5 +33,6 @@ class Rnn(Recurrence):
 
 
 def cases() -> Iterable[Rnn]:
+    _, of_candidate, _ = example_lines()
     for walk, answer in walks():
-        yield Rnn(walk, answer, 30, OF_CANDIDATE)
+        yield Rnn(walk, answer, 30, of_candidate)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bevel.backends.program.bands import Banding, Laid, Piece, Window
+from bevel.backends.program.bands import Banding, Laid, pixel_by_pixel
 from bevel.backends.program.op import Array, Op, Operand, activation, output
 from bevel.calib.formats.mx import MxRounding
 
@@ -36,11 +36,7 @@ class RoundMx(Op):
 
     def banding(self, laid: Laid) -> Banding | None:
         """Blocks lie within pixels."""
-        image = laid.image
-        if image is None or (self.rows, self.channels) != (image[1] * image[2], image[3]):
-            return None
-        _, rows, width, _ = image
-        return Banding(rows, (Window(rows),), lambda first, end: Piece(replace(self, rows=width * (end - first)), ()))
+        return pixel_by_pixel(laid, self.rows, self.channels, lambda rows: replace(self, rows=rows))
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         """Blocks of every size, ties, zeros, and the largest magnitudes."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bevel.backends.program.bands import Banding, Laid, Piece, Window
+from bevel.backends.program.bands import Banding, Laid, pixel_by_pixel
 from bevel.backends.program.op import Array, Bounds, Op, Operand, activation, output
 from bevel.calib.arithmetic.round_rows import HIGHEST, round_rows
 
@@ -39,11 +39,7 @@ class RoundRows(Op):
 
     def banding(self, laid: Laid) -> Banding | None:
         """Rows are pixels."""
-        image = laid.image
-        if image is None or (self.rows, self.n) != (image[1] * image[2], image[3]):
-            return None
-        _, rows, width, _ = image
-        return Banding(rows, (Window(rows),), lambda first, end: Piece(replace(self, rows=width * (end - first)), ()))
+        return pixel_by_pixel(laid, self.rows, self.n, lambda rows: replace(self, rows=rows))
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         """Rows of every size, ties, zeros, and int16's ends."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bevel.backends.program.examples import random_values
 from bevel.backends.program.op import Array, Op, Operand, activation, constant, stored
 from bevel.calib.arithmetic.requantize import Output
-from bevel.calib.arithmetic.softmax import FINE, distances, exponent_bits, shares, tables
+from bevel.calib.arithmetic.softmax import FINE, LONGEST, distances, shares, tables
 
 ENTRIES = 256
 
@@ -32,8 +32,8 @@ ENTRIES = 256
 class Mask:
     """Which elements of rows [*shape, n] are kept; it is [*mask_shape, n], and broadcasts to them.
 
-    prefix: whether it is given, and constant, as how many of each row's first are kept, int32 [*mask_shape], 1 at
-    least; else as truth values, which come in, or are constant. inverted: whether what is true is barred.
+    prefix: whether it is given as how many of each row's first are kept, int32 [*mask_shape], 1 at least; else as truth
+    values. Either comes in, or is constant. inverted: whether what is true is barred.
     """
 
     shape: tuple[int, ...]
@@ -45,9 +45,8 @@ class Mask:
 
     def operand(self) -> Operand:
         size = prod(self.mask_shape)
-        if self.prefix:
-            return constant("kept", (size,), "int32")
-        return (constant if self.constant else activation)("keep", (size * self.n,), "bool")
+        make = constant if self.constant else activation
+        return make("kept", (size,), "int32") if self.prefix else make("keep", (size * self.n,), "bool")
 
     def of_rows(self, given: Array) -> NDArray[np.bool_]:
         """What the operand says of each element: [rows, n]."""
@@ -72,6 +71,11 @@ class Mask:
     def operands(self) -> tuple[tuple[Operand, ...], tuple[Operand, ...]]:
         """What comes in, and what is constant."""
         return ((), (self.operand(),)) if self.constant else ((self.operand(),), ())
+
+
+def counts(mask: Mask | None) -> bool:
+    """Whether how many elements a row keeps comes in: not any integer, then."""
+    return mask is not None and mask.prefix and not mask.constant
 
 
 def masked(mask: Mask | None, arrays: tuple[Array, ...]) -> tuple[tuple[Array, ...], NDArray[np.bool_] | None]:
@@ -106,6 +110,10 @@ class Softmax(Op):
     def in_place(self) -> bool:
         return True
 
+    @property
+    def any_codes(self) -> bool:
+        return not counts(self.mask)
+
     def reference(self, *arrays: Array) -> Array:
         (x, table), keep = masked(self.mask, arrays)
         exponential = table.astype(np.int64)[distances(x, keep)]
@@ -129,20 +137,23 @@ def largest_entry(n: int) -> int:
 
 @dataclass(frozen=True)
 class WideSoftmax(Op):
-    """x: x_dtype [rows, n]; coarse: int32 [distances / 256]; fine: int32 [256]; y: output.dtype [rows, n].
+    """x: x_dtype [rows, n]; coarse: uint16 [distances / 256]; fine: uint16 [256]; y: output.dtype [rows, n].
 
-    The first entries of both tables are 2**30, the others not larger and not negative. n * 2**exponent < 2**31. The
-    mask, if there is one, comes behind x.
+    A row's exponentials have an int32 sum where none can reach 2**31, else int64; n is below 2**31. The mask, if there
+    is one, comes behind x.
     """
 
     rows: int
     n: int
     coarse: int
-    exponent: int
     bits: int
     output: Output
     x_dtype: str = "int16"
     mask: Mask | None = None
+
+    @property
+    def sum_dtype(self) -> str:
+        return "int32" if self.n <= LONGEST else "int64"
 
     def operands(self) -> tuple[Operand, ...]:
         shape = (self.rows, self.n)
@@ -151,8 +162,8 @@ class WideSoftmax(Op):
             activation("x", shape, self.x_dtype),
             *given,
             *kept,
-            constant("coarse", (self.coarse,), "int32"),
-            constant("fine", (FINE,), "int32"),
+            constant("coarse", (self.coarse,), "uint16"),
+            constant("fine", (FINE,), "uint16"),
             stored("y", shape, self.output),
         )
 
@@ -160,15 +171,21 @@ class WideSoftmax(Op):
     def in_place(self) -> bool:
         return self.x_dtype == self.output.dtype
 
+    @property
+    def any_codes(self) -> bool:
+        return not counts(self.mask)
+
     def reference(self, *arrays: Array) -> Array:
         (x, coarse, fine), keep = masked(self.mask, arrays)
-        return self.output.store(shares(x, coarse, fine, self.exponent, self.bits, keep))
+        return self.output.store(shares(x, coarse, fine, self.bits, keep))
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x = random_values(rng, (self.rows, self.n), self.x_dtype)
         if self.rows > 1:
             x[-1] = x.flat[-1]  # the largest sum there is
             x[0] = rng.integers(-100, 100, self.n)  # codes near each other share between them
+        elif self.sum_dtype == "int64":
+            x[:, 1:] = x[0, 0]
         given = () if self.mask is None else (self.mask.example(rng),)
         return x, *given, *tables(float(rng.uniform(1e-4, 0.05)), self.coarse * FINE)
 
@@ -179,16 +196,20 @@ def cases() -> Iterable[Softmax | WideSoftmax]:
     yield Softmax(2, 4, Output(0, low=0, high=100))
     int16 = Output(-(2**15), -(2**15), 2**15 - 1, "int16")
     for rows, n in ((1, 1), (2, 3), (3, 10), (2, 1001)):
-        yield WideSoftmax(rows, n, FINE, exponent_bits(n), 16, int16)
-    yield WideSoftmax(2, 17, FINE, exponent_bits(17), 8, Output(-128))
-    yield WideSoftmax(3, 17, 1, exponent_bits(17), 16, int16, "int8")
-    yield WideSoftmax(2, 4, FINE, exponent_bits(4), 12, Output(-2048, -2048, 1000, "int16"))
+        yield WideSoftmax(rows, n, FINE, 16, int16)
+    yield WideSoftmax(2, 17, FINE, 8, Output(-128))
+    yield WideSoftmax(3, 17, 1, 16, int16, "int8")
+    yield WideSoftmax(2, 4, FINE, 12, Output(-2048, -2048, 1000, "int16"))
+    yield WideSoftmax(1, LONGEST + 2, 1, 8, Output(-128), "int8")
     for shape, mask_shape in (((2, 3, 5), (5,)), ((2, 3, 4), (2, 1, 1)), ((6,), (6,)), ((1,), (1,))):
         for mask in (Mask(shape, mask_shape, 7, prefix=True), Mask(shape, mask_shape, 7)):
             yield Softmax(prod(shape), 7, Output(-128), mask)
-            yield WideSoftmax(prod(shape), 7, FINE, exponent_bits(7), 16, int16, mask=mask)
+            yield WideSoftmax(prod(shape), 7, FINE, 16, int16, mask=mask)
+    for n, counted in ((7, Mask((2, 3), (1, 1), 7, True, False)), (70, Mask((2, 3), (2, 1), 70, True, False))):
+        yield Softmax(6, n, Output(-128), counted)
+        yield WideSoftmax(6, n, FINE, 16, int16, mask=counted)
     coming, barred = (Mask((2, 3, 4), (2, 1, 4), 9, constant=False, inverted=one) for one in (False, True))
     yield Softmax(24, 9, Output(-128), coming)
-    yield WideSoftmax(24, 9, 1, exponent_bits(9), 8, Output(-128), "int8", coming)
+    yield WideSoftmax(24, 9, 1, 8, Output(-128), "int8", coming)
     yield Softmax(24, 9, Output(-128), barred)
-    yield WideSoftmax(24, 9, FINE, exponent_bits(9), 16, int16, mask=barred)
+    yield WideSoftmax(24, 9, FINE, 16, int16, mask=barred)

@@ -18,6 +18,9 @@ def build(op: Add, name: str) -> Any:
     numbers = (op.a_multiplier, op.b_multiplier, op.offset, op.shift)
     a_multiplier, b_multiplier, offset, shift = (tirx.const(number, sums) for number in numbers)
 
+    def narrowed(value: Any) -> Any:
+        return T.cast(value, "int32") if op.fits_word else value
+
     @T.prim_func(s_tir=True)
     def add(A: T.Buffer((a_size,), a_dtype), B: T.Buffer((b_size,), b_dtype), Y: T.Buffer((y_size,), y_dtype)):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
@@ -25,6 +28,6 @@ def build(op: Add, name: str) -> Any:
             a = T.meta_var(T.cast(A[offset_of(axis, a_strides)], sums))
             b = T.meta_var(T.cast(B[offset_of(axis, b_strides)], sums))
             total = T.meta_var(a * a_multiplier + b * b_multiplier + offset)
-            Y[offset_of(axis, y_strides)] = tir.store(total >> shift, output)
+            Y[offset_of(axis, y_strides)] = tir.store(narrowed(total >> shift), output)
 
     return add

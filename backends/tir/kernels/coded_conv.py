@@ -23,7 +23,7 @@ def build(op: CodedConv, name: str) -> Any:
     operands = {operand.name: operand for operand in op.operands()}
     x, packed, bias, y = (operands[key] for key in ("x", "packed", "bias", "y"))
     channels, dtype, bits = op.plain.channels_out, op.coding.dtype, op.coding.bits
-    factors, blocks, decoded = op.coding.factors, op.blocks if op.coding.block else 0, op.codes + CODES
+    entries, blocks, decoded = op.coding.block_entries, op.blocks if op.coding.block else 0, op.codes + CODES
     total_blocks = op.passes * blocks
     body = direct(op) if op.direct else passes(op)
 
@@ -33,7 +33,7 @@ def build(op: CodedConv, name: str) -> Any:
         W: T.Buffer((packed.size,), "uint8"),
         table: T.Buffer((2**bits,), dtype),
         block_codes: T.Buffer((total_blocks,), "uint8"),
-        block_table: T.Buffer((factors,), dtype),
+        block_table: T.Buffer((entries,), dtype),
         B: T.Buffer((channels,), bias.dtype),
         M: T.Buffer((channels,), "int32"),
         S: T.Buffer((channels,), "int8"),
@@ -76,7 +76,8 @@ def scaler(op: CodedConv) -> Any:
     def one(block_codes, block_table, P, step, row, number, count):
         for c in T.serial(count):
             place = T.meta_var(row * depth + number * coding.block + c)
-            P[place] = P[place] * block_table[T.cast(block_codes[step * blocks + row * of_row + number], "int32")]
+            code = T.meta_var(T.cast(block_codes[step * blocks + row * of_row + number], "int32"))
+            P[place] = scaled(coding, P[place], block_table, code)
 
     @T.macro
     def scale(block_codes, block_table, P, step):
@@ -88,6 +89,14 @@ def scaler(op: CodedConv) -> Any:
                     one(block_codes, block_table, P, step, row, whole, rest)
 
     return scale
+
+
+def scaled(coding: Coding, element: Any, block_table: Any, code: Any) -> Any:
+    """An element in the scale of its block."""
+    if not coding.zeros:
+        return element * block_table[code]
+    centred = T.cast(element, "int32") - T.cast(block_table[coding.factors + code], "int32")
+    return T.cast(centred * T.cast(block_table[code], "int32"), coding.dtype)
 
 
 def direct(op: CodedConv) -> Any:

@@ -8,14 +8,9 @@ from bevel.backends.program.op import Op
 from bevel.backends.program.ops.gru import Gru
 from bevel.backends.tir import recurrent as tir
 from bevel.backends.tir.lazy import T
-from bevel.backends.tir.recurrent import Products, Shapes
+from bevel.backends.tir.recurrent import Products
 from bevel.calib.arithmetic.recurrent import WITHIN
 
-NAMES = (
-    *("x", "h0", "w", "r", "w_factor", "r_factor", "bias", "inner"),
-    *("gate_blocks", "gate_ends", "candidate_blocks", "candidate_ends"),
-    *("y", "h", "sums", "share"),
-)
 Z, R_, G = range(3)  # gates, in the order of their rows
 INNER, OUTER = 12, 13  # behind what their curves need
 
@@ -25,50 +20,24 @@ def build(op: Gru, name: str) -> Any:
 
 
 def loops(op: Gru, kernel: Op, name: str, products: Products) -> Any:
-    """Of a `kernel` that computes `op` by `products` of its own; their operands may be others than the operator's."""
-    shapes, walk, rows, before = Shapes(kernel), op.walk, op.rows, op.before
-    batch, hidden, steps = walk.batch, walk.hidden, walk.steps
+    """Of a `kernel` that computes `op` by `products` of its own."""
+    hidden, rows, before = op.walk.hidden, op.rows, op.before
     first = products.of_h(0, rows if before else 2 * hidden)
-    of_x, of_share = products.of_x, first if before else products.of_h(2 * hidden, rows)
-    begin, answer, gates, candidate = tir.begun(op), tir.answered(op), opened(op), updated(op)
+    of_share = first if before else products.of_h(2 * hidden, rows)
+    answer, gates, candidate = tir.answered(op), opened(op), updated(op)
 
-    @T.prim_func(s_tir=True)
-    def gru(
-        X: shapes.of("x", 3, "int8"),
-        H0: shapes.of("h0", 2, "int16"),
-        W: shapes.of("w", 2, "int8"),
-        R: shapes.of("r", 2, "int8"),
-        WF: shapes.of("w_factor", 1, "int32"),
-        RF: shapes.of("r_factor", 1, "int32"),
-        B: shapes.of("bias", 1, "int64"),
-        N: shapes.of("inner", 1, "int64"),
-        GB: shapes.of("gate_blocks", 1, "uint16"),
-        GE: shapes.of("gate_ends", 2, "int16"),
-        AB: shapes.of("candidate_blocks", 1, "uint16"),
-        AE: shapes.of("candidate_ends", 2, "int16"),
-        Y: shapes.of("y", 3, "int16"),
-        H: shapes.of("h", 2, "int16"),
-        S: shapes.of("sums", 2, "int32"),
-        Q: shapes.of("share", 2, "int16"),
-    ):
-        T.func_attr({"global_symbol": name, "tirx.noalias": True})
-        V = T.sblock_alloc_buffer((14,), "int32")
-        E = T.sblock_alloc_buffer((3,), "int32")
-        for one in T.serial(batch):
-            begin(H0, H, one)
-            for step in T.serial(steps):
-                time = T.meta_var(steps - 1 - step if walk.backward else step)
-                of_x(X, W, S, time, one)
-                first(H, R, S, time, one)
-                for unit in T.serial(hidden):
-                    gates(S, WF, RF, B, GB, GE, H, Q, V, E, one, unit)
-                if not before:
-                    of_share(Q, R, S, time, R_)
-                for unit in T.serial(hidden):
-                    candidate(S, WF, RF, B, N, AB, AE, H, Q, V, E, one, unit)
-                    answer(Y, time, one, unit, T.cast(H[one, unit], "int32"))
+    @T.macro
+    def step(parts, time, one):
+        first(parts.H, parts.R, parts.S, time, one)
+        for unit in T.serial(hidden):
+            gates(parts, one, unit)
+        if not before:
+            of_share(parts.Q, parts.R, parts.S, time, R_)
+        for unit in T.serial(hidden):
+            candidate(parts, one, unit)
+            answer(parts.Y, time, one, unit, T.cast(parts.H[one, unit], "int32"))
 
-    return tir.without(gru, kernel, NAMES)
+    return tir.loops(op, kernel, name, products.of_x, step, (14, 3))
 
 
 def opened(op: Gru) -> Any:
@@ -77,12 +46,14 @@ def opened(op: Gru) -> Any:
     line = tir.on_curve(op.of_gate)
 
     @T.macro
-    def gates(S, WF, RF, B, GB, GE, H, Q, V, E, one, unit):
-        V[4 * Z] = tir.saturated(tir.entering(S, unit, WF, RF, B), numbers.shift)
-        line(V, Z, GB, GE, E, Z)
+    def gates(parts, one, unit):
+        S, H, Q, V, E = T.meta_var((parts.S, parts.H, parts.Q, parts.V, parts.E))
+        numbers_of, curve = T.meta_var(((parts.WF, parts.RF, parts.B), (parts.GB, parts.GE)))
+        V[4 * Z] = tir.saturated(tir.entering(S, unit, *numbers_of), numbers.shift)
+        line(V, Z, *curve, E, Z)
         Q[Z, unit] = T.cast(E[Z], "int16")
-        V[4 * R_] = tir.saturated(tir.entering(S, hidden + unit, WF, RF, B), numbers.shift)
-        line(V, R_, GB, GE, E, R_)
+        V[4 * R_] = tir.saturated(tir.entering(S, hidden + unit, *numbers_of), numbers.shift)
+        line(V, R_, *curve, E, R_)
         if before:
             Q[R_, unit] = T.cast(E[R_], "int16")
         else:
@@ -102,17 +73,18 @@ def updated(op: Gru) -> Any:
         return T.cast(held, "int32")
 
     @T.macro
-    def update(S, WF, RF, B, N, AB, AE, H, Q, V, E, one, unit):
+    def update(parts, one, unit):
+        S, H, Q, V, E, WF, B = T.meta_var((parts.S, parts.H, parts.Q, parts.V, parts.E, parts.WF, parts.B))
         row = T.meta_var(2 * hidden + unit)
         if before:
-            V[INNER] = inner(tir.of_row(S, 1, row, RF) + N[unit])
+            V[INNER] = inner(tir.of_row(S, 1, row, parts.RF) + parts.N[unit])
             V[OUTER] = inner(tir.of_row(S, 0, row, WF) + B[row])
             wide = T.meta_var(T.cast(Q[R_, unit], "int64") * T.cast(V[INNER], "int64") * T.int64(numbers.reset))
             half = T.meta_var(T.int64(1 << (numbers.reset_shift - 1)))
             V[4 * G] = tir.saturated(T.cast(V[OUTER], "int64") + ((wide + half) >> T.int64(numbers.reset_shift)), 0)
         else:
-            V[4 * G] = tir.saturated(tir.entering(S, row, WF, RF, B), numbers.shift)
-        line(V, G, AB, AE, E, G)
+            V[4 * G] = tir.saturated(tir.entering(S, row, WF, parts.RF, B), numbers.shift)
+        line(V, G, parts.AB, parts.AE, E, G)
         left = T.meta_var(T.cast(numbers.one - T.cast(Q[Z, unit], "int32"), "int64"))
         added = T.meta_var(left * T.cast(E[G], "int64") * T.int64(numbers.add))
         kept = T.meta_var(T.cast(Q[Z, unit], "int64") * T.cast(H[one, unit], "int64") * T.int64(numbers.keep))

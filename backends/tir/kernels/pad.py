@@ -9,25 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 from bevel.backends.program.ops.pad import Pad
-from bevel.backends.tir.lazy import ir_builder, statements, tirx
+from bevel.backends.tir.functions import function, in_grid
+from bevel.backends.tir.lazy import statements, tirx
 
 
 def build(op: Pad, name: str) -> Any:
     value = tirx.const(op.value, op.dtype)
-    with ir_builder.IRBuilder() as builder, statements.prim_func(s_tir=True):
-        statements.func_name(name)
-        statements.func_attr({"global_symbol": name, "tirx.noalias": True})
-        x = statements.arg("x", statements.Buffer(op.shape, op.dtype))
-        y = statements.arg("y", statements.Buffer(op.padded, op.dtype))
-        with statements.grid(*op.padded) as position:
-            statements.buffer_store(y, value, indices(position))
-        with statements.grid(*op.shape) as position:
-            inside = indices(position)
+
+    def loops(buffers: tuple[Any, ...]) -> None:
+        x, y = buffers
+
+        def copied(inside: tuple[Any, ...]) -> None:
             middle = [index + before for index, before in zip(inside, op.pads_before, strict=True)]
-            statements.buffer_store(y, x[tuple(inside)], middle)
-    return builder.get()
+            statements.buffer_store(y, x[inside], middle)
 
+        in_grid(op.padded, lambda place: statements.buffer_store(y, value, list(place)))
+        in_grid(op.shape, copied)
 
-def indices(position: Any) -> list[Any]:
-    """The loop variables of an `statements.grid`, which hands a single one over bare."""
-    return [position] if isinstance(position, tirx.Var) else list(position)
+    return function(name, [("x", op.shape, op.dtype), ("y", op.padded, op.dtype)], loops)

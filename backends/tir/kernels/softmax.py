@@ -11,7 +11,7 @@ from bevel.backends.program.shapes import broadcast_axes
 from bevel.backends.tir import arithmetic as tir
 from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import offset_of, without
-from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS
+from bevel.calib.arithmetic.softmax import ENTRY_BITS, FACTOR_BITS, FINE, RECIPROCAL_BITS
 
 FINE_BITS = 8
 MOST_HELD = 16  # exponentials of a row that are held in registers: gcc unrolls no longer loops whole
@@ -102,41 +102,48 @@ def share(exponential: Any, total: Any) -> Any:
     return T.cast(T.truncdiv(wide, total), "int32")
 
 
+def exponential(distance: Any, coarse: Any, fine: Any) -> Any:
+    """TIR for `bevel.calib.arithmetic.softmax.exponentials` of an int32, as int32."""
+    found = T.cast(coarse[distance >> FINE_BITS], "uint32") * T.cast(fine[distance & (FINE - 1)], "uint32")
+    return T.cast(T.shift_right(found + T.uint32(1 << (ENTRY_BITS - 1)), T.uint32(ENTRY_BITS)), "int32")
+
+
 def of_two_tables(op: WideSoftmax, name: str) -> Any:
     n, x_dtype, y_dtype, output, rows, mask = op.n, op.x_dtype, op.output.dtype, op.output, rows_of(op), op.mask
     extents, shape, lowest = rows.extents, (op.rows, op.n), int(np.iinfo(x_dtype).min)
     prefix, truths = mask is not None and mask.prefix, None if mask is None or mask.prefix else mask
-    down, share_shift = 2 * TABLE_BITS - op.exponent, RECIPROCAL_BITS - op.bits
 
     @T.prim_func(s_tir=True)
     def wide_softmax(
         X: T.Buffer(shape, x_dtype),
         K: T.Buffer((rows.size,), rows.dtype),
-        C: T.Buffer((op.coarse,), "int32"),
-        F: T.Buffer((FINE,), "int32"),
+        C: T.Buffer((op.coarse,), "uint16"),
+        F: T.Buffer((FINE,), "uint16"),
         Y: T.Buffer(shape, y_dtype),
     ):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
-        M = T.sblock_alloc_buffer((4,), "int32")  # largest, distance, exponential, sum
-        S = T.sblock_alloc_buffer((1,), "int64")
-        product = T.meta_var(T.cast(C[M[1] >> FINE_BITS], "int64") * T.cast(F[M[1] & (FINE - 1)], "int64"))
+        M = T.sblock_alloc_buffer((4,), "int32")  # largest, distance, exponential, what the sum divides
+        S = T.sblock_alloc_buffer((1,), op.sum_dtype)
         for at in T.grid(*extents):
             i = T.meta_var(rows.row(at))
             kept = T.meta_var(K[rows.mask(at)] if prefix else n)
             M[0] = lowest
             for j in T.serial(kept):
                 M[0] = T.max(M[0], only(truths, K, rows.mask(at) * n + j, T.cast(X[i, j], "int32"), lowest))
-            M[3] = 0
+            S[0] = T.cast(0, op.sum_dtype)
             for j in T.serial(kept):
                 M[1] = only(truths, K, rows.mask(at) * n + j, M[0] - T.cast(X[i, j], "int32"), 0)
-                M[3] = M[3] + only(truths, K, rows.mask(at) * n + j, tir.narrowed(product, down), 0)
+                S[0] += T.cast(only(truths, K, rows.mask(at) * n + j, exponential(M[1], C, F), 0), op.sum_dtype)
             if truths is not None:
-                M[3] = T.max(M[3], 1)
-            S[0] = T.truncdiv(T.int64(2**RECIPROCAL_BITS), T.cast(M[3], "int64"))
+                S[0] = T.max(S[0], T.cast(1, op.sum_dtype))
+            whole = T.meta_var(T.truncdiv(T.int64(2**RECIPROCAL_BITS), T.cast(S[0], "int64")))
+            M[3] = T.cast(T.min(whole, T.int64(2**FACTOR_BITS - 1)), "int32")
             for j in T.serial(kept):
                 M[1] = only(truths, K, rows.mask(at) * n + j, M[0] - T.cast(X[i, j], "int32"), 0)
-                M[2] = only(truths, K, rows.mask(at) * n + j, tir.narrowed(product, down), 0)
-                Y[i, j] = tir.store(tir.narrowed(T.cast(M[2], "int64") * S[0], share_shift), output)
+                M[2] = only(truths, K, rows.mask(at) * n + j, exponential(M[1], C, F), 0)
+                Y[i, j] = tir.store(
+                    tir.narrowed(T.cast(M[2], "int64") * T.cast(M[3], "int64"), RECIPROCAL_BITS - op.bits), output
+                )
             if prefix:
                 for j in T.serial(n - kept):
                     Y[i, kept + j] = tir.store(T.int32(0), output)

@@ -33,21 +33,16 @@ from bevel.backends.program.ops.coded_conv import of_gemm
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
-from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.target import Target
 from bevel.backends.tir.bitplane_windows import QUAD, PlaneWindows
 from bevel.backends.tir.bitplanes import popcount
 from bevel.backends.tir.lazy import T
-from bevel.backends.tir.rates import THUMB2, plain
 from bevel.backends.tir.windows import WindowSums
 from bevel.calib.arithmetic.requantize import UPPER_WORD, Int64, Output, fixed_points, requantize
 
 CPU_LANES = 4
-# On CPUs, measured on x86-64 against what LLVM makes of int8: each word that is counted takes as long as so many
-# products, and there may be so many planes of products. Four are slower in whole models.
-MACS_PER_WORD = 6
+# Planes of products on CPUs, measured on x86-64 against what LLVM makes of int8: four are slower in whole models.
 MOST_PRODUCTS = 2
-CODE = 1500  # bytes of one function on microcontrollers, about
 MOST_ANDS = 40  # that are added up together: they become two kilobytes of code
 MOST_BITS = 4  # of activations there: the planes of more take as much RAM as the activations do
 
@@ -84,15 +79,14 @@ class BitplaneConv(Kernel):
     def op(self) -> Op:
         return self.plain
 
-    def estimate(self, target: Target) -> Resources:
-        """Of words of 64 bits by their count; else as of a Cortex-M7, other cores as much slower as plain loops are."""
-        p, loops = self.plain, plain(target)[Conv]
-        outputs = p.batch * prod(p.positions) * p.channels_out
+    @property
+    def besides(self) -> int:
+        """Words of 64 bits that are counted; of shorter ones, instructions of a Cortex-M7."""
+        p = self.plain
+        pixels = p.batch * prod(p.positions)
         if self.word == 64:
-            words = outputs * self.words * self.x_bits * self.codes.bits
-            return replace(loops, mac=loops.mac * MACS_PER_WORD * words / self.macs).of(self)
-        counted = self.instructions() * p.batch * prod(p.positions) * loops.mac / THUMB2[Conv].mac
-        return Resources({Resource.INSTRUCTIONS: counted, Resource.FLASH: CODE})
+            return pixels * p.channels_out * self.words * self.x_bits * self.codes.bits
+        return round(self.instructions() * pixels)
 
     def instructions(self) -> float:
         """About how many a Cortex-M7 takes for one pixel and all output channels, carry-save; measured within 15 %."""

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bevel.backends.binary.c.constants import collect
-from bevel.backends.cortex_m.dsp.shared_narrow_tiles_dsp import SharedNarrowTilesDsp
 from bevel.backends.cortex_m.dsp.shared_positional_gemm_dsp import SharedPositionalGemmDsp
+from bevel.backends.cortex_m.dsp.shared_subbyte_tiles_dsp import SharedSubbyteTilesDsp
 from bevel.backends.cortex_m.dsp.shared_tiles_dsp import SharedTilesDsp
 from bevel.backends.cortex_m.shared_weights import share_weights
 from bevel.backends.program.kernel import Kernel
@@ -84,7 +84,7 @@ def test_codes_of_several_layers_are_stored_once(kind: str, bits: int) -> None:
     plain = tied(KERNELS[kind], bits)
     before = specialize(plain, DSP)
     shared = share_weights(before)
-    assert {type(call.kernel) for call in shared.calls} == {SharedNarrowTilesDsp}
+    assert {type(call.kernel) for call in shared.calls} == {SharedSubbyteTilesDsp}
     codes = shared.calls[0].constants[0].nbytes
     assert collect(before).bytes - collect(shared).bytes == (LAYERS - 1) * codes > 0
     np.testing.assert_array_equal(results(shared), results(plain))

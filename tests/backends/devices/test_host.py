@@ -1,5 +1,6 @@
 """The host and user-mode emulation run the built libraries; one wrong element and there is no time."""
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,15 +10,17 @@ import pytest
 from bevel.backends.binary import toolchain
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.build import BuildOptions, build
+from bevel.backends.devices import marks, qemu_plugin
 from bevel.backends.devices.base import CallCost, Measurement, Vectors
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.native import HarnessError
 from bevel.backends.devices.outputs import compare
-from bevel.backends.devices.qemu_user import QemuUser
+from bevel.backends.devices.qemu_user import QemuUser, static_toolchain
 from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.ops.concat import Concat
 from bevel.backends.program.ops.dequantize import Dequantize
 from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.program.resources import Resource
 from bevel.backends.target import load
 
 INPUTS = {"a": 24, "b": 8}
@@ -118,13 +121,56 @@ def test_a_program_without_calls_hands_its_input_through(tmp_path: Path) -> None
     assert measured.mismatches == 0 and measured.per_call == ()
 
 
+LOOP = """
+__attribute__((noinline)) void bevel_mark(int call);
+void bevel_mark(int call) { __asm__ volatile("" : : "r"(call)); }
+static inline void turn(long turns) {
+  __asm__ volatile("1: subs %0, %0, #1\\n b.ne 1b" : "+r"(turns) : : "cc");
+}
+int main(void) {
+  bevel_mark(0);
+  bevel_mark(0);
+  turn(1);
+  bevel_mark(0);
+  turn(100);
+  bevel_mark(0);
+  turn(10000);
+  bevel_mark(0);
+  return 0;
+}
+"""
+
+
 @pytest.mark.parametrize("name", ["aarch64-linux", "cortex-a72"])
-def test_64_bit_arm_gives_the_same_outputs_and_no_time(name: str, program: Program, tmp_path: Path) -> None:
+def test_64_bit_arm_gives_the_same_outputs_and_instructions_and_no_time(
+    name: str, program: Program, tmp_path: Path
+) -> None:
     device = QemuUser(load(name))
     skip_where_missing(device)
     measured = device.measure(build(program, load(name), tmp_path), vectors(program))
-    assert (measured.mismatches, dict(measured.spent), measured.kind) == (0, {}, "simulator")
-    assert "outputs only" in measured.tool
+    assert (measured.mismatches, measured.kind) == (0, "simulator")
+    assert "time means nothing" in measured.tool and Resource.LATENCY not in measured.spent
+    if not qemu_plugin.usable(str(device.command)):
+        pytest.skip("this QEMU takes no plugin")
+    each = [one.spent[Resource.INSTRUCTIONS] for one in measured.per_call]
+    assert len(each) == len(program.calls) and min(each) > 0
+    assert 0.8 * sum(each) < measured.spent[Resource.INSTRUCTIONS] < 1.2 * sum(each)
+
+
+def test_marks_count_the_instructions_between_them(tmp_path: Path) -> None:
+    """A loop of a known number of instructions, by turns of 1, 100 and 10,000."""
+    device = QemuUser(load("cortex-a72"))
+    skip_where_missing(device)
+    if not qemu_plugin.usable(str(device.command)):
+        pytest.skip("this QEMU takes no plugin")
+    (tmp_path / "loop.c").write_text(LOOP)
+    tools = static_toolchain(device.target)
+    tools.link([tools.compile("loop.c", tmp_path)], "loop", tmp_path, ("-static",))
+    plugin = marks.arguments(str(device.command), tmp_path / "loop", tmp_path / "counts")
+    assert plugin
+    subprocess.run([str(device.command), *plugin, "./loop"], cwd=tmp_path, check=True)
+    empty, *counts = np.fromfile(tmp_path / "counts", np.uint64)[1:].astype(int)
+    assert [count - empty for count in counts] == [pytest.approx(2 * turns, abs=4) for turns in (1, 100, 10_000)]
 
 
 def test_64_bit_arm_reports_a_wrong_element(program: Program, tmp_path: Path) -> None:

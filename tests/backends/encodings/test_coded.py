@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,6 +99,18 @@ def test_blocks_keep_their_codes_and_factors() -> None:
 def test_blocks_of_plain_integers_take_no_table_for_elements() -> None:
     stored = coded.of_coded(in_blocks(list(range(-7, 8))))
     assert stored.coding == Coding(4, "int16", tabled=False, block=16, factors=4)
+
+
+@pytest.mark.parametrize(("first", "zeros", "dtype"), [(0, (-8, 3, 7), "int8"), (100, (115, 120, 200), "int16")])
+def test_blocks_keep_their_zero_points_in_a_type_that_holds_them(
+    first: int, zeros: tuple[int, ...], dtype: str
+) -> None:
+    blocks = in_blocks([*range(first, first + 8)])
+    given = replace(blocks, block_table=np.ones(3, np.int32), block_zeros=np.array(zeros, np.int32))
+    assert abs(given.values()).max() < 128
+    stored = coded.of_coded(given)
+    assert stored.coding.zeros and stored.coding.dtype == dtype
+    np.testing.assert_array_equal(stored.values(), given.values())
 
 
 def test_blocks_along_another_axis_are_refused() -> None:

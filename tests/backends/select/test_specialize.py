@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bevel.backends.backend import backend_of
+from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Op
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
@@ -23,7 +26,6 @@ from bevel.backends.select.objective import BALANCED, FLASH, LATENCY, OBJECTIVES
 from bevel.backends.select.rules import rules_in
 from bevel.backends.select.specialize import PLAIN, Offer, Offers, Specializer, choose, rules_for, specialized
 from bevel.backends.target import load
-from bevel.backends.tir.rates import estimate
 from bevel.calib.arithmetic.requantize import Output
 from bevel.tools.run.options import Options
 from kernel_cases import ALL
@@ -79,6 +81,13 @@ def test_an_operator_without_faster_kernels_asks_too() -> None:
     table = Table(size=4)
     found = specialized(call_of(table), load("cortex-m7"))
     assert found.kernel == table and len(found.asked) == 1 + len(rules_for(load("cortex-m7")))
+
+
+def test_a_rule_whose_kernel_stores_another_type_is_a_bug() -> None:
+    call, target = call_of(CONV), load("cortex-m7")
+    wide = Special(replace(CONV, output=Output(0, -(2**15), 2**15 - 1, "int16")), call.constants)
+    with pytest.raises(ValueError, match=r"stores \['int16'\] for .*, whose results are \['int8'\]"):
+        selecting.special_call(call, call, wide, lambda *_: wide, target)
 
 
 def test_an_objective_is_what_kernels_are_chosen_for() -> None:
@@ -215,11 +224,11 @@ def test_a_file_with_a_rule_is_found_by_its_folder(tmp_path: Path, monkeypatch: 
 def test_every_kernel_and_operator_has_an_estimate(target: str) -> None:
     """Of work, and of code; a kernel whose class declares no rates would raise."""
     for name, index, case in ALL:
-        found = estimate(case, load(target))
+        found = backend_of(load(target)).estimate(case, load(target))
         assert set(found) == {Resource.INSTRUCTIONS, Resource.FLASH} and min(found.values()) > 0, (name, index)
 
 
 def test_on_a_cpu_every_operator_has_an_estimate_of_its_time() -> None:
     for name, index, case in PLAIN_OPERATORS:
-        found = estimate(case, load("host"))
+        found = backend_of(load("host")).estimate(case, load("host"))
         assert set(found) == {Resource.LATENCY, Resource.FLASH} and min(found.values()) > 0, (name, index)

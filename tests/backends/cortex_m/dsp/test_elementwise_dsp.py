@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bevel.backends.cortex_m.dsp import add_dsp, average_pool_dsp, reduce_mean_dsp
-from bevel.backends.cortex_m.dsp.add_dsp import AddDsp, largest_total
+from bevel.backends.cortex_m.dsp.add_dsp import AddDsp, AddWideDsp, largest_total
 from bevel.backends.cortex_m.dsp.reduce_mean_dsp import ReduceMeanDsp
 from bevel.backends.cortex_m.mve import add_mve
 from bevel.backends.program.kernel import WIDER, Special
@@ -41,8 +41,6 @@ def test_a_broadcast_sum_is_left_to_the_plain_kernel() -> None:
 @pytest.mark.parametrize(
     ("rule", "plain"),
     [
-        (add_dsp.specialize, replace(ADD, a_dtype="int16")),
-        (add_dsp.specialize, replace(ADD, output=INT16)),
         (reduce_mean_dsp.specialize, replace(MEAN, x_dtype="int16")),
         (reduce_mean_dsp.specialize, replace(MEAN, output=INT16)),
         (average_pool_dsp.specialize, AveragePool(1, 8, 8, 8, (2, 2), (2, 2), (0, 0, 0, 0), 0, INT16, "int16")),
@@ -53,12 +51,31 @@ def test_wider_integers_are_left_to_the_plain_kernels(rule: Any, plain: Op) -> N
     assert rule(call_of(plain), HELIUM) == WIDER
 
 
+def test_sums_of_int16_are_of_64_bits() -> None:
+    for plain in (replace(ADD, a_dtype="int16"), replace(ADD, output=INT16)):
+        for target in (DSP, HELIUM):
+            assert add_dsp.specialize(call_of(plain), target) == Special(AddWideDsp(plain), ())
+    assert "wider than int16" in str(add_dsp.specialize(call_of(replace(ADD, a_dtype="int32")), DSP))
+    steep = replace(ADD, a_dtype="int16", a_multiplier=2**30, shift=10)
+    assert "may leave a word" in str(add_dsp.specialize(call_of(steep), DSP))
+
+
 def test_a_sum_is_left_where_its_zero_point_would_leave_32_bits() -> None:
     roomy = replace(ADD, shift=23, output=Output(-128), offset=2**31 - 1 - 2**30 - 128 * (700_001 + 523_456))
     assert largest_total(roomy) == 2**31 - 1
     assert isinstance(add_dsp.specialize(call_of(roomy), DSP), Special)
     crowded = replace(roomy, offset=roomy.offset + 1)
     assert "32 bits" in str(add_dsp.specialize(call_of(crowded), DSP))
+
+
+def test_a_sum_of_int16_is_left_where_its_zero_point_would_leave_64_bits() -> None:
+    sums = 2**15 * 700_001 + 128 * 523_456
+    roomy = replace(ADD, a_dtype="int16", shift=55, output=Output(-128), offset=2**63 - 1 - 2**62 - sums)
+    assert largest_total(roomy) == 2**63 - 1
+    kernel = AddWideDsp(roomy)
+    assert add_dsp.specialize(call_of(roomy), DSP) == Special(kernel, ()) and kernel.build("add") is not None
+    crowded = replace(roomy, offset=roomy.offset + 1)
+    assert "64 bits" in str(add_dsp.specialize(call_of(crowded), DSP))
 
 
 @pytest.mark.parametrize(("reduced", "taken"), [(256, True), (257, False)])

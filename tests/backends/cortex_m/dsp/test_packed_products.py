@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from kernel_code import compiled, computed
 
-from bevel.backends.cortex_m.dsp import conv_dsp, gemm_dsp, narrow_tiles_dsp
+from bevel.backends.cortex_m.dsp import conv_dsp, gemm_dsp, subbyte_tiles_dsp
 from bevel.backends.cortex_m.dsp.conv_dsp import ConvDsp
 from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
 from bevel.backends.program.kernel import Kernel, Special
@@ -116,7 +116,7 @@ def test_products_that_make_int16_are_taken_where_weights_have_eight_bits() -> N
     call, _ = call_of(Gemm(rows=3, k=64, n=5, output=Output(-300, -(2**15), 2**15 - 1, "int16")))
     found = gemm_dsp.specialize(call, M4)
     assert isinstance(found, Special) and isinstance(found.kernel, GemmDsp) and found.kernel.apart
-    assert "are no smaller as codes" in str(narrow_tiles_dsp.specialize(call, M4))
+    assert "are no smaller as codes" in str(subbyte_tiles_dsp.specialize(call, M4))
 
 
 def test_layers_that_differ_in_zero_points_share_a_function_unless_padding_holds_one() -> None:

@@ -75,6 +75,7 @@ def test_the_largest_sums_of_a_place_come_out(bits: int, inputs: int, pixel: int
         (Gemm(1, 64, 40, Output()), (-127, 127), "no smaller as codes"),
         (Gemm(1, 64, 40, Output()), (0, 15), "no 4 bits"),
         (Gemm(1, 8000, 40, Output()), (-8, 7), "place in a word"),
+        (Gemm(1, 64, 40, Output(-300, -2000, 2**15 - 1, "int16")), (-8, 7), "its results are int16"),
     ],
 )
 def test_the_rule_says_what_it_does_not_take(gemm: Gemm, weights: tuple[int, int], reason: str) -> None:

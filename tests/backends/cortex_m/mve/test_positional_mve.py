@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_code import computed, function_of
 
-from bevel.backends.cortex_m.mve.narrow_conv_mve import NarrowConvMve
 from bevel.backends.cortex_m.mve.positional_mve import Digits, PositionalConvMve, PositionalGemmMve, specialize
+from bevel.backends.cortex_m.mve.subbyte_conv_mve import SubbyteConvMve
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Array
 from bevel.backends.program.ops.conv import Conv
@@ -130,7 +130,7 @@ def test_many_pixels_have_their_weights_decoded() -> None:
     few, many = (call_of(conv(height=size, width=size), np.arange(-8, 8))[0] for size in (2, 32))
     assert isinstance(specialized(few, M55).kernel, PositionalConvMve)
     assert "so many pixels" in str(specialize(many, M55))
-    assert isinstance(specialized(many, M55).kernel, NarrowConvMve)
+    assert isinstance(specialized(many, M55).kernel, SubbyteConvMve)
 
 
 def test_a_channel_without_a_multiplier_keeps_its_shift() -> None:
@@ -149,7 +149,7 @@ def test_a_sum_that_leaves_no_room_to_move_left_is_decoded() -> None:
     call.constants[1][1] = 2**27
     call.constants[3][1] = 40
     assert "no room in 32 bits" in str(specialize(call, M55))
-    assert isinstance(specialized(call, M55).kernel, NarrowConvMve)
+    assert isinstance(specialized(call, M55).kernel, SubbyteConvMve)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`NarrowTilesDsp` whose codes another call of the program has too: stored once, as `SharedTilesDsp` stores weights.
+"""`SubbyteTilesDsp` whose codes another call of the program has too: stored once, as `SharedTilesDsp` stores weights.
 
 Blocks are put together where they are decoded, so that this costs no instruction for a pixel.
 """
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevel.backends.cortex_m.dsp import narrow_tiles_dsp
-from bevel.backends.cortex_m.dsp.narrow_tiles_dsp import NarrowTilesDsp
-from bevel.backends.encodings import narrow, packing
+from bevel.backends.cortex_m.dsp import subbyte_tiles_dsp
+from bevel.backends.cortex_m.dsp.subbyte_tiles_dsp import SubbyteTilesDsp
+from bevel.backends.encodings import packing, subbyte
 from bevel.backends.program.op import Array, Operand, constant
 
 
 @dataclass(frozen=True)
-class SharedNarrowTilesDsp(NarrowTilesDsp):
-    """`NarrowTilesDsp` with stored in two: codes: int32 [blocks, words], and scales: int32 [blocks, SCALES]."""
+class SharedSubbyteTilesDsp(SubbyteTilesDsp):
+    """`SubbyteTilesDsp` with stored in two: codes: int32 [blocks, words], and scales: int32 [blocks, SCALES]."""
 
     @property
     def shared(self) -> bool:
@@ -26,7 +26,7 @@ class SharedNarrowTilesDsp(NarrowTilesDsp):
 
     @property
     def stored_words(self) -> int:
-        return self.tiles.taps // narrow.UNIT * self.codes.bits
+        return self.tiles.taps // subbyte.UNIT * self.codes.bits
 
     def operands(self) -> tuple[Operand, ...]:
         x, stored, *others = super().operands()
@@ -41,6 +41,6 @@ class SharedNarrowTilesDsp(NarrowTilesDsp):
         return x, *packing.split(stored), *others
 
 
-def cases() -> Iterable[SharedNarrowTilesDsp]:
+def cases() -> Iterable[SharedSubbyteTilesDsp]:
     """Of their kinds some: ranges and tables, one row and several, convolutions, ratios of every kind."""
-    yield from (SharedNarrowTilesDsp(case.inner, case.codes) for case in [*narrow_tiles_dsp.cases()][::3])
+    yield from (SharedSubbyteTilesDsp(case.inner, case.codes) for case in [*subbyte_tiles_dsp.cases()][::3])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bevel.backends.cortex_m.mve.narrow_depthwise_mve import NarrowDepthwiseMve, specialize
+from bevel.backends.cortex_m.mve.subbyte_depthwise_mve import SubbyteDepthwiseMve, specialize
 from bevel.backends.program.op import Array
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
@@ -41,7 +41,7 @@ def call_of(levels: Array, channels: int = 64, **changes: Any) -> tuple[Call, Ar
 def test_outputs_are_those_of_the_plain_layer(levels: Array, bits: int) -> None:
     call, x = call_of(levels, channels=65)
     found = specialized(call, M55)
-    assert isinstance(found.kernel, NarrowDepthwiseMve) and found.kernel.codes.bits == bits
+    assert isinstance(found.kernel, SubbyteDepthwiseMve) and found.kernel.codes.bits == bits
     np.testing.assert_array_equal(
         found.kernel.reference(x, *found.constants), call.kernel.reference(x, *call.constants)
     )

@@ -4,7 +4,7 @@ A few blocks at a time become what `gemm_dsp` and `conv_dsp` read from flash, in
 before the next few are decoded. A weight costs about one instruction to decode and is then used for every pixel. Where
 there are two pixels at most, they are widened once, before the blocks; otherwise once for each group of blocks.
 
-Codes and how they lie in words: `backends/encodings/narrow.py`.
+Codes and how they lie in words: `backends/encodings/subbyte.py`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from bevel.backends.cortex_m.dsp.conv_dsp import ConvDsp
 from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
 from bevel.backends.cortex_m.dsp.grouped_tiles import GroupedTiles
 from bevel.backends.cortex_m.dsp.tiles import Tiles, call
-from bevel.backends.encodings import narrow, packing
-from bevel.backends.encodings.narrow import NarrowCodes
+from bevel.backends.encodings import packing, subbyte
+from bevel.backends.encodings.subbyte import SubbyteCodes
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Array, Operand, Role, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call, Weights
 from bevel.backends.program.rates import Rates
-from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target
 from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import without
@@ -44,7 +43,7 @@ PAIRS = 256  # of two codes of four bits
 
 
 @dataclass(frozen=True)
-class NarrowTilesDsp(Decoding):
+class SubbyteTilesDsp(Decoding):
     """stored: int32 [blocks, words], each block as `packing.pack` makes it but for its weights, which are codes."""
 
     rates: ClassVar[Rates] = Rates(byte=2.8, call=180, code=230)  # of decoding
@@ -54,7 +53,7 @@ class NarrowTilesDsp(Decoding):
 
     @property
     def shared(self) -> bool:
-        """Whether the ends of blocks lie apart from the codes between them (`SharedNarrowTilesDsp`)."""
+        """Whether the ends of blocks lie apart from the codes between them (`SharedSubbyteTilesDsp`)."""
         return False
 
     @property
@@ -68,7 +67,7 @@ class NarrowTilesDsp(Decoding):
     @property
     def stored_words(self) -> int:
         words = packing.block_words(self.tiles.taps)
-        return words - self.tiles.taps + self.tiles.taps // narrow.UNIT * self.codes.bits
+        return words - self.tiles.taps + self.tiles.taps // subbyte.UNIT * self.codes.bits
 
     @property
     def widened_once(self) -> bool:
@@ -97,13 +96,13 @@ class NarrowTilesDsp(Decoding):
             *pairs,
         )
 
-    def estimate(self, target: Target) -> Resources:
-        decoding = self.tabled_rates if self.codes.tabled else self.rates
-        return decoding.beyond(self.inner.estimate(target), self)
+    @property
+    def own_rates(self) -> Rates:
+        return self.tabled_rates if self.codes.tabled else self.rates
 
     @property
     def header(self) -> str:
-        return "bevel_narrow.h"
+        return "bevel_subbyte.h"
 
     def reference(self, *arrays: Array) -> Array:
         x, stored, *others = arrays
@@ -119,7 +118,7 @@ class NarrowTilesDsp(Decoding):
         (widen, pixels), paired = macros, self.codes.paired
 
         @T.prim_func(s_tir=True)
-        def narrow_tiles(
+        def subbyte_tiles(
             X: T.Buffer(image, "int8"),
             C: T.Buffer((blocks, stored_words), "int32"),
             K: T.Buffer((blocks, packing.SCALES), "int32"),
@@ -142,7 +141,7 @@ class NarrowTilesDsp(Decoding):
 
         inside = not self.tiles.apart
         left_out = {"K": not shared, "L": not self.codes.tabled, "M": inside, "S": inside, "P": not paired}
-        return without(narrow_tiles, [buffer for buffer, left in left_out.items() if left])
+        return without(subbyte_tiles, [buffer for buffer, left in left_out.items() if left])
 
     def _grouped(self) -> GroupedTiles:
         tiles = self.tiles
@@ -179,7 +178,7 @@ class NarrowTilesDsp(Decoding):
         """Some of all weights that the codes can hold; with a table, powers of two and zero."""
         x, packed, *rescaling = self.inner.example(rng)
         channels = packing.unpack(packed, 4 * self.blocks)
-        levels = narrow.sample_levels(self.codes)
+        levels = subbyte.sample_levels(self.codes)
         chosen = levels[rng.integers(0, len(levels), channels.w.shape)]
         w = np.where(used_taps(self.inner), chosen, 0).astype(np.int8)
         packed[:, packing.HEADER : -packing.SCALE] = packing.weight_words(w)
@@ -200,7 +199,7 @@ def weight_bytes(packed: Int32) -> Int8:
     return np.ascontiguousarray(w.transpose(0, 3, 1, 4, 2)).reshape(count, taps, 4)
 
 
-def coded(packed: Int32, codes: NarrowCodes) -> tuple[Array, ...]:
+def coded(packed: Int32, codes: SubbyteCodes) -> tuple[Array, ...]:
     """Packed blocks with codes for weights, and the table where there is one."""
     found, table = codes.of(weight_bytes(packed))
     head, tail = packed[:, : packing.HEADER], packed[:, -packing.SCALE :]
@@ -208,7 +207,7 @@ def coded(packed: Int32, codes: NarrowCodes) -> tuple[Array, ...]:
     return (stored, table) if codes.tabled else (stored,)
 
 
-def decoded(stored: Int32, table: Int8, codes: NarrowCodes) -> Int32:
+def decoded(stored: Int32, table: Int8, codes: SubbyteCodes) -> Int32:
     """The packed blocks that `coded` was given."""
     head, tail = stored[:, : packing.HEADER], stored[:, -packing.SCALE :]
     values = codes.values(codes.unpack(stored[:, packing.HEADER : -packing.SCALE]), table)
@@ -228,11 +227,11 @@ def specialize(call: Call, target: Target) -> Special | str:
     if not isinstance(found, Special):
         return found
     packed, *rescaling = found.constants
-    codes = narrow.codes_for(weight_bytes(packed), taken.occurring(taken.constants[0]))
+    codes = subbyte.codes_for(weight_bytes(packed), taken.occurring(taken.constants[0]))
     if isinstance(codes, str):
         return codes
     assert isinstance(found.kernel, GemmDsp | ConvDsp)
-    return Special(NarrowTilesDsp(found.kernel, codes), (*coded(packed, codes), *rescaling))
+    return Special(SubbyteTilesDsp(found.kernel, codes), (*coded(packed, codes), *rescaling))
 
 
 def tiled(call: Call, target: Target) -> Special | str:
@@ -244,7 +243,7 @@ def tiled(call: Call, target: Target) -> Special | str:
 def lifted(call: Call) -> Call:
     """`call` with sums that are larger by a power of two, where blocks of int8 results cannot store a ratio otherwise.
 
-    Sums of narrow weights are small and their ratios large. As the ratios shrink with what the weights gain,
+    Sums of such weights are small and their ratios large. As the ratios shrink with what the weights gain,
 
         round(2**r * sum * multiplier / 2**(shift + r)) = round(sum * multiplier / 2**shift)
 
@@ -266,37 +265,37 @@ def lifted(call: Call) -> Call:
     return replace(call, constants=constants, weights=known)
 
 
-def cases() -> Iterable[NarrowTilesDsp]:
+def cases() -> Iterable[SubbyteTilesDsp]:
     """Every width, tables, one, two and more rows, several groups, broken blocks, bounds, ratios of every kind."""
     relu = Output(zero_point=-128)
     odd = Output(zero_point=3, low=-20, high=90)
-    for bits in range(1, narrow.MAX_BITS + 1):
+    for bits in range(1, subbyte.MAX_BITS + 1):
         least = -(2 ** (bits - 1))
-        yield NarrowTilesDsp(GemmDsp(rows=5, k=34, n=6, output=odd), NarrowCodes(bits, least=least))
-        yield NarrowTilesDsp(GemmDsp(rows=2, k=9, n=4, output=relu), NarrowCodes(bits, tabled=True))
-    yield NarrowTilesDsp(GemmDsp(rows=1, k=300, n=18, output=odd), NarrowCodes(4, least=-8))
-    yield NarrowTilesDsp(GemmDsp(rows=2, k=200, n=30, output=relu), NarrowCodes(3, least=-4))
-    yield NarrowTilesDsp(GemmDsp(rows=3, k=512, n=27, output=odd), NarrowCodes(4, stride=3, least=-24))
-    yield NarrowTilesDsp(GemmDsp(rows=3, k=512, n=27, output=odd, apart=True), NarrowCodes(2, least=-2))
-    yield NarrowTilesDsp(GemmDsp(rows=1, k=300, n=18, output=odd, apart=True), NarrowCodes(4, tabled=True))
+        yield SubbyteTilesDsp(GemmDsp(rows=5, k=34, n=6, output=odd), SubbyteCodes(bits, least=least))
+        yield SubbyteTilesDsp(GemmDsp(rows=2, k=9, n=4, output=relu), SubbyteCodes(bits, tabled=True))
+    yield SubbyteTilesDsp(GemmDsp(rows=1, k=300, n=18, output=odd), SubbyteCodes(4, least=-8))
+    yield SubbyteTilesDsp(GemmDsp(rows=2, k=200, n=30, output=relu), SubbyteCodes(3, least=-4))
+    yield SubbyteTilesDsp(GemmDsp(rows=3, k=512, n=27, output=odd), SubbyteCodes(4, stride=3, least=-24))
+    yield SubbyteTilesDsp(GemmDsp(rows=3, k=512, n=27, output=odd, apart=True), SubbyteCodes(2, least=-2))
+    yield SubbyteTilesDsp(GemmDsp(rows=1, k=300, n=18, output=odd, apart=True), SubbyteCodes(4, tabled=True))
     wide = Output(-300, -2000, 2**15 - 1, "int16")
-    yield NarrowTilesDsp(GemmDsp(rows=5, k=35, n=9, output=wide, apart=True), NarrowCodes(4, least=-8))
-    yield NarrowTilesDsp(GemmDsp(rows=1, k=300, n=18, output=wide, apart=True), NarrowCodes(3, tabled=True))
+    yield SubbyteTilesDsp(GemmDsp(rows=5, k=35, n=9, output=wide, apart=True), SubbyteCodes(4, least=-8))
+    yield SubbyteTilesDsp(GemmDsp(rows=1, k=300, n=18, output=wide, apart=True), SubbyteCodes(3, tabled=True))
     even = Output(-3, even=True)
-    yield NarrowTilesDsp(GemmDsp(rows=21, k=16, n=27, output=even, apart=True), NarrowCodes(4, least=-8))
-    yield NarrowTilesDsp(GemmDsp(rows=4, k=16, n=12, output=relu), NarrowCodes(1, stride=2, least=-1))
+    yield SubbyteTilesDsp(GemmDsp(rows=21, k=16, n=27, output=even, apart=True), SubbyteCodes(4, least=-8))
+    yield SubbyteTilesDsp(GemmDsp(rows=4, k=16, n=12, output=relu), SubbyteCodes(1, stride=2, least=-1))
 
-    def conv(size: tuple[int, int], channels: tuple[int, int], codes: NarrowCodes, **changes: Any) -> NarrowTilesDsp:
+    def conv(size: tuple[int, int], channels: tuple[int, int], codes: SubbyteCodes, **changes: Any) -> SubbyteTilesDsp:
         plain: dict[str, Any] = {"strides": (1, 1), "dilations": (1, 1), "pads": (1, 1, 1, 1), "groups": 1}
         plain |= {"x_zero_point": -128, "output": relu, "batch": 1, "kernel": (3, 3)}
         apart = changes.pop("apart", False)
-        return NarrowTilesDsp(
+        return SubbyteTilesDsp(
             ConvDsp(Conv(height=size[0], width=size[1], channels_in=channels[0], channels_out=channels[1],
                          **(plain | changes)), apart), codes,
         )  # fmt: skip
 
-    yield conv((6, 5), (16, 16), NarrowCodes(4, least=-8))
-    yield conv((5, 4), (64, 22), NarrowCodes(3, least=-4), output=odd)
-    yield conv((5, 4), (64, 22), NarrowCodes(4, tabled=True), output=odd, apart=True)
-    yield conv((5, 4), (16, 22), NarrowCodes(4, least=-8), output=wide, apart=True)
-    yield conv((9, 8), (3, 8), NarrowCodes(2, least=-2), strides=(2, 2), x_zero_point=127, batch=2)
+    yield conv((6, 5), (16, 16), SubbyteCodes(4, least=-8))
+    yield conv((5, 4), (64, 22), SubbyteCodes(3, least=-4), output=odd)
+    yield conv((5, 4), (64, 22), SubbyteCodes(4, tabled=True), output=odd, apart=True)
+    yield conv((5, 4), (16, 22), SubbyteCodes(4, least=-8), output=wide, apart=True)
+    yield conv((9, 8), (3, 8), SubbyteCodes(2, least=-2), strides=(2, 2), x_zero_point=127, batch=2)

@@ -1,11 +1,11 @@
 /* Weights of one to seven bits, decoded into words of four int8 weights, or into the blocks of bevel_tiles.h.
  *
- * How codes lie in `bits` words a unit of eight words of four: backends/encodings/narrow.py. A word of a block is two halfwords,
+ * How codes lie in `bits` words a unit of eight words of four: backends/encodings/subbyte.py. A word of a block is two halfwords,
  * each 256 times a weight plus another. So `least` is added to halfwords: the borrow of a negative lower weight is what
  * the block wants in the upper one. With a stride of 1 and a least of 0 the words are those of the codes themselves.
  */
-#ifndef BEVEL_NARROW_H
-#define BEVEL_NARROW_H
+#ifndef BEVEL_SUBBYTE_H
+#define BEVEL_SUBBYTE_H
 
 #include "bevel_dsp.h"
 #include "bevel_tiles.h"
@@ -87,7 +87,7 @@ __attribute__((noinline, unused)) static void bevel_shared_paired_blocks(
 
 /* bevel_codes_<bits> makes `words` words, a multiple of eight, and returns where it stopped reading. The others make
  * `count` blocks, one after the other. */
-#define BEVEL_NARROW(bits)                                                                                    \
+#define BEVEL_SUBBYTE(bits)                                                                                    \
   __attribute__((noinline, unused)) static const int32_t *bevel_codes_##bits(                                 \
       const int32_t *restrict stored, int32_t *restrict out, int32_t words, int32_t stride, int32_t least) {  \
     const uint32_t start = (uint32_t)(257 * least & 0xFFFF) * 0x10001u;                                       \
@@ -138,12 +138,12 @@ __attribute__((noinline, unused)) static void bevel_shared_paired_blocks(
     }                                                                                                         \
   }
 
-BEVEL_NARROW(1)
-BEVEL_NARROW(2)
-BEVEL_NARROW(3)
-BEVEL_NARROW(4)
-BEVEL_NARROW(5)
-BEVEL_NARROW(6)
-BEVEL_NARROW(7)
+BEVEL_SUBBYTE(1)
+BEVEL_SUBBYTE(2)
+BEVEL_SUBBYTE(3)
+BEVEL_SUBBYTE(4)
+BEVEL_SUBBYTE(5)
+BEVEL_SUBBYTE(6)
+BEVEL_SUBBYTE(7)
 
 #endif

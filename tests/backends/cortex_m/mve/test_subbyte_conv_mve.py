@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bevel.backends.cortex_m.mve.narrow_conv_mve import (
+from bevel.backends.cortex_m.mve.subbyte_conv_mve import (
     GROUP_BYTES,
-    NarrowConvMve,
+    SubbyteConvMve,
     from_planes,
     in_planes,
     specialize,
@@ -61,7 +61,7 @@ def test_a_vector_of_four_bits_holds_two_of_codes() -> None:
 def test_outputs_are_those_of_the_plain_layer(plain: Conv | Gemm, levels: Array) -> None:
     call, x = call_of(plain, levels)
     found = specialize(call, M55)
-    assert isinstance(found, Special) and isinstance(found.kernel, NarrowConvMve)
+    assert isinstance(found, Special) and isinstance(found.kernel, SubbyteConvMve)
     expected = plain.reference(x, *call.constants)
     got = found.kernel.reference(x.reshape(found.kernel.operands()[0].shape), *found.constants)
     np.testing.assert_array_equal(got.reshape(expected.shape), expected)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from kernel_code import compiled, computed
 
-from bevel.backends.cortex_m.dsp.narrow_depthwise_dsp import NarrowDepthwiseDsp, specialize
+from bevel.backends.cortex_m.dsp.subbyte_depthwise_dsp import SubbyteDepthwiseDsp, specialize
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Array
 from bevel.backends.program.ops.conv import Conv
@@ -65,7 +65,7 @@ def test_layers_of_any_shape_compute_what_the_plain_ones_do(tmp_path: Path) -> N
 
 def test_four_bits_take_half_the_flash_of_the_int8_kernel() -> None:
     found = specialize(call_of(depthwise(), LEVELS[0])[0], M7)
-    assert isinstance(found, Special) and isinstance(found.kernel, NarrowDepthwiseDsp)
+    assert isinstance(found, Special) and isinstance(found.kernel, SubbyteDepthwiseDsp)
     assert found.constants[0].nbytes == 64 * 12 // 2
 
 

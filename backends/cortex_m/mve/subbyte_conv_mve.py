@@ -1,7 +1,7 @@
 """Conv on Helium with weights of fewer than eight bits, decoded into the vectors that `conv_mve` takes.
 
 Some output channels at a time are decoded into scratch, sixteen weights an instruction, and all pixels pass over them
-before the next ones are. Codes and planes: `backends/encodings/narrow.py`, here of vectors in place of words.
+before the next ones are. Codes and planes: `backends/encodings/subbyte.py`, here of vectors in place of words.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import numpy as np
 from bevel.backends.cortex_m.decoding import Decoding
 from bevel.backends.cortex_m.mve import conv_mve
 from bevel.backends.cortex_m.mve.conv_mve import ConvMve
-from bevel.backends.encodings import narrow
-from bevel.backends.encodings.helium import LANES, WORDS, blocks_of
-from bevel.backends.encodings.narrow import NarrowCodes
+from bevel.backends.encodings import subbyte
+from bevel.backends.encodings.helium import LANES, WORDS
+from bevel.backends.encodings.subbyte import SubbyteCodes
 from bevel.backends.program.kernel import WIDER, Special
 from bevel.backends.program.op import Array, Operand, constant, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
+from bevel.backends.program.shapes import blocks_of
 from bevel.backends.target import Target
 from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.loops import without
@@ -35,7 +36,7 @@ PAIR = 2 * WORDS  # channels whose vectors, eight for each sixteen taps, are sto
 
 
 @dataclass(frozen=True)
-class NarrowConvMve(Decoding):
+class SubbyteConvMve(Decoding):
     """stored: uint8 [pairs of tiles, bytes]."""
 
     rates: ClassVar[Rates] = Rates(byte=0.76, call=87, code=670)  # of decoding
@@ -66,7 +67,7 @@ class NarrowConvMve(Decoding):
 
     @property
     def header(self) -> str:
-        return "bevel_narrow_mve.h"
+        return "bevel_subbyte_mve.h"
 
     def reference(self, *arrays: Array) -> Array:
         x, stored, *others = arrays
@@ -97,7 +98,7 @@ class NarrowConvMve(Decoding):
         convolve = self.inner.convolution(count)
 
         @T.prim_func(s_tir=True)
-        def narrow_conv(
+        def subbyte_conv(
             X: T.Buffer(x.shape, "int8"),
             Q: T.Buffer((pairs, stored_bytes), "uint8"),
             L: T.Buffer((codes.table_bytes,), "int8"),
@@ -112,24 +113,24 @@ class NarrowConvMve(Decoding):
                 convolve(X, W, R, Y, C, step * group * PAIR)
 
         left_out = {"L": not codes.tabled, "C": self.inner.pointwise}
-        return without(narrow_conv, [buffer for buffer, left in left_out.items() if left])
+        return without(subbyte_conv, [buffer for buffer, left in left_out.items() if left])
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         """Some of all weights that the codes can hold, zeros where there are none."""
         x, w, *rescaling = self.inner.example(rng)
-        levels = narrow.sample_levels(self.codes)
+        levels = subbyte.sample_levels(self.codes)
         chosen = np.where(w == 0, 0, levels[rng.integers(0, len(levels), w.shape)]).astype(np.int8)
         return x, *coded(chosen, self.codes), *rescaling
 
 
-def decoding(codes: NarrowCodes, stored: Any, w: Any, vectors: Any, table: Any) -> Any:
+def decoding(codes: SubbyteCodes, stored: Any, w: Any, vectors: Any, table: Any) -> Any:
     """TIR that decodes so many vectors; `table` is used where the codes have one."""
     if codes.tabled:
         return tirx.call_extern("void", f"bevel_mve_looked_up_{codes.bits}", stored, w, vectors, table)
     return tirx.call_extern("void", f"bevel_mve_weights_{codes.bits}", stored, w, vectors, codes.stride, codes.least)
 
 
-def coded(w: Int8, codes: NarrowCodes) -> tuple[Array, ...]:
+def coded(w: Int8, codes: SubbyteCodes) -> tuple[Array, ...]:
     """Packed weights [tiles, blocks, 4, 16] as codes, and the table where there is one."""
     paired = np.pad(w, ((0, len(w) % 2), *((0, 0),) * 3))
     found, table = codes.of(paired.reshape(-1, PAIR * w.shape[1], LANES))
@@ -141,14 +142,14 @@ def in_planes(codes: Array, bits: int) -> Array:
     """uint8 [pairs, vectors, 16] as uint8 [pairs, vectors / 8 * bits * 16]."""
     pairs, vectors, _ = codes.shape
     by_word = codes.reshape(pairs, vectors, 4, 4).transpose(0, 2, 1, 3)
-    words = narrow.pack(by_word, bits).transpose(0, 2, 1)
+    words = subbyte.pack(by_word, bits).transpose(0, 2, 1)
     return np.ascontiguousarray(words, "<i4").view(np.uint8).reshape(pairs, -1)
 
 
 def from_planes(stored: Array, bits: int) -> Array:
     """`in_planes` undone."""
     words = np.ascontiguousarray(stored).view("<i4").reshape(len(stored), -1, 4).transpose(0, 2, 1)
-    by_word = narrow.unpack(np.ascontiguousarray(words, np.int32), bits)
+    by_word = subbyte.unpack(np.ascontiguousarray(words, np.int32), bits)
     return np.ascontiguousarray(by_word.transpose(0, 2, 1, 3)).reshape(len(stored), -1, LANES)
 
 
@@ -160,11 +161,11 @@ def specialize(call: Call, target: Target) -> Special | str:
     if not isinstance(found, Special):
         return found
     w, rescaling = found.constants
-    codes = narrow.codes_for(w, call.occurring(call.constants[0]))
+    codes = subbyte.codes_for(w, call.occurring(call.constants[0]))
     if isinstance(codes, str):
         return codes
     assert isinstance(found.kernel, ConvMve)
-    return Special(NarrowConvMve(found.kernel, codes), (*coded(w, codes), rescaling))
+    return Special(SubbyteConvMve(found.kernel, codes), (*coded(w, codes), rescaling))
 
 
 def as_conv(call: Call) -> Call:
@@ -178,17 +179,17 @@ def as_conv(call: Call) -> Call:
     return replace(call, kernel=conv, constants=(w.reshape(gemm.n, 1, 1, gemm.k), *rescaling))
 
 
-def width_of_case(index: int) -> NarrowCodes:
+def width_of_case(index: int) -> SubbyteCodes:
     """All widths in turn; every third with a table."""
-    bits = 1 + index % narrow.MAX_BITS
-    return NarrowCodes(bits, tabled=True) if index % 3 == 2 else NarrowCodes(bits, least=-(2 ** (bits - 1)))
+    bits = 1 + index % subbyte.MAX_BITS
+    return SubbyteCodes(bits, tabled=True) if index % 3 == 2 else SubbyteCodes(bits, least=-(2 ** (bits - 1)))
 
 
-def cases() -> Iterable[NarrowConvMve]:
+def cases() -> Iterable[SubbyteConvMve]:
     """The int8 kernel's cases, each at another width; every third with a table; and several groups."""
     inner = [*conv_mve.cases()]
-    yield from (NarrowConvMve(kernel, width_of_case(index)) for index, kernel in enumerate(inner))
+    yield from (SubbyteConvMve(kernel, width_of_case(index)) for index, kernel in enumerate(inner))
     wide = ConvMve(replace(inner[-1].plain, channels_in=240, channels_out=22), lifted=False)
-    yield NarrowConvMve(wide, NarrowCodes(4, least=-8))
-    yield NarrowConvMve(wide, NarrowCodes(3, tabled=True))
-    yield NarrowConvMve(wide, NarrowCodes(2, stride=5, least=-10))
+    yield SubbyteConvMve(wide, SubbyteCodes(4, least=-8))
+    yield SubbyteConvMve(wide, SubbyteCodes(3, tabled=True))
+    yield SubbyteConvMve(wide, SubbyteCodes(2, stride=5, least=-10))

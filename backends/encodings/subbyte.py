@@ -11,7 +11,7 @@ first, as `bits` is a sum of these):
       plane of 1:  one word, byte b holds eight                   (words 0 .. 7)
 
 Tables of 16 values are looked up two codes at a time, so that their codes lie otherwise: the two of a halfword share a
-byte. `backends/cortex_m/c/bevel_narrow.h` reads both.
+byte. `backends/cortex_m/c/bevel_subbyte.h` reads both.
 
 Which of a format's values occur decides on the codes (`Call.occurring`); a table is used where it makes weights smaller
 than the range of their values would.
@@ -37,7 +37,7 @@ Uint8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class NarrowCodes:
+class SubbyteCodes:
     """Codes of `bits` bits. `tabled`: their values are in a table, and `stride` and `least` are 1 and 0."""
 
     bits: int
@@ -86,13 +86,13 @@ class NarrowCodes:
         return (codes.astype(np.int16) * self.stride + self.least).astype(np.int8)
 
 
-def codes_for(values: Int8, occurring: NDArray[np.int64], tables: bool = True) -> NarrowCodes | str:
+def codes_for(values: Int8, occurring: NDArray[np.int64], tables: bool = True) -> SubbyteCodes | str:
     """The codes that make `values` smallest, or why eight bits are as good.
 
     `occurring`: the integers of the weights, ascending; as they are packed, zeros may fill them up."""
     filled = 0 not in occurring and not values.all()
     levels = np.sort(np.append(occurring, 0)) if filled else occurring
-    by_range, by_table = affine(levels), NarrowCodes(max(1, (len(levels) - 1).bit_length()), tabled=True)
+    by_range, by_table = affine(levels), SubbyteCodes(max(1, (len(levels) - 1).bit_length()), tabled=True)
     saved = {codes: values.size - stored_bytes(values.size, codes) for codes in (by_range, by_table)}
     best = by_table if tables and saved[by_table] > saved[by_range] else by_range
     if best.bits > MAX_BITS or saved[best] < max(LEAST_SAVING, values.size // 10):
@@ -100,17 +100,17 @@ def codes_for(values: Int8, occurring: NDArray[np.int64], tables: bool = True) -
     return best
 
 
-def affine(levels: NDArray[Any]) -> NarrowCodes:
+def affine(levels: NDArray[Any]) -> SubbyteCodes:
     """Codes for ascending integers a stride apart; in two's complement where that is as short, so that layers agree."""
     stride = gcd(*(int(step) for step in np.diff(levels))) or 1
     bits = max(1, (int(levels[-1] - levels[0]) // stride).bit_length())
     half = 2 ** (bits - 1)
     if stride == 1 and levels[0] >= -half and levels[-1] < half:
-        return NarrowCodes(bits, least=-half)
-    return NarrowCodes(bits, stride, int(levels[0]))
+        return SubbyteCodes(bits, least=-half)
+    return SubbyteCodes(bits, stride, int(levels[0]))
 
 
-def stored_bytes(count: int, codes: NarrowCodes) -> int:
+def stored_bytes(count: int, codes: SubbyteCodes) -> int:
     return count * codes.bits // 8 + codes.table_bytes
 
 
@@ -141,7 +141,7 @@ def unpack(stored: Int32, bits: int) -> Uint8:
     return words.astype("<u4").view(np.uint8).reshape(*stored.shape[:-1], -1, 4)
 
 
-def sample_levels(codes: NarrowCodes) -> Int8:
+def sample_levels(codes: SubbyteCodes) -> Int8:
     """Some values that `codes` may stand for, zero among those of a table."""
     if not codes.tabled:
         return codes.values(np.arange(2**codes.bits, dtype=np.uint8), np.zeros(0, np.int8))

@@ -12,14 +12,15 @@ import numpy as np
 from bevel.backends.cortex_m.decoding import Decoding
 from bevel.backends.cortex_m.mve import depthwise_mve
 from bevel.backends.cortex_m.mve.depthwise_mve import DepthwiseMve
-from bevel.backends.cortex_m.mve.narrow_conv_mve import decoding, from_planes, in_planes, width_of_case
-from bevel.backends.encodings import narrow
-from bevel.backends.encodings.helium import LANES, blocks_of
-from bevel.backends.encodings.narrow import UNIT, NarrowCodes
+from bevel.backends.cortex_m.mve.subbyte_conv_mve import decoding, from_planes, in_planes, width_of_case
+from bevel.backends.encodings import subbyte
+from bevel.backends.encodings.helium import LANES
+from bevel.backends.encodings.subbyte import UNIT, SubbyteCodes
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Array, Operand, constant, scratch
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
+from bevel.backends.program.shapes import blocks_of
 from bevel.backends.target import Target
 from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import without
@@ -28,7 +29,7 @@ MOST_BYTES = 16384  # decoded weights take no more scratch than that
 
 
 @dataclass(frozen=True)
-class NarrowDepthwiseMve(Decoding):
+class SubbyteDepthwiseMve(Decoding):
     """stored: uint8 [bytes]."""
 
     rates: ClassVar[Rates] = Rates(byte=0.5, call=110, code=640)  # of decoding
@@ -53,7 +54,7 @@ class NarrowDepthwiseMve(Decoding):
 
     @property
     def header(self) -> str:
-        return "bevel_narrow_mve.h"
+        return "bevel_subbyte_mve.h"
 
     def reference(self, *arrays: Array) -> Array:
         x, stored, *others = arrays
@@ -68,7 +69,7 @@ class NarrowDepthwiseMve(Decoding):
         codes, vectors, convolve = self.codes, self.vectors, self.inner.convolution()
 
         @T.prim_func(s_tir=True)
-        def narrow_depthwise(
+        def subbyte_depthwise(
             X: T.Buffer((x.size,), "int8"),
             Q: T.Buffer((vectors // UNIT * codes.bits * LANES,), "uint8"),
             V: T.Buffer((codes.table_bytes,), "int8"),
@@ -84,12 +85,12 @@ class NarrowDepthwiseMve(Decoding):
             T.evaluate(decoding(codes, Q.data, W.data, vectors, V.data))
             convolve(X, W, B, M, S, L, Y, I)
 
-        return narrow_depthwise if codes.tabled else without(narrow_depthwise, ("V",))
+        return subbyte_depthwise if codes.tabled else without(subbyte_depthwise, ("V",))
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         """Some of all weights that the codes can hold."""
         x, w, *others = self.inner.example(rng)
-        levels = narrow.sample_levels(self.codes)
+        levels = subbyte.sample_levels(self.codes)
         chosen = levels[rng.integers(0, len(levels), w.shape)]
         return x, *coded(chosen, self.codes), *others
 
@@ -101,7 +102,7 @@ def in_vectors(w: Array) -> Array:
     return filled.reshape(1, -1, LANES)
 
 
-def coded(w: Array, codes: NarrowCodes) -> tuple[Array, ...]:
+def coded(w: Array, codes: SubbyteCodes) -> tuple[Array, ...]:
     """Weights as codes, and the table where there is one."""
     found, table = codes.of(in_vectors(w))
     stored = in_planes(found, codes.bits)[0]
@@ -116,13 +117,13 @@ def specialize(call: Call, target: Target) -> Special | str:
     w, *others = found.constants
     if w.nbytes > MOST_BYTES:
         return f"{w.nbytes} bytes of decoded weights are more than scratch is meant to hold"
-    codes = narrow.codes_for(in_vectors(w), call.occurring(call.constants[0]))
+    codes = subbyte.codes_for(in_vectors(w), call.occurring(call.constants[0]))
     if isinstance(codes, str):
         return codes
     assert isinstance(found.kernel, DepthwiseMve)
-    return Special(NarrowDepthwiseMve(found.kernel, codes), (*coded(w, codes), *others))
+    return Special(SubbyteDepthwiseMve(found.kernel, codes), (*coded(w, codes), *others))
 
 
-def cases() -> Iterable[NarrowDepthwiseMve]:
+def cases() -> Iterable[SubbyteDepthwiseMve]:
     """The int8 kernel's cases, each at another width, every third with a table."""
-    yield from (NarrowDepthwiseMve(kernel, width_of_case(index)) for index, kernel in enumerate(depthwise_mve.cases()))
+    yield from (SubbyteDepthwiseMve(kernel, width_of_case(index)) for index, kernel in enumerate(depthwise_mve.cases()))

@@ -1,11 +1,11 @@
 /* Weights of one to seven bits, decoded into vectors of sixteen int8 weights for Helium.
  *
- * Eight vectors are stored in `bits` vectors, each byte's codes cut into planes as backends/encodings/narrow.py cuts those of
+ * Eight vectors are stored in `bits` vectors, each byte's codes cut into planes as backends/encodings/subbyte.py cuts those of
  * words. A plane's part of a code is shifted to the top of its byte, and what lies below is overwritten with the next
  * plane's: so no mask is needed until the whole code is shifted down.
  */
-#ifndef BEVEL_NARROW_MVE_H
-#define BEVEL_NARROW_MVE_H
+#ifndef BEVEL_SUBBYTE_MVE_H
+#define BEVEL_SUBBYTE_MVE_H
 
 #include "bevel_mve.h"
 #include "bevel_mve_depthwise.h"
@@ -66,7 +66,7 @@
 #endif
 
 /* `vectors` of them, a multiple of eight: codes times `stride` and `least`, or what a table has for them. */
-#define BEVEL_NARROW_MVE(bits)                                                                              \
+#define BEVEL_SUBBYTE_MVE(bits)                                                                              \
   BEVEL_MVE_ONCE bevel_mve_weights_##bits(                                                                    \
       const uint8_t *restrict stored, int8_t *restrict w, int32_t vectors, int32_t stride, int32_t least) { \
     BEVEL_EIGHT(BEVEL_WEIGHTS, bits)                                                                        \
@@ -76,12 +76,12 @@
     BEVEL_EIGHT(BEVEL_LOOKED_UP, bits)                                                                      \
   }
 
-BEVEL_NARROW_MVE(1)
-BEVEL_NARROW_MVE(2)
-BEVEL_NARROW_MVE(3)
-BEVEL_NARROW_MVE(4)
-BEVEL_NARROW_MVE(5)
-BEVEL_NARROW_MVE(6)
-BEVEL_NARROW_MVE(7)
+BEVEL_SUBBYTE_MVE(1)
+BEVEL_SUBBYTE_MVE(2)
+BEVEL_SUBBYTE_MVE(3)
+BEVEL_SUBBYTE_MVE(4)
+BEVEL_SUBBYTE_MVE(5)
+BEVEL_SUBBYTE_MVE(6)
+BEVEL_SUBBYTE_MVE(7)
 
 #endif

@@ -11,8 +11,8 @@ import pytest
 from kernel_code import compiled, computed, function_of
 
 from bevel.backends.cortex_m.dsp.gemm_dsp import GemmDsp
-from bevel.backends.cortex_m.dsp.narrow_tiles_dsp import NarrowTilesDsp, specialize
-from bevel.backends.encodings.narrow import NarrowCodes
+from bevel.backends.cortex_m.dsp.subbyte_tiles_dsp import SubbyteTilesDsp, specialize
+from bevel.backends.encodings.subbyte import SubbyteCodes
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Array
 from bevel.backends.program.ops.conv import Conv
@@ -86,7 +86,7 @@ def test_layers_of_any_shape_compute_what_the_plain_ones_do(tmp_path: Path) -> N
         np.testing.assert_array_equal(got.reshape(expected.shape), expected, err_msg=str(one.kernel))
         mirrored = one.kernel.reference(x.reshape(one.kernel.operands()[0].shape), *one.constants)
         np.testing.assert_array_equal(mirrored.reshape(expected.shape), expected, err_msg=str(one.kernel))
-    kernels = [one.kernel for one in found if isinstance(one.kernel, NarrowTilesDsp)]
+    kernels = [one.kernel for one in found if isinstance(one.kernel, SubbyteTilesDsp)]
     assert len({kernel.codes.bits for kernel in kernels}) >= 4
     assert {kernel.group < kernel.blocks for kernel in kernels} == {True, False}
 
@@ -113,7 +113,7 @@ def test_ratios_that_a_block_cannot_store_go_into_the_weights_while_these_have_r
 ) -> None:
     call, x = call_of(conv(), LEVELS["int4"])
     found = special(with_shift(call, shift))
-    assert isinstance(found.kernel, NarrowTilesDsp)
+    assert isinstance(found.kernel, SubbyteTilesDsp)
     assert (found.kernel.codes.stride, found.kernel.inner.apart) == (stride, apart)
     expected = call.kernel.reference(x, *with_shift(call, shift).constants)
     np.testing.assert_array_equal(found.kernel.reference(x, *found.constants), expected)
@@ -123,14 +123,14 @@ def test_a_ratio_stays_where_lifted_weights_would_make_sums_too_large() -> None:
     call, x = call_of(Gemm(rows=1, k=2000, n=12, output=Output()), np.array([-8, 7]))
     call = with_shift(call, 29)
     found = special(call)
-    assert isinstance(found.kernel, NarrowTilesDsp) and found.kernel.inner.apart
+    assert isinstance(found.kernel, SubbyteTilesDsp) and found.kernel.inner.apart
     np.testing.assert_array_equal(
         found.kernel.reference(x, *found.constants), call.kernel.reference(x, *call.constants)
     )
 
 
 def test_a_single_row_needs_no_more_scratch_than_a_few_blocks() -> None:
-    kernel = NarrowTilesDsp(GemmDsp(rows=1, k=640, n=128, output=Output()), NarrowCodes(4, least=-8))
+    kernel = SubbyteTilesDsp(GemmDsp(rows=1, k=640, n=128, output=Output()), SubbyteCodes(4, least=-8))
     assert kernel.group == 1
     assert kernel.operands()[-1].bytes == 4 * (640 + 10)
 
