@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from bevel.backends.target import Target
     from bevel.calib.data.dataset import Runs
+    from bevel.calib.observe.base import Want
     from bevel.calib.observe.observe import Wanted
     from bevel.calib.observe.statistics import Statistics
     from bevel.passes.quantize.chosen import Chosen
@@ -71,7 +72,8 @@ class Work:
     """What passes hand on. The graph is edited in place: a Work that was given to a pass is spent.
 
     target: the machine, where one is known; data: calibration samples; observations: what they showed, by tensor of the
-    float graph; schemes: the formats that tensors shall have; planned: the scales they got; codes: of weights; formats,
+    float graph; schemes: the formats that tensors shall have; planned: the scales they got; codes: of weights,
+    until `insert-qdq` puts them into the graph, where a `CodedConstant` keeps them for all that follows; formats,
     rounders: what quantized nodes came to, for the report; ports: what the integers of an integer graph's inputs and
     outputs mean, as the metadata of the model says it; narrower: integer models with weights of fewer bits, by these;
     states: the inputs that are outputs of the run before; transforms: what the float graph went through, for the
@@ -152,9 +154,18 @@ class Pass(ABC):
     follows: ClassVar[tuple[str, ...]] = ()  # the passes of a recipe that must not stand behind it
     always_checked: ClassVar[bool] = False  # else only where the environment asks for it, as all tests do
 
+    @property
+    def asks(self) -> tuple[Callable[[gs.Graph], Wanted], ...]:
+        """What must have been observed of a canonical float graph before the pass runs."""
+        return ()
+
     def wants(self, graph: gs.Graph) -> Wanted:
-        """What must have been observed of the canonical float `graph` before the pass runs, by tensor."""
-        return {}
+        """All that it asks for of `graph`, by tensor. Passes that ask for the same are answered once."""
+        found: dict[str, dict[Want, None]] = {}
+        for ask in dict.fromkeys(self.asks):
+            for name, wants in ask(graph).items():
+                found.setdefault(name, {}).update(dict.fromkeys(wants))
+        return found
 
     @abstractmethod
     def call(self, work: Work) -> PassResult:

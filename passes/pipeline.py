@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +11,6 @@ from bevel.passes.base import Pass, PassResult, Work
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-    from bevel.calib.observe.base import Want
     from bevel.calib.observe.observe import Wanted
 
 
@@ -22,13 +21,10 @@ class Pipeline(Pass):
     name: ClassVar[str] = "pipeline"
     passes: Sequence[Pass] = ()
 
-    def wants(self, graph: gs.Graph) -> Wanted:
-        """What any of them wants; those that run on what others made of the graph want of it what is there now."""
-        found: dict[str, dict[Want, None]] = {}
-        for one in self.passes:
-            for name, wants in one.wants(graph).items():
-                found.setdefault(name, {}).update(dict.fromkeys(wants))
-        return found
+    @property
+    def asks(self) -> tuple[Callable[[gs.Graph], Wanted], ...]:
+        """What any of them asks for; those that run on what others made of the graph ask it of what is there now."""
+        return tuple(ask for one in self.passes for ask in one.asks)
 
     def call(self, work: Work) -> PassResult:
         modified = False

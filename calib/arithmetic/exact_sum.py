@@ -46,23 +46,11 @@ class ExactSum:
         digits[: len(fewer)] += fewer
         return ExactSum(digits)
 
-    def less(self, part: ExactSum) -> ExactSum:
-        """The sum of the other terms, where `part` is the sum of some."""
-        return self.merge(ExactSum(-part.digits))
-
     def divided(self, count: int) -> NDArray[np.float64]:
         """Each sum divided by `count`, rounded once: [columns]."""
         columns = self.digits.T.tolist()
         totals = [sum(digit << DIGIT_BITS * place for place, digit in enumerate(digits)) for digits in columns]
         return np.array([float(Fraction(total, count << -UNIT)) for total in totals], np.float64)
-
-    def over(self, count: int) -> NDArray[np.float64]:
-        """Each sum divided by `count`, in float64 from the highest digit down: [columns]. Its last bits are rounded as
-        often as there are digits, but the same for the same sum; much faster than `divided` for many columns."""
-        total = np.zeros(self.digits.shape[1])
-        for place in reversed(range(len(self.digits))):
-            total += self.digits[place].astype(np.float64) * ldexp(1.0, UNIT + DIGIT_BITS * place)
-        return total / count
 
 
 def length(largest: float) -> int:

@@ -9,7 +9,10 @@ Of a row of n steps q, with S their sum and Q the sum of their squares:
 Both are exact in int64. V + epsilon is shifted left by an even number of bits, 2 * s, to 59 or 60 bits; r is the root
 of that, rounded down, of 30 bits, one compared after the other; and with p = 2**59 // r
 
-    t = (c * p + half) >> (59 - s - fraction)              t / 2**fraction is within 2**-28 of itself of c / sqrt(V)
+    t = (floor(c * 2**(s + fraction - 27)) * p + 2**31) >> 32      t / 2**fraction is c / sqrt(V) to 2**-26 of itself
+
+and a unit of t. Both factors are words, as c is at most sqrt(n) * sqrt(V): t is a product's upper word, and so is what
+it is scaled by.
 
 A row whose V + epsilon is 0 has no step that is not 0, and is taken for one with V of 1. The root replaces that of
 Kim et al. 2021, "I-BERT", section 3.6: digit by digit, where theirs iterates until it settles.
@@ -30,12 +33,18 @@ ROOT_BITS = 30
 INVERSE_BITS = 2 * ROOT_BITS - 1
 THRESHOLDS = tuple(4**place for place in range(1, ROOT_BITS))
 SUM_LIMIT = 2**ROOT_BITS  # n times the largest step stays below: then V is below 2**60
-MOST_FRACTION = 28
+MOST_FRACTION = 27
+WORD_BITS = 32
 
 
 def fraction_bits(n: int) -> int:
-    """The most bits behind the point of t for which t stays below 2**30: it is sqrt(n) at most."""
-    return min(MOST_FRACTION, ROOT_BITS - (n.bit_length() + 1) // 2)
+    """The most bits behind the point of t for which c stays a word: it is sqrt(n * V) at most."""
+    return MOST_FRACTION - (n.bit_length() + 1) // 2
+
+
+def places_of(s: NDArray[Any], fraction: int) -> Int64:
+    """How far c is shifted left, of rows whose V is shifted by 2 * s; to the right where negative."""
+    return s.astype(np.int64) + (fraction - MOST_FRACTION)
 
 
 def root(value: NDArray[Any]) -> tuple[Int64, Int64]:
@@ -56,4 +65,6 @@ def normalize(steps: NDArray[Any], center: bool, epsilon: int, fraction: int) ->
     n, total, squares = q.shape[1], q.sum(axis=1, keepdims=True), (q * q).sum(axis=1, keepdims=True)
     c, v = (n * q - total, n * squares - total * total) if center else (q, squares)
     r, s = root(np.maximum(v + epsilon, 1))
-    return rounding_shift_right(c * (2**INVERSE_BITS // r), INVERSE_BITS - s - fraction)
+    places = places_of(s, fraction)
+    shifted = (c << np.maximum(places, 0)) >> np.maximum(-places, 0)
+    return rounding_shift_right(shifted * (2**INVERSE_BITS // r), WORD_BITS)

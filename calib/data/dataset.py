@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -56,6 +56,21 @@ class Subset:
         wanted = set(self.places)
         until = max(wanted, default=-1) + 1
         yield from (run for place, run in enumerate(islice(iter(self.runs), until)) if place in wanted)
+
+
+def places_of(runs: Runs) -> Sequence[int]:
+    """The number of each run among those that subsets were taken of."""
+    if not isinstance(runs, Subset):
+        return range(len(runs))
+    outer = places_of(runs.runs)
+    return [outer[place] for place in runs.places]
+
+
+def spread_samples(runs: Runs, count: int) -> Subset:
+    """`count` of the runs, evenly spread over all of them, or all."""
+    total = len(runs)
+    count = min(count, total)
+    return Subset(runs, tuple(place * total // count for place in range(count)))
 
 
 class Dataset(ABC):

@@ -45,6 +45,48 @@ class WindowSteps(Dataset):
                 yield {**window, **zeros, self.input: columns}
 
 
+@dataclass(frozen=True, eq=False)
+class LongerWindows(Dataset):
+    """The runs of `windows` with zeros beside `input` along `axis`: `before` columns and `behind`."""
+
+    windows: Dataset
+    input: str
+    axis: int
+    beside: tuple[int, int]
+    inputs: Inputs
+    labels: Array | None
+    notes: tuple[str, ...]
+    together: int
+    group: int
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        for window in self.windows:
+            given = window[self.input]
+            widths = [self.beside if place == self.axis else (0, 0) for place in range(given.ndim)]
+            yield {**window, self.input: np.pad(given, widths)}
+
+
+def longer(windows: Dataset, input_: str, axis: int, beside: tuple[int, int]) -> LongerWindows:
+    """`windows` with so many columns of zeros before and behind."""
+    given = windows.inputs[input_]
+    shape = (*given.shape[:axis], given.shape[axis] + sum(beside), *given.shape[axis + 1 :])
+    inputs = {**windows.inputs, input_: replace(given, shape=shape)}
+    return LongerWindows(
+        windows,
+        input_,
+        axis,
+        beside,
+        inputs,
+        windows.labels,
+        windows.notes,
+        windows.together,
+        windows.group,
+    )
+
+
 def in_steps(window: Array, axis: int, period: int) -> Iterator[Array]:
     """The columns of a window, `period` at a time, the last ones last; zeros where the first step lacks some."""
     missing = -window.shape[axis] % period

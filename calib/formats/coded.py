@@ -1,10 +1,10 @@
 """Integers as short codes: how weights of any format lie in a file and in flash.
 
-    value = table[code] * block_table[block_code]
+    value = (table[code] - block_zeros[block_code]) * block_table[block_code]
 
 A format of b bits has 2**b codes and a table of its integer steps (`bevel.calib.formats.levels`); formats with a scale
 for every block of elements (OCP Microscaling Formats (MX) Specification v1.0, section 5) have a factor a block, which
-is coded as well. Formats of one scale a channel have one block whose factor is 1.
+is coded as well, and groups a zero point with it. Formats of one scale a channel have one block whose factor is 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ MAX_CODES = 256
 class Coded:
     """codes: uint8, the tensor's shape, each below len(table). bits: the width they are stored at, 1 to 8.
     table: int32 [codes there are]. blocks: PerBlock, or PerTensor for one block. block_codes: uint8, as many as there
-    are blocks, shaped as `bevel.calib.formats.scheme.parameter_shape` says. block_table: int32 [block codes there are].
+    are blocks, shaped as `bevel.calib.formats.scheme.parameter_shape` says. block_table: int32 [block codes there are];
+    block_zeros: the same, or None where all are 0.
 
     Raises ValueError for arrays that do not fit together.
     """
@@ -38,6 +39,7 @@ class Coded:
     blocks: PerTensor | PerBlock
     block_codes: NDArray[np.uint8]
     block_table: NDArray[np.int32]
+    block_zeros: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         if not (1 <= self.bits <= 8 and 1 <= len(self.table) <= 2**self.bits):
@@ -52,11 +54,15 @@ class Coded:
 
     def values(self) -> NDArray[np.int64]:
         """The integers: the shape of `codes`."""
-        factors = self.block_table.astype(np.int64)[self.block_codes]
-        result: NDArray[np.int64] = self.table.astype(np.int64)[self.codes] * spread(
-            factors, self.codes.shape, self.blocks
-        )
+        elements = self.table.astype(np.int64)[self.codes]
+        if self.block_zeros is not None:
+            elements -= self.of_blocks(self.block_zeros)
+        result: NDArray[np.int64] = elements * self.of_blocks(self.block_table)
         return result
+
+    def of_blocks(self, table: NDArray[np.int32]) -> NDArray[np.int64]:
+        """What blocks have in a table of theirs, broadcastable against the codes."""
+        return spread(table.astype(np.int64)[self.block_codes], self.codes.shape, self.blocks)
 
     @cached_property
     def occurring(self) -> NDArray[np.int64]:
@@ -69,6 +75,8 @@ class Coded:
 
     def times(self, factor: int) -> Coded:
         """Each integer times `factor`, which int32 holds."""
+        if self.block_zeros is not None:
+            return replace(self, block_table=(self.block_table.astype(np.int64) * factor).astype(np.int32))
         return replace(self, table=(self.table.astype(np.int64) * factor).astype(np.int32))
 
     def moved(self, move: Callable[[NDArray[Any]], NDArray[Any]]) -> Coded:

@@ -2,7 +2,8 @@
 
     real = scale * factor * (code - zero_point)
 
-The scale is the tensor's or a channel's, the factor a block's, a whole number; formats without blocks have none. Codes
+The scale is the tensor's or a channel's, the factor a block's, a whole number; formats without blocks have none. The
+zero point belongs to the scale, or to the block. Codes
 of a format that is no integer format are its steps (`bevel.calib.formats.levels`). Who rounds chooses codes on a grid
 (`bevel.calib.rounding`); they are then a value that is made once and handed on.
 """
@@ -14,32 +15,40 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.calib.formats.coded import Coded, at_levels, coded
+from bevel.calib.formats.coded import MAX_CODES, Coded, at_levels, coded
 from bevel.calib.formats.format import Codes
 from bevel.calib.formats.levels import levels_of
 from bevel.calib.formats.scheme import Floats, PerBlock, PerChannel, PerTensor, Scheme, TensorQuant, spread
-from bevel.calib.formats.tensor_format import is_narrow
+from bevel.calib.formats.tensor_format import fits_int8
 
 Reals = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """By how much the scale of each block exceeds its channel's: table[codes], at least 1.
+    """By how much the scale of each block exceeds its channel's: table[codes], at least 1; and its zero point,
+    zeros[codes], where blocks have their own.
 
     blocks: PerTensor where every channel is one block, whose factor is 1. codes: uint8, shaped as
-    `bevel.calib.formats.scheme.parameter_shape` says. table: int32, ascending.
+    `bevel.calib.formats.scheme.parameter_shape` says. table: int32, ascending; zeros: int32, as long.
     """
 
     blocks: PerTensor | PerBlock
     codes: NDArray[np.uint8]
     table: NDArray[np.int32]
+    zeros: NDArray[np.int32] | None = None
 
     @staticmethod
-    def of(blocks: PerBlock, values: NDArray[np.int64]) -> Factors:
-        """Raises ValueError for more than 256 distinct factors."""
-        found = coded(values)
-        return Factors(blocks, found.codes, found.table)
+    def of(blocks: PerBlock, values: NDArray[np.int64], zeros: NDArray[np.int64] | None = None) -> Factors:
+        """values, zeros: of each block. Raises ValueError for more than 256 that differ, or pairs of both that do."""
+        if zeros is None:
+            found = coded(values)
+            return Factors(blocks, found.codes, found.table)
+        pairs, codes = np.unique(np.stack((values.ravel(), zeros.ravel())), axis=1, return_inverse=True)
+        if pairs.shape[1] > MAX_CODES:
+            raise ValueError(f"{pairs.shape[1]} factors with zero points do not fit codes of 8 bits")
+        factors, points = pairs.astype(np.int32)
+        return Factors(blocks, codes.reshape(values.shape).astype(np.uint8), factors, points)
 
     @staticmethod
     def none() -> Factors:
@@ -50,6 +59,11 @@ class Factors:
         """Broadcastable against a tensor of `shape`."""
         factors: NDArray[np.int64] = spread(self.table.astype(np.int64)[self.codes], shape, self.blocks)
         return factors
+
+    def zero_points(self, shape: tuple[int, ...]) -> NDArray[np.int32]:
+        """Broadcastable against a tensor of `shape`."""
+        zeros = np.zeros(len(self.table), np.int32) if self.zeros is None else self.zeros
+        return spread(zeros[self.codes], shape, self.blocks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +86,7 @@ class Grid:
         scale, zero_point = self.quant.spread(shape)
         if self.factors is None:
             return scale, zero_point
-        return (scale * self.factors.spread(shape)).astype(np.float32), zero_point
+        return (scale * self.factors.spread(shape)).astype(np.float32), zero_point + self.factors.zero_points(shape)
 
     def nearest(self, x: NDArray[np.float32]) -> Codes:
         """The codes of the nearest reals, rounded as QuantizeLinear: float32 division, half to even, saturation."""
@@ -118,7 +132,7 @@ class Quantized:
     @property
     def integers(self) -> NDArray[np.int64]:
         """What the scale multiplies: codes less their zero point, times the factors of their blocks."""
-        _, zero_point = self.grid.quant.spread(self.codes.shape)
+        _, zero_point = self.grid.steps(self.codes.shape)
         integers = self.codes.astype(np.int64) - zero_point
         factors = self.grid.factors
         return integers if factors is None else integers * factors.spread(self.codes.shape)
@@ -134,9 +148,9 @@ class Quantized:
         """The same by the places of codes among all of the format's, as it is stored; None for what is stored as it is:
         integers of one scale a channel within int8."""
         factors, levels = self.grid.factors, levels_of(self.scheme.format)
-        if levels is None or (factors is None and (self.scheme.levels is None or is_narrow(self.scheme.format))):
+        if levels is None or (factors is None and (self.scheme.levels is None or fits_int8(self.scheme.format))):
             return None
         inner = at_levels(self.codes, levels)
         if factors is None:
             return inner
-        return replace(inner, blocks=factors.blocks, block_codes=factors.codes, block_table=factors.table)
+        return Coded(inner.codes, inner.bits, inner.table, factors.blocks, factors.codes, factors.table, factors.zeros)

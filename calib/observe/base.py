@@ -23,6 +23,7 @@ class Observation(ABC):
     """What is remembered. A file of this folder holds one kind, with `of`: from arrays of one or more samples."""
 
     large: ClassVar[bool] = False  # whether `size` counts: all others take a few kilobytes of a tensor
+    any_rows: ClassVar[bool] = False  # whether `of` takes arrays of several runs, one behind the other along axis 0
 
     @staticmethod
     @abstractmethod

@@ -7,6 +7,7 @@ Each sample is summed by itself in float64, always over the same shape, and the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
@@ -22,6 +23,7 @@ class Mean(Observation):
 
     sums: ExactSum
     count: int
+    any_rows: ClassVar[bool] = True
 
     @staticmethod
     def of(values: NDArray[np.float32], axis: int) -> Mean:
@@ -38,10 +40,6 @@ class Mean(Observation):
         if self.channels != other.channels:
             raise ValueError(f"means of {self.channels} and {other.channels} channels do not merge")
         return Mean(self.sums.merge(other.sums), self.count + other.count)
-
-    def without(self, part: Mean) -> Mean:
-        """Of the other samples, where `part` is of some."""
-        return Mean(self.sums.less(part.sums), self.count - part.count)
 
     @property
     def channels(self) -> int:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,7 +16,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from bevel.calib.data.dataset import InputType, Runs
+from bevel.calib.data.dataset import InputType, Runs, Subset, places_of
 from bevel.calib.errors import UserError
 from bevel.calib.observe.base import NotFiniteError, Observation, Want
 from bevel.calib.observe.statistics import Statistics
@@ -18,8 +24,13 @@ from bevel.calib.observe.statistics import Statistics
 Progress = Callable[[int, int], None]
 Wanted = Mapping[str, Iterable[Want]]  # by tensor
 Task = tuple[str, Want]
+Arrays = Sequence[NDArray[Any]]
+Seen = dict[str, dict[Want, Observation]]
+Chunk = Sequence[tuple[int, Mapping[str, NDArray[Any]]]]  # the numbers and samples of some runs
 
 MEMORY = 512 * 2**20  # bytes that large observations may hold at a time
+CHUNK = 16  # runs that a thread watches at a time
+TOGETHER = 2**15  # elements of a tensor that are looked at together, of one run at least
 
 LAST_AXIS_OPERATORS = frozenset({"MatMul", "Gemm", "LayerNormalization", "RMSNormalization"})
 
@@ -43,45 +54,147 @@ def input_type(value: onnx.ValueInfoProto) -> InputType:
     return InputType(tuple(map(int, dims)), onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
 
 
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What was observed of a model on some runs."""
+
+    runs: Runs
+    statistics: Mapping[str, Statistics]
+
+    def rest(self, runs: Runs, wanted: Wanted) -> Runs | None:
+        """Those of the runs that these are some of, which are not among these; None where these are of others, or
+        something else was observed than what is wanted."""
+        if not isinstance(self.runs, Subset) or self.runs.runs is not runs:
+            return None
+        found = {name: one.seen.keys() for name, one in self.statistics.items()}
+        if any(set(wants) != found.get(name, set()) for name, wants in wanted.items()):
+            return None
+        return Subset(runs, tuple(sorted(set(range(len(runs))) - set(self.runs.places))))
+
+
 def observe(
-    model: onnx.ModelProto, runs: Runs, wanted: Wanted, progress: Progress | None = None, memory: int = MEMORY
+    model: onnx.ModelProto,
+    runs: Runs,
+    wanted: Wanted,
+    progress: Progress | None = None,
+    memory: int = MEMORY,
+    known: Observed | None = None,
 ) -> dict[str, Statistics]:
     """{tensor name: what is wanted of it} of the float tensors in `wanted` that `model` reads or computes at its top
     level, in graph order; nothing else is computed.
 
-    Runs are one at a time on one thread without graph optimization, so that the result depends on nothing but model and
-    samples. Observations that take much memory are made in turns of at most `memory` bytes (or of one that is larger),
-    and the runs are walked once a turn. `progress(done, total)` is called after each model run.
+    Each run is on one thread without graph optimization, so that the result depends on nothing but model and samples,
+    however many run at a time. Observations that take much memory are made in turns of at most `memory` bytes (or of
+    one that is larger), and the runs are walked once a turn. `progress(done, total)` is called after each model run.
+
+    known: what was observed of the same model on some of the runs, which then are not walked again.
 
     Raises UserError for NaN or infinity, naming tensor, node and sample, and for samples the model cannot run;
     ValueError for names in `wanted` that the model has not.
     """
-    known = observable(model)
-    tasks = [(name, want) for name in known for want in dict.fromkeys(wanted.get(name, ()))]
-    if unknown := {*wanted, *tensors_of(tasks)} - set(known):
+    if known is not None and (rest := known.rest(runs, wanted)) is not None:
+        more = observe(model, rest, wanted, progress, memory) if len(rest) else {}
+        return {name: one.merge(more[name]) if more else one for name, one in known.statistics.items()}
+    names = observable(model)
+    wants = {name: tuple(dict.fromkeys(wanted.get(name, ()))) for name in names}
+    tasks = [(name, want) for name in names for want in wants[name]]
+    if unknown := {*wanted, *tensors_of(tasks)} - set(names):
         raise ValueError(f"the model computes no tensor {sorted(unknown)}")
-    seen: dict[str, dict[Want, Observation]] = {}
+    seen: Seen = {}
     turns = in_turns(model, runs, tasks, memory)
     for turn, part in enumerate(turns):
-        session, outputs = session_with_outputs(model, tensors_of(part))
-        for run, sample in enumerate(runs):
+        for done, found in enumerate(shown(model, runs, part)):
+            add(seen, found)
+            if progress is not None:
+                progress(turn * len(runs) + done + 1, len(turns) * len(runs))
+    return {
+        name: Statistics({want: seen[name][want] for want in wants[name] if want in seen[name]})
+        for name in names
+        if name in seen
+    }
+
+
+def add(seen: Seen, found: Seen) -> None:
+    """Merge what was found into what was seen."""
+    for name, wants in found.items():
+        known = seen.setdefault(name, {})
+        for want, one in wants.items():
+            known[want] = known[want].merge(one) if want in known else one
+
+
+def shown(model: onnx.ModelProto, runs: Runs, tasks: Sequence[Task]) -> Iterator[Seen]:
+    """What each run shows; of a chunk of runs, which one thread watches, the last shows all.
+
+    What chunks show merges to the same in any order. There are no more threads than `MEMORY` holds tensors for.
+    """
+    watched = Watched(*session_with_outputs(model, tensors_of(tasks)), tasks)
+    threads = min(workers(), max(MEMORY // watched.bytes, 1))
+    numbered = zip(places_of(runs), runs, strict=True)
+    with ThreadPoolExecutor(threads) as pool:
+        begun: deque[tuple[Chunk, Future[Seen]]] = deque()
+        while chunk := list(islice(numbered, CHUNK)):
+            begun.append((chunk, pool.submit(watched.watch, chunk)))
+            if len(begun) > threads:
+                yield from told(model, watched, *begun.popleft())
+        for one in begun:
+            yield from told(model, watched, *one)
+
+
+def told(model: onnx.ModelProto, watched: Watched, chunk: Chunk, seen: Future[Seen]) -> Iterator[Seen]:
+    """Of each run of a chunk, when all are done. Raises what the first that cannot be watched raises alone."""
+    try:
+        found = seen.result()
+    except (NotFiniteError, UserError):
+        for run, sample in chunk:
             try:
-                add(seen, part, run_model(session, outputs, sample, run))
+                watched.watch([(run, sample)])
             except NotFiniteError as error:
                 raise not_finite(model, sample, run) from error
-            if progress is not None:
-                progress(turn * len(runs) + run + 1, len(turns) * len(runs))
-    return {name: Statistics(seen[name]) for name in known if name in seen}
+        raise
+    yield from ({} for _ in chunk[1:])
+    yield found
 
 
-def add(seen: dict[str, dict[Want, Observation]], tasks: Sequence[Task], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Merge what one run shows into `seen`; of tensors that are no floats there is nothing to remember."""
-    for name, want in tasks:
-        read = [arrays[one] for one in (name, *want.beside)]
-        if not all(map(is_float, read)):
-            continue
-        found, known = want.of(*read), seen.setdefault(name, {})
-        known[want] = known[want].merge(found) if want in known else found
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """A model that is run, the outputs to ask for, and what is wanted of them and of its inputs."""
+
+    session: ort.InferenceSession
+    outputs: list[str]
+    tasks: Sequence[Task]
+
+    @property
+    def bytes(self) -> int:
+        """Of the tensors of a run, where their shapes are known."""
+        shapes = [one.shape for one in (*self.session.get_inputs(), *self.session.get_outputs())]
+        floats = sum(prod(size for size in shape if isinstance(size, int)) for shape in shapes)
+        return floats * np.dtype(np.float32).itemsize or 1
+
+    def watch(self, chunk: Chunk) -> Seen:
+        """What some runs show; of tensors that are no floats there is nothing to remember.
+
+        Small tensors wait until there are enough of them for one look.
+        """
+        seen: Seen = {}
+        waiting: dict[Task, list[Arrays]] = {task: [] for task in self.tasks}
+        for run, sample in chunk:
+            arrays = run_model(self.session, self.outputs, sample, run)
+            for (name, want), kept in waiting.items():
+                read = [arrays[tensor] for tensor in (name, *want.beside)]
+                if not all(map(is_float, read)):
+                    continue
+                kept.append(read)
+                if run == chunk[-1][0] or not want.kind.any_rows or len(kept) * read[0].size >= TOGETHER:
+                    add(seen, {name: {want: observed(want, kept)}})
+                    kept.clear()
+        return seen
+
+
+def observed(want: Want, runs: Sequence[Arrays]) -> Observation:
+    """What is wanted of the arrays of one run, or of several that are as good as one."""
+    if len(runs) == 1:
+        return want.of(*runs[0])
+    return want.of(*(np.concatenate([np.atleast_1d(one) for one in arrays]) for arrays in zip(*runs, strict=True)))
 
 
 def in_turns(model: onnx.ModelProto, runs: Runs, tasks: Sequence[Task], memory: int) -> list[list[Task]]:
@@ -124,6 +237,11 @@ def always_zero(statistics: Mapping[str, Statistics]) -> dict[str, str]:
         for name, one in statistics.items()
         if one.always_zero
     }
+
+
+def workers() -> int:
+    """How many threads there are processors for."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def observable(model: onnx.ModelProto) -> list[str]:

@@ -6,22 +6,44 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bevel.calib.formats.format import Codes
 from bevel.calib.formats.quantized import Grid, Quantized
-from bevel.calib.observe.statistics import Statistics
+from bevel.calib.observe.moments import Moments
+from bevel.calib.observe.rows import Rows
+
+
+@dataclass(frozen=True, eq=False)
+class SeenProduct:
+    """What was seen of a product. rows: how it reads; fitted: of the samples that weights are fitted to; held: of
+    others, by which what is fitted is judged."""
+
+    rows: Rows
+    fitted: Moments
+    held: Moments | None = None
 
 
 @dataclass(frozen=True)
 class Rounder(ABC):
-    """One way to round; fields are its options. A file of this folder holds one, as `ROUNDER`, and bears its name."""
+    """One way to round; fields are its options. A file of this folder holds one, as `ROUNDER`, and bears its name.
+
+    looks: whether it makes something of `seen`; without it, it rounds to the nearest. tried: whether it is tried where
+    the best is looked for.
+    """
 
     name: ClassVar[str]
+    looks: ClassVar[bool] = False
+    tried: ClassVar[bool] = True
+
+    def aim(self, weights: NDArray[np.float32], seen: SeenProduct | None) -> NDArray[np.float32]:
+        """What is rounded in place of `weights`: of their shape. Its grid is then made for it."""
+        return weights
 
     @abstractmethod
-    def codes(self, weights: NDArray[Any], grid: Grid, seen: Statistics | None) -> Codes:
-        """Codes of `weights` on `grid`. seen: of the tensor that they multiply; None where nothing was observed."""
+    def codes(self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None) -> Codes:
+        """Codes of `weights` on `grid`. seen: of the product that they belong to; None where nothing was."""
 
-    def __call__(self, weights: NDArray[Any], grid: Grid, seen: Statistics | None = None) -> Quantized:
+    def __call__(self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None = None) -> Quantized:
         return Quantized(grid, self.codes(weights, grid, seen))

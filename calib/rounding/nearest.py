@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 
 from bevel.calib.formats.format import Codes
 from bevel.calib.formats.quantized import Grid
-from bevel.calib.observe.statistics import Statistics
-from bevel.calib.rounding.base import Rounder
+from bevel.calib.rounding.base import Rounder, SeenProduct
 
 
 @dataclass(frozen=True)
 class Nearest(Rounder):
     name: ClassVar[str] = "nearest"
 
-    def codes(self, weights: NDArray[Any], grid: Grid, seen: Statistics | None) -> Codes:
+    def codes(self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None) -> Codes:
         return grid.nearest(weights)
 
 

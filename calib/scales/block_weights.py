@@ -26,6 +26,7 @@ from bevel.calib.formats.levels import levels_of
 from bevel.calib.formats.quantized import Factors, Grid
 from bevel.calib.formats.scheme import PerBlock, PerChannel, PerTensor, Scheme, TensorQuant, parameter_shape
 from bevel.calib.formats.tensor_format import LARGEST_INTEGER, BlockFormat, Scales
+from bevel.calib.scales.group_weights import group_grid, largest_factor
 from bevel.calib.scales.weights import Errors, Rows, full_range, least_error, slices, squared_error
 
 OCTAVES = 12  # between the largest block scale of a channel and the smallest: those below add nothing to the sums
@@ -40,6 +41,8 @@ def block_grid(weights: NDArray[Any], format: BlockFormat, axis: int, summed: in
 
     Raises ValueError for NaN or infinity, and for elements whose steps times a factor do not fit int32.
     """
+    if format.scales == "progressive":
+        return group_grid(weights, format, axis, summed)
     if not np.isfinite(weights).all():
         raise ValueError("weights hold NaN or infinity")
     table = factor_table(format)
@@ -80,6 +83,8 @@ def factor_table(format: BlockFormat) -> Table | None:
             factors = steps.array[steps.array > 0] if steps is not None else np.zeros(0, np.int64)
         case "integer":
             factors = np.arange(1, LARGEST_FACTOR + 1, dtype=np.int64)
+        case "progressive":
+            factors = np.arange(1, largest_factor(format.element) + 1, dtype=np.int64)
     return factors if largest * int(factors[-1]) <= LARGEST_INTEGER else None
 
 
@@ -123,7 +128,7 @@ def channel_base(
         case "e4m3":
             largest[:] = largest.max()
             wanted = largest / table[-1]
-        case "integer":
+        case "integer" | "progressive":
             wanted = largest / table[-1]
         case "e8m0":  # one octave of room, so that the factor above the nearest can be tried
             octaves = np.ceil(np.log2(np.where(largest > 0, largest, 1.0))) + 1

@@ -73,8 +73,11 @@ class Mse(RangeMethod):
     The criterion of Choukroun et al. 2019, "Low-bit Quantization of Neural Networks for Efficient Inference",
     section 3. The ends are searched on a coarse grid of fractions of the extremes, then on finer grids around the best.
     Each candidate is judged by the scale and zero point it would get, and the extremes themselves are one of them.
+
+    clipping: what the squared error of a value beyond the ends counts, where one between them counts 1.
     """
 
+    clipping: float = 1.0
     name: ClassVar[str] = "mse"
 
     COARSE: ClassVar[Reals] = np.array([1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.12, 0.07, 0.04])
@@ -86,12 +89,12 @@ class Mse(RangeMethod):
             return low, high
         profile = profile_of(statistics.histogram)
         coarse = profile_of(merged_bins(statistics.histogram, 4))
-        lows, highs = best_of(coarse, low * self.COARSE, high * self.COARSE, scheme)
+        lows, highs = best_of(coarse, low * self.COARSE, high * self.COARSE, scheme, self.clipping)
         for factors in self.FINE:
             around = np.maximum(lows * factors, low), np.minimum(highs * factors, high)
-            lows, highs = best_of(profile, *around, scheme)
+            lows, highs = best_of(profile, *around, scheme, self.clipping)
         candidates = np.array([low, lows]), np.array([high, highs])
-        errors = expected_error(profile, *candidates, scheme)
+        errors = expected_error(profile, *candidates, scheme, self.clipping)
         return (float(lows), float(highs)) if errors[1] < errors[0] else (low, high)
 
 
@@ -129,11 +132,31 @@ class Entropy(RangeMethod):
         return max(low, -threshold), min(high, threshold)
 
 
+@dataclass(frozen=True)
+class ScaledRange(RangeMethod):
+    """The interval of another method, both ends times `factor`: beyond 1 it leaves room for what was not seen."""
+
+    method: RangeMethod
+    factor: float
+    name: ClassVar[str] = "scaled"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.factor < np.inf:
+            raise ValueError(f"an interval is scaled by a positive factor, not by {self.factor}")
+
+    def choose(self, statistics: Statistics, scheme: Scheme) -> Range:
+        low, high = self.method.choose(statistics, scheme)
+        return low * self.factor, high * self.factor
+
+
 METHODS: tuple[type[RangeMethod], ...] = (MinMax, Percentile, Mse, Entropy)
+AUTO = "auto"  # `Mse`, scaled for each tensor by what that leaves of the model's results
 
 
 def range_method(name: str) -> RangeMethod:
-    """The range method called `name`, with its default options. Raises ValueError for an unknown name."""
+    """The range method called `name`, with its default options; of `AUTO` that before it is scaled. Raises ValueError
+    for an unknown name."""
+    name = Mse.name if name == AUTO else name
     for candidate in METHODS:
         if candidate.name == name:
             return candidate()
@@ -205,21 +228,22 @@ def merged_bins(histogram: Histogram, doublings: int) -> Histogram:
     return replace(histogram, exponent=exponent, first=first, counts=counts)
 
 
-def best_of(profile: Profile, lows: Reals, highs: Reals, scheme: Scheme) -> tuple[Any, Any]:
+def best_of(profile: Profile, lows: Reals, highs: Reals, scheme: Scheme, clipping: float = 1.0) -> tuple[Any, Any]:
     """The pair (low, high) out of all lows and highs with the least expected error."""
     pairs_low, pairs_high = (side.ravel() for side in np.meshgrid(np.unique(lows), np.unique(highs)))
-    errors = expected_error(profile, pairs_low, pairs_high, scheme)
+    errors = expected_error(profile, pairs_low, pairs_high, scheme, clipping)
     errors[pairs_low == pairs_high] = np.inf
     best = int(np.argmin(errors))
     return pairs_low[best], pairs_high[best]
 
 
-def expected_error(profile: Profile, low: Reals, high: Reals, scheme: Scheme) -> Reals:
+def expected_error(profile: Profile, low: Reals, high: Reals, scheme: Scheme, clipping: float = 1.0) -> Reals:
     """Summed squared error of quantizing the profile by each interval: [intervals], not divided by the count.
 
     In units of the scale, with r(t) = t rounded and clamped to the codes, the squared error (t - r)**2 has the integral
     G(t) = r / 12 + (t - r)**3 / 3, clipping included. A density that is constant between edges therefore has the exact
-    error sum_i G(edge_i) * (density before edge i - density after it), times scale**3.
+    error sum_i G(edge_i) * (density before edge i - density after it), times scale**3. Beyond the codes at the ends the
+    squared error counts `clipping` times.
     """
     scale, zero_point = (side[:, np.newaxis] for side in parameters(low, high, scheme))
     bottom, top = scheme.low - zero_point, scheme.high - zero_point
@@ -229,11 +253,16 @@ def expected_error(profile: Profile, low: Reals, high: Reals, scheme: Scheme) ->
     integral = t * t
     integral *= t
     integral *= 4.0
+    if clipping != 1:
+        half = np.clip(t, -0.5, 0.5)
+        integral = np.where(np.abs(t) > 0.5, half + clipping * (integral - half), integral)
     integral += r
     errors: Reals = (integral @ profile.steps) * scale[:, 0] ** 3 / 12
     if profile.points.size:
         t = profile.points / scale
-        errors += ((t - np.clip(np.rint(t), bottom, top)) ** 2 @ profile.masses) * scale[:, 0] ** 2
+        t -= np.clip(np.rint(t), bottom, top)
+        weights = np.where(np.abs(t) > 0.5, clipping, 1.0)
+        errors += (weights * t**2 @ profile.masses) * scale[:, 0] ** 2
     return errors
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from bevel.calib.formats.format import INT8, IntFormat
+from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.passes.assign.patterns import apply_patterns, read_patterns
-from bevel.passes.base import COMMAND, Pass, PassResult, Stage, Work
+from bevel.passes.base import COMMAND, Note, Pass, PassResult, Stage, Work
 from bevel.passes.exchange.export import export
-from bevel.passes.quantize.chosen import Chosen, NodeFormat, owners
+from bevel.passes.quantize.chosen import Chosen, NodeFormat, owner
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.passes.quantize.plan import QuantizationPlan, make_plan, product_readers
 
@@ -17,7 +19,8 @@ from bevel.passes.quantize.plan import QuantizationPlan, make_plan, product_read
 @dataclass(frozen=True)
 class AssignSchemes(Pass):
     """weights, activations: formats as the command line has them; product_inputs: of activations that products by
-    weights read, if not empty, but for the model's inputs; range: how the ranges of activations are chosen; file: of
+    weights read, if not empty, but for the model's inputs; input_format: of these, if not empty, else int8 where
+    activations are coarser than that; range: how the ranges of activations are chosen; file: of
     `bevel.passes.assign.patterns`, for single nodes, if not empty.
 
     Raises UserError for formats that there are no kernels for, and for what the file holds.
@@ -27,15 +30,16 @@ class AssignSchemes(Pass):
     stage: ClassVar[Stage] = "assign"
     weights: str = "int8"
     activations: str = "int8"
-    range: Literal["mse", "minmax", "percentile", "entropy"] = "mse"
+    range: Literal["auto", "mse", "minmax", "percentile", "entropy"] = "mse"
     product_inputs: str = ""
+    input_format: str = ""
     file: str = field(default="", metadata=COMMAND)
 
     def __post_init__(self) -> None:
         weight_format(self.weights)
         activation_format(self.activations)
-        if self.product_inputs:
-            activation_format(self.product_inputs)
+        for name in filter(None, (self.product_inputs, self.input_format)):
+            activation_format(name)
 
     def call(self, work: Work) -> PassResult:
         weights, activations = weight_format(self.weights), activation_format(self.activations)
@@ -45,18 +49,37 @@ class AssignSchemes(Pass):
             schemes = replace(schemes, nodes={**schemes.nodes, **apply_patterns(patterns, export(work.graph))})
         if self.product_inputs:
             schemes = with_product_inputs(schemes, make_plan(work.graph, work.states), self.product_inputs)
-        return work.result(False, schemes=schemes)
+        format = self.of_inputs(activations)
+        if format == activations:
+            return work.result(False, schemes=schemes)
+        names = [name for name in input_points(work) if schemes.nodes.get(name, NodeFormat()).activations is None]
+        nodes = {name: replace(schemes.nodes.get(name, NodeFormat()), activations=format) for name in names}
+        told = "asked for" if self.input_format else f"inputs of the model are not {activations.name} unless asked for"
+        notes = [Note(self.name, name, "chosen", f"{format.name}: {told} (--input-format)") for name in names]
+        return work.result(False, notes, schemes=replace(schemes, nodes={**schemes.nodes, **nodes}))
+
+    def of_inputs(self, activations: TensorFormat) -> TensorFormat:
+        """Sensors give eight bits or more, and nothing behind can bring back what the first quantizer took."""
+        if self.input_format:
+            return activation_format(self.input_format)
+        return activations if isinstance(activations, IntFormat) and activations.bits >= INT8.bits else INT8
 
 
-def with_product_inputs(schemes: Chosen, plan: QuantizationPlan, name: str) -> Chosen:
+def input_points(work: Work) -> list[str]:
+    """The inputs that are quantized, but for states, which are results of the run before."""
+    points = make_plan(work.graph, work.states).points
+    return [tensor.name for tensor in work.graph.inputs if tensor.name in points and tensor.name not in work.states]
+
+
+def with_product_inputs(schemes: Chosen, plan: QuantizationPlan, inputs: str) -> Chosen:
     """`schemes` with one format for all that products by weights read, where nobody asked for another."""
-    format, nodes = activation_format(name), dict(schemes.nodes)
+    format, nodes = activation_format(inputs), dict(schemes.nodes)
     for group in plan.ties:
         if any(not plan.points[point].inputs for point in group):
             continue
         for point in group:
             if product_readers(point, plan):
-                owner = next(iter(owners(point, plan)))
-                before = nodes.get(owner, NodeFormat())
-                nodes[owner] = replace(before, activations=before.activations or format)
+                name = owner(point, plan)
+                before = nodes.get(name, NodeFormat())
+                nodes[name] = replace(before, activations=before.activations or format)
     return replace(schemes, nodes=nodes)

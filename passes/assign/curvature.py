@@ -28,7 +28,8 @@ STEP = 1e-3  # of the weights' root mean square: float32 outputs keep four digit
 
 @dataclass(frozen=True)
 class Curvature:
-    """Of the Hessian of each site's weights: [sites]. errors: squared weight errors, [sites, formats]."""
+    """Of the Hessian of each site's weights: [sites], 0 where a site has none. errors: squared weight errors,
+    [sites, formats]."""
 
     traces: Floats
     eigenvalues: Floats
@@ -37,7 +38,7 @@ class Curvature:
 
     def by_trace(self) -> Floats:
         """Losses [sites, formats]: HAWQ-V2's."""
-        return (self.traces / self.weights)[:, None] * self.errors
+        return (self.traces / np.maximum(self.weights, 1))[:, None] * self.errors
 
     def by_eigenvalue(self) -> Floats:
         """Losses [sites, formats]: HAWQ's, an upper bound on the quadratic form of the error."""
@@ -47,9 +48,13 @@ class Curvature:
 def curvature(probe: Probe, directions: int, seed: int, advance: Advance) -> Curvature:
     """From `directions` random sign vectors for each site, each over all samples of the probe."""
     rng = np.random.default_rng(seed)
-    traces, eigenvalues, weights = [], [], []
-    for done, formats in enumerate(probe.values):
-        place = weight_place(probe, formats[0])
+    sites = len(probe.values)
+    traces, eigenvalues, weights = np.zeros(sites), np.zeros(sites), np.zeros(sites)
+    errors = np.zeros((sites, len(probe.values[0])))
+    for site, format, constants in probe.weights():
+        errors[site, format] = squared_error(probe, constants)
+    places = {site: weight_place(probe, constants) for site, _, constants in probe.weights()}
+    for done, (site, place) in enumerate(places.items()):
         exact = probe.exact[place].astype(np.float64)
         step = STEP * max(float(np.sqrt(np.mean(np.square(exact)))), float(np.finfo(np.float32).tiny))
         signs = [rng.choice([-1.0, 1.0], exact.shape) for _ in range(directions)]
@@ -57,12 +62,11 @@ def curvature(probe: Probe, directions: int, seed: int, advance: Advance) -> Cur
         for sample in probe.samples:
             slopes = np.stack([slope(probe, sample, place, step * sign) / step for sign in signs])
             products += slopes @ slopes.T
-        traces.append(np.trace(products) / directions)
-        eigenvalues.append(np.linalg.eigvalsh(products / directions)[-1])
-        weights.append(exact.size)
-        advance(done + 1, len(probe.values))
-    errors = [[squared_error(probe, one) for one in formats] for formats in probe.values]
-    return Curvature(np.array(traces), np.array(eigenvalues), np.array(weights, float), np.array(errors))
+        traces[site] = np.trace(products) / directions
+        eigenvalues[site] = np.linalg.eigvalsh(products / directions)[-1]
+        weights[site] = exact.size
+        advance(done + 1, len(places))
+    return Curvature(traces, eigenvalues, weights, errors)
 
 
 def slope(probe: Probe, sample: Sample, place: Place, move: Floats) -> Floats:

@@ -9,7 +9,6 @@ section 3.2, equation 4.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import log_softmax
 
 from bevel.calib.errors import UserError
 from bevel.passes.assign.output_noise import Advance
@@ -28,6 +27,8 @@ def divergence(probe: Probe, advance: Advance) -> Floats:
 
 def log_probabilities(output: Array) -> Floats:
     """Of logits; an output that is probabilities already is taken as it is."""
+    from scipy.special import log_softmax  # SciPy takes long to import, and no other pass needs it
+
     if output.ndim != 2 or output.shape[1] < 2:
         raise UserError(
             f"--sensitivity kl compares class probabilities [batch, classes]; this model's first output is "

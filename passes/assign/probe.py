@@ -1,15 +1,15 @@
-"""The float model with the weights of single nodes rounded: what a format of one node does to the model's outputs.
+"""The float model with the weights of one node rounded, or one result: what a format of it does to the outputs.
 
-Everything else stays float, so that what is seen is that node's error alone: an int8 model would round differently
-behind it, and that noise is as large as the error of good weights. Weights come from the real quantizer, with searched
-scales, rounding and corrected biases.
+Everything else stays float, so that what is seen is that site's error alone: an int8 model would round differently
+behind it, and that noise is as large as the error of good weights. Weights and ranges come from the real quantizer,
+with searched scales, rounding and corrected biases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -24,11 +24,13 @@ Floats = NDArray[np.float64]
 Sample = Mapping[str, Array]
 Place = tuple[str, int]  # a node, and which of its inputs
 Constants = Mapping[Place, Array]
+# The constants of a node with weights, or the float model with a result rounded; None where a site has no such format.
+Candidate: TypeAlias = "Constants | ort.InferenceSession | None"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """values[site][format]: the constants of a site (a node with weights) in each format; exact: as in the float model.
+    """values[site][format]: a site in each format; exact: the constants as in the float model.
 
     samples: model inputs.
     """
@@ -36,7 +38,7 @@ class Probe:
     session: ort.InferenceSession
     samples: tuple[Sample, ...]
     exact: Constants
-    values: tuple[tuple[Constants, ...], ...]
+    values: tuple[tuple[Candidate, ...], ...]
     outputs: tuple[str, ...]
 
     def run(self, sample: Sample, changed: Constants) -> list[Array]:
@@ -46,12 +48,26 @@ class Probe:
         return result
 
     def errors(self) -> Iterator[tuple[list[Array], list[list[Array]]]]:
-        """For each sample the float outputs, and the outputs of each site and format in turn, site by site."""
+        """For each sample the float outputs, and the outputs of each site and format in turn, site by site; the float
+        ones where a site has no such format."""
         for sample in self.samples:
-            yield (
-                self.run(sample, {}),
-                [self.run(sample, constants) for formats in self.values for constants in formats],
-            )
+            exact = self.run(sample, {})
+            yield exact, [self.tried(sample, one, exact) for formats in self.values for one in formats]
+
+    def tried(self, sample: Sample, candidate: Candidate, exact: list[Array]) -> list[Array]:
+        if candidate is None:
+            return exact
+        if isinstance(candidate, Mapping):
+            return self.run(sample, candidate)
+        result: list[Array] = candidate.run(list(self.outputs), dict(sample))
+        return result
+
+    def weights(self) -> Iterator[tuple[int, int, Constants]]:
+        """(site, format, constants) of what is no result."""
+        for site, formats in enumerate(self.values):
+            for format, one in enumerate(formats):
+                if isinstance(one, Mapping):
+                    yield site, format, one
 
 
 def open_probe(

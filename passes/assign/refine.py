@@ -7,7 +7,6 @@ integer program would take them in at once; from the linear one's answer a local
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
 
 import numpy as np
 
@@ -30,15 +29,8 @@ def refine(problem: Problem, products: Floats, start: Assignment, limits: Resour
     current, formats = start, len(problem.formats)
     for _ in range(ROUNDS):
         now = power(products, formats, current)
-        gains = sorted(gains_of(problem, products, current), reverse=True)
-        better = (
-            moved
-            for gain, changes in gains
-            if gain > SMALLEST_GAIN * now
-            for moved in [changed(current, changes)]
-            if problem.fits(moved, limits)
-        )
-        found = next(better, None)
+        moves = (changed(current, one) for one in better_first(problem, products, current, SMALLEST_GAIN * now))
+        found = next((one for one in moves if problem.fits(one, limits)), None)
         if found is None:
             return current
         current = found
@@ -48,8 +40,9 @@ def refine(problem: Problem, products: Floats, start: Assignment, limits: Resour
 Changes = tuple[tuple[int, int], ...]  # (site, its new format)
 
 
-def gains_of(problem: Problem, products: Floats, current: Assignment) -> Iterator[tuple[float, Changes]]:
-    """(what the power falls by, the changes) of all changes of one site, and of all of two that lower it."""
+def better_first(problem: Problem, products: Floats, current: Assignment, least: float = -np.inf) -> Iterator[Changes]:
+    """All changes of one site by which the power falls by more than `least`, and of two by which it falls by more than
+    that and 0; those that gain most first."""
     formats = len(problem.formats)
     rows = np.arange(len(current)) * formats + np.array(current, int)
     with_all = products[:, rows].sum(axis=1)  # of each candidate's error with the error of now
@@ -61,12 +54,16 @@ def gains_of(problem: Problem, products: Floats, current: Assignment) -> Iterato
     alone += products[new, new] - 2 * products[new, old] + products[old, old]
     both = products[np.ix_(new, new)] - products[np.ix_(new, old)] - products[np.ix_(old, new)]
     both += products[np.ix_(old, old)]
-    for index, change in enumerate(singles):
-        yield -float(alone[index]), (change,)
-    for first, second in combinations(range(len(singles)), 2):
-        gain = -float(alone[first] + alone[second] + 2 * both[first, second])
-        if singles[first][0] != singles[second][0] and gain > 0:
-            yield gain, (singles[first], singles[second])
+    first, second = np.triu_indices(len(singles), 1)
+    pairs = -(alone[first] + alone[second] + 2 * both[first, second])
+    apart = (old[first] != old[second]) & (pairs > 0)
+    first, second = first[apart], second[apart]
+    gains = np.concatenate([-alone, pairs[apart]])
+    for one in np.argsort(-gains, kind="stable"):
+        if gains[one] <= least:
+            return
+        place = one - len(singles)
+        yield (singles[one],) if place < 0 else (singles[first[place]], singles[second[place]])
 
 
 def changed(assignment: Assignment, changes: Changes) -> Assignment:

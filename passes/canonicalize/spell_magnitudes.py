@@ -70,9 +70,9 @@ def squared_pair(graph: gs.Graph, node: gs.Node) -> tuple[gs.Tensor, gs.Tensor] 
     summed = producer(node.inputs[0]) if node.op == "Sqrt" and not node.domain else None
     if summed is None or summed.op != "Add" or not read_once(graph, node.inputs[0]):
         return None
-    roots = [root_of(graph, tensor) for tensor in summed.inputs]
-    a, b = roots
-    if a is None or b is None or static_shape(a) is None or static_shape(a) != static_shape(b):
+    a, b = (root_of(graph, tensor) for tensor in summed.inputs)
+    shape = None if a is None else static_shape(a)
+    if a is None or b is None or shape is None or 0 in shape or shape != static_shape(b):
         return None
     return (a, b) if a.dtype == np.float32 else None
 

@@ -27,7 +27,7 @@ from bevel.calib.formats.scheme import PerBlock
 from bevel.passes.graph.coded_constant import coded_of
 from bevel.passes.operators.base import DOMAIN, Array
 from bevel.passes.operators.formats.dequantize_steps import DEQUANTIZE_STEPS
-from bevel.passes.operators.formats.unpack import BLOCKS, unpack_name
+from bevel.passes.operators.formats.unpack import BLOCKS, GROUPS, unpack_name
 
 LEAST_SAVING = 128  # bytes: about what a node takes in the file
 LEAST_RANK = 2  # biases stay plain: OpenVINO takes no bias of a Conv whose rank it does not see
@@ -124,8 +124,10 @@ def pack(packing: Packing, tensor: onnx.TensorProto, found: Coded, readers: list
     elements = shortest(found, values.dtype)
     if isinstance(found.blocks, PerBlock):
         multiply_out(packing, readers, values.ndim)
-        factors = coded(found.block_table[found.block_codes])
-        return pack_blocks(packing, tensor.name, values, (elements, factors), found.blocks)
+        tables = [found.block_table, *([] if found.block_zeros is None else [found.block_zeros])]
+        return pack_blocks(
+            packing, tensor.name, values, (elements, *(coded(one[found.block_codes]) for one in tables)), found.blocks
+        )
     if store_float8(packing, tensor.name, found, readers):
         return True
     if values.dtype == np.int32:
@@ -170,15 +172,23 @@ def is_int8(elements: Coded, values: Array) -> bool:
     return wide and elements.bits > 4
 
 
-def pack_blocks(packing: Packing, name: str, values: Array, codes: tuple[Coded, Coded], blocks: PerBlock) -> bool:
-    """As `pack`, for elements and the factors of their blocks."""
+def pack_blocks(packing: Packing, name: str, values: Array, codes: tuple[Coded, ...], blocks: PerBlock) -> bool:
+    """As `pack`, for elements and the factors of their blocks, and zero points where there are some."""
     if values.nbytes - sum(stored_bytes(one, values.dtype) for one in codes) < LEAST_SAVING:
         return False
-    parts = [f"{name}/elements", f"{name}/factors"]
+    parts = [f"{name}/{role}" for role in ("elements", "factors", "zeros")[: len(codes)]]
     for part, one in zip(parts, codes, strict=True):
         unpack(packing, part, one, values.dtype)
     axis = blocks.axis % values.ndim
-    packing.call(BLOCKS, f"{name}/scale", parts, name, axis=axis, length=values.shape[axis], size=blocks.size)
+    packing.call(
+        BLOCKS if len(codes) == 2 else GROUPS,
+        f"{name}/scale",
+        parts,
+        name,
+        axis=axis,
+        length=values.shape[axis],
+        size=blocks.size,
+    )
     return True
 
 

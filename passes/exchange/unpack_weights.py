@@ -7,6 +7,7 @@ graphsurgeon know little, and FLOAT8E4M3FN, whose values are integers times a po
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace as replaced
 from math import prod
 from typing import Any
 
@@ -21,12 +22,13 @@ from bevel.calib.formats.float_format import E4M3
 from bevel.calib.formats.format import INT4, UINT4, IntFormat
 from bevel.calib.formats.levels import integer_levels, levels_of
 from bevel.calib.formats.packing import unpack_bits
+from bevel.calib.formats.quantized import Factors
 from bevel.calib.formats.scheme import PerBlock, PerTensor
 from bevel.passes.graph.coded_constant import CodedConstant, coded_of
 from bevel.passes.graph.quantizers import is_dequantize
 from bevel.passes.operators.base import DOMAIN, Array
 from bevel.passes.operators.formats.dequantize_steps import DEQUANTIZE_STEPS
-from bevel.passes.operators.formats.unpack import BLOCKS, unpack_width
+from bevel.passes.operators.formats.unpack import BLOCKS, GROUPS, unpack_width
 
 FOUR_BITS = {np.dtype(ml_dtypes.int4): INT4, np.dtype(ml_dtypes.uint4): UINT4}
 
@@ -101,13 +103,21 @@ def unpacked(node: gs.Node, formats: Mapping[str, IntFormat]) -> gs.Constant | N
     if bits is not None:
         codes = unpack_bits(values[0], prod(node.attrs["shape"]), bits, signed=False).reshape(node.attrs["shape"])
         return looked_up(name, codes.astype(np.uint8), values[1], bits)
-    if node.op == BLOCKS:
-        inner, outer = map(coded_of, node.inputs)
-        if inner is None or outer is None:
-            raise TypeError(f"node {node.name}: elements and factors of blocks are codes")
-        blocks = PerBlock(int(node.attrs["axis"]), int(node.attrs["size"]))
-        return CodedConstant(name, Coded(inner.codes, inner.bits, inner.table, blocks, outer.codes, outer.table))
+    if node.op in (BLOCKS, GROUPS):
+        inner = coded_of(node.inputs[0])
+        if inner is None:
+            raise TypeError(f"node {node.name}: elements of blocks are codes")
+        return CodedConstant(name, in_blocks(node, inner, values[1:]))
     return None
+
+
+def in_blocks(node: gs.Node, inner: Coded, tables: list[Array]) -> Coded:
+    """The elements `inner` with the factors, and the zero points, of their blocks."""
+    blocks = PerBlock(int(node.attrs["axis"]), int(node.attrs["size"]))
+    factors = Factors.of(blocks, *(one.astype(np.int64) for one in tables))
+    return replaced(
+        inner, blocks=blocks, block_codes=factors.codes, block_table=factors.table, block_zeros=factors.zeros
+    )
 
 
 def of_format(name: str, values: Array, format: IntFormat, dtype: np.dtype[Any]) -> CodedConstant:

@@ -40,6 +40,7 @@ from bevel.passes.operators.products.conv_transpose import ConvTranspose
 from bevel.passes.operators.products.gemm import Gemm
 from bevel.passes.operators.products.mat_mul import MatMul
 from bevel.passes.operators.products.rotary_embedding import RotaryEmbedding
+from bevel.passes.operators.products.walsh_hadamard import WalshHadamard
 from bevel.passes.operators.recurrent.gru import Gru
 from bevel.passes.operators.recurrent.lstm import Lstm
 from bevel.passes.operators.recurrent.rnn import Rnn
@@ -60,7 +61,9 @@ OPERATORS: tuple[Operator, ...] = (
     # Several nodes that are one operator, before what would take their last
     WrittenNorm(),
     RotaryEmbedding(),
-    # Products with constant weights; Gemm comes before Add because it takes MatMul + Add.
+    # Products with constant weights, first those that need no weights; Gemm comes before Add because it takes MatMul +
+    # Add.
+    WalshHadamard(),
     Conv(),
     ConvTranspose(),
     Gemm(),

@@ -130,11 +130,13 @@ class Weight:
 
 
 class Match(NamedTuple):
-    """A float operator and the tensors that its sum, product or selection reads; `others` are no reals but indices."""
+    """A float operator and the tensors that its sum, product or selection reads; `others` are no reals but indices.
+    before: the nodes before it that are part of it, where finding it finds them."""
 
     node: gs.Node
     inputs: tuple[gs.Tensor, ...]
     others: tuple[gs.Tensor, ...] = ()
+    before: tuple[gs.Node, ...] = ()
 
 
 class Result(NamedTuple):
@@ -251,7 +253,7 @@ class Operator(IntegerOperator):
 
     def covers(self, match: Match) -> tuple[gs.Node, ...]:
         """The nodes before the matched one that are part of it."""
-        return ()
+        return match.before
 
     def tied(self, match: Match) -> tuple[gs.Tensor, ...]:
         """The inputs whose quantization must equal the output's."""

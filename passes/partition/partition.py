@@ -33,6 +33,7 @@ from bevel.passes.graph.quantizers import is_dequantize, is_quantize, parameters
 from bevel.passes.operators import lowering_operator
 from bevel.passes.operators.base import DOMAIN
 from bevel.passes.operators.lowering import Lowering, Order, Value, channels_last, onnx_order
+from bevel.passes.partition.count_prefixes import count_prefixes
 from bevel.passes.partition.islands import FloatRun, float_run, imported
 from bevel.passes.partition.refuse_floats import reasons_of, refusal
 from bevel.passes.states.pairs import states_of
@@ -100,7 +101,7 @@ def lowered(
         taken.add(outputs[-1].buffer)
     lowering.drop_unread_constants()
     program = Program(name, inputs, tuple(outputs), lowering.buffers, tuple(lowering.calls), lowering.constants)
-    return program, notes
+    return count_prefixes(program), notes
 
 
 def prepared(model: onnx.ModelProto) -> gs.Graph:

@@ -24,13 +24,13 @@ def reasons_of(notes: Iterable[Note]) -> dict[str, Reason]:
     return {note.node: kinds[note.kind](note.text) for note in notes if note.kind in kinds}
 
 
-def refusal(graph: gs.Graph, floats: Sequence[gs.Node], given: Mapping[str, Reason], importer: Importer) -> str:
+def refusal(graph: gs.Graph, floats: Sequence[gs.Node], given: Mapping[str, Reason], importer: Importer | None) -> str:
     """The line for the nodes of an integer graph that stayed float; `importer`: of targets that run them."""
     reasons = {node.name: reason for node in floats if (reason := reason_of(node, given)) is not None}
     causes = [node for node in floats if node.name in reasons] or list(floats)
     named = "; ".join(sentence(node, reasons.get(node.name)) for node in causes[:NAMED])
     more = f"; and {len(floats) - len(causes[:NAMED])} more" if len(floats) > len(causes[:NAMED]) else ""
-    elsewhere = all(importer.is_importable(node.op) for node in floats)
+    elsewhere = importer is not None and all(importer.is_importable(node.op) for node in floats)
     cpu = "choose a CPU target, which runs them in float, " if elsewhere else ""
     return (
         f"this target runs integers only, and these nodes have no integer kernel: {named}{more}; "

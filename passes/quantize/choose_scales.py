@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, reduce
 from typing import Any
@@ -78,10 +78,7 @@ def choose_scales(
         if scales.quants.keys() >= set(group):
             continue
         format = chosen.of_group(group, plan)
-        result = plan.results.issuperset(group) and not holds_int8(format)
-        narrow = is_wide(format) and not without_kernel(format, plan).isdisjoint(group)
-        pixels = not plan.pixels.isdisjoint(group)
-        wanted = INT8 if result or narrow or pixels else format
+        wanted = held(format, group, plan)
         rows = dict(rows_of(group, plan, chosen))
         if rows and wanted == INT16:
             levels = max(2**one.format.bits - 1 for one in rows.values())
@@ -96,13 +93,26 @@ def choose_scales(
                 ]
                 scales.quants |= dict.fromkeys(part, quant)
             else:
-                choose(scales, part, together([statistics[name] for name in part]), wanted, method)
+                own = chosen.of_range(part, plan)
+                choose(scales, part, together([statistics[name] for name in part]), wanted, own)
             scales.notes += tie_notes(part, statistics)
-        if wanted != format and not pixels:
+        if wanted != format and plan.pixels.isdisjoint(group):
+            result = leaves_alone(format, group, plan)
             why = "a result of the model" if result else "read or made by an operator that has no kernel for the format"
             scales.notes += [Note(PASS, name, "refused", f"{why}: int8, not {format.name}") for name in group]
     keep_from_zero(scales, plan, statistics)
     return scales
+
+
+def held(format: TensorFormat, group: Iterable[str], plan: QuantizationPlan) -> TensorFormat:
+    """`format`, or int8 where the tied points cannot have it."""
+    narrow = is_wide(format) and not without_kernel(format, plan).isdisjoint(group)
+    return INT8 if leaves_alone(format, group, plan) or narrow or not plan.pixels.isdisjoint(group) else format
+
+
+def leaves_alone(format: TensorFormat, group: Iterable[str], plan: QuantizationPlan) -> bool:
+    """Whether the points are results of the model, which the format is too narrow for."""
+    return plan.results.issuperset(group) and not holds_int8(format)
 
 
 def keep_states(scales: Scales, plan: QuantizationPlan, statistics: Mapping[str, Statistics]) -> None:
@@ -112,7 +122,7 @@ def keep_states(scales: Scales, plan: QuantizationPlan, statistics: Mapping[str,
     for state in plan.states:
         names = [one.name for one in (state.initial, state.final) if one.name in plan.kept]
         members = list(dict.fromkeys(one for name in names for one in groups.get(name, [name])))
-        if not (plan.narrow | plan.pixels).isdisjoint(members):
+        if not (plan.int8_only | plan.pixels).isdisjoint(members):
             continue
         inside = [one for one in plan.states if {one.initial.name, one.final.name} & set(members)]
         seen = [statistics[name] for name in members if name in plan.points]
@@ -191,7 +201,7 @@ def holds_int8(format: TensorFormat) -> bool:
 
 def without_kernel(format: TensorFormat, plan: QuantizationPlan) -> set[str]:
     """The points that an operator without a kernel for the wide format reads or makes."""
-    return plan.narrow if isinstance(format, IntFormat) else plan.narrow | plan.coded
+    return plan.int8_only if isinstance(format, IntFormat) else plan.int8_only | plan.coded
 
 
 def choose(scales: Scales, group: list[str], statistics: Statistics, format: TensorFormat, method: RangeMethod) -> None:

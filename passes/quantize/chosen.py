@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class NodeFormat:
     """What is different for one node: its weights, its result. None: as for all others. rows: what products by weights
-    read of its result, which is int16, rounded with a scale for each row."""
+    read of its result, which is int16, rounded with a scale for each row. range: how that of its result is chosen, in
+    the format that it has."""
 
     weights: TensorFormat | None = None
     activations: TensorFormat | None = None
     rows: IntFormat | None = None
+    range: RangeMethod | None = None
 
 
 @dataclass(frozen=True)
 class Chosen:
     """weights, activations: for every node; nodes: what is different, by the name of a node or of a model's input;
-    range: how the ranges of activations are chosen, as `bevel.calib.scales.ranges` names it."""
+    range: how the ranges of activations are chosen, as `bevel.calib.scales.ranges` names it, for all other nodes."""
 
     weights: TensorFormat = INT8
     activations: TensorFormat = INT8
@@ -51,6 +53,12 @@ class Chosen:
         ]
         return max(asked, key=lambda format: format.bits) if asked else self.activations
 
+    def of_range(self, group: Iterable[str], plan: QuantizationPlan) -> RangeMethod:
+        """How the range of tensors that share a scale is chosen: as the first asks that does."""
+        names = (one for point in group for one in owners(point, plan))
+        asked = (self.nodes.get(name, NodeFormat()).range for name in names)
+        return next((one for one in asked if one is not None), self.method)
+
     def of_rows(self, point: str, plan: QuantizationPlan) -> IntFormat | None:
         """The format with a scale for each row in which products by weights read a point; None where it has none."""
         asked = (self.nodes.get(owner, NodeFormat()).rows for owner in owners(point, plan))
@@ -64,3 +72,8 @@ def owners(point: str, plan: QuantizationPlan) -> Iterable[str]:
         return (point,)
     node = str(tensor.inputs[0].name)
     return (node, plan.fused[node]) if node in plan.fused else (node,)
+
+
+def owner(point: str, plan: QuantizationPlan) -> str:
+    """The first of them: the name under which a format is asked for."""
+    return next(iter(owners(point, plan)))

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.formats.scheme import TensorQuant
@@ -26,7 +25,7 @@ from bevel.passes.base import Condition, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import PLANNED
 from bevel.passes.quantize.choose_scales import Scales
 from bevel.passes.quantize.round_weights import Rounded
-from bevel.passes.quantize.wanted import Wants, means
+from bevel.passes.quantize.wanted import Ask, means
 
 PARTS = 4  # points a bin of the histogram counts for
 FULL_BITS = 8  # of an activation whose mean quantization leaves alone
@@ -43,8 +42,9 @@ class CorrectBias(Pass):
     follows: ClassVar[tuple[str, ...]] = ("plan-scales", "round-weights")
     requires: ClassVar[tuple[Condition, ...]] = (PLANNED,)
 
-    def wants(self, graph: gs.Graph) -> Wants:
-        return means(graph)
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        return (means,)
 
     def call(self, work: Work) -> PassResult:
         return work.result(False, codes=tuple(correct_biases(work.codes, work.plan.scales, work.observations)))
@@ -53,9 +53,13 @@ class CorrectBias(Pass):
 def correct_biases(
     rounded: Iterable[Rounded], scales: Scales, statistics: Mapping[str, Statistics]
 ) -> Iterator[Rounded]:
-    """`rounded` with biases less the mean errors that rounding makes, of weights and of what they multiply."""
+    """`rounded` with biases less the mean errors that rounding makes, of weights and of what they multiply; those that
+    are repaired stay."""
     for one in rounded:
-        yield one if one.bias is None else replace(one, bias=one.bias + correction(one, scales, statistics))
+        if one.bias is None or one.repaired:
+            yield one
+        else:
+            yield replace(one, bias=one.bias + correction(one, scales, statistics))
 
 
 def correction(one: Rounded, scales: Scales, statistics: Mapping[str, Statistics]) -> Floats:

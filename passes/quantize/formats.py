@@ -17,7 +17,8 @@ from bevel.passes.quantize.plan import QuantizationPlan, has_weights, result_of
 
 WEIGHTS = (
     "int2 to int16, uint1 to uint7, binary, ternary, minifloats such as e2m1, e2m3, e3m2 and e4m3, log2 to log5, "
-    "apot5k2, apot7k2, mxfp4, mxfp6, mxfp6e3m2, mxfp8, mxint8, nvfp4, and FORMAT:blockN such as int4:block32"
+    "apot5k2, apot7k2, mxfp4, mxfp6, mxfp6e3m2, mxfp8, mxint8, nvfp4, FORMAT:blockN such as int4:block32, and "
+    "int2:groupN to int7:groupN"
 )
 ACTIVATIONS = (
     "int2 to int16, uint1 to uint8, binary, ternary, minifloats of up to four exponent bits such as e2m1, e2m3, e3m2 "

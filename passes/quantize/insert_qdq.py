@@ -100,16 +100,23 @@ def store_weights(graph: gs.Graph, rounded: Rounded, scales: Scales, stored: Sto
     """Weights and bias of one product as integers behind a DequantizeLinear."""
     weights, quantized, bias = rounded.weights, rounded.quantized, rounded.bias
     if weights.bias is not None and bias is not None:
-        scale = scales.quants[weights.x.name].scale * channel_scales(quantized.scale, bias.size)
-        if not weights.narrow:
-            scale = bias_scales(scale, bias.ravel())
-        replace_input(weights.match, weights.bias, integer_bias(graph, weights.bias.name, weights.node, bias, scale))
+        codes, scale = bias_codes(rounded, scales)
+        replace_input(weights.match, weights.bias, integer_bias(graph, weights.node, codes, scale))
     replace_input(weights.match, weights.tensor, dequantized(graph, weights.tensor, quantized, stored))
 
 
-def integer_bias(graph: gs.Graph, bias: str, node: str, values: Floats, scale: NDArray[np.float32]) -> gs.Variable:
-    limit = 2**31 - 1
-    codes = np.clip(np.rint(values.ravel() / scale.astype(np.float64)), -limit, limit).astype(np.int32)
+def bias_codes(rounded: Rounded, scales: Scales) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The integers of a bias that there is, and what each is worth: [out]."""
+    bias, limit = rounded.bias, 2**31 - 1
+    assert bias is not None
+    scale = scales.quants[rounded.weights.x.name].scale * channel_scales(rounded.quantized.scale, bias.size)
+    if not rounded.weights.bias_of_sums:
+        scale = bias_scales(scale, bias.ravel())
+    codes = np.clip(np.rint(bias.ravel() / scale.astype(np.float64)), -limit, limit).astype(np.int32)
+    return codes, scale
+
+
+def integer_bias(graph: gs.Graph, node: str, codes: NDArray[np.int32], scale: NDArray[np.float32]) -> gs.Variable:
     name = f"{node}/bias"
     constants = [
         gs.Constant(f"{name}/quantized", codes),

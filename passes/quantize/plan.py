@@ -43,7 +43,7 @@ class QuantizationPlan:
     fixed: dict[str, tuple[float, int]] = field(default_factory=dict)  # by point
     fused: dict[str, str] = field(default_factory=dict)  # Relu or Clip, and the operator that clamps for it
     moved: set[str] = field(default_factory=set)  # points whose values are other points' values of their tie
-    narrow: set[str] = field(default_factory=set)  # points of operators that have no kernel beyond int8
+    int8_only: set[str] = field(default_factory=set)  # points of operators that have no kernel beyond int8
     unrounded: dict[str, set[str]] = field(default_factory=dict)  # readers whose table is of the function as a whole
     divisors: set[str] = field(default_factory=set)  # points of which a 0 would make no finite number
     coded: set[str] = field(default_factory=set)  # points of operators that need every integer of int16 to be a code
@@ -99,7 +99,7 @@ def make_plan(graph: gs.Graph, states: Mapping[str, str] | None = None) -> Quant
     plan.pixels = {node.outputs[0].name for node in graph.nodes if casts_pixels(node)} & plan.points.keys()
     plan.fixed |= fixed_pixels(plan.points, {end: roots[end] for end in ends}, graph.opset)
     plan.moved = {tensor.name for one in plan.taken.values() if one[0].moves(one[1]) for tensor in one[1].node.outputs}
-    plan.narrow = {name for one in plan.taken.values() if not beyond_int8(one[0]) for name in touched(plan, *one)}
+    plan.int8_only = {name for one in plan.taken.values() if not beyond_int8(one[0]) for name in touched(plan, *one)}
     plan.coded = {name for one in plan.taken.values() if one[0].wide_codes for name in touched(plan, *one)}
     plan.coded |= set(table_points(plan, roots, ends))
     plan.unrounded = {end: inside(plan.points[end], roots) for end in ends}

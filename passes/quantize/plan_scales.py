@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import onnx_graphsurgeon as gs
-
 from bevel.calib.observe.observe import always_zero
 from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT
@@ -20,7 +18,7 @@ from bevel.passes.quantize.formats import node_formats
 from bevel.passes.quantize.part_results import part_results
 from bevel.passes.quantize.plan import PASS, make_plan
 from bevel.passes.quantize.planned import Planned
-from bevel.passes.quantize.wanted import Wants, ranges
+from bevel.passes.quantize.wanted import Ask, ranges
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,9 @@ class PlanScales(Pass):
     stage: ClassVar[Stage] = "quantize"
     requires: ClassVar[tuple[Condition, ...]] = (FLOAT,)
 
-    def wants(self, graph: gs.Graph) -> Wants:
-        return ranges(graph)
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        return (ranges,)
 
     def call(self, work: Work) -> PassResult:
         schemes = work.schemes

@@ -10,7 +10,7 @@ that of its sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from bevel.calib.errors import UserError
 from bevel.calib.formats.format import INT8, IntFormat
 from bevel.calib.formats.quantized import Grid, Quantized
-from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat, is_narrow
-from bevel.calib.observe.statistics import Statistics
-from bevel.calib.rounding.base import Rounder
+from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat, fits_int8
+from bevel.calib.rounding.base import Rounder, SeenProduct
 from bevel.calib.rounding.nearest import ROUNDER as NEAREST
 from bevel.passes.operators.base import Match, Operator
 from bevel.passes.quantize.choose_scales import Scales
@@ -36,9 +35,9 @@ class ProductWeights:
     """Constant weights of one product, before they are rounded.
 
     axis: of their output channels. values: what is rounded, which leaves out channels that are nothing beside their
-    bias. bias: a constant one. narrow: whether that has the very scale of the sums. told: for the report.
-    linear: whether the node's result is the product; where it is not, as of a recurrent network, they are rounded to
-    the nearest.
+    bias. format: of the grid. bias: a constant one. x_scale: what its products' steps are worth. bias_of_sums: whether
+    the bias has the very scale of the sums. told: for the report. linear: whether the node's result is the product;
+    where it is not, as of a recurrent network, they are rounded to the nearest.
     """
 
     match: Match
@@ -46,8 +45,10 @@ class ProductWeights:
     axis: int
     values: NDArray[np.float32]
     grid: Grid
+    format: TensorFormat
     bias: gs.Constant | None = None
-    narrow: bool = True
+    x_scale: float = 0.0
+    bias_of_sums: bool = True
     told: tuple[StoredNote, ...] = ()
     linear: bool = True
 
@@ -68,14 +69,24 @@ class ProductWeights:
     def summed_axis(self) -> int:
         return summed_axis(self.match)
 
+    def grid_for(self, values: NDArray[np.float32]) -> Grid:
+        """The grid of other values in their place."""
+        grid = weight_grid(values, self.format, self.axis)
+        if self.bias is None:
+            return grid
+        scale, _ = roomy(grid.quant.scale, values, self.bias.values, self.x_scale, self.axis, self.bias_of_sums)
+        return grid.with_scale(scale)
+
 
 @dataclass(frozen=True, eq=False)
 class Rounded:
-    """Weights with their codes. bias: float64, what is stored in place of the constant one."""
+    """Weights with their codes. bias: float64, what is stored in place of the constant one; repaired: whether it makes
+    up for rounding already."""
 
     weights: ProductWeights
     quantized: Quantized
     bias: NDArray[np.float64] | None
+    repaired: bool = False
 
     @property
     def lost(self) -> NDArray[np.float64]:
@@ -84,11 +95,14 @@ class Rounded:
         return lost
 
 
-def rounded_by(weights: ProductWeights, rounder: Rounder, statistics: Mapping[str, Statistics]) -> Rounded:
+def rounded_by(weights: ProductWeights, rounder: Rounder, seen: SeenProduct | None = None) -> Rounded:
+    """seen: of the product, for rounders that look."""
     bias = None if weights.bias is None else weights.bias.values.astype(np.float64)
     if not weights.linear:
         return Rounded(weights, NEAREST(weights.values, weights.grid), bias)
-    return Rounded(weights, rounder(weights.values, weights.grid, statistics.get(weights.x.name)), bias)
+    aimed = rounder.aim(weights.values, seen)
+    grid = weights.grid if aimed is weights.values else weights.grid_for(aimed)
+    return Rounded(weights, rounder(aimed, grid, seen), bias)
 
 
 def find_weights(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iterator[ProductWeights]:
@@ -109,29 +123,31 @@ def find_weights(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iter
 
 def unbiased(match: Match, tensor: gs.Constant, axis: int, format: TensorFormat, linear: bool = True) -> ProductWeights:
     told: tuple[StoredNote, ...] = ()
-    if not linear and (isinstance(format, BlockFormat) or not (is_narrow(format) or isinstance(format, IntFormat))):
+    if not linear and (isinstance(format, BlockFormat) or not (fits_int8(format) or isinstance(format, IntFormat))):
         told = (StoredNote("refused", f"its weights have no kernel in {format.name}: int8", {}),)
         format = INT8
     grid = weight_grid(tensor.values, format, axis)
-    return ProductWeights(match, tensor, axis, tensor.values, grid, told=told, linear=linear)
+    return ProductWeights(match, tensor, axis, tensor.values, grid, format, told=told, linear=linear)
 
 
 def biased(
     match: Match, tensor: gs.Constant, axis: int, bias: gs.Constant, scales: Scales, format: TensorFormat
 ) -> ProductWeights:
     x = scales.quants[match.inputs[0].name]
-    narrow = is_narrow(format) and x.scheme.dtype == np.int8
+    bias_of_sums = fits_int8(format) and x.scheme.dtype == np.int8
     heard = without_negligible(tensor.values, bias.values, x, axis)
-    values = tensor.values if narrow else heard
+    values = tensor.values if bias_of_sums else heard
     grid = weight_grid(values, format, axis)
-    scale, raised = roomy(grid.quant.scale, values, bias.values, float(x.scale), axis, narrow)
+    scale, raised = roomy(grid.quant.scale, values, bias.values, float(x.scale), axis, bias_of_sums)
     if not np.isfinite(scale).all():
         largest = f"{np.abs(bias.values).max():.3g}"
         raise UserError(
             f"node {match.node.name}: its bias of {largest} is beyond its products; check the model's weights"
         )
     told = (*raised, *left_out(tensor.values, values, axis))
-    return ProductWeights(match, tensor, axis, values, grid.with_scale(scale), bias, narrow, told)
+    return ProductWeights(
+        match, tensor, axis, values, grid.with_scale(scale), format, bias, float(x.scale), bias_of_sums, told
+    )
 
 
 def constant_bias(operator: Operator, match: Match) -> gs.Constant | None:

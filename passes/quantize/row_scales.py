@@ -13,49 +13,56 @@ whole gains `GAIN` dB. Errors are measured in the float model, on calibration sa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from bevel.calib.data.dataset import Runs, spread_samples
 from bevel.calib.formats.format import INT8, INT16, IntFormat
 from bevel.calib.observe.statistics import Statistics
-from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
+from bevel.passes.base import COMMAND, Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT, SAMPLED
 from bevel.passes.operators.products.gemm import Gemm
 from bevel.passes.quantize.choose_scales import choose_scales
-from bevel.passes.quantize.chosen import Chosen, NodeFormat
+from bevel.passes.quantize.chosen import Chosen, NodeFormat, owner
 from bevel.passes.quantize.clamp_masks import behind_clips
 from bevel.passes.quantize.insert_qdq import insert_qdq
 from bevel.passes.quantize.plan import QuantizationPlan, product_readers
-from bevel.passes.quantize.wanted import Wants, ranges
-from bevel.passes.quantize.widen_activations import SwitchedModel, owner, planned, sample_count
+from bevel.passes.quantize.results import ROOM, floats_of
+from bevel.passes.quantize.wanted import Ask, ranges
+from bevel.passes.quantize.widen_activations import WORK, SwitchedModel, planned, sample_count
 
 ALONE = 0.5  # dB
+WHOLE = 128  # samples that judge the whole: at 4 bits, gains on a few of them come and go by decibels
 GAIN = 0.5  # dB: an eighth of the error's power, for a byte more an element
+
+Given = Sequence[Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class RowScales(Pass):
-    """rows: auto, of activations of fewer than 8 bits; on, of 8 bits too, and for any gain of the whole. The graph
-    stays as it is; `schemes` say more."""
+    """rows: auto, of activations of fewer than 8 bits; on, of 8 bits too, and for any gain of the whole; work: elements
+    that all runs that judge single tensors may compute, and those of the whole. The graph stays as it is; `schemes` say
+    more."""
 
     name: ClassVar[str] = "row-scales"
     stage: ClassVar[Stage] = "assign"
     follows: ClassVar[tuple[str, ...]] = ("assign-schemes", "widen-activations")
     requires: ClassVar[tuple[Condition, ...]] = (FLOAT, SAMPLED)
     rows: Literal["auto", "on", "off"] = "auto"
+    work: int = field(default=WORK, metadata=COMMAND)
 
-    def wants(self, graph: gs.Graph) -> Wants:
-        return ranges(graph)
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        return (ranges,)
 
     def call(self, work: Work) -> PassResult:
         if self.rows == "off":
             return work.result(False)
         most, gain = (INT8.bits, 0.0) if self.rows == "on" else (INT8.bits - 1, GAIN)
-        nodes, notes = row_scales(work, most, gain)
+        nodes, notes = row_scales(work, most, gain, self.work)
         schemes = replace(work.schemes, nodes={**work.schemes.nodes, **nodes})
         return work.result(False, notes, schemes=schemes)
 
@@ -69,36 +76,44 @@ class RowCandidate:
     format: IntFormat
 
 
-def row_scales(work: Work, most_bits: int, gain: float) -> tuple[dict[str, NodeFormat], list[Note]]:
-    """What is different for which nodes, and why. gain: dB, the least that the whole must gain."""
+def row_scales(work: Work, most_bits: int, gain: float, effort: int) -> tuple[dict[str, NodeFormat], list[Note]]:
+    """What is different for which nodes, and why. gain: dB, the least that the whole must gain; effort: elements."""
     chosen, observed = work.schemes, behind_clips(work.graph, work.observations)
-    copy, plan = planned(work.graph, observed, chosen.method)
+    copy, plan = planned(work.graph, observed, chosen.method, work.states)
     candidates = list(find_candidates(plan, chosen, most_bits))
     outputs = [tensor.name for tensor in work.graph.outputs if tensor.dtype == np.float32]
     if not candidates or not outputs:
         return {}, []
-    samples = list(islice(iter(work.samples), sample_count(copy, len(candidates))))
+    samples = list(spread_samples(work.samples, sample_count(copy, len(candidates), work=effort)))
 
-    def model_of(changed: Mapping[str, NodeFormat], groups: list[list[str]], alone: bool = False) -> SwitchedModel:
+    def model_of(
+        changed: Mapping[str, NodeFormat], groups: list[list[str]], samples: Given, alone: bool
+    ) -> SwitchedModel:
         schemes = replace(chosen, nodes={**chosen.nodes, **changed})
-        return switched(work.graph, observed, schemes, groups, outputs, samples, alone)
+        return switched(work.graph, work.states, observed, schemes, groups, outputs, samples, alone)
 
     everything = {name: one for candidate in candidates for name, one in with_rows(candidate, plan, chosen)}
     groups = [one.group for one in candidates]
-    plain, rows = model_of({}, groups, alone=True), model_of(everything, groups, alone=True)
+    plain, rows = (model_of(changed, groups, samples, alone=True) for changed in ({}, everything))
     gains = {place: (plain.decibels([place]), rows.decibels([place])) for place in range(len(groups))}
     taken = [place for place, (before, after) in gains.items() if after >= before + ALONE]
     nodes = {name: one for place in taken for name, one in with_rows(candidates[place], plan, chosen)}
     if not taken:
         return {}, [note(one, plan, gains[place], None, False) for place, one in enumerate(candidates)]
-    switches = range(len(plan.ties))
-    together = model_of({}, plan.ties).decibels(switches), model_of(nodes, plan.ties).decibels(switches)
-    kept = together[1] >= together[0] + gain
+    held, switches = whole_samples(work.samples, copy, effort), range(len(plan.ties))
+    before, after = (model_of(changed, plan.ties, held, alone=False).decibels(switches) for changed in ({}, nodes))
+    together, kept = (before, after), after >= before + gain
     notes = [
         note(one, plan, gains[place], together if place in taken else None, kept)
         for place, one in enumerate(candidates)
     ]
     return (nodes if kept else {}), notes
+
+
+def whole_samples(runs: Runs, graph: gs.Graph, effort: int = WORK) -> Given:
+    """Evenly spread, as many as there is time and room for."""
+    count = min(sample_count(graph, 1, WHOLE, effort), max(1, ROOM // floats_of(graph)))
+    return list(spread_samples(runs, count))
 
 
 def find_candidates(plan: QuantizationPlan, chosen: Chosen, most_bits: int) -> list[RowCandidate]:
@@ -108,7 +123,7 @@ def find_candidates(plan: QuantizationPlan, chosen: Chosen, most_bits: int) -> l
         format = chosen.of_group(group, plan)
         if not isinstance(format, IntFormat) or not format.signed or not 2 <= format.bits <= most_bits:
             continue
-        fixed = plan.narrow | plan.pixels | plan.results | plan.leaving
+        fixed = plan.int8_only | plan.pixels | plan.results | plan.leaving
         if not fixed.isdisjoint(group) or any(not plan.points[point].inputs for point in group):
             continue
         read = [point for point in group if product_readers(point, plan)]
@@ -131,15 +146,16 @@ def with_rows(one: RowCandidate, plan: QuantizationPlan, chosen: Chosen) -> list
 
 def switched(
     graph: gs.Graph,
+    states: Mapping[str, str],
     observed: Mapping[str, Statistics],
     chosen: Chosen,
     groups: list[list[str]],
     outputs: list[str],
-    samples: Sequence[Mapping[str, np.ndarray]],
+    samples: Given,
     alone: bool,
 ) -> SwitchedModel:
     """The float model with the activations of `groups` as they would be quantized. alone: nothing else is quantized."""
-    copy, plan = planned(graph, observed, chosen.method)
+    copy, plan = planned(graph, observed, chosen.method, states)
     scales = choose_scales(plan, observed, chosen.method, chosen)
     inside = {name for group in groups for name in group}
     points = {name: one for name, one in plan.points.items() if not alone or name in inside}

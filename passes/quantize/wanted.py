@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import onnx_graphsurgeon as gs
 
@@ -14,6 +14,7 @@ from bevel.passes.quantize.plan import make_plan
 from bevel.passes.quantize.round_weights import constant_bias, is_constant, summed_axis
 
 Wants = dict[str, tuple[Want, ...]]
+Ask = Callable[[gs.Graph], Wants]
 
 
 def ranges(graph: gs.Graph) -> Wants:

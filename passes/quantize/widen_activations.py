@@ -34,13 +34,13 @@ from bevel.passes.conditions import FLOAT, SAMPLED
 from bevel.passes.exchange.export import export
 from bevel.passes.graph.quantizers import ROWS, is_dequantize, is_quantize
 from bevel.passes.quantize.choose_scales import choose_scales
-from bevel.passes.quantize.chosen import Chosen, NodeFormat, owners
+from bevel.passes.quantize.chosen import Chosen, NodeFormat, owner, owners
 from bevel.passes.quantize.clamp_masks import behind_clips
 from bevel.passes.quantize.insert_qdq import insert_qdq
 from bevel.passes.quantize.part_results import part_results
 from bevel.passes.quantize.plan import QuantizationPlan, make_plan
 from bevel.passes.quantize.streams import find_streams, loudest, stream_format
-from bevel.passes.quantize.wanted import Wants, ranges
+from bevel.passes.quantize.wanted import Ask, ranges
 
 LEAST = 20.0  # dB of a result that the rounding of one tensor alone must leave: an error of a tenth of it
 GAIN = 1.0  # dB that int16 must bring the whole: a fifth of the error's power, for a byte an element
@@ -59,8 +59,9 @@ class WidenActivations(Pass):
     follows: ClassVar[tuple[str, ...]] = ("assign-schemes",)
     requires: ClassVar[tuple[Condition, ...]] = (FLOAT, SAMPLED)
 
-    def wants(self, graph: gs.Graph) -> Wants:
-        return ranges(graph)
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        return (ranges,)
 
     def call(self, work: Work) -> PassResult:
         schemes = work.schemes
@@ -94,7 +95,7 @@ def widen_activations(
         return Widened()
     samples = list(islice(iter(dataset), sample_count(copy, len(groups))))
     streams, formats = find_streams(plan, groups), [stream_format(plan, group) for group in groups]
-    insert_qdq(copy, replace(plan, taken={}), choose_scales(plan, statistics, method), ())
+    insert_qdq(copy, undecided(plan, chosen), choose_scales(plan, statistics, method), ())
     probe = SwitchedModel(copy, groups, outputs, samples)
     everything = range(len(groups))
     alone = {one: probe.decibels([one]) for one in probe.lost(everything)}
@@ -104,7 +105,7 @@ def widen_activations(
     found = widened(plan, groups, chosen, {one: (formats[one], left) for one, left in alone.items()})
     copy, plan = planned(graph, statistics, method, states)
     scales = choose_scales(plan, statistics, method, replace(chosen, nodes={**chosen.nodes, **found.nodes}))
-    insert_qdq(copy, replace(plan, taken={}), scales, ())
+    insert_qdq(copy, undecided(plan, chosen), scales, ())
     before, after = probe.decibels(everything), SwitchedModel(copy, groups, outputs, samples).decibels(everything)
     if after < before + GAIN:
         return Widened()
@@ -133,15 +134,31 @@ def planned(
 
 def may_widen(group: list[str], plan: QuantizationPlan, chosen: Chosen) -> bool:
     """Whether the tensors are int8 because nobody said otherwise, and all that touches them has int16 kernels."""
-    asked = [chosen.nodes.get(name, NodeFormat()).activations for point in group for name in owners(point, plan)]
-    fixed = plan.narrow | plan.pixels
-    return chosen.activations == INT8 and not any(asked) and fixed.isdisjoint(group)
+    fixed = plan.int8_only | plan.pixels
+    return chosen.activations == INT8 and not is_asked(group, plan, chosen) and fixed.isdisjoint(group)
 
 
-def sample_count(graph: gs.Graph, groups: int) -> int:
+def is_asked(group: list[str], plan: QuantizationPlan, chosen: Chosen) -> bool:
+    """Whether somebody asked for a format of one of the tensors."""
+    names = (name for point in group for name in owners(point, plan))
+    return any(chosen.nodes.get(name, NodeFormat()).activations for name in names)
+
+
+def undecided(plan: QuantizationPlan, chosen: Chosen) -> QuantizationPlan:
+    """The tensors whose format nobody asked for, and no products. Coarse steps of the others (`--product-inputs int4`)
+    would turn what int8 of these loses into whole steps, and hide what more bits bring."""
+    names = {point for group in plan.ties if not is_asked(group, plan, chosen) for point in group}
+    return replace(plan, taken={}, points={name: one for name, one in plan.points.items() if name in names})
+
+
+def sample_count(graph: gs.Graph, groups: int, most: int = SAMPLES, work: int = WORK) -> int:
     """How many samples there is time for if every group must be tried: no clock, so that choices repeat."""
-    elements = sum(int(np.prod(one.shape)) for one in graph.tensors().values() if isinstance(one, gs.Variable))
-    return int(max(1, min(SAMPLES, WORK // (2 * groups * max(elements, 1)))))
+    return int(max(1, min(most, work // (2 * groups * max(elements_of(graph), 1)))))
+
+
+def elements_of(graph: gs.Graph) -> int:
+    """Of all tensors that a run computes."""
+    return sum(int(np.prod(one.shape)) for one in graph.tensors().values() if isinstance(one, gs.Variable))
 
 
 def widened(
@@ -156,11 +173,6 @@ def widened(
             text = f"{format.name}: int8 of it alone leaves {left:.1f} dB of the results"
             found.notes.append(Note(WidenActivations.name, name, "chosen", text, {"int8_alone_db": left}))
     return found
-
-
-def owner(point: str, plan: QuantizationPlan) -> str:
-    """The name under which the point's format is asked for."""
-    return next(iter(owners(point, plan)))
 
 
 class SwitchedModel:

@@ -16,14 +16,18 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.observe.extremes import BARRED
-from bevel.passes.graph.edit import producer
+from bevel.passes.graph.edit import given, producer
+from bevel.passes.graph.regions import words
 from bevel.passes.operators.base import Reason
 from bevel.passes.step.base import PAST, PRESENT, Seen, StepMaker
-from bevel.passes.step.columns import Columns
+from bevel.passes.step.columns import Columns, Unseen
 from bevel.passes.step.position import position, positioned, row_of
 from bevel.passes.step.quantized import chain_of, constant_values, name_of, quantized_like
 
 MOVES = frozenset({"Reshape", "Transpose", "Expand", "Tile", "Flatten", "Squeeze", "Unsqueeze"})
+KEEP_LOW = words("Add Clip Div Identity Max Min Mul Sub Sum Where")
+KEEP_ZERO = words("Abs Ceil Clip Div Erf Floor Identity LeakyRelu Mul Neg Relu Round Sign Sqrt Tanh")
+MAKE_ZERO = words("Exp Relu Sigmoid")  # of what is low
 BAR = -1e9  # what is written for scores that do not count
 
 Truths = NDArray[np.bool_]
@@ -40,10 +44,10 @@ def attend(node: gs.Node, seen: Seen) -> Columns | Reason:
     if isinstance(kept := positioned(other, node.name, seen), Reason):
         return kept
     if one.across is None and other.axis == rank - 1:
-        return Columns(rank - 2, one.length, across=rank - 1, open=True).bound_by(node.name)
+        return Columns(rank - 2, one.length, across=rank - 1).bound_by(node.name)
     if one.across == rank - 1 and other.axis == rank - 2:
-        if one.open:
-            return Reason("it reads columns that have not come: there is no causal mask")
+        if one.unseen is not Unseen.ZERO:
+            return Reason("it sums over columns that have not come: their shares are not 0")
         return Columns(rank - 2, one.length).bound_by(node.name)
     return Reason("it multiplies columns by columns")
 
@@ -51,12 +55,68 @@ def attend(node: gs.Node, seen: Seen) -> Columns | Reason:
 # The mask
 
 
+def unseen(node: gs.Node, view: Columns) -> Unseen:
+    """What an operator on each score, which lie as `view` says, leaves of columns that have not come."""
+    if causal(node, view):
+        return Unseen.BARRED
+    match view.unseen:
+        case Unseen.BARRED if node.op in MAKE_ZERO:
+            return Unseen.ZERO
+        case Unseen.BARRED if node.op in KEEP_LOW and not lifts(node):
+            return Unseen.BARRED
+        case Unseen.ZERO if node.op in KEEP_ZERO and not moves_zero(node):
+            return Unseen.ZERO
+        case Unseen.ZERO if node.op == "Where" and chooses_zeros(node):
+            return Unseen.ZERO
+    return Unseen.COUNTED
+
+
+def lifts(node: gs.Node) -> bool:
+    """Whether what is low may not stay so: behind a constant less scores, or over them, scores by what is not positive,
+    or a choice between scores and what is not low."""
+    values = [constant_values(one) for one in node.inputs]
+    match node.op:
+        case "Sub" | "Div" if values[0] is not None:
+            return True
+        case "Mul" | "Div":
+            return any(one is not None and not (one.astype(np.float32) > 0).all() for one in values)
+        case "Max" | "Where":
+            beside = values[1:] if node.op == "Where" else values
+            return beside.count(None) > 1 or not all(low(one).all() for one in beside if one is not None)
+        case "Clip":
+            return given(node, 1) is not None and (values[1] is None or not low(values[1]).all())
+    return False
+
+
+def moves_zero(node: gs.Node) -> bool:
+    """Whether zeros may not stay so: they are what is divided by, or out of a Clip's bounds."""
+    match node.op:
+        case "Div":
+            return constant_values(node.inputs[0]) is not None
+        case "Clip":
+            bounds = [(sign, one) for sign, place in ((1, 1), (-1, 2)) if (one := given(node, place)) is not None]
+            return any(
+                (value := constant_values(one)) is None or (sign * value.astype(np.float32) > 0).any()
+                for sign, one in bounds
+            )
+    return False
+
+
+def chooses_zeros(node: gs.Node) -> bool:
+    """Whether a Where has zeros beside what it leaves."""
+    values = [constant_values(one) for one in node.inputs[1:]]
+    return any(one is not None and not one.any() for one in values)
+
+
 def causal(node: gs.Node, view: Columns) -> bool:
-    """Whether an operator on scores bars, for each column, those behind it."""
+    """Whether an operator on scores bars, for each column, those behind it, with a row of its own."""
     barred = barred_by(node)
     if barred is None or view.across is None:
         return False
     rank, length = len(node.outputs[0].shape), view.length
+    place = view.axis - (rank - barred.ndim)
+    if place < 0 or barred.shape[place] != length:
+        return False
     whole = np.broadcast_to(barred, np.broadcast_shapes(barred.shape, (1,) * (rank - 2) + (length, length)))
     behind = np.triu(np.ones((length, length), bool), 1)
     return bool((np.moveaxis(whole, (view.axis, view.across), (-2, -1)) | ~behind).all())

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from bevel.passes.operators.base import Reason
-from bevel.passes.step.columns import Columns, Tick
+from bevel.passes.step.columns import Columns, Range, Stretch, Tick
 from bevel.passes.step.quantized import name_of, quantized_like
+
+if TYPE_CHECKING:
+    from bevel.passes.step.anew import AnewMaker
 
 PASS = "step"  # whose notes these are
 PAST, PRESENT = "past", "present"  # what names of states end in, before a step and behind it
@@ -31,6 +34,10 @@ class Seen:
     def timed(self, node: gs.Node) -> list[tuple[gs.Tensor, Columns]]:
         return [(one, self.views[one.name]) for one in node.inputs if one.name in self.views]
 
+    def begins(self, view: Columns) -> bool:
+        """Whether a stream has columns from before the sequence."""
+        return self.tick is not None and self.tick.before(view) > 0
+
 
 class StepRule(ABC):
     """How some operators go through time. Subclasses hold no state."""
@@ -47,6 +54,22 @@ class StepRule(ABC):
     def make(self, node: gs.Node, maker: StepMaker) -> None:
         """Add the nodes that compute the new columns."""
 
+    def pads(self, node: gs.Node, view: Columns) -> bool:
+        """Whether zeros stand before the first column of an input that lies so."""
+        return False
+
+    def reads(self, node: gs.Node, view: Columns, columns: Range) -> Stretch:
+        """The columns of an input that those of the output are computed of."""
+        return Stretch(columns)
+
+    def covers(self, node: gs.Node, view: Columns, columns: Range) -> Range:
+        """The same with those of padding: below 0 and beyond the window."""
+        return self.reads(node, view, columns).columns
+
+    def anew(self, node: gs.Node, maker: AnewMaker) -> None:
+        """Add the nodes that compute columns of the window, out of those that it takes."""
+        self.make(node, maker)
+
 
 @dataclass
 class StepMaker:
@@ -62,6 +85,8 @@ class StepMaker:
     windows: dict[tuple[str, int], gs.Tensor] = field(default_factory=dict)  # by tensor and columns kept
     cuts: dict[str, gs.Tensor] = field(default_factory=dict)
     cached: list[str] = field(default_factory=list)  # the nodes whose results are kept row by row
+    kept: Set[str] = frozenset()  # tensors of which a stream keeps all columns of the window that it has
+    pieces: dict[tuple[str, Range], gs.Tensor] = field(default_factory=dict)  # columns of the window, by tensor
 
     def shape(self, tensor: gs.Tensor) -> list[int]:
         """What a step computes of a tensor of the full form."""
@@ -96,14 +121,14 @@ class StepMaker:
         self.nodes.append(gs.Node(op, name, attrs, list(inputs), [made]))
         return made
 
-    def window(self, tensor: gs.Tensor) -> gs.Tensor:
-        """As many columns as the full form has, of those that came last."""
-        view = self.seen.views[tensor.name]
-        return self.recent(tensor, view.length - self.tick.fresh(view))
-
     def recent(self, tensor: gs.Tensor, kept: int) -> gs.Tensor:
         """`kept` columns of the steps before, then the new ones; below 0, the new ones without the first few."""
-        key = (tensor.name, kept)
+        key, view = (tensor.name, kept), self.seen.views[tensor.name]
+        first, end = view.streamed
+        fresh = self.tick.fresh(view)
+        if key not in self.windows and tensor.name in self.kept and 0 < kept < end - first - fresh:
+            whole, name = self.recent(tensor, end - first - fresh), f"{tensor.name}/recent_{kept}"
+            self.windows[key] = self.cut(tensor, name, whole, view.axis, (end - first - fresh - kept, end - first))
         if key not in self.windows:
             self.windows[key] = self.keep(tensor, kept) if kept > 0 else self.newest(tensor, -kept)
         return self.windows[key]

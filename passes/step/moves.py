@@ -11,8 +11,9 @@ import onnx_graphsurgeon as gs
 from bevel.passes.graph.edit import integers, values
 from bevel.passes.graph.regions import words
 from bevel.passes.operators.base import Reason
+from bevel.passes.step.anew import AnewMaker
 from bevel.passes.step.base import Seen, StepMaker, StepRule
-from bevel.passes.step.columns import Columns, Reach, slide
+from bevel.passes.step.columns import Columns, Range, Reach, Stretch, slide
 from bevel.passes.step.pointwise import latest, together
 
 
@@ -86,20 +87,36 @@ class StepSlice(StepRule):
         return slide(view, Reach(1, step, -start), length, node.name).columns
 
     def make(self, node: gs.Node, maker: StepMaker) -> None:
-        tensor, result = node.inputs[0], node.outputs[0]
+        tensor = node.inputs[0]
         view = maker.seen.views[tensor.name]
         start, step = cut_of(node, view.axis) or (0, 1)
-        slid = slide(view, Reach(1, step, -start), int(result.shape[view.axis]), node.name)
-        source = maker.recent(tensor, slid.kept)
-        fresh = maker.tick.fresh(slid.columns)
-        lists = dict(zip(("starts", "ends", "axes", "steps"), bounds_of(node), strict=True))
-        place = [axis % len(tensor.shape) for axis in lists["axes"]].index(view.axis) if cuts(node, view.axis) else None
-        if place is None:
-            maker.same(node, [source, *map(maker.take, node.inputs[1:])])
-            return
-        lists["starts"][place], lists["ends"][place] = 0, (fresh - 1) * step + 1
-        given = [gs.Constant(f"{node.name}/{role}", np.array(one, np.int64)) for role, one in lists.items()]
-        maker.same(node, [source, *given])
+        slid = slide(view, Reach(1, step, -start), int(node.outputs[0].shape[view.axis]), node.name)
+        cut_out(node, maker, maker.recent(tensor, slid.kept), maker.tick.fresh(slid.columns))
+
+    def reads(self, node: gs.Node, view: Columns, columns: Range) -> Stretch:
+        start, step = cut_of(node, view.axis) or (0, 1)
+        return Reach(1, step, -start).reads(columns, view.length)
+
+    def covers(self, node: gs.Node, view: Columns, columns: Range) -> Range:
+        start, step = cut_of(node, view.axis) or (0, 1)
+        return Reach(1, step, -start).covers(columns)
+
+    def anew(self, node: gs.Node, maker: AnewMaker) -> None:
+        cut_out(node, maker, maker.take(node.inputs[0]), maker.columns[1] - maker.columns[0])
+
+
+def cut_out(node: gs.Node, maker: StepMaker, source: gs.Tensor, count: int) -> None:
+    """`count` columns of the result, of which `source` begins with the first."""
+    view, rank = maker.seen.views[node.inputs[0].name], len(node.inputs[0].shape)
+    _, step = cut_of(node, view.axis) or (0, 1)
+    lists = dict(zip(("starts", "ends", "axes", "steps"), bounds_of(node), strict=True))
+    if not cuts(node, view.axis):
+        maker.same(node, [source, *map(maker.take, node.inputs[1:])])
+        return
+    place = [axis % rank for axis in lists["axes"]].index(view.axis)
+    lists["starts"][place], lists["ends"][place] = 0, (count - 1) * step + 1
+    given = [gs.Constant(f"{node.name}/{role}", np.array(one, np.int64)) for role, one in lists.items()]
+    maker.same(node, [source, *given])
 
 
 def bounds_of(node: gs.Node) -> tuple[list[int], list[int], list[int], list[int]]:
@@ -142,26 +159,50 @@ class StepPad(StepRule):
         before, behind = found[view.axis]
         if (before or behind) and not pads_zeros(node):
             return Reason("it pads columns with other values than 0")
-        slid = slide(view, Reach(before=before), int(node.outputs[0].shape[view.axis]), node.name)
-        return begins_so(slid.columns, view, before, seen, node)
+        return slide(view, Reach(before=before), int(node.outputs[0].shape[view.axis]), node.name).columns
 
     def make(self, node: gs.Node, maker: StepMaker) -> None:
         tensor, result = node.inputs[0], node.outputs[0]
-        view, found = maker.seen.views[tensor.name], dict(enumerate(pads_of(node) or ()))
-        before, _ = found[view.axis]
+        view, (before, _) = maker.seen.views[tensor.name], time_pads(node, maker)
         slid = slide(view, Reach(before=before), int(result.shape[view.axis]), node.name)
         source = maker.recent(tensor, slid.kept)
         if source.shape[view.axis] > maker.tick.fresh(slid.columns):
             source = maker.cut(tensor, f"{node.name}/step", source, view.axis, (0, maker.tick.fresh(slid.columns)))
-        found[view.axis] = (0, 0)
-        if not any(pad for pads in found.values() for pad in pads):
-            maker.made[result.name] = source
-            return
-        both = [found[axis][side] for side in (0, 1) for axis in range(len(found))]
-        maker.same(
-            node,
-            [source, gs.Constant(f"{node.name}/pads", np.array(both, np.int64)), *map(maker.take, node.inputs[2:3])],
-        )
+        padded_beside(node, maker, source, (0, 0))
+
+    def pads(self, node: gs.Node, view: Columns) -> bool:
+        found = pads_of(node)
+        return found is not None and found[view.axis][0] > 0
+
+    def reads(self, node: gs.Node, view: Columns, columns: Range) -> Stretch:
+        return self.reach(node, view).reads(columns, view.length)
+
+    def covers(self, node: gs.Node, view: Columns, columns: Range) -> Range:
+        return self.reach(node, view).covers(columns)
+
+    def reach(self, node: gs.Node, view: Columns) -> Reach:
+        found = pads_of(node)
+        return Reach(before=0 if found is None else found[view.axis][0])
+
+    def anew(self, node: gs.Node, maker: AnewMaker) -> None:
+        span = maker.span(node.inputs[0])
+        padded_beside(node, maker, maker.take(node.inputs[0]), (span.before, span.behind))
+
+
+def time_pads(node: gs.Node, maker: StepMaker) -> tuple[int, int]:
+    return (pads_of(node) or [])[maker.seen.views[node.inputs[0].name].axis]
+
+
+def padded_beside(node: gs.Node, maker: StepMaker, source: gs.Tensor, columns: tuple[int, int]) -> None:
+    """A Pad of `source` with so many columns before and behind, and along the other axes as ever."""
+    found = dict(enumerate(pads_of(node) or ()))
+    found[maker.seen.views[node.inputs[0].name].axis] = columns
+    if not any(pad for pads in found.values() for pad in pads):
+        maker.made[node.outputs[0].name] = source
+        return
+    both = [found[axis][side] for side in (0, 1) for axis in range(len(found))]
+    pads = gs.Constant(f"{node.name}/pads", np.array(both, np.int64))
+    maker.same(node, [source, pads, *map(maker.take, node.inputs[2:3])])
 
 
 def pads_of(node: gs.Node) -> list[tuple[int, int]] | None:
@@ -183,13 +224,6 @@ def pads_zeros(node: gs.Node) -> bool:
     held = None if value is None else values(value)
     constant = node.attrs.get("mode", "constant") in ("constant", b"constant")
     return constant and (value is None or (held is not None and not held.any()))
-
-
-def begins_so(found: Columns, given: Columns, before: int, seen: Seen, node: gs.Node) -> Columns | Reason:
-    """`found`, unless padding before the first column would, in a stream, be columns that were computed before it."""
-    if before > 0 and seen.tick is not None and seen.tick.before(given) > 0:
-        return Reason("it pads before the first column what in a stream has columns before it")
-    return found
 
 
 class StepConcat(StepRule):

@@ -11,9 +11,9 @@ import onnx_graphsurgeon as gs
 from bevel.passes.graph.edit import integers
 from bevel.passes.graph.regions import ONE_INPUT, WITH_CONSTANTS, words
 from bevel.passes.operators.base import Reason
-from bevel.passes.step.attention import attend, bar, causal, kept_rows, kept_scores
+from bevel.passes.step.attention import attend, bar, kept_rows, kept_scores, unseen
 from bevel.passes.step.base import Seen, StepMaker, StepRule
-from bevel.passes.step.columns import Columns
+from bevel.passes.step.columns import Columns, Unseen
 from bevel.passes.step.position import positioned, row_of
 from bevel.passes.step.quantized import constant_values
 
@@ -44,6 +44,8 @@ class StepElementwise(StepRule):
         if any(one.across is not None for one in views) and len(views) > 1:
             return Reason("it joins scores with what lies in time")
         found = latest(views)
+        if found.across is not None and node.op not in QUANTIZERS:
+            found = replace(found, unseen=unseen(node, found))
         if node.op not in QUANTIZERS and (bound := self.bound(node, found, seen)) is not None:
             return bound
         return found
@@ -57,8 +59,7 @@ class StepElementwise(StepRule):
             return None
         if any(constant_values(one) is None for one in differing):
             return Reason("what it reads beside differs from column to column")
-        bars = found.across is not None and causal(node, found)
-        return positioned(replace(found, open=found.open and not bars), node.name, seen)
+        return positioned(found, node.name, seen)
 
     def make(self, node: gs.Node, maker: StepMaker) -> None:
         view, rank = maker.seen.views[node.outputs[0].name], len(node.outputs[0].shape)
@@ -90,8 +91,15 @@ def columns_of(tensor: gs.Tensor, axis: int, rank: int) -> int:
 def latest(views: Sequence[Columns]) -> Columns:
     """How what is computed of all lies in time."""
     late, edge = max(views, key=lambda one: one.late), max(views, key=lambda one: one.edge)
-    first = views[0]
-    return replace(first, late=late.late, late_by=late.late_by, edge=edge.edge, edge_by=edge.edge_by)
+    return replace(
+        views[0],
+        late=late.late,
+        late_by=late.late_by,
+        edge=edge.edge,
+        edge_by=edge.edge_by,
+        bound=any(one.bound for one in views),
+        unlike=next((one.unlike for one in views if one.unlike), ""),
+    )
 
 
 def together(inputs: Sequence[gs.Tensor], wanted: Columns, maker: StepMaker) -> list[gs.Tensor]:
@@ -120,8 +128,10 @@ class StepAlongOthers(StepRule):
             return Reason("its axes are computed")
         if view.axis in axes:
             return Reason(f"its {node.op} is over all columns")
-        if view.open:
-            return Reason("its scores are of columns that have not come, too: it has no causal mask")
+        if view.across is not None:
+            if view.unseen is not Unseen.BARRED or axes != {view.across}:
+                return Reason("its scores are of columns that have not come, too: it has no causal mask")
+            return replace(view, unseen=Unseen.ZERO)
         drops = node.op in REDUCTIONS | words("ArgMax ArgMin") and not node.attrs.get("keepdims", 1)
         return view.at(view.axis - sum(axis < view.axis for axis in axes)) if drops else view
 
@@ -166,11 +176,13 @@ class StepProduct(StepRule):
         summed = own - 1 if place == 0 or own == 1 else own - 2
         if view.axis == summed:
             return Reason("it sums over all columns")
+        if view.across is not None and view.unseen is not Unseen.ZERO:
+            return Reason("it sums over columns that have not come: their shares are not 0")
         axis = view.axis + rank - own if own > 1 and len(node.inputs[1 - place].shape) > 1 else view.axis
         other = node.inputs[1 - place]
         if axis < rank - 2 and columns_of(other, axis, rank) > 1:
             return Reason("a factor of it differs from column to column")
-        return view.at(axis)
+        return replace(view.at(axis), across=None)
 
     def gemm(self, node: gs.Node, place: int, view: Columns) -> Columns | Reason:
         turned = bool(node.attrs.get("transA" if place == 0 else "transB", 0))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bevel.passes.operators.base import Reason
 from bevel.passes.step.base import PAST, PRESENT, Seen, StepMaker
 from bevel.passes.step.columns import Columns
-from bevel.passes.step.quantized import quantized_constant_like
+from bevel.passes.step.quantized import name_of, quantized_constant_like, quantized_like
 
 NAME = "position"
 
@@ -30,7 +30,7 @@ def positioned(view: Columns, node: str, seen: Seen) -> Columns | Reason:
 def position(maker: StepMaker) -> gs.Tensor:
     """int64 [1, 1]: how many steps there were before, at most the last column's index."""
     if NAME not in maker.made:
-        length = maker.tick.length
+        length = maker.tick.steps
         now = gs.Variable(f"{NAME}/{PAST}", np.int64, [1, 1])
         following = np.minimum(np.arange(1, length + 1), length - 1).reshape(length, 1)
         then = maker.add("Gather", f"{NAME}/next", [gs.Constant(f"{NAME}/table", following), now], [1, 1, 1], axis=0)
@@ -56,3 +56,20 @@ def row_of(maker: StepMaker, tensor: gs.Tensor, values: NDArray[np.generic], axi
         laid = maker.add("Reshape", key, [picked, wanted], shape)
         maker.made[key] = quantized_constant_like(tensor, laid, maker.nodes)
     return maker.made[key]
+
+
+def masked(maker: StepMaker, tensor: gs.Tensor) -> gs.Tensor:
+    """The new columns of a tensor, with zeros for those from before the sequence: layers behind it pad there."""
+    view, tick, given = maker.seen.views[tensor.name], maker.tick, maker.take(tensor)
+    fresh = tick.fresh(view)
+    newest = view.last - fresh * np.arange(tick.steps - 1, -1, -1)
+    came = newest[:, None] - np.arange(fresh - 1, -1, -1) >= 0
+    name, shape = f"{name_of(tensor)}/came", [fresh if axis == view.axis else 1 for axis in range(len(given.shape))]
+    table = gs.Constant(f"{name}/table", came)
+    row = maker.add("Gather", f"{name}/row", [table, position(maker)], [1, 1, fresh], axis=0)
+    wanted = gs.Constant(f"{name}/shape", np.array(shape, np.int64))
+    truths = maker.add("Reshape", name, [row, wanted], shape)
+    zero = gs.Constant(f"{name}/zero", np.array(0, np.float32))
+    found = gs.Variable(f"{name}/masked", tensor.dtype, list(given.shape))
+    maker.nodes.append(gs.Node("Where", found.name, {}, [truths, given, zero], [found]))
+    return quantized_like(tensor, found, maker.nodes)

@@ -52,12 +52,13 @@ def close(wanted: Array, found: Array, tolerance: Tolerance) -> bool:
 
 
 def newest(form: StepForm, name: str, expected: Array, found: Array) -> Array:
-    """What of a result of the full form a stream gives: all but first columns that read padding alone."""
+    """What of a result of the full form a stream gives: all but first columns that read padding alone, and last ones
+    that are late."""
     view = form.results.get(name)
     if view is None:
         return expected
-    came = found.shape[view.axis]
-    return expected.take(range(view.length - came, view.length), axis=view.axis)
+    came, end = found.shape[view.axis], view.length - view.late
+    return expected.take(range(end - came, end), axis=view.axis)
 
 
 def run_steps(form: StepForm, session: ort.InferenceSession, window: Mapping[str, Array]) -> dict[str, Array]:
@@ -75,7 +76,7 @@ def run_steps(form: StepForm, session: ort.InferenceSession, window: Mapping[str
     for name, view in form.results.items():
         columns = np.concatenate([row[name] for row in rows], view.axis)
         came = columns.shape[view.axis]
-        found[name] = columns.take(range(max(came - view.length, 0), came), axis=view.axis)
+        found[name] = columns.take(range(max(came - view.length + view.late, 0), came), axis=view.axis)
     return found
 
 

@@ -34,7 +34,7 @@ class StepRecurrent(StepRule):
             return Reason("its weights or states are computed from the input")
         view, tick = timed[0][1], seen.tick
         if node.attrs.get("direction", "forward") not in ("forward", b"forward"):
-            return Reason("it reads backwards")
+            return Reason("it reads backwards, from the newest column on: each step would have to begin anew")
         if node.attrs.get("layout", 0) or view.axis != 0 or given(node, LENGTHS) is not None:
             return Reason("its steps are no columns of time, or have lengths")
         for place, _ in states_of(node).values():

@@ -59,16 +59,18 @@ class BranchLowRank(Transform):
         arrays = see(graph, [node.inputs[0].name for node in nodes], samples) if nodes else {}
         notes: list[Note] = []
         formats: dict[str, NodeFormat] = {}
-        sites = 0
+        sites = operations = 0
         for node in nodes:
             found = branch_of(node, power_of(arrays[node.inputs[0].name]), self.rank, self.weight_bits)
             if found.gain < GAIN:
                 continue
             sites += 1
+            rows, out = map(int, node.outputs[0].shape)
+            operations += rows * (self.rank * sum(node.inputs[1].values.shape) + out)
             formats |= dict.fromkeys(put_branch(graph, node, found), NodeFormat(INT8, INT8))
             text = f"a branch of rank {self.rank}: rounding its weights is predicted to cost {found.gain:.1f} dB less"
             notes.append(self.note(node.name, "changed", text, predicted_db=found.gain, rank=self.rank))
-        return (Changed(graph, sites, {}, tuple(notes), formats) if sites else None), []
+        return (Changed(graph, sites, {}, tuple(notes), formats, operations) if sites else None), []
 
     def takes(self, node: gs.Node) -> bool:
         """Products by constant weights that are much larger than the branch."""

@@ -9,6 +9,7 @@ tie it to others, or ask that it be 1:
     x * y                                                           the scale of one, where the other's is 1
     sum over k of q[k] k[k]                                         the scales of both are inverse to each other
     sum over k of p[k] v[k, n], scales of p are 1                   v's are the same for all k
+    Clip from 0, if it is asked to let scales through               hands it on, and is listed
     all else, ports of the model, weights that two nodes read        1
 
 So every spelling of a head, a pair of rotated channels or a shared residual stream comes to the same: what is left free
@@ -25,11 +26,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from bevel.passes.graph.edit import given, is_output, static_shape
+from bevel.passes.graph.edit import given, is_output, scalar, static_shape
 from bevel.passes.operators.sums.reduced import reduced_axes
 from bevel.passes.transform.gauges import ONE, Gauges, Labels
 from bevel.passes.transform.moved import MOVES, moved
-from bevel.passes.transform.uses import LINEAR, ConstantUse, LinearUse, NormUse, PairUse, Use
+from bevel.passes.transform.uses import (
+    LINEAR,
+    ConstantUse,
+    LinearUse,
+    NormUse,
+    PairUse,
+    Use,
+    has_plain_bias,
+)
 
 HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "Abs", "Neg", "Identity", "Dropout"})
 JOINING = frozenset({"Add", "Sub", "Sum", "Max", "Min", "Mean", "Where"})
@@ -42,7 +51,8 @@ NORMS = frozenset({"LayerNormalization", "RMSNormalization", "InstanceNormalizat
 class Flow:
     """labels: of each float tensor that is not all 1; uses: what takes scales up; gains: nodes that multiply what bears
     no scale by a constant, which then takes one up; blocked: near misses, a node and why it lets no scale through;
-    readers: how many inputs of nodes read each constant."""
+    readers: how many inputs of nodes read each constant; opens: whether clamps let scales through; clips: those that
+    did, which is right only for what stays below their bounds (`bound_of`)."""
 
     graph: gs.Graph
     gains: frozenset[str] = frozenset()
@@ -51,6 +61,8 @@ class Flow:
     uses: list[Use] = field(default_factory=list)
     blocked: list[tuple[str, str]] = field(default_factory=list)
     readers: Counter[str] = field(default_factory=Counter)
+    opens: bool = False
+    clips: list[gs.Node] = field(default_factory=list)
 
     def of(self, tensor: gs.Tensor) -> Labels:
         return self.labels.get(tensor.name, np.broadcast_to(np.int64(ONE), static_shape(tensor) or ()))
@@ -71,15 +83,15 @@ class Flow:
         return self.readers[tensor.name] == 1
 
 
-def find_flow(graph: gs.Graph) -> Flow:
+def find_flow(graph: gs.Graph, opens: bool = False) -> Flow:
     """`graph`: canonical and float, nodes in execution order."""
-    first = walked(graph, frozenset())
+    first = walked(graph, frozenset(), opens)
     gains = frozenset(node.name for node in graph.nodes if node.op == "Mul" and takes_scale(first, node))
-    return walked(graph, gains) if gains else first
+    return walked(graph, gains, opens) if gains else first
 
 
-def walked(graph: gs.Graph, gains: frozenset[str]) -> Flow:
-    flow = Flow(graph, gains)
+def walked(graph: gs.Graph, gains: frozenset[str], opens: bool) -> Flow:
+    flow = Flow(graph, gains, opens=opens)
     flow.readers.update(one.name for node in graph.nodes for one in node.inputs if isinstance(one, gs.Constant))
     for node in graph.nodes:
         rule_of(node)(flow, node)
@@ -128,11 +140,10 @@ def fix(flow: Flow, node: gs.Node) -> None:
 
 def linear(flow: Flow, node: gs.Node) -> None:
     """Conv, ConvTranspose, and Gemm without attributes, by weights of its own."""
-    weights, bias = node.inputs[1], given(node, 2)
+    weights = node.inputs[1]
     plain = node.op != "Gemm" or not any(node.attrs.get(name, usual) != usual for name, usual in GEMM)
     own = isinstance(weights, gs.Constant) and flow.alone(weights) and weights.values.dtype == np.float32
-    fits = bias is None or (isinstance(bias, gs.Constant) and bias.values.ndim == 1)
-    if not (plain and own and fits) or isinstance(node.inputs[0], gs.Constant):
+    if not (plain and own and has_plain_bias(node)) or isinstance(node.inputs[0], gs.Constant):
         return fix(flow, node)
     x, y = flow.of(node.inputs[0]), node.outputs[0]
     axis = x.ndim - 1 if node.op == "Gemm" else 1
@@ -237,6 +248,21 @@ def hand_on(flow: Flow, node: gs.Node) -> None:
     flow.make(node.outputs[0], flow.of(node.inputs[0]))
 
 
+def clip(flow: Flow, node: gs.Node) -> None:
+    """From 0 to a constant above it: what a scale keeps below that is clamped as it was."""
+    low = given(node, 1)
+    if not flow.opens or low is None or scalar(low) != 0 or bound_of(node) <= 0:
+        return fix(flow, node)
+    flow.clips.append(node)
+    return hand_on(flow, node)
+
+
+def bound_of(clip: gs.Node) -> float:
+    """What a Clip lets nothing get above, if that is a constant above 0; else 0."""
+    high = given(clip, 2)
+    return max(0.0 if high is None else scalar(high) or 0.0, 0.0)
+
+
 def pool(flow: Flow, node: gs.Node) -> None:
     """Windows run along all axes but the first two."""
     x = flow.of(node.inputs[0])
@@ -287,6 +313,7 @@ RULES: tuple[tuple[frozenset[str], Callable[[Flow, gs.Node], None]], ...] = (
     (JOINING, join),
     (frozenset({"MatMul"}), pair),
     (HOMOGENEOUS, hand_on),
+    (frozenset({"Clip"}), clip),
     (POOLS, pool),
     (REDUCTIONS, reduce),
     (frozenset({"PRelu"}), slopes),

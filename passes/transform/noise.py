@@ -168,14 +168,19 @@ def rounded_values(x: NDArray[np.floating], bits: int) -> NDArray[np.floating]:
     low, high = min(float(np.nanmin(x)), 0.0), max(float(np.nanmax(x)), 0.0)
     if low == high:
         return x
-    best, least = x, np.inf
+    missing = np.isnan(x)
+    reals = np.where(missing, 0.0, x).astype(np.float64)  # 0 is on every grid, and adds no error
+    best, least, found, error = x, np.inf, np.empty_like(reals), np.empty_like(reals)
     for clip in CLIPS:
         step = (high - low) * clip / (2**bits - 1)
         zero = np.rint(-low * clip / step)
-        found = (np.clip(np.rint(x / step) + zero, 0, 2**bits - 1) - zero) * step
-        error = float(np.nansum(np.square(found - x)))
-        if error < least:
-            best, least = found, error
+        np.rint(np.divide(reals, step, out=found), out=found)
+        np.clip(np.add(found, zero, out=found), 0, 2**bits - 1, out=found)
+        np.multiply(np.subtract(found, zero, out=found), step, out=found)
+        lost = float(np.square(np.subtract(found, reals, out=error), out=error).sum())
+        if lost < least:
+            best, least, found = found, lost, np.empty_like(reals)
+    best[missing] = np.nan
     return best
 
 

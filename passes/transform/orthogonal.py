@@ -2,8 +2,8 @@
 
 A Hadamard matrix of size n has entries +-1 and H H^T = n I. Sylvester's have n = 2^k. Paley 1933, "On Orthogonal
 Matrices", gives n = q + 1 for primes q = 3 mod 4 and n = 2 (q + 1) for primes q = 1 mod 4 (prime powers are left out
-here). Kronecker products of two are one. Sizes that are none of these have the largest Hadamard factor, times a seeded
-random orthogonal matrix of what remains.
+here); `williamson` has a few sizes more. Kronecker products of two are one. Sizes that are none of these have the
+largest Hadamard factor, times a seeded random orthogonal matrix of what remains.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from bevel.passes.transform.williamson import williamson
+
 Matrix = NDArray[np.float64]
 
 
 def hadamard(n: int) -> Matrix | None:
     """[n, n] of +-1, or None where no construction above gives one."""
     for size in divisors(n):
-        base = paley(size)
+        base = simple(size)
         rest = n // size
         if base is not None and rest & (rest - 1) == 0:
             return kron(sylvester(rest), base)
     for size in divisors(n):
         if 1 < size < n:
-            left, right = paley(size), hadamard(n // size)
+            left, right = simple(size), hadamard(n // size)
             if left is not None and right is not None:
                 return kron(left, right)
     return None
@@ -33,6 +35,15 @@ def hadamard(n: int) -> Matrix | None:
 
 def kron(left: Matrix, right: Matrix) -> Matrix:
     return np.asarray(np.kron(left, right), np.float64)
+
+
+def block_diagonal(*blocks: Matrix) -> Matrix:
+    size = sum(map(len, blocks))
+    found, place = np.zeros((size, size)), 0
+    for one in blocks:
+        found[place : place + len(one), place : place + len(one)] = one
+        place += len(one)
+    return found
 
 
 def divisors(n: int) -> list[int]:
@@ -45,6 +56,12 @@ def sylvester(n: int) -> Matrix:
     while len(found) < n:
         found = np.block([[found, found], [found, -found]])
     return found
+
+
+def simple(n: int) -> Matrix | None:
+    """One that is no Kronecker product."""
+    found = paley(n)
+    return williamson(n) if found is None else found
 
 
 def paley(n: int) -> Matrix | None:

@@ -27,13 +27,15 @@ class TensorFlatness:
 @dataclass(frozen=True)
 class TransformRecord:
     """transform: the pass; sites: how many places it changed; largest, relative: how far the float model's outputs
-    moved by it, and over the largest element of theirs; tensors: those whose values it changed."""
+    moved by it, and over the largest element of theirs; tensors: those whose values it changed; operations:
+    additions and multiplications that a run has more than before."""
 
     transform: str
     sites: int
     largest: float
     relative: float
     tensors: tuple[TensorFlatness, ...] = ()
+    operations: int = 0
 
     @property
     def flatter_db(self) -> float:

@@ -7,7 +7,8 @@ normalizations. Sources: Ashkboos et al. 2024, "SliceGPT: Compress Large Languag
 Hadamard matrices); Xu et al. 2025, "MambaQuant" (principal axes before the Hadamard matrix, so that channels have one
 variance). A LayerNorm is not turned into an RMSNorm: R keeps the mean instead, R 1 = 1, and its operator stays.
 
-Price: nothing on the device but that gains become ones.
+Price: nothing on the device but that gains become ones. A stream without loud channels is flatter than what a rotation
+makes of it, so one is turned where that is predicted to cost its products less (`predicted`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from numpy.typing import NDArray
 from bevel.calib.data.dataset import Runs
 from bevel.passes.base import Note
 from bevel.passes.graph.edit import constant
+from bevel.passes.transform.learned import ROWS, Read, learned
 from bevel.passes.transform.orthogonal import Matrix, keeping_mean, principal, spreading
+from bevel.passes.transform.predicted import LEAST_GAIN, product_cost, weight_cost
 from bevel.passes.transform.seen import see
+from bevel.passes.transform.smooth import decibels
 from bevel.passes.transform.stream import NoStreamError, ResidualStream, StreamNorm, find_streams, values_of
 from bevel.passes.transform.transform import Changed, Transform
 from bevel.passes.transform.uses import Array, grouped, stored
@@ -34,11 +38,13 @@ LEAST = 4  # channels: in fewer there is nothing to spread over
 
 @dataclass(frozen=True)
 class RotateStream(Transform):
-    """by: `hadamard`, or `klt`: principal axes of what is normalized, then Hadamard; seed: of its signs."""
+    """by: `hadamard`; `klt`: principal axes of what is normalized, then Hadamard; `learned`, from Hadamard on. seed: of
+    its signs; gain: dB that rounding must be predicted to cost less."""
 
     name: ClassVar[str] = "rotate-stream"
-    by: Literal["hadamard", "klt"] = "hadamard"
+    by: Literal["hadamard", "klt", "learned"] = "hadamard"
     seed: int = 0
+    gain: float = LEAST_GAIN
 
     def changed(self, graph: gs.Graph, samples: Runs) -> tuple[Changed | None, list[Note]]:
         stays, streams = [], []
@@ -50,38 +56,87 @@ class RotateStream(Transform):
         if not streams:
             return None, stays
         names = [tensor.name for stream in streams for norm in stream.norms for tensor in (norm.x, norm.result)]
-        seen = see(graph, names, samples) if self.by == "klt" else {}
+        seen = see(graph, names, samples)
+        turned, notes = [], []
         for place, stream in enumerate(streams):
-            fold(graph, stream, self.matrix(stream, seen, place))
-        tensors = {tensor.name: -1 for one in streams for norm in one.norms for tensor in (norm.x, norm.result)}
-        notes = tuple(self.told(stream) for stream in streams)
-        return Changed(graph, len(streams), tensors, notes), stays
+            rotation = self.matrix(stream, seen, place)
+            gain = decibels(*(self.cost(stream, seen, one) for one in (None, rotation)))
+            if gain < self.gain:
+                text = f"no rotation ({self.by}) of its residual stream: predicted to gain {gain:.1f} dB"
+                stays.append(self.note(stream.norms[0].node.name, "stays", text, predicted_db=gain))
+                continue
+            fold(graph, stream, rotation)
+            turned.append(stream)
+            notes.append(self.told(stream, gain))
+        tensors = {tensor.name: -1 for one in turned for norm in one.norms for tensor in (norm.x, norm.result)}
+        return (Changed(graph, len(turned), tensors, tuple(notes)) if turned else None), stays
+
+    def cost(self, stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]], rotation: Matrix | None) -> float:
+        """Of the products behind normalizations, and of the weights that make the stream; None: as it is."""
+        bits, total = (self.weight_bits, self.activation_bits), 0.0
+        for norm in stream.norms:
+            rows, gain = flat(seen[norm.result.name]), np.ones(stream.size)
+            if rotation is not None:
+                rows, gain = normalized(norm, seen[norm.x.name]) @ rotation, values_of(norm.gain, stream.size, 1.0)
+            for node in norm.readers:
+                weights = grouped(node)[0] * gain[None, :, None]
+                turned = weights if rotation is None else np.einsum("oit,ij->ojt", weights, rotation)
+                total += product_cost(rows, turned, bits)
+        for node in stream.makers:
+            made = grouped(node)[0]
+            total += weight_cost(made if rotation is None else np.einsum("oit,oj->jit", made, rotation), bits[0])
+        return total
 
     def matrix(self, stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]], place: int) -> Matrix:
         spread = spreading(stream.size, self.seed + place)
         if self.by == "klt":
             spread = principal(covariance(stream, seen)) @ spread
-        return keeping_mean(spread) if stream.centers else spread
+        start = keeping_mean(spread) if stream.centers else spread
+        if self.by != "learned":
+            return start
+        return learned(start, reads_of(stream, seen), (self.weight_bits, self.activation_bits), stream.centers)
 
-    def told(self, stream: ResidualStream) -> Note:
+    def told(self, stream: ResidualStream, gain: float) -> Note:
         products = len(stream.makers) + len(stream.readers) + sum(len(norm.readers) for norm in stream.norms)
         text = (
             f"the residual stream of {stream.size} channels is rotated ({self.by}): folded into {products} products, "
-            f"{len(stream.terms) + len(stream.tables)} constants and the gains of {len(stream.norms)} normalizations"
+            f"{len(stream.terms) + len(stream.tables)} constants and the gains of {len(stream.norms)} normalizations; "
+            f"rounding is predicted to cost {gain:.1f} dB less"
         )
-        return self.note(stream.norms[0].node.name, "changed", text, channels=stream.size, products=products)
+        numbers = {"channels": float(stream.size), "products": float(products), "predicted_db": gain}
+        return self.note(stream.norms[0].node.name, "changed", text, **numbers)
 
 
 def covariance(stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]]) -> Matrix:
     """Of what the products behind the normalizations read, without gain and bias, summed over these."""
-    total = np.zeros((stream.size, stream.size))
+    every = [normalized(norm, seen[norm.x.name]) for norm in stream.norms]
+    found: Matrix = np.sum([rows.T @ rows / len(rows) for rows in every], 0)
+    return found
+
+
+def normalized(norm: StreamNorm, arrays: list[NDArray[Any]]) -> Matrix:
+    """[n, channels]: what the products behind a normalization read, without gain and bias."""
+    rows = flat(arrays)
+    if norm.centers:
+        rows = rows - rows.mean(1, keepdims=True)
+    found: Matrix = rows / np.maximum(np.sqrt(np.square(rows).mean(1, keepdims=True)), 1e-12)
+    return found
+
+
+def flat(arrays: list[NDArray[Any]]) -> Matrix:
+    """[n, channels] of what has its channels last."""
+    return np.concatenate([one.reshape(-1, one.shape[-1]) for one in arrays]).astype(np.float64)
+
+
+def reads_of(stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]]) -> list[Read]:
+    """What is read behind each normalization, and the products that do, with its gain."""
+    found = []
     for norm in stream.norms:
-        rows = np.concatenate([one.reshape(-1, stream.size) for one in seen[norm.x.name]]).astype(np.float64)
-        if norm.centers:
-            rows = rows - rows.mean(1, keepdims=True)
-        rows = rows / np.maximum(np.sqrt(np.square(rows).mean(1, keepdims=True)), 1e-12)
-        total += rows.T @ rows / len(rows)
-    return total
+        rows, gain = normalized(norm, seen[norm.x.name]), values_of(norm.gain, stream.size, 1.0)
+        weights = [np.moveaxis(grouped(node), 2, 3).reshape(-1, stream.size) * gain for node in norm.readers]
+        if weights:
+            found.append(Read(rows[:: max(1, len(rows) // ROWS)], np.concatenate(weights)))
+    return found
 
 
 def fold(graph: gs.Graph, stream: ResidualStream, rotation: Matrix) -> None:

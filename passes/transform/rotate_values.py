@@ -7,14 +7,14 @@ back where they are read. Source: Liu et al. 2024, "SpinQuant: LLM Quantization 
 of queries that share a head of values share its matrix. Between the projections stands nothing but moves and the
 product with P; what else reads the values keeps them as they are.
 
-Price: nothing on the device.
+Price: nothing on the device. Heads are turned where that is predicted to cost what reads them less (`predicted`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -27,7 +27,10 @@ from bevel.passes.transform.flow import Flow, find_flow
 from bevel.passes.transform.gauges import ONE, Labels, compact
 from bevel.passes.transform.moved import MOVES
 from bevel.passes.transform.orthogonal import Matrix, spreading
-from bevel.passes.transform.transform import Changed, Transform
+from bevel.passes.transform.predicted import LEAST_GAIN, product_cost, weight_cost
+from bevel.passes.transform.seen import see
+from bevel.passes.transform.smooth import decibels
+from bevel.passes.transform.transform import Changed, Transform, vectors
 from bevel.passes.transform.uses import LinearUse, grouped, stored
 
 LEAST = 4  # channels of a head: in fewer there is nothing to spread over
@@ -47,26 +50,65 @@ class ValueHead:
 
 @dataclass(frozen=True)
 class RotateValues(Transform):
-    """seed: of the signs of the Hadamard matrices."""
+    """seed: of the signs of the Hadamard matrices; gain: dB that rounding must be predicted to cost less, of each
+    product with P."""
 
     name: ClassVar[str] = "rotate-values"
     seed: int = 0
+    gain: float = LEAST_GAIN
 
     def changed(self, graph: gs.Graph, samples: Runs) -> tuple[Changed | None, list[Note]]:
         flow = find_flow(graph)
         heads = list(find_heads(flow))
         if not heads:
             return None, []
+        arrays = see(graph, [use.x.name for head in heads for use, _ in head.read], samples)
+        found: dict[str, list[TurnedHead]] = {}
         for place, head in enumerate(heads):
-            turn(graph, head, spreading(head.size, self.seed + place))
-        nodes = {head.node.name: head.node for head in heads}
-        tensors = {use.x.name: use.channel_axis for head in heads for use, _ in head.read}
-        notes = []
-        for name in nodes:
-            sizes = [head.size for head in heads if head.node.name == name]
-            text = f"values are rotated in {len(sizes)} heads of {sizes[0]} channels"
-            notes.append(self.note(name, "changed", text, heads=len(sizes), channels=sizes[0]))
-        return Changed(graph, len(nodes), tensors, tuple(notes)), []
+            one = TurnedHead(head, spreading(head.size, self.seed + place))
+            found.setdefault(str(head.node.name), []).append(one)
+        turned: list[TurnedHead] = []
+        notes: list[Note] = []
+        stays: list[Note] = []
+        for name, group in found.items():
+            gain = decibels(*(self.cost(group, arrays, rotated) for rotated in (False, True)))
+            taken = gain >= self.gain
+            text = (
+                f"values are {'' if taken else 'not '}rotated in {len(group)} heads of {group[0].head.size} channels: "
+                f"rounding is predicted to cost {gain:.1f} dB less"
+            )
+            numbers = {"heads": len(group), "channels": group[0].head.size, "predicted_db": gain}
+            (notes if taken else stays).append(self.note(name, "changed" if taken else "stays", text, **numbers))
+            turned += group if taken else []
+        for one in turned:
+            turn(graph, one.head, one.rotation)
+        tensors = {use.x.name: use.channel_axis for one in turned for use, _ in one.head.read}
+        return (Changed(graph, len(notes), tensors, tuple(notes)) if turned else None), stays
+
+    def cost(self, heads: Sequence[TurnedHead], arrays: Mapping[str, list[NDArray[Any]]], rotated: bool) -> float:
+        """Of the products that read the heads, and of the weights that make them, as they are or rotated."""
+        bits, total = (self.weight_bits, self.activation_bits), 0.0
+        readers = {id(use.node): use for one in heads for use, _ in one.head.read}
+        for use in readers.values():
+            rows, weights = vectors(arrays[use.x.name], use.channel_axis), grouped(use.node)[0]
+            for one in heads if rotated else ():
+                for places in (places for other, places in one.head.read if other.node is use.node):
+                    rows[:, places] = rows[:, places] @ one.rotation
+                    weights[:, places] = np.einsum("oit,ij->ojt", weights[:, places], one.rotation)
+            total += product_cost(rows, weights, bits)
+        for one in heads:
+            for use, places in one.head.made:
+                made = grouped(use.node)[0, places]
+                total += weight_cost(np.einsum("oit,oj->jit", made, one.rotation) if rotated else made, bits[0])
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class TurnedHead:
+    """A head, and the matrix that would turn it."""
+
+    head: ValueHead
+    rotation: Matrix
 
 
 def find_heads(flow: Flow) -> Iterator[ValueHead]:

@@ -32,9 +32,11 @@ class ChosenScales:
 
 @dataclass(frozen=True)
 class ScaleChannels(Transform):
-    """Subclasses say which places are theirs, and choose. tells: whether it notes where scales are blocked."""
+    """Subclasses say which places are theirs, and choose. tells: whether it notes where scales are blocked; opens:
+    whether clamps let scales through, which it then chooses so that nothing is clamped that was not."""
 
     tells: ClassVar[bool] = False
+    opens: ClassVar[bool] = False
 
     @abstractmethod
     def takes(self, site: ScalingSite) -> bool:
@@ -45,7 +47,7 @@ class ScaleChannels(Transform):
         """Scales for those of `sites` that gain by it."""
 
     def changed(self, graph: gs.Graph, samples: Runs) -> tuple[Changed | None, list[Note]]:
-        flow = find_flow(graph)
+        flow = find_flow(graph, self.opens)
         sites = [site for site in find_sites(flow) if self.takes(site)]
         stays = [self.note(node, "stays", text) for node, text in flow.blocked] if self.tells else []
         chosen = self.choose(flow, sites, samples) if sites else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.data.dataset import Runs, Subset
+from bevel.calib.data.dataset import Runs, spread_samples
 from bevel.calib.observe.observe import run_model, session_with_outputs
 from bevel.passes.transform.gauges import compact
 
@@ -22,26 +22,32 @@ VALUES = 512  # of each channel, evenly spread, besides its extremes
 Floats = NDArray[np.float32]
 
 
-def spread_samples(runs: Runs, count: int = SAMPLES) -> Subset:
-    """Evenly spread over all of them."""
-    total = len(runs)
-    count = min(count, total)
-    return Subset(runs, tuple(place * total // count for place in range(count)))
-
-
 def see(graph: gs.Graph, names: Iterable[str], samples: Runs) -> dict[str, list[NDArray[Any]]]:
     """{tensor: its values in each run} of a float graph; of as many of the runs as fit in `MEMORY`, one at least."""
     wanted = list(dict.fromkeys(names))
     tensors = graph.tensors()
     size = sum(4 * prod(map(int, tensors[name].shape)) for name in wanted)
-    samples = spread_samples(samples, max(1, MEMORY // max(size, 1)))
-    session, outputs = session_with_outputs(gs.export_onnx(graph, do_type_check=False), wanted)
     found: dict[str, list[NDArray[Any]]] = {name: [] for name in wanted}
-    for run, sample in enumerate(samples):
-        arrays = run_model(session, outputs, sample, run)
+    for arrays in runs_of(graph, wanted, spread_samples(samples, max(1, MEMORY // max(size, 1)))):
         for name in wanted:
             found[name].append(arrays[name])
     return found
+
+
+def peaks(graph: gs.Graph, names: Iterable[str], samples: Runs) -> dict[str, NDArray[Any]]:
+    """{tensor: the largest value of each of its elements} in all of the runs: of each tensor one array is held."""
+    wanted = list(dict.fromkeys(names))
+    found: dict[str, NDArray[Any]] = {}
+    for arrays in runs_of(graph, wanted, samples) if wanted else ():
+        found |= {name: np.maximum(found.get(name, arrays[name]), arrays[name]) for name in wanted}
+    return found
+
+
+def runs_of(graph: gs.Graph, names: Sequence[str], samples: Runs) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """What the model computes of `names` in each run, and its inputs."""
+    session, outputs = session_with_outputs(gs.export_onnx(graph, do_type_check=False), names)
+    for run, sample in enumerate(samples):
+        yield run_model(session, outputs, sample, run)
 
 
 def values_of_places(arrays: Sequence[NDArray[Any]], places: NDArray[np.int64], count: int) -> Floats:

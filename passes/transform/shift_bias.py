@@ -31,7 +31,7 @@ from bevel.passes.transform.seen import channel_values, see
 from bevel.passes.transform.smooth import GAIN, decibels
 from bevel.passes.transform.stream import StreamNorm, find_norms
 from bevel.passes.transform.transform import Changed, Transform
-from bevel.passes.transform.uses import LINEAR, Array, grouped
+from bevel.passes.transform.uses import LINEAR, Array, grouped, has_plain_bias, reads_zeros_beside
 
 
 @dataclass(eq=False)
@@ -100,11 +100,16 @@ def of_norm(norm: StreamNorm) -> ShiftSite | None:
 
 
 def of_product(node: gs.Node) -> ShiftSite | None:
-    bias = given(node, 2) if node.op in LINEAR else None
-    if not isinstance(bias, gs.Constant) or bias.values.ndim != 1 or (node.op == "Gemm" and node.attrs):
+    if not takes_shift(node):
         return None
     y = node.outputs[0]
     return ShiftSite(node, 2, y, 1, int(y.shape[1]))
+
+
+def takes_shift(node: gs.Node) -> bool:
+    """Whether it is a product with a bias for each channel that it makes."""
+    plain = node.op in LINEAR and not (node.op == "Gemm" and node.attrs)
+    return plain and given(node, 2) is not None and has_plain_bias(node)
 
 
 def follow(graph: gs.Graph, site: ShiftSite) -> None:
@@ -149,11 +154,9 @@ def sums_to_one(tensor: gs.Tensor) -> bool:
 
 def read_channels(node: gs.Node, tensor: gs.Tensor, labels: Labels) -> NDArray[np.int64] | None:
     """The channel that each input of a product is; None where it is no product that can take a shift up."""
-    if node.op not in LINEAR or node.inputs[0] is not tensor or (node.op == "Gemm" and node.attrs):
+    if node.inputs[0] is not tensor or not takes_shift(node):
         return None
-    weights, bias = node.inputs[1], given(node, 2)
-    plain = isinstance(weights, gs.Constant) and isinstance(bias, gs.Constant) and bias.values.ndim == 1
-    if not plain or any(node.attrs.get("pads", ())) or node.op == "ConvTranspose":
+    if not isinstance(node.inputs[1], gs.Constant) or reads_zeros_beside(node):
         return None
     axis = labels.ndim - 1 if node.op == "Gemm" else 1
     lines = np.moveaxis(labels, axis, 0).reshape(labels.shape[axis], -1)

@@ -19,6 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from bevel.calib.data.dataset import Runs
+from bevel.calib.formats.format import INT8
 from bevel.passes.transform.flow import Flow
 from bevel.passes.transform.noise import SiteNoise, listen
 from bevel.passes.transform.scale_channels import ChosenScales, ScaleChannels, balanced, columns, largest
@@ -69,9 +70,10 @@ class Smooth(ScaleChannels):
         return Smoothing(*tried[best], gain) if self.alpha >= 0 or gain >= GAIN else None
 
     def leaving_dead(self, reach: Array, logs: Array) -> Array:
-        """Channels within a step of 0 beside the largest stay there: what is folded away for it is not revived."""
+        """Channels within a step of 8 bits of 0 beside the largest stay there: what is folded away for it is not
+        revived. Steps of fewer bits would hide what smoothing is for, channels that are quiet beside a loud one."""
         top = reach.max(initial=0.0)
-        dead = reach * 2**self.activation_bits < top
+        dead = reach * 2 ** max(self.activation_bits, INT8.bits) < top
         if not dead.any():
             return logs
         after = (reach * np.exp(logs))[~dead].max()

@@ -21,7 +21,7 @@ from bevel.passes.graph.edit import is_output, producer, static_shape
 from bevel.passes.operators.norms.written_norm import find_norm
 from bevel.passes.operators.sums.reduced import reduced_axes
 from bevel.passes.transform.moved import MOVES, moved
-from bevel.passes.transform.uses import LINEAR, Array
+from bevel.passes.transform.uses import LINEAR, Array, has_plain_bias, reads_zeros_beside
 
 FUSED = frozenset({"LayerNormalization", "RMSNormalization"})
 MEANS = frozenset({"ReduceMean", "GlobalAveragePool"})
@@ -112,8 +112,8 @@ def find_norms(graph: gs.Graph) -> list[StreamNorm]:
 def fused_norm(node: gs.Node) -> StreamNorm | None:
     if node.op not in FUSED or len(node.outputs) != 1:
         return None
-    rank = len(node.inputs[0].shape)
-    constants = all(isinstance(one, gs.Constant) for one in node.inputs[1:])
+    rank, size = len(node.inputs[0].shape), int(node.inputs[0].shape[-1])
+    constants = all(one.is_empty() or is_along(one, size) for one in node.inputs[1:])
     if int(node.attrs.get("axis", -1)) % rank != rank - 1 or not constants:
         return None
     bias = (node, 2) if len(node.inputs) > 2 and not node.inputs[2].is_empty() else None
@@ -144,8 +144,17 @@ def written_norm(node: gs.Node) -> StreamNorm | None:
 
 
 def constant_input(node: gs.Node) -> tuple[gs.Node, int] | None:
+    """Of two inputs the one that is a number for each channel, or one for all."""
+    size = int(node.outputs[0].shape[-1])
     places = [place for place, one in enumerate(node.inputs[:2]) if isinstance(one, gs.Constant)]
-    return (node, places[0]) if len(places) == 1 else None
+    return (node, places[0]) if len(places) == 1 and is_along(node.inputs[places[0]], size) else None
+
+
+def is_along(tensor: gs.Tensor, size: int) -> bool:
+    """Whether it is a constant of one element, or of `size` along its last axis."""
+    if not isinstance(tensor, gs.Constant):
+        return False
+    return bool(tensor.values.size == 1 or tensor.values.shape[-1] == tensor.values.size == size)
 
 
 def values_of(place: tuple[gs.Node, int] | None, size: int, otherwise: float) -> Array:
@@ -249,10 +258,8 @@ class StreamWalk:
     def product(self, node: gs.Node, along: bool, kept: list[gs.Node]) -> None:
         weights = node.inputs[1]
         own = isinstance(weights, gs.Constant) and self.readers[weights.name] == 1
-        bias = node.inputs[2] if len(node.inputs) > 2 else None
-        constant = bias is None or bias.is_empty() or isinstance(bias, gs.Constant)
-        if not own or not constant:
-            raise NoStreamError(node.name, "its weights are computed, or another node has them, too")
+        if not own or not has_plain_bias(node):
+            raise NoStreamError(node.name, "its weights or bias are computed, or spread, or another node has them, too")
         if not along or int(node.attrs.get("group", 1)) != 1 or (node.op == "Gemm" and node.attrs):
             raise NoStreamError(node.name, "it does not multiply whole vectors of the residual stream")
         if all(one is not node for one in kept):
@@ -325,10 +332,10 @@ def axes_behind(node: gs.Node, axis: int, size: int) -> list[int]:
 
 
 def puts_zeros_beside(node: gs.Node) -> bool:
-    """Whether it reads zeros beside its input, as a ConvTranspose does where its windows begin and end."""
+    """Whether it reads zeros beside its input, or puts some there."""
     if node.op == "Pad":
         return str(node.attrs.get("mode", "constant")) == "constant"
-    return bool(node.op == "ConvTranspose" or any(node.attrs.get("pads", ())))
+    return reads_zeros_beside(node)
 
 
 def whole_axis(labels: Array, size: int) -> int | None:

@@ -11,15 +11,16 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from bevel.calib.data.dataset import Runs
+from bevel.calib.data.dataset import Runs, spread_samples
 from bevel.passes.base import COMMAND, Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT, SAMPLED, STATIC_SHAPES
+from bevel.passes.graph.names import names_kept
 from bevel.passes.quantize.chosen import NodeFormat
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.passes.transform.flatness import flatness
 from bevel.passes.transform.proof import LARGEST, Proof, prove
 from bevel.passes.transform.record import TensorFlatness, TransformRecord
-from bevel.passes.transform.seen import see, spread_samples
+from bevel.passes.transform.seen import SAMPLES, see
 
 PROOFS = 4  # samples that a transform is proven on, and its tensors are described by
 VECTORS = 4096  # of a tensor, for its flatness
@@ -28,13 +29,15 @@ VECTORS = 4096  # of a tensor, for its flatness
 @dataclass(frozen=True, eq=False)
 class Changed:
     """A graph with a transform folded in. sites: how many places; tensors: whose values are others now, by name with
-    the axis of their channels; notes: what was decided at each place; formats: of nodes that are new."""
+    the axis of their channels; notes: what was decided at each place; formats: what nodes must have for it to gain;
+    operations: additions and multiplications that a run has more."""
 
     graph: gs.Graph
     sites: int
     tensors: Mapping[str, int]
     notes: tuple[Note, ...] = ()
     formats: Mapping[str, NodeFormat] = field(default_factory=dict)
+    operations: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Transform(Pass):
     """
 
     stage: ClassVar[Stage] = "transform"
+    samples: ClassVar[int] = SAMPLES  # that it looks at
     requires: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, FLOAT, SAMPLED)
     ensures: ClassVar[tuple[Condition, ...]] = (STATIC_SHAPES, FLOAT)
     weights: str = field(default="int8", metadata=COMMAND)
@@ -57,8 +61,10 @@ class Transform(Pass):
         what looked like one."""
 
     def call(self, work: Work) -> PassResult:
-        samples = spread_samples(work.samples)
-        found, stays = self.changed(work.graph.copy(), samples)
+        samples = spread_samples(work.samples, self.samples)
+        copy = work.graph.copy()
+        with names_kept(copy):
+            found, stays = self.changed(copy, samples)
         if found is None:
             return work.result(False, stays)
         found.graph.cleanup().toposort()
@@ -100,7 +106,7 @@ class Transform(Pass):
             TensorFlatness(name, *(flatness(vectors(one[name], found.tensors[name])) for one in (first, second)))
             for name in names
         ]
-        return TransformRecord(self.name, found.sites, proof.largest, proof.relative, tuple(tensors))
+        return TransformRecord(self.name, found.sites, proof.largest, proof.relative, tuple(tensors), found.operations)
 
 
 def vectors(arrays: list[NDArray[Any]], axis: int) -> NDArray[np.float64]:

@@ -45,6 +45,11 @@ class LinearUse:
         """Of the input and of the output."""
         return -1 if self.node.op == "Gemm" else 1
 
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each output channel reads one input channel."""
+        return bool(self.node.op == "Conv" and self.weights.shape[1] == 1)
+
 
 @dataclass(frozen=True, eq=False)
 class NormUse:
@@ -73,6 +78,19 @@ class PairUse:
 
 
 Use = LinearUse | NormUse | ConstantUse | PairUse
+
+
+def has_plain_bias(node: gs.Node) -> bool:
+    """Whether what a linear node adds, if it does, is a constant number for each channel that it makes."""
+    bias = given(node, 2)
+    makes = int(node.outputs[0].shape[-1 if node.op == "Gemm" else 1])
+    return bias is None or (isinstance(bias, gs.Constant) and bias.values.shape == (makes,))
+
+
+def reads_zeros_beside(node: gs.Node) -> bool:
+    """Whether it reads zeros beside its input: a padded convolution, and a ConvTranspose where its windows end."""
+    padded = any(node.attrs.get("pads", ())) or str(node.attrs.get("auto_pad", "NOTSET")).startswith("SAME")
+    return bool(node.op == "ConvTranspose" or padded)
 
 
 def grouped(node: gs.Node) -> Array:

@@ -53,6 +53,9 @@ class Example:
     outputs: str = "float[] y"
 
 
+ONE_LOUD = np.random.default_rng(5).standard_normal((6, 8)) * [1, 1, 1, 40, 1, 1, 1, 1]  # one channel
+
+
 def float_model(**changes: Any) -> Example:
     return Example("y = MatMul (x, w)", weights="float[6,5] w", prepared=True, **changes)
 
@@ -69,7 +72,15 @@ TWO_CONVOLUTIONS = Example(
     prepared=True,
 )
 
+GAINS = Example(
+    "n = LayerNormalization (x, g, b)\n m = MatMul (n, w)\n y = Sigmoid (m)",
+    "float[1,12,8] x",
+    "float[8] g, float[8] b, float[8,5] w",
+    {"g": [1, 1, 40, 1, 1, 1, 1, 1]},
+    prepared=True,
+)
 EXAMPLES = {
+    "refuse-early": Example("y = Relu (x)", changes=False, canonical=True),
     # What canonicalization consists of
     "separate-outputs": Example("z = Relu (x)", weights="float[2] y", outputs="float[2] y, float[] z"),
     "name-nodes": Example("y = Relu (x)"),
@@ -165,6 +176,7 @@ EXAMPLES = {
     # What comes before quantizing, and quantizing
     "equalize": TWO_CONVOLUTIONS,
     "smooth": TWO_CONVOLUTIONS,
+    "level-channels": TWO_CONVOLUTIONS,
     "smooth-keys": Example(
         "q = MatMul (x, w)\n k = MatMul (x, v)\n t = Transpose <perm = [0,2,1]> (k)\n y = MatMul (q, t)",
         "float[1,9,6] x",
@@ -182,12 +194,14 @@ EXAMPLES = {
         "a = MatMul (x, w)\n n = LayerNormalization (a, g)\n y = MatMul (n, v)",
         "float[1,9,6] x",
         "float[6,8] w, float[8] g, float[8,5] v",
+        {"w": ONE_LOUD},
         prepared=True,
     ),
     "rotate-values": Example(
         "v = MatMul (x, w)\n p = Softmax (s)\n a = MatMul (p, v)\n y = MatMul (a, o)",
         "float[1,9,6] x, float[1,9,9] s",
         "float[6,8] w, float[8,5] o",
+        {"w": ONE_LOUD},
         prepared=True,
     ),
     "shift-bias": Example(
@@ -197,10 +211,28 @@ EXAMPLES = {
         {"b": [9, -9, 0, 0, 0, 0]},
         prepared=True,
     ),
+    "rotate-online": Example(
+        "u = MatMul (x, w)\n s = Sigmoid (u)\n h = Mul (u, s)\n y = MatMul (h, v)",
+        "float[9,6] x",
+        "float[6,32] w, float[32,64] v",
+        {"w": RNG.standard_normal((6, 32)) * np.where(np.arange(32) == 3, 12.0, 1.0)},
+        prepared=True,
+    ),
     "branch-low-rank": Example("y = MatMul (x, w)", "float[40,40] x", "float[40,40] w", prepared=True),
+    "keep-outliers": float_model(changes=False),  # inputs of 8 bits keep them
+    "project-gain": GAINS,
+    "reparameterize": GAINS,
+    "split-channels": Example(
+        "y = MatMul (x, w)",
+        "float[5,20] x",
+        "float[20,6] w",
+        {"w": RNG.standard_normal((20, 6)) * np.where(np.arange(20) == 7, 9, 1)[:, None]},
+        prepared=True,
+    ),
     "assign-schemes": float_model(changes=False),
     "widen-activations": float_model(changes=False),
     "row-scales": float_model(changes=False),
+    "choose-ranges": float_model(changes=False, options=(("assign-schemes", "range", "auto"),)),
     "plan-scales": float_model(changes=False),
     "round-weights": float_model(changes=False),
     "correct-bias": float_model(changes=False),
@@ -245,7 +277,7 @@ EXAMPLES = {
     ),
 }
 ONCE = {"integerize", "insert-qdq"}  # whose results are graphs of another kind
-ONCE |= {"rotate-stream", "rotate-values", "branch-low-rank"}  # what is rotated can be rotated further
+ONCE |= {"rotate-stream", "rotate-values", "branch-low-rank", "split-channels", "level-channels"}  # they can go further
 
 
 def passes() -> dict[str, type[Pass]]:

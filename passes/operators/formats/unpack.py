@@ -5,7 +5,8 @@ which are as many bytes as a code has bits. A code lies in two neighbouring byte
 
     code = (low byte + 256 * high byte) / 2**place mod 2**bits
 
-and is looked up in a table of integers. `Blocks` multiplies integers by the factor of their block.
+and is looked up in a table of integers. `Blocks` multiplies integers by the factor of their block, `Groups` takes its
+zero point off before.
 
 Widths of a standard ONNX type that opset 21 has (INT4, UINT4, 8 bits) need no function. INT2 and UINT2 came with
 opset 25, which would shut out every older runtime: two bits are unpacked.
@@ -18,13 +19,14 @@ from bevel.passes.operators.bodies import constants
 
 GROUP = 8  # codes
 BLOCKS = "Blocks"
+GROUPS = "Groups"
 
 
 def unpack_name(bits: int) -> str:
     return f"Unpack{bits}"
 
 
-UNPACKING = (*map(unpack_name, range(1, 9)), BLOCKS)
+UNPACKING = (*map(unpack_name, range(1, 9)), BLOCKS, GROUPS)
 
 
 def unpack_width(name: str) -> int | None:
@@ -69,13 +71,27 @@ def unpack(bits: int) -> Function:
 
 
 # x [.., n, ..] and one factor for each `size` elements along `axis` of its n = `length` -> their products
-BLOCKS_BODY = f"""
+SPREAD = f"""
 {constants("length", "size")}
   zero = Constant <value_int = 0> ()
   one = Constant <value_int = 1> ()
   places = Range (zero, length, one)
   block = Div (places, size)
   spread = Gather <axis: int = @axis> (factors, block)
+"""
+BLOCKS_BODY = f"""
+{SPREAD}
   y = Mul (x, spread)
 """
-FUNCTIONS = (*map(unpack, range(1, 9)), Function(BLOCKS, ("axis", "length", "size"), ("x", "factors"), BLOCKS_BODY))
+GROUPS_BODY = f"""
+{SPREAD}
+  spread_zeros = Gather <axis: int = @axis> (zeros, block)
+  centered = Sub (x, spread_zeros)
+  y = Mul (centered, spread)
+"""
+ATTRIBUTES = ("axis", "length", "size")
+FUNCTIONS = (
+    *map(unpack, range(1, 9)),
+    Function(BLOCKS, ATTRIBUTES, ("x", "factors"), BLOCKS_BODY),
+    Function(GROUPS, ATTRIBUTES, ("x", "factors", "zeros"), GROUPS_BODY),
+)

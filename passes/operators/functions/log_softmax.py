@@ -15,14 +15,15 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.log_softmax import LogSoftmax as LogSoftmaxKernel
 from bevel.calib.arithmetic.log_softmax import FRACTION_BITS, LOG_BITS, LOG_OF_TWO, LOGARITHMS, SUM_BITS, THRESHOLDS
-from bevel.calib.arithmetic.softmax import exponent_bits, tables
+from bevel.calib.arithmetic.requantize import MAX_SHIFT
+from bevel.calib.arithmetic.softmax import ENTRY_BITS, LONGEST, tables
 from bevel.passes.operators.base import Activation, Function, Operator, Reason, Site
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, STORE, constants, floored
-from bevel.passes.operators.functions.softmax import EXPONENTIALS, FEWEST_BITS
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants, floored
+from bevel.passes.operators.functions.softmax import EXPONENTIALS
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
-NUMBERS = ("exponent", "a", "b", "half", "shift")
+NUMBERS = ("a", "b", "half", "shift")
 SUM_LIMIT = 2**60
 LARGEST_SHIFT = 60
 BODY = f"""
@@ -30,6 +31,7 @@ BODY = f"""
 {EXPONENTIALS}
   one = Constant <value_int = 1> ()
   thresholds = Constant <value = int64[{len(THRESHOLDS)}] {{{", ".join(map(str, THRESHOLDS))}}}> ()
+  powers = Constant <value = int64[{MAX_SHIFT + 1}] {{{POWERS}}}> ()
   last = Constant <value = int64[1] {{-1}}> ()
   beside = Unsqueeze (total, last)
   below = Less (beside, thresholds)
@@ -50,9 +52,8 @@ BODY = f"""
   rise = Sub (next, here)
   risen = Mul (rise, fraction)
   between = Div (risen, fraction_unit)
-  most_places = Constant <value_int = {SUM_BITS - 1}> ()
-  whole_places = Sub (most_places, exponent)
-  twos = Sub (whole_places, places)
+  most_places = Constant <value_int = {SUM_BITS - 1 - ENTRY_BITS}> ()
+  twos = Sub (most_places, places)
   log_of_two = Constant <value_int = {LOG_OF_TWO}> ()
   of_twos = Mul (twos, log_of_two)
   of_table = Add (here, between)
@@ -79,9 +80,8 @@ class LogSoftmax(Operator):
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
         axis = int(site.node.attrs.get("axis", -1)) % len(site.shape)
-        k = exponent_bits(site.shape[axis])
-        if k < FEWEST_BITS:
-            return Reason(f"its {site.shape[axis]} classes leave the exponentials fewer than {FEWEST_BITS} bits")
+        if site.shape[axis] > LONGEST:
+            return Reason(f"the exponentials of its {site.shape[axis]} classes may not fit a sum")
         distances = x.high - x.low + 1
         rates = (x.scale / site.scale, 1 / (site.scale * 2.0**LOG_BITS))
         shift = largest_shift(rates, distances)
@@ -89,7 +89,6 @@ class LogSoftmax(Operator):
             return Reason(f"a step of its input is {rates[0]:.3g} steps of its result")
         coarse, fine = tables(x.scale, distances)
         attrs = {
-            "exponent": k,
             "a": round(rates[0] * 2**shift),
             "b": round(rates[1] * 2**shift),
             "half": 2**shift // 2,
@@ -113,7 +112,6 @@ class LogSoftmax(Operator):
             rows=prod(x.shape) // n,
             n=n,
             coarse=len(coarse),
-            exponent=node.attrs["exponent"],
             a=node.attrs["a"],
             b=node.attrs["b"],
             offset=node.attrs["half"],

@@ -6,8 +6,9 @@ The result has scale 1/256 and zero point -128, as TensorFlow Lite's int8 Softma
 n * 2**k and 256 * 2**k within 31 bits. The table replaces the polynomial of Kim et al. 2021, "I-BERT", section 3.5: an
 8-bit input has only 256 distances.
 
-Of int16, or to int16, the exponential is a product of two tables (`bevel.calib.arithmetic.softmax`). The result has as
-many bits as it asks for, b: scale 2**-b, and a zero point of -2**(b - 1).
+Of int16, or to int16, and of rows that are not short, the exponential is a product of two tables
+(`bevel.calib.arithmetic.softmax`). The result has as many bits as it asks for, b: scale 2**-b, and a zero point of
+-2**(b - 1).
 
 With the mask before it (`masks`) it is one operator: elements that are barred have exponentials of 0, and the maximum
 is that of the others. Where a row keeps none, all its shares are 0; in float they are NaN, or all the same.
@@ -27,7 +28,7 @@ from bevel.backends.program.ops.softmax import Softmax as SoftmaxKernel
 from bevel.backends.program.ops.softmax import WideSoftmax as WideSoftmaxKernel
 from bevel.calib.arithmetic import softmax as arithmetic
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Output
-from bevel.calib.arithmetic.softmax import FINE, RECIPROCAL_BITS, TABLE_BITS
+from bevel.calib.arithmetic.softmax import ENTRY_BITS, FACTOR_BITS, FINE, RECIPROCAL_BITS
 from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants, constants_of
 from bevel.passes.operators.functions.masks import Masked, find_masked, prefix_of
@@ -62,16 +63,15 @@ SHARES = f"""
 """
 SOFTMAX = Function("Softmax", (), ("x", "table", "axes"), ONE_TABLE + SHARES)
 
-FEWEST_BITS = 15  # of an exponential: as many as keep half a step of int16
+SHORT = 16  # elements of a row: a division each costs less than one of a reciprocal
 WHOLE_BITS = 16
 WHOLE = Output(-(2**15), -(2**15), 2**15 - 1, "int16")
 
-# `x`, `coarse`, `fine`, `axes`, `exponent` -> int64 `distance` from the row's largest code, exponential `e`, `total`
+# `x`, `coarse`, `fine`, `axes` -> int64 `distance` from the row's largest code, exponential `e`, `total`
 EXPONENTIALS = f"""
   base = Constant <value_int = {FINE}> ()
-  two = Constant <value_int = 2> ()
-  powers = Constant <value = int64[{MAX_SHIFT + 1}] {{{POWERS}}}> ()
-  table_bits = Constant <value_int = {2 * TABLE_BITS}> ()
+  entry = Constant <value_int = {2**ENTRY_BITS}> ()
+  half_entry = Constant <value_int = {2**ENTRY_BITS // 2}> ()
   steps = Cast <to = 6> (x)
   largest = ReduceMax (steps, axes)
   distance32 = Sub (largest, steps)
@@ -83,17 +83,18 @@ EXPONENTIALS = f"""
   coarse64 = Cast <to = 7> (coarse32)
   fine64 = Cast <to = 7> (fine32)
   product = Mul (coarse64, fine64)
-  down = Sub (table_bits, exponent)
-  unit = Gather (powers, down)
-  half_unit = Div (unit, two)
-  raised_product = Add (product, half_unit)
-  e = Div (raised_product, unit)
+  raised_product = Add (product, half_entry)
+  e = Div (raised_product, entry)
   total = ReduceSum (e, axes)
 """
 WIDE_SHARES = f"""
-  most = Constant <value_int = {2**RECIPROCAL_BITS}> ()
+  two = Constant <value_int = 2> ()
+  powers = Constant <value = int64[{MAX_SHIFT + 1}] {{{POWERS}}}> ()
   reciprocal_bits = Constant <value_int = {RECIPROCAL_BITS}> ()
-  reciprocal = Div (most, total)
+  whole = Constant <value_int = {2**RECIPROCAL_BITS}> ()
+  most = Constant <value_int = {2**FACTOR_BITS - 1}> ()
+  divided = Div (whole, total)
+  reciprocal = Min (divided, most)
   scaled = Mul (e, reciprocal)
   share_down = Sub (reciprocal_bits, bits)
   share_unit = Gather (powers, share_down)
@@ -102,8 +103,8 @@ WIDE_SHARES = f"""
   shifted = Div (raised_share, share_unit)
 {STORE}
 """
-WIDE_ATTRIBUTES = ("exponent", "bits", *OUTPUT_ATTRIBUTES)
-WIDE_BODY = constants("exponent", "bits") + EXPONENTIALS + WIDE_SHARES
+WIDE_ATTRIBUTES = ("bits", *OUTPUT_ATTRIBUTES)
+WIDE_BODY = constants("bits") + EXPONENTIALS + WIDE_SHARES
 WIDE_SOFTMAX = Function("WideSoftmax", WIDE_ATTRIBUTES, ("x", "coarse", "fine", "axes"), WIDE_BODY)
 
 
@@ -134,7 +135,7 @@ MASKED_WIDE_SOFTMAX = Function(
     "MaskedWideSoftmax",
     (*MASK, *WIDE_ATTRIBUTES),
     ("x", "truths", "coarse", "fine", "axes"),
-    constants("exponent", "bits") + with_mask(EXPONENTIALS) + WIDE_SHARES,
+    constants("bits") + with_mask(EXPONENTIALS) + WIDE_SHARES,
 )
 OF_SHARES = frozenset(one.name for one in (SOFTMAX, WIDE_SOFTMAX, MASKED_SOFTMAX, MASKED_WIDE_SOFTMAX))
 
@@ -153,7 +154,8 @@ class Softmax(Operator):
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
         axis = int(site.node.attrs.get("axis", -1)) % len(site.shape)
-        return of_two_tables(site, x, axis) if site.wide else of_one_table(site, x, axis)
+        short = site.shape[axis] <= SHORT and not site.wide
+        return of_one_table(site, x, axis) if short else of_two_tables(site, x, axis)
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
         x, y = node.inputs[0], node.outputs[0]
@@ -170,9 +172,9 @@ class Softmax(Operator):
         if len(tables) == 1:
             kernel = SoftmaxKernel(rows=rows, n=n, output=Output(ZERO_POINT), mask=mask)
         else:
-            exponent, bits = node.attrs["exponent"], node.attrs["bits"]
-            result = stored_output(node)
-            kernel = WideSoftmaxKernel(rows, n, len(tables[0]), exponent, bits, result, dtype_of(x), mask)
+            kernel = WideSoftmaxKernel(
+                rows, n, len(tables[0]), node.attrs["bits"], stored_output(node), dtype_of(x), mask
+            )
         lowering.emit(node, kernel, inputs, [*constants, *tables], y, order)
 
 
@@ -243,9 +245,6 @@ def of_one_table(site: Site, x: Activation, axis: int) -> list[gs.Node] | Reason
 
 
 def of_two_tables(site: Site, x: Activation, axis: int) -> list[gs.Node] | Reason:
-    k = arithmetic.exponent_bits(site.shape[axis])
-    if k < FEWEST_BITS:
-        return Reason(f"its {site.shape[axis]} classes leave the exponentials fewer than {FEWEST_BITS} bits")
     coarse, fine = arithmetic.tables(x.scale * factor_of(site), x.high - x.low + 1)
     mask, attrs = mask_of(site, x)
     inputs = [
@@ -257,8 +256,8 @@ def of_two_tables(site: Site, x: Activation, axis: int) -> list[gs.Node] | Reaso
     ]
     bits, function = bits_of(site), MASKED_WIDE_SOFTMAX if mask else WIDE_SOFTMAX
     if bits is not None:
-        return site.call(function, inputs, attrs | {"exponent": k, "bits": bits} | output_attributes(site.result))
-    attrs |= {"exponent": k, "bits": WHOLE_BITS} | output_attributes(WHOLE)
+        return site.call(function, inputs, attrs | {"bits": bits} | output_attributes(site.result))
+    attrs |= {"bits": WHOLE_BITS} | output_attributes(WHOLE)
     return rescaled(site, function, inputs, attrs, 2.0**-WHOLE_BITS, WHOLE)
 
 

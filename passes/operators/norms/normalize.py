@@ -1,6 +1,7 @@
 """Layer-, Instance-, Group- and RMS normalization, and LpNormalization of 2: rows less their mean over their deviation.
 
-    y = clamp(zy + ((t * A + B) >> n)),    A = round(2**n * f * gain / (sy * 2**fraction)),  B likewise
+    y = clamp(zy + (((t * A >> 32) + B) >> (n - 32))),    A = round(2**n * f * gain / (sy * 2**fraction))
+                                                          B = round(2**(n - 32) * bias / sy + half)
 
 t is `bevel.calib.arithmetic.normalize`'s of the integers, whose scale cancels; f is 1, for a mean of squares
 sqrt(elements). Gain and bias are as exact as A and B: they are not quantized before.
@@ -19,7 +20,7 @@ import onnx_graphsurgeon as gs
 from bevel.backends.program.ops.normalize import Loop
 from bevel.backends.program.ops.normalize import Normalize as NormalizeKernel
 from bevel.backends.program.shapes import broadcast_strides
-from bevel.calib.arithmetic.normalize import INVERSE_BITS, SUM_LIMIT, fraction_bits
+from bevel.calib.arithmetic.normalize import INVERSE_BITS, MOST_FRACTION, SUM_LIMIT, WORD_BITS, fraction_bits
 from bevel.passes.operators.base import (
     Activation,
     Array,
@@ -36,7 +37,7 @@ from bevel.passes.operators.norms.root_body import ROOT
 from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
 LARGEST_SHIFT, FACTOR_LIMIT, RESULT_LIMIT = 60, 2**31 - 1, 2**61
-NUMBERS = ("x_zero_point", "count", "center", "epsilon", "down", "shift")
+NUMBERS = ("x_zero_point", "count", "center", "epsilon", "raised", "shift")
 BODY = f"""
 {constants(*NUMBERS)}
   zero = Constant <value_int = 0> ()
@@ -60,15 +61,23 @@ BODY = f"""
 {ROOT}
   ones = Constant <value_int = {2**INVERSE_BITS}> ()
   inverse = Div (ones, root0)
-  product = Mul (centred, inverse)
-  less = Sub (down, places)
-  half_place = Sub (less, one)
-  half = Gather (powers, half_place)
-  rounded = Add (product, half)
-{floored("rounded", "less", "t", "row")}
+  left = Add (places, raised)
+  to_left = Max (left, zero)
+  right = Neg (left)
+  to_right = Max (right, zero)
+  left_by = Gather (powers, to_left)
+  far_left = Mul (centred, left_by)
+{floored("far_left", "to_right", "raised_steps", "raising")}
+  product = Mul (raised_steps, inverse)
+  half_word = Constant <value_int = {2**WORD_BITS // 2}> ()
+  rounded = Add (product, half_word)
+  word_bits = Constant <value_int = {WORD_BITS}> ()
+{floored("rounded", "word_bits", "t", "row")}
   factor64 = Cast <to = 7> (factor)
   scaled = Mul (t, factor64)
-  sum = Add (scaled, offset)
+{floored("scaled", "word_bits", "upper", "scaled_row")}
+  offset64 = Cast <to = 7> (offset)
+  sum = Add (upper, offset64)
 {floored("sum", "shift", "in_rows", "result")}
   shifted = Reshape (in_rows, whole)
 {STORE}
@@ -130,7 +139,7 @@ class Normalize(Operator):
             center=bool(node.attrs["center"]),
             zero_point=node.attrs["x_zero_point"],
             epsilon=node.attrs["epsilon"],
-            shift=node.attrs["shift"],
+            shift=node.attrs["shift"] + WORD_BITS,
             output=stored_output(node),
             x_dtype=dtype_of(node.inputs[0]),
         )
@@ -152,8 +161,8 @@ def normalized(site: Site, x: Activation, form: RowForm) -> list[gs.Node] | Reas
         "count": form.n if form.center else 1,
         "center": int(form.center),
         "epsilon": epsilon,
-        "down": INVERSE_BITS - fraction_bits(form.n),
-        "shift": shift,
+        "raised": fraction_bits(form.n) - MOST_FRACTION,
+        "shift": shift - WORD_BITS,
     }
     inputs = [
         x.tensor,
@@ -212,13 +221,13 @@ def rescaled(form: RowForm, scale: float) -> tuple[Array, Array, int] | Reason:
     steepest, furthest = float(np.abs(gain).max()), float(np.abs(bias).max())
     fitting = [
         shift
-        for shift in range(1, LARGEST_SHIFT + 1)
+        for shift in range(WORD_BITS + 1, LARGEST_SHIFT + 1)
         if steepest * 2.0**shift < FACTOR_LIMIT and (largest * steepest + furthest + 1) * 2.0**shift < RESULT_LIMIT
     ]
     if not fitting:
         return Reason(f"its scale is {steepest * 2.0**fraction:.3g} steps of its result")
     shift = max(fitting)
-    offset = np.rint(bias * 2.0**shift).astype(np.int64) + (1 << shift) // 2
+    offset = np.rint(bias * 2.0 ** (shift - WORD_BITS)).astype(np.int32) + (1 << (shift - WORD_BITS - 1))
     return np.rint(gain * 2.0**shift).astype(np.int32), offset, shift
 
 

@@ -52,11 +52,7 @@ class WrittenNorm(Normalize):
 
     def match(self, node: gs.Node) -> Match | Reason | None:
         found = find_norm(node)
-        return None if found is None else Match(node, (found.x,))
-
-    def covers(self, match: Match) -> tuple[gs.Node, ...]:
-        found = find_norm(match.node)
-        return () if found is None else found.inside
+        return None if found is None else Match(node, (found.x,), before=found.inside)
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         x, found = site.inputs[0], find_norm(site.node)

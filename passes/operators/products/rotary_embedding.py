@@ -55,14 +55,10 @@ class RotaryEmbedding(Operator):
         found = find_rotation(node)
         if not isinstance(found, Rotation):
             return None
-        return Match(node, (found.x,), tuple(one.inputs[1] for one in found.rows[:1]))
-
-    def covers(self, match: Match) -> tuple[gs.Node, ...]:
-        found = find_rotation(match.node)
-        if not isinstance(found, Rotation):
-            return ()
         # What makes coefficients may be that of several, and of nothing else.
-        return (*found.inside, *(one for one in found.shared if makes_coefficients_alone(one, found)))
+        shared = (one for one in found.shared if makes_coefficients_alone(one, found))
+        rows = tuple(one.inputs[1] for one in found.rows[:1])
+        return Match(node, (found.x,), rows, (*found.inside, *shared))
 
     def integerize(self, site: Site) -> list[gs.Node] | Reason:
         x, found = site.inputs[0], find_rotation(site.node)

@@ -7,35 +7,32 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.gru import Gru as GruKernel
+from bevel.calib.arithmetic.float_cell import FloatCell
 from bevel.calib.arithmetic.recurrent import GruNumbers, gru_numbers, lines_of
 from bevel.passes.operators.base import Reason, Site
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.recurrent.bodies import gru
 from bevel.passes.operators.recurrent.integers import (
+    Reads,
     common_attributes,
     curves_of,
-    reads_of,
     sums_of,
     weights_of,
     with_halves,
     written,
 )
-from bevel.passes.operators.recurrent.recurrent import LoweredLoop, Recurrent, known
+from bevel.passes.operators.recurrent.recurrent import LoweredLoop, Recurrent
 
-GATES = (0, 0, 1)  # functions of z, r and g
 FORMS = {before: gru(before) for before in (False, True)}
 
 
 class Gru(Recurrent):
     op: ClassVar = "GRU"
+    gates: ClassVar = (0, 0, 1)  # functions of z, r and g
     float_ops: ClassVar = frozenset({"GRU"})
     functions: ClassVar = tuple(FORMS.values())
 
-    def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        cell = known(site.node)
-        reads = reads_of(site, cell, GATES)
-        if isinstance(reads, Reason):
-            return reads
+    def looped(self, site: Site, cell: FloatCell, reads: Reads) -> list[gs.Node] | Reason:
         sums = sums_of(reads, cell, inner=cell.before)
         curves = {
             "gate": lines_of(cell.functions[0], reads.gate_steps[0]),

@@ -7,35 +7,32 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.lstm import Lstm as LstmKernel
+from bevel.calib.arithmetic.float_cell import FloatCell
 from bevel.calib.arithmetic.recurrent import LstmNumbers, Worths, lines_of, lstm_numbers
 from bevel.passes.operators.base import Reason, Site
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.recurrent.bodies import lstm
 from bevel.passes.operators.recurrent.integers import (
+    Reads,
     common_attributes,
     curves_of,
-    reads_of,
     sums_of,
     weights_of,
     with_halves,
     written,
 )
-from bevel.passes.operators.recurrent.recurrent import LoweredLoop, Recurrent, known
+from bevel.passes.operators.recurrent.recurrent import LoweredLoop, Recurrent
 
-GATES = (0, 0, 0, 1)  # functions of i, o, f and g
 FORMS = {(peepholes, coupled): lstm(peepholes, coupled) for peepholes in (False, True) for coupled in (False, True)}
 
 
 class Lstm(Recurrent):
     op: ClassVar = "LSTM"
+    gates: ClassVar = (0, 0, 0, 1)  # functions of i, o, f and g
     float_ops: ClassVar = frozenset({"LSTM"})
     functions: ClassVar = tuple(FORMS.values())
 
-    def integerize(self, site: Site) -> list[gs.Node] | Reason:
-        cell = known(site.node)
-        reads = reads_of(site, cell, GATES)
-        if isinstance(reads, Reason):
-            return reads
+    def looped(self, site: Site, cell: FloatCell, reads: Reads) -> list[gs.Node] | Reason:
         sums = sums_of(reads, cell, inner=False)
         gate_steps = reads.gate_steps[0], reads.gate_steps[-1]
         h, c = (one.scale for one in reads.states)

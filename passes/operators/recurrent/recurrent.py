@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -15,18 +16,20 @@ from bevel.calib.observe.statistics import Statistics
 from bevel.passes.canonicalize.unify_recurrent import INITIAL
 from bevel.passes.graph.edit import given
 from bevel.passes.graph.quantizers import constant_source
-from bevel.passes.operators.base import Match, Operator, Reason, State
+from bevel.passes.operators.base import Match, Operator, Reason, Site, State
 from bevel.passes.operators.lowering import Lowering, onnx_order
 from bevel.passes.operators.recurrent.form import cell_of, needed_clip, states_of, unbounded
+from bevel.passes.operators.recurrent.integers import Reads, reads_of
 from bevel.passes.operators.widths import dtype_of, stored_dtype
 
 SUMS = {6: "int32", 7: "int64"}
 
 
 class Recurrent(Operator):
-    """One direction of one ONNX operator, `op`."""
+    """One direction of one ONNX operator, `op`. gates: for each of its gates, which of the functions it has."""
 
     op: ClassVar[str]
+    gates: ClassVar[tuple[int, ...]]
     limits: ClassVar = "constant weights; without sequence_lens"
     linear: ClassVar = False
     joint: ClassVar = True
@@ -55,6 +58,15 @@ class Recurrent(Operator):
         if not unbounded(cell):
             return {}
         return {"clip": needed_clip(match.node, cell, statistics[match.inputs[0].name])}
+
+    def integerize(self, site: Site) -> list[gs.Node] | Reason:
+        cell = known(site.node)
+        reads = reads_of(site, cell, self.gates)
+        return reads if isinstance(reads, Reason) else self.looped(site, cell, reads)
+
+    @abstractmethod
+    def looped(self, site: Site, cell: FloatCell, reads: Reads) -> list[gs.Node] | Reason:
+        """The call of one of the operator's functions, and what goes with it."""
 
 
 def known(node: gs.Node) -> FloatCell:

@@ -7,26 +7,21 @@ from itertools import permutations
 from pkgutil import iter_modules
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from onnx import TensorProto, helper, numpy_helper
 
 import bevel.calib.observe as room
 from bevel.calib.arithmetic.float_cell import FloatCell
 from bevel.calib.arithmetic.gate_functions import gate_functions
 from bevel.calib.observe.base import NotFiniteError, Observation, Want
 from bevel.calib.observe.channel_range import ChannelRange
-from bevel.calib.observe.cross_moment import CrossMoment
 from bevel.calib.observe.extremes import Extremes
 from bevel.calib.observe.histogram import Histogram
 from bevel.calib.observe.inputs import Inputs
 from bevel.calib.observe.mean import Mean
 from bevel.calib.observe.recurrent_range import RecurrentRange
-from bevel.calib.observe.rows import Along, Patches
-from bevel.calib.observe.second_moment import SecondMoment
 
 NORMALS = np.random.default_rng(5).standard_normal
 CELL = FloatCell(
@@ -37,16 +32,12 @@ CELL = FloatCell(
     np.zeros(0),
     gate_functions(("Sigmoid", "Tanh", "Tanh"), (), ()),
 )
-PATCHES = Patches((2,), (1,), (1,), (1, 0), groups=3)
 WANTS = {
     "range": Want(Histogram),
     "extremes": Want(Extremes, (-1,)),
     "mean": Want(Mean, (1,)),
     "mean of the last axis": Want(Mean, (-1,)),
     "channel range": Want(ChannelRange, (1,)),
-    "second moment": Want(SecondMoment, (Along(1),)),
-    "second moment of patches": Want(SecondMoment, (PATCHES,)),
-    "cross moment": Want(CrossMoment, (Along(1), Along(1)), beside=("other",)),
     "inputs": Want(Inputs, (3,)),
     "recurrent range": Want(RecurrentRange, (CELL, 2)),
     "paired inputs": Want(Inputs, (2,), beside=("other",)),
@@ -127,11 +118,8 @@ def test_what_is_held_stays_within_the_size_that_is_told(want: Want) -> None:
     x = (2.0**60 * np.random.default_rng(0).standard_normal((50, 3, 4))).astype(np.float32)
     found = seen(want, x)
     told = want.kind.size([x.shape] * (1 + len(want.beside)), *want.args)
-    if isinstance(found, Inputs):
-        held = sum(one.nbytes for _, rows in found.kept for one in rows)
-    else:
-        assert isinstance(found, SecondMoment | CrossMoment)
-        held = found.sums.digits.nbytes
+    assert isinstance(found, Inputs)
+    held = sum(one.nbytes for _, rows in found.kept for one in rows)
     assert told / 2 <= held <= told
 
 
@@ -154,89 +142,11 @@ def test_tensors_of_low_rank_are_one_channel(shape: tuple[int, ...]) -> None:
     assert Mean.of(np.full(shape, 2.5, np.float32), 1).values.tolist() == [2.5]
 
 
-@pytest.mark.parametrize("axis", [1, -1])
-def test_samples_can_be_taken_out_of_means_again(axis: int) -> None:
-    x = np.random.default_rng(0).standard_normal((7, 3, 5)).astype(np.float32) * 1e3
-    whole, part, rest = (Mean.of(one, axis) for one in (x, x[2:4], np.delete(x, [2, 3], 0)))
-    assert whole.without(part) == rest
-    assert Mean.of(x[:0], axis).values.size == 0
-
-
 def test_channel_ranges_are_extremes_along_the_axis() -> None:
     x = np.random.default_rng(0).standard_normal((7, 3, 5)).astype(np.float32)
     found = ChannelRange.of(x, -1)
     np.testing.assert_array_equal(found.low, x.min((0, 1)))
     np.testing.assert_array_equal(found.largest, np.abs(x).max((0, 1)))
-
-
-def convolution(rows: Patches, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    attributes = {
-        "kernel_shape": rows.kernel,
-        "strides": rows.strides,
-        "dilations": rows.dilations,
-        "pads": rows.pads,
-        "group": rows.groups,
-    }
-    ports = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", x.shape), ("y", None))
-    ]
-    node = helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
-    graph = helper.make_graph([node], "g", ports[:1], ports[1:], [numpy_helper.from_array(w, "w")])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    (y,) = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})
-    return np.asarray(y)
-
-
-@pytest.mark.parametrize(
-    ("rows", "shape"),
-    [
-        (Patches((3, 3), (1, 1), (1, 1), (1, 1, 1, 1)), (2, 4, 6, 7)),
-        (Patches((3, 2), (2, 1), (1, 2), (0, 1, 2, 0), 2), (2, 4, 8, 7)),
-        (Patches((3, 3), (2, 2), (1, 1), (0, 0, 1, 1), 4), (2, 4, 6, 6)),
-        (Patches((4,), (2,), (2,), (3, 3)), (2, 3, 11)),
-    ],
-)
-def test_rows_of_patches_times_weights_are_the_convolution(rows: Patches, shape: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal(shape).astype(np.float32)
-    groups, k = rows.width(shape)
-    w = rng.standard_normal((2 * groups, shape[1] // groups, *rows.kernel)).astype(np.float32)
-    y = convolution(rows, x, w)
-    for sample, expected in zip(x, y, strict=True):
-        found = np.einsum("grk,gok->gor", rows.of(sample), w.reshape(groups, -1, k))
-        np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=1e-5)  # onnxruntime's float32
-
-
-@pytest.mark.parametrize("rows", [Along(1), Along(-1), Along(2)])
-def test_rows_along_an_axis_are_all_its_vectors(rows: Along) -> None:
-    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
-    for sample in x:
-        expected = np.moveaxis(sample[np.newaxis], rows.axis, -1).reshape(-1, x.shape[rows.axis])
-        np.testing.assert_array_equal(rows.of(sample)[0], expected)
-    assert rows.width(x.shape) == (1, x.shape[rows.axis])
-
-
-def test_second_moments_tell_the_error_of_changed_weights() -> None:
-    """E[(dw x)**2] = dw E[x x^T] dw^T, for a convolution in two groups."""
-    rng = np.random.default_rng(0)
-    rows = Patches((3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 2)
-    x, change = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 4, 6, 6), (6, 2, 3, 3)))
-    moment = SecondMoment.of(x, rows)
-    power = np.square(convolution(rows, x, change).astype(np.float64)).mean((0, 2, 3))
-    flat = change.astype(np.float64).reshape(2, 3, -1)
-    found = np.einsum("gok,gkl,gol->go", flat, moment.matrix, flat).ravel()
-    np.testing.assert_allclose(found, power, rtol=1e-5)  # onnxruntime's float32
-    assert moment.count == 5 * 6 * 6
-
-
-def test_cross_moments_find_the_weights_that_made_the_output() -> None:
-    rng = np.random.default_rng(0)
-    rows = Patches((3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 2)
-    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((8, 4, 9, 9), (6, 2, 3, 3)))
-    y = convolution(rows, x, w)
-    cross, moment = CrossMoment.of(x, y, rows, Along(1)), SecondMoment.of(x, rows)
-    found = cross.matrix @ np.linalg.inv(moment.matrix)
-    np.testing.assert_allclose(found.reshape(w.shape), w, atol=1e-5)  # the output is float32
 
 
 def test_inputs_are_samples_of_what_was_seen_each_as_likely_as_another() -> None:

@@ -15,7 +15,7 @@ from bevel.calib.formats.float_format import E2M1, E4M3
 from bevel.calib.formats.levels import levels_of
 from bevel.calib.formats.quantized import Quantized
 from bevel.calib.formats.scheme import PerBlock, PerTensor
-from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat, is_narrow, parse_tensor_format
+from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat, fits_int8, parse_tensor_format
 from bevel.calib.rounding.kernel_wise import ROUNDER
 from bevel.calib.scales.block_weights import block_grid, blocks_of, factor_table
 
@@ -179,7 +179,7 @@ def test_names_of_no_format_are_refused(name: str) -> None:
 def test_narrow_formats_are_integers_in_int8_with_one_scale_a_channel() -> None:
     def narrow(name: str) -> bool:
         found: TensorFormat = parse_tensor_format(name)
-        return is_narrow(found)
+        return fits_int8(found)
 
     assert all(map(narrow, ("int8", "e2m3", "uint7", "binary", "apot5k2")))
     assert not any(map(narrow, ("e3m2", "e4m3", "mxfp4", "int4:block32", "int9", "log5")))
@@ -187,3 +187,54 @@ def test_narrow_formats_are_integers_in_int8_with_one_scale_a_channel() -> None:
 
 def test_stored_bits_count_the_scales() -> None:
     assert [format_of(name).stored_bits for name in ("mxfp4", "nvfp4", "int4:block32")] == [4.25, 4.5, 4.25]
+
+
+GROUPS = ("int4:group32", "int3:group16", "int2:group8", "int7:group32")
+
+
+@given(name=st.sampled_from(GROUPS), seed=st.integers(0, 50))
+def test_every_integer_of_a_group_lies_within_int8(name: str, seed: int) -> None:
+    w = weights(seed) + np.float32(0.3 * (seed % 3))
+    quant = in_blocks(w, format_of(name), axis=0, summed=1)
+    coded = coded_of(quant)
+    assert np.abs(coded.values()).max() <= 127 and coded.bits == format_of(name).bits
+    assert coded.block_zeros is not None and len(coded.block_table) <= 256
+    np.testing.assert_array_equal(quant.dequantize(), coded.values().astype(np.float32) * spread_scale(quant))
+
+
+def spread_scale(quant: Quantized) -> NDArray[np.float32]:
+    return quant.scale.reshape(-1, *[1] * (quant.codes.ndim - 1))
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_group_rounds_to_the_nearest_of_its_codes(name: str) -> None:
+    w, format = weights(4, (3, 64)), format_of(name)
+    quant = in_blocks(w, format, axis=0, summed=1)
+    coded = coded_of(quant)
+    zeros, factors = (spread(coded, table) for table in (coded.block_zeros, coded.block_table))
+    codes = np.arange(-(2 ** (format.bits - 1)), 2 ** (format.bits - 1))
+    grid = (codes - zeros[..., None]) * (factors * quant.scale[:, None])[..., None]
+    least = np.abs(w[..., None] - grid).min(-1)
+    np.testing.assert_allclose(np.abs(w - quant.dequantize()), least, rtol=0, atol=1e-6 * np.abs(w).max())
+
+
+def spread(coded: Coded, table: NDArray[np.int32] | None) -> NDArray[np.float64]:
+    assert table is not None and isinstance(coded.blocks, PerBlock)
+    return table[coded.block_codes].repeat(coded.blocks.size, 1).astype(np.float64)
+
+
+def test_zero_points_pay_where_groups_lie_to_one_side() -> None:
+    w = np.abs(weights(5, (4, 128)))
+    group, block = (in_blocks(w, format_of(f"int3:{kind}32"), 0, 1).dequantize() for kind in ("group", "block"))
+    assert error(group, w) < 0.5 * error(block, w)
+
+
+def test_channels_of_one_group_have_a_zero_point_of_their_own() -> None:
+    quant = in_blocks(np.abs(weights(0, (5, 16))), format_of("int4:group32"), axis=0, summed=1)
+    assert quant.coded is None and (quant.zero_point[[0, 3]] < 0).all()
+
+
+@pytest.mark.parametrize("name", ["int8:group32", "e2m1:group32", "uint4:group32", "int4:group1"])
+def test_what_is_no_group_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"groups have elements|symmetric around zero|a block has"):
+        parse_tensor_format(name)

@@ -10,12 +10,14 @@ from bevel.calib.formats.format import INT4, INT8, INT16, UINT8, IntFormat
 from bevel.calib.formats.scheme import PerChannel, Scheme, TensorQuant
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.scales.ranges import (
+    AUTO,
     METHODS,
     Entropy,
     MinMax,
     Mse,
     Percentile,
     RangeMethod,
+    ScaledRange,
     activation_quant,
     expected_error,
     profile_of,
@@ -67,6 +69,36 @@ def test_the_expected_error_is_the_error_of_quantizing_the_data(format: IntForma
         expected = expected_error(profile, np.array([low]), np.array([high]), scheme)[0] / x.size
         # 200,000 samples of a smooth density: the sampling error of its mean square is below 2 %
         assert expected == pytest.approx(squared_error(x, range_quant(low, high, scheme)), rel=0.02)
+
+
+@pytest.mark.parametrize("clipping", [0.1, 1.0, 9.0])
+@pytest.mark.parametrize("lone", [0, 50])
+def test_what_is_clipped_counts_as_often_as_was_asked(clipping: float, lone: int) -> None:
+    """lone: values at one place, which the histogram holds as a point."""
+    x = np.append(np.random.default_rng(0).standard_normal(200_000) * 2, np.full(lone, 7.5)).astype(np.float32)
+    statistics, scheme = Statistics.of(x.reshape(1, -1)), Scheme(INT4)
+    quant = range_quant(-3.0, 4.0, scheme)
+    lost = quant.fake(x) - x.astype(np.float64)
+    counted = np.where(np.abs(lost) > 0.5 * quant.scale, clipping, 1.0) @ lost**2
+    profile = profile_of(statistics.histogram)
+    expected = expected_error(profile, np.array([-3.0]), np.array([4.0]), scheme, clipping)[0]
+    assert expected == pytest.approx(counted, rel=0.02)  # the sampling error of a mean square
+
+
+def test_the_more_a_clipped_value_counts_the_further_codes_reach() -> None:
+    statistics = Statistics.of(np.random.default_rng(3).laplace(size=(1, 20_000)).astype(np.float32))
+    scales = [float(activation_quant(statistics, Scheme(INT4), Mse(one)).scale) for one in (0.05, 0.3, 1.0, 4.0, 1e9)]
+    assert scales == sorted(scales) and scales[0] < 0.8 * scales[2] < 0.8 * scales[3]
+    full = float(activation_quant(statistics, Scheme(INT4), MinMax()).scale)
+    assert scales[4] == pytest.approx(full, rel=1 / 15)  # values half a step beyond an end are rounded, not clipped
+
+
+def test_a_scaled_interval_reaches_beyond_what_was_seen() -> None:
+    statistics = Statistics.of(np.array([[-1.0, 3.0]], np.float32))
+    assert ScaledRange(MinMax(), 1.5).choose(statistics, Scheme(INT8)) == (-1.5, 4.5)
+    for factor in (0.0, -1.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match="positive factor"):
+            ScaledRange(MinMax(), factor)
 
 
 def exhaustive(x: np.ndarray, scheme: Scheme) -> float:
@@ -142,6 +174,10 @@ def test_symmetric_activations_have_zero_point_zero_and_cover_both_ends() -> Non
 @pytest.mark.parametrize("one", METHODS)
 def test_a_method_is_found_by_its_name(one: type[RangeMethod]) -> None:
     assert range_method(one.name) == one()
+
+
+def test_auto_begins_with_the_least_squared_error() -> None:
+    assert range_method(AUTO) == Mse()
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:

@@ -61,8 +61,12 @@ def test_others_stay(model, apply, body: str, outputs: str) -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "exponent"),
-    [("float[2,3] a, float[1,3] b", "float two"), ("float[2,3] a, float[2,3] b", "float[1,1,1] two")],
+    [
+        ("float[2,3] a, float[1,3] b", "float two"),
+        ("float[2,3] a, float[2,3] b", "float[1,1,1] two"),
+        ("float[2,0] a, float[2,0] b", "float two"),
+    ],
 )
-def test_tensors_that_broadcast_stay(model, apply, inputs: str, exponent: str) -> None:
+def test_tensors_that_broadcast_or_have_no_elements_stay(model, apply, inputs: str, exponent: str) -> None:
     subject = model(SQUARES, inputs, weights=exponent, values={"two": 2.0 if exponent == "float two" else [[[2.0]]]})
     assert not apply(subject, SpellMagnitudes()).modified

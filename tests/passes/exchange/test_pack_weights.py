@@ -49,13 +49,14 @@ def reals(graph: gs.Graph) -> np.ndarray[Any, Any]:
     return weights.astype(np.float32) * scale.reshape(-1, *[1] * (weights.ndim - 1))
 
 
-def block_coded(seed: int, axis: int = 1, size: int = 4) -> Coded:
+def block_coded(seed: int, axis: int = 1, size: int = 4, zeros: tuple[int, ...] = ()) -> Coded:
     rng = np.random.default_rng(seed)
     shape = (CHANNELS, 10, 3, 3)
     factors = (CHANNELS, 3, 3, 3) if axis == 1 else (2, 10, 3, 3)
     table, block_table = np.array([-12, -3, 0, 2, 8], np.int32), np.array([1, 2, 64, 4096], np.int32)
     codes, block_codes = rng.integers(0, 5, shape).astype(np.uint8), rng.integers(0, 4, factors).astype(np.uint8)
-    return Coded(codes, 3, table, PerBlock(axis, size), block_codes, block_table)
+    block_zeros = np.array(zeros, np.int32) if zeros else None
+    return Coded(codes, 3, table, PerBlock(axis, size), block_codes, block_table, block_zeros)
 
 
 @given(bits=st.integers(1, 8), count=st.integers(50, 120), kind=st.sampled_from(["int8", "int16", "int32"]))
@@ -75,11 +76,11 @@ def test_file_holds_as_many_bits_as_there_are(bits: int) -> None:
     assert bytes_of_weights == pytest.approx(values.size * bits / 8, abs=200)
 
 
-@given(seed=st.integers(0, 99), axis=st.sampled_from([1, 0]))
-def test_blocks_keep_their_integers_and_their_factors(seed: int, axis: int) -> None:
-    made = block_coded(seed, axis)
+@given(seed=st.integers(0, 99), axis=st.sampled_from([1, 0]), zeros=st.sampled_from([(), (3, -1, 0, 5)]))
+def test_blocks_keep_their_integers_factors_and_zero_points(seed: int, axis: int, zeros: tuple[int, ...]) -> None:
+    made = block_coded(seed, axis, zeros=zeros)
     model = export(graph_of(CodedConstant("w", made)))
-    assert "Blocks" in {one.name for one in model.functions}
+    assert ("Groups" if zeros else "Blocks") in {one.name for one in model.functions}
     graph = loaded(model)
     found = coded_of(graph.nodes[0].inputs[0])
     assert found is not None

@@ -17,7 +17,7 @@ from bevel.passes.base import Work
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.quantize import NodeFormat, QuantizeOptions, export
 from bevel.passes.quantize.plan import make_plan
-from bevel.passes.quantize.row_scales import RowScales, find_candidates
+from bevel.passes.quantize.row_scales import WHOLE, RowScales, find_candidates, whole_samples
 
 INT4 = IntFormat(4, signed=True)
 WEIGHTS = "float[8,16] w, float[16] b, float[16,3] v"
@@ -33,10 +33,13 @@ def runs_of(gains: np.ndarray, count: int = 16) -> list[dict[str, Any]]:
 LOUD = runs_of(np.array([[100.0], [1], [1], [1], [1], [1]]))
 
 
-def worked(text: Any, body: str, runs: Any, activations: str, rows: str = "auto", weights: str = WEIGHTS) -> Work:
+def worked(
+    text: Any, body: str, runs: Any, format: str, rows: str = "auto", weights: str = WEIGHTS, others: str = "int8"
+) -> Work:
+    """format: of what products by weights read."""
     graph, _ = canonicalize(text(body, TOKENS, "float[] y", weights), runs[:1])
     work = Work(graph, data=runs, observations=observe(export(graph), runs, QuantizeOptions().wants(graph)))
-    assigned = AssignSchemes(product_inputs=activations)(work).work
+    assigned = AssignSchemes(activations=others, product_inputs=format)(work).work
     return RowScales(rows)(assigned).work  # type: ignore[arg-type]
 
 
@@ -64,10 +67,22 @@ def test_a_tensor_that_one_scale_holds_exactly_keeps_it(text: Any) -> None:
     assert note.kind == "refused" and not any(one.rows for one in work.schemes.nodes.values())
 
 
+def test_the_whole_is_judged_by_samples_from_everywhere(text: Any, monkeypatch: Any) -> None:
+    graph, _ = canonicalize(text(LINEAR, TOKENS, "float[] y", WEIGHTS))
+    runs = [{"x": np.full((6, 8), place, np.float32)} for place in range(2 * WHOLE)]
+    assert [one["x"][0, 0] for one in whole_samples(runs, graph)] == list(range(0, 2 * WHOLE, 2))
+    monkeypatch.setattr("bevel.passes.quantize.row_scales.ROOM", 4 * (6 * 8 + 6 * 3))
+    assert [one["x"][0, 0] for one in whole_samples(runs, graph)] == [0, WHOLE / 2, WHOLE, 3 * WHOLE / 2]
+
+
 def test_at_8_bits_it_must_be_asked_for(text: Any) -> None:
-    assert not any(one.rows for one in worked(text, LINEAR, LOUD, "int8").schemes.nodes.values())
-    assert {one.rows for one in worked(text, LINEAR, LOUD, "int8", "on").schemes.nodes.values()} == {INT8}
-    assert not any(one.rows for one in worked(text, LINEAR, LOUD, "int4", "off").schemes.nodes.values())
+    """With all else at 16 bits, for the model's input and its result at 8 lose more than one scale for all rows."""
+
+    def rows_of(format: str, rows: str) -> set[Any]:
+        return {one.rows for one in worked(text, LINEAR, LOUD, format, rows, others="int16").schemes.nodes.values()}
+
+    assert rows_of("int8", "auto") == {None} and rows_of("int8", "on") == {INT8}
+    assert rows_of("int4", "off") == {None} and rows_of("int4", "auto") == {INT4}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from bevel.passes.quantize.store_weights import bias_scales, constants, quantize
 NAMES = (
     *("int8", "int6", "int5", "int4", "int3", "int2", "uint4", "ternary", "binary"),
     *("e2m1", "e2m3", "e3m2", "e4m3", "log4", "log5", "apot5k2"),
-    *("mxfp4", "mxfp6", "mxfp6e3m2", "mxfp8", "mxint8", "nvfp4", "int4:block32", "int2:block16"),
+    *("mxfp4", "mxfp6", "mxfp6e3m2", "mxfp8", "mxint8", "nvfp4", "int4:block32", "int2:block16", "int4:group8"),
 )
 SHAPE = (16, 64, 3, 3)
 MODEL = "c = Conv <pads = [1,1,1,1]> (x, w, b)\n y = Relu (c)"

@@ -9,6 +9,7 @@ import pytest
 
 from bevel.calib.formats.format import INT16
 from bevel.calib.observe.observe import observe
+from bevel.passes.assign.assign_schemes import with_product_inputs
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.quantize import NodeFormat, QuantizeOptions, export
 from bevel.passes.quantize.plan import make_plan
@@ -110,3 +111,17 @@ def test_what_is_asked_for_stays_as_asked(text: Any) -> None:
     options = QuantizeOptions(activations=INT16)
     chosen, statistics = options.chosen, observe(export(graph), runs, options.wants(graph))
     assert widen_activations(graph, statistics, chosen.method, chosen, runs) == Widened()
+
+
+def test_streams_are_widened_as_before_where_products_read_fewer_bits(text: Any) -> None:
+    body = f"e = MatMul (x, wq)\n f = Add (e, x)\n {BLOCK.replace('x,', 'f,')}"
+    model, runs = text(body, TOKENS, "float[] y", WEIGHTS, VALUES), samples(16)
+    graph, _ = canonicalize(model, runs[:1])
+    options = QuantizeOptions()
+    chosen, statistics = options.chosen, observe(export(graph), runs, options.wants(graph))
+    coarse = with_product_inputs(chosen, make_plan(graph), "int3")
+    before, found = (widen_activations(graph, statistics, one.method, one, runs) for one in (chosen, coarse))
+    assert before.nodes and before.nodes.keys() <= found.nodes.keys()
+    assert not found.nodes.keys() & coarse.nodes.keys()
+    numbers = found.notes[0].numbers
+    assert numbers["with_int16_db"] > numbers["all_int8_db"] + 1

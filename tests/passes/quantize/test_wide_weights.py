@@ -24,7 +24,7 @@ WEIGHTS = "float[8,3,3,3] w, float[8] b, float[8,1,3,3] v, float[72,8,1,1] p, fl
 LINES = "c = Conv <pads = [2,0], strides = [2], dilations = [2], group = 2> (x, w)\n y = Conv (c, p)"
 LINE_WEIGHTS = "float[8,40,3] w, float[5,8,1] p"
 
-WIDE = ["e3m2", "e4m3", "log5", "int9", "int16", "nvfp4", "int4:block32", "mxfp6e3m2"]
+WIDE = ["e3m2", "e4m3", "log5", "int9", "int16", "nvfp4", "int4:block32", "int4:group32", "mxfp6e3m2"]
 
 
 @pytest.mark.parametrize("name", WIDE)

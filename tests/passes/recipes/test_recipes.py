@@ -73,7 +73,7 @@ def test_every_option_has_a_type_that_toml_has() -> None:
         ),
         (
             [{"name": "assign-schemes", "range": "widest"}, *without("assign-schemes")],
-            "recipe mine: pass assign-schemes, range = 'widest': give one of mse, minmax, percentile, entropy",
+            "recipe mine: pass assign-schemes, range = 'widest': give one of auto, mse, minmax, percentile, entropy",
         ),
         (
             [{"name": "assign-schemes", "file": "x.toml"}, *without("assign-schemes")],

@@ -169,6 +169,67 @@ def test_what_looks_ahead_is_refused(case: str) -> None:
         forms(decoder(mask, **tables), 1)
 
 
+SUM = "o = MatMul (a, vt)\n y = Relu (o)"
+SHARES = {
+    "by a Softmax": "a = Softmax <axis = -1> (m)",
+    "by a Relu": "a = Relu (m)",
+    "by a Softmax, scaled": "z = Softmax <axis = -1> (m)\n a = Mul (z, half)",
+    "by a Softmax of half": "z = Div (m, two)\n a = Softmax <axis = -1> (z)",
+    "by a Softmax, barred again": "z = Softmax <axis = -1> (m)\n a = Where (keep, z, none)",
+    "by a Softmax, of scores above a floor": "z = Max (m, floor)\n a = Softmax <axis = -1> (z)",
+    "by a Softmax, of scores within bounds": "z = Clip (m, floor, half)\n a = Softmax <axis = -1> (z)",
+    "by a Softmax, of scores barred twice": "z = Where (seen, m, floor)\n a = Softmax <axis = -1> (z)",
+    "by a Softmax, within bounds": "z = Softmax <axis = -1> (m)\n a = Clip (z, none, half)",
+}
+NO_SHARES = {
+    "more than a Softmax": "z = Softmax <axis = -1> (m)\n a = Add (z, half)",
+    "scores themselves": "a = Mul (m, half)",
+    "a Relu of the opposite": "z = Neg (m)\n a = Relu (z)",
+    "what a product turns around": "z = Mul (m, less)\n a = Sigmoid (z)",
+    "what a difference turns around": "z = Sub (half, m)\n a = Relu (z)",
+    "scores above a floor that counts": "z = Max (m, less)\n a = Sigmoid (z)",
+    "scores within bounds that count": "z = Clip (m, less)\n a = Sigmoid (z)",
+    "a choice of what counts": "z = Where (seen, m, less)\n a = Sigmoid (z)",
+    "shares that are divided by": "z = Softmax <axis = -1> (m)\n a = Div (half, z)",
+    "shares of something at least": "z = Softmax <axis = -1> (m)\n a = Clip (z, half)",
+    "a mask of ones": "z = Softmax <axis = -1> (m)\n a = Where (keep, z, half)",
+}
+NUMBERS = {"half": np.float32(0.5), "two": np.float32(2), "less": np.float32(-1), "none": np.float32(0)}
+NUMBERS |= {"floor": np.float32(-3e38), "seen": np.arange(LENGTH) < 2}
+
+
+def attention(shares: str) -> onnx.ModelProto:
+    body = f"{HEAD}\n{SCORES}\n{ADD}\n{shares}\n{SUM}"
+    used = {name: value for name, value in (TABLES | NUMBERS | {"keep": ~BEHIND}).items() if name in body}
+    return model(f"int64[1,{LENGTH}] x", "float[] y", body, **used)
+
+
+@pytest.mark.parametrize("case", SHARES)
+def test_shares_that_are_nothing_of_what_has_not_come_are_summed(case: str) -> None:
+    found = forms(attention(SHARES[case]), 1)
+    assert prove(found.form, found.full, found.step, windows()) == 3 and not found.form.notes
+
+
+@pytest.mark.parametrize("case", NO_SHARES)
+def test_sums_of_what_has_not_come_are_refused_though_there_is_a_mask(case: str) -> None:
+    with pytest.raises(UserError, match="--step: o: it sums over columns that have not come"):
+        forms(attention(NO_SHARES[case]), 1)
+
+
+@pytest.mark.parametrize("shares", ["a = Softmax <axis = -1> (m)", "a = Identity (m)"])
+def test_shares_of_a_table_are_summed_and_scores_are_not(shares: str) -> None:
+    body = f"{HEAD}\n{SCORES}\n{ADD}\n{shares}\n y = MatMul (a, rows)"
+    rows = RNG.standard_normal((1, HEADS, LENGTH, 5)).astype(np.float32)
+    used = {name: value for name, value in TABLES.items() if name in body}
+    full = model(f"int64[1,{LENGTH}] x", "float[] y", body, **used, rows=rows)
+    if "Identity" in shares:
+        with pytest.raises(UserError, match="--step: y: it sums over columns that have not come"):
+            forms(full, 1)
+    else:
+        found = forms(full, 1)
+        assert prove(found.form, found.full, found.step, windows()) == 3
+
+
 def test_scores_that_come_out_unmasked_are_refused() -> None:
     with pytest.raises(UserError, match=r"--step: f: its scores are of columns that have not come"):
         forms(decoder(outputs="float[] y, float[] f"), 1)

@@ -157,19 +157,154 @@ def test_an_operator_without_a_rule_computes_the_window() -> None:
 
 
 SAME = "pads = [1, 1]"
+PADDED = {
+    "a mean reads what pads on both sides": f"a = Conv <{SAME}> (x, v)\n y = ReduceMean <axes = [2]> (a)",
+    "a mean reads what pads before": "a = Conv <pads = [2, 0]> (x, v)\n y = ReduceMean <axes = [2]> (a)",
+    "one pads behind another": f"""
+        a = Conv <{SAME}> (x, v)
+        r = Relu (a)
+        b = Conv <{SAME}> (r, w)
+        f = Flatten (b)
+        y = MatMul (f, m)
+    """,
+    "a branch that reaches further meets one that does not": f"""
+        a = Conv <{SAME}> (x, v)
+        b = Conv <pads = [4, 4], dilations = [2]> (a, u)
+        c = Add (a, b)
+        y = ReduceSum <keepdims = 1> (c, axis)
+    """,
+    "strides": f"""
+        a = Conv <{SAME}, strides = [2]> (x, v)
+        b = Conv <{SAME}, strides = [2]> (a, w)
+        y = ReduceSum <keepdims = 1> (b, axis)
+    """,
+    "a pool pads with less than zeros": f"""
+        a = Conv <{SAME}> (x, v)
+        b = MaxPool <kernel_shape = [3], strides = [2], pads = [1, 1]> (a)
+        y = ReduceSum <keepdims = 1> (b, axis)
+    """,
+    "a crop cuts into what is padded": """
+        a = Conv <pads = [4, 4], dilations = [4]> (x, v)
+        b = Slice (a, one, cut, axis)
+        y = ReduceSum <keepdims = 1> (b, axis)
+    """,
+    "a transposed convolution behind a strided one": f"""
+        a = Conv <{SAME}, strides = [2]> (x, v)
+        b = ConvTranspose <pads = [1, 1], strides = [2]> (a, t)
+        y = ReduceSum <keepdims = 1> (b, axis)
+    """,
+    "two outputs of a split": f"""
+        a = Conv <{SAME}> (x, v)
+        b, c = Split <axis = 1> (a, halves)
+        d = Mul (c, c)
+        e = Concat <axis = 1> (b, d)
+        y = ReduceSum <keepdims = 1> (e, axis)
+    """,
+}
+LISTS = {
+    "axis": np.array([2], np.int64),
+    "one": np.array([1], np.int64),
+    "cut": np.array([-1], np.int64),
+    "halves": np.array([1, 2], np.int64),
+    "zero": np.array([0], np.int64),
+    "twelve": np.array([11], np.int64),
+}
+
+
+@pytest.mark.parametrize("length", [12, 13])
+@pytest.mark.parametrize("case", PADDED)
+def test_columns_that_read_padding_are_computed_anew_for_each_window(case: str, length: int) -> None:
+    weights = {"v": (3, 2, 3), "w": (2, 3, 3), "u": (3, 3, 5), "m": (2 * length, 4), "t": (3, 2, 4)} | LISTS
+    used = {name: given for name, given in weights.items() if re.search(rf"\b{name}\)|\b{name},", PADDED[case])}
+    found = forms(model(f"float[1,2,{length}] x", "float[] y", PADDED[case], **used), 2)
+    check_windows(found, "y")
+    assert any("padding" in note.text and "computed anew" in note.text for note in found.form.notes)
+
+
+GATED = {
+    "the window's columns": "y = Mul (a, s)",
+    "their mean": "z = Mul (a, s)\n y = ReduceMean <axes = [2]> (z)",
+    "a convolution of them": "z = Mul (s, a)\n y = Conv (z, w)",
+}
+
+
+@pytest.mark.parametrize("pads", ["pads = [0, 0]", "pads = [2, 0]", SAME])
+@pytest.mark.parametrize("case", GATED)
+def test_columns_that_a_mean_over_all_of_them_gates_are_computed_for_the_window(case: str, pads: str) -> None:
+    """Squeeze and excitation: the gate is another in each step, for columns of steps before too."""
+    gate = f"a = Conv <{pads}> (x, v)\n g = ReduceMean <axes = [2]> (a)\n s = Sigmoid (g)\n {GATED[case]}"
+    weights = {name: shape for name, shape in {"v": (3, 2, 3), "w": (2, 3, 3)}.items() if f", {name})" in gate}
+    found = forms(model("float[1,2,12] x", "float[] y", gate, **weights), 2)
+    check_windows(found, "y")
+    assert not found.form.results and "a/past" in states(found)
+    assert any("beside is of the whole window" in note.text for note in found.form.notes)
+
+
+def test_what_a_last_state_gates_is_refused() -> None:
+    body = """
+        s = Transpose <perm = [2, 0, 1]> (x)
+        r, h = RNN <hidden_size = 2> (s, w, u)
+        q = Squeeze (r, one)
+        y = Mul (q, h)
+    """
+    shapes = {"w": (1, 2, 2), "u": (1, 2, 2), "one": np.array([1], np.int64)}
+    with pytest.raises(UserError, match="--step: y: what it reads beside is of the whole window"):
+        forms(model("float[1,2,12] x", "float[] y", body, **shapes), 2)
+
+
+LOOKING_AHEAD = {
+    "one": f"y = Conv <{SAME}> (x, v)",
+    "two, of which the second pads with zeros what the first would have of columns before the sequence": f"""
+        a = Conv <{SAME}> (x, v)
+        r = Sigmoid (a)
+        q = Round (r)
+        y = Conv <{SAME}> (q, w)
+    """,
+    "a transposed convolution": "y = ConvTranspose <pads = [1, 1], strides = [2]> (x, o)",
+    "columns of their own": "y = ConvTranspose <strides = [3], pads = [0, 1]> (x, s)",
+    "down and up again, beside what did not": """
+        a = Conv <pads = [1, 2], strides = [2]> (x, k)
+        b = ConvTranspose <pads = [1, 1], strides = [2]> (a, t)
+        c = Slice (b, zero, twelve, axis)
+        d = Slice (x, zero, twelve, axis)
+        y = Concat <axis = 1> (c, d)
+    """,
+    "a residual waits": f"a = Conv <{SAME}> (x, u)\n b = Add (a, x)\n y = Conv <{SAME}> (b, z)",
+    "strides": f"a = Conv <{SAME}, strides = [2]> (x, v)\n y = Conv <{SAME}> (a, w)",
+    "a crop of the first columns, which then are padded": f"""
+        a = Conv <{SAME}> (x, v)
+        b = Slice (a, one, cut, axis)
+        y = Conv <{SAME}> (b, w)
+    """,
+}
+
+
+@pytest.mark.parametrize("length", [12, 13])
+@pytest.mark.parametrize("case", LOOKING_AHEAD)
+def test_what_looks_ahead_gives_its_columns_late(case: str, length: int) -> None:
+    shapes = {"v": (3, 2, 3), "w": (2, 3, 3), "u": (2, 2, 3), "z": (3, 2, 3)}
+    weights = shapes | {"o": (2, 3, 4), "s": (2, 3, 5), "k": (3, 2, 5), "t": (3, 2, 4)} | LISTS
+    body = LOOKING_AHEAD[case]
+    used = {name: given for name, given in weights.items() if re.search(rf"\b{name}\)|\b{name},", body)}
+    found = forms(model(f"float[1,2,{length}] x", "float[] y", body, **used), 2)
+    check_columns(found, "y")
+    assert found.form.results["y"].late > 0
+    assert any(f"y comes {found.form.results['y'].late} columns late" in note.text for note in found.form.notes)
+
+
+def test_a_branch_that_only_sums_need_does_not_mask_and_keeps_no_position() -> None:
+    body = f"a = Conv <{SAME}> (x, v)\n b = Conv <{SAME}> (a, w)\n y = ReduceSum <keepdims = 1> (b, axis)"
+    found = forms(model("float[1,2,12] x", "float[] y", body, v=(3, 2, 3), w=(2, 3, 3), axis=LISTS["axis"]), 2)
+    assert states(found).keys() == {"x/past", "a/past", "b/past"}
+
+
+def test_a_window_that_is_padding_through_and_through_is_computed_as_one() -> None:
+    body = "a = Conv (x, v)\n b = Conv <pads = [9, 9], dilations = [9]> (a, w)\n y = ReduceSum <keepdims = 1> (b, axis)"
+    found = forms(model("float[1,2,12] x", "float[] y", body, v=(3, 2, 3), w=(2, 3, 3), axis=LISTS["axis"]), 2)
+    check_windows(found, "y")
+
+
 REFUSED = {
-    "padding behind the last column that a mean reads": (
-        f"a = Conv <{SAME}> (x, v)\n m = ReduceMean <axes = [2]> (a)\n y = Relu (m)",
-        r"--step: m: its \w+ is over all columns, and node a pads behind columns that a stream goes on with",
-    ),
-    "padding before the first column that a mean reads": (
-        "a = Conv <pads = [2, 0]> (x, v)\n m = ReduceMean <axes = [2]> (a)\n y = Relu (m)",
-        r"--step: m: its \w+ is over all columns, and what node a gives depends on where the sequence begins",
-    ),
-    "padding behind the last column of a result": (
-        f"y = Conv <{SAME}> (x, v)",
-        "--step: y: reads 1 columns behind the newest: node y pads there",
-    ),
     "a product of all columns and nothing else": (
         "f = Flatten (x)\n y = MatMul (f, w)",
         "--step: f: it merges columns with other elements",
@@ -192,12 +327,12 @@ def test_a_pool_padded_with_less_than_zeros_is_no_stream() -> None:
     assert [note.node for note in found.form.notes][:1] == ["a"], "the whole window is pooled anew"
 
 
-def test_padding_between_layers_that_do_not_pad_is_computed_for_the_window() -> None:
-    """Before its first column, the middle layer's input would have columns in a stream."""
+def test_padding_between_layers_that_do_not_pad_is_zeros_where_a_stream_has_columns() -> None:
+    """Before its first column, the middle layer's input has columns in a stream."""
     body = "a = Conv (x, v)\n b = Conv <pads = [2, 0]> (a, w)\n y = Relu (b)"
     found = forms(model("float[1,2,9] x", "float[] y", body, v=(3, 2, 3), w=(2, 3, 3)), 2)
-    check_windows(found, "y")
-    assert re.search("pads before the first column", found.form.notes[0].text)
+    check_columns(found, "y")
+    assert "position/past" in states(found)
 
 
 @settings(max_examples=200)

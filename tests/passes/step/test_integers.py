@@ -89,6 +89,12 @@ def test_formats_of_every_kind_are_kept(activations: str) -> None:
     check(model("float[1,3,14] x", "float[] y", body, v=(4, 3, 3), w=(4, 4, 3)), 2, activations=activations)
 
 
+def test_columns_that_a_mean_gates_are_the_same_integers() -> None:
+    body = "a = Conv <pads = [1, 1]> (x, v)\n g = ReduceMean <axes = [2]> (a)\n s = Sigmoid (g)\n y = Mul (a, s)"
+    check(model("float[1,3,14] x", "float[] y", body, v=(4, 3, 3)), 2)
+
+
 def test_blocks_have_no_step_form_yet() -> None:
-    with pytest.raises(UserError, match="--step: x/round: RoundMx has no step form"):
-        check(model("float[1,3,14] x", "float[] y", "y = Conv (x, v)", v=(4, 3, 3)), 2, activations="mxint8")
+    body = "a = Conv (x, v)\n b = Relu (a)\n y = Conv (b, w)"
+    with pytest.raises(UserError, match="--step: b/round: RoundMx has no step form"):
+        check(model("float[1,3,14] x", "float[] y", body, v=(4, 3, 3), w=(4, 4, 3)), 2, activations="mxint8")

@@ -85,7 +85,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_no_step_can_go_on_from_is_refused(case: str) -> None:
     with pytest.raises(
-        UserError, match=r"--step: r(: it begins with|: it reads backwards|.join: it puts columns beside what has none)"
+        UserError, match=r"--step: r(: it begins with|: it reads backwards|.reverse: it reads backwards)"
     ):
         forms(REFUSED[case], 0)
 

@@ -15,15 +15,17 @@ from bevel.passes.transform.orthogonal import (
 RNG = np.random.default_rng(2)
 
 
-@pytest.mark.parametrize("n", [1, 2, 4, 8, 12, 16, 20, 24, 28, 36, 40, 48, 60, 64, 76, 144, 192, 768])
+@pytest.mark.parametrize(
+    "n", [1, 2, 4, 8, 12, 16, 20, 24, 28, 36, 40, 48, 52, 60, 64, 76, 92, 100, 116, 144, 172, 192, 688, 768]
+)
 def test_hadamard_matrices(n: int) -> None:
-    """Sylvester's, Paley's of both kinds (12 = 11 + 1, 36 = 2 (17 + 1)), and products."""
+    """Sylvester's, Paley's of both kinds (12 = 11 + 1, 36 = 2 (17 + 1)), Williamson's (172 = 4 x 43), and products."""
     found = hadamard(n)
     assert found is not None and set(np.unique(found)) <= {-1.0, 1.0}
     np.testing.assert_array_equal(found @ found.T, n * np.eye(n))
 
 
-@pytest.mark.parametrize("n", [3, 6, 10, 92])  # no multiples of 4, and one that no construction here gives
+@pytest.mark.parametrize("n", [3, 6, 10, 156])  # no multiples of 4, and one that no construction here gives
 def test_where_there_is_none(n: int) -> None:
     assert hadamard(n) is None
 

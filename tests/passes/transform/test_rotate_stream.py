@@ -15,6 +15,8 @@ from bevel.calib.observe.observe import model_inputs
 from bevel.passes.base import PassResult, Work
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.exchange.load import fix_batch, load
+from bevel.passes.transform.orthogonal import hadamard
+from bevel.passes.transform.predicted import LEAST_GAIN
 from bevel.passes.transform.rotate_stream import RotateStream
 from bevel.passes.transform.stream import NoStreamError, ResidualStream, find_streams
 
@@ -180,10 +182,10 @@ def model_of(text: Callable[..., onnx.ModelProto], case: tuple[Any, ...]) -> onn
     return text(body, inputs, outputs, weights=weights, values=values)
 
 
-@pytest.mark.parametrize("by", ["hadamard", "klt"])
+@pytest.mark.parametrize("by", ["hadamard", "klt", "learned"])
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_stream_is_rotated_and_the_function_stays(text: Any, name: str, by: Any) -> None:
-    result = rotated(model_of(text, STREAMS[name]), RotateStream(by=by))
+    result = rotated(model_of(text, STREAMS[name]), RotateStream(by=by, gain=-99.0))
     assert result.modified
     (told,) = result.work.transforms
     assert told.sites == 1 and told.relative < 1e-5  # float32 sums of tens of terms; another function is off by 1e-2
@@ -193,15 +195,25 @@ def test_a_stream_is_rotated_and_the_function_stays(text: Any, name: str, by: An
 
 @pytest.mark.parametrize("name", NONE)
 def test_no_stream_and_why(text: Any, name: str) -> None:
-    result = rotated(model_of(text, NONE[name]), RotateStream())
+    result = rotated(model_of(text, NONE[name]), RotateStream(gain=-99.0))
     assert not result.modified
     assert any(NONE[name][4] in note.text for note in result.notes if note.kind == "stays"), result.notes
+
+
+@pytest.mark.parametrize("gain", ["[6,8]", "[6,1]"])
+def test_a_gain_for_each_position_keeps_a_normalization_out(text: Any, gain: str) -> None:
+    """As many numbers as channels are no gain of channels: of eight positions, [8,1] would be taken for one."""
+    body, _, weights, values = STREAMS["root mean squares, written out"]
+    rows = weights.replace("float[8] g1", f"float{gain} g1")
+    for positions in (6, 8):
+        inputs, sized = f"float[1,{positions},8] x", rows.replace("[6,", f"[{positions},")
+        assert not rotated(text(body, inputs, weights=sized, values=values), RotateStream(gain=-99.0)).modified
 
 
 def test_an_outlier_of_the_stream_is_spread_over_its_channels(text: Any) -> None:
     body, inputs, weights, values = STREAMS["layer norms"]
     loud = RNG.standard_normal((8, 8)) * [1, 1, 1, 40, 1, 1, 1, 1]
-    result = rotated(text(body, inputs, weights=weights, values={**values, "w": loud}), RotateStream())
+    result = rotated(text(body, inputs, weights=weights, values={**values, "w": loud}), RotateStream(gain=-99.0))
     first = next(one for one in result.work.transforms[0].tensors if one.tensor == "n1")
     assert first.after.peak < 0.8 * first.before.peak
 
@@ -212,3 +224,22 @@ def test_the_streams_of_a_vision_transformer() -> None:
     assert isinstance(stream, ResidualStream) and not isinstance(stream, NoStreamError)
     assert (stream.size, len(stream.norms), len(stream.makers)) == (32, 5, 5)
     assert [len(norm.readers) for norm in stream.norms] == [1, 1, 1, 1, 1]
+
+
+def test_a_stream_without_loud_channels_stays_and_says_why(text: Any) -> None:
+    """All its weights are of one magnitude, which few bits hold exactly."""
+    body, signs = f"{START} {LAYER.format(1, 'a')} k = MatMul (n1, c)\n y = Softmax (k)", hadamard(8)
+    flat = {"w": signs, "g1": np.ones(8), "b1": np.zeros(8), "c": signs[:, :5]}
+    model = text(body, TOKENS, weights="float[8,8] w, float[8] g1, float[8] b1, float[8,5] c", values=flat)
+    result = rotated(model, RotateStream())
+    assert not result.modified and rotated(model, RotateStream(gain=-99.0)).modified
+    (note,) = (note for note in result.notes if "predicted_db" in note.numbers)
+    assert note.kind == "stays" and "predicted to gain" in note.text and note.numbers["predicted_db"] < LEAST_GAIN
+
+
+def test_a_loud_stream_is_predicted_to_gain(text: Any) -> None:
+    body, inputs, weights, values = STREAMS["layer norms"]
+    loud = RNG.standard_normal((8, 8)) * [1, 1, 1, 40, 1, 1, 1, 1]
+    result = rotated(text(body, inputs, weights=weights, values={**values, "w": loud}), RotateStream())
+    assert result.modified
+    assert any(note.numbers.get("predicted_db", 0) > LEAST_GAIN for note in result.notes)

@@ -12,6 +12,7 @@ from bevel.calib.data.dataset import random_dataset
 from bevel.calib.observe.observe import model_inputs
 from bevel.passes.base import PassResult, Work
 from bevel.passes.canonicalize import canonicalize
+from bevel.passes.transform.predicted import LEAST_GAIN
 from bevel.passes.transform.rotate_values import RotateValues
 
 RNG = np.random.default_rng(9)
@@ -95,7 +96,7 @@ def turned(text: Any, case: tuple[Any, ...]) -> PassResult:
     outputs = ", ".join(f"float[] {name}" for name in ["y", *names[-1:]])
     model: onnx.ModelProto = text(body, inputs, outputs, weights=weights, values=values)
     graph, _ = canonicalize(model)
-    return RotateValues()(Work(graph, data=random_dataset(model_inputs(model), 4, seed=0)))
+    return RotateValues(gain=-99.0)(Work(graph, data=random_dataset(model_inputs(model), 4, seed=0)))
 
 
 @pytest.mark.parametrize("name", TURNED)
@@ -119,3 +120,16 @@ def test_a_loud_channel_is_spread_over_its_head(text: Any) -> None:
     (told,) = turned(text, (body, inputs, weights, {**values, "wv": loud})).work.transforms
     (tensor,) = told.tensors
     assert tensor.after.peak < 0.7 * tensor.before.peak
+
+
+def test_loud_channels_decide_whether_heads_are_turned(text: Any) -> None:
+    body, inputs, weights, values, _ = TURNED["heads"]
+    loud = RNG.standard_normal((8, 8)) * [1, 1, 1, 40, 1, 1, 1, 1]
+    even = {"wv": np.linalg.qr(RNG.standard_normal((8, 8)))[0], "wo": RNG.choice([-1.0, 1.0], (8, 5))}
+    for given, turns in (({"wv": loud}, True), (even, False)):
+        model = text(body, inputs, weights=weights, values={**values, **given})
+        graph, _ = canonicalize(model)
+        result = RotateValues()(Work(graph, data=random_dataset(model_inputs(model), 16, seed=0)))
+        (note,) = (note for note in result.notes if "predicted_db" in note.numbers)
+        assert result.modified == turns == (note.numbers["predicted_db"] >= LEAST_GAIN)
+        assert note.text.startswith("values are rotated in" if turns else "values are not rotated in")

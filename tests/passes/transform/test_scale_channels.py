@@ -65,6 +65,13 @@ def test_smoothing_takes_an_outlier_out_of_a_normalization(text: Callable[..., o
     assert note.numbers["predicted_db"] > 5 and "alpha" in note.text
 
 
+def test_what_a_loud_channel_leaves_no_code_of_4_bits_is_not_dead(text: Callable[..., onnx.ModelProto]) -> None:
+    values = {"g": GAIN, "w": RNG.standard_normal((8, 5)) / GAIN[:, None]}
+    model = text(NORM, "float[1,6,8] x", weights="float[8] g, float[8] b, float[8,5] w", values=values)
+    note = next(note for note in run(Smooth(weights="int4", activations="int4"), model).notes if note.node == "m")
+    assert note.numbers["predicted_db"] > 8
+
+
 def test_a_tensor_without_outliers_is_left(text: Callable[..., onnx.ModelProto]) -> None:
     model = text(NORM, "float[1,6,8] x", weights="float[8] g, float[8] b, float[8,5] w", values=FLAT)
     assert not run(Smooth(), model).modified

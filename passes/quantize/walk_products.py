@@ -1,0 +1,251 @@
+"""Products one level after the other, each seen as it reads and should make: in the model that is quantized up to it.
+
+The quantized model has the quantizers of all activations that were planned, and the weights of the levels that are
+done; the float model runs beside it. Of every level both are run over all samples, from what the level before left, and
+of each product the moments of what it reads here and makes there are summed (`bevel.calib.observe.moments`). Every
+`HELD`-th sample is held out. Then its weights are rounded, and the walk goes on with them.
+
+Price: each model once over all samples, and `ROWS` rows of each product, at least `ROWS_EACH` for each number in one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache, reduce
+from itertools import islice
+from operator import add
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from bevel.calib.data.dataset import Runs, Subset
+from bevel.calib.observe.moments import Moments
+from bevel.calib.observe.observe import workers
+from bevel.calib.observe.rows import Rows
+from bevel.calib.observe.staged import StagedModel
+from bevel.calib.observe.statistics import Statistics
+from bevel.calib.rounding.base import SeenProduct
+from bevel.calib.scales.ranges import RangeMethod
+from bevel.passes.exchange.export import export
+from bevel.passes.quantize.choose_scales import Scales
+from bevel.passes.quantize.insert_qdq import bias_codes, insert_qdq
+from bevel.passes.quantize.product_rows import product_of, product_rows
+from bevel.passes.quantize.results import error_power, power
+from bevel.passes.quantize.round_weights import ProductWeights, Rounded
+from bevel.passes.quantize.units import Unit, by_level
+from bevel.passes.quantize.widen_activations import planned
+
+HELD = 8  # one sample of so many is held out
+FEWEST = 4  # samples, of which one is held out
+ROWS = 2**14  # of all samples together, chosen at random
+ROWS_EACH = 12
+TOGETHER = 4096  # rows that are held at a time
+BYTES = 2**22  # of a tensor whose rows are read at a time
+
+Made = TypeVar("Made", bound="MadeUnit")
+Arrays = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Walked:
+    """One product in both models: what it reads in the quantized one, makes in the float one, and its constants in the
+    quantized one."""
+
+    weights: ProductWeights
+    rows: Rows
+    x: str
+    y: str
+    values: str
+    bias: str | None
+    adds_bias: bool  # whether y has the bias in it
+
+
+class MadeUnit(Protocol):
+    @property
+    def made(self) -> Sequence[Rounded]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class WalkedUnits(Generic[Made]):
+    """units: what was made of each; left_db: of the model's results, by the rivals and by what was made, on samples
+    held out."""
+
+    units: Sequence[Made]
+    left_db: tuple[float, float] | None
+
+
+@dataclass(frozen=True, eq=False)
+class ProductWalk:
+    """graph: float and canonical; scales: of its activations; found: the weights of all of its products; units: those
+    that are rounded by what is seen of them, by level; blind: all products as those are that are in no unit."""
+
+    graph: gs.Graph
+    scales: Scales
+    statistics: Mapping[str, Statistics]
+    method: RangeMethod
+    states: Mapping[str, str]
+    runs: Runs
+    found: Sequence[ProductWeights]
+    units: Sequence[Unit]
+    blind: Sequence[Rounded]
+
+    def rounded(
+        self,
+        round_unit: Callable[[Unit, Sequence[SeenProduct]], Made],
+        rivals: Sequence[Rounded] = (),
+        results: Sequence[str] = (),
+    ) -> WalkedUnits[Made]:
+        """Each unit as `round_unit` makes it of what is seen of its products. results: tensors of the float model by
+        which all that is made is held to the `rivals`, where samples are held out."""
+        graph, walked = self.quantized()
+        model, made, held = export(graph), list[Made](), held_out(len(self.runs))
+        with tempfile.TemporaryDirectory(prefix="bevel-") as folder, ThreadPoolExecutor(workers()) as pool:
+            plain = StagedModel(export(self.graph), self.runs, Path(folder), results)
+            rough = StagedModel(model, self.runs, Path(folder), results)
+            self.store(rough, walked, dict(enumerate(self.blind)))
+            for units in by_level(self.units).values():
+                seen = self.look(plain, rough, [walked[place] for unit in units for place in unit.places], pool)
+                parts = [list(islice(seen, len(unit.places))) for unit in units]
+                for unit, one in zip(units, pool.map(round_unit, units, parts), strict=True):
+                    made.append(one)
+                    self.store(rough, walked, dict(zip(unit.places, one.made, strict=True)))
+            if not results or not held:
+                return WalkedUnits(made, None)
+            other = StagedModel(model, Subset(self.runs, held), Path(folder), results)
+            self.store(other, walked, dict(enumerate(rivals)))
+            for staged in (plain, rough, other):
+                staged.advance(results)
+            return WalkedUnits(made, (left_of(plain, other, results, held, True), left_of(plain, rough, results, held)))
+
+    def store(self, model: StagedModel, walked: Sequence[Walked], rounded: Mapping[int, Rounded]) -> None:
+        """Give products their weights and biases, as the quantized model has them."""
+        for place, one in rounded.items():
+            model.set(constants_of(walked[place], one, self.scales))
+
+    def quantized(self) -> tuple[gs.Graph, list[Walked]]:
+        """A copy of the graph with quantized activations, and constants of its own for each product."""
+        copy, plan = planned(self.graph, self.statistics, self.method, self.states)
+        nodes = {node.name: node for node in copy.nodes}
+        walked = [with_constants(nodes, one) for one in self.found]
+        insert_qdq(copy, replace(plan, taken={}), self.scales, ())
+        copy.cleanup().toposort()
+        return copy, [replace(one, x=nodes[product_of(one.weights).name].inputs[0].name) for one in walked]
+
+    def look(
+        self, plain: StagedModel, rough: StagedModel, products: Sequence[Walked], pool: ThreadPoolExecutor
+    ) -> Iterator[SeenProduct]:
+        """What is seen of each product, in order. Chunks of samples are summed apart and added in their order, whoever
+        was first."""
+        plain.advance(one.y for one in products)
+        rough.advance(one.x for one in products)
+        held = held_out(plain.runs)
+        fitted = [run for run in range(plain.runs) if run not in held]
+        for one in products:
+            parts = [summed(plain, rough, one, part, pool) if part else None for part in (fitted, held)]
+            assert parts[0] is not None
+            yield SeenProduct(one.rows, parts[0], parts[1])
+
+
+def with_constants(nodes: Mapping[str, gs.Node], one: ProductWeights) -> Walked:
+    product = product_of(one)
+    inner, outer = nodes[product.name], nodes[one.match.node.name]
+    values, bias = f"{inner.name}/walked/{one.tensor.name}", f"{inner.name}/walked/bias"
+    replace_constant(inner, one.tensor.name, gs.Constant(values, one.tensor.values.copy()))
+    if one.bias is not None:
+        replace_constant(outer, one.bias.name, gs.Constant(bias, one.bias.values.copy()))
+    rows = product_rows(product)
+    return Walked(
+        one,
+        rows,  # type: ignore[arg-type]  # units hold products that have rows
+        "",
+        product.outputs[0].name,
+        values,
+        None if one.bias is None else bias,
+        one.bias is not None and product is one.match.node,
+    )
+
+
+def held_out(runs: int) -> tuple[int, ...]:
+    """The samples that nothing is fitted to."""
+    every = HELD if runs >= 2 * HELD else FEWEST
+    return tuple(range(every - 1, runs, every))
+
+
+def left_of(
+    plain: StagedModel, rough: StagedModel, results: Sequence[str], held: Sequence[int], alone: bool = False
+) -> float:
+    """dB of the results that errors leave, all results alike, never nan. alone: `rough` ran those samples only."""
+    noise = 0.0
+    for name in results:
+        size = error = 0.0
+        for place, run in enumerate(held):
+            true = plain.read(name, run).astype(np.float64)
+            size += power(true)
+            error += error_power(rough.read(name, place if alone else run), true)
+        noise += error / size if size > 0 else 0.0
+    return float(-10 * np.log10(noise)) if noise > 0 else np.inf
+
+
+def replace_constant(node: gs.Node, old: str, new: gs.Constant) -> None:
+    node.inputs = [new if tensor.name == old else tensor for tensor in node.inputs]
+
+
+def constants_of(walked: Walked, rounded: Rounded, scales: Scales) -> Arrays:
+    """As the quantized model has them."""
+    found = {walked.values: rounded.quantized.dequantize()}
+    if walked.bias is not None and rounded.bias is not None:
+        codes, scale = bias_codes(rounded, scales)
+        found[walked.bias] = codes.astype(np.float32) * scale
+    return found
+
+
+def summed(
+    plain: StagedModel, rough: StagedModel, one: Walked, runs: Sequence[int], pool: ThreadPoolExecutor
+) -> Moments:
+    made = plain.read(one.y, runs[0]).shape
+    inputs = one.rows.matrices(one.weights.values).shape[1]
+    each = min(one.rows.count(made), -(-max(ROWS, ROWS_EACH * inputs) // plain.runs))
+    step = max(1, TOGETHER // max(each, 1))
+    chunks = [runs[begin : begin + step] for begin in range(0, len(runs), step)]
+    return reduce(add, pool.map(lambda chunk: chunk_moments(plain, rough, one, chunk, each), chunks))
+
+
+def chunk_moments(plain: StagedModel, rough: StagedModel, one: Walked, runs: Sequence[int], each: int) -> Moments:
+    """Of the same `each` rows of both models, chosen at random for each run."""
+    read, made = [], []
+    for part in read_together(runs, max(plain.size(one.y), rough.size(one.x))):
+        y = joined([plain.read(one.y, run) for run in part])
+        total = one.rows.count(y.shape) // len(part)
+        places = np.concatenate([picked(total, each, run) + total * place for place, run in enumerate(part)])
+        read.append(one.rows.read(joined([rough.read(one.x, run) for run in part]), places))
+        made.append(one.rows.made(y, places))
+    x, y = (np.concatenate(rows, axis=1) for rows in (read, made))
+    if one.adds_bias:
+        assert one.weights.bias is not None
+        y = y - one.weights.bias.values.astype(np.float32).reshape(y.shape[0], 1, -1)
+    return Moments.of(x, y)
+
+
+def read_together(runs: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """Runs whose tensors of `size` bytes fit into `BYTES`, or one."""
+    count = max(BYTES // max(size, 1), 1)
+    return (runs[begin : begin + count] for begin in range(0, len(runs), count))
+
+
+def joined(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Rows of several runs, one behind the other."""
+    return np.concatenate(arrays) if arrays[0].ndim > 1 else np.stack(arrays)
+
+
+@lru_cache(4096)  # products have few kinds of results
+def picked(total: int, count: int, run: int) -> NDArray[np.int64]:
+    """Places of `count` rows of `total`, of the run's own."""
+    if count == total:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(run).choice(total, count, replace=False))

@@ -1,0 +1,126 @@
+"""Channels of an activation get ranges of nearly one width, whatever that does to the weights that read them.
+
+    s_j = (p_j / geometric mean of p)^alpha        X' = X / s,  W' = s W
+
+p_j: what all but `CLIPPED` of the magnitudes of channel j lie below; the largest would follow outliers, which a range
+of few bits clips. Where each output channel reads one input channel (depthwise), s_j only joins the scales of weights
+that are there already, rounds nothing else than before, and alpha is 1. Where a product sums over channels, the weights
+of loud ones get larger and those of quiet ones smaller: rounded to the nearest they lose what the activation gains;
+rounded by what they read (`refit`) they do not, and at few bits of activations it pays.
+
+A Clip to [0, b] lets scales through that keep below b what was seen below it; a channel that got to b keeps scale 1. On
+the calibration samples, all of which are asked, the function stays what it is; beyond them, what no sample of a channel
+came near may be clipped, as any range that is taken from samples clips it.
+
+Source: Meller et al. 2019, "Same, Same But Different: Recovering Neural Network Quantization Error Through Weight
+Factorization", section 4: channels scaled to the range of the largest, made free by the homogeneity of Relu; the
+exponent is SmoothQuant's (Xiao et al. 2022, equation 4), without its weights. Price: nothing on the device.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bevel.calib.data.dataset import Runs, spread_samples
+from bevel.passes.quantize.plan import make_plan
+from bevel.passes.transform.flow import Flow, bound_of
+from bevel.passes.transform.scale_channels import ChosenScales, ScaleChannels
+from bevel.passes.transform.seen import peaks, see
+from bevel.passes.transform.sites import ScalingSite
+from bevel.passes.transform.uses import Array
+
+CLIPPED = 0.001  # of a channel's values
+LOOKED = 64  # samples that reaches are of: the outermost of few values say little
+LEAST = 0.01  # of the loudest channel's reach: quieter ones are scaled no further, which would clip what samples hide
+VALUES = 8192  # of each channel, about
+FULL = 1e-5  # of a logarithm: nearer to its bound, a channel got there; float rounding hides less
+
+
+@dataclass(frozen=True)
+class LevelChannels(ScaleChannels):
+    """Places that products by weights make and read; what a gain makes is for `smooth`. alpha: where products sum over
+    several channels."""
+
+    name: ClassVar[str] = "level-channels"
+    samples: ClassVar[int] = sys.maxsize  # what one of them shows below a Clip's bound must stay there
+    opens: ClassVar[bool] = True
+    alpha: float = 0.5
+
+    def takes(self, site: ScalingSite) -> bool:
+        return bool(site.makers and site.readers) and not site.pairs and not site.others
+
+    def choose(self, flow: Flow, sites: Sequence[ScalingSite], samples: Runs) -> list[ChosenScales]:
+        points = make_plan(flow.graph).points
+        names = [use.x.name for site in sites for use in site.readers if use.x.name in points]
+        arrays = see(flow.graph, names, spread_samples(samples, LOOKED))
+        largest = peaks(flow.graph, [node.outputs[0].name for node in flow.clips], samples)
+        found = []
+        for site in sites:
+            reach = reaches(flow, site, arrays)
+            if not reach.any():
+                continue
+            alpha = 1.0 if all(use.is_depthwise for use in site.readers) else self.alpha
+            logs = below_bounds(flow, site, largest, levelled(reach, alpha), reach)
+            if not logs.any():
+                continue
+            spread = float(np.exp(logs.max() - logs.min()))
+            text = f"{len(logs)} channels levelled with alpha {alpha:.2g}: their scales span a factor of {spread:.3g}"
+            note = self.note(site.node, "changed", text, alpha=alpha, spread=spread)
+            found.append(ChosenScales(site, logs, note))
+        return found
+
+
+def reaches(flow: Flow, site: ScalingSite, arrays: Mapping[str, list[NDArray[Any]]]) -> Array:
+    """Of each scale, what all but `CLIPPED` of the magnitudes that bear it lie below; 0 where nothing was seen."""
+    found = np.zeros(len(site.scales))
+    for use in site.readers:
+        if use.x.name not in arrays:  # nothing rounds it
+            continue
+        places, _ = site.places(use.reads, flow.gauges)
+        mine = places >= 0
+        np.maximum.at(found, places[mine], channel_reaches(arrays[use.x.name], use.channel_axis)[mine])
+    return found
+
+
+def below_bounds(
+    flow: Flow, site: ScalingSite, largest: Mapping[str, NDArray[Any]], logs: Array, reach: Array
+) -> Array:
+    """`logs`, from the loudest channel on, so that no Clip of the site clips what it did not: 0 of channels that got to
+    its bound or are always 0, of others as much less as it takes."""
+    room = np.full(len(logs), np.inf)
+    for node in flow.clips:
+        output, bound = node.outputs[0], bound_of(node)
+        places, _ = site.places(flow.of(output), flow.gauges)
+        mine = places >= 0
+        with np.errstate(divide="ignore"):
+            logarithms = np.log(largest[output.name][mine].astype(np.float64))
+        np.minimum.at(room, places[mine], np.log(bound) - logarithms)
+    if np.isinf(room).all():
+        return logs
+    found = logs - logs[int(np.argmax(reach))]
+    bounded: Array = np.where((room <= FULL) | (reach == 0), 0.0, np.minimum(found, room - FULL))
+    return bounded
+
+
+def channel_reaches(arrays: Sequence[NDArray[Any]], axis: int) -> Array:
+    """[channels] of a tensor's runs."""
+    lines = [np.abs(np.moveaxis(one, axis, 0).reshape(one.shape[axis], -1)) for one in arrays]
+    step = max(1, sum(one.shape[1] for one in lines) // VALUES)
+    found: Array = np.quantile(np.concatenate([one[:, ::step] for one in lines], 1), 1 - CLIPPED, axis=1)
+    return found
+
+
+def levelled(reach: Array, alpha: float) -> Array:
+    """Logarithms of 1 / s, with a mean of 0; 0 of channels that are always 0."""
+    alive = reach > 0
+    logs: Array = np.zeros(len(reach))
+    if alive.any():
+        logs[alive] = -alpha * np.log(np.maximum(reach[alive], LEAST * reach.max()))
+        logs[alive] -= logs[alive].mean()
+    return logs
