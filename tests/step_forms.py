@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.step.derive import StepForm, step_form
+from bevel.passes.step.prove import dtype_of
 
 Array = np.ndarray[Any, Any]
 
@@ -64,7 +65,9 @@ def run(opened: ort.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, A
 def stream(found: Forms, columns: Array) -> list[dict[str, Array]]:
     """What each step gives, from a reset on. `columns`: of the input, a whole number of steps."""
     opened, axis, period = session(found.step), found.form.axis, found.form.tick.period
-    kept = {one.name: np.zeros(one.shape, np.float32) for one in opened.get_inputs() if one.name in found.form.states}
+    kept = {
+        one.name: np.zeros(one.shape, dtype_of(one)) for one in opened.get_inputs() if one.name in found.form.states
+    }
     rows = []
     for first in range(0, columns.shape[axis], period):
         new = columns.take(range(first, first + period), axis=axis)
@@ -94,7 +97,8 @@ def check_windows(found: Forms, name: str, telling: bool = True) -> None:
 
 
 def check_columns(found: Forms, name: str, telling: bool = True) -> None:
-    """A result in time: the columns of the full form, as they come, but for first ones that read padding alone."""
+    """A result in time: the columns of the full form, as they come, but for first ones that read padding alone and last
+    ones that are late. What a stream has in columns that lie before the sequence is no matter."""
     tick, axis = found.form.tick, found.form.axis
     view = found.form.results[name]
     shape = [dim.dim_value for dim in found.full.graph.input[0].type.tensor_type.shape.dim]
@@ -104,12 +108,15 @@ def check_columns(found: Forms, name: str, telling: bool = True) -> None:
     rows = stream(found, np.concatenate([padding, whole], axis))
     expected = run(session(found.full), {found.form.input: whole})[name]
     given = np.concatenate([row[name] for row in rows], view.axis)
-    came, wanted = given.shape[view.axis], view.length
+    came, wanted = given.shape[view.axis], view.length - view.late
     count = min(came, wanted)
     assert count == wanted or not expected.take(range(wanted - count), view.axis).any()
     newest = expected.take(range(wanted - count, wanted), view.axis)
     np.testing.assert_array_equal(given.take(range(came - count, came), view.axis), newest)
     assert np.unique(newest).size > 1 or not telling, "every column is the same: the test shows little"
+
+
+KINDS = ["conv", "conv", "causal", "same", "transposed", "pool", "mean", "padded", "crop", "pad"]
 
 
 @st.composite
@@ -118,13 +125,23 @@ def layers(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     body, weights, before = [], {"axis": np.array([2], np.int64)}, "x"
     for place in range(draw(st.integers(1, 4))):
         name, size = f"a{place}", draw(st.integers(1, 4))
-        kind = draw(st.sampled_from(["conv", "conv", "causal", "pool", "mean", "crop", "pad"]))
+        kind = draw(st.sampled_from(KINDS))
         stride, dilation = draw(st.sampled_from([(1, 1), (2, 1), (3, 1), (1, 2), (2, 3)]))
-        if kind in ("conv", "causal"):
-            left = (size - 1) * dilation if kind == "causal" else 0
+        if kind in ("conv", "causal", "same"):
+            extent = (size - 1) * dilation
+            left = {"conv": 0, "causal": extent, "same": extent // 2}[kind]
             weights[f"w{place}"] = (2, 2, size)
-            window = f"strides = [{stride}], dilations = [{dilation}], pads = [{left}, 0]"
+            pads = f"{left}, {extent - left if kind == 'same' else 0}"
+            window = f"strides = [{stride}], dilations = [{dilation}], pads = [{pads}]"
             body.append(f"{name} = Conv <{window}> ({before}, w{place})")
+        elif kind == "transposed":
+            size = draw(st.integers(stride, 5))
+            weights[f"w{place}"] = (2, 2, size)
+            left, right = draw(st.integers(0, size - 1)), draw(st.integers(0, size - 1))
+            body.append(f"{name} = ConvTranspose <strides = [{stride}], pads = [{left}, {right}]> ({before}, w{place})")
+        elif kind == "padded":
+            window = f"kernel_shape = [{size}], strides = [{stride}], pads = [{size // 2}, {(size - 1) // 2}]"
+            body.append(f"{name} = MaxPool <{window}> ({before})")
         elif kind in ("pool", "mean"):
             op = "MaxPool" if kind == "pool" else "AveragePool"
             power = 2 ** draw(st.integers(0, 1)) if kind == "mean" else size  # halves are exact
@@ -135,8 +152,8 @@ def layers(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
             weights[f"s{place}"] = np.array([stride], np.int64)
             body.append(f"{name} = Slice ({before}, f{place}, l{place}, axis, s{place})")
         else:
-            pads = np.array([0, 0, draw(st.integers(0, 2)), 0, 0, draw(st.integers(0, 1))], np.int64)
-            weights[f"p{place}"] = pads
+            before_and_behind = draw(st.integers(0, 2)), draw(st.integers(0, 1))
+            weights[f"p{place}"] = np.array([0, 0, before_and_behind[0], 0, 0, before_and_behind[1]], np.int64)
             body.append(f"{name} = Pad ({before}, p{place})")
         before = name
     last = draw(st.sampled_from(["y = Relu ({})", "y = ReduceMax <axes = [2]> ({})", "y = ReduceSum ({}, axis)"]))

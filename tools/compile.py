@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.backends import target as targets
+from bevel.backends.at_width import SwitchableProduct
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import BuildOptions, build
@@ -40,7 +41,7 @@ from bevel.passes.integerize.carry_quantizers import CarryQuantizers
 from bevel.passes.integerize.quantize_results import QuantizeResults
 from bevel.passes.partition.check_islands import check_islands
 from bevel.passes.partition.partition import partition
-from bevel.passes.partition.refuse_early import refuse_early
+from bevel.passes.partition.refuse_early import RefuseEarly
 from bevel.passes.pipeline import Pipeline
 from bevel.passes.recipes.build import Recipe
 from bevel.passes.states.pairs import states_of
@@ -58,7 +59,9 @@ from bevel.tools.report.summary import Findings, summarize
 from bevel.tools.run import bundle, transforms, vectors, widths
 from bevel.tools.run.data import Data, open_data
 from bevel.tools.run.dimensions import dimensions
+from bevel.tools.run.earlier import NEVER, Earlier
 from bevel.tools.run.full_form import FullForm, full_form, told_of
+from bevel.tools.run.longer import with_longer_windows
 from bevel.tools.run.names import model_name
 from bevel.tools.run.options import Options
 from bevel.tools.run.pixels import with_pixels
@@ -71,15 +74,17 @@ from bevel.tools.run.tuning import choose_kernels
 
 if TYPE_CHECKING:
     from bevel.tools.assign.explain import Assigned
+    from bevel.tools.assign.run import Searches
 
 EQUIVALENCE_SAMPLES = 2
+QUANTIZED_BEFORE = "quantized as a run before did, with the same model, samples and options (kept in Bevel's cache)"
 MODELS = 3  # float, quantized, integer
 
 
 @dataclass(frozen=True)
 class Job:
     """What was asked for. `name`: the model's, in C; `recipe`: how to quantize; `device`: what measures, if any;
-    `judging`: what accuracy is."""
+    `judging`: what accuracy is; `searches`: what other runs know of formats."""
 
     options: Options
     stages: Stages
@@ -88,6 +93,7 @@ class Job:
     name: str
     recipe: Recipe
     judging: Judging
+    searches: Searches | None = None
 
     @property
     def on_cpu(self) -> bool:
@@ -151,12 +157,12 @@ class Judged:
     step: Step | None = None
 
 
-def compile_model(options: Options, stages: Stages) -> Report:
-    """Do all of `optimize` and leave its bundle at `options.output`.
+def compile_model(options: Options, stages: Stages, searches: Searches | None = None) -> Report:
+    """Do all of `optimize` and leave its bundle at `options.output`. searches: of runs with other flash budgets.
 
     Raises UserError for what the user can put right; `options.output` is then as it was before.
     """
-    job = prepare(options, stages)
+    job = replace(prepare(options, stages), searches=searches)
     with staged(options.output, options.sources) as folder:
         read = read_model(job)
         with stages("canonicalize"):
@@ -198,7 +204,7 @@ def compile_model(options: Options, stages: Stages) -> Report:
 def prepare(options: Options, stages: Stages) -> Job:
     """Everything that can be refused before the model is read."""
     recipe, judged_by = recipe_of(options), judging(options)
-    target = targets.load(options.target).with_memory(options.memory)
+    target = targets.load(options.target).asked(options.memory, options.isa, options.threads).with_logic(options.logic)
     device = devices.choose(target, options.device)
     return Job(options, stages, target, device, model_name(options.name, options.model), recipe, judged_by)
 
@@ -213,9 +219,10 @@ def read_model(job: Job) -> FloatModel:
         data = open_data(options, model)
         if data.calib is None and asks_for_formats(options, job.recipe):
             raise UserError(f"{options.model} came quantized: its formats are kept; leave out the options for them")
+        model, data, read = with_longer_windows(options, model, data)
     with job.stages("canonicalize"):
         graph, notes = canonicalize(model, islice(data.vectors, EQUIVALENCE_SAMPLES))
-    told = (*loaded.notes, *decided, *found, *notes)
+    told = (*loaded.notes, *decided, *found, *read, *notes)
     return FloatModel(model, data, Work(graph, job.target, data.calib, states=states_of(model), notes=told))
 
 
@@ -227,31 +234,40 @@ def keep_quantized(read: FloatModel) -> QdqModel:
 
 def quantize_calibrated(job: Job, read: FloatModel) -> QdqModel:
     """Observe the float model, choose formats, insert quantizers."""
-    recipe, work = job.recipe, read.work
-    if not job.on_cpu:
-        refuse_early(work.graph, importer)
+    recipe, work = job.recipe, RefuseEarly(importer)(read.work).work
+    with job.stages("recall"):
+        drawn = job.options.calib == "random"
+        earlier = NEVER if job.options.budgets.given else Earlier.of(work, (recipe, job.options.transform, drawn))
+        known: QdqModel | None = earlier.read()
+    if known is not None:
+        job.stages.display.say(QUANTIZED_BEFORE)
+        return known
     with job.stages("transform") as advance:
         work = recipe.run("transform", work)
-        work = transforms.transform(job.options.transform, recipe, work, job.options.calib == "random", advance)
+        work, seen = transforms.transform(job.options.transform, recipe, work, drawn, advance)
     with job.stages("observe") as advance:
         canonical = gs.export_onnx(work.graph)
-        work = replace(work, observations=observe(canonical, work.samples, recipe.wants(work.graph), advance))
+        found = observe(canonical, work.samples, recipe.wants(work.graph), advance, known=seen)
+        work = replace(work, observations=found)
     with job.stages("quantize"):
         work = recipe.run("assign", work)
     assigned = None
     if job.options.budgets.given:
         work, assigned = search_formats(job, read, canonical, work)
     with job.stages("quantize"):
-        return QdqModel(recipe.run("quantize", work), canonical, work, assigned)
+        quantized = QdqModel(recipe.run("quantize", work), canonical, work, assigned)
+        earlier.keep(quantized)
+    return quantized
 
 
 def search_formats(job: Job, read: FloatModel, canonical: onnx.ModelProto, work: Work) -> tuple[Work, Assigned]:
-    """`work` with the formats of weights that keep the budgets."""
-    from bevel.tools.assign.run import assign
+    """`work` with the formats that keep the budgets."""
+    from bevel.tools.assign.run import Searches, assign
     from bevel.tools.assign.trial import Maker
 
     maker = Maker(job.options, job.recipe, canonical, work, read.data, job.name, job.target, job.device)
-    found = assign(maker, read.model, job.options.budgets, job.judging, job.stages)
+    searches = job.searches or Searches()
+    found = assign(maker, read.model, job.options.budgets, job.judging, job.stages, searches)
     schemes = replace(work.schemes, nodes=maker.nodes(found.formats))
     return replace(work, schemes=schemes, notes=(*work.notes, *found.notes)), found
 
@@ -291,9 +307,9 @@ def build_product(job: Job, data: Data, lowered: Lowered, folder: Path, steps: S
         fitted = widths.unbanded(fit_ram(program, target, options.max_ram, objective))
     selections, notes = choose_kernels(options, fitted.program, target, job.device, tests, job.stages)
     with job.stages("build") as advance:
-        if line := for_target(target).first_use():
+        if target.compilers and (line := for_target(target).first_use()):
             job.stages.display.say(line)
-        settings = BuildOptions(selections=selections, objective=objective, tell=advance)
+        settings = BuildOptions(selections=selections, objective=objective, tell=advance, folding=options.folding)
         make = partial(build, target=target, folder=folder, vectors=tests, options=settings)
         fitted, artifact = build_within(program, fitted, target, options.max_ram, folder, objective, make)
         widths.unbanded(fitted)
@@ -354,6 +370,6 @@ def measure_widths(job: Job, read: FloatModel, found: QdqModel, lowered: Lowered
     if not lowered.narrower:
         return ()
     with job.stages("widths"):
-        product = widths.SwitchableProduct(made.fitted.program, job.target, job.device, made.settings)
+        product = SwitchableProduct(made.fitted.program, job.target, job.device, made.settings)
         models = models_of(read, found, lowered)
         return widths.measured(product, lowered.narrower, models, read.data, job.options.vectors)

@@ -27,6 +27,7 @@ FORMATS = (
     "e4m3",
     "mxfp4",
     "int4:block32",
+    "int3:group8",
     "log3",
 )
 WIDE = ("int16", "int16", "int16", "int12", "int6", "int4", "e4m3", "mxfp6")

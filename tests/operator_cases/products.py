@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from bevel.passes.transform.orthogonal import block_diagonal, hadamard
 from operator_cases.case import CONV, IMAGES, LINE, Case, one
 
 
@@ -75,6 +78,16 @@ CONVOLUTIONS = {
     ),
 }
 PRODUCTS = {
+    "walsh-hadamard": one("MatMul (x, h)", "float[2,3,8] x", "float[8,8] h", {"h": 0.3 * hadamard(8)}),
+    "walsh-hadamard of 12, with signs": one(
+        "MatMul (x, h)", "float[1,5,12] x", "float[12,12] h", {"h": hadamard(12) * (-1) ** np.arange(12)[:, None]}
+    ),
+    "walsh-hadamard in blocks": one(
+        "MatMul (x, h)", "float[4,12] x", "float[12,12] h", {"h": block_diagonal(hadamard(8) / 8, hadamard(4) / 2)}
+    ),
+    "walsh-hadamard relu": Case(
+        "m = MatMul (x, h)\n y = Relu (m)", "float[3,16] x", "float[16,16] h", {"h": hadamard(16) / 4}
+    ),
     "product of two": one("MatMul (x, z)", "float[2,3,5] x, float[2,5,4] z"),
     "product of a broadcast batch": one("MatMul (x, z)", "float[2,1,3,5] x, float[3,5,4] z"),
     "product by itself, transposed": Case("t = Transpose <perm = [0,2,1]> (x)\n y = MatMul (x, t)", "float[2,3,5] x"),

@@ -244,7 +244,7 @@ def test_a_disk_that_fills_up_leaves_nothing(
 def test_an_interruption_leaves_nothing(
     inputs: Folder, called: str, number: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"bevel.{called}", lambda *given, **named: os.kill(os.getpid(), number))
+    monkeypatch.setattr(f"bevel.{called}", lambda *given, **named: signal.raise_signal(number))
     assert "interrupted" in refused(inputs, [], capfd)
 
 

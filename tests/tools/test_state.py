@@ -15,6 +15,7 @@ import pytest
 from bevel import UserError, optimize
 from bevel.calib.formats.stored import StoredArray
 from bevel.passes.states.pairs import states_of
+from javascript import WASM, answer
 
 SEQUENCES, STEPS = 6, 5
 # A gated cell, and a window of the last three columns that a convolution reads.
@@ -70,7 +71,7 @@ def stepped(file: Path, samples: dict[str, np.ndarray], starts: list[bool]) -> d
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-@pytest.mark.parametrize("target", ["cortex-m4", "rv32imc", "host"])
+@pytest.mark.parametrize("target", ["cortex-m4", "rv32imc", "host", WASM])
 def test_a_device_goes_through_sequences_as_integer_onnx_does(tmp_path: Path, target: str) -> None:
     report, out = built(tmp_path, target, eval=SAMPLES)
     assert report.measurement.mismatches == 0 and report.measurement.inputs == 12
@@ -85,6 +86,27 @@ def test_a_device_goes_through_sequences_as_integer_onnx_does(tmp_path: Path, ta
     np.testing.assert_array_equal(vectors["expected:y"], expected["y"])
     alone = stepped(out / "integer.onnx", inputs, [True] * 12)
     assert (alone["y"] != expected["y"]).any(), "the states change nothing: the test shows little"
+
+
+def test_javascript_goes_on_until_it_resets(tmp_path: Path) -> None:
+    """Every third step begins anew."""
+    _, out = built(tmp_path, "wasm32", eval=SAMPLES)
+    with np.load(out / "vectors.npz") as arrays:
+        x = arrays["input:x"][:6]
+    begins = [step % 3 == 0 for step in range(len(x))]
+    body = """
+const rows = given.x.map((values, step) => {
+  if (given.begins[step]) model.reset();
+  model.inputs.x.set(values.flat());
+  model.run();
+  return Array.from(model.outputs.y);
+});
+answer(rows);
+"""
+    rows = answer(out, "net", {"x": x.tolist(), "begins": begins}, body, tmp_path)
+    expected = stepped(out / "integer.onnx", {"x": x}, begins)["y"]
+    np.testing.assert_array_equal(np.array(rows, np.float32).reshape(expected.shape), expected)
+    assert "reset(): void" in (out / "net.d.mts").read_text()
 
 
 def test_both_sides_of_a_state_have_one_quantizer_and_the_arena_holds_its_integers(tmp_path: Path) -> None:
@@ -143,6 +165,18 @@ def test_a_state_that_is_named_is_one_and_one_that_is_not_wanted_is_an_input(tmp
     )
     assert report.measurement.mismatches == 0 and report.size.product["state"] == 8
     assert "net_set_input_conv_cache" in (tmp_path / "out" / "net.h").read_text()
+
+
+@pytest.mark.filterwarnings("ignore::bevel.tools.run.api.ResultWarning")
+def test_budgets_are_of_the_product_with_state_and_of_models_that_go_on_from_their_own(tmp_path: Path) -> None:
+    evaluation = {"x": np.random.default_rng(9).standard_normal((4, 24, 6)).astype(np.float32)}
+    options = {"eval": evaluation, "formats": "int8,int6", "transform": "none", "device": "none"}
+    (plain, _) = built(tmp_path / "plain", "cortex-m4", **{**options, "formats": None})
+    flash, decibels = plain.size.product["flash"], plain.accuracy.sqnr_db
+    report, _ = built(tmp_path / "kept", "cortex-m4", max_flash=flash, **options)
+    assert report.size.product["flash"] <= flash and report.size.product["state"] == 20
+    with pytest.raises(UserError, match=f"keep --min-sqnr 90: {decibels:.2f} dB with int8 everywhere"):
+        built(tmp_path / "refused", "cortex-m4", min_sqnr=90.0, **options)
 
 
 @pytest.mark.filterwarnings("ignore::bevel.tools.run.api.ResultWarning")

@@ -110,6 +110,94 @@ def size_of(value: onnx.ValueInfoProto) -> int:
     return int(np.prod([dim.dim_value for dim in value.type.tensor_type.shape.dim]))
 
 
+@pytest.mark.parametrize("target", ["cortex-m4", "host"])
+def test_padding_in_time_before_a_mean_is_that_of_each_window(tmp_path: Path, target: str) -> None:
+    padded = SPOTTING.replace("<strides = [2,2], pads = [0,1,0,1]>", "<strides = [2,2], pads = [1,1,2,1]>")
+    padded = padded.replace("<group = 8, pads = [0,1,0,1]>", "<group = 8, pads = [1,1,1,1]>")
+    samples = SAMPLES["keywords"]
+    options = {"name": "net", "calib": samples, "step": True}
+    report = optimize(model(padded, WEIGHTS), target=target, output=tmp_path / "out", **options)
+    assert report.measurement.mismatches == 0 and report.measurement.inputs == 11
+    for window, ends in enumerate((9, 19)):
+        full = run(tmp_path / "out" / "integer_full.onnx", {"x": samples["x"][window : window + 1]})["y"]
+        if ends < report.measurement.inputs:
+            np.testing.assert_array_equal(expected_of(tmp_path / "out")[ends], full)
+    assert report.step.late == {}
+    if target != "host":
+        (spent,) = [name for name in report.step.full if name in report.measurement.spent]
+        assert report.measurement.spent[spent] < 0.8 * report.step.full[spent]
+
+
+def test_padding_in_time_can_give_way_to_the_columns_of_a_stream(tmp_path: Path) -> None:
+    """One column of each layer is new then, and a result is that of a window that is longer by what layers reach."""
+    padded = SPOTTING.replace("<strides = [2,2], pads = [0,1,0,1]>", "<strides = [2,2], pads = [1,1,2,1]>")
+    padded = padded.replace("<group = 8, pads = [0,1,0,1]>", "<group = 8, pads = [1,1,1,1]>")
+    made, samples = model(padded, WEIGHTS), SAMPLES["keywords"]
+    options = {"name": "net", "calib": samples, "eval": samples, "step": True, "time_padding": "drop"}
+    report = optimize(made, target="cortex-m4", output=tmp_path / "out", **options)
+    assert report.measurement.mismatches == 0 and report.step.window == 3 + 19 + 3
+    (spent,) = [name for name in report.step.full if name in report.measurement.spent]
+    assert report.measurement.spent[spent] < 0.4 * report.step.full[spent]
+    nodes = json.loads((tmp_path / "out" / "report.json").read_text())["nodes"]
+    notes = [note["text"] for node in nodes for note in node["notes"]]
+    (told,) = [text for text in notes if "no layer pads in time" in text]
+    assert "3 columns before a window and 3 behind it" in told and "dB of them" in told
+    longer = {"x": np.pad(samples["x"][:1], ((0, 0), (3, 3), (0, 0), (0, 0)))}
+    full = run(tmp_path / "out" / "integer_full.onnx", longer)["y"]
+    np.testing.assert_array_equal(expected_of(tmp_path / "out")[report.step.steps - 1], full)
+
+
+def test_a_net_that_looks_ahead_says_by_how_much_it_is_late(tmp_path: Path) -> None:
+    symmetric = CAUSAL.replace("pads = [2, 0]", "pads = [1, 1]").replace("cut = {-4}", "cut = {99}")
+    symmetric = symmetric.replace("c = Conv <pads = [4, 4]", "c = Conv <pads = [2, 2]")
+    samples = SAMPLES["temporal"]
+    options = {"calib": samples, "name": "net", "step": True, "vectors": 16}
+    report = optimize(model(symmetric, CAUSAL_WEIGHTS), target="cortex-m4", output=tmp_path / "out", **options)
+    assert report.measurement.mismatches == 0 and report.step.late == {"y": 3}
+    full = run(tmp_path / "out" / "integer_full.onnx", {"x": samples["x"][:1]})["y"]
+    found = np.concatenate(list(expected_of(tmp_path / "out")[:16]), axis=2)
+    np.testing.assert_array_equal(found[:, :, 3:], full[:, :, :13])
+    assert ("late", "y: 3 columns") in report.step.rows(report.measurement.spent)
+
+
+# Down and up again: a mask over time for each column, as networks that take noise away have it.
+DOWN_AND_UP = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N,3,16] x) => (float[N,2,16] y)
+{
+    a = Conv <strides = [2], pads = [1, 1]> (x, w, p)
+    b = Relu (a)
+    c = Conv <pads = [2, 0]> (b, v, q)
+    d = ConvTranspose <strides = [2], pads = [1, 1]> (c, t)
+    y = Sigmoid (d)
+}
+"""
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "host"])
+def test_a_transposed_convolution_gives_its_columns_as_they_come(tmp_path: Path, target: str) -> None:
+    weights = {"w": (6, 3, 4), "p": (6,), "v": (6, 6, 3), "q": (6,), "t": (6, 2, 4)}
+    samples = SAMPLES["temporal"]
+    options = {"calib": samples, "name": "net", "step": True, "vectors": 8}
+    report = optimize(model(DOWN_AND_UP, weights), target=target, output=tmp_path / "out", **options)
+    assert report.measurement.mismatches == 0 and (report.step.columns, report.step.late) == (2, {"y": 3})
+    full = run(tmp_path / "out" / "integer_full.onnx", {"x": samples["x"][:1]})["y"]
+    found = np.concatenate(list(expected_of(tmp_path / "out")[:8]), axis=2)
+    np.testing.assert_array_equal(found[:, :, 3:], full[:, :, :13])
+
+
+def test_a_layer_that_reads_both_ways_is_refused_with_the_reason(tmp_path: Path) -> None:
+    text = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[8,1,3] x) => (float[8,2,1,4] y) { y = LSTM <hidden_size = 4, direction = "bidirectional"> (x, w, u) }
+"""
+    made = model(text, {"w": (2, 16, 3), "u": (2, 16, 4)})
+    samples = {"x": RNG.standard_normal((4, 8, 1, 3)).astype(np.float32)}
+    said = r"--step: y\.\w+: it reads backwards, from the newest column on: each step would have to begin anew"
+    with pytest.raises(UserError, match=said):
+        optimize(made, target="cortex-m4", calib=samples, output=tmp_path / "out", step=True)
+
+
 def test_a_causal_net_gives_a_column_from_the_first_step_on(tmp_path: Path) -> None:
     report, out = built("temporal", tmp_path, "cortex-m4", vectors=16)
     assert report.measurement.mismatches == 0 and report.step.columns == 1
@@ -299,11 +387,6 @@ def test_a_scale_for_each_row_is_that_of_a_token(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "same": (
-        SPOTTING.replace("pads = [0,1,0,1]", "pads = [2,1,2,1]"),
-        {},
-        "node a pads behind columns that a stream goes on with",
-    ),
     "axis": (SPOTTING, {"time_axis": "9"}, "--time-axis 9: input x has axes 0 to 3"),
     "name": (SPOTTING, {"time_axis": "z:1"}, "--time-axis z:1: write N, or INPUT:N; the inputs are x"),
     "sign": (SPOTTING, {"time_axis": "x:--1"}, "--time-axis x:--1: write N, or INPUT:N"),
@@ -313,6 +396,8 @@ REFUSED = {
     "cache": (SPOTTING, {"step": False, "cache": "int4"}, "--cache is for --step; give both"),
     "format": (SPOTTING, {"cache": "int3.5"}, "int3.5"),
     "alone": (SPOTTING, {"step": False, "time_axis": "1"}, "--time-axis is for --step; give both"),
+    "padding": (SPOTTING, {"step": False, "time_padding": "drop"}, "--time-padding is for --step; give both"),
+    "word": (SPOTTING, {"time_padding": "none"}, "--time-padding 'none': give one of keep, drop"),
 }
 
 

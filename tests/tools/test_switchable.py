@@ -12,6 +12,7 @@ import pytest
 
 from bevel.tools.command import optimize
 from bevel.tools.command.entry import run
+from javascript import WASM, answer
 
 
 def optimized(inputs: Path, target: str, *more: str) -> tuple[int, Path]:
@@ -20,7 +21,7 @@ def optimized(inputs: Path, target: str, *more: str) -> tuple[int, Path]:
     return run(optimize.command, [*command, "--vectors", "3", "--switchable", "8,6,4,2", *more]), output
 
 
-@pytest.mark.parametrize("target", ["host", "cortex-m7", "cortex-m0plus"])
+@pytest.mark.parametrize("target", ["host", "cortex-m7", "cortex-m0plus", WASM])
 def test_every_width_equals_its_own_integer_model(inputs, target) -> None:
     code, output = optimized(inputs, target, "--eval", str(inputs / "calib.npz"))
     assert code == 0
@@ -48,6 +49,29 @@ def test_the_width_can_be_changed_between_two_runs_of_one_arena(inputs) -> None:
         expected = ort.InferenceSession(output / file).run(None, {source["port"]["name"]: x})[0]
         found = arena[base + result["offset"] :][: expected.size].view(np.int8)
         np.testing.assert_array_equal(found, expected.ravel())
+
+
+def test_javascript_changes_the_width(inputs, tmp_path) -> None:
+    code, output = optimized(inputs, "wasm32")
+    assert code == 0
+    source, result = (
+        json.loads((output / "manifest.json").read_text())["artifact"][side][0] for side in ("inputs", "outputs")
+    )
+    x = np.random.default_rng(5).standard_normal((1, *source["port"]["shape"][1:])).astype(np.float32)
+    body = """
+const [[into], [out]] = [Object.values(model.inputs), Object.values(model.outputs)];
+answer([4, 2, 8].map((bits) => {
+  model.setBits(bits);
+  into.set(given);
+  model.run();
+  return Array.from(out);
+}));
+"""
+    rows = answer(output, "model", x.ravel().tolist(), body, tmp_path)
+    for bits, row in zip((4, 2, 8), rows, strict=True):
+        file = "integer.onnx" if bits == 8 else f"integer_{bits}bit.onnx"
+        expected = ort.InferenceSession(output / file).run([result["port"]["name"]], {source["port"]["name"]: x})[0]
+        np.testing.assert_array_equal(np.array(row, np.float32), expected.ravel())
 
 
 @pytest.mark.parametrize("text", ["8", "6,4", "8,1", "8,9", "8,x", "8,4,4"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -13,6 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from bevel.backends.program.program import Port
+from bevel.calib.observe.observe import workers
 from bevel.passes.graph.quantizers import DEQUANTIZERS, QUANTIZERS, ROUNDINGS
 from bevel.passes.states.pairs import results_of, states_of
 from bevel.tools.accuracy.metrics.meters import Meters
@@ -108,17 +110,32 @@ def measured(models: Models, data: Data, advance: Advance, meters: Meters | None
 
     The integer model runs at onnxruntime's default settings, where it answers the same (see `vectors.make_vectors`).
     """
-    steppers = models.steppers()
     totals, labels = Totals(models.outputs), labels_of(data)
     count = len(data.vectors) if data.evaluation else min(len(data.vectors), NODE_SAMPLES)
-    for done, sample in enumerate(islice(data.vectors, count)):
-        begins = data.vectors.begins(done)
-        found = [one.run(sample, begins) for one in steppers]
+    runs = ((sample, data.vectors.begins(run)) for run, sample in enumerate(islice(data.vectors, count)))
+    for done, (sample, found) in enumerate(answered(models.steppers(), runs)):
         totals.add(found, labels)
         if meters is not None:
             meters.add(sample, found)
         advance(done + 1, count)
     return totals
+
+
+def answered(
+    steppers: Sequence[Stepper], runs: Iterable[tuple[Sample, bool]]
+) -> Iterator[tuple[Sample, list[dict[str, Array]]]]:
+    """Each sample with what the models make of it, in order; runs: samples, and whether a sequence begins with each.
+
+    As many runs at a time as there are processors: of models without states each is on its own, of others those of
+    unlike models are. A run has one thread, so that what it gives does not depend on the others.
+    """
+    apart = not any(one.states for one in steppers)
+    left = iter(runs)
+    with ThreadPoolExecutor(workers()) as pool:
+        while part := list(islice(left, workers() if apart else 1)):
+            asked = [[pool.submit(one.run, sample, begins) for one in steppers] for sample, begins in part]
+            for (sample, _), futures in zip(part, asked, strict=True):
+                yield sample, [one.result() for one in futures]
 
 
 def labels_of(data: Data) -> Array | None:

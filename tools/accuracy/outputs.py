@@ -32,6 +32,7 @@ IN_PLACE = (*QUANTIZERS, *DEQUANTIZERS, *ROUNDINGS, "Identity", "Cast")
 SCORES = ("Softmax", "LogSoftmax", "Hardmax")
 IDS = ("ArgMax", "ArgMin")
 CHOICES = (*IDS, "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+RANKINGS = (*CHOICES, *SCORES)
 MOST_PARTS = 64  # more are no parts of a detection head but a sequence
 
 
@@ -75,14 +76,14 @@ def kind_of(tensor: gs.Variable) -> Kind:
     return "scores" if source in SCORES and len(shape) == 2 and shape[1] > 1 else "numbers"
 
 
-def with_scores(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_scores(model: onnx.ModelProto, choices: tuple[str, ...] = CHOICES) -> onnx.ModelProto:
     """`model` with the floats that class numbers are chosen from in place of these: what has an error that adds up.
 
-    `model` itself where no output is one of ArgMax, ArgMin or a comparison.
+    `model` itself where no output is one of `choices`: ArgMax, ArgMin or a comparison; of `RANKINGS`, Softmax too.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
     types = {value.name: value.type for value in (*model.graph.input, *model.graph.value_info, *model.graph.output)}
-    sources = {value.name: chosen_from(value.name, makers) for value in model.graph.output}
+    sources = {value.name: chosen_from(value.name, makers, choices) for value in model.graph.output}
     if not any(sources.values()):
         return model
     result = onnx.ModelProto()
@@ -99,12 +100,12 @@ def with_scores(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def chosen_from(tensor: str, makers: Mapping[str, onnx.NodeProto]) -> str | None:
-    """The tensor that an ArgMax, ArgMin or comparison reads, behind which `tensor` comes by moves and casts."""
+def chosen_from(tensor: str, makers: Mapping[str, onnx.NodeProto], choices: tuple[str, ...]) -> str | None:
+    """The tensor that one of `choices` reads, behind which `tensor` comes by moves and casts."""
     node = makers.get(tensor)
     while node is not None and node.op_type in (*RESHAPES, *IN_PLACE, "Transpose"):
         node = makers.get(node.input[0])
-    return node.input[0] if node is not None and node.op_type in CHOICES else None
+    return node.input[0] if node is not None and node.op_type in choices else None
 
 
 def made_by(tensor: gs.Tensor) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.tools.accuracy.outputs import Described, plain
+from bevel.tools.report.answers import Answers, share_interval
 from bevel.tools.report.report import Accuracy, OutputFigures
 
 Array = NDArray[Any]
@@ -95,7 +96,8 @@ def collect(values: set[float], found: Array) -> None:
 @dataclass
 class OutputTotals:
     """`whole`: of all elements; `parts`: of those that come from each part. For ids `same` counts elements, for scores
-    and for [batch, classes] samples; `right`: those of the float, quantized and judged model that are the label."""
+    and for [batch, classes] samples; `right`: those of the float, quantized and judged model that are the label;
+    `lost`, `gained`, `changed`: as `Answers` has them."""
 
     described: Described
     whole: Powers = field(default_factory=Powers)
@@ -104,6 +106,9 @@ class OutputTotals:
     same: int = 0
     labelled: int = 0
     right: tuple[int, int, int] = (0, 0, 0)
+    lost: int = 0
+    gained: int = 0
+    changed: int = 0
 
     def add(self, values: Sequence[Array], labels: Array | None) -> None:
         """The float, quantized and judged model's output for one run, and the labels of its samples."""
@@ -125,6 +130,10 @@ class OutputTotals:
             counts = (count + int(np.sum(one == labels)) for count, one in zip(self.right, answers, strict=True))
             self.right = (next(counts), next(counts), next(counts))
             self.labelled += first.size
+            before, after = first == labels, last == labels
+            self.lost += int(np.sum(before & ~after))
+            self.gained += int(np.sum(after & ~before))
+            self.changed += int(np.sum(~before & ~after & (first != last)))
 
     def outputs(self, answers: bool) -> list[OutputFigures]:
         """For the report: the parts, where they are unlike or one is broken, or the whole. `answers`: whether it has
@@ -151,6 +160,10 @@ class OutputTotals:
     @property
     def agreement(self) -> float | None:
         return self.same / self.answered if self.answered else None
+
+    @property
+    def answers(self) -> Answers | None:
+        return Answers.of(self.labelled, self.lost, self.gained, self.changed) if self.labelled else None
 
     def top1(self, model: int) -> float | None:
         return self.right[model] / self.labelled if self.labelled else None
@@ -229,6 +242,7 @@ class Totals:
     def accuracy(self) -> Accuracy:
         one, outputs = self.labelled, self.outputs()
         shares = [output.agreement for output in outputs if output.agreement is not None]
+        single = all(one.answered in (0, self.samples) for one in self.each.values())
         return Accuracy(
             samples=self.samples,
             top1_float=None if one is None else one.top1(0),
@@ -239,6 +253,8 @@ class Totals:
             quantized_sqnr_db=worst([output.quantized_sqnr_db for output in outputs]),
             labels=None if one is None else one.described.name,
             labels_unused=None if one is not None else self.unused,
+            answers=None if one is None else one.answers,
+            agreement_interval=share_interval(min(shares), self.samples) if shares and single else None,
         )
 
     @property

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 
 import onnx
 
 from bevel.backends.program.resources import NOTHING, Resource, Resources, told
 from bevel.calib.data.dataset import place_of
 from bevel.calib.errors import UserError
-from bevel.passes.assign.front import front
-from bevel.passes.assign.problem import Assignment
+from bevel.passes.assign.problem import Assignment, everywhere
 from bevel.tools.accuracy.evaluate import labels_of
 from bevel.tools.accuracy.metrics.meters import Judging
 from bevel.tools.accuracy.metrics.metric import Metric
 from bevel.tools.accuracy.outputs import describe_outputs
 from bevel.tools.assign.score import Reference, Score, reference
 from bevel.tools.assign.search import Search
-from bevel.tools.report.report import Answers
+from bevel.tools.assign.within import roomy
 from bevel.tools.run.budgets import Budgets
 from bevel.tools.run.stages import Advance
 
 ROUNDING = 1e-9  # of fractions that are differences of fractions
-FRONT = 48  # budgets that the program is asked for
+TRIALS = 6  # that a bisection takes, roughly
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,6 @@ class Judge:
             program = maker.lowered(integer)
             self.known[assignment] = self.samples.score(integer, (*program.inputs, *program.outputs), integer=True)
         return self.known[assignment]
-
-    def answers(self, assignment: Assignment) -> Answers | None:
-        found = self.score(assignment)
-        return Answers(found.labelled, found.lost, found.gained, found.error) if found.labelled else None
 
     def passes(self, assignment: Assignment) -> bool:
         return not missed(self.budgets, self.score(assignment))
@@ -103,32 +99,26 @@ def missed_figure(metric: Metric, budgets: Budgets, score: Score) -> list[str]:
 
 
 def cheapest(search: Search, judge: Judge, limits: Resources, advance: Advance) -> Assignment:
-    """The smallest by predicted flash that passes, from the front within `limits` and the uniform formats.
+    """The smallest by predicted flash that passes, of what the solver tries within `limits` and the uniform formats.
 
-    The front is bisected, as accuracy falls along it but for a few samples. Raises UserError where its best fails.
+    Raises UserError where the finest formats fail.
     """
-    problem = search.problem
-    assignments = front(problem, search.products, limits, FRONT)
-    finest = problem.uniform(search.finest)
-    low, high = 0, len(assignments)  # the first that passes lies in [low, high]; at high: the finest format everywhere
-    steps = max(len(assignments).bit_length(), 1)
-    done = 0
-    while low < high:
-        middle = (low + high) // 2
-        if judge.passes(assignments[middle]):
-            high = middle
-        else:
-            low = middle + 1
-        done += 1
-        advance(min(done, steps), steps)
-    found = assignments[high] if high < len(assignments) else finest
+    search, _ = roomy(search, limits)
+    problem, trials = search.problem, count(1)
+
+    def passes(assignment: Assignment) -> bool:
+        done = next(trials)
+        advance(done, max(done, TRIALS))
+        return judge.passes(assignment)
+
+    found = search.solver.smallest(problem, search.products, limits, passes) or problem.finest
     if not judge.passes(found):
         raise UserError(
             f"{search.maker.name}: no formats of {', '.join(problem.formats)} keep "
-            f"{'; '.join(missed(judge.budgets, judge.score(found)))} with {problem.formats[search.finest]} everywhere"
+            f"{'; '.join(missed(judge.budgets, judge.score(found)))} with {everywhere(problem, found)}"
         )
     flash_of = partial(problem.amount, Resource.FLASH)
-    uniforms = [problem.uniform(format) for format in range(len(problem.formats))]
+    uniforms = [one.assignment for one in search.uniforms if one.figures.takes.only(Resource.RAM).within(limits)]
     smaller = [one for one in uniforms if flash_of(one) < flash_of(found) and judge.passes(one)]
     return min([found, *smaller], key=flash_of)
 

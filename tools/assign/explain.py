@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from bevel.backends.program.resources import Resource
-from bevel.calib.formats.tensor_format import TensorFormat
-from bevel.passes.assign.problem import Assignment
+from bevel.passes.assign.problem import Assignment, everywhere
 from bevel.passes.base import Note
+from bevel.tools.assign.memory import bytes_of
 from bevel.tools.assign.search import Search
+from bevel.tools.assign.trial import Formats
 from bevel.tools.report import report
 
 PASS = "assign"
@@ -18,9 +22,9 @@ PASS = "assign"
 
 @dataclass(frozen=True)
 class Assigned:
-    """formats: of the weights of each site; told: for the report; notes: the reason for each site."""
+    """formats: of each site; told: for the report; notes: the reason for each site."""
 
-    formats: Mapping[str, TensorFormat]
+    formats: Formats
     told: report.Assignment
     left_out: Mapping[str, str]
 
@@ -34,17 +38,22 @@ class Assigned:
 
 
 def chosen(one: report.Decision) -> Note:
-    return Note(PASS, one.node, "chosen", one.reason, {"flash_bytes": one.flash_bytes, "takes_db": one.takes_db})
+    return Note(PASS, one.node, "chosen", one.reason, {"bytes": one.bytes, "takes_db": one.takes_db})
 
 
-def explain(search: Search, answer: Assignment, answers: report.Answers | None) -> Assigned:
-    finest = search.finest
-    reference_db = search.sqnr_db(search.problem.uniform(finest))
+def explain(search: Search, answer: Assignment) -> Assigned:
+    problem = search.problem
+    reference_db = search.sqnr_db(search.uniforms[0].assignment)
     nodes = tuple(decision(search, answer, site, reference_db) for site in range(len(answer)))
-    names, everywhere = search.problem.formats, [search.problem.uniform(one) for one in range(len(search.uniforms))]
     uniforms = tuple(
-        report.UniformFormat(name, one.figures.takes.whole(Resource.FLASH), finite(search.sqnr_db(assignment)))
-        for name, one, assignment in zip(names, search.uniforms, everywhere, strict=True)
+        report.UniformFormat(
+            everywhere(problem, one.assignment),
+            one.figures.takes.whole(Resource.FLASH),
+            one.figures.takes.whole(Resource.RAM),
+            finite(search.known[one.assignment]),
+        )
+        for one in search.uniforms
+        if one.assignment in search.known
     )
     told = report.Assignment(
         sensitivity=search.maker.options.sensitivity,
@@ -52,36 +61,50 @@ def explain(search: Search, answer: Assignment, answers: report.Answers | None) 
         sqnr_db=finite(search.sqnr_db(answer)),
         nodes=nodes,
         uniform=uniforms,
-        answers=answers,
     )
     return Assigned(search.formats_of(answer), told, search.left_out)
 
 
 def decision(search: Search, answer: Assignment, site: int, reference_db: float) -> report.Decision:
-    """Each loss is that of this node alone, all others in the format that loses least."""
-    problem, finest, chosen = search.problem, search.finest, answer[site]
-    bytes_of, name = problem.costs.each[Resource.FLASH][site], problem.formats[chosen]
-    takes = taken_db(search, site, chosen, reference_db)
-    saved = round(float(bytes_of[finest] - bytes_of[chosen]))
-    reason = f"weights in {name}: "
+    """Each loss is that of this site alone, all others in the formats that lose least."""
+    problem, chosen = search.problem, answer[site]
+    where, name, finest = problem.sites[site], problem.formats[chosen], problem.finest[site]
+    taken_up, taken = taken_bytes(search, answer, site), partial(taken_db, search, site, reference_db=reference_db)
+    memory = Resource.FLASH if where.part == "weights" else Resource.RAM
+    reason = f"{where.part} in {name}: "
     if chosen == finest:
         reason += "the format that loses least"
     else:
-        reason += f"alone it takes {takes:.2f} dB from {problem.formats[finest]}'s {reference_db:.1f} dB"
-        reason += f" and saves {saved:,} bytes"
-    coarser = [one for one in range(len(problem.formats)) if bytes_of[one] < bytes_of[chosen]]
+        reason += f"alone it takes {taken(chosen):.2f} dB from {problem.formats[finest]}'s {reference_db:.1f} dB"
+        saved = taken_up[finest] - taken_up[chosen]
+        reason += f" and saves {saved:,} bytes" if saved > 0 else ""
+    others = np.flatnonzero(problem.allowed[site])
+    coarser = [int(one) for one in others if taken_up[one] < taken_up[chosen]]
     if coarser:
-        nearest = max(coarser, key=lambda one: (bytes_of[one], -problem.losses[site, one]))
-        reason += f"; {problem.formats[nearest]} would take {taken_db(search, site, nearest, reference_db):.2f} dB"
-        reason += f" for {round(float(bytes_of[chosen] - bytes_of[nearest])):,} bytes"
-    return report.Decision(problem.sites[site], name, round(float(bytes_of[chosen])), takes, reason)
+        nearest = max(coarser, key=lambda one: (taken_up[one], -problem.losses[site, one]))
+        reason += f"; {problem.formats[nearest]} would take {taken(nearest):.2f} dB"
+        reason += f" for {taken_up[chosen] - taken_up[nearest]:,} bytes"
+    return report.Decision(where.node, where.part, name, taken_up[chosen], str(memory), taken(chosen), reason)
+
+
+def taken_bytes(search: Search, answer: Assignment, site: int) -> list[int]:
+    """By format: the constants of weights in flash, beside results as they were chosen; a result in RAM."""
+    problem = search.problem
+    if problem.sites[site].part == "result":
+        formats = (search.formats[name] for name in problem.formats)
+        return [search.elements[site] * bytes_of(one) for one in formats]
+    found = problem.costs.each[Resource.FLASH][site].copy()
+    for one in problem.costs.couples:
+        if one.weights == site:
+            found += one.takes[Resource.FLASH][:, answer[one.reads]]
+    return [round(float(one)) for one in found]
 
 
 def taken_db(search: Search, site: int, format: int, reference_db: float) -> float:
-    """How far SQNR falls from `reference_db`, of the finest format everywhere, where one node has `format`."""
+    """How far SQNR falls from `reference_db`, that of the first formats everywhere, where one site has `format`."""
     losses = search.noise.losses[site]
     noise = search.noise.signal / 10 ** (reference_db / 10) if math.isfinite(reference_db) else 0.0
-    more = max(float(losses[format] - losses[search.finest]), 0.0)
+    more = max(float(losses[format] - losses[search.problem.finest[site]]), 0.0)
     return 10 * math.log10((noise + more) / noise) if noise > 0 else 0.0
 
 

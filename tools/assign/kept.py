@@ -23,8 +23,8 @@ def with_budgets(budgets: Budgets, report: Report) -> Report:
 
 
 def described(budgets: Budgets, report: Report) -> Iterator[Budget]:
-    for name, limit in budgets.costs.only(Resource.FLASH).items():
-        yield Budget("--max-flash", limit, report.size.product.get(name), name.unit)
+    for name, limit in budgets.costs.only(Resource.FLASH, Resource.RAM).items():
+        yield Budget(f"--max-{name}", limit, report.size.product.get(name), name.unit)
     if budgets.work and report.measurement is not None:
         yield latency(budgets.work, report.measurement)
     accuracy = report.accuracy

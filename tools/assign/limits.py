@@ -7,24 +7,35 @@ from collections.abc import Sequence
 from bevel.backends.devices.base import Measurement
 from bevel.backends.program.resources import Resource, Resources, told
 from bevel.calib.errors import UserError
-from bevel.tools.assign.costs import Uniform
+from bevel.tools.assign.search import Everywhere, Search
 from bevel.tools.assign.trial import Maker, Trial
 from bevel.tools.run.budgets import WORK, Budgets
 
 NEARLY_ALL = 0.995
 
 
-def limits_of(budgets: Budgets, uniforms: Sequence[Uniform], maker: Maker) -> Resources:
-    """Flash is also limited by what the target has.
+def limits_of(budgets: Budgets, search: Search) -> Resources:
+    """Flash and RAM are also limited by what the target has. Where results have a choice of formats and RAM no budget,
+    it is what the product takes where nobody chooses.
 
     Raises UserError for a latency in a unit that nothing here measures or estimates.
     """
-    asked, there = (one.only(Resource.FLASH) for one in (budgets.costs, maker.target.limits))
-    flash = there | asked if (asked or there).within(there) else there
-    return flash | work_limit(budgets, uniforms, maker)
+    asked, there = (one.only(Resource.FLASH, Resource.RAM) for one in (budgets.costs, search.maker.target.limits))
+    if any(site.part == "result" for site in search.problem.sites):
+        asked = Resources({Resource.RAM: unchanged_ram(search)}) | asked
+    smaller = {name: min(amount, there.get(name, amount)) for name, amount in asked.items()}
+    return there | smaller | work_limit(budgets, search.uniforms, search.maker)
 
 
-def work_limit(budgets: Budgets, uniforms: Sequence[Uniform], maker: Maker) -> Resources:
+def unchanged_ram(search: Search) -> float:
+    """The most that the products take whose results have the format that they have where nobody chooses."""
+    problem, base = search.problem, search.uniforms[0].assignment
+    results = [place for place, site in enumerate(problem.sites) if site.part == "result"]
+    same = [one for one in search.uniforms if all(one.assignment[place] == base[place] for place in results)]
+    return max(one.figures.takes[Resource.RAM] for one in same)
+
+
+def work_limit(budgets: Budgets, uniforms: Sequence[Everywhere], maker: Maker) -> Resources:
     """The budget of one inference as the device counts: a simulator's seconds are so many of its instructions."""
     if not budgets.work:
         return budgets.work
@@ -56,12 +67,12 @@ def work_spent(measurement: Measurement, work: Resources) -> Resources:
 
 
 def spent_by(trial: Trial, budgets: Budgets, limits: Resources) -> Resources:
-    """What a product takes of flash, and of work in the resource that `limits` have it in."""
-    flash = trial.artifact.takes.only(Resource.FLASH)
+    """What a product takes of memories, and of work in the resource that `limits` have it in."""
+    memories = trial.artifact.takes.only(Resource.FLASH, Resource.RAM)
     if not budgets.work or trial.measurement is None:
-        return flash
+        return memories
     spent = work_spent(trial.measurement, budgets.work)
-    return flash | {
+    return memories | {
         name: limit * spent[asked] / budgets.work[asked]
         for name, limit in limits.only(*WORK).items()
         for asked in budgets.work

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from bevel.backends.program.program import Port
 from bevel.calib.data.dataset import Dataset
+from bevel.passes.states.pairs import results_of, states_of
 from bevel.tools.accuracy import evaluate
 from bevel.tools.accuracy.evaluate import Runner, Sample
 from bevel.tools.accuracy.metrics.meters import Judging, Meters
 from bevel.tools.accuracy.metrics.metric import Metric
 from bevel.tools.accuracy.outputs import Described, with_scores
 from bevel.tools.accuracy.quality import Totals, answers_of
+from bevel.tools.accuracy.stepper import Stepper
 
 Array = NDArray[Any]
 Samples = Dataset | Sequence[Sample]
@@ -53,12 +55,6 @@ class Score:
             return self.metric.loss(*self.figures)
         return (self.right_float - self.right) / self.labelled
 
-    @property
-    def error(self) -> float:
-        """The standard error of `drop`: of a sum of +1 and -1 on the samples that changed (McNemar 1947)."""
-        changed = self.lost + self.gained - (self.lost - self.gained) ** 2 / self.labelled
-        return float(np.sqrt(changed)) / self.labelled
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -83,23 +79,34 @@ class Reference:
     def score(self, model: onnx.ModelProto, ports: Sequence[Port] = (), integer: bool = False) -> Score:
         """Of the quantized model, of whose class numbers the scores count, or of the integer one as it is, whose edges
         `ports` describe."""
-        opened: Runner = (
-            evaluate.runner(model, ports, optimized=True)
-            if integer
-            else evaluate.runner(evaluate.dequantize_weights(with_scores(model)))
-        )
-        return score(self, (opened.run(sample) for sample in self.samples))
+        if integer:
+            return score(self, runs_of(model, self.samples, evaluate.runner(model, ports, optimized=True)))
+        scored = evaluate.dequantize_weights(with_scores(model))
+        return score(self, runs_of(scored, self.samples, evaluate.runner(scored)))
 
 
 @dataclass(frozen=True)
 class Reruns:
-    """What a model makes of samples, computed anew in each walk: where it is too large to be kept."""
+    """What a model makes of samples, computed anew in each walk: `results`, each run from what the one before left of
+    `states`, but where a sequence begins."""
 
     model: Runner
     samples: Samples
+    states: Mapping[str, str]
+    results: Sequence[str]
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
-        return (self.model.run(sample) for sample in self.samples)
+        stepper = Stepper(self.model, self.states, self.results)
+        for run, sample in enumerate(self.samples):
+            yield stepper.run(sample, not isinstance(self.samples, Dataset) or self.samples.begins(run))
+
+
+def runs_of(model: onnx.ModelProto, samples: Samples, opened: Runner) -> Reruns:
+    """Of a data set, a model goes on from its own states, as it will on the device; samples that were picked from one
+    have the float model's, and what is made of states counts."""
+    if isinstance(samples, Dataset):
+        return Reruns(opened, samples, states_of(model), results_of(model))
+    return Reruns(opened, samples, {}, [value.name for value in model.graph.output])
 
 
 def reference(
@@ -110,7 +117,7 @@ def reference(
     judging: Judging | None = None,
 ) -> Reference:
     """`model` is the float one. labels: of all samples, kept if they are class indices for one of its outputs."""
-    known, found = dict(described or {}), outputs_of(evaluate.runner(model), samples)
+    known, found = dict(described or {}), kept(runs_of(model, samples, evaluate.runner(model)))
     totals = Totals(known)
     for one in found:
         totals.add([one, one], labels)
@@ -120,13 +127,10 @@ def reference(
     return Reference(samples, found, known, labels, fitting.described.name, by)
 
 
-def outputs_of(model: Runner, samples: Samples) -> Iterable[dict[str, Array]]:
-    """Kept, unless they take more than KEPT bytes."""
-    again = Reruns(model, samples)
-    first = next(iter(again), {})
-    if sum(one.nbytes for one in first.values()) * len(samples) > KEPT:
-        return again
-    return tuple(again)
+def kept(runs: Reruns) -> Iterable[dict[str, Array]]:
+    """At once, unless they take more than KEPT bytes."""
+    first = next(iter(runs), {})
+    return runs if sum(one.nbytes for one in first.values()) * len(runs.samples) > KEPT else tuple(runs)
 
 
 def score(reference: Reference, found: Iterable[dict[str, Array]]) -> Score:

@@ -11,12 +11,13 @@ from pathlib import Path
 import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.binary import elf
+from bevel.backends.binary import elf, wasm
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import BuildOptions, arranged, build, tuned_program
 from bevel.backends.devices.base import Device, Measurement
 from bevel.backends.program.conversions import split_conversions
+from bevel.backends.program.fit import Fit
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.ram import build_within, fit_ram
@@ -25,19 +26,23 @@ from bevel.backends.target import Target
 from bevel.backends.tir import importer
 from bevel.calib.errors import UserError
 from bevel.calib.formats.tensor_format import TensorFormat
+from bevel.passes.assign.problem import FormatSite
 from bevel.passes.base import Work
 from bevel.passes.exchange.export import export
 from bevel.passes.partition.partition import partition
+from bevel.passes.pipeline import Pipeline
 from bevel.passes.quantize.chosen import Chosen, NodeFormat
+from bevel.passes.quantize.plan_scales import PlanScales
 from bevel.passes.recipes.build import Recipe
 from bevel.tools.run import vectors
 from bevel.tools.run.data import Data
 from bevel.tools.run.options import Options
 
+NEAREST = "nearest"
 VECTORS = 2  # instructions hardly differ between inputs
 ROOM = 16 * 1024 * 1024
 
-Formats = Mapping[str, TensorFormat]  # the weights' of each site
+Formats = Mapping[FormatSite, TensorFormat]
 
 
 @dataclass(frozen=True)
@@ -69,24 +74,44 @@ class Maker:
     def objective(self) -> Objective:
         return OBJECTIVES[self.options.objective]
 
+    @property
+    def rough(self) -> Maker:
+        """What makes models of the same costs sooner, and whole: who rounds weights makes no difference to costs, and a
+        format that takes too much RAM everywhere may be right somewhere."""
+        recipe = self.recipe.with_option("round-weights", "rounding", NEAREST, "costs")
+        target = with_room(self.target, Resource.FLASH, Resource.RAM)
+        return replace(self, recipe=recipe, target=target, options=replace(self.options, max_ram=None))
+
     def nodes(self, formats: Formats) -> dict[str, NodeFormat]:
         """What the user fixed, and `formats` for the rest."""
-        fixed = self.observed.schemes.nodes
-        chosen = {node: replace(fixed.get(node, NodeFormat()), weights=one) for node, one in formats.items()}
-        return {**fixed, **chosen}
+        nodes = dict(self.observed.schemes.nodes)
+        for site, one in formats.items():
+            before = nodes.get(site.node, NodeFormat())
+            of_weights = site.part == "weights"
+            nodes[site.node] = replace(before, weights=one) if of_weights else replace(before, activations=one)
+        return nodes
+
+    def assigned(self, formats: Formats) -> Work:
+        """The float graph, with formats."""
+        schemes = replace(self.observed.schemes, nodes=self.nodes(formats))
+        return replace(self.observed, graph=gs.import_onnx(self.canonical), schemes=schemes)
+
+    def planned(self, formats: Formats) -> Work:
+        """With scales; weights are still as they were."""
+        passes = [one for one in self.recipe.passes if one.stage == "quantize"]
+        last = [one.name for one in passes].index(PlanScales.name)
+        return Pipeline(passes[: last + 1])(self.assigned(formats)).work
 
     def work(self, formats: Formats) -> Work:
         """With quantizers."""
-        schemes = replace(self.observed.schemes, nodes=self.nodes(formats))
-        work = replace(self.observed, graph=gs.import_onnx(self.canonical), schemes=schemes)
-        return self.recipe.run("quantize", work)
+        return self.recipe.run("quantize", self.assigned(formats))
 
     def quantized(self, formats: Formats) -> onnx.ModelProto:
         return export(self.work(formats).graph)
 
     def integer(self, formats: Formats) -> onnx.ModelProto:
         done = self.recipe.run("integerize", self.work(formats))
-        return export(done.graph, done.ports)
+        return export(done.graph, done.ports, done.states)
 
     def lowered(self, integer: onnx.ModelProto) -> Program:
         program, _ = partition(integer, self.name, islands=not self.target.bare, importer=importer)
@@ -95,18 +120,26 @@ class Maker:
     def program(self, formats: Formats) -> Program:
         return self.lowered(self.integer(formats))
 
+    def fitted(self, program: Program) -> Fit:
+        """`program`, in bands of rows where there is too little RAM."""
+        return fit_ram(program, self.target, self.options.max_ram, self.objective)
+
     def built(self, formats: Formats, measure: bool) -> Trial:
-        """Built as `optimize` would, in a folder that is gone afterwards; with `measure`, run on the device."""
+        """Built as `optimize` would, in a folder that is gone afterwards; with `measure`, run on the device.
+
+        Raises UserError where it takes more RAM than there is.
+        """
         integer = self.integer(formats)
         program = self.lowered(integer)
         tests = vectors.make_vectors(integer, program, self.data.vectors, VECTORS)
         with tempfile.TemporaryDirectory(prefix="bevel-") as place:
             folder = Path(place)
             settings = BuildOptions(objective=self.objective)
-            make = partial(build, target=with_room(self.target), folder=folder, vectors=tests, options=settings)
-            fitted = fit_ram(program, self.target, self.options.max_ram, self.objective)
-            limit = self.options.max_ram
-            fitted, artifact = build_within(program, fitted, self.target, limit, folder, self.objective, make)
+            target, limit = with_room(self.target, Resource.FLASH), self.options.max_ram
+            make = partial(build, target=target, folder=folder, vectors=tests, options=settings)
+            fitted, artifact = build_within(
+                program, self.fitted(program), self.target, limit, folder, self.objective, make
+            )
             measurement = self.device.measure(artifact, tests) if self.device is not None and measure else None
             return Trial(self.as_built(fitted.program), artifact, measurement, code_sizes(artifact))
 
@@ -116,19 +149,22 @@ class Maker:
         return tuned_program(special, self.target, for_target(self.target), None)[0]
 
 
-def with_room(target: Target) -> Target:
-    """`target` with all the flash that its memory map leaves: what is too large is measured too, and then not taken."""
-    flash = target.memory("flash")
-    if flash is None:
-        return target
-    gaps = [memory.origin - flash.origin for memory in target.memories if memory.origin > flash.origin]
-    return target.with_memory(Resources({Resource.FLASH: max(flash.bytes, min([*gaps, ROOM]))}))
+def with_room(target: Target, *names: Resource) -> Target:
+    """`target` with all of its memories `names` that its map leaves: what is too large is measured too, and then not
+    taken."""
+    for name in names:
+        memory = target.memory(name)
+        if memory is not None:
+            gaps = [other.origin - memory.origin for other in target.memories if other.origin > memory.origin]
+            target = target.with_memory(Resources({name: max(memory.bytes, min([*gaps, ROOM]))}))
+    return target
 
 
 def code_sizes(artifact: Artifact) -> dict[str, int]:
-    """{symbol: bytes} of the kernels in the linked product, with the pieces that a compiler split off them."""
+    """{symbol: bytes} of the kernels in the linked product, with the pieces that a compiler split off them. None of
+    WebAssembly, whose modules tell no names."""
     product = artifact.firmware or artifact.library
-    if product is None:
+    if product is None or wasm.is_wasm((artifact.folder / product).read_bytes()):
         return {}
     sizes = dict.fromkeys(artifact.call_symbols, 0)
     for symbol in elf.read(artifact.folder / product).symbols:

@@ -44,6 +44,8 @@ class Setup:
     tune_database: Path | None = None
     inputs: EdgeFormat = "quantized"
     outputs: EdgeFormat = "quantized"
+    isa: str | None = None
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def run_cell(subject: Subject, core: str, folder: Path, setup: Setup, stages: St
         tune_database=setup.tune_database,
         inputs=setup.inputs,
         outputs=setup.outputs,
+        isa=setup.isa,
+        threads=setup.threads,
     )
     try:
         told = compile_model(options, stages)

@@ -49,3 +49,46 @@ def mcu(
 
     wanted = tuple(name.strip() for name in cores.split(",")) if cores else ()
     show_bench(models, only, wanted, compared, Setup(samples, tune, tune_database, inputs, outputs), output)
+
+
+@group.command(short_help="Networks on this machine, beside other runtimes.")
+@click.option("--models", type=PATH, metavar="DIR", help="Folders of model.onnx, calib.npz; default: ours.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only this network; may be repeated.")
+@click.option("--threads", multiple=True, type=COUNT, help="Of all candidates, and cores to stay on; may be repeated.")
+@parameter("isa")
+@click.option("-o", "--output", type=PATH, metavar="FILE", help="Write all numbers as JSON.")
+def cpu(
+    models: Path | None, only: tuple[str, ...], threads: tuple[int, ...], isa: str | None, output: Path | None
+) -> None:
+    """Build networks for this machine, and time them beside onnxruntime, and OpenVINO and LiteRT where installed.
+
+    LiteRT takes model.tflite beside model.onnx, where there is one.
+    """
+    with nothing_at_stake():
+        from bevel.tools.bench.cpu import show_bench
+
+    show_bench(models, only, threads or (1,), isa, output)
+
+
+@group.command(short_help="Networks in a browser, beside onnxruntime-web.")
+@click.option("--models", type=PATH, metavar="DIR", help="Folders of model.onnx, calib.npz; default: ours.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only this network; may be repeated.")
+@click.option("-o", "--output", type=PATH, metavar="FILE", help="Write all numbers as JSON.")
+def web(models: Path | None, only: tuple[str, ...], output: Path | None) -> None:
+    """Build networks for WebAssembly, and time them in Chromium beside onnxruntime-web, which npm fetches."""
+    with nothing_at_stake():
+        from bevel.tools.bench.web import show_bench
+
+    show_bench(models, only, output)
+
+
+@group.command(short_help="Layers, beside what the machine multiplies.")
+@parameter("target", default="host", required=False, show_default=True, help="Whose loops: this machine's.")
+@parameter("isa")
+@click.option("-o", "--output", type=PATH, metavar="FILE", help="Write all numbers as JSON.")
+def layers(target: str, isa: str | None, output: Path | None) -> None:
+    """Time common layers, and a loop of products in registers beside each."""
+    with nothing_at_stake():
+        from bevel.tools.bench.layers import show_bench
+
+    show_bench(target, isa, output)

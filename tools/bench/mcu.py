@@ -31,7 +31,6 @@ from bevel.tools.run.stages import Bars, Display, Silent, Stages
 
 DEFAULT_CORES = ("cortex-m4", "cortex-m7", "cortex-m55")
 WRONG_OUTPUTS = 1
-PLAIN_WIDTH = 140  # of a table that goes to a file
 
 
 def show_bench(
@@ -48,7 +47,7 @@ def show_bench(
         check_file(output)
     networks = reference.read(compared) if compared else ()
     found = subjects(folder, only)
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = tables.console()
     wanted = runnable(cores or DEFAULT_CORES, named=bool(cores), console=console)
     with Bars(Console(stderr=True)) if sys.stderr.isatty() else nullcontext(Silent()) as display:
         results = run_all(found, wanted, setup, display)

@@ -1,19 +1,20 @@
 """What kernels spend and how much code they are, fitted to measured calls: the `rates` that a kernel's class declares.
 
-    python -m bevel.tools.bench.rates [--target cortex-m4]
+    python -m bevel.tools.bench.rates [--target cortex-m4] [--only ConvDsp]
 
-Calls of common shapes are built with every kernel that a rule of the target has for them, with weights of several
-formats, run on the target's device, and compared element for element. For each class of kernels, amounts that are not
-negative are fitted to the counts, so that relative errors are least; the last columns say what the fit gives as a share
-of what was measured, at its lowest and its highest.
+Calls of common shapes (`rate_calls.py`) are built with every kernel that a rule of the target has for them, with
+weights of several formats, run on the target's device, and compared element for element. For each class of kernels,
+amounts that are not negative are fitted to the counts, so that relative errors are least. `fit` says what they give as
+a share of what was measured, at the lowest and the highest, `declared` what the rates that stand in the code give.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +26,28 @@ from rich.table import Table
 from scipy.optimize import nnls
 
 from bevel.backends import target as targets
-from bevel.backends.binary.artifact import Artifact
+from bevel.backends.backend import backend_of
 from bevel.backends.build import BuildOptions, arranged, build
-from bevel.backends.devices.base import Device, Vectors
+from bevel.backends.cortex_m.decoding import Decoding
+from bevel.backends.devices.base import Device
 from bevel.backends.devices.find import available
-from bevel.backends.program.op import Op, Role
-from bevel.backends.program.ops.add import Add
-from bevel.backends.program.ops.average_pool import AveragePool
-from bevel.backends.program.ops.conv import Conv
-from bevel.backends.program.ops.gemm import Gemm
-from bevel.backends.program.ops.mat_mul import product
-from bevel.backends.program.ops.max_pool import MaxPool
-from bevel.backends.program.ops.reduce_mean import ReduceMean
-from bevel.backends.program.program import Buffer, Call, Port, Program
-from bevel.backends.program.rates import work_of
+from bevel.backends.program.bounds import with_bounds
+from bevel.backends.program.kernel import Kernel
+from bevel.backends.program.op import Op
+from bevel.backends.program.rates import Rates, work_of
 from bevel.backends.program.resources import Resource
 from bevel.backends.select.objective import BALANCED
-from bevel.backends.select.specialize import PLAIN, rules_for
+from bevel.backends.select.specialize import offers
 from bevel.backends.target import Target
-from bevel.calib.arithmetic.requantize import Output
+from bevel.backends.tir.base import TirBackend
+from bevel.backends.tir.rates import nearest
 from bevel.calib.errors import UserError
-from bevel.tools.assign.trial import code_sizes
+from bevel.tools.assign.trial import code_sizes, with_room
+from bevel.tools.bench.rate_calls import WEIGHTS, Workload, workload_of
+from bevel.tools.command.entry import run as run_command
 
-WEIGHTS: Mapping[str, tuple[int, ...]] = {
-    "int8": tuple(range(-127, 128)),
-    "int4": tuple(range(-8, 8)),
-    "int2": tuple(range(-2, 2)),
-    "e2m1": (-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12),
-}
-INPUTS = 1  # instructions hardly depend on them
-TERMS = ("mac", "input", "output", "byte", "call")
+TERMS = ("mac", "input", "output", "byte", "besides", "call")
+WORTH_A_TERM = 0.01  # of what was measured, by which a call's own amount must bring the worst fit nearer
 
 
 @dataclass(frozen=True)
@@ -66,82 +59,59 @@ class Sample:
     code: int
 
 
-def shapes() -> Iterator[Op]:
-    """Calls as common networks have them, small to large."""
-    same, whole = (1, 1, 1, 1), (0, 0, 0, 0)
+@dataclass(frozen=True)
+class Lot:
+    """Kernels that one rule has for calls of a workload, by the calls' nodes, each once."""
 
-    def conv(size: int, channels: tuple[int, int], kernel: int, stride: int = 1, groups: int = 1) -> Conv:
-        pads = same if kernel == 3 else whole
-        return Conv(1, size, size, *channels, (kernel,) * 2, (stride,) * 2, (1, 1), pads, groups, -5, Output(3))
+    workload: Workload
+    weights: str
+    rule: str
+    kernels: Mapping[str, Op]
 
-    yield from (conv(16, (3, 16), 3), conv(16, (16, 16), 3), conv(16, (16, 32), 3, 2), conv(8, (32, 32), 3))
-    yield from (conv(8, (64, 64), 1), conv(12, (32, 64), 1), conv(4, (64, 128), 1), conv(2, (128, 128), 1))
-    yield from (conv(size, (n, n), 3, groups=n) for size, n in ((24, 16), (12, 32), (12, 64), (6, 64), (4, 128)))
-    yield from (Gemm(rows, k, n, Output(3)) for rows, k, n in ((1, 64, 10), (1, 256, 64), (1, 640, 128), (4, 128, 64)))
-    yield from (product((4,), m, k, n, 0.001) for m, k, n in ((65, 16, 65), (65, 65, 16), (16, 32, 16), (1, 32, 16)))
-    yield from (Add(shape, shape, shape, 1 << 14, 3 << 12, 0, 15, Output(3)) for shape in ((4096,), (512,)))
-    yield from (MaxPool(1, size, size, n, (2, 2), (2, 2), (1, 1), whole) for size, n in ((16, 16), (8, 64)))
-    yield from (AveragePool(1, size, size, n, (4, 4), (4, 4), whole, -5, Output(3)) for size, n in ((16, 16), (8, 64)))
-    yield from (ReduceMean(1, reduced, n, -5, 1 << 30, 38, Output(3)) for reduced, n in ((64, 64), (16, 128)))
+    def only(self, wanted: Callable[[Op], bool]) -> Lot:
+        return replace(self, kernels={node: one for node, one in self.kernels.items() if wanted(one)})
+
+    def told(self) -> str:
+        return f"{self.weights}, {self.rule}: {len(self.kernels)} kernels"
 
 
-def program_of(weights: str) -> Program:
-    """All shapes side by side, weights drawn of the values that a format has."""
-    rng = np.random.default_rng(0)
-    calls, buffers, inputs, outputs = [], {}, [], []
-    for index, op in enumerate(shapes()):
-        given = op.example(rng)
-        names = [f"x{index}_{place}" for place in range(len(op.roles(Role.INPUT)))]
-        constants = list(given[len(names) :])
-        if op.macs and constants:
-            constants[0] = rng.choice(WEIGHTS[weights], constants[0].shape).astype(np.int8)
-        for name, operand in zip((*names, f"y{index}"), op.roles(Role.INPUT, Role.OUTPUT), strict=True):
-            buffers[name] = Buffer(name, operand.shape, operand.dtype)
-        inputs += [Port(name, name, buffers[name].shape, "int8") for name in names]
-        outputs.append(Port(f"y{index}", f"y{index}", buffers[f"y{index}"].shape, "int8"))
-        calls.append(Call(f"call{index}", op, tuple(names), tuple(constants), f"y{index}"))
-    return Program("net", tuple(inputs), tuple(outputs), buffers, tuple(calls))
-
-
-def vectors(program: Program) -> Vectors:
-    rng = np.random.default_rng(1)
-    drawn = {port.name: rng.integers(-128, 128, port.shape).astype(np.int8) for port in program.inputs}
-    expected = program.run(drawn)
-    inputs, outputs = ({name: one[np.newaxis] for name, one in arrays.items()} for arrays in (drawn, expected))
-    return Vectors(inputs, outputs)
-
-
-def samples(target: Target, device: Device) -> Iterator[Sample]:
+def lots(target: Target) -> Iterator[Lot]:
     """Every kernel that a rule of the target has for the shapes, and their plain loops, each once."""
     seen: set[Op] = set()
     for weights in WEIGHTS:
-        program = program_of(weights)
-        tests = vectors(program)
-        for rule in (PLAIN, *rules_for(target)):
-            kernels = [call.kernel for call in arranged(program, target, BALANCED, rule).calls]
-            new = {place for place, kernel in enumerate(kernels) if kernel not in seen}
-            if new:
-                found = measured(program, rule, target, device, tests)
-                yield from (Sample(kernels[place], *found[place]) for place in sorted(new))
-                seen |= set(kernels)
+        workload = workload_of(weights)
+        found: dict[str, dict[Op, str]] = defaultdict(dict)
+        for call in with_bounds(workload.program).calls:
+            for one in offers(call, target).kernels:
+                if one.call.kernel not in seen:
+                    found[one.rule][one.call.kernel] = call.node
+        for rule, nodes in found.items():
+            seen |= set(nodes)
+            yield Lot(workload, weights, rule, {node: kernel for kernel, node in nodes.items()})
 
 
-def measured(program: Program, rule: str, target: Target, device: Device, tests: Vectors) -> list[tuple[float, int]]:
-    """What each call spends with the kernel of `rule`, where there is one, and the bytes of its code.
+def samples(lot: Lot, target: Target, device: Device) -> Iterator[Sample]:
+    for batch in lot.workload.batches(list(lot.kernels)):
+        yield from measured(batch, lot.rule, target, device, set(lot.kernels))
+
+
+def measured(workload: Workload, rule: str, target: Target, device: Device, nodes: set[str]) -> list[Sample]:
+    """What each call of `nodes` spends with the kernel of `rule`, and the bytes of its code.
 
     Raises RuntimeError where a kernel computes something else: our bug."""
+    options = BuildOptions(selections={}, preferred=rule)
+    calls = arranged(workload.program, target, BALANCED, rule).calls
     with tempfile.TemporaryDirectory(prefix="bevel-rates-") as place:
-        artifact = build(program, target, Path(place), tests, BuildOptions(selections={}, preferred=rule))
-        found = device.measure(artifact, tests)
-        code = code_of(artifact)
+        artifact = build(workload.program, with_room(target), Path(place), workload.vectors, options)
+        found = device.measure(artifact, workload.vectors)
+        code = code_sizes(artifact)
     if found.mismatches:
         raise RuntimeError(f"a kernel changed the result: {found.first_mismatch}")
-    return [(next(iter(cost.spent.values())), size) for cost, size in zip(found.per_call, code, strict=True)]
-
-
-def code_of(artifact: Artifact) -> list[int]:
-    sizes = code_sizes(artifact)
-    return [sizes.get(symbol, 0) for symbol in artifact.call_symbols]
+    return [
+        Sample(call.kernel, next(iter(cost.spent.values())), code.get(symbol, 0))
+        for call, cost, symbol in zip(calls, found.per_call, artifact.call_symbols, strict=True)
+        if call.node in nodes
+    ]
 
 
 def name_of(kernel: Op) -> str:
@@ -150,40 +120,87 @@ def name_of(kernel: Op) -> str:
     return type(kernel).__name__ + (", tabled" if getattr(codes, "tabled", False) else "")
 
 
-def fitted(some: Iterable[Sample]) -> tuple[NDArray[np.float64], float, float]:
-    """The amounts of TERMS, and the lowest and highest share of a measured count that they give."""
-    rows = np.array([(*work_of(one.kernel), 1) for one in some], float)
-    if rows[:, 0].any():
-        rows[:, 1] = 0  # products are of weights and inputs; what else reads inputs goes with the output
-    else:
-        rows[:, 2] = 0
+def own_rates(op: Op, target: Target) -> Rates:
+    """What its class declares, or the target says of it."""
+    backend = backend_of(target)
+    assert isinstance(backend, TirBackend), "others have no kernels of ours"
+    table = backend.rates(target)
+    return op.own_rates if isinstance(op, Kernel) and type(op) not in table else nearest(op, table)
+
+
+def fitted(some: Sequence[Sample], target: Target) -> NDArray[np.float64]:
+    """The amounts of TERMS that the class's own rates were to be, beside what else is in its estimates."""
+    work = np.array([(*work_of(one.kernel), 1) for one in some], float)
+    alike = np.append(np.ptp(work, axis=0)[:-1] == 0, False)  # these go with the call
+    used = np.array([name in terms_of(some[0].kernel) for name in TERMS]) & ~alike
     counts = np.array([one.spent for one in some])
-    amounts, _ = nnls(rows / counts[:, np.newaxis], np.ones(len(counts)))
-    shares = rows @ amounts / counts
-    return amounts, float(shares.min()), float(shares.max())
+    shares = work / counts[:, np.newaxis]
+    left = 1 - np.array([beyond(one.kernel, target) for one in some]) / counts
+    alone, with_calls = (nnls(shares * (used & also), left)[0] for also in (np.array(TERMS) != "call", True))
+    errors = [np.abs(shares @ one - left).max() for one in (alone, with_calls)]
+    return with_calls if errors[1] < errors[0] - WORTH_A_TERM else alone
+
+
+def beyond(kernel: Op, target: Target) -> float:
+    """What an estimate holds beyond the class's own rates: of decoding, what is done with the weights."""
+    rates = own_rates(kernel, target)
+    return estimated(kernel, target) - rates.of(kernel)[rates.unit]
+
+
+def terms_of(kernel: Op) -> Sequence[str]:
+    """What the work of a kernel is in proportion to. Products are of weights and inputs: what else reads inputs goes
+    with the output; decoding reads constants alone."""
+    if isinstance(kernel, Decoding):
+        return "byte", "call"
+    if kernel.besides:
+        return "mac", "output", "besides", "call"
+    return ("mac", "output", "byte", "call") if kernel.macs else ("input", "byte", "call")
+
+
+def estimated(kernel: Op, target: Target) -> float:
+    """Instructions, or seconds, that choices are made by."""
+    return next(
+        amount for name, amount in backend_of(target).estimate(kernel, target).items() if name != Resource.FLASH
+    )
+
+
+def shares_of(some: Sequence[Sample], given: Iterable[float]) -> str:
+    """The lowest and the highest of the given, as shares of what was measured."""
+    found = [one / sample.spent for one, sample in zip(given, some, strict=True)]
+    return f"{min(found):.2f} .. {max(found):.2f}"
+
+
+def row_of(kind: str, some: Sequence[Sample], target: Target) -> list[str]:
+    amounts = fitted(some, target)
+    fit = (float(np.dot(amounts, (*work_of(one.kernel), 1))) + beyond(one.kernel, target) for one in some)
+    declared = (estimated(one.kernel, target) for one in some)
+    code = np.mean([one.code for one in some])
+    cells = [f"{one:.3g}" if one else "" for one in amounts]
+    return [kind, *cells, f"{code:.0f}", f"{len(some)}", shares_of(some, fit), shares_of(some, declared)]
 
 
 @click.command(help=__doc__)
 @click.option("--target", "name", default="cortex-m4", show_default=True, help="A target that a device here runs.")
-def main(name: str) -> None:
+@click.option("--only", multiple=True, help="Only this class of kernels or operators; may be repeated.")
+def main(name: str, only: tuple[str, ...]) -> None:
     target = targets.load(name)
     device = available(target)
     if device is None:
         raise UserError(f"no device here runs {name}")
     found: dict[str, list[Sample]] = defaultdict(list)
-    for one in samples(target, device):
-        found[name_of(one.kernel)].append(one)
-    table = Table("kernel", *TERMS, "code", "calls", "least", "most")
+    for whole in lots(target):
+        lot = whole.only(lambda kernel: not only or type(kernel).__name__ in only)
+        if lot.kernels:
+            click.echo(lot.told(), err=True)
+        for one in samples(lot, target, device):
+            found[name_of(one.kernel)].append(one)
+    table = Table("kernel", *TERMS, "code", "calls", "fit", "declared")
     for kind, some in sorted(found.items()):
-        amounts, least, most = fitted(some)
-        code = np.mean([one.code for one in some])
-        table.add_row(
-            kind, *(f"{one:.3g}" for one in amounts), f"{code:.0f}", f"{len(some)}", f"{least:.2f}", f"{most:.2f}"
-        )
+        table.add_row(*row_of(kind, some, target))
     console = Console(width=140)
     console.print(f"{Resource.INSTRUCTIONS if device.kind == 'simulator' else 'seconds'} of {name} ({device.tool()})")
     console.print(table)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

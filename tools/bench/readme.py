@@ -8,6 +8,7 @@ on the PATH, as it would be preferred. A table is the lines that begin with `|` 
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import click
 from bevel import UserError, optimize
 from bevel.backends.program.resources import Resource
 from bevel.tools.bench.subjects import Subject, reference_networks
+from bevel.tools.command.entry import run as run_command
 from bevel.tools.report.report import Report
 from bevel.tools.run import manifest
 
@@ -129,14 +131,21 @@ def tables() -> list[FiguresTable]:
     ]
 
 
-def replaced(text: str, table: FiguresTable, made: list[str]) -> str:
-    """`text` with the table whose head it has. Raises UserError where it has none, or several."""
+def replaced(text: str, head: str, made: list[str]) -> str:
+    """`text` with another table below that head. Raises UserError where it has none, or several."""
     lines = text.splitlines()
-    if lines.count(table.head) != 1:
-        raise UserError(f"the columns of a table stand {lines.count(table.head)} times in the file: {table.head}")
-    first = lines.index(table.head)
+    if lines.count(head) != 1:
+        raise UserError(f"the columns of a table stand {lines.count(head)} times in the file: {head}")
+    first = lines.index(head)
     last = next((place for place in range(first, len(lines)) if not lines[place].startswith("|")), len(lines))
     return "\n".join([*lines[:first], *made, *lines[last:]]) + "\n"
+
+
+def put(head: str, made: list[str], file: Path | None) -> None:
+    """Print a table, and write it where it stands in a file."""
+    click.echo("\n".join(["", *made]))
+    if file is not None:
+        file.write_text(replaced(file.read_text(), head, made))
 
 
 @click.command()
@@ -144,11 +153,8 @@ def replaced(text: str, table: FiguresTable, made: list[str]) -> str:
 def main(write: Path | None) -> None:
     """Make the tables of README.md again, and print them."""
     for table in tables():
-        made = list(table.lines(lambda row: click.echo(row, err=True)))
-        click.echo("\n".join(["", *made]))
-        if write is not None:
-            write.write_text(replaced(write.read_text(), table, made))
+        put(table.head, list(table.lines(lambda row: click.echo(row, err=True))), write)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

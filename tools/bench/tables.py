@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -14,6 +15,12 @@ from bevel.tools.bench.reference import Means, Ratio
 from bevel.tools.report.tables import decibels, seconds
 
 MEAN = "geometric mean"
+PLAIN_WIDTH = 140  # of a table that goes to a file
+
+
+def console() -> Console:
+    """For standard output."""
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def show_cells(console: Console, cells: Sequence[Cell]) -> None:

@@ -1,107 +1,142 @@
-"""What transforms recover where channels are outliers: each network as it is, and with some channels made louder.
+"""What transforms recover where channels are outliers: each network as it is, and with outliers put in (`outliers`).
 
-    python -m bevel.tools.bench.transforms [--models DIR] [--only NAME] [--weights FORMAT] [--activations FORMAT]
+    python -m bevel.tools.bench.transforms [--models DIR] [--only NAME] [--recipes NAME,..] [--samples N]
 
-In every place where scales of channels are free (`bevel.passes.transform.flow`), a few are scaled by `FACTOR`: what
-makes these channels multiplies by it, what reads them divides. The function stays; a scale for a whole tensor then fits
-the loud channels and loses the others. SQNR is integer.onnx against the float model, on --eval.
+Figures are of integer.onnx on --eval: SQNR against the float model in dB, and the metric where that is no share.
+Weights are rounded to the nearest unless `--rounding` says otherwise: what is compared are transforms. Nothing is
+built: devices equal integer.onnx bit for bit.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-import bevel
-from bevel.passes.transform.flow import find_flow
-from bevel.passes.transform.sites import apply_scales, find_sites
+from bevel.calib.data.dataset import Runs
+from bevel.calib.errors import UserError
+from bevel.tools.bench.accuracy import in_db, line, plain, reached
+from bevel.tools.bench.outliers import concentrated, louder
 from bevel.tools.bench.subjects import Subject, subjects
+from bevel.tools.command.entry import run as run_command
 from bevel.tools.compile import prepare, read_model
-from bevel.tools.report.report import Report
+from bevel.tools.report.report import Accuracy
 from bevel.tools.run.options import Options
 from bevel.tools.run.stages import Silent, Stages
 
-FACTOR = 30.0
-SHARE = 16  # of so many channels of a place, one is made louder, and one at least
-TRANSFORMS = ("none", "smooth,smooth-keys", "smooth,smooth-keys,rotate-stream,rotate-values", "auto")
+# Smoothed once more behind the rotation of the stream, which takes up the scales of gains
+SMOOTHING, TURNED = "smooth,smooth-keys", "rotate-values,rotate-online"
+TRANSFORMS = {
+    "none": "none",
+    "smoothing": SMOOTHING,
+    "rotation": f"rotate-stream,{TURNED}",
+    "smoothing, rotation": f"{SMOOTHING},rotate-stream,smooth,{TURNED}",
+    "auto": "auto",
+}
+RECIPES = ("int8", "int4x4")
+KINDS = ("hidden", "stream", "both")
 
 
 @dataclass(frozen=True)
-class TransformCell:
-    """One network, with outliers or without, by one choice of `--transform`."""
+class TransformRow:
+    """One network by one choice of transforms: by each recipe, with each kind of outliers."""
 
     network: str
-    outliers: bool
     transform: str
-    report: Report
+    found: tuple[Accuracy, ...]
 
-    def row(self) -> str:
-        accuracy = self.report.accuracy
-        assert accuracy is not None, "subjects without samples to judge by are left out"
-        figure = "" if accuracy.metric is None else f"{accuracy.metric.integer:.4g} {accuracy.metric.name}"
-        taken = ", ".join(one.transform for one in self.report.transforms)
-        kept = f" ({taken})" if self.transform == "auto" and taken else ""
-        place = "with outliers" if self.outliers else "as it is"
-        return f"| {self.network} | {place} | `{self.transform}`{kept} | {accuracy.sqnr_db:.1f} dB | {figure} |"
+    def text(self) -> str:
+        return line([self.network, self.transform, *map(figures, self.found)])
 
 
-def louder(graph: gs.Graph, seed: int = 0) -> gs.Graph:
-    """`graph`, canonical and float, with outliers: edited in place; it computes the same."""
-    flow, rng = find_flow(graph), np.random.default_rng(seed)
-    logs: dict[int, float] = {}
-    for site in find_sites(flow):
-        count = max(1, len(site.scales) // SHARE)
-        logs |= dict.fromkeys(rng.choice(site.scales, count, replace=False).tolist(), float(np.log(FACTOR)))
-    apply_scales(flow, logs)
-    return graph
+def figures(accuracy: Accuracy) -> str:
+    metric = accuracy.metric
+    more = "" if metric is None or metric.name in ("top1", "sqnr") else f", {plain(metric.integer)}"
+    return f"{in_db(accuracy.sqnr_db)} dB{more}"
 
 
-def canonical(options: Options) -> gs.Graph:
-    return read_model(prepare(options, Stages(Silent()))).work.graph
+def with_outliers(graph: gs.Graph, kind: str, samples: Runs) -> gs.Graph:
+    """A copy. Loud hidden channels come on top of a loud stream. Raises UserError for a kind that there is not."""
+    match kind:
+        case "none":
+            return graph.copy()
+        case "hidden":
+            return louder(graph.copy())
+        case "stream":
+            return concentrated(graph.copy(), samples)
+        case "both":
+            return louder(concentrated(graph.copy(), samples))
+    raise UserError(f"--outliers {kind}: known are none, {', '.join(KINDS)}")
 
 
-def cells(subject: Subject, given: dict[str, Any], transforms: Sequence[str]) -> Iterator[TransformCell]:
+def rows(
+    subject: Subject,
+    recipes: Sequence[str],
+    kinds: Sequence[str],
+    transforms: Sequence[str],
+    given: Mapping[str, Any],
+) -> Iterator[TransformRow]:
     with tempfile.TemporaryDirectory(prefix="bevel-") as place:
         folder = Path(place)
-        common = {"target": "host", "calib": subject.calib, "eval": subject.evaluation, **given}
-        graph = canonical(Options(subject.model, output=folder / "read", **common))
-        for outliers in (False, True):
-            model = folder / f"{subject.name}.onnx"
-            onnx.save(gs.export_onnx(louder(graph) if outliers else graph), model)
-            for number, transform in enumerate(transforms):
-                output = folder / f"{outliers}{number}"
-                report = bevel.optimize(model, output=output, device="none", transform=transform, **common)
-                yield TransformCell(subject.name, outliers, transform, report)
+        common = {
+            "target": "host",
+            "calib": subject.calib,
+            "eval": subject.evaluation,
+            "output": folder / "out",
+            **given,
+        }
+        read = read_model(prepare(Options(subject.model, **common), Stages(Silent())))
+        for kind in kinds:
+            onnx.save(gs.export_onnx(with_outliers(read.work.graph, kind, read.work.samples)), folder / f"{kind}.onnx")
+        chosen = {name: one for name, one in common.items() if name not in ("dim", "batch")}  # the sizes are static now
+        for name in transforms:
+            asked = chosen | {"transform": TRANSFORMS[name], "device": "none"}
+            every = [Options(folder / f"{kind}.onnx", recipe=recipe, **asked) for recipe in recipes for kind in kinds]
+            yield TransformRow(subject.name, name, tuple(reached(one, folder).accuracy for one in every))
 
 
 @click.command()
 @click.option("--models", type=click.Path(path_type=Path), help="Folders of model.onnx, calib.npz, eval.npz.")
 @click.option("--only", multiple=True, help="Only this network; may be repeated.")
-@click.option("--weights", default="int8", show_default=True)
-@click.option("--activations", default="int8", show_default=True)
+@click.option("--recipes", default=",".join(RECIPES), show_default=True)
+@click.option("--outliers", default=",".join(KINDS), show_default=True, help="What is put in; `none` is nothing.")
+@click.option("--transforms", default=";".join(TRANSFORMS), show_default=True, help="Rows, between semicolons.")
+@click.option("--rounding", default="nearest", show_default=True, help="As `optimize` has it.")
 @click.option("--samples", type=int, help="Of --calib and --eval, at most.")
-@click.option("--transforms", default=";".join(TRANSFORMS), help="Choices of --transform, between semicolons.")
+@click.option("--dim", multiple=True, help="As `optimize` has it.")
+@click.option("--metric", help="As `optimize` has it.")
 def main(
-    models: Path | None, only: tuple[str, ...], weights: str, activations: str, samples: int | None, transforms: str
+    models: Path | None,
+    only: tuple[str, ...],
+    recipes: str,
+    outliers: str,
+    transforms: str,
+    rounding: str,
+    samples: int | None,
+    dim: tuple[str, ...],
+    metric: str | None,
 ) -> None:
     """Print a table."""
-    given: dict[str, Any] = {"weights": weights, "activations": activations}
+    given: dict[str, Any] = {"dim": dim, "metric": metric, "rounding": rounding}
     if samples is not None:
         given |= {"calib_samples": samples, "eval_samples": samples}
-    click.echo("| network | channels | `--transform` | SQNR | metric |\n|---|---|---|---|---|")
+    names, kinds, asked = recipes.split(","), outliers.split(","), transforms.split(";")
+    if wrong := next((one for one in asked if one not in TRANSFORMS), None):
+        raise UserError(f"--transforms {wrong}: known are {'; '.join(TRANSFORMS)}")
+    columns = [f"`{recipe}`" + ("" if kind == "none" else f", {kind}") for recipe in names for kind in kinds]
+    click.echo(f"{line(['network', 'transforms', *columns])}\n|{'---|' * (2 + len(columns))}")
     for subject in subjects(models, only):
         if subject.evaluation is not None:
-            for cell in cells(subject, given, transforms.split(";")):
-                click.echo(cell.row())
+            for row in rows(subject, names, kinds, asked, given):
+                click.echo(row.text())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

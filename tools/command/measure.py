@@ -10,29 +10,21 @@ from tempfile import TemporaryDirectory
 import click
 from rich.console import Console
 
-from bevel.backends import target as targets
-from bevel.backends.binary.artifact import Artifact, from_json
-from bevel.backends.build import BuildOptions, build
+from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.host import Host
 from bevel.backends.devices.qemu_user import QemuUser
 from bevel.backends.process.litter import scratch
-from bevel.backends.program.fit import BandChain, in_bands
-from bevel.backends.program.resources import Resources
-from bevel.backends.select import tuned
-from bevel.backends.select.objective import OBJECTIVES
-from bevel.backends.target import CHANGEABLE, Target
-from bevel.backends.tir import importer
+from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 from bevel.passes.exchange.load import load_model
-from bevel.passes.partition.partition import partition
 from bevel.tools.accuracy.library import tipped_only
 from bevel.tools.command import devices
 from bevel.tools.command.interruption import heeded
 from bevel.tools.command.quiet import quiet_libraries
 from bevel.tools.report import report, summary, tables
 from bevel.tools.report.red_lines import runs_in_float
-from bevel.tools.run import bundle, manifest, vectors
+from bevel.tools.run import bundle, manifest, product, vectors
 from bevel.tools.run.data import SamplesOf
 from bevel.tools.run.manifest import Manifest
 
@@ -61,13 +53,12 @@ def measure_bundle(
     if differences := manifest.differences(folder, made):
         raise UserError(f"{folder}: {', '.join(map(str, differences))}; run optimize again")
     told = report.read(folder)
-    target = targets.load(made.settings["target"])
-    given = {name: made.settings[name] for name in CHANGEABLE if made.settings[name] is not None}
-    target = target.with_memory(Resources(given))
+    manifest.check_settings(folder, made)
+    target = product.target_of(made)
     device = devices.choose(target, wanted)
     if device is None:
         raise UserError("--device none measures nothing; name a device, or leave it out")
-    built, tests = from_json(made.artifact, folder), vectors.load(folder)
+    built, tests = product.artifact_of(folder, made), vectors.load(folder)
     with scratch(), TemporaryDirectory(prefix="bevel-") as name:
         if data is not None:
             built, tests = rebuild(folder, made, target, Path(name), data, count)
@@ -86,14 +77,10 @@ def rebuild(
 
     Raises UserError where the library is not the bundle's byte for byte, because a tool is another.
     """
-    integer = load_model(folder / bundle.INTEGER)
-    program, _ = partition(integer, made.settings["name"], islands=not target.bare, importer=importer)
+    integer, program = product.program_of(folder, made, target)
     quantized = load_model(folder / bundle.QUANTIZED)  # the real values, whatever the edges' format
     tests = vectors.make_vectors(integer, program, SamplesOf.of(quantized, follows=False).open(data), count)
-    selections = {kernel: tuned.selection(chosen) for kernel, chosen in made.settings["kernels"].items()}
-    program = in_bands(program, [BandChain(**chain) for chain in made.settings["chains"]])
-    options = BuildOptions(selections=selections, objective=OBJECTIVES[made.settings["objective"]])
-    artifact = build(program, target, place, tests, options)
+    artifact = product.build_again(folder, made, program, target, place, tests)
     if artifact.files[artifact.archive] != made.files[artifact.archive]:
         was = made.tools["compiler"]
         raise UserError(f"{folder} was built with {was}, here is {artifact.toolchain}: run optimize again")

@@ -40,4 +40,4 @@ def command(model: Path, formats: str | None, searched: int, **given: Any) -> No
     with nothing_at_stake():
         from bevel.tools.pareto.run import Wanted, show_pareto
 
-    show_pareto(options, Wanted(wanted, searched))
+    show_pareto(options, Wanted(wanted, searched, wanted if formats else ()))

@@ -19,6 +19,7 @@ from rich.table import Table
 from bevel.backends.process.litter import scratch
 from bevel.backends.program.resources import Resource
 from bevel.calib.errors import UserError
+from bevel.tools.assign.run import Searches
 from bevel.tools.command.quiet import quiet_libraries
 from bevel.tools.compile import compile_model
 from bevel.tools.pareto.points import Kind, Point, Refused, budgets, front, point
@@ -37,10 +38,12 @@ JSON = "pareto.json"
 
 @dataclass(frozen=True)
 class Wanted:
-    """formats: of all weights at once, and what is searched among; searched: how many budgets between them."""
+    """formats: of all weights at once; searched: how many budgets between them; asked: what is searched among, if not
+    what `optimize` takes by itself."""
 
     formats: tuple[str, ...]
     searched: int
+    asked: tuple[str, ...] = ()
 
 
 def show_pareto(options: Options, wanted: Wanted) -> None:
@@ -70,6 +73,7 @@ def show_pareto(options: Options, wanted: Wanted) -> None:
 def run_all(options: Options, wanted: Wanted, display: Display) -> list[Point | Refused]:
     """Uniform builds in the order given, then searched ones from the smallest budget up."""
     results: list[Point | Refused] = []
+    searches = Searches()
     with TemporaryDirectory(prefix="bevel-pareto-") as place, Stages(display)("pareto") as advance:
         total = len(wanted.formats) + wanted.searched
         for format in wanted.formats:
@@ -79,14 +83,14 @@ def run_all(options: Options, wanted: Wanted, display: Display) -> list[Point | 
         uniform = [one for one in results if isinstance(one, Point)]
         for size in budgets(uniform, wanted.searched):
             advance(len(results), total)
-            given = replace(options, max_flash=size, formats=wanted.formats, output=Path(place) / f"{len(results)}")
-            results.append(attempt(f"at most {size:,} bytes", "searched", given))
+            given = replace(options, max_flash=size, formats=wanted.asked, output=Path(place) / f"{len(results)}")
+            results.append(attempt(f"at most {size:,} bytes", "searched", given, searches))
     return results
 
 
-def attempt(label: str, kind: Kind, options: Options) -> Point | Refused:
+def attempt(label: str, kind: Kind, options: Options, searches: Searches | None = None) -> Point | Refused:
     try:
-        return point(label, kind, compile_model(options, Stages()))
+        return point(label, kind, compile_model(options, Stages(), searches))
     except UserError as error:
         return Refused(label, kind, str(error))
 

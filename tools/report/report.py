@@ -10,13 +10,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bevel.backends.devices.cycles import FrameCycles
 from bevel.backends.program.resources import NOTHING, Resource, Resources, from_keyed
 from bevel.calib.errors import UserError
 from bevel.passes.transform.record import Flatness, TensorFlatness, TransformRecord
+from bevel.tools.report.answers import Answers
 from bevel.tools.report.step import Step, step_from
 
 NAME = "report.json"
-SCHEMA = 2  # counts up when a key goes or changes its meaning; 1 had notes of text alone
+SCHEMA = 3  # counts up when a key goes or changes its meaning; 2 had answers, and formats of weights, in `assignment`
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Accuracy:
     labels: str | None = None  # the output that `y` belongs to
     labels_unused: str | None = None  # why integers in `y` are no classes
     metric: Metric | None = None
+    answers: Answers | None = None  # of the integer model beside the float one; None without labels
+    agreement_interval: tuple[float, float] | None = None  # of 95 %; None where samples have several answers
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ class Measurement:
     spent: Resources
     per_kernel: tuple[KernelCost, ...]
     estimate: Estimate | None = None
+    cycles: FrameCycles | None = None  # of a streaming design
 
 
 @dataclass(frozen=True)
@@ -173,12 +178,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Decision:
-    """Why a node's weights have their format. flash_bytes: of its constants; takes_db: how far SQNR falls by it alone,
-    from that of the format that loses least everywhere."""
+    """Why a node's weights, or its result, have their format. bytes: of its constants in flash, of its tensors in RAM;
+    takes_db: how far SQNR falls by it alone, from that of the format that loses least there."""
 
     node: str
-    weights: str
-    flash_bytes: int
+    part: str
+    format: str
+    bytes: int
+    memory: str
     takes_db: float
     reason: str
 
@@ -187,8 +194,9 @@ class Decision:
 class UniformFormat:
     """One format at every node that could choose: the built product, and SQNR as in `Assignment`."""
 
-    weights: str
+    formats: str
     flash_bytes: int
+    ram_bytes: int
     sqnr_db: float | None
 
 
@@ -203,17 +211,6 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Of `labelled` samples of --eval: those that the float model has right and the integer one wrong, and the other
-    way round. error: the standard error of their difference, as a fraction of the samples."""
-
-    labelled: int
-    lost: int
-    gained: int
-    error: float
-
-
-@dataclass(frozen=True)
 class Assignment:
     """What a search for formats chose. SQNR: quantized against float, over `samples` of --calib that losses were not
     taken from, where there are enough."""
@@ -224,7 +221,6 @@ class Assignment:
     nodes: tuple[Decision, ...]
     uniform: tuple[UniformFormat, ...]
     budgets: tuple[Budget, ...] = ()
-    answers: Answers | None = None  # where a budget counts them
 
 
 @dataclass(frozen=True)
@@ -332,7 +328,13 @@ def from_json(fields: dict[str, Any]) -> Report:
 def _accuracy(fields: dict[str, Any]) -> Accuracy:
     metric = fields["metric"]
     told = None if metric is None else Metric(**renamed(metric, {key: name for name, key in _FLOAT.items()}))
-    return Accuracy(**renamed(fields, {key: name for name, key in _TOP1.items()}) | {"metric": told})
+    interval = fields["agreement_interval"]
+    given = {
+        "metric": told,
+        "answers": None if fields["answers"] is None else Answers(**fields["answers"]),
+        "agreement_interval": None if interval is None else (interval[0], interval[1]),
+    }
+    return Accuracy(**renamed(fields, {key: name for name, key in _TOP1.items()}) | given)
 
 
 def _node(fields: dict[str, Any]) -> Node:
@@ -348,7 +350,6 @@ def _assignment(fields: dict[str, Any]) -> Assignment:
             "nodes": tuple(Decision(**one) for one in fields["nodes"]),
             "uniform": tuple(UniformFormat(**one) for one in fields["uniform"]),
             "budgets": tuple(Budget(**one) for one in fields["budgets"]),
-            "answers": None if fields["answers"] is None else Answers(**fields["answers"]),
         }
     )
 
@@ -356,7 +357,9 @@ def _assignment(fields: dict[str, Any]) -> Assignment:
 def _measurement(fields: dict[str, Any]) -> Measurement:
     kernels = tuple(KernelCost(cost["node"], cost["kernel"], from_keyed(cost)) for cost in fields["per_kernel"])
     guess = None if fields["estimate"] is None else Estimate(**fields["estimate"])
-    return Measurement(fields["inputs"], fields["mismatches"], from_keyed(fields), kernels, guess)
+    cycles = None if fields["cycles"] is None else FrameCycles(**fields["cycles"])
+    spent = from_keyed({name: value for name, value in fields.items() if name != "cycles"})
+    return Measurement(fields["inputs"], fields["mismatches"], spent, kernels, guess, cycles)
 
 
 def _width(fields: dict[str, Any]) -> Width:

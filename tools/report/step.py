@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from bevel.backends.program.resources import Resources, from_keyed
@@ -11,7 +12,8 @@ from bevel.backends.program.resources import Resources, from_keyed
 @dataclass(frozen=True)
 class Step:
     """`columns` of `input` along `axis` are new in each; the full form sees a `window`, which has come after `steps`.
-    full: what a run of that spends; None where nobody knows, and why."""
+    full: what a run of that spends; None where nobody knows, and why. late: by how many of its columns each output is
+    late that looks ahead."""
 
     input: str
     axis: int
@@ -20,13 +22,14 @@ class Step:
     steps: int
     full: Resources | None
     why: str | None = None
+    late: Mapping[str, int] = field(default_factory=dict)
 
     def rows(self, spent: Resources | None) -> list[tuple[str, str]]:
         """For a table. `spent`: of a step."""
         told = f"{self.columns} of {self.window} along axis {self.axis} of {self.input}; all after {self.steps} steps"
+        rows = [("step", told), *(("late", f"{name}: {columns} columns") for name, columns in self.late.items())]
         if self.full is None:
-            return [("step", told), ("full form", f"not measured: {self.why}")]
-        rows = [("step", told)]
+            return [*rows, ("full form", f"not measured: {self.why}")]
         for name, amount in self.full.items():
             one = None if spent is None else spent.get(name)
             share = f"; a step is {100 * one / amount:.1f} % of it" if one and amount else ""

@@ -110,6 +110,7 @@ def measurement(measured: Measurement, artifact: Artifact) -> report.Measurement
         measured.spent,
         tuple(summed(kernels)),
         None if guess is None else report.Estimate(guess.cycles, guess.clock_hz, guess.latency_s, guess.model),
+        measured.cycles,
     )
 
 

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bevel.backends.program.program import TAKEN
+from bevel.backends.program.program import TAKEN, THREADS
 from bevel.backends.program.resources import SECONDS, Resource, Resources, told
 from bevel.passes.base import FLOAT_KINDS
+from bevel.tools.report.answers import CONFIDENCE
 from bevel.tools.report.report import (
     MEASURED,
     Assignment,
@@ -78,6 +79,8 @@ def show_terms(console: Console, report: Report) -> None:
         told["top-1"] = f"share of samples whose answer is the label{of}"
     if report.accuracy is not None and report.accuracy.agreement is not None:
         told["agreement"] = "share of samples with the same answer as the float model"
+    if report.accuracy is not None and report.accuracy.answers is not None:
+        told["in brackets"] = f"where the true figure lies with {CONFIDENCE} confidence, as far as samples can tell"
     if report.accuracy is not None and (found := report.accuracy.metric) is not None and found.name not in SHOWN:
         told[found.name] = f"{found.told}; {found.better} is better"
     if report.measurement is not None and report.measurement.per_kernel:
@@ -124,9 +127,10 @@ def said(note: Note) -> str:
 def chosen_kernel(node: Node) -> Iterator[str]:
     """How the node came by its kernel, in a sentence."""
     taken = [f" ({one.rule}: about {told(one.estimate)})" for one in node.rules if one.answer == TAKEN]
-    others = [f"{one.rule}: {one.answer}" for one in node.rules if one.answer != TAKEN]
+    others = [f"{one.rule}: {one.answer}" for one in node.rules if one.answer != TAKEN and one.rule != THREADS]
+    runs = [f" in {one.answer}" for one in node.rules if one.rule == THREADS]
     if node.rules:
-        yield f"computed by {node.kernel}{''.join(taken)}; not taken: {'; '.join(others)}"
+        yield f"computed by {node.kernel}{''.join(taken + runs)}; not taken: {'; '.join(others)}"
 
 
 def worst_nodes(nodes: Iterable[Node]) -> list[Node]:
@@ -176,23 +180,22 @@ def show_widths(console: Console, widths: Iterable[Width]) -> None:
 
 def show_assignment(console: Console, chosen: Assignment, product: Resources) -> None:
     """What a search chose for each node, what was asked for, and one format everywhere beside it."""
-    table = Table("node", "weights")
+    table = Table("node", "", "format")
     for name in ("bytes", "takes"):
         table.add_column(name, justify="right")
     for node in chosen.nodes:
-        table.add_row(escape(node.node), node.weights, f"{node.flash_bytes:,}", f"{node.takes_db:.2f} dB")
+        taken = f"{node.bytes:,} of {node.memory}"
+        table.add_row(escape(node.node), node.part, node.format, taken, f"{node.takes_db:.2f} dB")
     _show(console, "Formats chosen", table)
-    table = Table("weights")
-    for name in ("flash", f"SQNR on {chosen.samples} calibration samples"):
+    table = Table("formats")
+    for name in ("flash", "RAM", f"SQNR on {chosen.samples} calibration samples"):
         table.add_column(name, justify="right")
     for one in chosen.uniform:
-        table.add_row(f"{one.weights} everywhere", in_bytes(one.flash_bytes), decibels(one.sqnr_db))
-    table.add_row("as chosen", in_bytes(product[Resource.FLASH]), decibels(chosen.sqnr_db))
+        table.add_row(one.formats, in_bytes(one.flash_bytes), in_bytes(one.ram_bytes), decibels(one.sqnr_db))
+    sizes = in_bytes(product[Resource.FLASH]), in_bytes(product[Resource.RAM])
+    table.add_row("as chosen", *sizes, decibels(chosen.sqnr_db))
     _show(console, "Beside one format everywhere", table)
     rows = [(one.option, f"{_number(one.limit)}, has {_number(one.measured)} ({one.unit})") for one in chosen.budgets]
-    if (found := chosen.answers) is not None:
-        changed = f"{found.lost} lost, {found.gained} gained of {found.labelled}"
-        rows.append(("answers beside float", f"{changed}; standard error {100 * found.error:.2f} points"))
     _show_pairs(console, "Budgets", rows)
 
 
@@ -259,7 +262,11 @@ def _accuracy_rows(report: Report) -> list[tuple[str, str]]:
     if accuracy.sqnr_db is not None or any(one.values is not None for one in report.outputs):
         rows.append((f"SQNR, integer to float{worst}", decibels(accuracy.sqnr_db)))
     if accuracy.agreement is not None:
-        rows.append(("agreement with float", percent(accuracy.agreement)))
+        interval = accuracy.agreement_interval
+        between = "" if interval is None else f" ({percent(interval[0])} to {percent(interval[1])})"
+        rows.append(("agreement with float", f"{percent(accuracy.agreement)}{between}"))
+    if accuracy.answers is not None:
+        rows.append(("answers beside float", accuracy.answers.told()))
     if report.step is not None:
         spent = None if report.measurement is None else report.measurement.spent
         rows += report.step.rows(spent)
@@ -331,12 +338,21 @@ def parts_of(name: Resource, product: Resources) -> list[str]:
 
 def _device_rows(device: Device, measurement: Measurement, what: str = "run") -> list[tuple[str, str]]:
     rows = [
-        ("device", f"{device.name}: {KIND[device.kind]}, {device.tool}"),
+        ("device", f"{device.name}: {KIND[device.kind] if measurement.cycles is None else device.kind}, {device.tool}"),
         ("outputs", f"{measurement.inputs} inputs, {measurement.mismatches} elements differ from integer.onnx"),
     ]
     for name, amount in measurement.spent.items():
         timed = name.unit == SECONDS
         rows.append((name.label, seconds(amount) if timed else f"{amount:,} for one {what}"))
+    if (found := measurement.cycles) is not None:
+        first, steady = (
+            f"{one:,} for one frame, {other:,} by the model"
+            for one, other in (
+                (found.first_frame, found.model_first_frame),
+                (found.steady_state, found.model_steady_state),
+            )
+        )
+        rows += [("cycles, simulated: in to out", first), ("from frame to frame", steady)]
     if measurement.estimate is not None:
         guess = measurement.estimate
         time = f"{seconds(guess.latency_s)} at {guess.clock_hz / 1e6:.0f} MHz"

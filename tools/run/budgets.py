@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bevel.backends.program.resources import NOTHING, Resource, Resources
 from bevel.calib.errors import UserError
 
 SENSITIVITIES = ("sqnr", "kl", "hessian-trace", "hessian-eigenvalue")
+SOLVERS = ("milp", "greedy", "bisect", "genetic")
 WORK = (Resource.INSTRUCTIONS, Resource.LATENCY)  # what an inference spends: one of them, as a device counts it
-CANDIDATES = ("int8", "int6", "int5", "int4", "int3", "int2")  # most accurate first
+CANDIDATES = ("int8", "int6", "int5", "int4", "int3", "int2")  # of weights, most accurate first
+RESULTS = ("int8", "int16")
 
 _LATENCY = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(s|ms|us|i|ki|Mi|Gi)")
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
@@ -36,6 +38,10 @@ class Budgets:
     @property
     def of_accuracy(self) -> bool:
         return self.accuracy is not None or self.drop is not None or self.sqnr is not None
+
+    def with_ram(self, bytes: int | None) -> Budgets:
+        """These, and one of RAM."""
+        return self if bytes is None else replace(self, costs=self.costs | {Resource.RAM: bytes})
 
     @property
     def given(self) -> bool:

@@ -50,6 +50,8 @@ def finish(
     arena = arena_map.to_json(arena_map.arena_map(artifact))
     settings: dict[str, Any] = {"target": options.target, "flash": options.flash, "ram": options.ram}
     settings |= {"name": artifact.model, "objective": options.objective}
+    settings |= {"isa": options.isa, "threads": options.threads}
+    settings |= {"logic": {str(name): amount for name, amount in options.logic.items()}}
     settings["kernels"] = {name: asdict(chosen) for name, chosen in selections.items()}
     settings["chains"] = [asdict(chain) for chain in chains]
     files = manifest.hashes(folder)

@@ -67,4 +67,5 @@ def told_of(stepping: Stepping, full: Resources | str) -> Step:
     """For the report."""
     form = stepping.form
     spent, why = (None, full) if isinstance(full, str) else (full, None)
-    return Step(form.input, form.axis, form.tick.period, form.tick.length, form.tick.steps, spent, why)
+    late = {name: view.late for name, view in form.results.items() if view.late}
+    return Step(form.input, form.axis, form.tick.period, form.tick.length, form.tick.steps, spent, why, late)

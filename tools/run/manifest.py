@@ -12,12 +12,13 @@ from bevel.calib.data.files import check_plain, kind_of
 from bevel.calib.errors import UserError
 
 NAME = "manifest.json"
+SETTINGS = ("target", "flash", "ram", "name", "objective", "isa", "threads", "logic", "kernels", "chains")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """`settings` are what a new build needs to be the same, `artifact` what a device must know to run this one, `arena`
-    the memory plan as `bevel inspect` draws it."""
+    """`settings` (`SETTINGS`) are what a new build needs to be the same, `artifact` what a device must know to run this
+    one, `arena` the memory plan as `bevel inspect` draws it."""
 
     bevel: str
     command: str
@@ -61,7 +62,18 @@ def read(folder: Path) -> Manifest:
     except FileNotFoundError:
         raise UserError(f"{folder} has no {NAME}; give the folder that `optimize -o` wrote") from None
     except (ValueError, TypeError):
-        raise UserError(f"{folder / NAME} is not a manifest of this version of Bevel; run optimize again") from None
+        raise of_another_version(folder) from None
+
+
+def of_another_version(folder: Path) -> UserError:
+    return UserError(f"{folder / NAME} is not a manifest of this version of Bevel; run optimize again")
+
+
+def check_settings(folder: Path, manifest: Manifest) -> None:
+    """Raises UserError where a setting is missing that a new build needs: another version had fewer."""
+    if missing := [name for name in SETTINGS if name not in manifest.settings]:
+        lost = f"the setting{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        raise UserError(f"{folder / NAME} lacks {lost}: another version of Bevel wrote it; run optimize again")
 
 
 @dataclass(frozen=True)

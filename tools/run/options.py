@@ -15,7 +15,7 @@ from bevel.backends.select.objective import OBJECTIVES
 from bevel.calib.rounding import rounder_names
 from bevel.tools.accuracy.metrics.metric import METRICS
 from bevel.tools.run import parsers
-from bevel.tools.run.budgets import CANDIDATES, SENSITIVITIES, Budgets
+from bevel.tools.run.budgets import CANDIDATES, RESULTS, SENSITIVITIES, SOLVERS, Budgets
 from bevel.tools.run.declared import METADATA, Option, Parsed, Real, Whole, check_plain
 from bevel.tools.run.parsers import Constants, Dims, File, States
 
@@ -26,7 +26,7 @@ EdgeFormat = Literal["float", "quantized"]
 InputFormat = Literal["float", "quantized", "uint8"]
 
 ROUNDINGS = ("auto", *rounder_names())
-RANGE_METHODS = ("mse", "minmax", "percentile", "entropy")
+RANGE_METHODS = ("auto", "mse", "minmax", "percentile", "entropy")
 RECIPES = "default: the recipe's."
 ROWS = ("auto", "on", "off")
 EDGES, INPUTS = get_args(EdgeFormat), get_args(InputFormat)
@@ -99,6 +99,14 @@ class Options:
         default=None,
         metadata=told("Likewise, of what products by weights read.", "FORMAT", sets="assign-schemes.product_inputs"),
     )
+    input_format: str | None = field(
+        default=None,
+        metadata=told(
+            "Likewise, of the model's inputs; default: --activations, but int8 at least.",
+            "FORMAT",
+            sets="assign-schemes.input_format",
+        ),
+    )
     row_scales: str | None = field(
         default=None,
         metadata=told(f"A scale for each row of these; {RECIPES}", choices=ROWS, sets="row-scales.rows"),
@@ -127,10 +135,23 @@ class Options:
         default="balanced",
         metadata=told("What kernels are chosen for: time, flash, or both.", choices=tuple(OBJECTIVES)),
     )
-    formats: Parsed[str | Sequence[str] | None, tuple[str, ...]] = Parsed(
-        parsers.formats, Option(f"Formats of weights to choose from; default: {','.join(CANDIDATES)}.", "LIST"), ()
+    isa: str | None = field(
+        default=None,
+        metadata=told("Loops for these instruction sets only, such as avx512vnni,avx2; default: all.", "LIST"),
     )
-    sensitivity: str = field(default="sqnr", metadata=told(choices=SENSITIVITIES))
+    threads: int = field(
+        default=1, metadata=told("Of CPUs: how many threads may share a run.", "N", within=Whole(1, 64))
+    )
+    formats: Parsed[str | Sequence[str] | None, tuple[str, ...]] = Parsed(
+        parsers.formats,
+        Option(f"Formats to choose from; default: {','.join(CANDIDATES)}, and of results {','.join(RESULTS)}.", "LIST"),
+        (),
+    )
+    activation_formats: Parsed[str | Sequence[str] | None, tuple[str, ...]] = Parsed(
+        parsers.formats, Option("Likewise, of results alone.", "LIST"), ()
+    )
+    sensitivity: str = field(default="sqnr", metadata=told("What a format loses.", choices=SENSITIVITIES))
+    solver: str = field(default="milp", metadata=told("Who chooses formats within budgets.", choices=SOLVERS))
     range: str | None = field(
         default=None,
         metadata=told(f"Of activations; {RECIPES}", choices=RANGE_METHODS, sets="assign-schemes.range"),
@@ -170,6 +191,10 @@ class Options:
     time_axis: str | None = field(
         default=None, metadata=told("The axis that --step goes along; default: the longest that it can.", "[INPUT:]N")
     )
+    time_padding: Literal["keep", "drop"] = field(
+        default="keep",
+        metadata=told("Drop padding along --step's axis: what padded reads the stream.", choices=("keep", "drop")),
+    )
     cache: str | None = field(
         default=None, metadata=told("Keys and values that --step keeps; default: int8, or --activations.", "FORMAT")
     )
@@ -186,6 +211,14 @@ class Options:
     )
     max_ram: Parsed[int | str | None, int | None] = Parsed(
         parsers.size, Option("Keep arena, stack and static data within SIZE, in bands of rows.", "SIZE"), None
+    )
+    max_lut: int | None = field(
+        default=None, metadata=told("Of programmable logic: lookup tables at most.", "N", within=COUNT)
+    )
+    max_dsp: int | None = field(default=None, metadata=told("Likewise, multiplier blocks.", "N", within=COUNT))
+    max_bram: int | None = field(default=None, metadata=told("Likewise, memory blocks.", "N", within=COUNT))
+    folding: Parsed[File | None, Path | None] = Parsed(
+        parsers.maybe_path, Option("Likewise, a folding.json in place of a search.", "FILE", file=True), None
     )
     tune: int | None = field(
         default=None, metadata=told("Measure N candidates for each kernel, keep the best.", "N", within=COUNT)
@@ -206,21 +239,27 @@ class Options:
     def sources(self) -> tuple[Path, ...]:
         """The user's files that a run reads."""
         recipe = Path(self.recipe) if self.recipe.endswith(".toml") else None
-        given = (self.model, self.calib, self.eval, self.metric_script, self.format_file, recipe)
+        given = (self.model, self.calib, self.eval, self.metric_script, self.format_file, self.folding, recipe)
         return tuple(path for path in given if isinstance(path, Path))
 
     @property
     def budgets(self) -> Budgets:
         drop = None if self.max_drop is None else self.max_drop / 100
         flash = {} if self.max_flash is None else {Resource.FLASH: self.max_flash}
-        costs = Resources(flash) | (self.max_latency or {})
-        return Budgets(costs, self.min_accuracy, drop, self.min_sqnr)
+        found = Budgets(Resources(flash) | (self.max_latency or {}), self.min_accuracy, drop, self.min_sqnr)
+        return found.with_ram(self.max_ram) if found.given or self.formats or self.activation_formats else found
 
     @property
     def memory(self) -> Resources:
         """What the user's part has in place of the target's."""
         given = ((Resource.FLASH, self.flash), (Resource.RAM, self.ram))
         return Resources({name: size for name, size in given if size is not None})
+
+    @property
+    def logic(self) -> Resources:
+        """What there is of programmable logic, in place of all of the target's."""
+        given = ((Resource.LUT, self.max_lut), (Resource.DSP, self.max_dsp), (Resource.BRAM, self.max_bram))
+        return Resources({name: count for name, count in given if count is not None})
 
 
 def edge(inputs: InputFormat) -> EdgeFormat:

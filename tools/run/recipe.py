@@ -74,7 +74,7 @@ def formats_of(recipe: Recipe) -> tuple[str, str]:
 
 def asks_for_formats(options: Options, recipe: Recipe) -> bool:
     chosen = formats_of(recipe) != DEFAULT_FORMATS
-    return chosen or options.budgets.given or options.format_file is not None
+    return chosen or options.input_format is not None or options.budgets.given or options.format_file is not None
 
 
 def check_formats(options: Options, recipe: Recipe) -> None:

@@ -1,30 +1,45 @@
 """Which transforms a run folds into the float graph: those that were named, or those that help, found by trying.
 
 `auto` begins with the model as it is and tries one step after the other on top of what was kept so far (`GROUPS`). Each
-trial is quantized as the recipe says, but with weights rounded to the nearest, from up to `SEEN` calibration samples,
-and run on up to `HELD` others; the SQNR of the worst float output against the untransformed float model decides. A step
-that finds no place costs no trial.
+trial is quantized as the recipe says, scales of rows included, since a transform that helps one scale for a tensor may
+spoil one for each row; but with weights rounded to the nearest, and with the int16 tensors of the model as it came.
+Where products read fewer than 8 bits, what their weights can make up for decides, so there they are refitted. A trial
+sees up to `SEEN` calibration samples and is run on up to `HELD` others; the SQNR of the worst float output against the
+untransformed float model decides: of a last Softmax that of what it reads, as shares are decided by a few samples that
+change their answer. A step that finds no place costs no trial. What makes the device work more must bring
+more (`WORK`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf, prod
+from math import inf
 from typing import Any
 
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from bevel.backends.target import Target
 from bevel.calib.data.dataset import Runs, Subset
 from bevel.calib.errors import UserError
-from bevel.calib.observe.observe import observe
+from bevel.calib.formats.format import INT8
+from bevel.calib.observe.observe import Observed, observe
 from bevel.passes.assign.assign_schemes import AssignSchemes
 from bevel.passes.base import Note, Pass, Work
 from bevel.passes.exchange.export import export
-from bevel.passes.quantize.choose_rounders import RoundWeights
+from bevel.passes.graph.work import multiplications_of
+from bevel.passes.quantize.choose_ranges import ChooseRanges
+from bevel.passes.quantize.choose_rounders import AUTO as BEST
+from bevel.passes.quantize.choose_rounders import SIMPLEST, RoundWeights
+from bevel.passes.quantize.chosen import NodeFormat
+from bevel.passes.quantize.row_scales import RowScales
+from bevel.passes.quantize.widen_activations import WORK as SWITCHED
+from bevel.passes.quantize.widen_activations import WidenActivations, elements_of
 from bevel.passes.recipes.build import Recipe, known_passes
 from bevel.passes.transform.equalize import Equalize
+from bevel.passes.transform.level_channels import LevelChannels
+from bevel.passes.transform.rotate_online import WORK, RotateOnline
 from bevel.passes.transform.rotate_stream import RotateStream
 from bevel.passes.transform.rotate_values import RotateValues
 from bevel.passes.transform.shift_bias import ShiftBias
@@ -32,31 +47,38 @@ from bevel.passes.transform.smooth import Smooth
 from bevel.passes.transform.smooth_keys import SmoothKeys
 from bevel.passes.transform.transform import Transform
 from bevel.tools.accuracy.evaluate import dequantize_weights, runner
-from bevel.tools.accuracy.outputs import Described, describe_outputs, with_scores
+from bevel.tools.accuracy.outputs import RANKINGS, Described, describe_outputs, with_scores
 from bevel.tools.assign.score import Reference, score
 from bevel.tools.run.stages import Advance
 
 AUTO, NONE = "auto", "none"
-SEEN, HELD, FOLDS = 128, 32, 4  # ranges of too few samples clip others: in a trial, more than in the product
-# dB that a step must bring. On 32 held-out samples, choices that make no difference come and go by some tenths.
-CLEARLY = 0.5
+REFIT = "refit"  # the rounder of trials at few bits
+# Ranges of too few samples clip others: in a trial, more than in the product. What 32 held-out samples say of a step
+# lies decibels beside what those of --eval do, and takes the worse of two for the better; 96 mostly say the same.
+SEEN, HELD, FOLDS = 128, 96, 4
+CLEARLY = 0.5  # dB that a step must bring: choices that make no difference come and go by some tenths
 FLATTER = 0.5  # dB; less is what a rotation does to tensors that are flat already
 MULTIPLICATIONS = 10**10  # that the runs of one trial may take: some ten seconds
+OBSERVED = 30  # multiplications that it takes to look at one element
+ROWS = 8  # a trial may spend so much less on scales of rows than the product may
 STAGE = "transform"
+STREAMS = "streams"  # the ability of a target that has no working memory
 
 
 @dataclass(frozen=True)
 class TransformStep:
     """What `auto` tries at once: passes, one after the other. least: dB by which the first of them must lower the peaks
-    of the tensors it changes over their RMS, or it is not worth a trial."""
+    of the tensors it changes over their RMS, or it is not worth a trial; gain: dB that it must bring,
+    or, below 0, may take."""
 
     passes: tuple[Transform, ...]
     least: float = -inf
+    gain: float = CLEARLY
 
-    def is_worth(self, before: Work, after: Work) -> bool:
+    def may_gain(self, before: Work, after: Work) -> bool:
+        """after: with the first pass alone."""
         new = after.transforms[len(before.transforms) :]
-        first = new[0] if new and new[0].transform == self.names[0] else None
-        return bool(new) if self.least == -inf else first is not None and first.flatter_db >= self.least
+        return self.least == -inf or (bool(new) and new[0].flatter_db >= self.least)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,7 +90,8 @@ class TransformStep:
 
 
 # Of each group the first step that helps is kept, and the rest is not tried.
-GROUPS = (
+Groups = tuple[tuple[TransformStep, ...], ...]
+GROUPS: Groups = (
     (
         TransformStep((Smooth(), SmoothKeys())),
         TransformStep((Smooth(),)),
@@ -76,12 +99,17 @@ GROUPS = (
         TransformStep((Equalize(least=8.0),)),
     ),
     (
-        TransformStep((RotateStream(by="klt"), Smooth()), FLATTER),
-        TransformStep((RotateStream(), Smooth()), FLATTER),
+        TransformStep((RotateStream(by="klt", gain=-inf), Smooth()), FLATTER),
+        TransformStep((RotateStream(gain=-inf), Smooth()), FLATTER),
+        TransformStep((RotateStream(gain=-inf), RotateOnline()), FLATTER),
     ),
-    (TransformStep((RotateValues(),), FLATTER),),
+    (TransformStep((RotateValues(gain=-inf),), FLATTER),),
+    (TransformStep((RotateOnline(),)),),
     (TransformStep((ShiftBias(),)),),
 )
+LEVELLED = TransformStep((LevelChannels(),))
+# At few bits it is free and right more often than some samples can tell: kept unless it is clearly wrong.
+LEVELLED_FEW = TransformStep((LevelChannels(),), gain=-CLEARLY)
 
 
 def transforms() -> dict[str, type[Pass]]:
@@ -112,38 +140,69 @@ def for_formats(one: Transform, recipe: Recipe) -> Transform:
     return replace(one, weights=schemes.weights, activations=schemes.product_inputs or schemes.activations)
 
 
-def transform(given: str, recipe: Recipe, work: Work, drawn: bool, advance: Advance) -> Work:
-    """`work`, canonical and float, with the transforms that `--transform` asks for. drawn: whether its samples
-    are random."""
+def transform(given: str, recipe: Recipe, work: Work, drawn: bool, advance: Advance) -> tuple[Work, Observed | None]:
+    """`work`, canonical and float, with the transforms that `--transform` asks for, and what the search observed of it,
+    if it did. drawn: whether its samples are random."""
     if given == AUTO and drawn:
         text = "nothing is tried: the calibration data is random, and says nothing of the tensors' ranges"
-        return replace(work, notes=(*work.notes, Note(STAGE, "model", "stays", text)))
+        return replace(work, notes=(*work.notes, Note(STAGE, "model", "stays", text))), None
     if given == AUTO:
         seen, held = split(work.samples, most_runs(work.graph))
-        exact = with_scores(gs.export_onnx(work.graph))
+        narrow = is_narrow(recipe, work.graph)
+        exact = with_scores(gs.export_onnx(work.graph), RANKINGS)
         samples, opened = tuple(held), runner(exact)
         outputs = tuple(opened.run(sample) for sample in samples)
-        return TransformSearch(recipe, seen, samples, outputs, describe_outputs(exact)).best(work, advance)
+        groups = possible(groups_of(recipe, work.graph), work.target)
+        search = TransformSearch(recipe, seen, samples, outputs, describe_outputs(exact), groups, narrow)
+        return search.best(work, advance)
     for one in named(parsed(given), recipe):
         work = one(work).work
-    return work
+    return work, None
+
+
+def groups_of(recipe: Recipe, graph: gs.Graph) -> Groups:
+    """What is tried. Channels are levelled before all else where products read few bits, and in place of smoothing
+    where they read 8 by weights of 8: fewer bits of weights make more error than what they read, and trials do not
+    refit them."""
+    if is_narrow(recipe, graph):
+        return ((LEVELLED_FEW,), *GROUPS)
+    if multiplies_activations(graph) or for_formats(LevelChannels(), recipe).weight_bits < INT8.bits:
+        return GROUPS
+    return ((LEVELLED, *GROUPS[0]), *GROUPS[1:])
+
+
+def possible(groups: Groups, target: Target | None) -> Groups:
+    """Those steps that a target can run: streams have no transform of what products read."""
+    if target is None or STREAMS not in target.abilities:
+        return groups
+    offline = (tuple(step for step in group if RotateOnline.name not in step.names) for group in groups)
+    return tuple(group for group in offline if group)
+
+
+def is_narrow(recipe: Recipe, graph: gs.Graph) -> bool:
+    """Whether products by weights read fewer than 8 bits, and channels are levelled for that."""
+    return not multiplies_activations(graph) and for_formats(LevelChannels(), recipe).activation_bits < INT8.bits
+
+
+def multiplies_activations(graph: gs.Graph) -> bool:
+    """By each other: scales of rows do more for such networks, and levelled values lost half a decibel."""
+    return any(node.op == "MatMul" and all(isinstance(one, gs.Variable) for one in node.inputs) for node in graph.nodes)
+
+
+def rounder_of(recipe: Recipe, narrow: bool) -> str:
+    """Of the weights in a trial: those that are slow only where they decide."""
+    asked = next(one.rounding for one in recipe.passes if isinstance(one, RoundWeights))
+    return REFIT if narrow and asked in (BEST, REFIT) else SIMPLEST
 
 
 def most_runs(graph: gs.Graph) -> int:
     """How many runs there is time for, half to observe and half to choose by: no clock, so that choices repeat."""
-    work = sum(map(multiplications_of, graph.nodes))
-    return max(1, MULTIPLICATIONS // max(work, 1) // 2)
+    return max(1, MULTIPLICATIONS // max(multiplications(graph) + OBSERVED * elements_of(graph), 1) // 2)
 
 
-def multiplications_of(node: gs.Node) -> int:
-    """Of a product in one run."""
-    if node.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
-        return 0
-    outputs, weights = (tuple(map(int, one.shape)) for one in (node.outputs[0], node.inputs[1]))
-    if node.op in ("Gemm", "MatMul"):
-        return prod(outputs) * (weights[-2] if len(weights) > 1 else weights[-1])
-    spread_over = tuple(map(int, node.inputs[0].shape)) if node.op == "ConvTranspose" else outputs
-    return prod(spread_over) * prod(weights[1:])
+def multiplications(graph: gs.Graph) -> int:
+    """Of all products of a run."""
+    return sum(map(multiplications_of, graph.nodes))
 
 
 def split(runs: Runs, most: int = SEEN) -> tuple[Runs, Runs]:
@@ -169,75 +228,121 @@ class Left:
     total: float
     folds: tuple[float, ...]
 
-    def beats(self, other: Left) -> bool:
-        """By `CLEARLY`, and on three parts of four: not by some loud samples alone."""
+    def beats(self, other: Left, least: float) -> bool:
+        """By `least` dB, and on three parts of four: not by some loud samples alone; or worse by no more, where it is
+        below 0."""
+        if least < 0:
+            return self.total > other.total + least
         better = sum(mine > theirs for mine, theirs in zip(self.folds, other.folds, strict=True))
-        return self.total > other.total + CLEARLY and 4 * better >= 3 * len(self.folds)
+        return self.total > other.total + least and 4 * better >= 3 * len(self.folds)
 
 
 @dataclass(frozen=True)
 class TransformSearch:
     """seen: what trials observe; held: held-out samples, outputs: what the float model as it came makes of them;
-    described: what these are."""
+    described: what these are; groups: of each the first step that helps is kept; narrow: `is_narrow`."""
 
     recipe: Recipe
     seen: Runs
     held: tuple[dict[str, NDArray[Any]], ...]
     outputs: tuple[dict[str, NDArray[Any]], ...]
     described: Mapping[str, Described]
+    groups: Groups
+    narrow: bool
 
-    def best(self, work: Work, advance: Advance) -> Work:
-        found, left = work, None
+    def best(self, work: Work, advance: Advance) -> tuple[Work, Observed | None]:
+        """The model with the steps that help, and what was observed of it, if it was."""
+        found, seen, left = work, None, None
         notes: list[Note] = []
-        for done, group in enumerate(GROUPS):
+        share = WORK / max(multiplications(work.graph), 1)
+        widened: dict[str, NodeFormat] = {}
+        for done, group in enumerate(self.groups):
             known: set[tuple[str, ...]] = set()
+            applied: dict[tuple[Transform, ...], Work] = {(): found}
             for step in group:
                 if step.names in known:  # what was tried came to this one
                     continue
-                tried = self.applied(step, found)
-                taken = tuple(one.transform for one in tried.transforms[len(found.transforms) :])
-                if not step.is_worth(found, tried) or taken in known:
+                tried = self.applied(step, applied)
+                new = tried.transforms[len(found.transforms) :]
+                taken = tuple(one.transform for one in new)
+                if not new or taken in known:
                     continue
                 known.add(taken)
-                left = self.left(found) if left is None else left
-                gained = self.left(tried)
-                notes.append(told(step, left, gained, len(self.held)))
-                if gained.beats(left):
-                    found, left = tried, gained
+                if seen is None or left is None:
+                    seen = self.observed(found)
+                    widened = self.widened(found, seen)
+                    left = self.left(found, seen, widened)
+                after = self.observed(tried)
+                gained = self.left(tried, after, widened)
+                least = step.gain + share * sum(one.operations for one in new)
+                notes.append(told(step, left, gained, least, len(self.held)))
+                if gained.beats(left, least):
+                    found, seen, left = tried, after, gained
                     break
-            advance(done + 1, len(GROUPS))
-        return replace(found, notes=(*found.notes, *notes))
+            advance(done + 1, len(self.groups))
+        return replace(found, notes=(*found.notes, *notes)), seen
 
-    def applied(self, step: TransformStep, work: Work) -> Work:
-        for one in step.passes:
-            work = for_formats(one, self.recipe)(work).work
-        return work
+    def applied(self, step: TransformStep, known: dict[tuple[Transform, ...], Work]) -> Work:
+        """The model behind the passes of a step, or as it was where the first of them changes too little. known: it
+        behind others, and behind none; what it is behind these is added."""
+        for count in range(1, len(step.passes) + 1):
+            passes = step.passes[:count]
+            if passes not in known:
+                known[passes] = for_formats(passes[-1], self.recipe)(known[passes[:-1]]).work
+            if count == 1 and not step.may_gain(known[()], known[passes]):
+                return known[()]
+        return known[step.passes]
 
-    def left(self, work: Work) -> Left:
+    def widened(self, work: Work, seen: Observed) -> dict[str, NodeFormat]:
+        """The formats of nodes that the recipe widens in the model as it came."""
+        before = self.recipe.without(RowScales.name).without(ChooseRanges.name)
+        work = self.seeing(work, seen)
+        asked = before.without(WidenActivations.name).run("assign", work).schemes.nodes
+        return {name: one for name, one in before.run("assign", work).schemes.nodes.items() if asked.get(name) != one}
+
+    def left(self, work: Work, seen: Observed, widened: Mapping[str, NodeFormat]) -> Left:
         """Of the model, quantized, on held-out samples."""
-        quick = self.recipe.with_option(RoundWeights.name, "rounding", "nearest", "a trial of transforms")
-        work = replace(work, graph=work.graph.copy(), data=self.seen)
-        observed = observe(gs.export_onnx(work.graph), self.seen, quick.wants(work.graph))
-        work = quick.run("quantize", quick.run("assign", replace(work, observations=observed)))
-        opened = runner(dequantize_weights(with_scores(export(work.graph))))
+        quick = self.recipe.with_option(
+            RoundWeights.name, "rounding", rounder_of(self.recipe, self.narrow), "a trial of transforms"
+        )
+        quick = (
+            quick.without(WidenActivations.name)
+            .without(ChooseRanges.name)
+            .with_fields(RowScales, work=SWITCHED // ROWS)
+        )
+        kept = {name: one for name, one in widened.items() if name not in work.schemes.nodes}
+        schemes = replace(work.schemes, nodes={**work.schemes.nodes, **kept})
+        work = self.seeing(replace(work, schemes=schemes), seen)
+        work = quick.run("quantize", quick.run("assign", work))
+        opened = runner(dequantize_weights(with_scores(export(work.graph), RANKINGS)))
         found = [opened.run(sample) for sample in self.held]
         folds = min(FOLDS, len(found))
         parts = [range(len(found)), *(range(fold, len(found), folds) for fold in range(folds))]
         total, *each = (self.decibels([found[place] for place in part], part) for part in parts)
         return Left(total, tuple(each))
 
+    def observed(self, work: Work) -> Observed:
+        """What the passes of the recipe want to know of the samples to observe."""
+        found = observe(gs.export_onnx(work.graph), self.seen, self.recipe.wants(work.graph))
+        return Observed(self.seen, found)
+
+    def seeing(self, work: Work, seen: Observed) -> Work:
+        """A copy that knows what was observed."""
+        return replace(work, graph=work.graph.copy(), data=self.seen, observations=seen.statistics)
+
     def decibels(self, found: Sequence[dict[str, NDArray[Any]]], part: Sequence[int]) -> float:
         samples, outputs = (tuple(one[place] for place in part) for one in (self.held, self.outputs))
         return score(Reference(samples, outputs, self.described), found).sqnr_db
 
 
-def told(step: TransformStep, before: Left, after: Left, samples: int) -> Note:
+def told(step: TransformStep, before: Left, after: Left, least: float, samples: int) -> Note:
     figures = (
         f"on {samples} held-out samples {after.total:.2f} dB of the results are left with it, "
         f"{before.total:.2f} dB without"
     )
-    numbers = {"with_db": after.total, "without_db": before.total}
-    if after.beats(before):
-        return Note(STAGE, "model", "chosen", f"{step.name}: kept, {figures}", numbers)
-    text = f"{step.name}: tried and not taken, {figures}; it must bring {CLEARLY} dB, and something on most of them"
-    return Note(STAGE, "model", "refused", text, numbers)
+    numbers = {"with_db": after.total, "without_db": before.total, "least_db": least}
+    asked = f"may take {-least:.1f} dB" if least < 0 else f"must bring {least:.1f} dB, and something on most of them"
+    if after.beats(before, least):
+        tolerated = f"; it {asked}" if after.total < before.total else ""
+        return Note(STAGE, "model", "chosen", f"{step.name}: kept, {figures}{tolerated}", numbers)
+    return Note(STAGE, "model", "refused", f"{step.name}: tried and not taken, {figures}; it {asked}", numbers)

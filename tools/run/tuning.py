@@ -9,9 +9,9 @@ from bevel.backends.build import arranged
 from bevel.backends.devices.base import Device, Vectors
 from bevel.backends.process.cache import cache_folder
 from bevel.backends.program.program import Program
-from bevel.backends.search import search
+from bevel.backends.search import remembered
 from bevel.backends.select import tune, tuned
-from bevel.backends.select.objective import OBJECTIVES, Objective
+from bevel.backends.select.objective import OBJECTIVES
 from bevel.backends.select.tune import Selections
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
@@ -29,17 +29,27 @@ def choose_kernels(
 
     Raises UserError for --tune where no device counts instructions.
     """
-    if target.llvm is not None:
+    if not target.compilers:
         if options.tune is not None:
-            raise UserError(
-                f"--tune chooses C kernels and their flags; {target.name} takes TVM's objects: leave it out"
-            )
+            raise UserError(f"--tune chooses kernels in C, and {target.name} runs no program: leave it out")
+        return {}, []
+    if target.llvm is not None or target.gpu:
+        if options.tune is not None:
+            others = "device code" if target.gpu else "TVM's objects"
+            raise UserError(f"--tune chooses C kernels and their flags; {target.name} takes {others}: leave it out")
         return {}, []
     compiler = for_target(target).version
     known = dict(tuned.shipped(target.cpu, compiler))
     if options.tune is not None:
         known |= tuned.selections(measured(options.tune, options, program, target, device, vectors, stages))
-    return applied(program, target, known, OBJECTIVES[options.objective])
+    special = arranged(program, target, OBJECTIVES[options.objective])
+    changed = tune.changing(special, known)
+    notes = [
+        Note("tune", call.node, "chosen", describe(changed[call.kernel]))
+        for call in special.calls
+        if call.kernel in changed
+    ]
+    return {tune.key(kernel): choice.describe() for kernel, choice in changed.items()}, notes
 
 
 def measured(
@@ -55,36 +65,15 @@ def measured(
     if device is None or device.kind != "simulator":
         raise UserError("--tune counts instructions: it needs a simulator to measure on")
     path = options.tune_database or default_database()
-    compiler = for_target(target).version
-    ships = tuned.lookup(tuned.shipped_database(), target.cpu, compiler)
-    known = {**ships, **tuned.lookup(tuned.read(path), target.cpu, compiler)}
     path.parent.mkdir(parents=True, exist_ok=True)
     check_file(path)
     with stages("tune") as advance:
-        found = search(
-            program, target, device, vectors, trials, known, advance, objective=OBJECTIVES[options.objective]
-        )
-    if found:
-        tuned.write(path, tuned.merged(tuned.read(path), target.cpu, compiler, found))
-    return {**known, **found}
+        return remembered(path, program, target, device, vectors, trials, advance, OBJECTIVES[options.objective])
 
 
 def default_database() -> Path:
-    """In the user's cache; a version of Bevel has its own, as its kernels are its own."""
+    """In the user's cache; a version of Bevel has its own, as what is written of a kernel is its own."""
     return cache_folder() / f"tuned-{bundle.version()}.json"
-
-
-def applied(program: Program, target: Target, known: Selections, objective: Objective) -> tuple[Selections, list[Note]]:
-    """Those of `known` that change a kernel of `program`, and a note on each call they change."""
-    special = arranged(program, target, objective)
-    choices = tune.resolve(special, known)
-    changed = {kernel: choice for kernel, choice in choices.items() if choice != tune.Choice(kernel)}
-    notes = [
-        Note("tune", call.node, "chosen", describe(changed[call.kernel]))
-        for call in special.calls
-        if call.kernel in changed
-    ]
-    return {tune.key(kernel): choice.describe() for kernel, choice in changed.items()}, notes
 
 
 def describe(choice: tune.Choice) -> str:

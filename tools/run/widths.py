@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx
 
-from bevel.backends.build import BuildOptions, build
-from bevel.backends.devices.base import Device, Measurement, Vectors
+from bevel.backends.at_width import SwitchableProduct
 from bevel.backends.program.fit import Fit
 from bevel.backends.program.program import Program
 from bevel.backends.program.resources import NOTHING
 from bevel.backends.program.switching import switchable
-from bevel.backends.target import Target
 from bevel.backends.tir import importer
 from bevel.calib.errors import UserError
 from bevel.passes.partition.partition import partition
@@ -25,24 +22,6 @@ from bevel.tools.run import bundle, vectors
 from bevel.tools.run.data import Data
 
 Models = Mapping[int, onnx.ModelProto]  # integer models, by the bits of their weights
-
-
-@dataclass(frozen=True)
-class SwitchableProduct:
-    """What is built and measured at every width. `program` begins at the full one."""
-
-    program: Program
-    target: Target
-    device: Device | None
-    settings: BuildOptions
-
-    def measured(self, bits: int, tests: Vectors) -> Measurement | None:
-        """The product as it was built, but that it begins at `bits` bits."""
-        if self.device is None:
-            return None
-        with TemporaryDirectory(prefix="bevel-") as folder:
-            artifact = build(replace(self.program, width=bits), self.target, Path(folder), tests, self.settings)
-            return self.device.measure(artifact, tests)
 
 
 def switched(program: Program, narrower: Models, folder: Path, islands: bool) -> Program:

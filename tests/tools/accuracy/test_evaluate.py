@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from bevel.backends.devices.base import Vectors
 from bevel.backends.program.program import Port
 from bevel.passes.operators.formats.unpack import unpack
 from bevel.tools.accuracy.evaluate import (
+    answered,
     decode,
     dequantize_weights,
     encode,
@@ -19,6 +21,7 @@ from bevel.tools.accuracy.evaluate import (
     quantized_points,
     runner,
 )
+from bevel.tools.accuracy.stepper import Stepper
 from bevel.tools.run.vectors import samples
 
 QDQ = """
@@ -164,3 +167,23 @@ def test_packed_weights_are_unpacked_once() -> None:
 def test_a_sample_of_a_scalar_input_is_an_array() -> None:
     (one,) = samples(Vectors({"c": np.ones(1, np.float32)}, {"y": np.ones((1, 2), np.float32)}))
     assert isinstance(one["c"], np.ndarray) and one["c"].shape == ()
+
+
+class Counting:
+    """A model that adds what it is given to its state, and takes longer for smaller samples."""
+
+    def run(self, sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        time.sleep(0.002 * float(4 - sample["x"][0] % 4))
+        return {"y": sample["x"] + sample.get("s", 0), "n": sample["x"] + sample.get("s", 0)}
+
+    run_raw = run
+
+
+@pytest.mark.parametrize("states", [{}, {"s": "n"}])
+def test_samples_that_are_run_together_are_answered_in_order_from_the_states_before(states: dict[str, str]) -> None:
+    samples = [{"x": np.array([place])} for place in range(9)]
+    steppers = [Stepper(Counting(), states, ["y"]) for _ in range(2)]
+    found = list(answered(steppers, ((sample, place in (0, 5)) for place, sample in enumerate(samples))))
+    assert [sample["x"][0] for sample, _ in found] == list(range(9))
+    wanted = [0, 1, 3, 6, 10, 5, 11, 18, 26] if states else list(range(9))
+    assert [[int(one["y"][0]) for one in outputs] for _, outputs in found] == [[value] * 2 for value in wanted]

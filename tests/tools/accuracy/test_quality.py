@@ -9,6 +9,7 @@ import pytest
 
 from bevel.tools.accuracy.outputs import Described
 from bevel.tools.accuracy.quality import LEAST_DB, Totals, class_labels, sqnr_db
+from bevel.tools.report.answers import Answers, share_interval
 
 Arrays = dict[str, np.ndarray]
 
@@ -37,6 +38,20 @@ def test_answers_labels_and_errors_are_counted() -> None:
     assert (found.samples, found.top1_float, found.top1_quantized, found.top1_integer) == (2, 1.0, 1.0, 0.5)
     assert (found.agreement, found.labels) == (0.5, "p")
     assert found.sqnr_db == pytest.approx(10 * np.log10(25 / 32)) and found.quantized_sqnr_db is None
+
+
+def test_answers_are_compared_sample_by_sample() -> None:
+    """Right in both, lost, gained, the same wrong one, another wrong one: of labels 0."""
+    before, after = (np.eye(3)[list(answers)] for answers in ((0, 0, 1, 1, 1), (0, 1, 0, 1, 2)))
+    found = totals({"p": before}, {"p": after}, np.zeros(5, np.int64)).accuracy()
+    assert found.answers == Answers.of(labelled=5, lost=1, gained=1, changed=1)
+    assert found.agreement_interval == share_interval(0.4, 5)
+
+
+def test_samples_of_several_answers_have_no_interval() -> None:
+    numbers = np.arange(6).reshape(2, 3)
+    found = totals({"p": numbers}, {"p": numbers}, described=Described("p", "ids", "p")).accuracy()
+    assert found.agreement == 1.0 and found.agreement_interval is None and found.answers is None
 
 
 def test_labels_belong_to_their_samples_over_several_runs() -> None:

@@ -55,6 +55,6 @@ def test_a_table_is_put_in_place_of_the_one_with_its_columns() -> None:
     table = FiguresTable("k", {"a": lambda report: "1"}, {})
     text = "before\n\n| k | a |\n|---|---|\n| `x` | 0 |\n\nafter\n"
     made = ["| k | a |", "|---|---|", "| `x` | 1 |", "| `y` | 1 |"]
-    assert replaced(text, table, made) == text.replace("| `x` | 0 |", "| `x` | 1 |\n| `y` | 1 |")
+    assert replaced(text, table.head, made) == text.replace("| `x` | 0 |", "| `x` | 1 |\n| `y` | 1 |")
     with pytest.raises(UserError, match="stand 0 times"):
-        replaced("", table, made)
+        replaced("", table.head, made)

@@ -8,24 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bevel.backends.program.resources import NOTHING, Resources
+from bench_cells import OURS
+from bevel.backends.program.resources import NOTHING
 from bevel.calib.errors import UserError
 from bevel.tools.bench import reference
-from bevel.tools.bench.cells import Cell
 
-OURS = Cell(
-    "net",
-    "cortex-m4",
-    Resources({"instructions": 500}),
-    macs=900,
-    network_macs=1000,
-    product=Resources({"flash": 300, "weights": 200, "arena": 50, "ram": 80}),
-    sqnr_db=40.0,
-    inputs=8,
-    mismatches=0,
-    device="unicorn",
-    compiler="gcc",
-)
 THEIRS = {
     "net": {"macs": 1, "cortex-m4": {"instructions": 2000, "best_instructions": 1000, "flash_bytes": 600}},
     "other": {"macs": 1000, "weights": 7, "cortex-m4": {"instructions": 4000, "arena_bytes": 25}},

@@ -1,26 +1,29 @@
-"""Outliers that are put in leave what a network computes, and are heard in its tensors."""
+"""A row says what `optimize` leaves of each network with outliers, by each choice of transforms."""
 
 from __future__ import annotations
 
-import numpy as np
+import pytest
 
-from bevel.calib.observe.observe import run_model, session_with_outputs
-from bevel.models import path
-from bevel.passes.canonicalize import canonicalize, random_inputs
-from bevel.passes.exchange.export import export
-from bevel.passes.exchange.load import fix_batch, load
-from bevel.tools.bench.transforms import FACTOR, louder
-
-SEEN = "/blocks/blocks.0/attention/merged/MatMul.rows"  # what a normalization makes and a product reads
+from bevel.tools.bench.transforms import main
+from bevel.tools.command.entry import run
 
 
-def test_louder_channels_change_ranges_and_nothing_else() -> None:
-    graph, _ = canonicalize(fix_batch(load(path("vit"), ()).model, 1, {}))
-    names = [SEEN, graph.outputs[0].name]
-    sample = random_inputs(export(graph), 0)
-    before = run_model(*session_with_outputs(export(graph), names), sample, 0)
-    after = run_model(*session_with_outputs(export(louder(graph)), names), sample, 0)
-    found, wanted = (one[names[1]] for one in (after, before))
-    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())  # float32, scaled by 30 and back
-    ratio = np.abs(after[SEEN]).max(0) / np.abs(before[SEEN]).max(0)
-    assert sorted(np.round(ratio, 3).tolist()) == [1.0] * 30 + [FACTOR] * 2
+def test_outliers_are_lost_without_transforms_and_smoothing_recovers_them(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--only", "vit", "--recipes", "int4x4", "--outliers", "hidden", "--samples", "24"]
+    assert run(main, [*given, "--transforms", "none;smoothing"]) == 0
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head == "| network | transforms | `int4x4`, hidden |"
+    plain, smooth = (float(row.split(" dB")[0].rsplit("|", 1)[-1]) for row in rows)
+    assert plain < 3 and smooth > plain + 8
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "told"),
+    [
+        ("--outliers", "loud", "known are none, hidden, stream, both"),
+        ("--transforms", "rotate-stream", "known are none; smoothing; rotation"),
+    ],
+)
+def test_a_mistake_is_one_line(option: str, given: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(main, ["--only", "vit", "--samples", "4", option, given]) == 2
+    assert told in capsys.readouterr().err

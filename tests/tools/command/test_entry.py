@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
+from textwrap import dedent
 
 import click
 import pytest
@@ -107,21 +105,41 @@ def test_too_little_memory_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None
     assert "too little" in capsys.readouterr().err
 
 
-def test_a_bug_behind_an_interruption_that_was_lost_is_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:
-    def body() -> None:
-        with suppress(KeyboardInterrupt):  # as a C extension does
-            os.kill(os.getpid(), signal.SIGTERM)
-        raise ImportError("a library that was not imported whole")
+def test_a_bug_behind_an_interruption_that_was_lost_is_an_interruption() -> None:
+    assert_interrupted(
+        """
+        def body():
+            with suppress(KeyboardInterrupt):  # as a C extension does
+                signal.raise_signal(signal.SIGTERM)
+            raise ImportError("a library that was not imported whole")
+        """
+    )
 
-    assert run(command(body), []) == 2
-    assert "interrupted" in capsys.readouterr().err
+
+def test_termination_counts_as_interruption() -> None:
+    assert_interrupted(
+        """
+        def body():
+            signal.raise_signal(signal.SIGTERM)
+        """
+    )
 
 
-def test_termination_counts_as_interruption(capsys: pytest.CaptureFixture[str]) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    assert run(command(lambda: os.kill(os.getpid(), signal.SIGTERM)), []) == 2
-    assert "interrupted" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGTERM) == before
+def assert_interrupted(body: str) -> None:
+    """In a process of its own: this one would not outlive a signal that is not handled."""
+    program = f"""
+import signal, sys
+from contextlib import suppress
+import click
+from bevel.tools.command.entry import run
+{dedent(body)}
+before = signal.getsignal(signal.SIGTERM)
+code = run(click.Command("try", callback=body), [])
+assert signal.getsignal(signal.SIGTERM) == before
+sys.exit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: interrupted; nothing was written\n")
 
 
 def test_a_command_that_ends_well_is_zero() -> None:

@@ -82,7 +82,7 @@ def test_the_report_says_accuracy_sizes_stages_and_files(out: Path) -> None:
     assert told["accuracy"]["samples"] == 12 and told["accuracy"]["sqnr_db"] > 20
     assert 0 < told["size"]["weights_bytes"] < told["size"]["flash_bytes"]
     assert told["size"]["arena_bytes"] <= told["size"]["ram_bytes"]
-    stages = "load canonicalize transform observe quantize integerize partition build measure evaluate report"
+    stages = "load canonicalize recall transform observe quantize integerize partition build measure evaluate report"
     assert [stage["name"] for stage in told["stages"]] == stages.split()
     assert told["files"] == {name: hash for name, hash in manifest.hashes(out).items() if name != "report.json"}
 
@@ -203,6 +203,41 @@ def test_measure_refuses_a_bundle_of_another_version_in_one_line(
     assert cli.main(["measure", str(old)]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.endswith("is not a report of this version of Bevel; run optimize again")
+
+
+def test_a_manifest_has_the_settings_that_measure_asks_for(out: Path) -> None:
+    assert set(manifest.read(out).settings) == set(manifest.SETTINGS)
+
+
+def changed_manifest(out: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    made = json.loads((out / manifest.NAME).read_text())
+    change(made)
+    (out / manifest.NAME).write_text(json.dumps(made))
+
+
+@pytest.mark.parametrize("missing", [["isa"], ["threads"], ["isa", "threads"], ["ram", "kernels"]])
+def test_measure_says_which_settings_a_manifest_lacks(
+    missing: list[str], out: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def without(made: dict[str, Any]) -> None:
+        for name in missing:
+            del made["settings"][name]
+
+    changed_manifest(out, without)
+    assert cli.main(["measure", str(out)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    settings = f"the setting{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+    assert line.endswith(f"manifest.json lacks {settings}: another version of Bevel wrote it; run optimize again")
+
+
+@pytest.mark.parametrize("field", ["reset", "plan"])
+def test_measure_refuses_an_artifact_of_another_version_in_one_line(
+    field: str, out: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    changed_manifest(out, lambda made: made["artifact"].pop(field))
+    assert cli.main(["measure", str(out)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith("manifest.json is not a manifest of this version of Bevel; run optimize again")
 
 
 def test_measure_takes_other_inputs(out: Path, inputs: Path, capfd: pytest.CaptureFixture[str]) -> None:

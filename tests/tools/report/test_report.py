@@ -30,10 +30,11 @@ KEYS = {
     "": "bevel model target recipe accuracy size device measurement nodes stages files assignment outputs library"
     " widths converted transforms step schema",
     "model": "file sha256",
-    "accuracy": "samples float quantized integer sqnr_db agreement quantized_sqnr_db labels labels_unused metric",
+    "accuracy": "samples float quantized integer sqnr_db agreement quantized_sqnr_db labels labels_unused metric"
+    " answers agreement_interval",
     "size": "float_bytes quantized_bytes flash_bytes weights_bytes ram_bytes arena_bytes",
     "device": "name kind tool",
-    "measurement": "inputs mismatches instructions latency_s per_kernel estimate",
+    "measurement": "inputs mismatches instructions latency_s per_kernel estimate cycles",
 }
 
 

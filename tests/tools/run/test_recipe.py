@@ -50,7 +50,7 @@ def test_any_option_of_any_pass_can_be_given() -> None:
 
 def test_what_an_option_sets_is_an_option_of_a_pass() -> None:
     sets = [one.option.sets for one in declared_by(Options).values() if one.option.sets]
-    assert len(sets) == 6
+    assert len(sets) == 7
     for name, option in (one.split(".") for one in sets):
         assert option in options_of(known_passes()[name])
 

@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 from bevel.calib.formats.format import Codes
 from bevel.calib.formats.quantized import Grid
-from bevel.calib.observe.statistics import Statistics
-from bevel.calib.rounding.base import Rounder
+from bevel.calib.rounding.base import Rounder, SeenProduct
 
 
 @dataclass(frozen=True)
 class TowardZero(Rounder):
     name: ClassVar[str] = "toward-zero"
 
-    def codes(self, weights: NDArray[Any], grid: Grid, seen: Statistics | None) -> Codes:
+    def codes(self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None) -> Codes:
         nearest = grid.nearest(weights)
         step, zero_point = grid.steps(weights.shape)
         beyond = np.abs((nearest - zero_point) * step) > np.abs(weights)
