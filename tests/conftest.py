@@ -1,9 +1,15 @@
-"""Property tests draw the same examples on every machine and every run, and each run of a pass is checked."""
+"""Property tests draw the same examples on every machine and every run, and each run of a pass is checked.
+
+Tests marked `long` run last, and only as long as there is time: `pytest --minutes 12` skips those that would start
+later than 12 minutes after the first test, and says how many.
+"""
 
 from __future__ import annotations
 
 import os
+import time
 
+import pytest
 from hypothesis import settings
 
 from bevel.passes.base import CHECKS
@@ -12,3 +18,26 @@ os.environ[CHECKS] = "1"  # every pass: its conditions, and whether `modified` i
 
 settings.register_profile("seeded", derandomize=True, deadline=None)
 settings.load_profile("seeded")
+
+FIRST = pytest.StashKey[float]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--minutes", type=float, help="tests marked long start no later than that after the first test")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=is_long)
+    config.stash[FIRST] = time.monotonic()
+
+
+def is_long(item: pytest.Item) -> bool:
+    return item.get_closest_marker("long") is not None
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures of a long test
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("--minutes")
+    if minutes is not None and is_long(item) and time.monotonic() - item.config.stash[FIRST] > 60 * minutes:
+        pytest.skip(f"long, and {minutes:g} minutes are over: pytest -m long")
