@@ -107,8 +107,9 @@ def interface(model: str, chip: Chip, code: DeviceCode) -> product.Interface:
 def exports(program: Program) -> str:
     """A linker's version script: what a shared library shows."""
     names = (program.entry, *(f"{program.name}_{verb}" for verb in API))
-    more = (f"{program.name}_set_input_*", f"{program.name}_get_output_*", f"{program.name}_reset")
-    return f"{{ global: {' '.join(f'{name};' for name in (*names, *more))} local: *; }};\n"
+    more = (f"{program.name}_set_input_*", f"{program.name}_get_output_*")
+    reset = (f"{program.name}_reset",) if program.states else ()  # not every linker takes a name that is not there
+    return f"{{ global: {' '.join(f'{name};' for name in (*names, *more, *reset))} local: *; }};\n"
 
 
 BACKEND = Gpu((kernels,))
