@@ -33,7 +33,7 @@ from bevel.backends.gpu.lines import RunLines
 from bevel.backends.gpu.tables import Tables, tables
 from bevel.backends.gpu.transfers import HostCall, actions, on_device
 from bevel.backends.program.memory import Plan
-from bevel.backends.program.op import Op
+from bevel.backends.program.op import Op, Role
 from bevel.backends.program.program import THREADS, Asked, Program
 
 
@@ -107,9 +107,14 @@ def threads_told(split: HostAndDevice, code: DeviceCode, functions: Mapping[str,
         most = max((one.groups * one.threads for one in launches), default=0)
         times = f"{len(launches)} launch{'es' if len(launches) > 1 else ''}, {most} thread{'s' if most > 1 else ''}"
         known = dict.fromkeys(functions[one.function] for one in launches if one.function in functions)
-        whole = "; ".join([times, *known])
+        whole = "; ".join([times, *known, f"{moved(split.device[symbol]):,} bytes moved at least (static)"])
         told[symbol] = f"{whole}: {why}" if (why := code.serial[symbol]) else whole
     return {symbol: Asked(THREADS, text) for symbol, text in told.items()}
+
+
+def moved(kernel: Op) -> int:
+    """Bytes of all operands once, which a call cannot do without; scratch, twice: written and read."""
+    return sum(one.bytes * (2 if one.role in (Role.SCRATCH, Role.STATE) else 1) for one in kernel.operands())
 
 
 def tables_source(program: Program, numbers: Tables, constants: Constants) -> str:
