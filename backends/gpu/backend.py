@@ -15,6 +15,7 @@ from bevel.backends.gpu.chip import Chip, chip_of
 from bevel.backends.gpu.embedded import image, strings
 from bevel.backends.gpu.launched import DeviceCode, device_code
 from bevel.backends.gpu.occupancy import occupancy
+from bevel.backends.gpu.statics import Taken
 from bevel.backends.gpu.tables import laid_out
 from bevel.backends.program import memory
 from bevel.backends.program.memory import Plan
@@ -98,18 +99,16 @@ def interface(model: str, chip: Chip, code: DeviceCode) -> product.Interface:
         text = cuda_text.with_prelude(code.source)
         built = nvcc.machine_code(text, chip.arch)
         threads = {one.function: one.threads for several in code.launches.values() for one in several}
-        told = {name: taken(chip, threads[name], one) for name, one in built.kernels.items()}
+        known = {name: taken(chip, threads[name], one) for name, one in built.kernels.items()}
         stream = "a CUstream of yours"
-        return product.Interface("cuda.c", stream, image(model, built.image), {"_kernels.cu": text}, told)
+        return product.Interface("cuda.c", stream, image(model, built.image), {"_kernels.cu": text}, known)
     parts = opencl_text.functions(opencl_text.portable(code.source)) if code.source else []
     queue = "a cl_command_queue of yours, which keeps its commands in order"
     return product.Interface("opencl.c", queue, strings(model, parts))
 
 
-def taken(chip: Chip, threads: int, one: nvcc.Occupied) -> str:
-    """What a kernel takes of a multiprocessor, by its machine code."""
-    part = occupancy(chip, threads, one.registers)
-    return f"{one.registers} registers, {one.spilled} bytes spilled, {one.dots} dp4a, {part:.0%} occupancy (static)"
+def taken(chip: Chip, threads: int, one: nvcc.Occupied) -> Taken:
+    return Taken(one.registers, one.spilled, one.dots, occupancy(chip, threads, one.registers))
 
 
 def exports(program: Program) -> str:
