@@ -100,10 +100,10 @@ def gpu(
 ) -> None:
     """Build networks for GPUs, compare every call where a device is here, and print what kernels and memory take."""
     with nothing_at_stake():
-        from bevel.tools.bench.gpu import Wanted, show_bench
+        from bevel.tools.bench.gpu import GpuSetup, show_bench
 
     names = tuple(name.strip() for name in targets.split(",")) if targets else ()
-    show_bench(models, only, names, Wanted(calib_samples, dim), output)
+    show_bench(models, only, names, GpuSetup(calib_samples, dim), output)
 
 
 @group.command(short_help="Layers, beside what the machine multiplies.")

@@ -71,7 +71,7 @@ class GpuRow:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class GpuSetup:
     """`samples`: for calibration, all where None; `dims`: sizes of dynamic dimensions, as for `optimize`."""
 
     samples: int | None = None
@@ -79,7 +79,7 @@ class Wanted:
 
 
 def show_bench(
-    folder: Path | None, only: Sequence[str], names: Sequence[str], wanted: Wanted, output: Path | None
+    folder: Path | None, only: Sequence[str], names: Sequence[str], wanted: GpuSetup, output: Path | None
 ) -> None:
     """Run and print. Exits with 1 where a device computed something else than the references: a bug of ours."""
     quiet_libraries()
@@ -97,7 +97,7 @@ def show_bench(
         raise click.exceptions.Exit(WRONG_OUTPUTS)
 
 
-def run(subject: Subject, name: str, folder: Path, wanted: Wanted) -> GpuRow | Refusal:
+def run(subject: Subject, name: str, folder: Path, wanted: GpuSetup) -> GpuRow | Refusal:
     """Build in `folder`, which must not exist yet, and run where something here can."""
     try:
         here = any(device.missing() is None for device in find.devices(targets.load(name)))
