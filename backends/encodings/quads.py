@@ -14,15 +14,22 @@ Where that is `folded`, the zero point is part of what is added,
 
 and odd lanes are shifted by 32 less, so that results lie in their upper words. That wants shifts from 32 on, and zero
 points that leave room for the product, which is below 2**62.
+
+Where floats rescale (`bevel.backends.cpu.x86.floats`), it is five rows of 16 words for each block: scale, what is
+added, bias, multiplier and shift, of which kernels read two.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bevel.backends.program.shapes import blocks_of
 from bevel.calib.arithmetic.requantize import Int8, Int32, Int64, Output
+
+Float32 = NDArray[np.float32]
 
 QUAD = 4  # bytes whose products an instruction adds up
 PAIR = 2  # int16 whose products one adds up
@@ -32,6 +39,8 @@ WORD_BITS = 32
 ROWS = 8  # of eight int64
 LANES = ROWS * BLOCK // 2  # int64 that rescale a block
 SCALES = 6 * BLOCK // 2  # the first of them that is a double
+FLOAT_ROWS = 5  # of 16 words
+FLOAT_LANES = FLOAT_ROWS * BLOCK
 FOLDED = 40  # the shift of outputs whose multiplier is 0
 FLIP = 128  # x + FLIP of int8 is what it is as uint8
 
@@ -101,3 +110,16 @@ def unpack_rescaling(packed: Int64, n: int, folded: bool = False) -> tuple[Int32
     flat: NDArray[np.int64] = np.stack([even, odd], axis=-1).transpose(1, 0, 2, 3).reshape(3, -1)[:, :n]
     shift = flat[2] + (np.arange(n) % 2 * WORD_BITS if folded else 0)
     return flat[0].astype(np.int32), shift.astype(np.int8)
+
+
+def pack_floats(bias: Int32, multiplier: Int32, shift: Int8, floats: Sequence[Float32], blocks: int) -> Int32:
+    """int32 [blocks, 5, 16]; floats: scales, and what is added."""
+    words = [*(one.view(np.int32) for one in floats), bias, multiplier, shift.astype(np.int32)]
+    rows = [np.pad(one, (0, blocks * BLOCK - multiplier.size)).reshape(blocks, BLOCK) for one in words]
+    return np.ascontiguousarray(np.stack(rows, axis=1))
+
+
+def unpack_floats(packed: Int32, n: int) -> tuple[Int32, Int32, Int8]:
+    """Biases, multipliers, shifts."""
+    bias, multiplier, shift = (packed[:, row].reshape(-1)[:n] for row in range(2, FLOAT_ROWS))
+    return bias, multiplier, shift.astype(np.int8)

@@ -4,7 +4,8 @@ The library's outputs are compared with integer.onnx first. Then all candidates 
 its own: a few runs that are not timed, as caches hold what ran before, and some that are. The process stays on as many
 cores as there are threads, and each candidate begins when no thread of another one runs: onnxruntime's wait busily for
 up to 50 ms after a run, on a core that the next one needs. Medians are compared; what a call from Python costs is in
-all of them.
+all of them. A library's arena holds other things where its inputs were once they are read: they are written anew before
+each of its runs, as an application does, which is not timed.
 """
 
 from __future__ import annotations
@@ -228,29 +229,38 @@ def row(
         library = LoadedProduct(artifact, tests, threads)
         wrong = library.mismatches()
         candidates = {OURS: library.timed(), **peers.runs(subject, files, sample, threads, refused)}
-        found = medians(candidates)
+        found = medians(candidates, {OURS: partial(library.fill, 0)})
         library.close()
     return CpuRow(subject.name, threads, found.pop(OURS), found, wrong)
 
 
-def medians(candidates: Mapping[str, Run]) -> dict[str, float]:
-    """{candidate: microseconds of one run}, interleaved."""
+def medians(candidates: Mapping[str, Run], before: Mapping[str, Run]) -> dict[str, float]:
+    """{candidate: microseconds of one run}, interleaved; before: what some need before each."""
     order, generator = list(candidates), random.Random(0)
     repeats = {name: repeats_of(run) for name, run in candidates.items()}
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(ROUNDS):
         generator.shuffle(order)
         for name in order:
-            run, count = candidates[name], repeats[name]
+            run, ready, count = candidates[name], before.get(name, nothing), repeats[name]
             rest()
             for _ in range(UNTIMED):
                 run()
             for _ in range(TIMED):
-                start = time.perf_counter_ns()
-                for _ in range(count):
-                    run()
-                taken[name].append((time.perf_counter_ns() - start) / (1e3 * count))
+                taken[name].append(sum(nanoseconds(run, ready) for _ in range(count)) / (1e3 * count))
     return {name: median(values) for name, values in taken.items()}
+
+
+def nanoseconds(run: Run, ready: Run) -> int:
+    """Of one run, after `ready`."""
+    ready()
+    start = time.perf_counter_ns()
+    run()
+    return time.perf_counter_ns() - start
+
+
+def nothing() -> None:
+    pass
 
 
 def rest() -> None:

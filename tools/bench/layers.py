@@ -1,14 +1,16 @@
 """`bevel bench layers`: common layers on this machine, beside the most that it multiplies.
 
-Each layer is a library of its own, run again and again as networks run it, outputs compared first. Before and after it,
-a loop of products in registers is timed (`backends/cpu/x86/peak.py`): what others do with the machine meets both.
+Each layer is a library of its own, run again and again as networks run it, outputs compared first. Weights are as
+those of trained networks, near a normal distribution; sums are rescaled to fill the output, and cut off at 0. Before
+and after it, a loop of products in registers is timed (`backends/cpu/x86/peak.py`): what others do with the machine
+meets both.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,13 +24,13 @@ from bevel.backends.cpu.x86.peak import Peak, peak_of
 from bevel.backends.devices.host import Host, processor
 from bevel.backends.process.litter import scratch
 from bevel.backends.program.kernel import levels_of
-from bevel.backends.program.op import Op
+from bevel.backends.program.op import Array, Op
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.program.resources import Resource
 from bevel.backends.select.objective import LATENCY
 from bevel.backends.target import Target
-from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.arithmetic.requantize import Output, fixed_points
 from bevel.calib.errors import UserError
 from bevel.tools.bench import tables
 from bevel.tools.bench.rate_calls import conv, workload
@@ -36,6 +38,9 @@ from bevel.tools.command.quiet import quiet_libraries
 from bevel.tools.run.single_file import check_file, write_file
 
 SECONDS = 0.2
+SPREAD = 4.0
+LARGEST = np.iinfo(np.int8).max
+RELU = Output(-128)
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,14 @@ def layers() -> Iterator[Layer]:
         (12, (64, 64), 1), (8, (128, 128), 1), (4, (256, 256), 1), (8, (256, 256), 1),
     ):  # fmt: skip
         name = f"{kernel}x{kernel} {channels[0]}->{channels[1]}, {size}x{size}"
-        yield Layer(name, conv(size, channels, kernel))
+        yield Layer(name, replace(conv(size, channels, kernel), output=RELU))
     for size, groups in ((24, 32), (12, 64)):
-        yield Layer(f"3x3 depthwise {groups}, {size}x{size}", conv(size, (groups, groups), 3, groups=groups))
+        yield Layer(
+            f"3x3 depthwise {groups}, {size}x{size}",
+            replace(conv(size, (groups, groups), 3, groups=groups), output=RELU),
+        )
     for rows, k, n in ((1, 640, 128), (65, 64, 256)):
-        yield Layer(f"{rows} row{'s' * (rows > 1)} {k}->{n}", Gemm(rows, k, n, Output(3)))
+        yield Layer(f"{rows} row{'s' * (rows > 1)} {k}->{n}", Gemm(rows, k, n, RELU))
 
 
 def show_bench(name: str, isa: str | None, output: Path | None) -> None:
@@ -96,7 +104,7 @@ def show_bench(name: str, isa: str | None, output: Path | None) -> None:
 def measured(layer: Layer, target: Target, device: Host, peak: Peak) -> LayerRow:
     """Raises RuntimeError where a kernel computes something else: our bug."""
     rng = np.random.default_rng(0)
-    x, *constants = layer.op.example(rng)
+    x, *constants = constants_of(layer.op, rng)
     alone = workload("layer", (Call("layer", layer.op, ("x",), tuple(constants), "y"),), {"x": x[np.newaxis]})
     (call,) = arranged(alone.program, target, LATENCY).calls
     with TemporaryDirectory(prefix="bevel-layer-") as place:
@@ -108,6 +116,16 @@ def measured(layer: Layer, target: Target, device: Host, peak: Peak) -> LayerRow
         raise RuntimeError(f"a kernel changed the result: {found.first_mismatch}")
     seconds = found.spent[Resource.LATENCY]
     return LayerRow(layer.name, level_of(call.kernel, target), layer.op.macs, seconds * 1e6, (before + after) / 2)
+
+
+def constants_of(op: Op, rng: np.random.Generator) -> tuple[Array, ...]:
+    """An input, and what a quantizer makes of weights whose largest are `SPREAD` standard deviations."""
+    x, w, bias, *_ = op.example(rng)
+    drawn = rng.normal(size=w.shape).clip(-SPREAD, SPREAD).reshape(len(w), -1)
+    drawn *= LARGEST / np.abs(drawn).max(axis=1, keepdims=True)
+    deviation = np.sqrt((drawn**2).sum(axis=1)) * x.std()
+    multiplier, shift = fixed_points(2 * LARGEST / (SPREAD * deviation))
+    return x, np.rint(drawn).astype(np.int8).reshape(w.shape), bias, multiplier, shift
 
 
 def level_of(kernel: Op, target: Target) -> str:

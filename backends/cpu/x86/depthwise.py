@@ -22,18 +22,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bevel.backends.cpu.x86 import row_pairs
-from bevel.backends.cpu.x86.packed import PackedX86, folding, refused, sums_of, uncoded
-from bevel.backends.cpu.x86.row_pairs import Elements, RowPairs, Which, in_columns
+from bevel.backends.cpu.x86.packed import PackedX86, folding, in_floats, refused, uncoded
+from bevel.backends.cpu.x86.row_pairs import Elements, RowPairs, Which, in_columns, in_row
 from bevel.backends.cpu.x86.vectors import ByteProducts
 from bevel.backends.encodings.quads import (
     BLOCK,
     BYTES,
     QUAD,
-    ROWS,
-    pack_bias,
-    pack_rescaling,
-    unpack_bias,
-    unpack_rescaling,
 )
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Array, Operand, constant, scratch
@@ -47,7 +42,7 @@ from bevel.backends.target import Target
 from bevel.backends.tir.functions import prim_func
 from bevel.backends.tir.lazy import T, statements
 from bevel.backends.vectors import windows
-from bevel.backends.vectors.expressions import in_pieces, span, spread, store
+from bevel.backends.vectors.expressions import in_pieces, span, spread
 from bevel.backends.vectors.windows import PaddedInput
 from bevel.calib.arithmetic.requantize import Int8, Int32, Output
 
@@ -95,7 +90,7 @@ class Depthwise(PackedX86):
             x,
             constant("w", (self.lines, self.rows, kw, self.blocks, BLOCK, QUAD), "int8"),
             constant("bias", (self.blocks, BLOCK), "int32"),
-            constant("rescaling", (self.blocks, ROWS, BLOCK // 2), "int64"),
+            self.rescaling(self.blocks),
             y,
             image.operand(0),
             scratch("lines", (self.lines * image.pitch * QUAD + BYTES,), "uint8"),
@@ -109,11 +104,8 @@ class Depthwise(PackedX86):
         for row in range(self.rows):
             taps[row, row : row + kh, :, : len(channels)] = channels.transpose(1, 2, 0)
         quads = taps.reshape(self.rows, self.lines, QUAD, kw, self.blocks, BLOCK).transpose(1, 0, 3, 4, 5, 2)
-        return (
-            np.ascontiguousarray(quads),
-            pack_bias(self.repeated(bias), sums_of(channels), self.blocks),
-            pack_rescaling(self.repeated(multiplier), self.repeated(shift), self.blocks, self.fold),
-        )
+        outputs = (self.repeated(one) for one in (bias, multiplier, shift))
+        return np.ascontiguousarray(quads), *self.pack_outputs((channels, *outputs), self.blocks)
 
     def repeated(self, channels: Array) -> Array:
         """What each of `pixels` takes."""
@@ -124,8 +116,7 @@ class Depthwise(PackedX86):
         channels, (kh, kw) = self.plain.channels_in, self.plain.kernel
         taps = packed[:, 0].transpose(2, 3, 0, 4, 1).reshape(self.blocks * BLOCK, -1, kw)[:channels, :kh]
         w = np.ascontiguousarray(taps)
-        unpacked = unpack_bias(bias, sums_of(w)), *unpack_rescaling(rescaling, channels, self.folded)
-        return w[..., np.newaxis], *unpacked
+        return w[..., np.newaxis], *self.unpack_outputs(w, bias, rescaling)
 
     def over_rows(
         self, rows: int, row: Callable[[Any, Any, int], None], image: Callable[[Any], None] | None = None
@@ -161,13 +152,13 @@ class Depthwise(PackedX86):
     def in_pairs(self, buffers: tuple[Any, ...]) -> None:
         """TIR for AVX2, where row pairs are `possible`."""
         x, w, bias, rescaling, y, image, _, pairs, wide = buffers
-        own, rescale = self.row_pairs, self.rescale(rescaling, row_pairs.WORDS)
+        own, results = self.row_pairs, self.finish(rescaling, row_pairs.WORDS)
         self.image.copy(image, x)
         own.widen(wide, w, self.rows)
 
         def row(one: Any, row: Any, rows: int) -> None:
             place = (one, row, rows)
-            self.output_row(row_pairs.CHAINS, partial(own.elements, (pairs, wide, bias, y), rescale, place))
+            self.output_row(row_pairs.CHAINS, partial(own.elements, (pairs, wide, bias, y), results, place))
 
         self.over_rows(own.together, row, partial(own.interleave, pairs, image))
 
@@ -237,15 +228,16 @@ class Depthwise(PackedX86):
                 weights = (((line * self.rows + under) * kw + j) * self.blocks + block) * BYTES
                 x, taken = isa.elements(lines, at * QUAD)[vector], isa.weights(w, weights)[vector]
                 statements.buffer_store(sums, isa.added(sums[isa.total(index)], x, taken), [isa.total(index)])
-        for number, under in product(range(len(which)), range(rows)):
-            column, block, count = which[number]
-            first = (number * rows + under) * isa.vectors
-            words = isa.block([sums[isa.total(first + vector)] for vector in range(isa.vectors)])
-            words = words if isa.in_order else words + bias[T.ramp(block * BLOCK, 1, BLOCK)]
-            values = self.rescale(rescaling, isa.words)(words, block)
+        y_step = BLOCK if self.pixels > 1 else channels
+        for under in range(rows):
+            every = []
+            for number, (_, block, _) in enumerate(which):
+                first = (number * rows + under) * isa.vectors
+                words = isa.block([sums[isa.total(first + vector)] for vector in range(isa.vectors)])
+                every.append(words if isa.in_order else words + bias[T.ramp(block * BLOCK, 1, BLOCK)])
             line_of_y = (one * p.positions[0] + row + under) * p.positions[1] * channels
-            stored_at = line_of_y + column * (BLOCK if self.pixels > 1 else channels) + block * BLOCK
-            store(y, stored_at, values, count)
+            first_of_y = line_of_y + which[0][0] * y_step
+            self.finish(rescaling, isa.words).store(y, first_of_y, in_row(which, every, y_step))
 
 
 def specialize(call: Call, target: Target) -> Special | str:
@@ -257,7 +249,9 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "not a Conv"
     if not plain.depthwise or plain.channels_in == 1:
         return "not depthwise"
-    kernel = Depthwise(plain, *folding(given.constants, plain.output))
+    kernel = Depthwise(plain, in_floats=True)
+    if not in_floats(given.constants, plain.output):
+        kernel = Depthwise(plain, *folding(given.constants, plain.output))
     return refused(given, target) or Special(kernel, kernel.packed(*given.constants))
 
 
@@ -274,6 +268,9 @@ def cases() -> Iterable[Depthwise]:
     yield Depthwise(replace(wide, strides=(2, 2), pads=(0, 0, 1, 1)))
     yield Depthwise(replace(base, channels_in=37, channels_out=37, groups=37), folded=True)
     yield Depthwise(replace(base, channels_in=37, channels_out=37, groups=37), in_doubles=True)
+    for channels in (8, 37, 64):
+        yield Depthwise(replace(base, channels_in=channels, channels_out=channels, groups=channels), in_floats=True)
+    yield Depthwise(replace(wide, output=Output(-128, -128, 99), strides=(2, 2)), in_floats=True)
     yield Depthwise(replace(wide, output=Output(-128)), folded=True)
     yield Depthwise(replace(wide, kernel=(5, 5), pads=(2, 2, 2, 2)))
     yield Depthwise(replace(wide, kernel=(9, 1), height=20, pads=(0, 0, 0, 0), strides=(2, 1)))

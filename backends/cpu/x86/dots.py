@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from bevel.backends.cpu.levels import AMX_INT8
 from bevel.backends.cpu.x86 import matrix_tiles, wide_loops, winograd
 from bevel.backends.cpu.x86.matrix_tiles import MatrixLoops
-from bevel.backends.cpu.x86.packed import PackedX86, folding, refused, sums_of, uncoded
+from bevel.backends.cpu.x86.packed import PackedX86, folding, in_floats, refused, uncoded
 from bevel.backends.cpu.x86.vectors import DotProducts
 from bevel.backends.cpu.x86.wide_loops import WORDS, WideLoops
 from bevel.backends.cpu.x86.window_loops import Loops, tile_of
@@ -22,12 +22,7 @@ from bevel.backends.encodings.quads import (
     BLOCK,
     BYTES,
     QUAD,
-    ROWS,
-    pack_bias,
-    pack_rescaling,
     pack_weights,
-    unpack_bias,
-    unpack_rescaling,
     unpack_weights,
 )
 from bevel.backends.program.kernel import Special
@@ -69,9 +64,9 @@ class Dots(PackedX86):
     def by_tiles(self) -> bool:
         """Whether AMX is worth the configuration of its registers."""
         windows = self.windows
-        steps = windows.segments * windows.quads * windows.rows * windows.image.batch
-        tile = tile_of(windows, self.channels)
-        vectors = tile.cycles * steps * self.parts[0] * blocks_of(windows.columns, tile.pixels)
+        steps, tile = windows.segments * windows.quads, tile_of(windows, self.channels)
+        tiles = windows.rows * windows.image.batch * self.parts[0] * blocks_of(windows.columns, tile.pixels)
+        vectors = tile.cycles(steps) * steps * tiles
         return matrix_tiles.cycles(windows, self.channels) < vectors
 
     @property
@@ -90,7 +85,7 @@ class Dots(PackedX86):
             x,
             constant("w", (parts, where.segments * where.quads, together, BLOCK, QUAD), "int8"),
             constant("bias", (parts * together, BLOCK), "int32"),
-            constant("rescaling", (parts * together, ROWS, BLOCK // 2), "int64"),
+            self.rescaling(parts * together),
             y,
             image,
             *((scratch("sums", (matrix_tiles.room(where, self.channels),), "int32"),) if self.by_tiles else ()),
@@ -125,8 +120,8 @@ class Dots(PackedX86):
         x, w, bias, rescaling, y, *_, image, wide = buffers
         self.wide_image.copy(image, x)
         at = Buffers(image, w, bias, rescaling, y)
-        rescale = self.rescale(rescaling, WORDS)
-        WideLoops(self.windows, self.channels, self.parts[1], at, wide, rescale).build()
+        results = self.finish(rescaling, WORDS)
+        WideLoops(self.windows, self.channels, self.parts[1], at, wide, results).build()
 
     def in_tiles(self, buffers: tuple[Any, ...]) -> None:
         """TIR for AVX2, transformed."""
@@ -135,7 +130,7 @@ class Dots(PackedX86):
         assert tiles is not None
         tiles.image.copy(image, x)
         at = Buffers(image, w, bias, rescaling, y)
-        tiles.build(at, buffers[-4:], self.rescale(rescaling, WORDS))
+        tiles.build(at, buffers[-4:], self.finish(rescaling, WORDS))
 
     def build(self, name: str) -> Any:
         if self.winograd is not None:
@@ -146,7 +141,7 @@ class Dots(PackedX86):
         x, w, bias, rescaling, y, image, *_ = buffers
         self.windows.image.copy(image, x)
         at = Buffers(image, w, bias, rescaling, y)
-        Loops(self.windows, self.channels, isa, at, self.rescale(rescaling, isa.words)).build()
+        Loops(self.windows, self.channels, isa, at, self.finish(rescaling, isa.words)).build()
 
     def build_at(self, name: str, level: str) -> Any:
         if level != AMX_INT8.name:
@@ -157,22 +152,21 @@ class Dots(PackedX86):
         x, w, bias, rescaling, y, image, sums, *_ = buffers
         self.windows.image.copy(image, x)
         at = Buffers(image, w, bias, rescaling, y)
-        MatrixLoops(self.windows, self.channels, self.parts[1], self.rescale(rescaling), at, sums).build()
+        MatrixLoops(self.windows, self.channels, self.parts[1], self.finish(rescaling), at, sums).build()
 
     def packed(self, w: Int8, bias: Int32, multiplier: Int32, shift: Int8) -> tuple[Array, ...]:
         tiles, together = self.parts
         flat, blocks = w.reshape(self.channels, self.windows.segments, self.windows.size), tiles * together
         return (
             pack_weights(flat, together, self.windows.quads),
-            pack_bias(bias, sums_of(w), blocks),
-            pack_rescaling(multiplier, shift, blocks, self.fold),
+            *self.pack_outputs((w, bias, multiplier, shift), blocks),
         )
 
     def unpacked(self, *constants: Array) -> tuple[Array, ...]:
         packed, bias, rescaling = constants
         w = unpack_weights(packed, self.channels, self.windows.segments, self.windows.size)
         plain = w.reshape(self.plain.operands()[1].shape)
-        return plain, unpack_bias(bias, sums_of(w)), *unpack_rescaling(rescaling, self.channels, self.folded)
+        return plain, *self.unpack_outputs(w, bias, rescaling)
 
 
 def specialize(call: Call, target: Target) -> Special | str:
@@ -184,7 +178,9 @@ def specialize(call: Call, target: Target) -> Special | str:
         return "neither a Conv nor a Gemm"
     if isinstance(plain, Conv) and plain.groups != 1:
         return f"{plain.groups} groups"
-    kernel = Dots(plain, *folding(given.constants, plain.output), winograd.within(given.constants[0]))
+    kernel = Dots(plain, in_floats=True, within_25=winograd.within(given.constants[0]))
+    if not in_floats(given.constants, plain.output):
+        kernel = Dots(plain, *folding(given.constants, plain.output), within_25=kernel.within_25)
     return refused(given, target) or Special(kernel, kernel.packed(*given.constants))
 
 
@@ -203,6 +199,10 @@ def cases() -> Iterable[Dots]:
         yield Dots(replace(base, channels_in=5, channels_out=47, output=output), folded=True, in_doubles=True)
         yield Dots(Gemm(rows=5, k=65, n=129, output=output), folded=True)
         yield Dots(Gemm(rows=12, k=9, n=24, output=output), in_doubles=True)
+    for output, channels in ((base.output, (16, 47)), (Output(-128), (64, 112)), (Output(9, -20, 90), (40,))):
+        for channels_out in channels:
+            yield Dots(replace(base, channels_in=7, channels_out=channels_out, output=output), in_floats=True)
+    yield Dots(Gemm(rows=5, k=65, n=129, output=base.output), in_floats=True)
     yield from tiled_cases(base)
     yield from large_cases(base)
 
@@ -213,13 +213,13 @@ def tiled_cases(base: Conv) -> Iterable[Dots]:
     yield Dots(small, within_25=True)
     yield Dots(replace(small, channels_in=20, channels_out=47, batch=2), in_doubles=True, within_25=True)
     yield Dots(replace(small, channels_in=36, channels_out=8, height=6, width=10, pads=(0, 0, 0, 0)), within_25=True)
-    yield Dots(replace(small, height=30, width=40, channels_out=24), in_doubles=True, within_25=True)
+    yield Dots(replace(small, height=30, width=40, channels_out=24), in_floats=True, within_25=True)
 
 
 def large_cases(base: Conv) -> Iterable[Dots]:
     """Those that AMX is worth it for: short rows in strips, long ones, strides, dilations, segments of uneven parts."""
     large = replace(base, height=8, width=8, channels_in=64, channels_out=64)
-    yield Dots(large)
+    yield Dots(large, in_floats=True)
     yield Dots(replace(large, channels_in=23, channels_out=40), folded=True)
     yield Dots(replace(large, channels_in=23, channels_out=40, batch=2))
     yield Dots(replace(large, height=11, width=21, channels_in=40, channels_out=90))

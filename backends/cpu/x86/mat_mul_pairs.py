@@ -16,6 +16,7 @@ from bevel.backends.program.ops.mat_mul import MatMul
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.program.resources import Resource
+from bevel.backends.program.shapes import blocks_of
 from bevel.backends.target import Target
 from bevel.backends.tir.lazy import T, statements
 from bevel.backends.vectors import mat_mul_pairs
@@ -65,10 +66,10 @@ class MatMulPairs(MatMulOfPairs, LeveledKernel):
         return True
 
     def tile_size(self, isa: PairSums) -> Shape:
-        found, most = best_tile(self.plain.m, self.blocks), ACCUMULATORS * OWN_PAIRS.words // BLOCK
+        found = best_tile(self.plain.m, self.blocks, blocks_of(self.plain.k, PAIR))
         if isa.words == BLOCK:
             return found
-        blocks = min(found.blocks, 2)
+        blocks, most = min(found.blocks, 2), ACCUMULATORS * OWN_PAIRS.words // BLOCK
         return min(found.pixels, most // blocks), blocks
 
     def store(self, y: Any, place: Any, sums: Sequence[Any], count: int) -> None:

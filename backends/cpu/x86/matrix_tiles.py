@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from bevel.backends.cpu.x86.window_loops import Rescale
+from bevel.backends.cpu.x86.outputs import BlockSums, Results
 from bevel.backends.encodings.quads import BLOCK, BYTES, QUAD
 from bevel.backends.program.shapes import blocks_of
 from bevel.backends.tir.lazy import T, statements, tirx
-from bevel.backends.vectors.expressions import store
 from bevel.backends.vectors.windows import Buffers, Windows
 
 ROWS = 16  # of a tile, and quads in a row
@@ -82,7 +81,7 @@ class MatrixLoops:
     windows: Windows
     channels: int
     together: int
-    rescale: Rescale
+    results: Results
     at: Buffers
     sums: Any
 
@@ -128,16 +127,16 @@ class MatrixLoops:
         source = one * self.windows.image.bytes + row * self.windows.down
         if strip.tiles <= LONGEST:
             self.products(source, strip.tiles, block, channels)
-            self.results(strip, block, channels, (one, row, 0), strip.columns)
+            self.written(strip, block, channels, (one, row, 0), strip.columns)
             return
         span = LONGEST * ROWS  # columns of a long row
         whole, rest = divmod(strip.columns, span)
         with statements.serial(whole) as part:
             self.products(source + part * span * self.windows.right, LONGEST, block, channels)
-            self.results(strip, block, channels, (one, row, part * span), span)
+            self.written(strip, block, channels, (one, row, part * span), span)
         if rest:
             self.products(source + whole * span * self.windows.right, blocks_of(rest, ROWS), block, channels)
-            self.results(strip, block, channels, (one, row, whole * span), rest)
+            self.written(strip, block, channels, (one, row, whole * span), rest)
 
     def products(self, source: Any, tiles: int, block: Any, channels: int) -> None:
         """TIR that leaves the sums of some tiles of windows in scratch."""
@@ -173,18 +172,18 @@ class MatrixLoops:
             place = tirx.address_of(self.sums[((first + m) * ROWS * blocks + n) * BLOCK])
             statements.evaluate(call("llvm.x86.tilestored64", T.int8(register), place, T.int64(blocks * BYTES)))
 
-    def results(self, strip: Strip, block: Any, channels: int, place: tuple[Any, Any, Any], columns: int) -> None:
+    def written(self, strip: Strip, block: Any, channels: int, place: tuple[Any, Any, Any], columns: int) -> None:
         """TIR that rescales the sums in scratch."""
         (one, row, column), blocks = place, blocks_of(channels, BLOCK)
         with statements.grid(strip.rows, columns) as (down, right):
             pixel = ((one * self.windows.rows + row + down) * self.windows.columns + column + right) * self.channels
+            found = []
             for n in range(blocks):
                 channel = block + n
                 words = self.sums[T.ramp(((down * strip.step + right) * blocks + n) * BLOCK, 1, BLOCK)]
                 words = words + self.at.bias[T.ramp(channel * BLOCK, 1, BLOCK)]
-                store(
-                    self.at.y, pixel + channel * BLOCK, self.rescale(words, channel), min(BLOCK, channels - n * BLOCK)
-                )
+                found.append(BlockSums(words, channel, n * BLOCK, min(BLOCK, channels - n * BLOCK)))
+            self.results.store(self.at.y, pixel + block * BLOCK, found)
 
 
 def loaded(register: int, place: Any, step: int) -> Any:

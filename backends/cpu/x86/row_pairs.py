@@ -12,20 +12,20 @@ row below, which starts at an odd one, reads the same pairs: (0, w0) and (w1, w2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from bevel.backends.cpu.x86.outputs import BlockSums, Results
 from bevel.backends.cpu.x86.pairs import OWN_PAIRS
 from bevel.backends.cpu.x86.vectors import joined
-from bevel.backends.cpu.x86.window_loops import Rescale
 from bevel.backends.encodings.quads import BLOCK, BYTES, PAIR, QUAD
 from bevel.backends.program.op import Operand, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.shapes import blocks_of
 from bevel.backends.tir.lazy import T, statements
-from bevel.backends.vectors.expressions import in_pieces, shuffled, span, store
+from bevel.backends.vectors.expressions import in_pieces, shuffled, span
 from bevel.backends.vectors.windows import PaddedInput
 
 WORDS = OWN_PAIRS.words
@@ -117,7 +117,7 @@ class RowPairs:
             in_pieces(pitch, piece, BLOCK * PAIR)
 
     def elements(
-        self, at: tuple[Any, Any, Any, Any], rescale: Rescale, place: tuple[Any, Any, int], which: Which
+        self, at: tuple[Any, Any, Any, Any], results: Results, place: tuple[Any, Any, int], which: Which
     ) -> None:
         """TIR of some blocks in `rows` rows of the output, from (image, row, rows); at: pairs, weights, bias, y."""
         (pairs, wide, bias, y), (one, row, rows), p = at, place, self.plain
@@ -138,12 +138,18 @@ class RowPairs:
                 x = pairs[T.ramp(element * PAIR + vector * SIZE, 1, SIZE)]
                 w = wide[T.ramp(self.weights_at(under, pair, j, block) + vector * SIZE, 1, SIZE)]
                 statements.buffer_store(sums, OWN_PAIRS.added(sums[total], x, w), [total])
-        for number, under in product(range(len(which)), range(rows)):
-            column, block, count = which[number]
-            words = joined([sums[total] for total, chain in zip(totals, chains, strict=True)
-                            if chain[:2] == (number, under)])  # fmt: skip
+        for under in range(rows):
+            every = [joined([sums[total] for total, chain in zip(totals, chains, strict=True)
+                             if chain[:2] == (number, under)]) for number in range(len(which))]  # fmt: skip
             line_of_y = (one * p.positions[0] + row + under) * p.positions[1] * p.channels_in
-            store(y, line_of_y + column * self.y_step + block * BLOCK, rescale(words, block), count)
+            results.store(y, line_of_y + which[0][0] * self.y_step, in_row(which, every, self.y_step))
+
+
+def in_row(which: Which, words: Sequence[Any], y_step: int) -> list[BlockSums]:
+    """BlockSums of neighbouring columns of the same blocks; offsets: from the start of the first column on."""
+    blocks = len({block for _, block, _ in which})
+    return [BlockSums(one, block, number // blocks * y_step + block * BLOCK, count)
+            for number, (one, (_, block, count)) in enumerate(zip(words, which, strict=True))]  # fmt: skip
 
 
 def in_columns(count: int, blocks: list[int], chains: int, elements: Elements) -> None:

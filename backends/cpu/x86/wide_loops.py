@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from bevel.backends.cpu.x86.outputs import BlockSums, Results
 from bevel.backends.cpu.x86.pairs import OWN_PAIRS
 from bevel.backends.cpu.x86.vectors import joined
-from bevel.backends.cpu.x86.window_loops import Rescale
 from bevel.backends.encodings.quads import BLOCK, BYTES, PAIR, QUAD
 from bevel.backends.program.shapes import blocks_of
 from bevel.backends.tir.lazy import T, statements
-from bevel.backends.vectors.expressions import shuffled, store
+from bevel.backends.vectors.expressions import shuffled
 from bevel.backends.vectors.windows import Buffers, Windows
 
 PIXELS = 6  # at most: twelve sums, a pixel, a product and the weights are 16 registers
@@ -43,7 +43,7 @@ class WideLoops:
     together: int
     at: Buffers
     wide: Any
-    rescale: Rescale
+    results: Results
 
     def build(self) -> None:
         """TIR of all outputs, 16 channels after the others."""
@@ -95,11 +95,12 @@ class WideLoops:
             for number in range(whole * UNROLLED, whole * UNROLLED + rest):
                 pair(taken + number * PAIR, stored_at + number * BLOCK * PAIR)
         result = ((one * windows.rows + row) * windows.columns + column) * self.channels + block * BLOCK
+        found = []
         for pixel in range(pixels):
             totals = [sums[total] for of, _, total in where if of == pixel]
             absent = [T.broadcast(T.int32(0), WORDS)] * (BLOCK // WORDS - vectors)
-            values = self.rescale(joined([*totals, *absent]), block)
-            store(at.y, result + pixel * self.channels, values, count)
+            found.append(BlockSums(joined([*totals, *absent]), block, pixel * self.channels, count))
+        self.results.store(at.y, result, found)
 
 
 def widen(wide: Any, weights: Any, block: Any, together: int, steps: int) -> None:

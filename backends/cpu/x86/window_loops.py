@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from bevel.backends.cpu.x86.outputs import BlockSums, Results
 from bevel.backends.cpu.x86.register_tile import REGISTERS, RegisterTile, best_tile
 from bevel.backends.cpu.x86.vectors import DotProducts
 from bevel.backends.encodings.quads import BLOCK, BYTES, QUAD
 from bevel.backends.program.shapes import blocks_of
 from bevel.backends.tir.lazy import T, statements
-from bevel.backends.vectors.expressions import store
 from bevel.backends.vectors.windows import Buffers, Windows
-
-Rescale = Callable[[Any, Any], Any]  # sums, int32x16, and their block, to results
 
 
 def tile_of(windows: Windows, channels: int) -> RegisterTile:
-    return best_tile(windows.columns, blocks_of(channels, BLOCK))
+    return best_tile(windows.columns, blocks_of(channels, BLOCK), windows.segments * windows.quads)
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Loops:
     channels: int
     isa: DotProducts
     at: Buffers
-    rescale: Rescale
+    results: Results
 
     @property
     def together(self) -> int:
@@ -89,10 +86,12 @@ class Loops:
                 total = sums[isa.total(index)]
                 statements.buffer_store(sums, isa.added(total, x, weights[block][which]), [isa.total(index)])
         result = ((one * windows.rows + row) * windows.columns + column) * self.channels
+        found = []
         for pixel, block in product(range(tile.pixels), range(tile.blocks)):
             index = (pixel * tile.blocks + block) * isa.vectors
             words = isa.block([sums[isa.total(index + which)] for which in range(isa.vectors)])
             channel = part * self.together + first + block
             words = words if isa.in_order else words + at.bias[T.ramp(channel * BLOCK, 1, BLOCK)]
-            values = self.rescale(words, channel)
-            store(at.y, result + pixel * self.channels + channel * BLOCK, values, min(BLOCK, count - block * BLOCK))
+            offset = pixel * self.channels + block * BLOCK
+            found.append(BlockSums(words, channel, offset, min(BLOCK, count - block * BLOCK)))
+        self.results.store(at.y, result + (part * self.together + first) * BLOCK, found)

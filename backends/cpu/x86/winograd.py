@@ -26,14 +26,14 @@ from typing import Any
 
 import numpy as np
 
+from bevel.backends.cpu.x86.outputs import BlockSums, Results
 from bevel.backends.cpu.x86.pairs import OWN_PAIRS
-from bevel.backends.cpu.x86.window_loops import Rescale
 from bevel.backends.encodings.quads import BLOCK, BYTES, PAIR, QUAD
 from bevel.backends.program.op import Operand, scratch
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.shapes import blocks_of
 from bevel.backends.tir.lazy import T, statements, tirx
-from bevel.backends.vectors.expressions import in_pieces, shuffled, span, spread, store
+from bevel.backends.vectors.expressions import in_pieces, shuffled, span, spread
 from bevel.backends.vectors.windows import Buffers, PaddedInput, Windows
 from bevel.backends.vectors.words import reach_of
 from bevel.calib.arithmetic.requantize import Int8
@@ -156,7 +156,7 @@ class Winograd:
         yield scratch("wide", (PLACES * channels * BLOCK,), "int16")
         yield scratch("products", (PLACES * self.chunk * BLOCK,), "int32")
 
-    def build(self, at: Buffers, buffers: tuple[Any, Any, Any, Any], rescale: Rescale) -> None:
+    def build(self, at: Buffers, buffers: tuple[Any, Any, Any, Any], results: Results) -> None:
         """TIR of all outputs; buffers: those of `operands`."""
         rows, tiles, wide, products = buffers
         down, across = self.tiles
@@ -174,7 +174,7 @@ class Winograd:
                     self.multiply(products, tiles, wide, (first, size), vectors)
                     with statements.serial(size) as tile:
                         place = (one, strip * self.strip + first + tile, number)
-                        self.finish(at, products, rescale, place, (tile, size, count))
+                        self.finish(at, products, results, place, (tile, size, count))
 
                 whole, rest = divmod(self.strip, self.chunk)
                 with statements.serial(whole) as part:
@@ -266,7 +266,7 @@ class Winograd:
         self,
         at: Buffers,
         products: Any,
-        rescale: Rescale,
+        results: Results,
         place: tuple[Any, Any, Any],
         within: tuple[Any, int, int],
     ) -> None:
@@ -296,7 +296,7 @@ class Winograd:
         with statements.grid(T.min(OUT, rows - row), T.min(OUT, columns - column)) as (under, beside):
             words = sums[T.ramp((under * OUT + beside) * BLOCK, 1, BLOCK)]
             pixel = (one * rows + row + under) * columns + column + beside
-            store(at.y, pixel * self.plain.channels_out + block * BLOCK, rescale(words, block), count)
+            results.store(at.y, pixel * self.plain.channels_out + block * BLOCK, [BlockSums(words, block, 0, count)])
 
 
 def held(values: Sequence[Any], dtype: str, size: int) -> list[Any]:

@@ -13,7 +13,7 @@ import pytest
 from kernel_code import COMPILER, Guarded, place
 
 from bevel.backends.cpu.levels import AVX512_VNNI, AVX_VNNI
-from bevel.backends.cpu.x86 import depthwise, dots, pair_dots
+from bevel.backends.cpu.x86 import depthwise, dots, floats, pair_dots
 from bevel.backends.cpu.x86.pairs import PairProducts
 from bevel.backends.cpu.x86.vectors import Vnni
 from bevel.backends.encodings.quads import PAIR, QUAD
@@ -21,7 +21,7 @@ from bevel.backends.program.kernel import LeveledKernel
 from bevel.backends.program.op import Role
 from bevel.backends.target import load
 from bevel.backends.tir.builder import build
-from bevel.backends.tir.lazy import T
+from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.raw_abi import llvm_object
 from bevel.backends.vectors.expressions import shuffled
 
@@ -52,6 +52,18 @@ def vpdpwssd(isa: PairProducts, total: Any, x: Any, w: Any) -> Any:
     return sums_of_products(isa.words, PAIR, "int16", "int16")(total, x, w)
 
 
+def packed(a: Any, b: Any, words: int) -> Any:
+    """VPACKSSDW and VPACKSSWB: two vectors as one of half the width, saturated, 128 bits by 128 bits."""
+    size, lanes = (4, "int16") if str(a.ty).startswith("int32") else (8, "int8")
+    limits = np.iinfo(lanes)
+    count = words // 4 * size
+    source = str(a.ty).partition("x")[0]
+    low, high = (T.broadcast(tirx.const(int(one), source), count) for one in (limits.min, limits.max))
+    narrow = [T.cast(T.max(T.min(one, high), low), f"{lanes}x{count}") for one in (a, b)]
+    return shuffled(narrow, [of * count + lane * size + one
+                             for lane in range(words // 4) for of in range(2) for one in range(size)])  # fmt: skip
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: type(case).__name__)
 def test_the_loops_of_a_level_equal_their_reference(
@@ -59,6 +71,7 @@ def test_the_loops_of_a_level_equal_their_reference(
 ) -> None:
     monkeypatch.setattr(Vnni, "added", vpdpbusd)
     monkeypatch.setattr(PairProducts, "added", vpdpwssd)
+    monkeypatch.setattr(floats, "saturated", packed)
     made = llvm_object({"k": build(case, "k", level)}, dict(load("host").llvm or {}))
     (tmp_path / "k.o").write_bytes(made)
     subprocess.run([*COMPILER, "-shared", tmp_path / "k.o", "-o", tmp_path / "k.so"], check=True)

@@ -48,7 +48,7 @@ def test_a_network_is_quantized_once_for_all_numbers_of_threads(
     """Each product is the one that `optimize --threads` makes, byte for byte; parts are cut from the smallest calls."""
     monkeypatch.setattr(teams, "WORTH_S", 0.0)
     monkeypatch.setattr(cpu, "pinned", lambda threads: nullcontext())
-    monkeypatch.setattr(cpu, "medians", lambda candidates: dict.fromkeys(candidates, 1.0))
+    monkeypatch.setattr(cpu, "medians", lambda candidates, _: dict.fromkeys(candidates, 1.0))
     monkeypatch.setattr(peers, "models", lambda *_: {})
     cells: list[str] = []
     rows: list[tuple[int, Artifact]] = []
@@ -81,7 +81,7 @@ def test_a_library_that_is_wrong_ends_in_failure(monkeypatch: pytest.MonkeyPatch
 
 def test_every_candidate_runs_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "repeats_of", lambda run: 3)
-    counts = {"a": 0, "b": 0}
+    counts = {"a": 0, "b": 0, "before a": 0}
 
     def counting(name: str) -> cpu.Run:
         def run() -> None:
@@ -89,9 +89,10 @@ def test_every_candidate_runs_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return run
 
-    found = medians({name: counting(name) for name in counts})
-    assert set(found) == set(counts) and min(found.values()) > 0
+    found = medians({name: counting(name) for name in ("a", "b")}, {"a": counting("before a")})
+    assert set(found) == {"a", "b"} and min(found.values()) > 0
     assert counts["a"] == counts["b"] == cpu.ROUNDS * (cpu.UNTIMED + 3 * cpu.TIMED)
+    assert counts["before a"] == cpu.ROUNDS * 3 * cpu.TIMED
 
 
 def test_a_candidate_begins_when_the_threads_of_another_one_rest(
@@ -109,7 +110,7 @@ def test_a_candidate_begins_when_the_threads_of_another_one_rest(
         state.write_text("1 (a (pool)) R 1 1")
         Timer(0.02, state.unlink, kwargs={"missing_ok": True}).start()
 
-    medians({"a": leaves_a_thread, "b": lambda: found.append(state.exists())})
+    medians({"a": leaves_a_thread, "b": lambda: found.append(state.exists())}, {})
     assert found == [False] * (cpu.ROUNDS * (cpu.UNTIMED + cpu.TIMED))
 
 
