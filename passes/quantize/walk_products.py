@@ -2,8 +2,9 @@
 
 The quantized model has the quantizers of all activations that were planned, and the weights of the levels that are
 done; the float model runs beside it. Of every level both are run over all samples, from what the level before left, and
-of each product the moments of what it reads here and makes there are summed (`bevel.calib.observe.moments`). Every
-`HELD`-th sample is held out. Then its weights are rounded, and the walk goes on with them.
+of each product the moments of what it reads here and makes there are summed (`bevel.calib.observe.moments`); where it
+is added to something, what that has lost is to be made, too (`sums_behind`). Every `HELD`-th sample is held out. Then
+its weights are rounded, and the walk goes on with them.
 
 Price: each model once over all samples, and `ROWS` rows of each product, at least `ROWS_EACH` for each number in one.
 """
@@ -11,7 +12,7 @@ Price: each model once over all samples, and `ROWS` rows of each product, at lea
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
@@ -38,6 +39,7 @@ from bevel.passes.quantize.insert_qdq import bias_codes, insert_qdq
 from bevel.passes.quantize.product_rows import product_of, product_rows
 from bevel.passes.quantize.results import error_power, power
 from bevel.passes.quantize.round_weights import ProductWeights, Rounded
+from bevel.passes.quantize.sums_behind import SumBehind, depths_of, sum_behind
 from bevel.passes.quantize.units import Unit, by_level
 from bevel.passes.quantize.widen_activations import planned
 
@@ -55,7 +57,8 @@ Arrays = Mapping[str, NDArray[np.float32]]
 @dataclass(frozen=True, eq=False)
 class Walked:
     """One product in both models: what it reads in the quantized one, makes in the float one, and its constants in the
-    quantized one."""
+    quantized one. added: what is added to it in the float model and in the quantized one, where it can make up for
+    that."""
 
     weights: ProductWeights
     rows: Rows
@@ -64,6 +67,7 @@ class Walked:
     values: str
     bias: str | None
     adds_bias: bool  # whether y has the bias in it
+    added: tuple[str, str] | None = None
 
 
 class MadeUnit(Protocol):
@@ -135,21 +139,47 @@ class ProductWalk:
         walked = [with_constants(nodes, one) for one in self.found]
         insert_qdq(copy, replace(plan, taken={}), self.scales, ())
         copy.cleanup().toposort()
-        return copy, [replace(one, x=nodes[product_of(one.weights).name].inputs[0].name) for one in walked]
+        sums = self.sums()
+        return copy, [
+            replace(one, x=nodes[name].inputs[0].name, added=added(sums.get(name), nodes))
+            for one, name in ((one, product_of(one.weights).name) for one in walked)
+        ]
+
+    def sums(self) -> dict[str, SumBehind]:
+        """By the names of products, those of which the other addend is there before they are rounded."""
+        levels = {product_of(self.found[place]).name: unit.level for unit in self.units for place in unit.places}
+        depths = depths_of(self.graph, levels)
+        found = {name: sum_behind(self.graph, node) for name, node in nodes_of(self.graph, levels).items()}
+        return {
+            name: one
+            for name, one in found.items()
+            if one is not None and depths.get(one.other.name, 0) <= levels[name]
+        }
 
     def look(
         self, plain: StagedModel, rough: StagedModel, products: Sequence[Walked], pool: ThreadPoolExecutor
     ) -> Iterator[SeenProduct]:
         """What is seen of each product, in order. Chunks of samples are summed apart and added in their order, whoever
         was first."""
-        plain.advance(one.y for one in products)
-        rough.advance(one.x for one in products)
+        added = [one.added for one in products if one.added is not None]
+        plain.advance([*(one.y for one in products), *(name for name, _ in added)])
+        rough.advance([*(one.x for one in products), *(name for _, name in added)])
         held = held_out(plain.runs)
         fitted = [run for run in range(plain.runs) if run not in held]
         for one in products:
             parts = [summed(plain, rough, one, part, pool) if part else None for part in (fitted, held)]
             assert parts[0] is not None
             yield SeenProduct(one.rows, parts[0], parts[1])
+
+
+def nodes_of(graph: gs.Graph, names: Iterable[str]) -> dict[str, gs.Node]:
+    wanted = set(names)
+    return {node.name: node for node in graph.nodes if node.name in wanted}
+
+
+def added(behind: SumBehind | None, nodes: Mapping[str, gs.Node]) -> tuple[str, str] | None:
+    """nodes: of the quantized model, by name."""
+    return None if behind is None else (behind.other.name, nodes[behind.add.name].inputs[behind.index].name)
 
 
 def with_constants(nodes: Mapping[str, gs.Node], one: ProductWeights) -> Walked:
@@ -224,12 +254,21 @@ def chunk_moments(plain: StagedModel, rough: StagedModel, one: Walked, runs: Seq
         total = one.rows.count(y.shape) // len(part)
         places = np.concatenate([picked(total, each, run) + total * place for place, run in enumerate(part)])
         read.append(one.rows.read(joined([rough.read(one.x, run) for run in part]), places))
-        made.append(one.rows.made(y, places))
+        made.append(
+            one.rows.made(y if one.added is None else y + lost(plain, rough, one.added, part).reshape(y.shape), places)
+        )
     x, y = (np.concatenate(rows, axis=1) for rows in (read, made))
     if one.adds_bias:
         assert one.weights.bias is not None
         y = y - one.weights.bias.values.astype(np.float32).reshape(y.shape[0], 1, -1)
     return Moments.of(x, y)
+
+
+def lost(plain: StagedModel, rough: StagedModel, added: tuple[str, str], runs: Sequence[int]) -> NDArray[np.float32]:
+    """What quantization took from what is added, in its own shape."""
+    names = zip((plain, rough), added, strict=True)
+    true, found = (joined([model.read(name, run) for run in runs]) for model, name in names)
+    return true - found
 
 
 def read_together(runs: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -20,6 +20,7 @@ from bevel.passes.exchange.export import export
 from bevel.passes.quantize import QuantizeOptions, quantize
 from bevel.passes.quantize.look_and_round import RoundedUnit, best_of, look_and_round, repaired
 from bevel.passes.quantize.round_weights import find_weights, rounded_by
+from bevel.passes.quantize.sums_behind import sum_behind
 from bevel.passes.quantize.units import Unit, find_units
 from bevel.passes.quantize.walk_products import HELD, ProductWalk, left_of
 
@@ -70,6 +71,18 @@ def walk_of(work: Work) -> ProductWalk:
     return ProductWalk(work.graph, scales, work.observations, method, {}, work.samples, found, units, blind)
 
 
+def seen_by(walk: ProductWalk) -> dict[str, SeenProduct]:
+    """By weights, with all products rounded to the nearest."""
+    seen = dict[str, SeenProduct]()
+
+    def nearest(unit: Unit, parts: Any) -> RoundedUnit:
+        seen.update({walk.found[place].tensor.name: part for place, part in zip(unit.places, parts, strict=True)})
+        return RoundedUnit([walk.blind[place] for place in unit.places], "nearest")
+
+    walk.rounded(nearest)
+    return seen
+
+
 def values_of(graph: gs.Graph, names: list[str], runs: Any) -> dict[str, np.ndarray]:
     session, outputs = session_with_outputs(export(graph), names)
     found = [run_model(session, outputs, one, run) for run, one in enumerate(runs)]
@@ -78,21 +91,15 @@ def values_of(graph: gs.Graph, names: list[str], runs: Any) -> dict[str, np.ndar
 
 def test_inputs_are_those_of_the_quantized_model_and_results_those_of_the_float_one(text: Any) -> None:
     model, runs = text(DEEP, "float[1,3,6,6] x", weights=WEIGHTS, outputs=OUTPUTS), samples(2 * HELD)
-    work, seen = planned_work(model, runs), dict[str, SeenProduct]()
-
+    work = planned_work(model, runs)
     walk = walk_of(work)
-
-    def nearest(unit: Unit, parts: Any) -> RoundedUnit:
-        seen.update({walk.found[place].node: part for place, part in zip(unit.places, parts, strict=True)})
-        return RoundedUnit([walk.blind[place] for place in unit.places], "nearest")
-
-    walk.rounded(nearest)
+    seen = seen_by(walk)
     assert len(seen) == 5 and all(one.held is not None for one in seen.values())
     graph, _ = canonicalize(text(DEEP, "float[1,3,6,6] x", weights=WEIGHTS, outputs=OUTPUTS))
     options = QuantizeOptions(rounding="nearest", bias_correction=False)
     quantized = quantize(graph, work.observations, options, runs).graph
     for one in walk.found:
-        part = seen[one.node]
+        part = seen[one.tensor.name]
         node = next(
             node for node in quantized.nodes if any(i.name == f"{one.tensor.name}/dequantized" for i in node.inputs)
         )
@@ -111,6 +118,71 @@ def test_inputs_are_those_of_the_quantized_model_and_results_those_of_the_float_
             bias = 0.0 if one.bias is None or made.op == "MatMul" else one.bias.values.reshape(len(rows), 1, -1)
             true = part.rows.made(results, places) - bias
             np.testing.assert_allclose(moments.cross, rows.swapaxes(1, 2) @ true / rows.shape[1], atol=1e-4)
+
+
+RESIDUAL = """
+  z = Conv <pads = [1,1,1,1]> (x, w1, b1)
+  r = Relu (z)
+  c = Conv <pads = [1,1,1,1]> (r, w2, b2)
+  s = Add (r, c)
+  p = GlobalAveragePool (s)
+  f = Flatten (p)
+  g = MatMul (f, w3)
+  h = Add (g, b3)
+  y = Add (h, f)
+"""
+
+
+def test_a_product_is_to_make_what_is_lost_in_what_is_added_to_it(text: Any) -> None:
+    weights = "float[4,3,3,3] w1, float[4] b1, float[4,4,3,3] w2, float[4] b2, float[4,4] w3, float[4] b3"
+    model, runs = text(RESIDUAL, "float[1,3,6,6] x", weights=weights, outputs="float[1,4] y"), samples(2 * HELD)
+    work = planned_work(model, runs)
+    walk = walk_of(work)
+    assert set(walk.sums()) == {one.match.node.name for one in walk.found if one.tensor.name != "w1"}
+    seen = seen_by(walk)
+    graph, _ = canonicalize(model)
+    options = QuantizeOptions(rounding="nearest", bias_correction=False)
+    quantized = quantize(graph, work.observations, options, runs).graph
+    fitted = np.arange(len(runs)) % HELD != HELD - 1
+    for weight in ("w2", "w3"):
+        part, (one,) = seen[weight], (one for one in walk.found if one.tensor.name == weight)
+        product = next(node for node in work.graph.nodes if any(tensor.name == weight for tensor in node.inputs))
+        add, y = sum_behind(work.graph, product), product.outputs[0].name
+        assert add is not None
+        rough = next(node for node in quantized.nodes if node.name == add.add.name).inputs[add.index].name
+        floats = values_of(work.graph, [add.other.name, y], runs)
+        lost = floats[add.other.name] - values_of(quantized, [rough], runs)[rough]
+        wanted = (floats[y] + lost)[fitted].reshape(-1, *lost.shape[2:])
+        rows = part.rows.made(wanted, np.arange(part.rows.count(wanted.shape)))
+        bias = one.bias.values if one.bias is not None and product.op != "MatMul" else 0.0
+        assert np.abs(lost).max() > 1e-4
+        np.testing.assert_allclose(part.fitted.y_mean, (rows - bias).mean(axis=1), atol=1e-5)
+
+
+NO_SUM = {
+    "c = Conv (x, w)\n s = Mul (c, x)\n y = Relu (s)": "no sum",
+    "c = Conv (x, w)\n s = Add (c, x)\n y = Mul (s, c)": "the product is read twice",
+    "c = Conv (x, w)\n y = Add (c, c)": "both addends are the product",
+    "g = GlobalAveragePool (x)\n c = Conv (x, w)\n y = Add (c, g)": "the other addend is broadcast",
+    "a = GlobalAveragePool (x)\n c = Conv (a, w)\n y = Add (c, x)": "the product is broadcast",
+    "c = Conv (x, w)\n y = Transpose <perm = [0,1,3,2]> (c)": "another order of its numbers",
+    "c = Conv (x, w)\n y = Identity (c)": "it leaves the model",
+}
+
+
+@pytest.mark.parametrize("body", NO_SUM, ids=list(NO_SUM.values()))
+def test_what_is_no_sum_of_two_tensors_alike_is_not_made_up_for(text: Any, body: str) -> None:
+    model = text(body, "float[1,3,6,6] x", weights="float[3,3,1,1] w", outputs="float[1,3,6,6] y")
+    graph = gs.import_onnx(model)
+    assert sum_behind(graph, next(node for node in graph.nodes if node.op == "Conv")) is None
+
+
+def test_the_deeper_of_two_products_makes_up_for_the_other(text: Any) -> None:
+    body = "a = Conv (x, w)\n b = Relu (a)\n c = Conv (b, v)\n d = Conv (x, u)\n y = Add (c, d)"
+    weights = "float[3,3,1,1] w, float[3,3,1,1] v, float[3,3,1,1] u"
+    walk = walk_of(planned_work(text(body, "float[1,3,6,6] x", weights=weights), samples(4)))
+    (name,) = walk.sums()
+    assert name == next(one.match.node.name for one in walk.found if one.tensor.name == "v")
 
 
 def test_products_by_one_tensor_are_one_unit_after_all_that_lies_before_them(text: Any) -> None:
