@@ -229,6 +229,7 @@ def add(kind: str, root: Path) -> None:
         (root / path).write_text(text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ADDITIONS)
 def test_it_works_after_these_files_alone_have_changed(kind: str, copy: Path, tmp_path: Path) -> None:
     add(kind, copy)

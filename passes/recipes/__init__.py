@@ -16,6 +16,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,13 @@ class WrittenRecipe:
     steps: tuple[Mapping[str, Any], ...]
 
 
-def shipped() -> Iterator[WrittenRecipe]:
+@cache
+def shipped() -> tuple[WrittenRecipe, ...]:
     """Every recipe of this folder, by family and name."""
+    return tuple(found())
+
+
+def found() -> Iterator[WrittenRecipe]:
     for family in sorted(files(__name__).iterdir(), key=lambda one: one.name):
         if family.is_dir():
             for file in sorted(family.iterdir(), key=lambda one: one.name):

@@ -148,7 +148,8 @@ def with_options(one: Pass, options: Mapping[str, object], where: str) -> Pass:
     return replace(one, **options)
 
 
-def options_of(cls: type[Pass]) -> dict[str, Any]:
+@cache
+def options_of(cls: type[Pass]) -> Mapping[str, Any]:
     """{option: its type} of a pass, in the order of its fields."""
     hints = get_type_hints(cls)
     return {one.name: hints[one.name] for one in fields(cls) if one.metadata != COMMAND}

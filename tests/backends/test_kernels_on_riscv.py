@@ -28,6 +28,7 @@ def plain_kernels() -> Iterator[tuple[str, Op]]:
 CASES = list(plain_kernels())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
 def test_a_riscv_core_computes_what_the_references_do(compiler: Any, tmp_path: Path) -> None:
     target = load("rv32imc").with_memory(Resources({"ram": 4 << 20}))

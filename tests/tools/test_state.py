@@ -167,6 +167,7 @@ def test_a_state_that_is_named_is_one_and_one_that_is_not_wanted_is_an_input(tmp
     assert "net_set_input_conv_cache" in (tmp_path / "out" / "net.h").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::bevel.tools.run.api.ResultWarning")
 def test_budgets_are_of_the_product_with_state_and_of_models_that_go_on_from_their_own(tmp_path: Path) -> None:
     evaluation = {"x": np.random.default_rng(9).standard_normal((4, 24, 6)).astype(np.float32)}

@@ -249,6 +249,7 @@ def test_a_stream_is_equal_window_for_window_in_stock_onnxruntime(tmp_path: Path
 FORMATS = [{"activations": "int16"}, {"activations": "int5", "weights": "int4"}, {"inputs": "quantized"}]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::bevel.tools.run.api.ResultWarning")
 @pytest.mark.parametrize("options", FORMATS)
 def test_formats_go_with_it(tmp_path: Path, options: dict[str, str]) -> None:
@@ -256,6 +257,7 @@ def test_formats_go_with_it(tmp_path: Path, options: dict[str, str]) -> None:
     assert report.measurement.mismatches == 0
 
 
+@pytest.mark.long
 def test_a_model_that_came_quantized_has_a_step_form_too(tmp_path: Path) -> None:
     built("keywords", tmp_path, "cortex-m4", device="none")
     report = optimize(
@@ -357,6 +359,7 @@ def test_an_lstm_takes_a_row_at_a_time_and_goes_on_from_its_states(tmp_path: Pat
     assert len(states_of(onnx.load(tmp_path / "out" / "integer.onnx"))) == 2
 
 
+@pytest.mark.long
 def test_the_reference_network_of_rows_takes_a_row_at_a_time(tmp_path: Path) -> None:
     report = optimize(
         reference("rows"),
@@ -372,6 +375,7 @@ def test_the_reference_network_of_rows_takes_a_row_at_a_time(tmp_path: Path) -> 
     assert report.accuracy.top1_integer > 0.97
 
 
+@pytest.mark.long
 def test_a_scale_for_each_row_is_that_of_a_token(tmp_path: Path) -> None:
     made, tokens = decoder(), {"ids": np.random.default_rng(0).integers(0, 13, (16, 8))}
     words = next(one for one in made.graph.initializer if one.name == "words")

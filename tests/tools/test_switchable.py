@@ -21,6 +21,7 @@ def optimized(inputs: Path, target: str, *more: str) -> tuple[int, Path]:
     return run(optimize.command, [*command, "--vectors", "3", "--switchable", "8,6,4,2", *more]), output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", ["host", "cortex-m7", "cortex-m0plus", WASM])
 def test_every_width_equals_its_own_integer_model(inputs, target) -> None:
     code, output = optimized(inputs, target, "--eval", str(inputs / "calib.npz"))
@@ -31,6 +32,7 @@ def test_every_width_equals_its_own_integer_model(inputs, target) -> None:
     assert all(one["top1"] is not None and one["sqnr_db"] is not None for one in report["widths"])
 
 
+@pytest.mark.long
 def test_the_width_can_be_changed_between_two_runs_of_one_arena(inputs) -> None:
     code, output = optimized(inputs, "host", "--inputs", "quantized", "--outputs", "quantized")
     assert code == 0

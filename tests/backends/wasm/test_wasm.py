@@ -52,6 +52,7 @@ def built(target: Target, tmp_path_factory: pytest.TempPathFactory) -> tuple[Art
     return build(program, target, tmp_path_factory.mktemp("wasm"), vectors), vectors
 
 
+@pytest.mark.long
 def test_webassembly_computes_what_the_references_do(target: Target, built: tuple[Artifact, Vectors]) -> None:
     measured = Wasmtime(target).measure(*built)
     assert (measured.mismatches, measured.first_mismatch) == (0, None)

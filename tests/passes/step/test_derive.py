@@ -335,6 +335,7 @@ def test_padding_between_layers_that_do_not_pad_is_zeros_where_a_stream_has_colu
     assert "position/past" in states(found)
 
 
+@pytest.mark.long
 @settings(max_examples=200)
 @given(layers(), st.integers(24, 31))
 def test_any_stack_of_layers_gives_the_same_or_is_refused(drawn: tuple[str, dict[str, Any]], length: int) -> None:

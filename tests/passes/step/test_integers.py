@@ -65,6 +65,7 @@ def check(full: onnx.ModelProto, axis: int, **formats: str) -> None:
     assert prove(proven, whole, step, [{"x": one} for one in windows], EXACTLY) == WINDOWS
 
 
+@pytest.mark.long
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(layers(), st.integers(24, 31), st.sampled_from(["int8", "int16", "int5"]))
 def test_any_stack_of_layers_gives_the_same_integers(

@@ -102,6 +102,7 @@ def run(tmp_path: Path, *options: str) -> Any:
     return json.loads((tmp_path / "out" / "report.json").read_text())
 
 
+@pytest.mark.long
 def test_budgets_of_flash_and_ram_are_kept_by_a_product_with_wider_results(tmp_path: Path) -> None:
     found = run(tmp_path, "--max-flash", "90k", "--max-ram", "60k", "--activation-formats", "int8,int16")
     chosen = {(one["part"], one["format"]) for one in found["assignment"]["nodes"]}
@@ -115,6 +116,7 @@ def test_budgets_of_flash_and_ram_are_kept_by_a_product_with_wider_results(tmp_p
     assert found["assignment"]["sqnr_db"] > max(one["sqnr_db"] for one in fitting)
 
 
+@pytest.mark.long
 def test_without_a_budget_of_ram_wider_results_take_no_more_than_there_was(tmp_path: Path) -> None:
     found = run(tmp_path, "--max-flash", "90k", "--activation-formats", "int8,int16", "--device", "none")
     unchosen = [one for one in found["assignment"]["uniform"] if "int16" not in one["formats"]]

@@ -274,6 +274,7 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return told(out) | {"part": part * 1024, "budget": budget * 1024}
 
 
+@pytest.mark.long
 def test_a_model_too_large_for_its_part_is_made_to_fit(tight: Any) -> None:
     assert tight["size"]["flash_bytes"] <= tight["budget"]
     assert tight["assignment"]["uniform"][0]["flash_bytes"] > tight["part"]

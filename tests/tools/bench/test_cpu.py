@@ -42,6 +42,7 @@ def test_rows_are_written_and_shown(
     assert row["peers"][row["best_peer"]] == min(row["peers"].values())
 
 
+@pytest.mark.long
 def test_a_network_is_quantized_once_for_all_numbers_of_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,6 +69,7 @@ def middle(name: str) -> list[Lot]:
     return [one for lot in found(name) if (one := lot.only(lambda kernel: kernel in chosen)).kernels]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["cortex-m0plus", "cortex-m4", "cortex-m55", "rv32imc"])
 def test_estimates_are_what_kernels_spend(name: str) -> None:
     target = targets.load(name)

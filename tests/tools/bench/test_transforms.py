@@ -8,6 +8,7 @@ from bevel.tools.bench.transforms import main
 from bevel.tools.command.entry import run
 
 
+@pytest.mark.long
 def test_outliers_are_lost_without_transforms_and_smoothing_recovers_them(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--only", "vit", "--recipes", "int4x4", "--outliers", "hidden", "--samples", "24"]
     assert run(main, [*given, "--transforms", "none;smoothing"]) == 0

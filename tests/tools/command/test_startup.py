@@ -40,6 +40,7 @@ def test_a_run_without_a_search_loads_no_solver() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+@pytest.mark.long
 def test_a_build_whose_kernels_are_in_the_cache_loads_no_tvm(tmp_path: Path) -> None:
     """The first run fills the cache, if no other has; inspect reads the second one's bundle."""
     arguments = ["models/mlp.onnx", "--target", "cortex-m7", "--calib", "models/digits_calib.npz", "-q"]

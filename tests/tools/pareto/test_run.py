@@ -17,6 +17,7 @@ from bevel.tools.run.stages import Silent
 MODELS = Path(__file__).parents[3] / "models"
 
 
+@pytest.mark.long
 def test_what_formats_lose_is_measured_once_for_all_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened, open_search = [], assign_run.open_search
 
