@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,21 @@ from bevel.backends.fpga import timing
 from bevel.backends.fpga.design import Design, design
 from bevel.backends.fpga.network import Folded, StreamNetwork, network_of
 from bevel.backends.fpga.node import Folding, node_of
+from bevel.backends.fpga.stages.weights import Minifloat
 from bevel.backends.program.op import Array, Op, Role, of_type
 from bevel.backends.program.ops import add, arg_max, average_pool, conv, gemm, max_pool, reduce_mean, softmax, table
 from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.calib.arithmetic.requantize import Output
 
 OPERATORS = (add, arg_max, average_pool, conv, gemm, max_pool, reduce_mean, softmax, table)
 LARGEST = 700  # elements of all operands of a case
+MOST_OF_A_TYPE = 5  # cases
 MOST_MULTIPLIERS = 12  # of a folding, so that a C++ compiler is not long about it
 
 
-def beside(ops: Sequence[Op], rng: np.random.Generator) -> Program:
-    """A program of operators that have nothing to do with each other, each with ports of its own."""
+def beside(ops: Sequence[Op], rng: np.random.Generator, weights: Mapping[int, Array] | None = None) -> Program:
+    """A program of operators that have nothing to do with each other, each with ports of its own. weights: values that
+    those of an operator are drawn from, by its place."""
     calls, buffers = [], {}
     ports: dict[Role, list[Port]] = {Role.INPUT: [], Role.OUTPUT: []}
     for number, op in enumerate(ops):
@@ -33,6 +38,8 @@ def beside(ops: Sequence[Op], rng: np.random.Generator) -> Program:
                 ports[role].append(Port(name, name, operand.shape, operand.dtype))
                 names[role].append(name)
         constants = op.example(rng)[len(names[Role.INPUT]) :]
+        if weights and number in weights:
+            constants = (rng.choice(weights[number], constants[0].shape).astype(np.int8), *constants[1:])
         call = Call(f"{type(op).__name__} {number}", op, tuple(names[Role.INPUT]), constants, names[Role.OUTPUT][0])
         calls.append(call)
     return Program("beside", tuple(ports[Role.INPUT]), tuple(ports[Role.OUTPUT]), buffers, tuple(calls))
@@ -40,12 +47,28 @@ def beside(ops: Sequence[Op], rng: np.random.Generator) -> Program:
 
 def streamable() -> Iterator[Op]:
     """The test cases of all operators that have hardware."""
+    had: Counter[type[Op]] = Counter()
     for module in OPERATORS:
         for op in module.cases():
             inputs = op.roles(Role.INPUT)
             small = all(one.dtype == "int8" for one in inputs) and sum(one.size for one in op.operands()) < LARGEST
-            if small and not isinstance(refused(op), str):
+            if small and had[type(op)] < MOST_OF_A_TYPE and not isinstance(refused(op), str):
+                had[type(op)] += 1
                 yield op
+
+
+def narrow() -> tuple[list[Op], dict[int, Array]]:
+    """Products with results of 4 and of 3 bits, and weights of 4 bits and of minifloats: `beside`'s arguments."""
+    four, three = Output(2, -8, 7), Output(-1, -3, 3, even=True)
+    small, large = Minifloat(2, 1).magnitudes, Minifloat(2, 3).magnitudes
+    taken: list[tuple[Op, Array]] = []
+    for output, values in ((four, np.arange(-7, 8)), (three, np.concatenate([small, -small]))):
+        dense = conv.Conv(1, 5, 5, 3, 4, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1, -3, output)
+        taken += [(dense, values), (gemm.Gemm(2, 9, 6, output), values)]
+    wide = np.concatenate([large, -large])
+    taken.append((conv.Conv(1, 4, 4, 4, 4, (2, 2), (2, 2), (1, 1), (0, 0, 0, 0), 1, 5, Output()), wide))
+    taken.append((conv.Conv(1, 4, 4, 4, 4, (3, 3), (1, 1), (1, 1), (0, 0, 0, 0), 4, 5, four), wide))
+    return [op for op, _ in taken], {place: values for place, (_, values) in enumerate(taken)}
 
 
 def refused(op: Op) -> Any:
@@ -68,7 +91,7 @@ def drawn(network: StreamNetwork, rng: np.random.Generator) -> list[Folding]:
 def designed(program: Program, rng: np.random.Generator) -> tuple[Folded, Design]:
     network = network_of(program)
     folded = Folded.of(network, drawn(network, rng))
-    return folded, design(folded, timing.depths(folded), timing.modelled(folded).first_frame)
+    return folded, design(folded, timing.depths(folded), timing.modelled(folded))
 
 
 def frames(program: Program, count: int, rng: np.random.Generator) -> tuple[dict[str, Array], dict[str, Array]]:

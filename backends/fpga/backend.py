@@ -16,6 +16,7 @@ from bevel.backends.binary.artifact import Artifact, BuiltCall, Slot, checksums
 from bevel.backends.devices.base import Device, Vectors
 from bevel.backends.fpga import folding_file, search, timing
 from bevel.backends.fpga.design import INTERFACE, Design, design
+from bevel.backends.fpga.logic import block
 from bevel.backends.fpga.makefile import makefile
 from bevel.backends.fpga.network import Folded, network_of
 from bevel.backends.fpga.node import Folding
@@ -67,14 +68,14 @@ class Fpga:
         self, program: Program, target: Target, folder: Path, vectors: Vectors | None, wanted: Designing
     ) -> Artifact:
         wanted.tell(0, 3, "folding")
-        network = network_of(program)
+        network = network_of(program, block(target.abilities))
         given = None if wanted.folding is None else folding_file.read(wanted.folding)
         folded = Folded.of(network, search.fold(network, target.others, given))
         model = timing.modelled(folded)
         wanted.tell(1, 3, "FIFOs")
         capacities = timing.depths(folded)
         wanted.tell(2, 3, "Verilog")
-        made = design(folded, capacities, model.first_frame)
+        made = design(folded, capacities, model)
         write(made, folded, folder, vectors)
         return described(program, target, folder, made, folded, capacities)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bevel.backends.fpga.network import Folded, Outside
+from bevel.backends.fpga.timing import ModelCycles
 from bevel.backends.fpga.top import SKID, first_edge, last_edge, padded, queue_names, top
 from bevel.backends.program.op import Array
 from bevel.backends.program.ops.dequantize import Dequantize
@@ -72,7 +73,7 @@ class AxiStream:
 
 @dataclass(frozen=True)
 class StreamInterface:
-    """What must be known to feed an accelerator. interval: cycles that its slowest part takes for a frame."""
+    """What must be known to feed an accelerator. interval, first_frame: cycles by the model of it."""
 
     model: str
     inputs: tuple[AxiStream, ...]
@@ -105,7 +106,7 @@ class Design:
         return f"{self.interface.model}_top"
 
 
-def design(folded: Folded, capacities: Sequence[int], first_frame: int) -> Design:
+def design(folded: Folded, capacities: Sequence[int], model: ModelCycles) -> Design:
     """capacities: of each edge's FIFO, in beats of its reader."""
     rtl = {f"{name}.v": library(name) for name in LIBRARY}
     memories: dict[str, str] = {}
@@ -117,18 +118,18 @@ def design(folded: Folded, capacities: Sequence[int], first_frame: int) -> Desig
     rtl[f"{folded.network.name}_top.v"] = top(folded, capacities)
     names = zip(queue_names(folded), capacities, strict=True)
     queues = {name: capacity for name, capacity in names if capacity > SKID}
-    return Design(rtl, memories, interface(folded, first_frame), queues)
+    return Design(rtl, memories, interface(folded, model), queues)
 
 
 def library(name: str) -> str:
     return files("bevel.backends.fpga.verilog").joinpath(f"{name}.v").read_text(encoding="utf-8")
 
 
-def interface(folded: Folded, first_frame: int) -> StreamInterface:
+def interface(folded: Folded, model: ModelCycles) -> StreamInterface:
     network = folded.network
     given = [axis(one, folded.given(first_edge(folded, one.name))) for one in network.inputs]
     made = [axis(one, folded.taken(last_edge(folded, one.name))) for one in network.outputs]
-    return StreamInterface(network.name, tuple(given), tuple(made), folded.cycles, first_frame)
+    return StreamInterface(network.name, tuple(given), tuple(made), model.steady_state, model.first_frame)
 
 
 def axis(outside: Outside, stream: Any) -> AxiStream:

@@ -7,11 +7,31 @@ makes tables of more.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from bevel.backends.program.resources import NOTHING, Resource, Resources
 
 SHALLOW = 64  # words that a memory of lookup tables holds
 SHAPES = ((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512))  # of a block: bits of a word, words
 LEAST_BITS = 1024  # of a memory that becomes a block
+
+
+@dataclass(frozen=True)
+class MultiplierBlock:
+    """A multiplier block: the bits of its two factors, signed."""
+
+    wide: int = 25
+    narrow: int = 18
+
+
+BLOCKS = "blocks-"  # how the ability begins that says which blocks a part has, as "blocks-25x18"
+
+
+def block(abilities: Iterable[str]) -> MultiplierBlock:
+    """The multiplier blocks of a target; those of the 7 series where it does not say."""
+    found = [one.removeprefix(BLOCKS).split("x") for one in abilities if one.startswith(BLOCKS)]
+    return MultiplierBlock(*map(int, found[0])) if found else MultiplierBlock()
 
 
 def logic(lut: float = 0, ff: float = 0, dsp: float = 0, bram: float = 0) -> Resources:
@@ -55,5 +75,6 @@ def register_slice(bits: int) -> Resources:
     return queue(2, bits)
 
 
-def adder(bits: int) -> Resources:
-    return logic(lut=bits, ff=bits)
+def additions(terms: int, level: int, bits: int) -> Resources:
+    """A level of a tree that adds by twos, the first is 1: of an odd one out only a register."""
+    return logic(lut=bits * (-(-terms >> (level - 1)) // 2), ff=bits * -(-terms >> level))

@@ -40,6 +40,11 @@ class ProductShape:
     channels_out: int
     depthwise: bool = False
 
+    @property
+    def taps(self) -> int:
+        """Products of a sum."""
+        return prod(self.kernel) * (1 if self.depthwise else self.channels_in)
+
 
 @dataclass(frozen=True)
 class Unrolled:

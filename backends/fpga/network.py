@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bevel.backends.fpga.logic import MultiplierBlock
 from bevel.backends.fpga.node import Folding, LogicNode, node_of
 from bevel.backends.fpga.stage import BeatStream, Stage
 from bevel.backends.fpga.verilog.text import identifier, unique
@@ -113,8 +114,8 @@ class Folded:
         return max(of_stages, *(max(given.beats, taken.beats) for given, taken in edges))
 
 
-def network_of(program: Program) -> StreamNetwork:
-    """Raises UserError for what is no stream: the node, and why."""
+def network_of(program: Program, block: MultiplierBlock | None = None) -> StreamNetwork:
+    """On a part with such multiplier blocks. Raises UserError for what is no stream: the node, and why."""
     known = with_bounds(program)
     calls = [call for call in known.calls if not isinstance(call.kernel, Copy)]
     names = unique(call.node for call in calls)
@@ -135,7 +136,7 @@ def network_of(program: Program) -> StreamNetwork:
             written[call.output], bounds[call.output] = written[call.inputs[0]], bounds[call.inputs[0]]
             continue
         number = next(moved)
-        node = node_of(call, names[number], tuple(bounds[name] for name in call.inputs))
+        node = node_of(call, names[number], tuple(bounds[name] for name in call.inputs), block)
         if isinstance(node, str):
             raise UserError(f"{call.node} ({type(call.kernel).__name__}) cannot be streamed: {node}")
         edges += [StreamEdge(*written[name], number, place) for place, name in enumerate(call.inputs)]

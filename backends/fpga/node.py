@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
 from bevel.backends.fpga import nodes
+from bevel.backends.fpga.logic import MultiplierBlock
 from bevel.backends.fpga.stage import BeatStream, Stage
 from bevel.backends.fpga.stages.dot import Multiplier
 from bevel.backends.fpga.verilog.text import signed_bits
@@ -35,11 +36,12 @@ class Folding:
 
 @dataclass(frozen=True, eq=False)
 class LogicNode(ABC):
-    """name: an identifier; inputs: what the elements of each input lie in."""
+    """name: an identifier; inputs: what the elements of each input lie in; block: what multiplies, of the part."""
 
     call: Call
     name: str
     inputs: tuple[Bounds, ...]
+    block: MultiplierBlock = field(default=MultiplierBlock(), kw_only=True)
 
     @abstractmethod
     def foldings(self) -> Sequence[Folding]:
@@ -80,13 +82,13 @@ def lane_foldings(channels: int) -> list[Folding]:
     return [Folding(channels=lanes) for lanes in divisors(channels)]
 
 
-def node_of(call: Call, name: str, inputs: tuple[Bounds, ...]) -> LogicNode | str:
-    """The node of a call, or the reason why it has none."""
+def node_of(call: Call, name: str, inputs: tuple[Bounds, ...], block: MultiplierBlock | None = None) -> LogicNode | str:
+    """The node of a call on a part with such multiplier blocks, or the reason why it has none."""
     found = file_of(type(call.kernel).__module__)
     if found is None:
         return f"{type(call.kernel).__name__} has no hardware yet"
     answer: LogicNode | str = found.node(call, name, inputs)
-    return answer
+    return answer if isinstance(answer, str) else replace(answer, block=block or MultiplierBlock())
 
 
 @cache

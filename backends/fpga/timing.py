@@ -46,10 +46,17 @@ class BeatTimes:
     def first_frame(self) -> int:
         return max(int(times[0, -1]) for times in self.leaving) + 1
 
+    @property
+    def steady_state(self) -> int:
+        """Between the last two frames."""
+        ends = [max(int(times[frame, -1]) for times in self.leaving) for frame in (-2, -1)]
+        return ends[1] - ends[0]
+
 
 def modelled(folded: Folded) -> ModelCycles:
     """Of beats that come in as soon as they are taken."""
-    return ModelCycles(flow(folded, 1, paced=False).first_frame, folded.cycles)
+    times = flow(folded, SETTLED, paced=False)
+    return ModelCycles(times.first_frame, times.steady_state)
 
 
 def depths(folded: Folded) -> list[int]:

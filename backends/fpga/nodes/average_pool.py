@@ -2,61 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from bevel.backends.fpga.node import Folding, LogicNode, divisors
-from bevel.backends.fpga.stage import BeatStream, Stage
-from bevel.backends.fpga.stages.pool import PoolStage, mean_sums
+from bevel.backends.fpga.node import LogicNode
+from bevel.backends.fpga.pools import PoolNode
+from bevel.backends.fpga.stages.pool import mean_sums
 from bevel.backends.fpga.stages.requantizer import Requantizer
-from bevel.backends.fpga.stages.window import Geometry, WindowStage
+from bevel.backends.fpga.stages.window import Geometry
 from bevel.backends.program.op import Bounds
 from bevel.backends.program.ops.average_pool import AveragePool
 from bevel.backends.program.program import Call
 
 
 @dataclass(frozen=True, eq=False)
-class AveragePoolNode(LogicNode):
+class AveragePoolNode(PoolNode):
     @property
     def op(self) -> AveragePool:
         assert isinstance(self.call.kernel, AveragePool)
         return self.call.kernel
 
-    def foldings(self) -> Sequence[Folding]:
-        rows = sorted({1, self.op.kernel[0]})
-        return [Folding(rows=row, channels=lanes) for lanes in divisors(self.op.channels) for row in rows]
-
-    def stages(self, folding: Folding) -> Sequence[Stage]:
-        op, x = self.op, self.given(folding.channels)
+    @property
+    def geometry(self) -> Geometry:
+        op = self.op
         size = (op.height, op.width, op.channels)
-        g = Geometry(*size, op.kernel, op.strides, (1, 1), op.pads, op.positions)
-        taps = op.kernel[0] * op.kernel[1]
-        elements = g.positions[0] * g.positions[1] * taps * op.channels
-        windows = BeatStream(elements, folding.rows * folding.channels, x.bounds, x.bits)
-        window = WindowStage(
-            f"{self.name}_window",
-            inputs=(x,),
-            output=windows,
-            geometry=g,
-            pace=0,
-            rows=folding.rows,
-            by_channel=True,
-            fill=op.x_zero_point,
-        )
+        return Geometry(*size, op.kernel, op.strides, (1, 1), op.pads, op.positions)
+
+    @property
+    def fill(self) -> int:
+        return self.op.x_zero_point
+
+    @property
+    def zero_point(self) -> int:
+        return self.op.x_zero_point
+
+    @cached_property
+    def mean(self) -> Requantizer:
+        sums = mean_sums(self.inputs[0], self.zero_point, self.op.kernel[0] * self.op.kernel[1])
         multiplier, shift = (array.reshape(-1)[:1] for array in self.call.constants)
-        sums = mean_sums(x.bounds, op.x_zero_point, taps)
-        pool = PoolStage(
-            self.name,
-            inputs=(windows,),
-            output=self.made(folding.channels),
-            rows=folding.rows,
-            beats=taps // folding.rows,
-            zero_point=op.x_zero_point,
-            mean=Requantizer(f"{self.name}_rescale", sums, multiplier, shift, op.output),
-        )
-        return [window, pool]
+        return Requantizer(f"{self.name}_rescale", sums, multiplier, shift, self.op.output)
 
 
 def node(call: Call, name: str, inputs: tuple[Bounds, ...]) -> LogicNode | str:

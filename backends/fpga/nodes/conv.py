@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bevel.backends.fpga.nest import ProductShape, Unrolled
+from bevel.backends.fpga.nest import ProductShape
 from bevel.backends.fpga.node import Folding, LogicNode, divisors
+from bevel.backends.fpga.products import ProductNode
 from bevel.backends.fpga.stage import BeatStream, Stage
-from bevel.backends.fpga.stages.product import ProductConstants, ProductStage, divided
 from bevel.backends.fpga.stages.window import Geometry, WindowStage
 from bevel.backends.program.op import Bounds
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
+from bevel.calib.arithmetic.requantize import Output
 
 
 @dataclass(frozen=True, eq=False)
-class ConvNode(LogicNode):
+class ConvNode(ProductNode):
     @property
     def op(self) -> Conv:
         assert isinstance(self.call.kernel, Conv)
         return self.call.kernel
 
     @property
-    def multiplies(self) -> bool:
-        return True
+    def shape(self) -> ProductShape:
+        op = self.op
+        windows = op.batch * op.positions[0] * op.positions[1]
+        return ProductShape(windows, op.kernel, op.channels_in, op.channels_out, op.depthwise)
+
+    @property
+    def epilogue(self) -> Output:
+        return self.op.output
 
     @property
     def geometry(self) -> Geometry:
@@ -44,13 +51,11 @@ class ConvNode(LogicNode):
     def stages(self, folding: Folding) -> Sequence[Stage]:
         op = self.op
         lanes = folding.outputs if op.depthwise else folding.channels
-        x, g = self.given(lanes), self.geometry
-        windows = op.batch * g.positions[0] * g.positions[1]
-        shape = ProductShape(windows, op.kernel, op.channels_in, op.channels_out, op.depthwise)
+        x, g, shape = self.given(lanes), self.geometry, self.shape
         beats = op.taps // (folding.rows * (1 if op.depthwise else folding.channels))
         found: list[Stage] = []
         if not g.trivial:
-            elements = windows * op.kernel[0] * op.kernel[1] * op.channels_in
+            elements = shape.windows * op.kernel[0] * op.kernel[1] * op.channels_in
             out = BeatStream(elements, folding.rows * lanes, x.bounds, x.bits)
             made = WindowStage(
                 f"{self.name}_window",
@@ -63,18 +68,7 @@ class ConvNode(LogicNode):
                 fill=op.x_zero_point,
             )
             found, x = [made], out
-        weights, bias, multiplier, shift = self.call.constants
-        product = ProductStage(
-            self.name,
-            inputs=(x,),
-            output=self.made(divided(folding.outputs, beats)),
-            shape=shape,
-            factors=Unrolled(folding.outputs, folding.rows, folding.channels),
-            constants=ProductConstants(weights, bias, multiplier, shift),
-            multiplier=folding.multiplier,
-            epilogue=op.output,
-        )
-        return [*found, product]
+        return [*found, self.product(x, folding)]
 
 
 def node(call: Call, name: str, inputs: tuple[Bounds, ...]) -> LogicNode | str:

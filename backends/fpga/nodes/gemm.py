@@ -5,43 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bevel.backends.fpga.nest import ProductShape, Unrolled
+from bevel.backends.fpga.nest import ProductShape
 from bevel.backends.fpga.node import Folding, LogicNode, divisors
+from bevel.backends.fpga.products import ProductNode
 from bevel.backends.fpga.stage import Stage
-from bevel.backends.fpga.stages.product import ProductConstants, ProductStage, divided
 from bevel.backends.program.op import Bounds
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
+from bevel.calib.arithmetic.requantize import Output
 
 
 @dataclass(frozen=True, eq=False)
-class GemmNode(LogicNode):
+class GemmNode(ProductNode):
     @property
     def op(self) -> Gemm:
         assert isinstance(self.call.kernel, Gemm)
         return self.call.kernel
 
     @property
-    def multiplies(self) -> bool:
-        return True
+    def shape(self) -> ProductShape:
+        return ProductShape(self.op.rows, (1, 1), self.op.k, self.op.n)
+
+    @property
+    def epilogue(self) -> Output:
+        return self.op.output
 
     def foldings(self) -> Sequence[Folding]:
         return [Folding(pe, 1, simd) for pe in divisors(self.op.n) for simd in divisors(self.op.k)]
 
     def stages(self, folding: Folding) -> Sequence[Stage]:
-        op = self.op
-        weights, bias, multiplier, shift = self.call.constants
-        product = ProductStage(
-            self.name,
-            inputs=(self.given(folding.channels),),
-            output=self.made(divided(folding.outputs, op.k // folding.channels)),
-            shape=ProductShape(op.rows, (1, 1), op.k, op.n),
-            factors=Unrolled(folding.outputs, 1, folding.channels),
-            constants=ProductConstants(weights, bias, multiplier, shift),
-            multiplier=folding.multiplier,
-            epilogue=op.output,
-        )
-        return [product]
+        return [self.product(self.given(folding.channels), folding)]
 
 
 def node(call: Call, name: str, inputs: tuple[Bounds, ...]) -> LogicNode | str:

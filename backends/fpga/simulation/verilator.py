@@ -29,7 +29,7 @@ FLAGS = (
     "fast",
     "--noassert",
     "--output-split",
-    "3000",
+    "20000",
     "-DBEVEL_BENCH",
     "-Wno-fatal",
     "-Wno-lint",

@@ -48,7 +48,7 @@ class MeanStage(Stage):
 
     def estimate(self) -> Resources:
         bits = signed_bits(*self.sums)
-        one = memory(self.channels // self.output.lanes, bits, True) + logic(lut=2 * bits) + self.rescaling.estimate()
+        one = memory(self.channels // self.output.lanes, bits, True) + logic(lut=2 * bits) + self.rescaling.takes
         return one.times(self.output.lanes) + logic(lut=30, ff=30)
 
     def modules(self) -> Sequence[Module]:

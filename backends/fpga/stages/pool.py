@@ -58,7 +58,7 @@ class PoolStage(Stage):
     def estimate(self) -> Resources:
         one = logic(lut=(self.rows + 1) * 2 * self.bits, ff=2 * self.bits)
         if self.mean is not None:
-            one += self.mean.estimate()
+            one += self.mean.takes
         return one.times(self.output.lanes) + logic(lut=20, ff=20)
 
     def modules(self) -> Sequence[Module]:

@@ -4,8 +4,9 @@
 
 A window's elements come once, in beats of SIMD, and are read again from a small memory for each further group of PE
 outputs. As a group takes as many cycles as a window has beats, its sums go through fewer rescalings than there are
-sums, one after the other, wherever that leaves no cycle idle. Which weights stand in a word of the weight memory is
-read off the schedule of the nest (`nest.py`).
+sums, one after the other, wherever that leaves no cycle idle (`results.py`). Which weights stand in a word of the
+weight memory is read off the schedule of the nest (`nest.py`). Outputs beside each other multiply the same elements:
+with multiplier blocks two of them share each (`pair.py`), where their weights leave room for that.
 """
 
 from __future__ import annotations
@@ -13,30 +14,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
 
 import numpy as np
 
 from bevel.backends.fpga import nest
-from bevel.backends.fpga.logic import logic, memory, style, total
+from bevel.backends.fpga.logic import MultiplierBlock, logic, memory, style, total
 from bevel.backends.fpga.stage import Phase, Stage
 from bevel.backends.fpga.stages import dot
+from bevel.backends.fpga.stages.constants import ProductConstants
 from bevel.backends.fpga.stages.dot import Multiplier
-from bevel.backends.fpga.stages.requantizer import LATENCY, Requantizer
+from bevel.backends.fpga.stages.pair import PairOfSums, pair_of_sums, stored
+from bevel.backends.fpga.stages.results import ResultsOfSums
+from bevel.backends.fpga.stages.weights import Coding
 from bevel.backends.fpga.verilog.text import HardwareCounter, Module, counters, image, number, ports, signed_bits
-from bevel.backends.program.op import Array, Bounds
+from bevel.backends.program.op import Bounds
 from bevel.backends.program.resources import Resources
-from bevel.calib.arithmetic.requantize import Output
-
-
-@dataclass(frozen=True, eq=False)
-class ProductConstants:
-    """weights: int [Cout, kh, kw, Cin], without the last axis where depthwise; bias, multiplier, shift: [Cout]."""
-
-    weights: Array
-    bias: Array
-    multiplier: Array
-    shift: Array
 
 
 def divided(outputs: int, beats: int) -> int:
@@ -52,7 +44,7 @@ class ProductStage(Stage):
     factors: nest.Unrolled = field(kw_only=True)
     constants: ProductConstants = field(kw_only=True)
     multiplier: Multiplier = field(kw_only=True)
-    epilogue: Output = field(kw_only=True)
+    block: MultiplierBlock = field(kw_only=True)
 
     @property
     def simd(self) -> int:
@@ -67,8 +59,7 @@ class ProductStage(Stage):
     @property
     def beats(self) -> int:
         """Of a sum: SF."""
-        of_sum = prod(self.shape.kernel) * (1 if self.shape.depthwise else self.shape.channels_in)
-        return of_sum // self.simd
+        return self.shape.taps // self.simd
 
     @property
     def rescalings(self) -> int:
@@ -84,38 +75,43 @@ class ProductStage(Stage):
         return self.groups > 1 and not self.shape.depthwise
 
     @cached_property
-    def weight_bits(self) -> int:
-        return signed_bits(int(self.constants.weights.min()), int(self.constants.weights.max()))
-
-    @cached_property
-    def accumulator(self) -> Bounds:
-        """What a sum of any of a channel's products lies in, without the bias."""
-        low, high = self.extremes
-        return int(low.min(initial=0)), int(high.max(initial=0))
-
-    @cached_property
-    def extremes(self) -> tuple[Array, Array]:
-        """The least and the largest sum of each channel; of a part of its products, if that is further from 0."""
-        x_low, x_high = self.inputs[0].bounds
-        flat = self.constants.weights.reshape(self.shape.channels_out, -1).astype(np.int64)
-        one, other = flat * x_low, flat * x_high
-        return np.minimum(np.minimum(one, other), 0).sum(1), np.maximum(np.maximum(one, other), 0).sum(1)
-
-    @cached_property
-    def requantizer(self) -> Requantizer:
-        (low, high), bias = self.extremes, self.constants.bias.astype(np.int64)
-        sums = min(int((low + bias).min()), 0), max(int((high + bias).max()), 0)
-        name = f"{self.name}_rescale"
-        return Requantizer(name, sums, self.constants.multiplier, self.constants.shift, self.epilogue)
+    def pair(self) -> PairOfSums | None:
+        """How two outputs share multiplier blocks."""
+        if self.multiplier != "dsp" or self.shape.depthwise or self.factors.outputs % 2:
+            return None
+        x = self.inputs[0]
+        return pair_of_sums(self.simd, x.bits, x.bounds, self.constants.limits, self.block)
 
     @property
-    def bias_bits(self) -> int:
-        return signed_bits(int(self.constants.bias.min()), int(self.constants.bias.max()))
+    def coding(self) -> Coding:
+        """How weights are spelled, but for those that share a factor."""
+        return self.constants.by_tables if self.multiplier == "lut" else self.constants.by_blocks
+
+    @property
+    def weight_bits(self) -> int:
+        """As the memory holds them."""
+        return self.coding.bits if self.pair is None else self.pair.w_bits
+
+    @property
+    def accumulator(self) -> Bounds:
+        return self.constants.accumulator
+
+    @cached_property
+    def results(self) -> ResultsOfSums:
+        c = self.constants
+        return ResultsOfSums(
+            self.name, self.factors.outputs, self.rescalings, c.accumulator, c.bias, c.requantizer, c.thresholds
+        )
+
+    @property
+    def depth(self) -> int:
+        """Clocks from a beat to the sum of its products."""
+        return 1 + (dot.latency(self.simd) if self.pair is None else self.pair.latency)
 
     @property
     def latency(self) -> int:
         """Clocks from the last beat of a sum to its result."""
-        return 1 + dot.latency(self.simd) + 1 + 2 + LATENCY
+        return self.depth + 1 + self.results.stages
 
     def phases(self) -> Sequence[Phase]:
         windows, groups, beats = self.shape.windows, self.groups, self.beats
@@ -136,20 +132,20 @@ class ProductStage(Stage):
         return self.shape.windows * self.groups * self.beats
 
     def estimate(self) -> Resources:
-        outputs, scaled = self.factors.outputs, self.requantizer
-        sums = signed_bits(*self.accumulator)
+        outputs, sums = self.factors.outputs, signed_bits(*self.accumulator)
+        if self.pair is None:
+            products = dot.estimate(self.simd, self.inputs[0].bits, self.coding, self.multiplier).times(outputs)
+        else:
+            products = self.pair.estimate().times(outputs // 2)
         found = [
-            dot.estimate(self.simd, self.inputs[0].bits, self.weight_bits, self.multiplier).times(outputs),
+            products,
             memory(self.groups * self.beats, self.lanes * self.weight_bits, False),
-            memory(self.shape.channels_out // self.rescalings, self.rescalings * self.channel_bits, False),
-            scaled.estimate().times(self.rescalings),
+            self.results.estimate(),
             logic(lut=(sums if self.beats > 1 else 0) * outputs, ff=sums * outputs),
             logic(lut=60, ff=60 + self.inputs[0].width),
         ]
         if self.kept:
             found.append(memory(self.beats, self.inputs[0].width, True) + logic(lut=self.inputs[0].width))
-        if outputs > self.rescalings:
-            found.append(logic(lut=sums * outputs, ff=sums * outputs))
         return total(found)
 
     @cached_property
@@ -163,28 +159,21 @@ class ProductStage(Stage):
 
     def memories(self) -> dict[str, str]:
         weights = self.constants.weights.reshape(-1)[self.order.weights]
-        parameters, bias = self.requantizer.parameters(), self.constants.bias
-        per, low = self.rescalings, (1 << self.bias_bits) - 1
-        whole = [int(b) & low | p << self.bias_bits for b, p in zip(bias, parameters, strict=True)]
-        rows = [whole[first : first + per] for first in range(0, len(whole), per)]
-        return {
-            f"{self.name}_weights.mem": image(weights.tolist(), self.weight_bits),
-            f"{self.name}_channels.mem": image(rows, self.channel_bits),
-        }
-
-    @property
-    def channel_bits(self) -> int:
-        """Of what is known of a channel: its bias, multiplier and shift."""
-        return self.bias_bits + self.requantizer.parameter_bits
+        if self.pair is None:
+            weights = self.coding.encoded(weights)
+        else:
+            weights = stored(weights.reshape(len(weights), self.factors.outputs, -1)).reshape(len(weights), -1)
+        return {f"{self.name}_weights.mem": image(weights.tolist(), self.weight_bits), **self.results.memories()}
 
     def modules(self) -> Sequence[Module]:
-        parts = (self.head(), self.reading(), self.summing(), self.rescaling(), "endmodule\n")
+        parts = (self.head(), self.reading(), self.summing(), self.results.text(self.output.bits), "endmodule\n")
         own = Module(self.name, "\n".join(parts), self.memories())
-        return (own, self.dot, self.requantizer.module())
+        products = self.dot if self.pair is None else self.pair.module()
+        return (own, products, *self.results.modules())
 
     @cached_property
     def dot(self) -> Module:
-        return dot.dot(self.simd, self.inputs[0].bits, self.weight_bits, self.multiplier)
+        return dot.dot(self.simd, self.inputs[0].bits, self.coding, self.multiplier)
 
     def head(self) -> str:
         s, f = self.shape, self.factors
@@ -233,19 +222,7 @@ module {self.name} (
 
     def summing(self) -> str:
         """Products, sums, and when a sum is whole."""
-        f, bits = self.factors, signed_bits(*self.accumulator)
-        of_dot = dot.sum_bits(self.simd, self.inputs[0].bits, self.weight_bits)
-        depth = 1 + dot.latency(self.simd)
-        x_bits, w_bits, simd, outputs = self.inputs[0].bits, self.weight_bits, self.simd, f.outputs
-        if self.shape.depthwise:  # the channels of a row lie side by side
-            taken = ", ".join(f"x[({row * outputs} + pe) * {x_bits} +: {x_bits}]" for row in reversed(range(f.rows)))
-            weighed = ", ".join(f"w[({row * outputs} + pe) * {w_bits} +: {w_bits}]" for row in reversed(range(f.rows)))
-            x, w = f"{{{taken}}}", f"{{{weighed}}}"
-        else:
-            x, w = "x", f"w[pe * {simd * w_bits} +: {simd * w_bits}]"
-        product = f"{bits}'(product)" if bits > of_dot else f"product[{bits - 1}:0]" if bits < of_dot else "product"
-        before = f"first[{depth}] ? {bits}'d0 : sum[pe*{bits}+:{bits}]"
-        value = product if self.beats == 1 else f"$signed({before}) + $signed({product})"
+        outputs, bits, depth = self.factors.outputs, signed_bits(*self.accumulator), self.depth
         return f"""
   // Products and sums.
   reg [{depth}:1] live, first, last;
@@ -266,7 +243,20 @@ module {self.name} (
   reg [{outputs * bits - 1}:0] sum;
   genvar pe;
   generate
-    for (pe = 0; pe < {outputs}; pe = pe + 1) begin : lane
+{self.single() if self.pair is None else self.paired(self.pair)}
+  endgenerate"""
+
+    def single(self) -> str:
+        """A sum of products for each output."""
+        outputs, rows, simd = self.factors.outputs, self.factors.rows, self.simd
+        x_bits, w_bits, of_dot = self.inputs[0].bits, self.weight_bits, self.dot_bits
+        if self.shape.depthwise:  # the channels of a row lie side by side
+            taken = ", ".join(f"x[({row * outputs} + pe) * {x_bits} +: {x_bits}]" for row in reversed(range(rows)))
+            weighed = ", ".join(f"w[({row * outputs} + pe) * {w_bits} +: {w_bits}]" for row in reversed(range(rows)))
+            x, w = f"{{{taken}}}", f"{{{weighed}}}"
+        else:
+            x, w = "x", f"w[pe * {simd * w_bits} +: {simd * w_bits}]"
+        return f"""    for (pe = 0; pe < {outputs}; pe = pe + 1) begin : lane
       wire signed [{of_dot - 1}:0] product;
       {self.dot.name} multiply (
           .clk(clk),
@@ -275,80 +265,38 @@ module {self.name} (
           .w({w}),
           .y(product)
       );
-      always @(posedge clk)
-        if (en && live[{depth}]) sum[pe*{bits}+:{bits}] <= {value};
-    end
-  endgenerate"""
+{self.accumulating("pe", "product")}
+    end"""
 
-    def rescaling(self) -> str:
-        """Whole sums, a few at a time, with their biases, to results."""
-        outputs, per, bits = self.factors.outputs, self.rescalings, signed_bits(*self.accumulator)
-        turns, words = outputs // per, self.shape.channels_out // per
-        channel = HardwareCounter("channel", words)
-        width = self.channel_bits
-        if turns == 1:
-            waiting, feed, fed = "", "whole", "sum"
-        else:
-            left = HardwareCounter("left", turns).bits
-            rest = (outputs - per) * bits
-            waiting = f"""
-  reg [{rest - 1}:0] waiting;  // sums that are not rescaled yet
-  reg [{left - 1}:0] left;
-  always @(posedge clk)
-    if (rst) left <= {number(0, left)};
-    else if (en && whole) left <= {number(turns - 1, left)};
-    else if (en && left != {number(0, left)}) left <= left - {number(1, left)};
-  always @(posedge clk)
-    if (en) waiting <= whole ? sum[{outputs * bits - 1}:{per * bits}] : {rest}'(waiting >> {per * bits});
-"""
-            feed, fed = (
-                f"whole || left != {number(0, left)}",
-                f"whole ? sum[{per * bits - 1}:0] : waiting[{per * bits - 1}:0]",
-            )
-        stages = 2 + LATENCY
-        return f"""
-  // Rescaling.{waiting}
-  wire feed = {feed};
-{counters([channel], "en && feed")}
-  {style(words, per * width)}reg [{per * width - 1}:0] channels[0:{words - 1}];
-  initial $readmemh("{self.name}_channels.mem", channels);
-  reg [{per * bits - 1}:0] fed;
-  reg [{per * width - 1}:0] known;
-  reg [{stages}:1] coming;
-  always @(posedge clk)
-    if (en) begin
-      fed   <= {fed};
-      known <= channels[channel];
-    end
-  always @(posedge clk)
-    if (rst) coming <= {stages}'d0;
-    else if (en) coming <= {{coming[{stages - 1}:1], feed}};
-{self.results()}
-  assign m_valid = coming[{stages}];"""
-
-    def results(self) -> str:
-        """The rescalings beside each other, each with its bias."""
-        per, bits, width = self.rescalings, signed_bits(*self.accumulator), self.channel_bits
-        bias, scaled = self.bias_bits, self.requantizer
-        return f"""  genvar r;
-  generate
-    for (r = 0; r < {per}; r = r + 1) begin : result
-      reg signed [{scaled.sum_bits - 1}:0] total;
-      reg [{scaled.parameter_bits - 1}:0] parameters;
-      always @(posedge clk)
-        if (en) begin
-          total <= {scaled.sum_bits}'($signed(fed[r*{bits}+:{bits}]))
-              + {scaled.sum_bits}'($signed(known[r*{width}+:{bias}]));
-          parameters <= known[r*{width}+{bias}+:{scaled.parameter_bits}];
-        end
-      wire signed [{scaled.result_bits - 1}:0] y;
-      {scaled.name} rescale (
+    def paired(self, pair: PairOfSums) -> str:
+        """Two sums of products for every two outputs."""
+        row = self.simd * self.weight_bits
+        return f"""    for (pe = 0; pe < {self.factors.outputs}; pe = pe + 2) begin : lanes
+      wire signed [{self.dot_bits - 1}:0] low, high;
+      {pair.name} multiply (
           .clk(clk),
           .en(en),
-          .sum(total),
-          .parameter_word(parameters),
-          .y(y)
+          .x(x),
+          .low(w[pe * {row} +: {row}]),
+          .high(w[(pe + 1) * {row} +: {row}]),
+          .low_sum(low),
+          .high_sum(high)
       );
-      assign m_data[r*{self.output.bits}+:{self.output.bits}] = y;
-    end
-  endgenerate"""
+{self.accumulating("pe", "low")}
+{self.accumulating("(pe+1)", "high")}
+    end"""
+
+    @property
+    def dot_bits(self) -> int:
+        if self.pair is not None:
+            return self.pair.sum_bits
+        return dot.sum_bits(self.simd, self.inputs[0].bits, self.coding)
+
+    def accumulating(self, place: str, product: str) -> str:
+        """The products of a beat, added to the sum of the beats before."""
+        bits, of_dot = signed_bits(*self.accumulator), self.dot_bits
+        fitted = f"{bits}'({product})" if bits > of_dot else f"{product}[{bits - 1}:0]" if bits < of_dot else product
+        before = f"first[{self.depth}] ? {bits}'d0 : sum[{place}*{bits}+:{bits}]"
+        value = fitted if self.beats == 1 else f"$signed({before}) + $signed({fitted})"
+        return f"""      always @(posedge clk)
+        if (en && live[{self.depth}]) sum[{place}*{bits}+:{bits}] <= {value};"""

@@ -82,8 +82,9 @@ class Requantizer:
     def result_bits(self) -> int:
         return signed_bits(self.output.low, self.output.high)
 
-    def estimate(self) -> Resources:
-        """Of one."""
+    @cached_property
+    def takes(self) -> Resources:
+        """An estimate, of one."""
         a, m, d = self.sum_bits, self.multiplier_bits, self.beyond_bits
         kept = max(a + m + 1 - (self.least - 1), 2)
         blocks = 2 * (1 if a <= 25 else 2)

@@ -4,8 +4,9 @@
 
 The padded image is walked pixel by pixel; padding is put in where it stands, and takes no input. Memories of one row
 each hold what came before, so that with each pixel there is a column of the kernel's height. Columns of the rows that
-end a window go into a ring, which holds two windows' width: the next row's first window fills it while the last of this
-row is read. Each window is read by `order`:
+end a window go into a ring, which holds two windows' width at least: the next row's first window fills it while the
+last of this row is read, and more where rows pass that end no window, as between frames. Each window is read by
+`order`:
 
     product     kx, fold, kyg: all channels of a window, for one sum
     by channel  fold, kx, kyg: a few channels of a window after the other (depthwise products and pools)
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from bevel.backends.program.resources import Resources
 
 READ_LATENCY = 2  # from a step to its beat
 FILL_LATENCY = 2  # from a pixel to its column in the ring
+SLACK = 0.005  # of a frame's cycles that may pass without a window before the ring gets longer
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,36 @@ class WindowStage(Stage):
     def folds(self) -> int:
         return self.geometry.channels // self.width
 
-    @property
+    @cached_property
     def ring(self) -> int:
-        """Columns that it holds."""
-        reach, stride = self.geometry.reach[1], self.geometry.strides[1]
-        return max(2 * reach, reach + stride)
+        """Columns that it holds, a power of two: the windows' that wait there while rows pass that end none."""
+        g = self.geometry
+        ring = 1 << (max(2 * g.reach[1], g.reach[1] + g.strides[1]) - 1).bit_length()
+        while ring < g.columns and self.waiting(ring) > SLACK * self.busy:
+            ring *= 2
+        return ring
+
+    @property
+    def period(self) -> int:
+        """Cycles of a window."""
+        return max(self.pace, self.window_steps)
+
+    @property
+    def busy(self) -> int:
+        """Cycles of a frame but for those in which no window is there."""
+        g = self.geometry
+        return max(g.padded[0] * g.padded[1] * self.folds, g.positions[0] * g.positions[1] * self.period)
+
+    def waiting(self, ring: int) -> int:
+        """Cycles of a frame in which no window is there, as rows pass that end none: those between its windows, and
+        the first ones and the last."""
+        g = self.geometry
+        (tall, wide), rows = g.padded, g.positions[0]
+        hidden = (ring - g.reach[1]) // g.strides[1] * self.period
+        passing = (g.strides[0] - 1, g.reach[0] - 1 + tall - 1 - self.last_row)
+        between, around = (max(0, count * wide * self.folds - hidden) for count in passing)
+        idle = self.busy - g.positions[0] * g.positions[1] * self.period
+        return max(0, (rows - 1) * between + around - idle)
 
     def reading(self) -> list[HardwareCounter]:
         """The counters of a window, the innermost first."""
@@ -131,14 +159,13 @@ class WindowStage(Stage):
 
     @property
     def cycles(self) -> int:
-        g = self.geometry
-        return max(g.padded[0] * g.padded[1] * self.folds, g.positions[0] * g.positions[1] * self.window_steps)
+        return self.busy + self.waiting(self.ring)
 
     def estimate(self) -> Resources:
         g, width = self.geometry, self.inputs[0].width
         lines = (g.kernel[0] - 1) * g.dilations[0]
         found = [memory(g.padded[1] * self.folds, width, True)] * lines
-        slots = (1 << (self.ring - 1).bit_length()) * (1 << (self.folds - 1).bit_length())
+        slots = self.ring * (1 << (self.folds - 1).bit_length())
         found.append(memory(slots, g.kernel[0] * width, True))
         found.append(register_slice(self.output.width))
         chosen = self.output.width if g.kernel[0] > self.rows else 0
@@ -256,9 +283,8 @@ module {self.name} (
         walk = [*self.reading(), HardwareCounter("ox", g.positions[1])]
         place, fold = count_bits(ring), count_bits(self.folds) if self.folds > 1 else 0
         held, column, beat = count_bits(ring + 1), kh * width, self.rows * width
-        more = place + 1
         reach, stride = g.reach[1], g.strides[1]
-        along = f"{more}'(kx)" if g.dilations[1] == 1 else f"{more}'(kx) * {number(g.dilations[1], more)}"
+        along = f"{place}'(kx)" if g.dilations[1] == 1 else f"{place}'(kx) * {number(g.dilations[1], place)}"
         parts = kh // self.rows
         into, out_of = ("{slot, in_fold}", "{from, fold}") if self.folds > 1 else ("slot", "from")
         select = f"word[part_read * {beat} +: {beat}]" if parts > 1 else "word"
@@ -280,11 +306,7 @@ module {self.name} (
   wire done = get && {ends};
   wire [{held - 1}:0] freed = !done ? {number(0, held)} : ox_last ? {number(reach, held)} : {number(stride, held)};
   reg [{place - 1}:0] base;  // the slot of the window's first column
-  wire [{more - 1}:0] wanted = {more}'(base) + {along};
-  wire [{more - 1}:0] past = wanted - {number(ring, more)};
-  wire [{place - 1}:0] from = {place}'(wanted < {number(ring, more)} ? wanted : past);
-  wire [{more - 1}:0] moved = {more}'(base) + {more}'(freed);
-  wire [{more - 1}:0] over = moved - {number(ring, more)};
+  wire [{place - 1}:0] from = base + {along};
   always @(posedge clk) begin
     if (put) ring[{into}] <= tall;
     if (get) begin
@@ -299,7 +321,7 @@ module {self.name} (
       read <= 1'b0;
     end else begin
       held <= held + {held}'(put_column) - freed;
-      base <= {place}'(moved < {number(ring, more)} ? moved : over);
+      base <= base + {place}'(freed);
       if (get) read <= 1'b1;
       else if (room) read <= 1'b0;
     end

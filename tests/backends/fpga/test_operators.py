@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bevel.backends.fpga.simulation.verilator import Verilator, simulate
-from fpga_programs import beside, designed, frames, streamable
+from fpga_programs import beside, designed, frames, narrow, streamable
 
 FRAMES = 3
 
@@ -15,9 +15,9 @@ FRAMES = 3
 def test_operators_equal_their_references_in_simulation(seed: int, tool: Verilator, tmp_path: Path) -> None:
     """Back to back, then with all streams held back at random, at their ends and inside."""
     rng = np.random.default_rng(seed)
-    ops = list(streamable())
+    (special, weights), ops = narrow(), list(streamable())
     assert len({type(op) for op in ops}) == 9 and len(ops) > 25
-    program = beside(ops, rng)
+    program = beside([*special, *ops], rng, weights)
     given, expected = frames(program, FRAMES, rng)
     _, made = designed(program, rng)
     for name, text in made.rtl.items():
