@@ -1,9 +1,11 @@
 """What each pair of widths leaves of each network, in one table: SQNR, right answers, and the seconds it took.
 
-    python -m bevel.tools.bench.accuracy --models DIR [--only NAME] [--widths W8A8,W4A8,e2m1/int8] [-o FILE.json]
+    python -m bevel.tools.bench.accuracy --models DIR [--only NAME] [--widths W8A8,W4A4,e2m1/int8] [-o FILE.json]
 
 Every cell is `optimize` for `host` as far as integer.onnx, with no option but the formats unless `--set` gives some:
-what is built and measured afterwards equals integer.onnx bit for bit, so it would change no figure. At most
+what is built and measured afterwards equals integer.onnx bit for bit, so it would change no figure. `W4A4` is int4
+weights and int4 for what products by weights read, as in recipe int4x4: sums of residuals, scores and results keep int8
+or int16, as everything does but the weights in `W4A8`; `int4/int4` is int4 for every tensor within the model. At most
 `CALIB_SAMPLES` of --calib are read, all of --eval. SQNR is that of the model's outputs, the worst of them; of networks
 that end in a Softmax, `--logits` adds that of what the Softmax reads, in quantized.onnx: where shares are near 0 and 1,
 the two differ by many dB.
@@ -27,6 +29,7 @@ import onnx
 
 from bevel.calib.data.dataset import Dataset
 from bevel.calib.errors import UserError
+from bevel.calib.formats.format import INT8
 from bevel.tools.accuracy.evaluate import dequantize_weights, exposing, measured, runner
 from bevel.tools.accuracy.metrics.meters import with_metric
 from bevel.tools.accuracy.quality import power, sqnr_db
@@ -58,8 +61,16 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Formats:
+    """product_inputs: of what products by weights read, None where that is like all activations."""
+
     weights: str
     activations: str
+    product_inputs: str | None = None
+
+    @property
+    def told(self) -> str:
+        """Of activations."""
+        return self.activations if self.product_inputs is None else f"{self.product_inputs}, sums {self.activations}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,7 @@ class AccuracyCell:
     refused: str | None = None
 
     def row(self) -> str:
-        first = [self.network, self.formats.weights, self.formats.activations]
+        first = [self.network, self.formats.weights, self.formats.told]
         if self.accuracy is None or self.seconds is None:
             return line([*first, f"refused: {self.refused}"])
         found, metric = self.accuracy, self.accuracy.metric
@@ -108,13 +119,15 @@ def in_db(value: float | None) -> str:
 
 
 def formats_of(text: str) -> Formats:
-    """Of `W4A8` (int4 weights, int8 activations), or of two formats with a stroke between. Raises UserError else."""
+    """Of `W4A8` (int4 weights, int8 activations), of `W4A4` (what products by weights read is int4, the rest int8), or
+    of two or three formats with strokes between. Raises UserError else."""
     if (found := WIDTHS.fullmatch(text)) is not None:
-        return Formats(*(f"int{bits}" for bits in found.groups()))
-    weights, stroke, activations = text.partition("/")
-    if not (weights and stroke and activations):
-        raise UserError(f"--widths {text}: write W4A8, or two formats such as e2m1/int8")
-    return Formats(weights, activations)
+        weights, inputs = (f"int{bits}" for bits in found.groups())
+        return Formats(weights, inputs) if int(found[2]) >= INT8.bits else Formats(weights, INT8.name, inputs)
+    formats = text.split("/")
+    if not (2 <= len(formats) <= 3 and all(formats)):
+        raise UserError(f"--widths {text}: write W4A8, or formats of weights and activations such as e2m1/int8")
+    return Formats(*formats)
 
 
 def settings_of(given: tuple[str, ...]) -> dict[str, str]:
@@ -138,7 +151,7 @@ def run(subject: Subject, formats: Formats, folder: Path, given: Mapping[str, An
     if subject.evaluation is None:
         raise UserError(f"{subject.name} has no samples to judge by")
     common = {"target": "host", "device": "none", "calib": subject.calib, "eval": subject.evaluation}
-    asked = {"weights": formats.weights, "activations": formats.activations}
+    asked = {name: format for name, format in asdict(formats).items() if format is not None}
     try:
         options = Options(subject.model, output=folder / "out", **{**common, **asked, **given})
     except TypeError as error:
@@ -209,7 +222,7 @@ def cells(
 @click.command()
 @click.option("--models", type=click.Path(path_type=Path), help="Folders of model.onnx, calib.npz, eval.npz.")
 @click.option("--only", multiple=True, help="Only this network; may be repeated.")
-@click.option("--widths", default=DEFAULT, show_default=True, help="W4A8, or two formats as e2m1/int8; with commas.")
+@click.option("--widths", default=DEFAULT, show_default=True, help="W4A8, or formats as e2m1/int8; with commas.")
 @click.option("--calib-samples", default=CALIB_SAMPLES, show_default=True, help="Of --calib, at most.")
 @click.option("--eval-samples", type=int, help="Of --eval, at most.")
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Any option of optimize that is a text.")

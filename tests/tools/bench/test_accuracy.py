@@ -12,6 +12,9 @@ import pytest
 import bevel
 from bevel import models
 from bevel.calib.errors import UserError
+from bevel.passes.assign.assign_schemes import AssignSchemes
+from bevel.passes.recipes import read as read_recipe
+from bevel.passes.recipes.build import build
 from bevel.tools.bench.accuracy import Formats, formats_of, main, plain, settings_of, softmax_input
 from bevel.tools.command.entry import run
 
@@ -77,10 +80,19 @@ def test_figures_without_end_are_told() -> None:
     assert (plain(None), plain(0.25)) == ("inf", "0.25")
 
 
-def test_widths_are_integers_or_any_two_formats() -> None:
-    assert formats_of("W3A8") == Formats("int3", "int8") and formats_of("e2m1/int8") == Formats("e2m1", "int8")
-    with pytest.raises(UserError, match="write W4A8"):
-        formats_of("W4")
+def test_widths_are_integers_or_formats_by_their_names() -> None:
+    assert formats_of("W3A8") == Formats("int3", "int8") and formats_of("W4A16") == Formats("int4", "int16")
+    assert formats_of("e2m1/int8") == Formats("e2m1", "int8")
+    assert formats_of("e2m1/int8/e2m3") == Formats("e2m1", "int8", "e2m3")
+    for wrong in ("W4", "e2m1", "e2m1/", "e2m1/int8/int8/int8"):
+        with pytest.raises(UserError, match="write W4A8"):
+            formats_of(wrong)
+
+
+def test_narrow_widths_are_those_of_what_products_read() -> None:
+    assert formats_of("W4A4") == Formats("int4", "int8", "int4") and formats_of("int4/int4") == Formats("int4", "int4")
+    (narrow,) = (one for one in build(read_recipe("int4x4")).passes if isinstance(one, AssignSchemes))
+    assert Formats(narrow.weights, narrow.activations, narrow.product_inputs) == formats_of("W4A4")
 
 
 def test_settings_are_options_by_their_names() -> None:
