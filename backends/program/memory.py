@@ -73,6 +73,7 @@ def plan(program: Program, in_place: bool = True, rounds: int = SEARCH_ROUNDS) -
             chosen, groups, layout = (), grouped(pieces, ()), apart
     placed = [(piece, layout.offsets[index]) for index, group in enumerate(groups) for piece in group]
     slots = {piece.scratch: offset for piece, offset in placed if piece.scratch is not None}
+    slots = {one: slots[held] + before for one, (held, before) in shared_scratch(program).items()} | slots
     scratch_sizes = tuple(tuple(size for _, size in scratch_of(call)) for call in program.calls)
     return Plan(
         offsets={piece.name: offset for piece, offset in placed if piece.scratch is None},
@@ -186,12 +187,39 @@ def rounded(parts: tuple[LivePart, ...]) -> tuple[LivePart, ...]:
 
 
 def scratch_pieces(program: Program) -> list[Placed]:
-    found = []
+    """Of calls, and of teams: the parts with one number have theirs at one place, as one thread computes them: lines of
+    its cache that another thread wrote last cost as much as the part."""
+    found, sizes = [], dict.fromkeys((held for held, _ in shared_scratch(program).values()), 0)
+    for (index, number), (held, before) in shared_scratch(program).items():
+        sizes[held] = max(sizes[held], before + aligned(scratch_of(program.calls[index])[number][1]))
     for index, (call, times) in enumerate(zip(program.calls, program.teams, strict=True)):
         for number, (name, size) in enumerate(scratch_of(call)):
-            part = LivePart(0, aligned(size), Lifetime(*times))
+            if (index, number) in sizes:
+                part = LivePart(0, sizes[index, number], team_times(program))
+            elif times[0] == times[1]:
+                part = LivePart(0, aligned(size), Lifetime(*times))
+            else:
+                continue
             found.append(Placed(f"{call.node} {name}", part.end, (part,), (index, number)))
     return found
+
+
+def shared_scratch(program: Program) -> dict[tuple[int, int], tuple[tuple[int, int], int]]:
+    """{(call, number) of a part's scratch: (that of the part that holds it, bytes before it)}."""
+    holders: dict[int, tuple[int, int]] = {}
+    found = {}
+    for index, (call, (first, last)) in enumerate(zip(program.calls, program.teams, strict=True)):
+        before = 0
+        for number, (_, size) in enumerate(scratch_of(call) if first < last else ()):
+            found[index, number] = holders.setdefault(index - first, (index, number)), before
+            before += aligned(size)
+    return found
+
+
+def team_times(program: Program) -> Lifetime:
+    """From the first team to the last."""
+    several = [times for times in program.teams if times[0] < times[1]]
+    return Lifetime(several[0][0], several[-1][1])
 
 
 def scratch_of(call: Call) -> list[tuple[str, int]]:

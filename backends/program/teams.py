@@ -3,6 +3,7 @@
 A call that takes long enough becomes a team: calls one after another, each of some rows of the output, of the outputs
 of a single row, or of matrices. Every element is computed by one of them, by the same arithmetic, so
 that results do not depend on how many threads there are, nor on who runs what when. Parts are as equal as rows are.
+Short calls are cut, too: what a part reads was then written by the same thread, and is in the cache of its core.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from bevel.backends.program.bands import Piece, banding
 from bevel.backends.program.op import Role
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.ops.mat_mul import MatMul
+from bevel.backends.program.ops.quantize import Quantize
 from bevel.backends.program.ops.softmax import Softmax, WideSoftmax
 from bevel.backends.program.program import Call, Program
 
-WORTH_S = 3e-6  # what a call spends at least that is cut: to wake a thread that waits takes a tenth of it
+WORTH_S = 6e-7  # what a call spends at least that is cut: to begin and end a part elsewhere takes half of it
 CHANNELS = 16  # that the parts of a single row are multiples of
 
 
@@ -64,6 +66,8 @@ def cuts_of(program: Program, call: Call) -> Cuts | None:
     if any(call.input_starts) or call.output_start or call.more or call.states or call.narrower:
         return None
     match call.kernel:
+        case Quantize():  # its floats, four times its output, are in the cache of who wrote them
+            return None
         case Gemm(rows=1) as row:
             return of_columns(call, row)
         case Gemm() | Softmax(mask=None) | WideSoftmax(mask=None) as matrix:

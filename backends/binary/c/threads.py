@@ -93,7 +93,7 @@ def pool_source(program: Program) -> dict[str, str]:
     if not has_teams(program):
         return {}
     text = files(__package__).joinpath("threads.c").read_text(encoding="utf-8")
-    return {f"{program.name}_threads.c": text.replace("MODEL", program.name)}
+    return {f"{program.name}_threads.c": text.replace("MODEL", program.name).replace("LIMIT", program.name.upper())}
 
 
 def exported(program: Program) -> tuple[str, ...]:

@@ -111,6 +111,22 @@ def test_parts_that_run_at_the_same_time_share_no_bytes_that_any_of_them_writes(
                     assert all(end <= start or stop <= begin for begin, end in written for start, stop in touched)
 
 
+def test_parts_with_one_number_have_their_scratch_at_one_place(
+    shared: Workload, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the core of the thread that computes them holds it."""
+    monkeypatch.setattr(teams, "WORTH_S", 0.0)
+    program = arranged(shared.program, target)
+    plan = memory.plan(program)
+    rooms: dict[int, set[int]] = {}
+    for first, last in dict.fromkeys(program.teams):
+        for number, index in enumerate(range(first, last + 1) if first < last else ()):
+            sizes = zip(plan.scratch[index], plan.scratch_sizes[index], strict=True)
+            rooms.setdefault(number, set()).update(*(range(at, at + size) for at, size in sizes))
+    assert len(rooms) == PARTS
+    assert sum(map(len, rooms.values())) == len(set().union(*rooms.values())) > 0
+
+
 class Library:
     """The shared library of a program, with its inputs filled in before each run."""
 
