@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.calib.formats.format import INT8
-from bevel.calib.formats.scheme import Scheme, TensorQuant
+from bevel.calib.formats.scheme import INT8_ACTIVATIONS, Scheme, TensorQuant
 from bevel.calib.observe.statistics import Statistics
 
 FRACTIONS = tuple(float(one) for one in np.geomspace(0.05, 1.2, 48))  # of the scale that clips nothing
@@ -82,7 +82,7 @@ def made(scale: float, fineness: float, low: float, high: float, scheme: Scheme)
     # The zero point puts the interval in the middle of int8; real 0 keeps its code.
     zero_point = int(np.clip(np.rint(-0.5 - (below + above) / 2 * fineness), INT8.low, INT8.high))
     step = np.float32(max(float(last.scale) / fineness, SMALLEST))
-    first = TensorQuant(Scheme(INT8), np.asarray(step), np.array(zero_point, np.int8))
+    first = TensorQuant(INT8_ACTIVATIONS, np.asarray(step), np.array(zero_point, np.int8))
     reals = (np.arange(INT8.low, INT8.high + 1) - zero_point) * np.float64(step)
     return Stairs(first, last.quantize(reals), last)
 
