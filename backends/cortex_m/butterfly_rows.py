@@ -6,7 +6,6 @@ shifted to the left before, where they have room.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,9 +30,8 @@ class ButterflyRows(Unpacked):
     plain: WalshHadamard
 
     @property
-    @abstractmethod
     def header(self) -> str:
-        """What the functions are in."""
+        return HEADER
 
     def build(self, name: str) -> Any:
         plain = self.plain

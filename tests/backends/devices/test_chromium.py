@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from bevel.backends.binary.artifact import Artifact
-from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import build
 from bevel.backends.devices import browser
 from bevel.backends.devices.base import Vectors
@@ -19,20 +18,13 @@ from bevel.backends.program.resources import Resource
 from bevel.backends.select.specialize import specialize
 from bevel.backends.target import Target, load
 from bevel.backends.wasm.simd.dots_wasm import DotsWasm
-from bevel.calib.errors import UserError
 from kernel_programs import program_of
+from machines import runnable
 
 
 @pytest.fixture(scope="module")
 def target() -> Target:
-    found = load("wasm32")
-    if why := Chromium(found).missing():
-        pytest.skip(why)
-    try:
-        for_target(found)
-    except UserError as error:
-        pytest.skip(str(error))
-    return found
+    return runnable("wasm32", Chromium)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import build
 from bevel.backends.devices.outputs import compare
 from bevel.backends.devices.wasmtime import Wasmtime
@@ -21,15 +20,15 @@ from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.select.specialize import specialized
-from bevel.backends.target import Target, load
+from bevel.backends.target import Target
 from bevel.backends.wasm import simd
 from bevel.backends.wasm.simd import rescaling, tiles
 from bevel.backends.wasm.simd.depthwise_wasm import DepthwiseWasm
 from bevel.backends.wasm.simd.dots_wasm import DotsWasm
 from bevel.calib.arithmetic.requantize import Int64, Output, requantize
-from bevel.calib.errors import UserError
 from kernel_cases import cases, modules
 from kernel_programs import program_of
+from machines import runnable
 
 CASES = cases(simd)
 TOGETHER = 10  # kernels in one program: memory is planned for all of its inputs and outputs at once
@@ -38,14 +37,7 @@ DRAWN = 6
 
 @pytest.fixture(scope="module")
 def target() -> Target:
-    found = load("wasm32")
-    if why := Wasmtime(found).missing():
-        pytest.skip(why)
-    try:
-        for_target(found)
-    except UserError as error:
-        pytest.skip(str(error))
-    return found
+    return runnable("wasm32", Wasmtime)
 
 
 def wrong(kernels: list[tuple[str, Op]], target: Target, folder: Path) -> tuple[int, str | None]:

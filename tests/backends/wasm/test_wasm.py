@@ -12,16 +12,15 @@ import pytest
 import javascript
 from bevel.backends.binary import wasm
 from bevel.backends.binary.artifact import Artifact
-from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.wasmtime import Wasmtime
 from bevel.backends.program.op import Op
 from bevel.backends.program.resources import Resource
-from bevel.backends.target import Target, load
-from bevel.calib.errors import UserError
+from bevel.backends.target import Target
 from kernel_cases import PLAIN
 from kernel_programs import program_of
+from machines import runnable
 
 
 def one_of_each() -> Iterator[tuple[str, Op]]:
@@ -36,14 +35,7 @@ CASES = list(one_of_each())
 
 @pytest.fixture(scope="module")
 def target() -> Target:
-    found = load("wasm32")
-    if why := Wasmtime(found).missing():
-        pytest.skip(why)
-    try:
-        for_target(found)
-    except UserError as error:
-        pytest.skip(str(error))
-    return found
+    return runnable("wasm32", Wasmtime)
 
 
 @pytest.fixture(scope="module")
