@@ -26,27 +26,44 @@ from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
 
 HARNESS = "harness"
+KEPT = "kept_binaries"  # what the driver makes of the kernels' source
 Environment = Mapping[str, str]  # beside this process's
 
 
 def measured(
     device: Device, artifact: Artifact, vectors: Vectors, environment: Environment, seconds: float
 ) -> Measurement:
-    """Compare every element of the outputs, and every call where the build left a trace of these vectors; then time
-    runs for some seconds, unless the device is a simulator. Raises HarnessError when the process does not end well."""
+    """Compare every element of the outputs, and every call where the build left a trace of these vectors, with kernels
+    from their source and, where the driver's binary was kept, from that; then time runs for some seconds, unless the
+    device is a simulator. Raises HarnessError when the process does not end well."""
     known = trace.load(artifact.folder)
     if known is not None and known.given != trace.inputs_digest(vectors):
         known = None
-    traced = 0 if known is None else len(known.digests)
     with harness(artifact) as folder:
-        result = compared(device, outputs(artifact, vectors, folder, environment, traced), vectors)
-        if result.mismatches:
-            return result
-        if known is not None and (different := trace.wrong(known, calls(artifact, folder, traced))):
-            return replace(result, mismatches=len(different), first_mismatch=different[0])
-        if device.kind == "simulator":
+        result = checked(device, artifact, vectors, folder, environment, known)
+        if not result.mismatches and any((folder / KEPT).iterdir()):
+            result = checked(device, artifact, vectors, folder, environment, known)
+            if result.mismatches:
+                return replace(result, first_mismatch=f"with kernels from {KEPT}: {result.first_mismatch}")
+        if result.mismatches or device.kind == "simulator":
             return result
         return replace(result, spent=Resources({Resource.LATENCY: latency(folder, environment, seconds)}))
+
+
+def checked(
+    device: Device,
+    artifact: Artifact,
+    vectors: Vectors,
+    folder: Path,
+    environment: Environment,
+    known: trace.CallDigests | None,
+) -> Measurement:
+    """Outputs and calls of one process."""
+    traced = 0 if known is None else len(known.digests)
+    result = compared(device, outputs(artifact, vectors, folder, environment, traced), vectors)
+    if result.mismatches or known is None or not (different := trace.wrong(known, calls(artifact, folder, traced))):
+        return result
+    return replace(result, mismatches=len(different), first_mismatch=different[0])
 
 
 @contextmanager
@@ -55,6 +72,7 @@ def harness(artifact: Artifact) -> Iterator[Path]:
     with TemporaryDirectory(prefix="bevel-") as name:
         folder = Path(name)
         build_harness(artifact, for_target(targets.load("host")), folder)
+        (folder / KEPT).mkdir()
         yield folder
 
 
@@ -108,7 +126,7 @@ def latency(folder: Path, environment: Environment, seconds: float) -> float:
 
 
 def run_harness(folder: Path, environment: Environment, results: str, *words: str) -> None:
-    command = (f"./{HARNESS}", "vectors.bin", results, "", *words)
+    command = (f"./{HARNESS}", "vectors.bin", results, KEPT, *words)
     done = processes.run(command, folder, os.environ | dict(environment), timeout=COMPARE_LIMIT_S)
     if done.returncode:
         raise HarnessError(f"{' '.join(command)} exited with {done.returncode}: {done.stderr.strip() or 'no message'}")

@@ -14,6 +14,8 @@ from bevel.backends.gpu import cuda_text, kernels, nvcc, opencl_text, product, t
 from bevel.backends.gpu.chip import Chip, chip_of
 from bevel.backends.gpu.embedded import image, strings
 from bevel.backends.gpu.launched import DeviceCode, device_code
+from bevel.backends.gpu.occupancy import occupancy
+from bevel.backends.gpu.statics import Taken
 from bevel.backends.gpu.tables import laid_out
 from bevel.backends.program import memory
 from bevel.backends.program.memory import Plan
@@ -96,19 +98,25 @@ def interface(model: str, chip: Chip, code: DeviceCode) -> product.Interface:
     if chip.language == "cuda":
         text = cuda_text.with_prelude(code.source)
         built = nvcc.machine_code(text, chip.arch)
-        told = {name: f"{one.registers} registers, {one.spilled} bytes spilled" for name, one in built.kernels.items()}
+        threads = {one.function: one.threads for several in code.launches.values() for one in several}
+        known = {name: taken(chip, threads[name], one) for name, one in built.kernels.items()}
         stream = "a CUstream of yours"
-        return product.Interface("cuda.c", stream, image(model, built.image), {"_kernels.cu": text}, told)
+        return product.Interface("cuda.c", stream, image(model, built.image), {"_kernels.cu": text}, known)
     parts = opencl_text.functions(opencl_text.portable(code.source)) if code.source else []
     queue = "a cl_command_queue of yours, which keeps its commands in order"
     return product.Interface("opencl.c", queue, strings(model, parts))
 
 
+def taken(chip: Chip, threads: int, one: nvcc.Occupied) -> Taken:
+    return Taken(one.registers, one.spilled, one.dots, occupancy(chip, threads, one.registers))
+
+
 def exports(program: Program) -> str:
     """A linker's version script: what a shared library shows."""
     names = (program.entry, *(f"{program.name}_{verb}" for verb in API))
-    more = (f"{program.name}_set_input_*", f"{program.name}_get_output_*", f"{program.name}_reset")
-    return f"{{ global: {' '.join(f'{name};' for name in (*names, *more))} local: *; }};\n"
+    more = (f"{program.name}_set_input_*", f"{program.name}_get_output_*")
+    reset = (f"{program.name}_reset",) if program.states else ()  # not every linker takes a name that is not there
+    return f"{{ global: {' '.join(f'{name};' for name in (*names, *more, *reset))} local: *; }};\n"
 
 
 BACKEND = Gpu((kernels,))

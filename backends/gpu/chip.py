@@ -17,6 +17,9 @@ class Chip:
     group: int = 64
     narrow: bool = False
     arch: str = ""
+    warps: int = 0
+    groups: int = 0
+    registers: int = 0
 
     @property
     def tvm(self) -> Mapping[str, str]:

@@ -1,4 +1,7 @@
-"""CUDA C as machine code, by nvcc, and what the assembler says of each kernel: registers, and bytes that spill."""
+"""CUDA C as machine code, by nvcc, and what each kernel takes.
+
+Registers, and bytes that spill, are the assembler's; instructions that multiply four int8 at a time are counted in PTX.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,20 +18,23 @@ from bevel.backends.process.cache import remembered
 from bevel.calib.errors import UserError
 
 COMMAND = "nvcc"
-FLAGS = ("-cubin", "-O3", "-std=c++17", "--fmad=false", "-Xptxas", "-v")
+FLAGS = ("-cubin", "-O3", "-std=c++17", "--fmad=false", "-Xptxas", "-v", "--keep")
 ENTRY = re.compile(
     r"Compiling entry function '(?P<kernel>\w+)'.*?(?P<spilled>\d+) bytes spill stores"
     r".*?Used (?P<registers>\d+) registers",
     re.DOTALL,
 )
+FUNCTION = re.compile(r"\.entry (?P<kernel>\w+)\(.*?^}", re.DOTALL | re.MULTILINE)
+DOTS = re.compile(r"^\s*dp4a\.", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Occupied:
-    """Of a kernel: registers of a thread, and bytes that spill into memory."""
+    """Of a kernel: registers of a thread, bytes that spill into memory, and instructions that multiply four int8."""
 
     registers: int
     spilled: int
+    dots: int
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,15 @@ def built(source: str, arch: str) -> bytes:
         (folder / "kernels.cu").write_text(source, encoding="utf-8")
         command = (COMMAND, f"-arch={arch}", *FLAGS, "-o", "kernels.cubin", "kernels.cu")
         said = run(("sh", "-c", f"{' '.join(command)} 2>&1"), folder)
-        told = json.dumps({kernel: [one.registers, one.spilled] for kernel, one in occupied(said).items()}).encode()
+        known = occupied(said, (folder / "kernels.ptx").read_text(encoding="utf-8"))
+        told = json.dumps({kernel: astuple(one) for kernel, one in known.items()}).encode()
         return len(told).to_bytes(8, "little") + told + (folder / "kernels.cubin").read_bytes()
 
 
-def occupied(said: str) -> dict[str, Occupied]:
-    """What ptxas -v says of each kernel."""
-    return {one["kernel"]: Occupied(int(one["registers"]), int(one["spilled"])) for one in ENTRY.finditer(said)}
+def occupied(said: str, ptx: str) -> dict[str, Occupied]:
+    """What ptxas -v says of each kernel, and what is in its PTX."""
+    dots = {one["kernel"]: len(DOTS.findall(one[0])) for one in FUNCTION.finditer(ptx)}
+    return {
+        one["kernel"]: Occupied(int(one["registers"]), int(one["spilled"]), dots[one["kernel"]])
+        for one in ENTRY.finditer(said)
+    }

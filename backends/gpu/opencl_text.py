@@ -21,6 +21,7 @@ POINTER = re.compile(r"__global (?P<type>\w+)\* (?P<apart>restrict )?(?P<name>\w
 PRELUDE = """\
 #pragma OPENCL FP_CONTRACT OFF
 #define bevel_mul_hi(a, b) mul_hi((int)(a), (int)(b))
+#define bevel_bytes4(a, b, c, d) as_int((char4)((char)(a), (char)(b), (char)(c), (char)(d)))
 #ifdef BEVEL_DOTS
 #pragma OPENCL EXTENSION cl_khr_integer_dot_product : enable
 #define bevel_dot4(a, b, c) ((c) + dot_4x8packed_ss_int(as_uint(a), as_uint(b)))

@@ -7,6 +7,7 @@
 <model>_tables.c    launches, their arguments, what goes to the device once
 <model>_source.c    the kernels' source
 <model>_weights.*   constant arrays
+<model>_kernels.json  what is known of each call's kernels without running them
 <model>_profile.c   a run with all outputs of each call brought back behind it, for measuring only
 """
 
@@ -26,10 +27,11 @@ from bevel.backends.binary.c.bundle import (
 )
 from bevel.backends.binary.c.constants import Constants, collect, weights_header, weights_source
 from bevel.backends.binary.c.ports import conversions
-from bevel.backends.gpu import headers, profiling
+from bevel.backends.gpu import headers, profiling, statics
 from bevel.backends.gpu.embedded import Embedded
 from bevel.backends.gpu.launched import DeviceCode
 from bevel.backends.gpu.lines import RunLines
+from bevel.backends.gpu.statics import Taken
 from bevel.backends.gpu.tables import Tables, tables
 from bevel.backends.gpu.transfers import HostCall, actions, on_device
 from bevel.backends.program.memory import Plan
@@ -60,13 +62,13 @@ def sides(program: Program, plan: Plan) -> HostAndDevice:
 @dataclass(frozen=True)
 class Interface:
     """How a device is spoken to: the file of `backends/gpu/c/` that does, and what a queue is called there. `embedded`:
-    the kernels; `files`: for readers, by their names' endings; `told`: what is known of device functions, by name."""
+    the kernels; `files`: for readers, by their names' endings; `taken`: what is known of device functions, by name."""
 
     runtime: str
     queue: str
     embedded: Embedded
     files: Mapping[str, str] = field(default_factory=dict)
-    told: Mapping[str, str] = field(default_factory=dict)
+    taken: Mapping[str, Taken] = field(default_factory=dict)
 
 
 def product(program: Program, plan: Plan, split: HostAndDevice, code: DeviceCode, interface: Interface) -> Bundle:
@@ -90,8 +92,9 @@ def product(program: Program, plan: Plan, split: HostAndDevice, code: DeviceCode
         f"{name}_kernels.h": kernels_header(program, split.host | converting),
         f"{name}_weights.h": weights_header(program, constants),
         f"{name}_weights.c": weights_source(program, constants),
+        f"{name}{statics.FILE}": statics.to_json(statics.statics(program, split.calls, code, interface.taken)),
     } | {f"{name}{ending}": text for ending, text in interface.files.items()}
-    told = threads_told(split, code, interface.told)
+    told = threads_told(split, code, interface.taken)
     return Bundle(texts, split.host | converting, split.aliasing, split.calls, constants, told)
 
 
@@ -100,14 +103,14 @@ def runtime(file: str, model: str) -> str:
     return files("bevel.backends.gpu").joinpath("c", file).read_text(encoding="utf-8").replace("MODEL", model)
 
 
-def threads_told(split: HostAndDevice, code: DeviceCode, functions: Mapping[str, str]) -> dict[str, Asked]:
+def threads_told(split: HostAndDevice, code: DeviceCode, functions: Mapping[str, Taken]) -> dict[str, Asked]:
     """How each kernel runs: on the device, in how many launches and threads, or on the host."""
     told = {symbol: "floats: on the host" for symbol in split.host}
     for symbol, launches in code.launches.items():
         most = max((one.groups * one.threads for one in launches), default=0)
         times = f"{len(launches)} launch{'es' if len(launches) > 1 else ''}, {most} thread{'s' if most > 1 else ''}"
-        known = dict.fromkeys(functions[one.function] for one in launches if one.function in functions)
-        whole = "; ".join([times, *known])
+        known = dict.fromkeys(str(functions[one.function]) for one in launches if one.function in functions)
+        whole = "; ".join([times, *known, f"{statics.moved(split.device[symbol]):,} bytes moved at least (static)"])
         told[symbol] = f"{whole}: {why}" if (why := code.serial[symbol]) else whole
     return {symbol: Asked(THREADS, text) for symbol, text in told.items()}
 

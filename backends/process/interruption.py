@@ -20,6 +20,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOTHING_WRITTEN = "interrupted; nothing was written"
 EXIT_CODE = 2
 STOP_AGAIN_S = 0.05
+LOOK_S = 0.2
 
 Result = TypeVar("Result")
 
@@ -114,23 +115,26 @@ def beside(body: Callable[[], Result], stop: Callable[[], object]) -> Result:
     """`body`, long and in C, in another thread, so that this one takes signals meanwhile; one makes it call `stop`."""
     results: list[Result] = []
     errors: list[BaseException] = []
+    done = threading.Event()  # a join that a signal ends takes the thread for ended, up to Python 3.12
 
     def work() -> None:
         try:
             results.append(body())
         except BaseException as error:
             errors.append(error)
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=work, daemon=True)
     try:
         with held():
-            thread.start()
-        thread.join()
+            threading.Thread(target=work, daemon=True).start()
+        while not done.wait(LOOK_S):  # a signal that another thread got ends no wait of this one
+            pass
     except BaseException:
         with held():
-            while thread.is_alive():  # again, as what has not begun yet cannot be stopped
+            while not done.is_set():  # again, as what has not begun yet cannot be stopped
                 stop()
-                thread.join(STOP_AGAIN_S)
+                done.wait(STOP_AGAIN_S)
         raise
     if errors:
         raise errors[0]

@@ -9,6 +9,7 @@ import click
 from bevel.backends.process.interruption import nothing_at_stake
 from bevel.tools.command.parameters import COUNT, PATH, parameter
 from bevel.tools.run.options import EDGES, EdgeFormat
+from bevel.tools.run.parsers import Dims
 
 
 @click.group("bench", short_help="Measure many networks at once.")
@@ -80,6 +81,29 @@ def web(models: Path | None, only: tuple[str, ...], output: Path | None) -> None
         from bevel.tools.bench.web import show_bench
 
     show_bench(models, only, output)
+
+
+@group.command(short_help="Networks on GPUs.")
+@click.option("--models", type=PATH, metavar="DIR", help="Folders of model.onnx, calib.npz; default: ours.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only this network; may be repeated.")
+@click.option("--targets", metavar="A,B", help="Default: opencl, cuda-sm87 and cuda-sm90.")
+@parameter("calib_samples")
+@parameter("dim")
+@click.option("-o", "--output", type=PATH, metavar="FILE", help="Write all numbers as JSON.")
+def gpu(
+    models: Path | None,
+    only: tuple[str, ...],
+    targets: str | None,
+    calib_samples: int | None,
+    dim: Dims,
+    output: Path | None,
+) -> None:
+    """Build networks for GPUs, compare every call where a device is here, and print what kernels and memory take."""
+    with nothing_at_stake():
+        from bevel.tools.bench.gpu import GpuSetup, show_bench
+
+    names = tuple(name.strip() for name in targets.split(",")) if targets else ()
+    show_bench(models, only, names, GpuSetup(calib_samples, dim), output)
 
 
 @group.command(short_help="Layers, beside what the machine multiplies.")

@@ -153,16 +153,25 @@ static uint64_t summed(uint64_t sum, const void *data, size_t bytes) {
   return sum;
 }
 
+/* What the device says of itself, however long that is, for the caller to free; NULL where it says nothing. */
+static char *told(struct state *s, uint32_t what) {
+  size_t bytes = 0;
+  char *text;
+  if (s->cl.device_info(s->device, what, 0, NULL, &bytes) || !bytes) return NULL;
+  text = (char *)calloc(bytes + 1, 1);
+  if (text) s->cl.device_info(s->device, what, bytes, text, NULL);
+  return text;
+}
+
 /* Where the binary for this device, driver and source is kept. */
 static void binary_path(struct state *s, const char *cache, char *path, size_t room) {
   static const uint32_t asked[] = {DEVICE_NAME, DEVICE_VENDOR, DRIVER_VERSION, DEVICE_VERSION};
   uint64_t key = summed(14695981039346656037u, s->options, strlen(s->options));
-  char text[256];
   size_t i;
   for (i = 0; i < sizeof asked / sizeof asked[0]; i++) {
-    memset(text, 0, sizeof text);
-    s->cl.device_info(s->device, asked[i], sizeof text - 1, text, NULL);
-    key = summed(key, text, sizeof text);
+    char *const text = told(s, asked[i]);
+    if (text) key = summed(key, text, strlen(text) + 1);
+    free(text);
   }
   for (i = 0; i < MODEL_SOURCES; i++) key = summed(key, MODEL_source[i], strlen(MODEL_source[i]));
   snprintf(path, room, "%s/MODEL-%08x%08x.clbin", cache, (unsigned)(key >> 32), (unsigned)key);
@@ -221,17 +230,10 @@ static void keep_binary(struct state *s, const char *path) {
 
 /* Whether the device multiplies four int8 at a time, by its list of extensions. */
 static int has_dots(struct state *s) {
-  char version[64], *list;
-  size_t bytes = 0;
-  int found = 0;
-  memset(version, 0, sizeof version);
-  s->cl.device_info(s->device, DEVICE_VERSION, sizeof version - 1, version, NULL);
-  if (strncmp(version, "OpenCL 3.", 9)) return 0;
-  if (s->cl.device_info(s->device, DEVICE_EXTENSIONS, 0, NULL, &bytes) || !bytes) return 0;
-  list = (char *)calloc(bytes + 1, 1);
-  if (!list) return 0;
-  if (!s->cl.device_info(s->device, DEVICE_EXTENSIONS, bytes, list, NULL))
-    found = strstr(list, "cl_khr_integer_dot_product") != NULL;
+  char *const version = told(s, DEVICE_VERSION), *const list = told(s, DEVICE_EXTENSIONS);
+  const int known = version && list && !strncmp(version, "OpenCL 3.", 9);
+  const int found = known && strstr(list, "cl_khr_integer_dot_product") != NULL;
+  free(version);
   free(list);
   return found;
 }
@@ -295,11 +297,13 @@ static const char *make_kernels(struct state *s) {
 const char *MODEL_init(void *arena, void *queue, const char *cache) {
   struct state *const s = begun(arena, sizeof *s);
   const char *why;
+  char *name;
   uint32_t little = 1;
   if (!s) return "MODEL: no memory";
   if ((why = load_library(&s->side, &OPENCL, names, &s->cl, sizeof s->cl)) != NULL) return why;
   if ((why = open_queue(s, queue)) != NULL) return why;
-  s->cl.device_info(s->device, DEVICE_NAME, sizeof s->side.device_name - 1, s->side.device_name, NULL);
+  if ((name = told(s, DEVICE_NAME)) != NULL) snprintf(s->side.device_name, sizeof s->side.device_name, "%s", name);
+  free(name);
   s->cl.device_info(s->device, LITTLE_ENDIAN_DEVICE, sizeof little, &little, NULL);
   if (!little) return said(&s->side, "the device keeps its numbers in another order");
   s->options = has_dots(s) ? DOTS : PLAIN;

@@ -1,18 +1,16 @@
-"""`Conv` of one group and `Gemm` by four products at a time: input channels are read as words of four int8.
+"""`Conv` and `Gemm` by four products at a time, where the input channels of a group are whole words of four int8.
 
-`bevel_dot4(a, b, sum)` is `sum` and the products of the bytes of two words: an instruction where the device has it
-(cl_khr_integer_dot_product, dp4a), else the same in C. A thread computes a few output channels of a pixel.
+A thread computes a few output channels of a pixel, so that a word of the image that it has read serves all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
 from bevel.backends.gpu.chip import chip_of
+from bevel.backends.gpu.kernels.words import WORD, as_conv, dot4, within, word_of
 from bevel.backends.gpu.requantize import requantize32
 from bevel.backends.program.kernel import WIDER, Special, Unpacked
 from bevel.backends.program.ops import conv as conv_file
@@ -28,9 +26,6 @@ from bevel.backends.tir import arithmetic
 from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import inside_image
 
-DOT4 = "bevel_dot4"
-WORD = 4  # int8 in a word
-
 
 @dataclass(frozen=True)
 class WordDots(Unpacked):
@@ -43,24 +38,17 @@ class WordDots(Unpacked):
         return dots(as_conv(self.plain), name, self.narrow)
 
 
-def as_conv(plain: Any) -> Conv:
-    """A product of rows as a convolution of one pixel a row."""
-    if isinstance(plain, Conv):
-        return plain
-    return Conv(1, 1, plain.rows, plain.k, plain.n, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 1, 0, plain.output)
-
-
 def dots(op: Conv, name: str, narrow: bool) -> Any:
     (kh, kw), (down, right), (row_step, column_step) = op.kernel, op.strides, op.dilations
     batch, height, width, (rows, columns) = op.batch, op.height, op.width, op.positions
-    (top, left, _, _), pads, words, channels = op.pads, op.pads, op.channels_in // WORD, op.channels_out
-    padding = int(np.full(WORD, op.x_zero_point, np.int8).view(np.int32)[0])
-    tile, output = register_tile(channels), op.output
+    (top, left, _, _), pads, channels, output = op.pads, op.pads, op.channels_out, op.output
+    words, of_group, padding = op.channels_in // op.groups // WORD, channels // op.groups, word_of(op.x_zero_point)
+    tile, all_words = register_tile(of_group), op.channels_in // WORD
     requantize = requantize32 if narrow else arithmetic.requantize
 
     @T.prim_func(s_tir=True)
-    def dot4(
-        X: T.Buffer((batch, height, width, words), "int32"),
+    def dot4_conv(
+        X: T.Buffer((batch, height, width, all_words), "int32"),
         W: T.Buffer((channels, kh * kw, words), "int32"),
         B: T.Buffer((channels,), "int32"),
         M: T.Buffer((channels,), "int32"),
@@ -77,38 +65,32 @@ def dots(op: Conv, name: str, narrow: bool) -> Any:
                 row = T.meta_var(y * down + i * row_step - top)
                 column = T.meta_var(x * right + j * column_step - left)
                 for c in T.serial(words):
-                    taken = T.meta_var(X[n, row, column, c])
+                    taken = T.meta_var(X[n, row, column, block * tile // of_group * words + c])
                     V[0] = within(inside_image(row, column, height, width, pads), taken, padding)
                     for u in T.unroll(tile):
-                        A[u] = T.call_pure_extern("int32", DOT4, V[0], W[block * tile + u, i * kw + j, c], A[u])
+                        A[u] = dot4(V[0], W[block * tile + u, i * kw + j, c], A[u])
             for u in T.unroll(tile):
                 Y[n, y, x, block * tile + u] = requantize(A[u], M[block * tile + u], S[block * tile + u], output)
 
-    return dot4
-
-
-def within(inside: Any, word: Any, padding: int) -> Any:
-    """TIR for a word of the image, or of its padding."""
-    return word if inside is True else T.if_then_else(inside, word, padding)
+    return dot4_conv
 
 
 def specialize(call: Call, target: Target) -> Special | str:
-    """The rule: input channels in whole words, of one group."""
+    """The rule: the input channels of a group in whole words."""
     plain, chip = call.kernel, chip_of(target)
     if not isinstance(plain, Conv | Gemm):
         return "no sums of products by weights"
     if any(one.dtype != "int8" for one in plain.operands()[:2]):
         return WIDER
     conv = as_conv(plain)
-    if conv.groups > 1:
-        return f"{conv.groups} groups"
-    if conv.channels_in % WORD or call.input_starts[0] % WORD:
-        return f"{conv.channels_in} input channels are no whole words"
+    if conv.channels_in // conv.groups % WORD or call.input_starts[0] % WORD:
+        return f"{conv.channels_in // conv.groups} input channels are no whole words"
     return Special(WordDots(plain, chip.narrow), call.constants)
 
 
 def cases() -> Iterable[WordDots]:
-    for plain in (*conv_file.cases(), *gemm_file.cases()):
+    grouped = (replace(one, channels_in=24, channels_out=9) for one in conv_file.cases() if one.groups == 3)
+    for plain in (*grouped, *conv_file.cases(), *gemm_file.cases()):
         conv = as_conv(plain)
-        if conv.groups == 1 and conv.channels_in % WORD == 0:
+        if conv.channels_in // conv.groups % WORD == 0:
             yield from (WordDots(plain, narrow) for narrow in (False, True))

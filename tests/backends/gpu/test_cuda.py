@@ -17,7 +17,10 @@ from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.gpu_product import build_harness
 from bevel.backends.devices.native import pack
-from bevel.backends.gpu import nvcc
+from bevel.backends.gpu import nvcc, statics
+from bevel.backends.gpu.chip import chip_of
+from bevel.backends.gpu.occupancy import occupancy
+from bevel.backends.program.ops import mat_mul
 from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
@@ -31,21 +34,25 @@ TARGETS = ("cuda-sm87", "cuda-sm90")
 
 
 def network() -> tuple[Program, Vectors]:
-    """A convolution of 3x3, one of 1x1, a product, a clip."""
-    conv = Conv(1, 6, 6, 4, 8, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1, 3, Output(-7, -128, 127))
-    point = replace(conv, channels_in=8, kernel=(1, 1), pads=(0, 0, 0, 0), x_zero_point=-7)
+    """A convolution of 3x3 over three channels, a depthwise one, one of 1x1, a product by weights, one of activations,
+    a clip."""
+    conv = Conv(1, 6, 6, 3, 8, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1, 3, Output(-7, -128, 127))
+    deep = replace(conv, channels_in=8, groups=8, x_zero_point=-7)
+    point = replace(deep, groups=1, kernel=(1, 1), pads=(0, 0, 0, 0))
     gemm = Gemm(1, 288, 16, Output(3))
+    square = mat_mul.product((), 4, 4, 4, 0.01, a_zero_point=3, b_zero_point=3)
     rng = np.random.default_rng(0)
     x, *first = conv.example(rng)
-    _, *second = point.example(rng)
-    _, *third = gemm.example(rng)
-    shapes = {"x": x.shape, "a": (1, 6, 6, 8), "b": (1, 6, 6, 8), "c": (16,), "y": (16,)}
+    others = [kernel.example(rng)[1:] for kernel in (deep, point, gemm)]
+    shapes = {"x": x.shape, **dict.fromkeys("abc", (1, 6, 6, 8)), **dict.fromkeys("dey", (16,))}
     buffers = {name: Buffer(name, shape, "int8") for name, shape in shapes.items()}
     calls = (
         Call("conv", conv, ("x",), tuple(first), "a"),
-        Call("point", point, ("a",), tuple(second), "b"),
-        Call("gemm", gemm, ("b",), tuple(third), "c"),
-        Call("clip", Clip(16, -50, 50), ("c",), (), "y"),
+        Call("deep", deep, ("a",), others[0], "b"),
+        Call("point", point, ("b",), others[1], "c"),
+        Call("gemm", gemm, ("c",), others[2], "d"),
+        Call("square", square, ("d", "d"), (), "e"),
+        Call("clip", Clip(16, -50, 50), ("e",), (), "y"),
     )
     program = Program("net", (Port("x", "x", x.shape, "int8"),), (Port("y", "y", (16,), "int8"),), buffers, calls)
     return program, Vectors({"x": x[None]}, {"y": program.run({"x": x})["y"][None]})
@@ -73,21 +80,37 @@ def assembled(built: Artifact) -> Artifact:
     return built
 
 
-def test_no_kernel_spills_registers(assembled: Artifact) -> None:
+def test_no_kernel_spills_registers_and_products_take_four_at_a_time(assembled: Artifact) -> None:
     told = {call.node: next(one.answer for one in call.asked if one.rule == "threads") for call in assembled.calls}
-    assert all(re.search(r"\d+ registers, 0 bytes spilled", text) for text in told.values()), told
-    assert told["conv"].startswith("1 launch, 72 threads; ")
+    assert re.fullmatch(
+        r"1 launch, 72 threads; \d+ registers, 0 bytes spilled, \d+ dp4a, \d+% occupancy \(static\); "
+        r"756 bytes moved at least \(static\)",
+        told["conv"],
+    ), told
+    known = statics.load(assembled.folder, "net")
+    assert [call.kernel for call in known] == [call.kernel for call in assembled.calls]
+    assert [call.kernel for call in known[:2]] == ["PatchDots", "DepthwiseWordDots"]
+    assert [call.kernel for call in known[2:5]] == ["WordDots", "WordDots", "ProductDots"]
+    assert not any(one.spilled for call in known for one in call.taken)
+    assert [call.int8 for call in known] == [True] * 5 + [False]
+    assert [all(one.dots for one in call.taken) for call in known] == [True] * 5 + [False]
 
 
-def test_products_take_four_at_a_time(assembled: Artifact, tmp_path: Path) -> None:
-    source = assembled.folder / "net_kernels.cu"
-    arch = {"cuda-sm87": "sm_87", "cuda-sm90": "sm_90"}[assembled.target]
-    subprocess.run(["nvcc", f"-arch={arch}", "-ptx", "-o", tmp_path / "k.ptx", source], check=True)
-    text = (tmp_path / "k.ptx").read_text()
-    entries = {one[1]: one[0] for one in re.finditer(r"\.entry (\w+)\(.*?\n}", text, re.DOTALL)}
-    for call in assembled.calls[:3]:
-        assert call.kernel == "WordDots" and "dp4a.s32.s32" in entries[f"{call.symbol}_0"]
-    assert "dp4a" not in entries[f"{assembled.calls[3].symbol}_0"]
+@pytest.mark.parametrize(
+    ("target", "threads", "registers", "part"),
+    [
+        ("cuda-sm87", 128, 32, 1.0),
+        ("cuda-sm87", 128, 64, 32 / 48),
+        ("cuda-sm87", 128, 255, 8 / 48),
+        ("cuda-sm87", 32, 16, 16 / 48),
+        ("cuda-sm87", 96, 40, 1.0),
+        ("cuda-sm90", 128, 40, 48 / 64),
+        ("cuda-sm90", 1, 16, 32 / 64),
+    ],
+)
+def test_occupancy_is_what_the_first_limit_leaves(target: str, threads: int, registers: int, part: float) -> None:
+    """Of threads, registers, or work-groups."""
+    assert occupancy(chip_of(load(target)), threads, registers) == part
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +146,13 @@ def test_a_run_tells_the_driver_what_the_tables_hold(built: Artifact, harness: P
     launches = [line.split() for line in lines if line.startswith("launch")]
     order = [loaded + 1 + number for number in range(len(launches) + 3)]
     assert [lines[place].split()[0] for place in order] == ["write", *("launch" for _ in launches), "read", "wait"]
-    assert lines[loaded + 1] == f"write 0+{places['x']} {6 * 6 * 4}"
+    assert lines[loaded + 1] == f"write 0+{places['x']} {6 * 6 * 3}"
     assert lines[order[-2]] == f"read 0+{places['y']} 16"
     assert [one[1] for one in launches] == [f"{call.symbol}_0" for call in built.calls]
     threads = [int(one[2]) * int(one[3]) for one in launches]
-    assert all(some >= least for some, least in zip(threads, (72, 72, 4, 16), strict=True))
-    assert [one[4] for one in launches] == [f"0+{places[name]}" for name in ("x", "a", "b", "c")]
-    assert launches[3][5] == f"0+{places['y']}"
+    assert all(some >= least for some, least in zip(threads, (72, 72, 72, 4, 4, 16), strict=True))
+    assert [one[4] for one in launches] == [f"0+{places[name]}" for name in "xabcde"]
+    assert launches[5][5] == f"0+{places['y']}"
     assert sorted(line.split()[1] for line in lines if line.startswith("free")) == ["0+0", "1+0"]
     assert lines[-1] == "release 0"
 

@@ -27,7 +27,7 @@ from bevel.calib.arithmetic.requantize import Output
 from kernel_cases import PLAIN, cases
 from kernel_programs import program_of
 
-TOGETHER = 40  # cases of a program
+TOGETHER = 12  # cases of a program
 
 
 def chosen(config: pytest.Config) -> list[tuple[str, Op]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,17 +15,21 @@ import pytest
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.toolchain import for_target, wheel_version
 from bevel.backends.build import build
+from bevel.backends.devices import gpu_product
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.gpu_product import build_harness
 from bevel.backends.devices.native import pack
-from bevel.backends.devices.opencl import LIBRARY, SYSTEM, device_of, environment, from_pip
+from bevel.backends.devices.opencl import LIBRARY, SYSTEM, OpenCl, device_of, environment, from_pip
 from bevel.backends.gpu.headers import HANDLE_BYTES, handle_offset
+from bevel.backends.gpu.kernels import depthwise_dots, dots, patch_dots, product_dots
 from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.program.resources import Resource
 from bevel.backends.target import Target, load
 from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.errors import UserError
+from kernel_programs import program_of
 
 HERE = Path(__file__).parent
 STRICT = ("-Wall", "-Wextra", "-Werror", "-O2", "-fno-strict-aliasing")
@@ -95,6 +100,52 @@ def test_the_arena_of_a_device_is_the_planners(built: tuple[Artifact, Vectors]) 
     text = (artifact.folder / "one_tables.c").read_text()
     assert f"one_memory_bytes[] = {{{artifact.plan.arena_bytes}, " in text
     assert artifact.plan.arena_bytes <= 1.1 * artifact.plan.lower_bound
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the environment says for a driver's library that counts what it is told."""
+    place, toolchain = tmp_path_factory.mktemp("count"), for_target(load("host"))
+    shutil.copyfile(HERE / "count_opencl.c", place / "count.c")
+    toolchain.link([toolchain.compile("count.c", place)], "libcount.so", place, ("-shared", "-ldl"))
+    real = environment().get(LIBRARY, SYSTEM)
+    return environment() | {LIBRARY: str(place / "libcount.so"), "COUNT_OPENCL_OF": real}
+
+
+def test_a_thousand_runs_leave_nothing_and_none_waits_before_its_end(
+    built: tuple[Artifact, Vectors], target: Target, counting: dict[str, str]
+) -> None:
+    artifact, _ = built
+    assert artifact.library is not None
+    words = (HERE / "many_runs.py", artifact.folder / artifact.library, counting[LIBRARY])
+    arena = handle_offset(artifact.plan) + HANDLE_BYTES
+    done = subprocess.run(
+        [sys.executable, *map(str, words), str(arena)], env=os.environ | counting, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    first, second = told["first"], told["second"]
+    spent = {kind: second[kind] - first[kind] for kind in first}
+    nothing = dict.fromkeys(first, 0)
+    assert spent == nothing | {"launches": 2 * 1000, "finishes": 1000}
+    assert second["buffers"] == 2 and second["between"] == 0
+    weights = artifact.takes[Resource.DEVICE] - artifact.plan.arena_bytes
+    assert weights + artifact.plan.lower_bound <= second["bytes"] <= 1.1 * (weights + artifact.plan.lower_bound)
+    for end in (told["gone"], told["last"]):
+        assert (end["held"], end["buffers"], end["bytes"]) == (0, 0, 0)
+    assert told["grown"] < 2**18
+
+
+def test_products_of_four_are_the_devices_where_it_says_that_it_has_them(
+    target: Target, counting: dict[str, str], tmp_path: Path
+) -> None:
+    kernels = [list(one.cases())[-1] for one in (dots, patch_dots, depthwise_dots, product_dots)]
+    program, vectors = program_of([(f"k{index}", kernel) for index, kernel in enumerate(kernels)])
+    artifact = build(program, target, tmp_path, vectors)
+    given = counting | {"COUNT_OPENCL_DOTS": "1", "COUNT_OPENCL_LOG": str(tmp_path / "log")}
+    measured = gpu_product.measured(OpenCl(target), artifact, vectors, given, 0.1)
+    assert (measured.mismatches, measured.first_mismatch) == (0, None)
+    assert (tmp_path / "log").read_text() == "dots\n" * 2  # from source, and from the kept binary
 
 
 def test_a_machine_without_opencl_is_told_in_one_line(folder: Path) -> None:

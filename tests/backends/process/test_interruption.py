@@ -75,6 +75,7 @@ def test_work_in_another_thread_is_stopped() -> None:
     stopped = []
 
     def work() -> None:
+        time.sleep(0.05)  # until the other thread waits
         interrupt()
         while not stopped:
             time.sleep(0.001)

@@ -1,0 +1,162 @@
+"""`bevel bench gpu`: every network on GPUs: what every call computes, memory of the device, and what kernels take.
+
+Where a device is here, the outputs of every call are held to its reference first, with kernels built from source and
+then with the driver's kept binary, and only then is anything timed; PoCL is a CPU, and is not timed. What machine code
+takes, and the bytes that calls move, are known without a device.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from bevel.backends import target as targets
+from bevel.backends.binary.artifact import Artifact
+from bevel.backends.devices import find
+from bevel.backends.gpu import statics
+from bevel.backends.process.litter import scratch
+from bevel.backends.program.resources import Resource
+from bevel.calib.errors import UserError
+from bevel.tools.bench import tables
+from bevel.tools.bench.cells import Refusal
+from bevel.tools.bench.subjects import Subject, subjects
+from bevel.tools.command import devices
+from bevel.tools.command.quiet import quiet_libraries
+from bevel.tools.compile import compile_model
+from bevel.tools.report.report import Report
+from bevel.tools.report.tables import seconds
+from bevel.tools.run import manifest
+from bevel.tools.run import product as products
+from bevel.tools.run.options import Options
+from bevel.tools.run.parsers import Dims
+from bevel.tools.run.single_file import check_file, write_file
+from bevel.tools.run.stages import Stages
+
+DEFAULT_TARGETS = ("opencl", "cuda-sm87", "cuda-sm90")
+VECTORS = 4  # that are compared, call by call
+WRONG_OUTPUTS = 1
+
+
+@dataclass(frozen=True)
+class GpuRow:
+    """`mismatches`: elements of outputs, or else calls, that differ; None where nothing here runs the target.
+    `device_bytes`: of arena and weights; `bound_bytes`: what they cannot be below. `products`: calls that add up
+    products of int8. Where there is machine code: those of them that take four at a time, the most registers, all
+    bytes that spill, and the least occupancy of its kernels."""
+
+    model: str
+    target: str
+    device: str | None
+    mismatches: int | None
+    latency_s: float | None
+    calls: int
+    on_device: int
+    launches: int
+    device_bytes: int
+    bound_bytes: int
+    moved_bytes: int
+    products: int
+    by_dots: int | None
+    registers: int | None
+    spilled: int | None
+    occupancy: float | None
+
+
+@dataclass(frozen=True)
+class GpuSetup:
+    """`samples`: for calibration, all where None; `dims`: sizes of dynamic dimensions, as for `optimize`."""
+
+    samples: int | None = None
+    dims: Dims = ()
+
+
+def show_bench(
+    folder: Path | None, only: Sequence[str], names: Sequence[str], wanted: GpuSetup, output: Path | None
+) -> None:
+    """Run and print. Exits with 1 where a device computed something else than the references: a bug of ours."""
+    quiet_libraries()
+    if output is not None:
+        check_file(output)
+    console, pairs = tables.console(), list(product(subjects(folder, only), names or DEFAULT_TARGETS))
+    with scratch(), TemporaryDirectory(prefix="bevel-bench-") as place:
+        found = [run(*pair, Path(place) / f"{index}", wanted) for index, pair in enumerate(pairs)]
+    rows = [one for one in found if isinstance(one, GpuRow)]
+    show(console, rows)
+    tables.show_refusals(console, [one for one in found if isinstance(one, Refusal)])
+    if output:
+        write_file(output, (json.dumps([asdict(one) for one in rows], indent=2, allow_nan=False) + "\n").encode())
+    if any(one.mismatches for one in rows):
+        raise click.exceptions.Exit(WRONG_OUTPUTS)
+
+
+def run(subject: Subject, name: str, folder: Path, wanted: GpuSetup) -> GpuRow | Refusal:
+    """Build in `folder`, which must not exist yet, and run where something here can."""
+    try:
+        here = any(device.missing() is None for device in find.devices(targets.load(name)))
+        options = Options(
+            model=subject.model,
+            target=name,
+            output=folder,
+            calib=subject.calib,
+            calib_samples=wanted.samples,
+            dim=wanted.dims,
+            vectors=VECTORS,
+            device=None if here else devices.NONE,
+        )
+        told = compile_model(options, Stages())
+    except UserError as error:
+        return Refusal(subject.name, name, str(error))
+    return row(subject.name, told, products.artifact_of(folder, manifest.read(folder)))
+
+
+def row(model: str, told: Report, artifact: Artifact) -> GpuRow:
+    calls, plan, measured = statics.load(artifact.folder, artifact.model), artifact.plan, told.measurement
+    taken = [one for call in calls for one in call.taken]
+    multiplying = [call for call in calls if call.device and call.int8]
+    on_device = artifact.takes.whole(Resource.DEVICE)
+    return GpuRow(
+        model,
+        artifact.target,
+        told.device.tool if measured and told.device else None,
+        measured.mismatches if measured else None,
+        measured.spent.get(Resource.LATENCY) if measured else None,
+        len(calls),
+        sum(call.device for call in calls),
+        sum(call.launches for call in calls),
+        on_device,
+        on_device - plan.arena_bytes + plan.lower_bound,
+        sum(call.moved for call in calls if call.device),
+        len(multiplying),
+        sum(any(one.dots for one in call.taken) for call in multiplying) if taken else None,
+        max((one.registers for one in taken), default=None),
+        sum(one.spilled for one in taken) if taken else None,
+        min((one.occupancy for one in taken), default=None),
+    )
+
+
+def show(console: Console, rows: Sequence[GpuRow]) -> None:
+    right = ("differ", "time", "on device", "launches", "device memory", "of its bound", "moved at least")
+    table = tables.numbers("network", "target", right=right)
+    for one in rows:
+        differ = "-" if one.mismatches is None else f"{one.mismatches}"
+        time = "-" if one.latency_s is None else seconds(one.latency_s)
+        memory = (f"{one.device_bytes:,}", f"{one.device_bytes / one.bound_bytes:.3f}x", f"{one.moved_bytes:,}")
+        calls = (f"{one.on_device} of {one.calls}", f"{one.launches}")
+        table.add_row(escape(one.model), one.target, differ, time, *calls, *memory)
+    tables.show(console, "Every call compared, from source and from kept binaries; bytes", table)
+    built = [one for one in rows if one.registers is not None]
+    if not built:
+        return
+    table = tables.numbers("network", "target", right=("int8 products", "by dp4a", "registers", "spilled", "occupancy"))
+    for one in built:
+        numbers = (f"{one.products}", f"{one.by_dots}", f"{one.registers}", f"{one.spilled}", f"{one.occupancy:.0%}")
+        table.add_row(escape(one.model), one.target, *numbers)
+    tables.show(console, "By machine code, not run: most registers, bytes spilled, least occupancy of a kernel", table)
