@@ -14,6 +14,7 @@ from bevel.calib.formats.tensor_format import BlockFormat, parse_tensor_format
 from bevel.calib.observe.moments import Moments
 from bevel.calib.observe.rows import Along, Patches, Rows, transposed
 from bevel.calib.rounding import rounder, rounder_names
+from bevel.calib.rounding.adaround import AdaRound, ends_of, error_of
 from bevel.calib.rounding.base import SeenProduct
 from bevel.calib.rounding.coordinate_descent import descended
 from bevel.calib.rounding.gptq import nearest_plane, triangle
@@ -179,3 +180,23 @@ def test_a_matrix_without_a_factor_is_damped_until_it_has_one() -> None:
     indefinite = np.array([[[1.0, 2.0], [2.0, 1.0]]])
     found = triangle(indefinite, 0.01)
     assert np.isfinite(found).all() and found[0, 1, 0] == 0
+
+
+def test_adaround_leaves_no_weight_undecided_and_less_error_than_nearest_before_descent() -> None:
+    weights = np.random.default_rng(5).standard_normal((24, 8)).astype(np.float32)
+    grid, seen = grid_of(weights, "int4", 1), seen_of(Along(), weights, alike=1.0)
+    lattice = Lattice.of(grid, seen.rows, weights.shape)
+    wanted, second = weights[np.newaxis].astype(np.float64), seen.fitted.second
+    learned, (low, gap) = AdaRound().learned(wanted, second, lattice), ends_of(wanted, lattice)
+    assert (((learned == low) | (learned == low + gap)).all()) and (gap <= 1).all()
+    nearest = lattice.nearest(wanted)
+    changes = [one * lattice.steps - wanted for one in (learned, nearest)]
+    assert error_of(changes[0], second).sum() < 0.7 * error_of(changes[1], second).sum()
+
+
+def test_pressure_begins_after_a_fifth_and_drives_shares_to_their_ends() -> None:
+    one = AdaRound(steps=100)
+    shares = np.array([0.0, 0.4, 0.5, 0.6, 1.0])
+    assert one.pressure(shares, 10) == 0.0
+    late = np.asarray(one.pressure(shares, 100))
+    assert late[2] == 0 and (late[:2] > 0).all() and (late[3:] < 0).all()  # a slope is walked down

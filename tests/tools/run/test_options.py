@@ -40,6 +40,7 @@ def test_every_range_method_of_the_command_line_exists(name: str) -> None:
 def test_every_rounder_can_be_asked_for() -> None:
     assert ROUNDINGS[0] == "auto"
     assert [rounder(name).name for name in ROUNDINGS[1:]] == [
+        "adaround",
         "coordinate-descent",
         "gptq",
         "kernel-wise",
