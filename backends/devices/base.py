@@ -14,6 +14,7 @@ from bevel.backends.program.op import Array
 from bevel.backends.program.resources import NOTHING, Resource, Resources
 
 DeviceKind = Literal["board", "simulator", "host"]
+SSH = "ssh://"  # how the name of boards over SSH begins
 SERIAL = "serial:"  # how the name of a board on a port begins, which no target's file can know
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors
-from bevel.backends.devices.gpu_product import harness, measured, outputs
+from bevel.backends.devices.gpu_product import harness, measured
 from bevel.backends.program.op import Array
 from bevel.backends.target import Target
 
@@ -37,10 +37,10 @@ class Cuda:
     @contextmanager
     def opened(self, artifact: Artifact) -> Iterator[Opened]:
         """The product as a function: {input port: array [N, *shape]} to the same of its outputs."""
-        with harness(artifact) as folder:
+        with harness(artifact, {}) as built:
 
             def run(inputs: dict[str, Array], begins: Array | None = None) -> dict[str, Array]:
-                return outputs(artifact, Vectors(inputs, {}, begins), folder, {})
+                return built.outputs(Vectors(inputs, {}, begins))
 
             yield run
 

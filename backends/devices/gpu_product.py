@@ -4,10 +4,9 @@ call wrote for the first vectors is held to what its reference says, beside the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,60 +19,111 @@ from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.toolchain import Toolchain, for_target
 from bevel.backends.devices.base import Device, Measurement, Vectors, compared
 from bevel.backends.devices.native import COMPARE_LIMIT_S, HarnessError, pack, seconds_of, unpack
+from bevel.backends.devices.place import HERE, Place
+from bevel.backends.devices.ssh import Ssh
 from bevel.backends.gpu import trace
-from bevel.backends.process import processes
 from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
 
 HARNESS = "harness"
 KEPT = "kept_binaries"  # what the driver makes of the kernels' source
+SECONDS = 0.5  # that runs on a board are timed
 Environment = Mapping[str, str]  # beside this process's
 
 
+@dataclass(frozen=True)
+class Harness:
+    """The product and the harness around it in `folder`, and where they run."""
+
+    artifact: Artifact
+    folder: Path
+    environment: Environment
+    place: Place = HERE
+
+    def outputs(self, vectors: Vectors, traced: int = 0) -> dict[str, Array]:
+        """What it computes for every vector; of the first `traced` also what each call does."""
+        (self.folder / "vectors.bin").write_bytes(pack(self.artifact, vectors))
+        self.run("outputs.bin", *(("calls.bin", str(traced)) if traced else ()))
+        return unpack((self.folder / "outputs.bin").read_bytes(), self.artifact.outputs, len(vectors))
+
+    def calls(self, count: int) -> list[list[str]]:
+        """The digest of what each call wrote for each vector, behind `outputs`."""
+        data = np.fromfile(self.folder / "calls.bin", np.uint8)
+        rows = data.reshape(count, -1)
+        sizes = call_sizes(self.artifact, self.folder)
+        ends = np.cumsum(sizes)
+        return [[trace.digest([row[end - size : end]]) for size, end in zip(sizes, ends, strict=True)] for row in rows]
+
+    def latency(self, seconds: float) -> float:
+        """The median of runs, behind `outputs`."""
+        self.run("times.bin", str(seconds))
+        return seconds_of(np.median(np.fromfile(self.folder / "times.bin", np.uint64)))
+
+    def run(self, *words: str) -> None:
+        """`words`: the results, and what else there is to say."""
+        command = (f"./{HARNESS}", "vectors.bin", words[0], KEPT, *words[1:])
+        results = [word for word in words if word.endswith(".bin")]
+        done = self.place.run(self.folder, command, results, self.environment, COMPARE_LIMIT_S)
+        if done.returncode:
+            how = f"exited with {done.returncode}: {done.stderr.strip() or 'no message'}"
+            raise HarnessError(f"{' '.join(command)} {how}")
+
+    def keeps(self) -> bool:
+        """Whether the driver's binary was kept."""
+        return self.place.holds(self.folder, KEPT)
+
+
 def measured(
-    device: Device, artifact: Artifact, vectors: Vectors, environment: Environment, seconds: float
+    device: Device,
+    artifact: Artifact,
+    vectors: Vectors,
+    environment: Environment,
+    seconds: float,
+    toolchain: Toolchain | None = None,
+    place: Place = HERE,
 ) -> Measurement:
     """Compare every element of the outputs, and every call where the build left a trace of these vectors, with kernels
     from their source and, where the driver's binary was kept, from that; then time runs for some seconds, unless the
-    device is a simulator. Raises HarnessError when the process does not end well."""
+    device is a simulator. `toolchain`: that of the place, where it is not this machine. Raises HarnessError when the
+    process does not end well."""
     known = trace.load(artifact.folder)
     if known is not None and known.given != trace.inputs_digest(vectors):
         known = None
-    with harness(artifact) as folder:
-        result = checked(device, artifact, vectors, folder, environment, known)
-        if not result.mismatches and any((folder / KEPT).iterdir()):
-            result = checked(device, artifact, vectors, folder, environment, known)
+    with harness(artifact, environment, toolchain, place) as built:
+        result = checked(device, built, vectors, known)
+        if not result.mismatches and built.keeps():
+            result = checked(device, built, vectors, known)
             if result.mismatches:
                 return replace(result, first_mismatch=f"with kernels from {KEPT}: {result.first_mismatch}")
         if result.mismatches or device.kind == "simulator":
             return result
-        return replace(result, spent=Resources({Resource.LATENCY: latency(folder, environment, seconds)}))
+        return replace(result, spent=Resources({Resource.LATENCY: built.latency(seconds)}))
 
 
-def checked(
-    device: Device,
-    artifact: Artifact,
-    vectors: Vectors,
-    folder: Path,
-    environment: Environment,
-    known: trace.CallDigests | None,
-) -> Measurement:
+def on_board(device: Ssh, artifact: Artifact, vectors: Vectors, place: Place) -> Measurement:
+    """`measured` on another machine, by its first device."""
+    return measured(device, artifact, vectors, {}, SECONDS, for_target(device.target), place)
+
+
+def checked(device: Device, built: Harness, vectors: Vectors, known: trace.CallDigests | None) -> Measurement:
     """Outputs and calls of one process."""
     traced = 0 if known is None else len(known.digests)
-    result = compared(device, outputs(artifact, vectors, folder, environment, traced), vectors)
-    if result.mismatches or known is None or not (different := trace.wrong(known, calls(artifact, folder, traced))):
+    result = compared(device, built.outputs(vectors, traced), vectors)
+    if result.mismatches or known is None or not (different := trace.wrong(known, built.calls(traced))):
         return result
     return replace(result, mismatches=len(different), first_mismatch=different[0])
 
 
 @contextmanager
-def harness(artifact: Artifact) -> Iterator[Path]:
-    """A folder where the product and the harness around it are compiled for this machine."""
+def harness(
+    artifact: Artifact, environment: Environment, toolchain: Toolchain | None = None, place: Place = HERE
+) -> Iterator[Harness]:
+    """The product and the harness around it, compiled for this machine unless another toolchain is given."""
     with TemporaryDirectory(prefix="bevel-") as name:
         folder = Path(name)
-        build_harness(artifact, for_target(targets.load("host")), folder)
+        build_harness(artifact, toolchain or for_target(targets.load("host")), folder)
         (folder / KEPT).mkdir()
-        yield folder
+        yield Harness(artifact, folder, environment, place)
 
 
 def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path) -> None:
@@ -90,24 +140,6 @@ def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path) -> Non
     toolchain.link(objects, HARNESS, folder, ("-ldl", "-lm"))
 
 
-def outputs(
-    artifact: Artifact, vectors: Vectors, folder: Path, environment: Environment, traced: int = 0
-) -> dict[str, Array]:
-    """What the harness in `folder` computes for every vector; of the first `traced` also what each call does."""
-    (folder / "vectors.bin").write_bytes(pack(artifact, vectors))
-    run_harness(folder, environment, "outputs.bin", *(("calls.bin", str(traced)) if traced else ()))
-    return unpack((folder / "outputs.bin").read_bytes(), artifact.outputs, len(vectors))
-
-
-def calls(artifact: Artifact, folder: Path, count: int) -> list[list[str]]:
-    """The digest of what each call wrote for each vector, behind `outputs`."""
-    data = np.fromfile(folder / "calls.bin", np.uint8)
-    rows = data.reshape(count, -1)
-    sizes = call_sizes(artifact, folder)
-    ends = np.cumsum(sizes)
-    return [[trace.digest([row[end - size : end]]) for size, end in zip(sizes, ends, strict=True)] for row in rows]
-
-
 def call_sizes(artifact: Artifact, folder: Path) -> list[int]:
     """The bytes that each call writes, as the product's table has them."""
     lines = (folder / f"{artifact.model}_profile.c").read_text(encoding="utf-8").splitlines()
@@ -117,16 +149,3 @@ def call_sizes(artifact: Artifact, folder: Path) -> list[int]:
         call, _, size = (int(number) for number in line.strip(" {},").split(", "))
         sizes[call] += size
     return sizes
-
-
-def latency(folder: Path, environment: Environment, seconds: float) -> float:
-    """The median of runs, behind `outputs`."""
-    run_harness(folder, environment, "times.bin", str(seconds))
-    return seconds_of(np.median(np.fromfile(folder / "times.bin", np.uint64)))
-
-
-def run_harness(folder: Path, environment: Environment, results: str, *words: str) -> None:
-    command = (f"./{HARNESS}", "vectors.bin", results, KEPT, *words)
-    done = processes.run(command, folder, os.environ | dict(environment), timeout=COMPARE_LIMIT_S)
-    if done.returncode:
-        raise HarnessError(f"{' '.join(command)} exited with {done.returncode}: {done.stderr.strip() or 'no message'}")

@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,9 +14,8 @@ from tempfile import TemporaryDirectory
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.toolchain import for_target
 from bevel.backends.cpu.levels import at_hand
-from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors, compared
-from bevel.backends.devices.native import build_harness, outputs, times
-from bevel.backends.program.resources import Resource, Resources
+from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors
+from bevel.backends.devices.native import build_harness, measured, outputs
 from bevel.backends.target import Target
 
 
@@ -50,14 +49,7 @@ class Host:
 
     def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
         """Compare every output element, then time. Raises HarnessError when the model's process crashes."""
-        with TemporaryDirectory(prefix="bevel-") as name:
-            folder = Path(name)
-            build_harness(artifact, for_target(self.target), folder, static=False)
-            result = compared(self, outputs(artifact, vectors, folder), vectors)
-            if result.mismatches:
-                return result
-            measured = times(folder, self.seconds)
-            return replace(result, spent=Resources({Resource.LATENCY: measured.run}), per_call=measured.calls)
+        return measured(self, artifact, vectors, for_target(self.target), self.seconds)
 
 
 @cache

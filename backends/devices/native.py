@@ -8,24 +8,27 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from bevel.backends.binary.artifact import Artifact, Slot
 from bevel.backends.binary.objects import compiled
-from bevel.backends.binary.toolchain import Toolchain
-from bevel.backends.devices.base import CallCost, Vectors
-from bevel.backends.process import processes
+from bevel.backends.binary.toolchain import Toolchain, for_target
+from bevel.backends.devices.base import CallCost, Device, Measurement, Vectors, compared
+from bevel.backends.devices.place import HERE, Place
+from bevel.backends.devices.ssh import Ssh
 from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
 from bevel.calib.errors import UserError
 
 HARNESS = "harness"
 COMPARE_LIMIT_S = 600
+SECONDS = 0.5  # that runs on a board are timed, and again profiled
 
 
 class HarnessError(RuntimeError):
@@ -62,19 +65,45 @@ def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path, static
     toolchain.link([*objects, *products], HARNESS, folder, extra)
 
 
+def measured(
+    device: Device, artifact: Artifact, vectors: Vectors, toolchain: Toolchain, seconds: float, place: Place = HERE
+) -> Measurement:
+    """Compare every output element, then time whole and again profiled runs for some seconds each. Raises HarnessError
+    when the model's process crashes."""
+    with TemporaryDirectory(prefix="bevel-") as name:
+        folder = Path(name)
+        build_harness(artifact, toolchain, folder, static=False)
+        result = compared(device, outputs(artifact, vectors, folder, place=place), vectors)
+        if result.mismatches:
+            return result
+        found = times(folder, seconds, place)
+        return replace(result, spent=Resources({Resource.LATENCY: found.run}), per_call=found.calls)
+
+
+def on_board(device: Ssh, artifact: Artifact, vectors: Vectors, place: Place) -> Measurement:
+    """`measured` on another machine."""
+    return measured(device, artifact, vectors, for_target(device.target), SECONDS, place)
+
+
 def outputs(
-    artifact: Artifact, vectors: Vectors, folder: Path, prefix: Sequence[str] = (), marked: bool = False
+    artifact: Artifact,
+    vectors: Vectors,
+    folder: Path,
+    prefix: Sequence[str] = (),
+    marked: bool = False,
+    place: Place = HERE,
 ) -> dict[str, Array]:
     """What the harness in `folder` computes for every vector: {port name: array [N, *shape]}. marked: it then runs
     again, between marks (`marks.py`)."""
     (folder / "vectors.bin").write_bytes(pack(artifact, vectors))
-    run_harness(folder, prefix, ("vectors.bin", "outputs.bin", *(("marked",) if marked else ())), COMPARE_LIMIT_S)
+    words = ("vectors.bin", "outputs.bin", *(("marked",) if marked else ()))
+    run_harness(folder, prefix, words, COMPARE_LIMIT_S, place)
     return unpack((folder / "outputs.bin").read_bytes(), artifact.outputs, len(vectors))
 
 
-def times(folder: Path, seconds: float) -> Times:
+def times(folder: Path, seconds: float, place: Place = HERE) -> Times:
     """Medians over as many runs as fit into `seconds`, twice: whole runs, then profiled ones. After `outputs`."""
-    run_harness(folder, (), ("vectors.bin", "times.bin", str(seconds)), COMPARE_LIMIT_S + 2 * seconds)
+    run_harness(folder, (), ("vectors.bin", "times.bin", str(seconds)), COMPARE_LIMIT_S + 2 * seconds, place)
     numbers = np.fromfile(folder / "times.bin", np.uint64)
     runs, profiles, calls = (int(number) for number in numbers[:3])
     whole = numbers[3 : 3 + runs]
@@ -94,9 +123,10 @@ def seconds_of(nanoseconds: np.floating[Any]) -> float:
     return round(float(nanoseconds) * 1e-9, 10)
 
 
-def run_harness(folder: Path, prefix: Sequence[str], words: Sequence[str], limit_s: float) -> None:
+def run_harness(folder: Path, prefix: Sequence[str], words: Sequence[str], limit_s: float, place: Place = HERE) -> None:
+    """`words`: the vectors, the results, and what else there is to say."""
     command = (*prefix, f"./{HARNESS}", *words)
-    done = processes.run(command, folder, timeout=limit_s)
+    done = place.run(folder, command, (words[1],), {}, limit_s)
     if done.returncode == 0:
         return
     if done.returncode == -signal.SIGILL:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors
-from bevel.backends.devices.gpu_product import harness, measured, outputs
+from bevel.backends.devices.gpu_product import harness, measured
 from bevel.backends.process import processes
 from bevel.backends.process.cache import cache_folder
 from bevel.backends.program.op import Array
@@ -72,10 +72,10 @@ class OpenCl:
     @contextmanager
     def opened(self, artifact: Artifact) -> Iterator[Opened]:
         """The product as a function: {input port: array [N, *shape]} to the same of its outputs."""
-        with harness(artifact) as folder:
+        with harness(artifact, environment()) as built:
 
             def run(inputs: dict[str, Array], begins: Array | None = None) -> dict[str, Array]:
-                return outputs(artifact, Vectors(inputs, {}, begins), folder, environment())
+                return built.outputs(Vectors(inputs, {}, begins))
 
             yield run
 

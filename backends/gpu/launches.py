@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -87,8 +88,6 @@ def split(parts: Sequence[Any], setting: Setting, group: int) -> tuple[Item, ...
     for part in parts:
         if not stores_outside(part):
             repeated.append(part)
-            if why := unrepeatable(repeated, made):
-                return why
             continue
         found = launch(part, replace(setting, before=(*setting.before, *repeated)), group)
         if isinstance(found, str):
@@ -124,15 +123,22 @@ def gains(items: Sequence[Item]) -> bool:
 
 
 def unrepeatable(repeated: Sequence[Any], made: Sequence[Item]) -> str | None:
-    """Why statements cannot be repeated behind launches: a launch changes what they read, or they add to what they hold
+    """Why statements cannot be repeated by launches: one of these changes what they read, or they add to what they hold
     themselves."""
-    inside = [one for part in repeated for one in accesses(part)]
-    own = {one.buffer for one in inside if one.stores}
-    if (left := uncovered([one for one in inside if one.local and one.buffer in own])) is not None:
-        return f"{left.name} is kept from one loop to the next"
-    read = {one.buffer for one in inside if not one.local}
+    if (why := adding(tuple(repeated))) is not None:
+        return why
+    read = {one.buffer for part in repeated for one in accesses(part) if not one.local}
     written = {one.buffer for each in every(made) for one in accesses(each.body) if one.stores and not one.local}
     return next((f"{one.name} changes behind where it is read" for one in read if one in written), None)
+
+
+@lru_cache(maxsize=100)
+def adding(repeated: tuple[Any, ...]) -> str | None:
+    """Why statements do not begin anew where they are repeated."""
+    inside = [one for part in repeated for one in accesses(part)]
+    own = {one.buffer for one in inside if one.stores}
+    left = uncovered([one for one in inside if one.local and one.buffer in own])
+    return None if left is None else f"{left.name} is kept from one loop to the next"
 
 
 def merged(items: Sequence[Item]) -> tuple[Item, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from bevel.backends.gpu.accesses import Access, accesses
@@ -93,10 +94,10 @@ def distinct(one: Access, other: Access) -> bool:
 
 def covered(load: Access, stores: Sequence[Access]) -> bool:
     """Whether stores before a load have written all that it may read. Loops around both are at the same turn, those
-    around a store alone have ended."""
+    around a store alone have ended. The last stores are looked at first: of hundreds in a row, one of them is it."""
     spans = []
-    for store in stores:
-        common = [variable for variable in store.loops if variable in load.loops]
+    for store in reversed(stores):
+        common = tuple(variable for variable in store.loops if variable in load.loops)
         read, written = placed(load, common), placed(store, common)
         rest = {variable: extent for variable, extent in store.extents.items() if variable not in common}
         if store.doubts <= load.doubts and read.steps == written.steps and written.whole(rest):
@@ -115,7 +116,8 @@ def within(read: Place, spans: Iterable[tuple[int, int]]) -> bool:
     return reached > read.high
 
 
-def placed(one: Access, parallel: Iterable[Any]) -> Place:
+@lru_cache(maxsize=100_000)
+def placed(one: Access, parallel: tuple[Any, ...]) -> Place:
     return flat(by_axis(one, parallel), one.buffer.shape)
 
 

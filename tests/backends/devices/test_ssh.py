@@ -1,0 +1,124 @@
+"""Boards over SSH: a server on loopback stands for the board; what a product computes there is compared and timed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bevel.backends.binary.artifact import Artifact
+from bevel.backends.build import build
+from bevel.backends.devices.base import Vectors
+from bevel.backends.devices.find import device
+from bevel.backends.devices.opencl import OpenCl
+from bevel.backends.devices.ssh import CONFIG, LostBoard
+from bevel.backends.program.ops.clip import Clip
+from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.program.resources import Resource
+from bevel.backends.target import load
+from bevel.calib.errors import UserError
+from bevel.tools.command import devices
+
+if find_spec("asyncssh") is None or not all(map(shutil.which, ("ssh", "ssh-keygen"))):
+    pytest.skip("asyncssh and OpenSSH's client are not here: no server on loopback", allow_module_level=True)
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Servers:
+    """`folder`: where keys are, and the client's configuration."""
+
+    folder: Path
+
+    def key(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            made = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path)
+            subprocess.run(made, check=True)
+        return path
+
+    @contextmanager
+    def started(self, known: bool = True, loses: str = "") -> Iterator[str]:
+        """The address of a server, whose key the client knows or not."""
+        key, authorized = self.key("board"), self.key("user").with_suffix(".pub")
+        command = [sys.executable, HERE / "ssh_server.py", key, authorized, *([loses] if loses else [])]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            port = process.stdout.readline().strip()
+            if known:
+                with (self.folder / "known").open("a") as file:
+                    file.write(f"[127.0.0.1]:{port} {key.with_suffix('.pub').read_text()}")
+            try:
+                yield f"127.0.0.1:{port}"
+            finally:
+                process.kill()
+
+
+@pytest.fixture
+def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Servers:
+    found = Servers(tmp_path)
+    (tmp_path / "known").touch()
+    config = f"IdentityFile {found.key('user')}\nIdentitiesOnly yes\nUserKnownHostsFile {tmp_path}/known\n"
+    (tmp_path / "config").write_text(f"{config}GlobalKnownHostsFile none\n")
+    monkeypatch.setenv(CONFIG, str(tmp_path / "config"))
+    return found
+
+
+def product(target: str, folder: Path) -> tuple[Artifact, Vectors]:
+    size = 70
+    buffers = {name: Buffer(name, (size,), "int8") for name in "xy"}
+    ports = (Port("x", "x", (size,), "int8"),), (Port("y", "y", (size,), "int8"),)
+    program = Program("one", *ports, buffers, (Call("clip", Clip(size, -50, 50), ("x",), (), "y"),))
+    x = np.arange(-size, size, dtype=np.int8).reshape(2, size)
+    folder.mkdir()
+    vectors = Vectors({"x": x}, {"y": np.clip(x, -50, 50)})
+    return build(program, load(target), folder, vectors), vectors
+
+
+@pytest.mark.parametrize("target", ["host", "opencl"])
+def test_a_board_computes_and_is_timed_and_nothing_stays_there(target: str, servers: Servers, tmp_path: Path) -> None:
+    if target == "opencl" and (why := OpenCl(load(target)).missing()):
+        pytest.skip(why)
+    artifact, vectors = product(target, tmp_path / "product")
+    before = set(Path("/tmp").glob("bevel-*"))
+    with servers.started() as address:
+        board = devices.choose(load(target), f"ssh://{address}")
+        assert board is not None and board.kind == "board" and board.tool().startswith("Linux ")
+        measured = board.measure(artifact, vectors)
+        wrong = board.measure(artifact, replace(vectors, expected={"y": vectors.inputs["x"]}))
+    assert measured.mismatches == 0 and measured.spent[Resource.LATENCY] > 0
+    assert wrong.mismatches == np.count_nonzero(np.abs(vectors.inputs["x"]) > 50) and not wrong.spent
+    assert not set(Path("/tmp").glob("bevel-??????")) - before
+
+
+def test_another_board_goes_on_where_the_connection_to_one_is_lost(servers: Servers, tmp_path: Path) -> None:
+    artifact, vectors = product("host", tmp_path / "product")
+    with ExitStack() as stack:
+        loses, stays = (stack.enter_context(servers.started(loses=word)) for word in ("harness", ""))
+        assert device(f"ssh://{loses},ssh://{stays}", load("host")).measure(artifact, vectors).mismatches == 0
+        with pytest.raises(LostBoard) as lost:
+            device(f"ssh://{loses}", load("host")).measure(artifact, vectors)
+    assert str(lost.value).startswith(f"ssh://{loses}: ") and "\n" not in str(lost.value)
+
+
+def test_a_host_whose_key_is_not_known_is_not_spoken_to(servers: Servers) -> None:
+    with servers.started(known=False) as address, pytest.raises(UserError, match="Host key verification failed"):
+        devices.choose(load("host"), f"ssh://{address}")
+
+
+def test_a_board_of_another_machine_and_what_is_no_address_are_refused(servers: Servers) -> None:
+    with servers.started() as address, pytest.raises(UserError, match="aarch64-linux needs aarch64"):
+        devices.choose(load("aarch64-linux"), f"ssh://{address}")
+    with pytest.raises(UserError, match="names no host"):
+        devices.choose(load("host"), "ssh://-oProxyCommand=sh")
+    with pytest.raises(UserError, match=r"it runs on: .*serial:PORT"):
+        devices.choose(load("cortex-m4"), "ssh://board")
