@@ -18,8 +18,8 @@ from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.toolchain import Toolchain, for_target
 from bevel.backends.devices.base import Device, Measurement, Vectors, compared
+from bevel.backends.devices.location import HERE, Location
 from bevel.backends.devices.native import COMPARE_LIMIT_S, HarnessError, pack, seconds_of, unpack
-from bevel.backends.devices.place import HERE, Place
 from bevel.backends.devices.ssh import Ssh
 from bevel.backends.gpu import trace
 from bevel.backends.program.op import Array
@@ -38,7 +38,7 @@ class Harness:
     artifact: Artifact
     folder: Path
     environment: Environment
-    place: Place = HERE
+    place: Location = HERE
 
     def outputs(self, vectors: Vectors, traced: int = 0) -> dict[str, Array]:
         """What it computes for every vector; of the first `traced` also what each call does."""
@@ -80,7 +80,7 @@ def measured(
     environment: Environment,
     seconds: float,
     toolchain: Toolchain | None = None,
-    place: Place = HERE,
+    place: Location = HERE,
 ) -> Measurement:
     """Compare every element of the outputs, and every call where the build left a trace of these vectors, with kernels
     from their source and, where the driver's binary was kept, from that; then time runs for some seconds, unless the
@@ -100,7 +100,7 @@ def measured(
         return replace(result, spent=Resources({Resource.LATENCY: built.latency(seconds)}))
 
 
-def on_board(device: Ssh, artifact: Artifact, vectors: Vectors, place: Place) -> Measurement:
+def on_board(device: Ssh, artifact: Artifact, vectors: Vectors, place: Location) -> Measurement:
     """`measured` on another machine, by its first device."""
     return measured(device, artifact, vectors, {}, SECONDS, for_target(device.target), place)
 
@@ -116,7 +116,7 @@ def checked(device: Device, built: Harness, vectors: Vectors, known: trace.CallD
 
 @contextmanager
 def harness(
-    artifact: Artifact, environment: Environment, toolchain: Toolchain | None = None, place: Place = HERE
+    artifact: Artifact, environment: Environment, toolchain: Toolchain | None = None, place: Location = HERE
 ) -> Iterator[Harness]:
     """The product and the harness around it, compiled for this machine unless another toolchain is given."""
     with TemporaryDirectory(prefix="bevel-") as name:

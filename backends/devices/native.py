@@ -20,7 +20,7 @@ from bevel.backends.binary.artifact import Artifact, Slot
 from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.toolchain import Toolchain, for_target
 from bevel.backends.devices.base import CallCost, Device, Measurement, Vectors, compared
-from bevel.backends.devices.place import HERE, Place
+from bevel.backends.devices.location import HERE, Location
 from bevel.backends.devices.ssh import Ssh
 from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
@@ -66,7 +66,7 @@ def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path, static
 
 
 def measured(
-    device: Device, artifact: Artifact, vectors: Vectors, toolchain: Toolchain, seconds: float, place: Place = HERE
+    device: Device, artifact: Artifact, vectors: Vectors, toolchain: Toolchain, seconds: float, place: Location = HERE
 ) -> Measurement:
     """Compare every output element, then time whole and again profiled runs for some seconds each. Raises HarnessError
     when the model's process crashes."""
@@ -80,7 +80,7 @@ def measured(
         return replace(result, spent=Resources({Resource.LATENCY: found.run}), per_call=found.calls)
 
 
-def on_board(device: Ssh, artifact: Artifact, vectors: Vectors, place: Place) -> Measurement:
+def on_board(device: Ssh, artifact: Artifact, vectors: Vectors, place: Location) -> Measurement:
     """`measured` on another machine."""
     return measured(device, artifact, vectors, for_target(device.target), SECONDS, place)
 
@@ -91,7 +91,7 @@ def outputs(
     folder: Path,
     prefix: Sequence[str] = (),
     marked: bool = False,
-    place: Place = HERE,
+    place: Location = HERE,
 ) -> dict[str, Array]:
     """What the harness in `folder` computes for every vector: {port name: array [N, *shape]}. marked: it then runs
     again, between marks (`marks.py`)."""
@@ -101,7 +101,7 @@ def outputs(
     return unpack((folder / "outputs.bin").read_bytes(), artifact.outputs, len(vectors))
 
 
-def times(folder: Path, seconds: float, place: Place = HERE) -> Times:
+def times(folder: Path, seconds: float, place: Location = HERE) -> Times:
     """Medians over as many runs as fit into `seconds`, twice: whole runs, then profiled ones. After `outputs`."""
     run_harness(folder, (), ("vectors.bin", "times.bin", str(seconds)), COMPARE_LIMIT_S + 2 * seconds, place)
     numbers = np.fromfile(folder / "times.bin", np.uint64)
@@ -123,7 +123,9 @@ def seconds_of(nanoseconds: np.floating[Any]) -> float:
     return round(float(nanoseconds) * 1e-9, 10)
 
 
-def run_harness(folder: Path, prefix: Sequence[str], words: Sequence[str], limit_s: float, place: Place = HERE) -> None:
+def run_harness(
+    folder: Path, prefix: Sequence[str], words: Sequence[str], limit_s: float, place: Location = HERE
+) -> None:
     """`words`: the vectors, the results, and what else there is to say."""
     command = (*prefix, f"./{HARNESS}", *words)
     done = place.run(folder, command, (words[1],), {}, limit_s)

@@ -21,12 +21,12 @@ from tempfile import NamedTemporaryFile
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import SSH, DeviceKind, Measurement, Vectors
-from bevel.backends.devices.place import Completed, Environment, Place
+from bevel.backends.devices.location import Completed, Environment, Location
 from bevel.backends.process import processes
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 
-ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9_][^\s:/,]*)(?::(?P<port>\d+))?")
+PATTERN = re.compile(r"(?P<host>[A-Za-z0-9_][^\s:/,]*)(?::(?P<port>\d+))?")
 CONFIG = "BEVEL_SSH_CONFIG"
 SETTINGS = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=10", "ServerAliveInterval=5")
 ASK_LIMIT_S, COPY_LIMIT_S = 60, 600
@@ -34,7 +34,7 @@ NO_CONNECTION = 255  # ssh's exit status where it has none; what ran there has a
 OF_SIGNALS = 128  # what a shell adds to a signal's number
 SOURCES = (".c", ".h", ".o", ".a")  # which no board needs
 
-Measured = Callable[["Ssh", Artifact, Vectors, Place], Measurement]
+Measured = Callable[["Ssh", Artifact, Vectors, Location], Measurement]
 
 
 class LostBoard(UserError):
@@ -42,7 +42,7 @@ class LostBoard(UserError):
 
 
 @dataclass(frozen=True)
-class Board:
+class Address:
     host: str
     port: str | None
 
@@ -75,7 +75,7 @@ class Board:
 class OnBoard:
     """A folder of the board's."""
 
-    board: Board
+    board: Address
     home: str
 
     def run(
@@ -119,12 +119,12 @@ class Ssh:
         return f"{SSH}{self.addresses}"
 
     @property
-    def boards(self) -> list[Board]:
+    def boards(self) -> list[Address]:
         """Raises UserError for what is no address."""
-        found = [ADDRESS.fullmatch(one.removeprefix(SSH)) for one in self.addresses.split(",")]
+        found = [PATTERN.fullmatch(one.removeprefix(SSH)) for one in self.addresses.split(",")]
         if None in found:
             raise UserError(f"{self.name} names no host; {SSH}user@host:port does, or several of them after commas")
-        return [Board(one["host"], one["port"]) for one in found if one is not None]
+        return [Address(one["host"], one["port"]) for one in found if one is not None]
 
     def missing(self) -> str | None:
         if shutil.which("ssh") is None:
@@ -160,7 +160,7 @@ class Ssh:
 
 
 @contextmanager
-def on_board(board: Board) -> Iterator[OnBoard]:
+def on_board(board: Address) -> Iterator[OnBoard]:
     """A folder that is removed in the end. Raises LostBoard, and UserError where there is no room for it."""
     made = board.asked("mktemp -d /tmp/bevel-XXXXXX")
     home = made.stdout.strip()

@@ -15,7 +15,7 @@ Environment = Mapping[str, str]  # beside what there is anyway
 Completed = subprocess.CompletedProcess[str]
 
 
-class Place(Protocol):
+class Location(Protocol):
     """A machine with a copy of a folder of this one."""
 
     def run(
