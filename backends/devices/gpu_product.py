@@ -19,7 +19,7 @@ from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.toolchain import Toolchain, for_target
 from bevel.backends.devices.base import Device, Measurement, Vectors, compared
 from bevel.backends.devices.location import HERE, Location
-from bevel.backends.devices.native import COMPARE_LIMIT_S, HarnessError, pack, seconds_of, unpack
+from bevel.backends.devices.native import COMPARE_LIMIT_S, SHARED, HarnessError, pack, seconds_of, unpack
 from bevel.backends.devices.ssh import Ssh
 from bevel.backends.gpu import trace
 from bevel.backends.program.op import Array
@@ -132,6 +132,7 @@ def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path) -> Non
     for path in (*artifact.folder.glob(f"{model}*.[ch]"), *artifact.folder.glob("bevel_*.h")):
         (folder / path.name).write_bytes(path.read_bytes())
     text = files("bevel.backends.gpu").joinpath("c/harness.c").read_text(encoding="utf-8")
+    (folder / SHARED).write_bytes(files("bevel.backends.devices").joinpath(SHARED).read_bytes())
     (folder / "harness.c").write_text(text.replace("MODEL", model), encoding="utf-8")
     reset = (f"-DRESET={artifact.reset}",) if artifact.reset else ()
     defines = (f"-DRUN={artifact.entry}", f"-DARENA_BYTES={model.upper()}_ARENA_BYTES", *reset)

@@ -26,7 +26,7 @@ from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
 from bevel.calib.errors import UserError
 
-HARNESS = "harness"
+HARNESS, SHARED = "harness", "harness.h"
 COMPARE_LIMIT_S = 600
 SECONDS = 0.5  # that runs on a board are timed, and again profiled
 
@@ -51,7 +51,8 @@ def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path, static
     products = [artifact.library, artifact.archive] if shared and artifact.library else [artifact.archive]
     for name in (*products, artifact.header, f"{model}_kernels.h", f"{model}_weights.h", f"{model}_profile.c"):
         shutil.copyfile(artifact.folder / name, folder / name)
-    (folder / "harness.c").write_bytes(files(__package__).joinpath("harness.c").read_bytes())
+    for name in ("harness.c", SHARED):
+        (folder / name).write_bytes(files(__package__).joinpath(name).read_bytes())
     defines = (
         f'-DMODEL_HEADER="{artifact.header}"',
         f"-DRUN={artifact.entry}",
@@ -140,7 +141,7 @@ def run_harness(
 
 
 def pack(artifact: Artifact, vectors: Vectors) -> bytes:
-    """The file that harness.c reads."""
+    """The file that harness.h reads."""
     slots = (*artifact.inputs, *artifact.outputs)
     places = [number for slot in slots for number in (slot.offset, slot_bytes(slot))]
     head = np.array([len(vectors), len(artifact.inputs), len(artifact.outputs), *places], np.uint64)

@@ -4,68 +4,20 @@
  *   harness VECTORS OUTPUTS CACHE CALLS COUNT     then all that each call of the first COUNT vectors writes
  *   harness VECTORS TIMES CACHE SECONDS           nanoseconds: of runs, as many as fit
  *
- * VECTORS is the file of bevel/backends/devices/harness.c. The first line on standard output names the device.
+ * The first line on standard output names the device.
  */
 #define _POSIX_C_SOURCE 200809L
+#include "harness.h"
+
 #include "MODEL_profile.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-#define MOST_RUNS 20000
-#define FEWEST_RUNS 5
-
-struct vectors {
-  uint64_t count, inputs, outputs;
-  const uint64_t *slots; /* offset and bytes of inputs, then outputs */
-  const uint8_t *data;
-  uint64_t stride; /* bytes of one vector's inputs */
-};
 
 static _Alignas(64) uint8_t arena[ARENA_BYTES];
-
-static void fail(const char *what, const char *name) {
-  fprintf(stderr, "%s %s\n", what, name);
-  exit(3);
-}
 
 static void must(const char *why) {
   if (why) {
     fprintf(stderr, "%s\n", why);
     exit(4);
   }
-}
-
-static const uint8_t *read_file(const char *name) {
-  FILE *file = fopen(name, "rb");
-  long size;
-  uint8_t *bytes;
-  if (!file || fseek(file, 0, SEEK_END)) fail("cannot read", name);
-  size = ftell(file);
-  bytes = malloc((size_t)size + 1);
-  rewind(file);
-  if (!bytes || fread(bytes, 1, (size_t)size, file) != (size_t)size) fail("cannot read", name);
-  fclose(file);
-  return bytes;
-}
-
-static void put(const void *bytes, size_t size, FILE *file) {
-  if (fwrite(bytes, 1, size, file) != size) fail("cannot write", "the results");
-}
-
-#ifdef RESET
-#define MARK sizeof(uint64_t)
-#else
-#define MARK 0
-#endif
-
-static struct vectors open_vectors(const char *name) {
-  const uint64_t *head = (const uint64_t *)read_file(name);
-  struct vectors v = {head[0], head[1], head[2], head + 3, NULL, MARK};
-  v.data = (const uint8_t *)(v.slots + 2 * (v.inputs + v.outputs));
-  for (uint64_t i = 0; i < v.inputs; i++) v.stride += v.slots[2 * i + 1];
-  return v;
 }
 
 static void fill(const struct vectors *v, uint64_t vector) {
@@ -76,12 +28,13 @@ static void fill(const struct vectors *v, uint64_t vector) {
   if (begins) must(RESET(arena));
 #endif
   for (uint64_t i = 0; i < v->inputs; i++) {
-    void *const one = malloc(v->slots[2 * i + 1]); /* aligned for any type */
+    const uint64_t bytes = v->slots[i].bytes;
+    void *const one = malloc(bytes); /* aligned for any type */
     if (!one) fail("no memory for", "an input");
-    memcpy(one, from, v->slots[2 * i + 1]);
+    memcpy(one, from, bytes);
     MODEL_fill(arena, (int)i, one);
     free(one);
-    from += v->slots[2 * i + 1];
+    from += bytes;
   }
 }
 
@@ -90,11 +43,11 @@ static void write_outputs(const struct vectors *v, FILE *file) {
     fill(v, vector);
     must(RUN(arena));
     for (uint64_t i = 0; i < v->outputs; i++) {
-      const uint64_t bytes = v->slots[2 * (v->inputs + i) + 1];
+      const uint64_t bytes = v->slots[v->inputs + i].bytes;
       void *const one = malloc(bytes);
       if (!one) fail("no memory for", "an output");
       MODEL_fetch(arena, (int)i, one);
-      put(one, bytes, file);
+      write_or_fail(one, bytes, file);
       free(one);
     }
   }
@@ -103,7 +56,7 @@ static void write_outputs(const struct vectors *v, FILE *file) {
 static void write_call(void *file, int call) {
   for (uint32_t i = 0; i < MODEL_written_count; i++) {
     const uint32_t *one = MODEL_written[i];
-    if (one[0] == (uint32_t)call) put(arena + one[1], one[2], (FILE *)file);
+    if (one[0] == (uint32_t)call) write_or_fail(arena + one[1], one[2], (FILE *)file);
   }
 }
 
@@ -114,12 +67,6 @@ static void write_calls(const struct vectors *v, uint64_t count, FILE *file) {
   }
 }
 
-static uint64_t now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
 static void write_times(const struct vectors *v, double seconds, FILE *file) {
   const uint64_t start = now();
   for (uint64_t i = 0; i < MOST_RUNS && (i < FEWEST_RUNS || now() - start < (uint64_t)(seconds * 1e9)); i++) {
@@ -128,7 +75,7 @@ static void write_times(const struct vectors *v, double seconds, FILE *file) {
     begin = now();
     must(RUN(arena));
     taken = now() - begin;
-    put(&taken, sizeof taken, file);
+    write_or_fail(&taken, sizeof taken, file);
   }
 }
 
