@@ -78,11 +78,12 @@ class Linked:
 
 @dataclass(frozen=True)
 class Designing:
-    """How a product that is no library is wanted. folding: a file that says what stands side by side; tell: what is to
-    hear of each step."""
+    """How a product that is no library is wanted. folding: a file that says what stands side by side; synthesize:
+    whether its resources are counted by synthesis, too; tell: what is to hear of each step."""
 
     tell: Tell
     folding: Path | None = None
+    synthesize: bool = False
 
 
 @runtime_checkable

@@ -37,7 +37,7 @@ class BuildOptions:
     inputs that are read for the last time. `selections`: what tuning found for the kernels; None for what ships.
     `objective`: what kernels are chosen for; `preferred`: a rule whose kernels are taken wherever it has one, to be
     measured. `tell`: what is to hear of each step. `folding`: of programmable logic, a file that says what stands side
-    by side in each node."""
+    by side in each node; `synthesize`: whether its resources are counted by synthesis, too."""
 
     compiler: Preference = "auto"
     in_place: bool = True
@@ -46,6 +46,7 @@ class BuildOptions:
     preferred: str = ""
     tell: Tell = silent
     folding: Path | None = None
+    synthesize: bool = False
 
 
 def build(
@@ -63,7 +64,7 @@ def build(
     backend = backend_of(target)
     if isinstance(backend, Designer):
         with full_disk_named(folder):
-            wanted = Designing(chosen.tell, chosen.folding)
+            wanted = Designing(chosen.tell, chosen.folding, chosen.synthesize)
             return backend.design(split_conversions(program, target), target, folder, vectors, wanted)
     toolchain = for_target(target, chosen.compiler)
     special = arranged(program, target, chosen.objective, chosen.preferred)

@@ -309,7 +309,13 @@ def build_product(job: Job, data: Data, lowered: Lowered, folder: Path, steps: S
     with job.stages("build") as advance:
         if target.compilers and (line := for_target(target).first_use()):
             job.stages.display.say(line)
-        settings = BuildOptions(selections=selections, objective=objective, tell=advance, folding=options.folding)
+        settings = BuildOptions(
+            selections=selections,
+            objective=objective,
+            tell=advance,
+            folding=options.folding,
+            synthesize=options.synthesize,
+        )
         make = partial(build, target=target, folder=folder, vectors=tests, options=settings)
         fitted, artifact = build_within(program, fitted, target, options.max_ram, folder, objective, make)
         widths.unbanded(fitted)

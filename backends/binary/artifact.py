@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from bevel.backends.binary.synthesized import Synthesized
 from bevel.backends.program.memory import Lifetime, Merge, Plan
 from bevel.backends.program.program import Asked, Port, Program
 from bevel.backends.program.resources import Resources, from_keyed
@@ -56,6 +57,7 @@ class Artifact:
     calls: tuple[BuiltCall, ...]
     toolchain: str  # name and version
     takes: Resources
+    synthesized: Synthesized | None = None  # of programmable logic, where that was asked for
 
     @property
     def call_symbols(self) -> tuple[str, ...]:
@@ -103,6 +105,7 @@ def from_json(data: dict[str, Any], folder: Path) -> Artifact:
         "plan": plan(data["plan"]),
         "calls": tuple(built_call(item) for item in data["calls"]),
         "takes": from_keyed(data),
+        "synthesized": None if data["synthesized"] is None else Synthesized(**data["synthesized"]),
     }
     return Artifact(folder=folder, **(plain | nested))
 

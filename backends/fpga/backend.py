@@ -8,7 +8,7 @@ from a model of all cycles (`timing.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bevel.backends.backend import Begin, Designing, Kernels, Linked, Product, Source
@@ -70,14 +70,19 @@ class Fpga:
         wanted.tell(0, 3, "folding")
         network = network_of(program, block(target.abilities))
         given = None if wanted.folding is None else folding_file.read(wanted.folding)
-        folded = Folded.of(network, search.fold(network, target.others, given))
+        folded, capacities = search.fitted(network, target.others, given)
+        wanted.tell(1, 3, "cycles")
         model = timing.modelled(folded)
-        wanted.tell(1, 3, "FIFOs")
-        capacities = timing.depths(folded)
         wanted.tell(2, 3, "Verilog")
         made = design(folded, capacities, model)
         write(made, folded, folder, vectors)
-        return described(program, target, folder, made, folded, capacities)
+        artifact = described(program, target, folder, made, folded, capacities)
+        if not wanted.synthesize:
+            return artifact
+        from bevel.backends.fpga.synthesis import synthesize
+
+        wanted.tell(3, 4, "synthesis")
+        return replace(artifact, synthesized=synthesize(folder, made.top, target))
 
 
 def write(made: Design, folded: Folded, folder: Path, vectors: Vectors | None) -> None:

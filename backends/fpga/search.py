@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bevel.backends.fpga import timing
 from bevel.backends.fpga.logic import logic, queue, total
 from bevel.backends.fpga.network import Folded, StreamNetwork
 from bevel.backends.fpga.node import Folding, LogicNode
@@ -20,6 +21,7 @@ from bevel.calib.errors import UserError
 
 LOGIC = (Resource.LUT, Resource.FF, Resource.DSP, Resource.BRAM)
 QUEUE_BITS = 16  # of a stream, for what streams take before their lanes are known
+ROUNDS = 6  # of searches with less, where FIFOs take more than was left for them
 FILLED = 0.9  # of a part's tables and registers: what is left is for routing
 
 
@@ -62,7 +64,7 @@ def fold(network: StreamNetwork, limits: Resources, given: Mapping[str, Folding]
     goals = sorted({one.cycles for found in table for one in found if one.cycles >= least})
     place = bisect_left(goals, True, key=lambda goal: chosen(network, table, goal, usable)[1])
     if place == len(goals):
-        refuse(network, chosen(network, table, goals[-1], usable)[2], limits)
+        refuse(network, goals[-1], chosen(network, table, goals[-1], usable)[2], limits)
     return tuple(one.folding for one in chosen(network, table, goals[place], usable)[0])
 
 
@@ -99,11 +101,36 @@ def chosen(
     return taken, spent.within(limits), spent
 
 
-def refuse(network: StreamNetwork, least: Resources, limits: Resources) -> None:
-    """Raises UserError that says what the smallest design takes, and what there is."""
+def fitted(
+    network: StreamNetwork, limits: Resources, given: Mapping[str, Folding] | None = None
+) -> tuple[Folded, list[int]]:
+    """A design within `limits` with all of its FIFOs, and their capacities; raises UserError as `fold` does.
+
+    How deep FIFOs must be is known when all else is: what a design then has too much is taken off what the next search
+    may spend.
+    """
+    usable = limits
+    for _ in range(ROUNDS):
+        folded = Folded.of(network, fold(network, usable, given))
+        capacities = timing.depths(folded)
+        spent = estimated(folded, capacities)
+        over = spent.beyond(limits)
+        if not over:
+            return folded, capacities
+        usable = usable | {name: usable[name] - amount for name, amount in (spent - limits).items() if name in over}
+        if any(amount <= 0 for amount in usable.values()):
+            break
+    refuse(network, folded.cycles, spent, limits)
+    raise AssertionError  # not reached
+
+
+def refuse(network: StreamNetwork, cycles: int, least: Resources, limits: Resources) -> None:
+    """Raises UserError that says what the nearest design takes, and what there is."""
     over = list(least.beyond(limits)) or [name for name in LOGIC if name in limits]
     told = [f"{least[name]:,.0f} {name.label} of {limits[name]:,.0f}" for name in over]
-    raise UserError(f"{network.name} is too large: at its slowest it takes about {' and '.join(told)} (estimates)")
+    raise UserError(
+        f"{network.name} is too large: at {cycles:,} cycles a frame it takes about {' and '.join(told)} (estimates)"
+    )
 
 
 def estimated(folded: Folded, capacities: Sequence[int]) -> Resources:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bevel.backends.binary.synthesized import Synthesized
 from bevel.backends.devices.cycles import FrameCycles
 from bevel.backends.program.resources import NOTHING, Resource, Resources, from_keyed
 from bevel.calib.errors import UserError
@@ -260,6 +261,7 @@ class Report:
     converted: tuple[str, ...] = ()  # float ports that are converted before and after what is counted
     transforms: tuple[TransformRecord, ...] = ()  # that were folded into the float graph, in order
     step: Step | None = None  # of one that computes what is new
+    resources: Synthesized | None = None  # of programmable logic, by synthesis; what `size` has of it is an estimate
     schema: int = SCHEMA
 
 
@@ -321,6 +323,7 @@ def from_json(fields: dict[str, Any]) -> Report:
         converted=tuple(fields["converted"]),
         transforms=tuple(map(_transform, fields["transforms"])),
         step=step_from(fields["step"]),
+        resources=None if fields["resources"] is None else Synthesized(**fields["resources"]),
         schema=fields["schema"],
     )
 

@@ -71,6 +71,7 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
         converted=tuple(port.name for port in found.program.converted),
         transforms=found.transforms,
         step=found.step,
+        resources=found.artifact.synthesized,
     )
     return with_budgets(options.budgets, told)
 

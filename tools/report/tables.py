@@ -33,6 +33,7 @@ SHORT_LIST = 5
 PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}
 SHOWN = ("top1", "sqnr")  # metrics that have rows of their own in any case
 LEAST_DB = -200.0  # of infinity, and of noise where there is no signal
+LOGIC = (Resource.LUT, Resource.FF, Resource.DSP, Resource.BRAM)
 PARTS = {  # what is a part of what
     Resource.WEIGHTS: Resource.FLASH,
     Resource.ARENA: Resource.RAM,
@@ -315,8 +316,18 @@ def _size_rows(report: Report) -> list[tuple[str, str]]:
     return [
         ("float model", in_bytes(size.float_bytes)),
         ("quantized model", f"{in_bytes(size.quantized_bytes)}{larger(size)}"),
-        *((name.label, amount_of(name, size.product)) for name in size.product if name not in PARTS),
+        *((taken(name), amount_of(name, size.product)) for name in size.product if name not in PARTS),
+        *(
+            []
+            if report.resources is None
+            else [(f"{report.resources.tool}, {report.resources.part}", report.resources.told)]
+        ),
     ]
+
+
+def taken(name: Resource) -> str:
+    """What a resource is called that a product takes: programmable logic is estimated before it is synthesized."""
+    return f"{name.label}, estimated" if name in LOGIC else name.label
 
 
 def amount_of(name: Resource, product: Resources) -> str:

@@ -220,6 +220,7 @@ class Options:
     folding: Parsed[File | None, Path | None] = Parsed(
         parsers.maybe_path, Option("Likewise, a folding.json in place of a search.", "FILE", file=True), None
     )
+    synthesize: bool = field(default=False, metadata=told("Likewise, count resources by Yosys, beside the estimates."))
     tune: int | None = field(
         default=None, metadata=told("Measure N candidates for each kernel, keep the best.", "N", within=COUNT)
     )

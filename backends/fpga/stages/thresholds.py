@@ -130,7 +130,10 @@ endmodule
     def step(self, place: int, step: int, words: int, before: str) -> str:
         """A bit of n: whether the sum has reached the threshold in the middle of those that are left."""
         bits, which, depth = self.sum_bits, count_bits(words), words << step
-        at = "which" if step == 0 else f"{{which{step - 1}, n{step - 1}}}"
+        if words == 1:
+            at = f"n{step - 1}" if step else "0"
+        else:
+            at = f"{{which{step - 1}, n{step - 1}}}" if step else "which"
         old, last = ("which" if step == 0 else f"which{step - 1}"), step == self.steps - 1
         kept = f"  reg [{step - 1}:0] n{step}a;\n" if step else ""
         keeping = f"      n{step}a <= n{step - 1};\n" if step else ""

@@ -284,7 +284,7 @@ module {self.name} (
         place, fold = count_bits(ring), count_bits(self.folds) if self.folds > 1 else 0
         held, column, beat = count_bits(ring + 1), kh * width, self.rows * width
         reach, stride = g.reach[1], g.strides[1]
-        along = f"{place}'(kx)" if g.dilations[1] == 1 else f"{place}'(kx) * {number(g.dilations[1], place)}"
+        along = f"{place}'(kx)" if g.reach[1] == g.kernel[1] else f"{place}'(kx) * {number(g.dilations[1], place)}"
         parts = kh // self.rows
         into, out_of = ("{slot, in_fold}", "{from, fold}") if self.folds > 1 else ("slot", "from")
         select = f"word[part_read * {beat} +: {beat}]" if parts > 1 else "word"

@@ -1,4 +1,5 @@
-"""Whole networks, from float ONNX to a simulation that equals integer.onnx in onnxruntime."""
+"""Whole networks, from float ONNX to a simulation that equals integer.onnx in onnxruntime: many beside each other
+in one build, as that is what takes long."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +9,8 @@ import pytest
 from fpga_networks import drawn_model
 
 from bevel import optimize
-from bevel.backends.fpga import search
-from bevel.backends.fpga.network import StreamNetwork
+from bevel.backends.fpga import search, timing
+from bevel.backends.fpga.network import Folded, StreamNetwork
 from bevel.backends.fpga.node import Folding
 from bevel.backends.fpga.simulation.verilator import Verilator
 from bevel.backends.program.resources import Resources
@@ -18,18 +19,28 @@ from fpga_programs import drawn
 
 
 @pytest.mark.filterwarnings("ignore::bevel.ResultWarning")  # weights at random and 4 bits
-@pytest.mark.parametrize(("seed", "weights"), [(0, "int8"), (1, "int4")])
+@pytest.mark.parametrize(
+    ("count", "seed", "weights", "activations"),
+    [(4, 1, "int4", "int4"), pytest.param(20, 0, "int8", "int8", marks=pytest.mark.long)],
+)
 def test_networks_drawn_at_random_equal_onnxruntime_however_they_are_folded(
-    seed: int, weights: str, tool: Verilator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    count: int,
+    seed: int,
+    weights: str,
+    activations: str,
+    tool: Verilator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model, samples = drawn_model(5, seed)
+    model, samples = drawn_model(count, seed)
 
     def at_random(
         network: StreamNetwork, limits: Resources, given: Mapping[str, Folding] | None = None
-    ) -> tuple[Folding, ...]:
-        return tuple(drawn(network, np.random.default_rng(seed)))
+    ) -> tuple[Folded, list[int]]:
+        folded = Folded.of(network, drawn(network, np.random.default_rng(seed)))
+        return folded, timing.depths(folded)
 
-    monkeypatch.setattr(search, "fold", at_random)
+    monkeypatch.setattr(search, "fitted", at_random)
     report = optimize(
         model,
         target="artix7-35",
@@ -37,6 +48,7 @@ def test_networks_drawn_at_random_equal_onnxruntime_however_they_are_folded(
         output=tmp_path / "out",
         vectors=4,
         weights=weights,
+        activations=activations,
         rounding="nearest",
         transform="none",
         name="drawn",

@@ -51,7 +51,7 @@ def test_tables_multiply_where_there_are_no_blocks_to_spare() -> None:
 
 
 def test_what_fits_nowhere_is_refused_with_the_least_that_would() -> None:
-    with pytest.raises(UserError, match=r"at its slowest it takes about \d[\d,]* lookup tables of 100"):
+    with pytest.raises(UserError, match=r"at \d[\d,]* cycles a frame it takes about \d[\d,]* lookup tables of 100"):
         fold(network(), PART | Resources({"lut": 100}))
 
 

@@ -28,7 +28,7 @@ from bevel.tools.report.report import (
 
 KEYS = {
     "": "bevel model target recipe accuracy size device measurement nodes stages files assignment outputs library"
-    " widths converted transforms step schema",
+    " widths converted transforms step resources schema",
     "model": "file sha256",
     "accuracy": "samples float quantized integer sqnr_db agreement quantized_sqnr_db labels labels_unused metric"
     " answers agreement_interval",
