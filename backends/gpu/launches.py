@@ -142,20 +142,28 @@ def adding(repeated: tuple[Any, ...]) -> str | None:
 
 
 def merged(items: Sequence[Item]) -> tuple[Item, ...]:
-    """Neighbours that run in one thread, as single elements do, in one launch."""
+    """Neighbours that run in one thread, as single elements do, in one launch, unless both repeat statements."""
     result: list[Item] = []
     for one in items:
         last = result[-1] if result else None
-        if (
-            isinstance(one, Launch)
-            and isinstance(last, Launch)
-            and one.groups * one.threads * last.groups * last.threads == 1
-        ):
-            body = tirx.SeqStmt([*statements(last.body), *statements(one.body)])
-            result[-1] = Launch(body, 1, 1, one.turn, last.serial or one.serial)
-        else:
+        both = joined(last, one) if isinstance(one, Launch) and isinstance(last, Launch) else None
+        if both is None:
             result.append(one)
+        else:
+            result[-1] = both
     return tuple(result)
+
+
+def joined(first: Launch, second: Launch) -> Launch | None:
+    """Two launches of one thread as one: a body defines its buffers, and the variables of its loops, once."""
+    if first.groups * first.threads * second.groups * second.threads > 1:
+        return None
+    known = statements(first.body)
+    again = [one for one in statements(second.body) if not any(one.same_as(other) for other in known)]
+    shared = [one for one in statements(second.body) if any(one.same_as(other) for other in known)]
+    if not all(isinstance(one, tirx.AllocBuffer) for one in shared):
+        return None
+    return Launch(tirx.SeqStmt([*known, *again]), 1, 1, second.turn, first.serial or second.serial)
 
 
 def alone(before: Sequence[Any], part: Any, turn: tuple[Any, ...], why: str) -> Launch:

@@ -119,7 +119,7 @@ static const char *make_memories(struct state *s) {
       return said(&s->side, "%lu bytes of memory on %s: %s (%d)", (unsigned long)MODEL_memory_bytes[i],
                   s->side.device_name, meaning(s, status), status);
   }
-  for (i = 0; i < MODEL_CONSTANTS; i++) {
+  for (i = 0; i != MODEL_CONSTANTS; i++) {
     const struct MODEL_constant *one = &MODEL_constants[i];
     TRY("the weights", s->cu.write(s->memories[1] + one->offset, one->data, one->bytes, s->side.queue));
   }
@@ -129,10 +129,11 @@ static const char *make_memories(struct state *s) {
 
 static const char *make_kernels(struct state *s) {
   uint32_t i;
+  if (MODEL_LAUNCHES == 0) return NULL; /* all is the host's */
   TRY("the kernels", s->cu.load_module(&s->module, MODEL_image));
-  for (i = 0; i < MODEL_LAUNCHES; i++)
+  for (i = 0; i != MODEL_LAUNCHES; i++)
     TRY(MODEL_launches[i].kernel, s->cu.get_function(&s->kernels[i], s->module, MODEL_launches[i].kernel));
-  for (i = 0; i < MODEL_ARGUMENTS; i++) {
+  for (i = 0; i != MODEL_ARGUMENTS; i++) {
     const struct MODEL_argument *one = &MODEL_arguments[i];
     if (one->memory < MODEL_MEMORIES) s->values[i].place = s->memories[one->memory] + one->value;
     else s->values[i].number = (int32_t)one->value;

@@ -173,7 +173,7 @@ static void binary_path(struct state *s, const char *cache, char *path, size_t r
     if (text) key = summed(key, text, strlen(text) + 1);
     free(text);
   }
-  for (i = 0; i < MODEL_SOURCES; i++) key = summed(key, MODEL_source[i], strlen(MODEL_source[i]));
+  for (i = 0; i != MODEL_SOURCES; i++) key = summed(key, MODEL_source[i], strlen(MODEL_source[i]));
   snprintf(path, room, "%s/MODEL-%08x%08x.clbin", cache, (unsigned)(key >> 32), (unsigned)key);
 }
 
@@ -243,6 +243,7 @@ static const char *build_program(struct state *s, const char *cache) {
   char path[1024], *const error = s->side.error;
   int32_t status = 0;
   size_t begin;
+  if (MODEL_SOURCES == 0) return NULL; /* all is the host's */
   path[0] = 0;
   if (cache) binary_path(s, cache, path, sizeof path);
   if (cache && from_binary(s, path)) return NULL;
@@ -269,7 +270,7 @@ static const char *make_buffers(struct state *s) {
       return said(&s->side, "%lu bytes of memory on %s: %s (%d)", (unsigned long)MODEL_memory_bytes[i],
                   s->side.device_name, meaning(status), (int)status);
   }
-  for (i = 0; i < MODEL_CONSTANTS; i++) {
+  for (i = 0; i != MODEL_CONSTANTS; i++) {
     const struct MODEL_constant *one = &MODEL_constants[i];
     TRY("the weights", s->cl.write(s->side.queue, s->memories[1], 1, one->offset, one->bytes, one->data, 0, NULL, NULL));
   }
@@ -279,7 +280,7 @@ static const char *make_buffers(struct state *s) {
 static const char *make_kernels(struct state *s) {
   int32_t status = 0;
   uint32_t i, j;
-  for (i = 0; i < MODEL_LAUNCHES; i++) {
+  for (i = 0; i != MODEL_LAUNCHES; i++) {
     const struct MODEL_launch *one = &MODEL_launches[i];
     uint32_t place = 0;
     s->kernels[i] = s->cl.create_kernel(s->program, one->kernel, &status);
@@ -316,7 +317,7 @@ void MODEL_destroy(void *arena) {
   uint32_t i;
   if (!s || s->side.arena != arena) return;
   if (s->side.queue) s->cl.finish(s->side.queue);
-  for (i = 0; i < MODEL_LAUNCHES; i++)
+  for (i = 0; i != MODEL_LAUNCHES; i++)
     if (s->kernels[i]) s->cl.release_kernel(s->kernels[i]);
   if (s->program) s->cl.release_program(s->program);
   for (i = 0; i < MODEL_MEMORIES; i++)

@@ -214,6 +214,24 @@ def test_single_elements_are_one_launch() -> None:
     assert shapes(found) == [(1, 1)] and reasons(found) == [""]
 
 
+def test_single_elements_that_repeat_statements_are_launches_of_their_own() -> None:
+    """The first three share a buffer of the thread's own; the last one goes through the loop once more."""
+
+    @T.prim_func(s_tir=True)
+    def f(X: T.Buffer((8,), "int32"), Y: T.Buffer((2,), "int32")):
+        A = T.alloc_buffer((1,), "int32", scope=OWN)
+        Y[0] = X[1]
+        Y[1] = X[0]
+        A[0] = 0
+        for i in range(8):
+            A[0] = A[0] + X[i]
+        Y[0] = A[0]
+        Y[1] = A[0]
+
+    found = launches_of(body(f))
+    assert shapes(found) == [(1, 1)] * 2 and reasons(found) == [""] * 2
+
+
 def test_loops_without_turns_launch_nothing() -> None:
     @T.prim_func(s_tir=True)
     def f(X: T.Buffer((2,), "int32"), Y: T.Buffer((2,), "int32")):

@@ -24,6 +24,7 @@ from bevel.backends.gpu.headers import HANDLE_BYTES, handle_offset
 from bevel.backends.gpu.kernels import depthwise_dots, dots, patch_dots, product_dots
 from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.ops.conv import Conv
+from bevel.backends.program.ops.dequantize import Dequantize
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.resources import Resource
 from bevel.backends.target import Target, load
@@ -72,16 +73,35 @@ def test_what_surrounds_the_kernels_compiles_without_a_warning(
     language: str, built: tuple[Artifact, Vectors], tmp_path: Path
 ) -> None:
     artifact, _ = built
-    plus = language == "c++17"
-    names = ["one.c", "one_device.c", "one_tables.c", "one_source.c", "one_profile.c"]
-    for path in artifact.folder.glob("one*.[ch]"):
-        shutil.copyfile(path, tmp_path / path.name)
+    compile_strictly(artifact, language, tmp_path)
+
+
+def compile_strictly(artifact: Artifact, language: str, place: Path) -> None:
+    """By every compiler here, in `place`."""
+    model, plus = artifact.model, language == "c++17"
+    names = [f"{model}{part}.c" for part in ("", "_device", "_tables", "_source", "_profile")]
+    for path in artifact.folder.glob(f"{model}*.[ch]"):
+        shutil.copyfile(path, place / path.name)
     pairs = [("gcc", "g++"), ("clang", "clang++")]
     found = [pair[plus] for pair in pairs if shutil.which(pair[plus])]
     for command in found or [f"{sys.executable} -m ziglang {'c++' if plus else 'cc'}"]:
         words = [*command.split(), "-x", "c++" if plus else "c", f"-std={language}", *STRICT, "-c", *names]
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(words, cwd=place, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:2000]
+
+
+def test_a_model_of_floats_alone_is_the_hosts(target: Target, tmp_path: Path) -> None:
+    """There is no kernel to build, and nothing to launch."""
+    size = 9
+    buffers = {"x": Buffer("x", (size,), "int8"), "y": Buffer("y", (size,), "float32")}
+    ports = (Port("x", "x", (size,), "int8"),), (Port("y", "y", (size,), "float32"),)
+    program = Program("floats", *ports, buffers, (Call("up", Dequantize(size, 0.5, 3), ("x",), (), "y"),))
+    x = np.arange(size, dtype=np.int8)
+    vectors = Vectors({"x": x[None]}, {"y": program.run({"x": x})["y"][None]})
+    (tmp_path / "product").mkdir()
+    artifact = build(program, target, tmp_path / "product", vectors)
+    compile_strictly(artifact, "c11", tmp_path)
+    assert OpenCl(target).measure(artifact, vectors).mismatches == 0
 
 
 def test_the_shared_library_shows_its_api_alone_and_needs_no_driver(built: tuple[Artifact, Vectors]) -> None:
