@@ -22,6 +22,7 @@ from bevel.calib.arithmetic.requantize import Output
 
 LANES = 16
 Stored = Callable[[Any, Output, int, str], Any]  # of so many integers of a type
+Whole = tuple[int, Callable[[Any, Any], Any]]  # how many neighbours of both inputs, and their results
 
 
 def row_of(plain: Add) -> int:
@@ -29,9 +30,11 @@ def row_of(plain: Add) -> int:
     return broadcast_axes(plain.shape, plain.a_shape, plain.b_shape, plain.shape)[0][-1]
 
 
-def build(p: Add, name: str, stored: Stored = stored) -> Any:
-    """A PrimFunc with the operands and results of `p`. stored: how results become what the output holds."""
+def build(p: Add, name: str, stored: Stored = stored, whole: Whole | None = None) -> Any:
+    """A PrimFunc with the operands and results of `p`. stored: how results become what the output holds; whole: another
+    way for long pieces."""
     extents, (a_steps, b_steps, y_steps) = broadcast_axes(p.shape, p.a_shape, p.b_shape, p.shape)
+    longest, of_both = whole if whole is not None and a_steps[-1] and b_steps[-1] else (LANES, None)
 
     def term(one: Any, first: Any, step: int, size: int, multiplier: int) -> Any:
         values = one[span(first, size)] if step else spread(one[first], size)
@@ -44,16 +47,20 @@ def build(p: Add, name: str, stored: Stored = stored) -> Any:
         def row(outer: tuple[Any, ...]) -> None:
             def piece(offset: Any, size: int) -> None:
                 place = (*outer, offset)
+                where = span(offset_of(place, y_steps), size)
+                if of_both is not None and size == longest:
+                    both = (one[span(offset_of(place, steps), size)] for one, steps in ((a, a_steps), (b, b_steps)))
+                    statements.buffer_store(y, of_both(*both), [where])
+                    return
                 taken = (
                     term(one, offset_of(place, steps), steps[-1], size, multiplier)
                     for one, steps, multiplier in ((a, a_steps, p.a_multiplier), (b, b_steps, p.b_multiplier))
                 )
                 total = sum(taken, spread(tirx.const(p.offset, p.sum_dtype), size))
                 shifted = total >> spread(tirx.const(p.shift, p.sum_dtype), size)
-                where = span(offset_of(place, y_steps), size)
                 statements.buffer_store(y, stored(shifted, p.output, size, p.sum_dtype), [where])
 
-            in_pieces(extents[-1], piece, LANES)
+            in_pieces(extents[-1], piece, longest)
 
         in_grid(extents[:-1], row)
 

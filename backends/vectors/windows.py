@@ -29,9 +29,23 @@ TOGETHER = 16  # quads that a level may take at once
 
 
 @dataclass(frozen=True)
+class Picked:
+    """The pixels that windows of one pixel read, `size` bytes each: in each image `rows`, `down` bytes apart, of
+    `columns`, `right` bytes apart; images: bytes from one to the next."""
+
+    rows: int
+    columns: int
+    size: int
+    right: int
+    down: int
+    images: int
+
+
+@dataclass(frozen=True)
 class PaddedInput:
     """The input in scratch: `batch` images of rows of bytes, and how many bytes of padding lie around them. What is
-    said of bytes holds for elements where they are int16. flipped: int8 as the uint8 that are `FLIP` more."""
+    said of bytes holds for elements where they are int16. flipped: int8 as the uint8 that are `FLIP` more. picked: of
+    the input, where only some of its pixels are taken."""
 
     batch: int
     rows: int
@@ -43,6 +57,7 @@ class PaddedInput:
     zero_point: int = 0
     dtype: str = "uint8"
     flipped: bool = True
+    picked: Picked | None = None
 
     @property
     def pitch(self) -> int:
@@ -56,7 +71,7 @@ class PaddedInput:
 
     @property
     def padded(self) -> bool:
-        return self.bytes > self.rows * self.row_bytes
+        return self.bytes > self.rows * self.row_bytes or self.picked is not None
 
     def operand(self, slack: int) -> Operand:
         """With bytes behind it that may be read."""
@@ -64,6 +79,12 @@ class PaddedInput:
 
     def copy(self, image: Any, x: Any) -> None:
         """TIR that fills it in."""
+        if self.picked is not None:
+            p = self.picked
+            with statements.grid(self.rows // p.rows, p.rows, p.columns) as (one, row, column):
+                source = one * p.images + row * p.down + column * p.right
+                copied(image, ((one * p.rows + row) * p.columns + column) * p.size, x, source, p.size, self.flipped)
+            return
         if not self.padded:
             copied(image, 0, x, 0, self.batch * self.bytes, self.flipped)
             return
@@ -113,11 +134,17 @@ class Windows:
         return self.quads * QUAD - self.size
 
 
-def of_conv(conv: Conv, flat: bool = True) -> Windows:
-    """Those of the first group. flat: rows that are neighbours in the image become one, where windows are pixels."""
+def of_conv(conv: Conv, flat: bool = True, pick: bool = False) -> Windows:
+    """Those of the first group. pick: where windows are pixels that lie apart, the image has these alone; flat: rows
+    that are neighbours in the image become one, where windows are pixels."""
     (kh, kw), (down, right), (row_step, column_step) = conv.kernel, conv.strides, conv.dilations
     (rows, columns), channels = conv.positions, conv.channels_in
     above, left, below, right_of = conv.pads
+    if pick and conv.groups == 1 and conv.kernel == (1, 1) and conv.strides != (1, 1) and not any(conv.pads):
+        image_bytes = conv.height * conv.width * channels
+        picked = Picked(rows, columns, channels, right * channels, down * conv.width * channels, image_bytes)
+        image = PaddedInput(1, conv.batch * rows, columns * channels, picked=picked)
+        return Windows(image, 1, conv.batch * rows * columns, 0, channels, 1, 1, 0, 0, channels)
     row_bytes = conv.width * channels
     image = PaddedInput(conv.batch, conv.height, row_bytes, above, below, left * channels, right_of * channels)
     image = replace(image, zero_point=conv.x_zero_point)
@@ -146,8 +173,8 @@ def of_gemm(gemm: Gemm) -> Windows:
     return Windows(image, 1, gemm.rows, 0, gemm.k, 1, 1, 0, 0, gemm.k)
 
 
-def of(plain: Conv | Gemm) -> Windows:
-    return of_conv(plain) if isinstance(plain, Conv) else of_gemm(plain)
+def of(plain: Conv | Gemm, pick: bool = False) -> Windows:
+    return of_conv(plain, pick=pick) if isinstance(plain, Conv) else of_gemm(plain)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Dots(PackedX86):
 
     @property
     def windows(self) -> Windows:
-        return windows.of(self.plain)
+        return windows.of(self.plain, pick=True)
 
     @property
     def levels(self) -> tuple[str, ...]:

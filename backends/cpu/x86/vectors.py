@@ -56,6 +56,11 @@ class DotProducts(ABC):
         """Whether the sums of a block are its outputs, one after the other, and may start from the bias."""
         return True
 
+    @property
+    def halves_blocks(self) -> bool:
+        """Whether a vector takes two quads at once, of 8 outputs: `two_quads`, `interleaved`."""
+        return False
+
     def block(self, totals: Sequence[Any]) -> Any:
         """`vectors` of sums as int32x16."""
         return joined(totals)
@@ -94,6 +99,15 @@ class Vnni(ByteProducts):
 
     def elements(self, buffer: Any, place: Any) -> list[Any]:
         return [T.reinterpret(one, dtype=self.type) for one in self.weights(buffer, place)]
+
+    @property
+    def halves_blocks(self) -> bool:
+        return self.words == BLOCK
+
+    def two_quads(self, buffer: Any, place: Any) -> Any:
+        """Two neighbouring quads, one after the other, that meet 8 outputs."""
+        both = T.reinterpret(buffer[T.ramp(place, 1, 2 * QUAD)], dtype="int64")
+        return T.reinterpret(T.broadcast(both, self.words // 2), dtype=self.type)
 
     def added(self, total: Any, x: Any, w: Any) -> Any:
         name = f"llvm.x86.avx512.vpdpbusd.{self.words * WORD_BITS}"
@@ -136,6 +150,17 @@ class MultiplyAdd(ByteProducts):
     def block(self, totals: Sequence[Any]) -> Any:
         first, second = (shuffled(totals, range(half, BLOCK * self.PAIRS, self.PAIRS)) for half in range(self.PAIRS))
         return first + second
+
+
+def interleaved(first: Any, second: Any) -> Any:
+    """int32x16: word by word of the first eight of each of two."""
+    return shuffled([first, second], [word + of for word in range(BLOCK // 2) for of in (0, BLOCK)])
+
+
+def pairs_added(words: Any) -> Any:
+    """int32x16: the sums of two neighbouring words, twice over."""
+    even, odd = (shuffled([words], list(range(first, BLOCK, 2)) * 2) for first in range(2))
+    return even + odd
 
 
 AVX2 = MultiplyAdd(8)
