@@ -6,6 +6,7 @@ shifted to the left before, where they have room.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +31,9 @@ class ButterflyRows(Unpacked):
     plain: WalshHadamard
 
     @property
+    @abstractmethod
     def header(self) -> str:
-        return HEADER
+        """What the functions are in."""
 
     def build(self, name: str) -> Any:
         plain = self.plain

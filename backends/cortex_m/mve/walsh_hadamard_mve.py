@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bevel.backends.cortex_m.butterfly_rows import ButterflyRows, obstacle, plain_cases
+from bevel.backends.cortex_m.butterfly_rows import HEADER, ButterflyRows, obstacle, plain_cases
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.ops.walsh_hadamard import WalshHadamard
 from bevel.backends.program.program import Call
@@ -17,6 +17,10 @@ from bevel.backends.target import Target
 @dataclass(frozen=True)
 class WalshHadamardMve(ButterflyRows):
     rates: ClassVar[Rates] = Rates(mac=2.95, output=3.9, besides=0.83, code=2640)
+
+    @property
+    def header(self) -> str:
+        return HEADER
 
 
 def specialize(call: Call, target: Target) -> Special | str:
