@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 from saturating import exact
 
+from bevel.backends.process import signal_stack
 from bevel.passes.quantize import QuantizeOptions
 from bevel.passes.quantize.formats import activation_format, weight_format
 
@@ -90,8 +91,10 @@ def test_stock_onnxruntime_runs_every_format_as_it_is_written(
 def test_openvino_answers_as_onnxruntime(weights: str, text: Any, stages: Any) -> None:
     openvino = pytest.importorskip("openvino", reason="openvino is not installed: pip install '.[runtimes]'")
     model = quantized(text, stages, weights)
-    compiled = openvino.Core().compile_model(
-        openvino.Core().read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
+    core = openvino.Core()
+    with signal_stack.kept():
+        compiled = core.compile_model(
+            core.read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        )
     found = np.stack([compiled({"x": one})[0] for one in samples()])
     assert as_good(text(NETWORK, weights=WEIGHTS, values=VALUES), answers(model, False), found)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from bevel.backends.process import signal_stack
 from bevel.tools.bench.subjects import Subject
 
 FLOAT, U8S8, S8S8 = "float", "u8s8", "s8s8"
@@ -124,7 +125,8 @@ def openvino_run(path: Path, sample: Sample, threads: int) -> Run:
         "INFERENCE_PRECISION_HINT": "f32",
         "ENABLE_CPU_PINNING": False,
     }
-    request = core.compile_model(model, "CPU", options).create_infer_request()
+    with signal_stack.kept():
+        request = core.compile_model(model, "CPU", options).create_infer_request()
     for name, value in sample.items():
         request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(value)))
 
