@@ -6,8 +6,15 @@
  * takes a part by writing the job's number into the part's seat. The caller takes those that nobody has begun a moment
  * after its own are done, so that nobody waits for a thread that sleeps.
  *
- * What one thread writes while another one waits for it lies in cache lines of its own. */
+ * What one thread writes while another one waits for it lies in cache lines of its own.
+ *
+ * Linux may put a thread that it wakes behind the caller, on the same core, where it stays for milliseconds while the
+ * others have nothing to do. A sleeper is therefore kept from the core that the caller wakes it from. */
+#if defined(__linux__)
+#define _GNU_SOURCE /* sched_getcpu, CPU_CLR */
+#else
 #define _POSIX_C_SOURCE 200809L
+#endif
 #include "MODEL.h"
 #include <pthread.h>
 #include <sched.h>
@@ -30,6 +37,10 @@ struct worker {
   struct MODEL_threads *pool;
   pthread_t thread;
   int number;
+#if defined(__linux__)
+  cpu_set_t cores, given; /* that it may use, and without the caller's */
+  int left;               /* the caller's, or -1 */
+#endif
 };
 
 struct MODEL_threads {
@@ -70,8 +81,27 @@ static int idle(struct MODEL_threads *pool, uint64_t seen) {
   return job_of(&pool->job) == seen && !atomic_load(&pool->stopping);
 }
 
+#if defined(__linux__)
+/* Reads anew what it may use where someone else has changed it. */
+static void fall_asleep(struct worker *own) {
+  cpu_set_t now;
+  if (pthread_getaffinity_np(own->thread, sizeof now, &now) != 0 || CPU_EQUAL(&now, &own->given)) return;
+  own->cores = own->given = now;
+  own->left = -1;
+}
+
+static void keep_from(struct worker *one, int core) {
+  if (core < 0 || core >= CPU_SETSIZE || core == one->left) return;
+  cpu_set_t others = one->cores;
+  CPU_CLR(core, &others);
+  if (CPU_COUNT(&others) == 0 || pthread_setaffinity_np(one->thread, sizeof others, &others) != 0) return;
+  one->given = others;
+  one->left = core;
+}
+#endif
+
 static void *serve(void *argument) {
-  const struct worker *const own = argument;
+  struct worker *const own = argument;
   struct MODEL_threads *const pool = own->pool;
   uint64_t seen = 0;
   while (!atomic_load(&pool->stopping)) {
@@ -79,6 +109,9 @@ static void *serve(void *argument) {
     if (idle(pool, seen)) {
       pthread_mutex_lock(&pool->lock);
       atomic_fetch_add(&pool->sleeping, 1);
+#if defined(__linux__)
+      fall_asleep(own);
+#endif
       while (idle(pool, seen)) pthread_cond_wait(&pool->begun, &pool->lock);
       atomic_fetch_sub(&pool->sleeping, 1);
       pthread_mutex_unlock(&pool->lock);
@@ -93,6 +126,10 @@ static void *serve(void *argument) {
 static void wake(struct MODEL_threads *pool) {
   if (atomic_load_explicit(&pool->sleeping, memory_order_relaxed) == 0) return;
   pthread_mutex_lock(&pool->lock);
+#if defined(__linux__)
+  const int core = sched_getcpu();
+  for (int index = 0; index < pool->others; index++) keep_from(&pool->worker[index], core);
+#endif
   pthread_cond_broadcast(&pool->begun);
   pthread_mutex_unlock(&pool->lock);
 }
@@ -111,6 +148,9 @@ struct MODEL_threads *MODEL_threads_start(int count) {
     struct worker *const one = &pool->worker[others];
     one->pool = pool;
     one->number = (int)others + 1;
+#if defined(__linux__)
+    one->left = -1;
+#endif
     if (pthread_create(&one->thread, 0, serve, one) != 0) break;
     others++;
   }

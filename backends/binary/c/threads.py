@@ -34,8 +34,9 @@ def header_section(program: Program) -> str:
  *   {program.entry}_on(arena, {name}_threads_run, pool);          in place of {program.entry}(arena)
  *   {name}_threads_stop(pool);
  *
- * A pool serves one run at a time. Its threads wait busily for a moment, then sleep. `{name}_threads_start` answers 0
- * where there is no memory; where the system has no more threads, the pool has fewer. */
+ * A pool serves one run at a time. Its threads wait busily for a moment, then sleep; on Linux they are woken on other
+ * cores than the caller's, of those that they may use. `{name}_threads_start` answers 0 where there is no memory; where
+ * the system has no more threads, the pool has fewer. */
 #define {name.upper()}_THREADS {most}
 typedef void (*{name}_parallel_for)(void *threads, int count, void (*body)(void *context, int index), void *context);
 void {program.entry}_on(void *arena, {name}_parallel_for run, void *threads);

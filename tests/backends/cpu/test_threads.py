@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,40 @@ def test_threads_that_fell_asleep_wake_up(library: Library) -> None:
         threading.Event().wait(0.01)
         library.check(lambda: library.code.net_run_on(library.base, library.code.net_threads_run, pool))
     library.code.net_threads_stop(pool)
+
+
+def sleeping(known: set[int]) -> list[int]:
+    """The threads of this process that are not known, once all of them sleep."""
+    while True:
+        found = [int(task.name) for task in Path("/proc/self/task").iterdir() if int(task.name) not in known]
+        stats = (Path(f"/proc/self/task/{one}/stat").read_text() for one in found)
+        if all(text.rpartition(")")[2].split()[0] == "S" for text in stats):
+            return found
+        time.sleep(0.001)
+
+
+@here
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_a_thread_is_woken_on_another_core_than_the_callers_which_its_user_may_change(library: Library) -> None:
+    """Linux would put it behind the caller, where it waits while the other core has nothing to do."""
+    cores = os.sched_getaffinity(0)
+    known = {int(task.name) for task in Path("/proc/self/task").iterdir()}
+    pool = ctypes.c_void_p(library.code.net_threads_start(2))
+    try:
+        for own in sorted(cores)[:2]:
+            (thread,) = sleeping(known)
+            os.sched_setaffinity(0, {own})
+            library.code.net_run_on(library.base, library.code.net_threads_run, pool)
+            assert os.sched_getaffinity(thread) == cores - {own}
+        (thread,) = sleeping(known)
+        os.sched_setaffinity(thread, {own})
+        library.code.net_run_on(library.base, library.code.net_threads_run, pool)
+        sleeping(known)
+        library.code.net_run_on(library.base, library.code.net_threads_run, pool)
+        assert os.sched_getaffinity(thread) == {own}
+    finally:
+        os.sched_setaffinity(0, cores)
+        library.code.net_threads_stop(pool)
 
 
 @here
