@@ -76,20 +76,10 @@ struct state {
   void *arguments[MODEL_ARGUMENTS + 1];
 };
 
-static const char *meaning(const struct state *s, int status) {
+static const char *meaning(const struct state *s, int32_t status) {
   const char *text = NULL;
   return s->cu.meaning(status, &text) || !text ? "refused" : text;
 }
-
-static const char *failed(struct state *s, const char *what, int status) {
-  return said(&s->side, "%s: %s (%d)", what, meaning(s, status), status);
-}
-
-#define TRY(what, call)                       \
-  do {                                        \
-    const int tried = (call);                 \
-    if (tried) return failed(s, what, tried); \
-  } while (0)
 
 /* That of the caller's stream, or else of the first device. */
 static const char *find_context(struct state *s, void *stream) {
@@ -116,8 +106,7 @@ static const char *make_memories(struct state *s) {
   int status;
   for (i = 0; i < MODEL_MEMORIES; i++) {
     if ((status = s->cu.allocate(&s->memories[i], MODEL_memory_bytes[i])) != 0)
-      return said(&s->side, "%lu bytes of memory on %s: %s (%d)", (unsigned long)MODEL_memory_bytes[i],
-                  s->side.device_name, meaning(s, status), status);
+      return no_memory(s, MODEL_memory_bytes[i], status);
   }
   for (i = 0; i != MODEL_CONSTANTS; i++) {
     const struct MODEL_constant *one = &MODEL_constants[i];

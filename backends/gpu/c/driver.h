@@ -57,6 +57,25 @@ __attribute__((format(printf, 2, 3))) static const char *said(struct side *side,
   return side->error;
 }
 
+/* What a driver's status says. */
+static const char *meaning(const struct state *s, int32_t status);
+
+static const char *failed(struct state *s, const char *what, int32_t status) {
+  return said((struct side *)s, "%s: %s (%d)", what, meaning(s, status), (int)status);
+}
+
+#define TRY(what, call)                       \
+  do {                                        \
+    const int32_t tried = (call);             \
+    if (tried) return failed(s, what, tried); \
+  } while (0)
+
+static const char *no_memory(struct state *s, uint32_t bytes, int32_t status) {
+  struct side *const side = (struct side *)s;
+  return said(side, "%lu bytes of memory on %s: %s (%d)", (unsigned long)bytes, side->device_name, meaning(s, status),
+              (int)status);
+}
+
 /* The functions `names` of a library, `bytes` of pointers, into `functions`. */
 static const char *load_library(struct side *side, const struct library *wanted, const char *const *names,
                                 void *functions, size_t bytes) {

@@ -85,7 +85,8 @@ struct state {
 /* Four products at a time, in a language that knows them, or as OpenCL C 1.2 says it. */
 static const char DOTS[] = "-cl-std=CL3.0 -DBEVEL_DOTS", PLAIN[] = "-cl-std=CL1.2";
 
-static const char *meaning(int32_t status) {
+static const char *meaning(const struct state *s, int32_t status) {
+  (void)s;
   switch (status) {
   case -1: return "no such device";
   case -3: return "the compiler is not available";
@@ -99,16 +100,6 @@ static const char *meaning(int32_t status) {
   default: return "refused";
   }
 }
-
-static const char *failed(struct state *s, const char *what, int32_t status) {
-  return said(&s->side, "%s: %s (%d)", what, meaning(status), (int)status);
-}
-
-#define TRY(what, call)                       \
-  do {                                        \
-    const int32_t tried = (call);             \
-    if (tried) return failed(s, what, tried); \
-  } while (0)
 
 /* The first GPU of any platform, or else the first device. */
 static const char *find_device(struct state *s) {
@@ -251,7 +242,7 @@ static const char *build_program(struct state *s, const char *cache) {
   TRY("the kernels' source", status);
   status = s->cl.build(s->program, 1, &s->device, s->options, NULL, NULL);
   if (status) {
-    said(&s->side, "the kernels: %s (%d) on %s\n", meaning(status), (int)status, s->side.device_name);
+    said(&s->side, "the kernels: %s (%d) on %s\n", meaning(s, status), (int)status, s->side.device_name);
     begin = strlen(error);
     s->cl.build_info(s->program, s->device, PROGRAM_BUILD_LOG, sizeof s->side.error - begin - 1, error + begin, NULL);
     error[sizeof s->side.error - 1] = 0;
@@ -266,9 +257,7 @@ static const char *make_buffers(struct state *s) {
   uint32_t i;
   for (i = 0; i < MODEL_MEMORIES; i++) {
     s->memories[i] = s->cl.create_buffer(s->context, READ_WRITE, MODEL_memory_bytes[i], NULL, &status);
-    if (status)
-      return said(&s->side, "%lu bytes of memory on %s: %s (%d)", (unsigned long)MODEL_memory_bytes[i],
-                  s->side.device_name, meaning(status), (int)status);
+    if (status) return no_memory(s, MODEL_memory_bytes[i], status);
   }
   for (i = 0; i != MODEL_CONSTANTS; i++) {
     const struct MODEL_constant *one = &MODEL_constants[i];
