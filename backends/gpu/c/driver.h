@@ -86,7 +86,8 @@ static const char *load_library(struct side *side, const struct library *wanted,
   for (i = 0; !chosen && !side->library && i < sizeof wanted->files / sizeof wanted->files[0]; i++)
     if (wanted->files[i]) side->library = dlopen(wanted->files[i], RTLD_NOW | RTLD_LOCAL);
   if (!side->library)
-    return said(side, "no %s here: %s was not found; install %s", wanted->language, wanted->files[0], wanted->driver);
+    return said(side, "no %s here: %s was not found; install %s", wanted->language, chosen ? chosen : wanted->files[0],
+                wanted->driver);
   for (i = 0; i < bytes / sizeof found; i++) {
     if ((found = dlsym(side->library, names[i])) == NULL)
       return said(side, "the %s library has no %s; %s is needed", wanted->language, names[i], wanted->version);

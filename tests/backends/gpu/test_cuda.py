@@ -161,7 +161,7 @@ def test_a_machine_without_a_driver_and_one_without_memory_are_told_in_one_line(
     done = run(harness, BEVEL_CUDA_LIBRARY="./none.so")
     assert (done.returncode, done.stderr) == (
         4,
-        "net: no CUDA here: libcuda.so.1 was not found; install NVIDIA's driver\n",
+        "net: no CUDA here: ./none.so was not found; install NVIDIA's driver\n",
     )
     done = run(harness, MOCK_CUDA_FULL="1")
     told = f"net: {built.plan.arena_bytes} bytes of memory on mock 0: out of memory (2)\n"

@@ -171,7 +171,7 @@ def test_products_of_four_are_the_devices_where_it_says_that_it_has_them(
 def test_a_machine_without_opencl_is_told_in_one_line(folder: Path) -> None:
     done = run(folder, BEVEL_OPENCL_LIBRARY="libNothingOfTheKind.so")
     assert done.returncode == 4
-    assert done.stderr == "one: no OpenCL here: libOpenCL.so.1 was not found; install an OpenCL driver\n"
+    assert done.stderr == "one: no OpenCL here: libNothingOfTheKind.so was not found; install an OpenCL driver\n"
 
 
 def test_pip_brings_a_device_where_the_system_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
