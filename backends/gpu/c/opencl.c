@@ -154,8 +154,8 @@ static char *told(struct state *s, uint32_t what) {
   return text;
 }
 
-/* Where the binary for this device, driver and source is kept. */
-static void binary_path(struct state *s, const char *cache, char *path, size_t room) {
+/* Where the binary for this device, driver and source is kept; whether that fits into `path`. */
+static int binary_path(struct state *s, const char *cache, char *path, size_t room) {
   static const uint32_t asked[] = {DEVICE_NAME, DEVICE_VENDOR, DRIVER_VERSION, DEVICE_VERSION};
   uint64_t key = summed(14695981039346656037u, s->options, strlen(s->options));
   size_t i;
@@ -165,7 +165,7 @@ static void binary_path(struct state *s, const char *cache, char *path, size_t r
     free(text);
   }
   for (i = 0; i != MODEL_SOURCES; i++) key = summed(key, MODEL_source[i], strlen(MODEL_source[i]));
-  snprintf(path, room, "%s/MODEL-%08x%08x.clbin", cache, (unsigned)(key >> 32), (unsigned)key);
+  return snprintf(path, room, "%s/MODEL-%08x%08x.clbin", cache, (unsigned)(key >> 32), (unsigned)key) < (int)room;
 }
 
 /* Whether the program was built from a kept binary; a damaged one is none. */
@@ -235,8 +235,7 @@ static const char *build_program(struct state *s, const char *cache) {
   int32_t status = 0;
   size_t begin;
   if (MODEL_SOURCES == 0) return NULL; /* all is the host's */
-  path[0] = 0;
-  if (cache) binary_path(s, cache, path, sizeof path);
+  if (cache && !binary_path(s, cache, path, sizeof path)) cache = NULL; /* another file's name otherwise */
   if (cache && from_binary(s, path)) return NULL;
   s->program = s->cl.program_from_source(s->context, MODEL_SOURCES, parts, NULL, &status);
   TRY("the kernels' source", status);

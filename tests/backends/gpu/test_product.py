@@ -215,6 +215,14 @@ def test_a_program_is_built_once_for_a_device_and_its_driver(folder: Path, targe
     assert kept.read_bytes() != whole[:-1] + bytes([whole[-1] ^ 1])
 
 
+def test_a_folder_whose_path_is_too_long_keeps_nothing(folder: Path, target: Target, tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["d" * 240] * 5)
+    deep.mkdir(parents=True)
+    done = run(folder, str(deep))
+    assert done.returncode == 0, done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("order", [0, 1])
 def test_a_queue_of_the_callers_is_used_in_order_and_left_to_it(
     order: int, built: tuple[Artifact, Vectors], target: Target
