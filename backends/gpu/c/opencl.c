@@ -229,11 +229,22 @@ static int has_dots(struct state *s) {
   return found;
 }
 
+/* Behind the line that is said, the begin of what the kernels' compiler said. */
+static void add_log(struct state *s) {
+  char *const error = s->side.error, *log;
+  const size_t begin = strlen(error);
+  size_t bytes = 0;
+  if (s->cl.build_info(s->program, s->device, PROGRAM_BUILD_LOG, 0, NULL, &bytes) || !bytes) return;
+  log = (char *)calloc(bytes + 1, 1);
+  if (log && !s->cl.build_info(s->program, s->device, PROGRAM_BUILD_LOG, bytes, log, NULL))
+    snprintf(error + begin, sizeof s->side.error - begin, "%s", log);
+  free(log);
+}
+
 static const char *build_program(struct state *s, const char *cache) {
   const char **parts = (const char **)(uintptr_t)MODEL_source;
-  char path[1024], *const error = s->side.error;
+  char path[1024];
   int32_t status = 0;
-  size_t begin;
   if (MODEL_SOURCES == 0) return NULL; /* all is the host's */
   if (cache && !binary_path(s, cache, path, sizeof path)) cache = NULL; /* another file's name otherwise */
   if (cache && from_binary(s, path)) return NULL;
@@ -242,10 +253,8 @@ static const char *build_program(struct state *s, const char *cache) {
   status = s->cl.build(s->program, 1, &s->device, s->options, NULL, NULL);
   if (status) {
     said(&s->side, "the kernels: %s (%d) on %s\n", meaning(s, status), (int)status, s->side.device_name);
-    begin = strlen(error);
-    s->cl.build_info(s->program, s->device, PROGRAM_BUILD_LOG, sizeof s->side.error - begin - 1, error + begin, NULL);
-    error[sizeof s->side.error - 1] = 0;
-    return error;
+    add_log(s);
+    return s->side.error;
   }
   if (cache) keep_binary(s, path);
   return NULL;

@@ -187,7 +187,7 @@ def test_kernels_that_a_device_refuses_are_shown_with_its_log(folder: Path, targ
     for path in folder.iterdir():
         shutil.copyfile(path, tmp_path / path.name)
     source = tmp_path / "one_source.c"
-    source.write_text(source.read_text().replace("__kernel void", "__kernel vooid"))
+    source.write_text(source.read_text().replace("__kernel void", "vooid one; " * 200 + "__kernel void"))
     toolchain = for_target(load("host"))
     toolchain.compile("one_source.c", tmp_path)
     objects = sorted(path.name for path in tmp_path.glob("*.o"))
