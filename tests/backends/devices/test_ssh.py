@@ -16,10 +16,11 @@ import pytest
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.build import build
-from bevel.backends.devices.base import Vectors
+from bevel.backends.devices.base import Measurement, Vectors
 from bevel.backends.devices.find import device
+from bevel.backends.devices.location import Location
 from bevel.backends.devices.opencl import OpenCl
-from bevel.backends.devices.ssh import CONFIG, LostBoard
+from bevel.backends.devices.ssh import CONFIG, LostBoard, OnBoard, Ssh
 from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.resources import Resource
@@ -89,15 +90,23 @@ def test_a_board_computes_and_is_timed_and_nothing_stays_there(target: str, serv
     if target == "opencl" and (why := OpenCl(load(target)).missing()):
         pytest.skip(why)
     artifact, vectors = product(target, tmp_path / "product")
-    before = set(Path("/tmp").glob("bevel-*"))
+    homes: list[Path] = []
+
+    def seen(board: Ssh, artifact: Artifact, vectors: Vectors, place: Location) -> Measurement:
+        assert isinstance(place, OnBoard)
+        homes.append(Path(place.home))
+        assert homes[-1].is_dir()
+        return chosen.measured(board, artifact, vectors, place)
+
     with servers.started() as address:
-        board = devices.choose(load(target), f"ssh://{address}")
-        assert board is not None and board.kind == "board" and board.tool().startswith("Linux ")
+        chosen = devices.choose(load(target), f"ssh://{address}")
+        assert isinstance(chosen, Ssh) and chosen.kind == "board" and chosen.tool().startswith("Linux ")
+        board = replace(chosen, measured=seen)
         measured = board.measure(artifact, vectors)
         wrong = board.measure(artifact, replace(vectors, expected={"y": vectors.inputs["x"]}))
     assert measured.mismatches == 0 and measured.spent[Resource.LATENCY] > 0
     assert wrong.mismatches == np.count_nonzero(np.abs(vectors.inputs["x"]) > 50) and not wrong.spent
-    assert not set(Path("/tmp").glob("bevel-??????")) - before
+    assert len(homes) == 2 and not any(home.exists() for home in homes)
 
 
 def test_another_board_goes_on_where_the_connection_to_one_is_lost(servers: Servers, tmp_path: Path) -> None:
