@@ -93,7 +93,8 @@ class OnBoard:
                     archive.add(one, one.name)
             self.board.moved(f"tar xf - -C {self.home}", given=Path(packed.name))
         given = "".join(f"{name}={shlex.quote(value)} " for name, value in environment.items())
-        done = self.board.asked(f"cd {self.home} && {given}{shlex.join(command)}", limit_s)
+        # With a command behind it the shell stays, and says of a signal what ssh has no exit status for.
+        done = self.board.asked(f"cd {self.home} && {given}{shlex.join(command)}; exit $?", limit_s)
         if done.returncode == 0:
             for name in results:
                 self.board.moved(f"cat {self.home}/{name}", taken=folder / name)

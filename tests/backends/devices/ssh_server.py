@@ -2,12 +2,15 @@
 
     ssh_server.py HOST_KEY AUTHORIZED_KEYS [LOSES]
 
-Prints its port. Where a command has the word LOSES in it, the connection is lost.
+Prints its port. Where a command has the word LOSES in it, the connection is lost. The shell is bash where that is here,
+which becomes the last command that it is given: boards have it, and a signal then ends what the server started.
 """
 
 from __future__ import annotations
 
 import asyncio
+import shutil
+import signal
 import sys
 from importlib import import_module
 from typing import Any
@@ -20,11 +23,16 @@ async def answer(process: Any, loses: str | None) -> None:
         process.get_extra_info("connection").abort()
         return
     pipe = asyncio.subprocess.PIPE
-    done = await asyncio.create_subprocess_shell(process.command, stdin=pipe, stdout=pipe, stderr=pipe)
+    done = await asyncio.create_subprocess_shell(
+        process.command, stdin=pipe, stdout=pipe, stderr=pipe, executable=shutil.which("bash")
+    )
     out, err = await done.communicate(await process.stdin.read())
     process.stdout.write(out)
     process.stderr.write(err)
-    process.exit(done.returncode)
+    if done.returncode is not None and done.returncode < 0:
+        process.exit_with_signal(signal.Signals(-done.returncode).name.removeprefix("SIG"))
+    else:
+        process.exit(done.returncode)
 
 
 async def serve(key: str, authorized: str, loses: str | None) -> None:

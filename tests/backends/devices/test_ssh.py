@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from bevel.backends.devices.base import Measurement, Vectors
 from bevel.backends.devices.find import device
 from bevel.backends.devices.location import Location
 from bevel.backends.devices.opencl import OpenCl
-from bevel.backends.devices.ssh import CONFIG, LostBoard, OnBoard, Ssh
+from bevel.backends.devices.ssh import CONFIG, Address, LostBoard, OnBoard, Ssh, on_board
 from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.resources import Resource
@@ -117,6 +118,13 @@ def test_another_board_goes_on_where_the_connection_to_one_is_lost(servers: Serv
         with pytest.raises(LostBoard) as lost:
             device(f"ssh://{loses}", load("host")).measure(artifact, vectors)
     assert str(lost.value).startswith(f"ssh://{loses}: ") and "\n" not in str(lost.value)
+
+
+def test_a_signal_that_ends_a_command_is_no_lost_connection(servers: Servers, tmp_path: Path) -> None:
+    with servers.started() as address, on_board(Address(*address.split(":"))) as place:
+        (tmp_path / "sent").mkdir()
+        done = place.run(tmp_path / "sent", ("sh", "-c", "kill -ILL $$"), (), {}, 60)
+    assert done.returncode == -signal.SIGILL
 
 
 def test_a_host_whose_key_is_not_known_is_not_spoken_to(servers: Servers) -> None:
