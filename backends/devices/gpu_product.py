@@ -18,17 +18,15 @@ from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.toolchain import Toolchain, for_target
 from bevel.backends.devices.base import Device, Measurement, Vectors, compared
-from bevel.backends.devices.location import HERE, Location
-from bevel.backends.devices.native import COMPARE_LIMIT_S, SHARED, HarnessError, pack, seconds_of, unpack
+from bevel.backends.devices.location import HERE, Execution, Location
+from bevel.backends.devices.native import COMPARE_LIMIT_S, HARNESS, SHARED, pack, run_harness, seconds_of, unpack
 from bevel.backends.devices.ssh import Ssh
 from bevel.backends.gpu import trace
 from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
 
-HARNESS = "harness"
 KEPT = "kept_binaries"  # what the driver makes of the kernels' source
 SECONDS = 0.5  # that runs on a board are timed
-Environment = Mapping[str, str]  # beside this process's
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Harness:
 
     artifact: Artifact
     folder: Path
-    environment: Environment
+    environment: Mapping[str, str]
     place: Location = HERE
 
     def outputs(self, vectors: Vectors, traced: int = 0) -> dict[str, Array]:
@@ -63,10 +61,7 @@ class Harness:
         """`words`: the results, and what else there is to say."""
         command = (f"./{HARNESS}", "vectors.bin", words[0], KEPT, *words[1:])
         results = [word for word in words if word.endswith(".bin")]
-        done = self.place.run(self.folder, command, results, self.environment, COMPARE_LIMIT_S)
-        if done.returncode:
-            how = f"exited with {done.returncode}: {done.stderr.strip() or 'no message'}"
-            raise HarnessError(f"{' '.join(command)} {how}")
+        run_harness(self.folder, Execution(command, results, COMPARE_LIMIT_S, self.environment), self.place)
 
     def keeps(self) -> bool:
         """Whether the driver's binary was kept."""
@@ -77,7 +72,7 @@ def measured(
     device: Device,
     artifact: Artifact,
     vectors: Vectors,
-    environment: Environment,
+    environment: Mapping[str, str],
     seconds: float,
     toolchain: Toolchain | None = None,
     place: Location = HERE,
@@ -116,7 +111,7 @@ def checked(device: Device, built: Harness, vectors: Vectors, known: trace.CallD
 
 @contextmanager
 def harness(
-    artifact: Artifact, environment: Environment, toolchain: Toolchain | None = None, place: Location = HERE
+    artifact: Artifact, environment: Mapping[str, str], toolchain: Toolchain | None = None, place: Location = HERE
 ) -> Iterator[Harness]:
     """The product and the harness around it, compiled for this machine unless another toolchain is given."""
     with TemporaryDirectory(prefix="bevel-") as name:

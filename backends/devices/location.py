@@ -5,29 +5,31 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from bevel.backends.process import processes
 
-Environment = Mapping[str, str]  # beside what there is anyway
 Completed = subprocess.CompletedProcess[str]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A command, the files that it writes, `results`, how long it may take, and its environment beside what there is
+    anyway."""
+
+    command: Sequence[str]
+    results: Sequence[str]
+    limit_s: float
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Location(Protocol):
     """A machine with a copy of a folder of this one."""
 
-    def run(
-        self,
-        folder: Path,
-        command: Sequence[str],
-        results: Sequence[str],
-        environment: Environment,
-        limit_s: float,
-    ) -> Completed:
-        """What a command did in `folder`, where the files that it writes, `results`, are then. A signal is a
-        negative exit status."""
+    def run(self, folder: Path, wanted: Execution) -> Completed:
+        """What a command did in `folder`, where its results are then. A signal is a negative exit status."""
         ...
 
     def holds(self, folder: Path, name: str) -> bool:
@@ -37,15 +39,8 @@ class Location(Protocol):
 
 @dataclass(frozen=True)
 class Here:
-    def run(
-        self,
-        folder: Path,
-        command: Sequence[str],
-        results: Sequence[str],
-        environment: Environment,
-        limit_s: float,
-    ) -> Completed:
-        return processes.run(command, folder, os.environ | dict(environment), limit_s)
+    def run(self, folder: Path, wanted: Execution) -> Completed:
+        return processes.run(wanted.command, folder, os.environ | dict(wanted.environment), wanted.limit_s)
 
     def holds(self, folder: Path, name: str) -> bool:
         return any((folder / name).iterdir())

@@ -20,7 +20,7 @@ from bevel.backends.binary.artifact import Artifact, Slot
 from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.toolchain import Toolchain, for_target
 from bevel.backends.devices.base import CallCost, Device, Measurement, Vectors, compared
-from bevel.backends.devices.location import HERE, Location
+from bevel.backends.devices.location import HERE, Execution, Location
 from bevel.backends.devices.ssh import Ssh
 from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
@@ -97,14 +97,15 @@ def outputs(
     """What the harness in `folder` computes for every vector: {port name: array [N, *shape]}. marked: it then runs
     again, between marks (`marks.py`)."""
     (folder / "vectors.bin").write_bytes(pack(artifact, vectors))
-    words = ("vectors.bin", "outputs.bin", *(("marked",) if marked else ()))
-    run_harness(folder, prefix, words, COMPARE_LIMIT_S, place)
+    command = (*prefix, f"./{HARNESS}", "vectors.bin", "outputs.bin", *(("marked",) if marked else ()))
+    run_harness(folder, Execution(command, ("outputs.bin",), COMPARE_LIMIT_S), place)
     return unpack((folder / "outputs.bin").read_bytes(), artifact.outputs, len(vectors))
 
 
 def times(folder: Path, seconds: float, place: Location = HERE) -> Times:
     """Medians over as many runs as fit into `seconds`, twice: whole runs, then profiled ones. After `outputs`."""
-    run_harness(folder, (), ("vectors.bin", "times.bin", str(seconds)), COMPARE_LIMIT_S + 2 * seconds, place)
+    command = (f"./{HARNESS}", "vectors.bin", "times.bin", str(seconds))
+    run_harness(folder, Execution(command, ("times.bin",), COMPARE_LIMIT_S + 2 * seconds), place)
     numbers = np.fromfile(folder / "times.bin", np.uint64)
     runs, profiles, calls = (int(number) for number in numbers[:3])
     whole = numbers[3 : 3 + runs]
@@ -124,12 +125,9 @@ def seconds_of(nanoseconds: np.floating[Any]) -> float:
     return round(float(nanoseconds) * 1e-9, 10)
 
 
-def run_harness(
-    folder: Path, prefix: Sequence[str], words: Sequence[str], limit_s: float, place: Location = HERE
-) -> None:
-    """`words`: the vectors, the results, and what else there is to say."""
-    command = (*prefix, f"./{HARNESS}", *words)
-    done = place.run(folder, command, (words[1],), {}, limit_s)
+def run_harness(folder: Path, wanted: Execution, place: Location = HERE) -> None:
+    """Raises HarnessError where it does not end well."""
+    done = place.run(folder, wanted)
     if done.returncode == 0:
         return
     if done.returncode == -signal.SIGILL:
@@ -137,7 +135,7 @@ def run_harness(
     how = f"exited with {done.returncode}"
     if done.returncode < 0:
         how = f"was ended by {signal.Signals(-done.returncode).name}"
-    raise HarnessError(f"{' '.join(command)} {how}: {done.stderr.strip() or 'no message'}")
+    raise HarnessError(f"{' '.join(wanted.command)} {how}: {done.stderr.strip() or 'no message'}")
 
 
 def pack(artifact: Artifact, vectors: Vectors) -> bytes:

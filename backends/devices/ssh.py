@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from tempfile import NamedTemporaryFile
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import SSH, DeviceKind, Measurement, Vectors
-from bevel.backends.devices.location import Completed, Environment, Location
+from bevel.backends.devices.location import Completed, Execution, Location
 from bevel.backends.process import processes
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
@@ -78,25 +78,18 @@ class OnBoard:
     board: Address
     home: str
 
-    def run(
-        self,
-        folder: Path,
-        command: Sequence[str],
-        results: Sequence[str],
-        environment: Environment,
-        limit_s: float,
-    ) -> Completed:
-        sent = [one for one in sorted(folder.iterdir()) if one.suffix not in SOURCES and one.name not in results]
+    def run(self, folder: Path, wanted: Execution) -> Completed:
+        sent = [one for one in sorted(folder.iterdir()) if one.suffix not in SOURCES and one.name not in wanted.results]
         with NamedTemporaryFile(prefix="bevel-", suffix=".tar") as packed:
             with tarfile.open(packed.name, "w") as archive:
                 for one in sent:
                     archive.add(one, one.name)
             self.board.moved(f"tar xf - -C {self.home}", given=Path(packed.name))
-        given = "".join(f"{name}={shlex.quote(value)} " for name, value in environment.items())
+        given = "".join(f"{name}={shlex.quote(value)} " for name, value in wanted.environment.items())
         # With a command behind it the shell stays, and says of a signal what ssh has no exit status for.
-        done = self.board.asked(f"cd {self.home} && {given}{shlex.join(command)}; exit $?", limit_s)
+        done = self.board.asked(f"cd {self.home} && {given}{shlex.join(wanted.command)}; exit $?", wanted.limit_s)
         if done.returncode == 0:
-            for name in results:
+            for name in wanted.results:
                 self.board.moved(f"cat {self.home}/{name}", taken=folder / name)
         elif done.returncode > OF_SIGNALS:
             done.returncode = OF_SIGNALS - done.returncode

@@ -19,7 +19,7 @@ from bevel.backends.binary.artifact import Artifact
 from bevel.backends.build import build
 from bevel.backends.devices.base import Measurement, Vectors
 from bevel.backends.devices.find import device
-from bevel.backends.devices.location import Location
+from bevel.backends.devices.location import Execution, Location
 from bevel.backends.devices.opencl import OpenCl
 from bevel.backends.devices.ssh import CONFIG, Address, LostBoard, OnBoard, Ssh, on_board
 from bevel.backends.program.ops.clip import Clip
@@ -123,7 +123,7 @@ def test_another_board_goes_on_where_the_connection_to_one_is_lost(servers: Serv
 def test_a_signal_that_ends_a_command_is_no_lost_connection(servers: Servers, tmp_path: Path) -> None:
     with servers.started() as address, on_board(Address(*address.split(":"))) as place:
         (tmp_path / "sent").mkdir()
-        done = place.run(tmp_path / "sent", ("sh", "-c", "kill -ILL $$"), (), {}, 60)
+        done = place.run(tmp_path / "sent", Execution(("sh", "-c", "kill -ILL $$"), (), limit_s=60))
     assert done.returncode == -signal.SIGILL
 
 
