@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors
 from bevel.backends.devices.gpu_product import harness, measured
-from bevel.backends.program.op import Array
 from bevel.backends.target import Target
 
 LIBRARY = "libcuda.so.1"
@@ -34,15 +32,9 @@ class Cuda:
     def tool(self) -> str:
         return first_device() or "no CUDA device"
 
-    @contextmanager
-    def opened(self, artifact: Artifact) -> Iterator[Opened]:
+    def opened(self, artifact: Artifact) -> AbstractContextManager[Opened]:
         """The product as a function: {input port: array [N, *shape]} to the same of its outputs."""
-        with harness(artifact, {}) as built:
-
-            def run(inputs: dict[str, Array], begins: Array | None = None) -> dict[str, Array]:
-                return built.outputs(Vectors(inputs, {}, begins))
-
-            yield run
+        return harness(artifact, {})
 
     def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
         return measured(self, artifact, vectors, {}, self.seconds)

@@ -31,12 +31,15 @@ SECONDS = 0.5  # that runs on a board are timed
 
 @dataclass(frozen=True)
 class Harness:
-    """The product and the harness around it in `folder`, and where they run."""
+    """The product and the harness around it in `folder`, and where they run: a function (Opened)."""
 
     artifact: Artifact
     folder: Path
     environment: Mapping[str, str]
     place: Location = HERE
+
+    def __call__(self, inputs: dict[str, Array], begins: Array | None = None) -> dict[str, Array]:
+        return self.outputs(Vectors(inputs, {}, begins))
 
     def outputs(self, vectors: Vectors, traced: int = 0) -> dict[str, Array]:
         """What it computes for every vector; of the first `traced` also what each call does."""

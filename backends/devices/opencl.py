@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -20,7 +20,6 @@ from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors
 from bevel.backends.devices.gpu_product import harness, measured
 from bevel.backends.process import processes
 from bevel.backends.process.cache import cache_folder
-from bevel.backends.program.op import Array
 from bevel.backends.target import Target
 from bevel.calib.extras import to_install
 
@@ -69,15 +68,9 @@ class OpenCl:
         told = f"{found.name}, {found.version}"
         return f"{told}: on a CPU, its time means nothing" if self.kind == "simulator" else told
 
-    @contextmanager
-    def opened(self, artifact: Artifact) -> Iterator[Opened]:
+    def opened(self, artifact: Artifact) -> AbstractContextManager[Opened]:
         """The product as a function: {input port: array [N, *shape]} to the same of its outputs."""
-        with harness(artifact, environment()) as built:
-
-            def run(inputs: dict[str, Array], begins: Array | None = None) -> dict[str, Array]:
-                return built.outputs(Vectors(inputs, {}, begins))
-
-            yield run
+        return harness(artifact, environment())
 
     def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
         return measured(self, artifact, vectors, environment(), self.seconds)
