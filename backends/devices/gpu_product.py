@@ -47,13 +47,12 @@ class Harness:
         self.run("outputs.bin", *(("calls.bin", str(traced)) if traced else ()))
         return unpack((self.folder / "outputs.bin").read_bytes(), self.artifact.outputs, len(vectors))
 
-    def calls(self, count: int) -> list[list[str]]:
-        """The digest of what each call wrote for each vector, behind `outputs`."""
-        data = np.fromfile(self.folder / "calls.bin", np.uint8)
-        rows = data.reshape(count, -1)
-        sizes = call_sizes(self.artifact, self.folder)
-        ends = np.cumsum(sizes)
-        return [[trace.digest([row[end - size : end]]) for size, end in zip(sizes, ends, strict=True)] for row in rows]
+    def calls(self, known: trace.CallDigests) -> list[list[str]]:
+        """The digest of what each call wrote for each vector that is `known`, behind `outputs`."""
+        rows = np.fromfile(self.folder / "calls.bin", np.uint8).reshape(len(known.digests), -1)
+        ends = np.cumsum(known.sizes)
+        places = [slice(end - size, end) for size, end in zip(known.sizes, ends, strict=True)]
+        return [[trace.digest([row[place]]) for place in places] for row in rows]
 
     def latency(self, seconds: float) -> float:
         """The median of runs, behind `outputs`."""
@@ -107,7 +106,7 @@ def checked(device: Device, built: Harness, vectors: Vectors, known: trace.CallD
     """Outputs and calls of one process."""
     traced = 0 if known is None else len(known.digests)
     result = compared(device, built.outputs(vectors, traced), vectors)
-    if result.mismatches or known is None or not (different := trace.wrong(known, built.calls(traced))):
+    if result.mismatches or known is None or not (different := trace.wrong(known, built.calls(known))):
         return result
     return replace(result, mismatches=len(different), first_mismatch=different[0])
 
@@ -137,14 +136,3 @@ def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path) -> Non
     objects = [compiled(toolchain, "harness.c", folder, defines)]
     objects += [compiled(toolchain, path.name, folder) for path in sorted(folder.glob(f"{model}*.c"))]
     toolchain.link(objects, HARNESS, folder, ("-ldl", "-lm"))
-
-
-def call_sizes(artifact: Artifact, folder: Path) -> list[int]:
-    """The bytes that each call writes, as the product's table has them."""
-    lines = (folder / f"{artifact.model}_profile.c").read_text(encoding="utf-8").splitlines()
-    start = next(place for place, line in enumerate(lines) if f"{artifact.model}_written[][3]" in line) + 1
-    sizes = [0] * len(artifact.calls)
-    for line in lines[start : lines.index("};", start)]:
-        call, _, size = (int(number) for number in line.strip(" {},").split(", "))
-        sizes[call] += size
-    return sizes

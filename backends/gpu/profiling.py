@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from bevel.backends.binary.c.ports import NamedPort, named_inputs, named_outputs
+from bevel.backends.gpu import trace
 from bevel.backends.gpu.lines import TRY, RunLines
 from bevel.backends.gpu.transfers import Action, DeviceCall, Download, HostCall
 from bevel.backends.program.program import Program, Span
@@ -95,7 +96,7 @@ def profiled(lines: RunLines, run: Sequence[Action], spans: Sequence[tuple[int, 
 def written(program: Program) -> Iterator[tuple[int, Span]]:
     """All that calls write, each with its call's number."""
     for index, call in enumerate(program.calls):
-        yield from ((index, span) for span in (*call.writes(), *call.keeps()))
+        yield from ((index, span) for span in trace.written(call))
 
 
 def put(model: str, one: NamedPort) -> str:

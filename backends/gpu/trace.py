@@ -14,7 +14,7 @@ from typing import Any
 
 from bevel.backends.devices.base import Vectors
 from bevel.backends.program.op import Array
-from bevel.backends.program.program import Call, Program
+from bevel.backends.program.program import Call, Program, Span
 
 FILE = "calls.json"
 MOST = 4  # vectors: references take their time
@@ -24,9 +24,11 @@ DIGITS = 16  # of a digest
 @dataclass(frozen=True)
 class CallDigests:
     """`nodes`: of each call; `digests`: for each vector those of its calls, None where what comes in is not the same on
-    every machine. `given`: a digest of the vectors' inputs, which these are of."""
+    every machine. `sizes`: the bytes that each call writes. `given`: a digest of the vectors' inputs, which these are
+    of."""
 
     nodes: tuple[str, ...]
+    sizes: tuple[int, ...]
     digests: tuple[tuple[str | None, ...], ...]
     given: str
 
@@ -39,7 +41,7 @@ def load(folder: Path) -> CallDigests | None:
     if not (folder / FILE).exists():
         return None
     data: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    return CallDigests(tuple(data["nodes"]), tuple(map(tuple, data["digests"])), data["given"])
+    return CallDigests(tuple(data["nodes"]), tuple(data["sizes"]), tuple(map(tuple, data["digests"])), data["given"])
 
 
 def trace(program: Program, vectors: Vectors, most: int = MOST) -> CallDigests:
@@ -55,14 +57,20 @@ def trace(program: Program, vectors: Vectors, most: int = MOST) -> CallDigests:
 
         def after(call: Call, memory: Mapping[str, Array], found: list[str | None] = found) -> None:
             sure = call.kernel.exact and unsure.isdisjoint((*call.inputs, *call.states))
-            written = (*call.writes(), *call.keeps())
-            (unsure.difference_update if sure else unsure.update)(span.buffer for span in written)
+            (unsure.difference_update if sure else unsure.update)(span.buffer for span in written(call))
             if any(call is one for one in program.calls):
-                found.append(digest(memory[name][first:end] for name, first, end in written) if sure else None)
+                found.append(digest(memory[name][first:end] for name, first, end in written(call)) if sure else None)
 
         program.run({name: array[index] for name, array in vectors.inputs.items()}, states, after)
         rows.append(tuple(found))
-    return CallDigests(tuple(call.node for call in program.calls), tuple(rows), inputs_digest(vectors))
+    nodes = tuple(call.node for call in program.calls)
+    sizes = tuple(sum(span.end - span.first for span in written(call)) for call in program.calls)
+    return CallDigests(nodes, sizes, tuple(rows), inputs_digest(vectors))
+
+
+def written(call: Call) -> tuple[Span, ...]:
+    """All that a call writes, in the order in which its digest is of it."""
+    return (*call.writes(), *call.keeps())
 
 
 def digest(arrays: Iterable[Array]) -> str:
