@@ -6,7 +6,9 @@ p_j: what all but `CLIPPED` of the magnitudes of channel j lie below; the larges
 of few bits clips. Where each output channel reads one input channel (depthwise), s_j only joins the scales of weights
 that are there already, rounds nothing else than before, and alpha is 1. Where a product sums over channels, the weights
 of loud ones get larger and those of quiet ones smaller: rounded to the nearest they lose what the activation gains;
-rounded by what they read (`refit`) they do not, and at few bits of activations it pays.
+rounded by what they read (`refit`) they do not, and at few bits of activations it pays. A channel that has a code or
+two of int8 says hardly more when it is louder, and costs the weights that a channel of one code is spared: it is left
+so, but where activations have fewer bits, and nothing of it.
 
 A Clip to [0, b] lets scales through that keep below b what was seen below it; a channel that got to b keeps scale 1. On
 the calibration samples, all of which are asked, the function stays what it is; beyond them, what no sample of a channel
@@ -28,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.calib.data.dataset import Runs, spread_samples
+from bevel.calib.formats.format import INT8
 from bevel.passes.quantize.plan import make_plan
 from bevel.passes.transform.flow import Flow, bound_of
 from bevel.passes.transform.scale_channels import ChosenScales, ScaleChannels
@@ -37,7 +40,7 @@ from bevel.passes.transform.uses import Array
 
 CLIPPED = 0.001  # of a channel's values
 LOOKED = 64  # samples that reaches are of: the outermost of few values say little
-LEAST = 0.01  # of the loudest channel's reach: quieter ones are scaled no further, which would clip what samples hide
+LEAST = 0.01  # of the loudest channel's reach: quieter ones have two or three codes of int8 at most
 VALUES = 8192  # of each channel, about
 FULL = 1e-5  # of a logarithm: nearer to its bound, a channel got there; float rounding hides less
 
@@ -60,13 +63,13 @@ class LevelChannels(ScaleChannels):
         names = [use.x.name for site in sites for use in site.readers if use.x.name in points]
         arrays = see(flow.graph, names, spread_samples(samples, LOOKED))
         largest = peaks(flow.graph, [node.outputs[0].name for node in flow.clips], samples)
-        found = []
+        found, wakes = [], self.activation_bits < INT8.bits
         for site in sites:
             reach = reaches(flow, site, arrays)
             if not reach.any():
                 continue
             alpha = 1.0 if all(use.is_depthwise for use in site.readers) else self.alpha
-            logs = below_bounds(flow, site, largest, levelled(reach, alpha), reach)
+            logs = below_bounds(flow, site, largest, levelled(reach, alpha, wakes), reach)
             if not logs.any():
                 continue
             spread = float(np.exp(logs.max() - logs.min()))
@@ -116,11 +119,14 @@ def channel_reaches(arrays: Sequence[NDArray[Any]], axis: int) -> Array:
     return found
 
 
-def levelled(reach: Array, alpha: float) -> Array:
-    """Logarithms of 1 / s, with a mean of 0; 0 of channels that are always 0."""
+def levelled(reach: Array, alpha: float, wakes: bool) -> Array:
+    """Logarithms of 1 / s, with a mean of 0; 0 of channels that are always 0. Quiet ones get louder only if it `wakes`
+    them, and no more than those of `LEAST`, which would clip what samples hide: else they have the loudest one's."""
     alive = reach > 0
     logs: Array = np.zeros(len(reach))
     if alive.any():
-        logs[alive] = -alpha * np.log(np.maximum(reach[alive], LEAST * reach.max()))
+        quiet, loudest = reach < LEAST * reach.max(), reach.max()
+        counted = np.where(quiet, LEAST * loudest if wakes else loudest, reach)
+        logs[alive] = -alpha * np.log(counted[alive])
         logs[alive] -= logs[alive].mean()
     return logs

@@ -7,7 +7,7 @@ Where products read fewer than 8 bits, what their weights can make up for decide
 sees up to `SEEN` calibration samples and is run on up to `HELD` others; the SQNR of the worst float output against the
 untransformed float model decides: of a last Softmax that of what it reads, as shares are decided by a few samples that
 change their answer. A step that finds no place costs no trial. What makes the device work more must bring
-more (`WORK`).
+more (`WORK`), and is not tried where results are good as they are (`ENOUGH`).
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ REFIT = "refit"  # the rounder of trials at few bits
 # lies decibels beside what those of --eval do, and takes the worse of two for the better; 96 mostly say the same.
 SEEN, HELD, FOLDS = 128, 96, 4
 CLEARLY = 0.5  # dB that a step must bring: choices that make no difference come and go by some tenths
+ENOUGH = 40.0  # dB: about what results of int8 lose by being rounded themselves
 FLATTER = 0.5  # dB; less is what a rotation does to tensors that are flat already
 MULTIPLICATIONS = 10**10  # that the runs of one trial may take: some ten seconds
 OBSERVED = 30  # multiplications that it takes to look at one element
@@ -272,9 +273,13 @@ class TransformSearch:
                     seen = self.observed(found)
                     widened = self.widened(found, seen)
                     left = self.left(found, seen, widened)
+                operations = sum(one.operations for one in new)
+                if operations and left.total >= ENOUGH:
+                    notes.append(needless(step, left))
+                    continue
                 after = self.observed(tried)
                 gained = self.left(tried, after, widened)
-                least = step.gain + share * sum(one.operations for one in new)
+                least = step.gain + share * operations
                 notes.append(told(step, left, gained, least, len(self.held)))
                 if gained.beats(left, least):
                     found, seen, left = tried, after, gained
@@ -333,6 +338,12 @@ class TransformSearch:
     def decibels(self, found: Sequence[dict[str, NDArray[Any]]], part: Sequence[int]) -> float:
         samples, outputs = (tuple(one[place] for place in part) for one in (self.held, self.outputs))
         return score(Reference(samples, outputs, self.described), found).sqnr_db
+
+
+def needless(step: TransformStep, left: Left) -> Note:
+    figures = f"{left.total:.2f} dB of the results are left without it"
+    text = f"{step.name}: not tried, the device would work more, and {figures}"
+    return Note(STAGE, "model", "refused", text, {"without_db": left.total, "enough_db": ENOUGH})
 
 
 def told(step: TransformStep, before: Left, after: Left, least: float, samples: int) -> Note:

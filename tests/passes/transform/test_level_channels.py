@@ -115,10 +115,11 @@ def test_what_stays_float_is_left(text: Callable[..., onnx.ModelProto]) -> None:
 
 
 def test_dead_channels_keep_their_scale_and_quiet_ones_are_not_blown_up() -> None:
-    reach = np.array([0.0, 1e-9, 1.0, 4.0])
-    logs = levelled(reach, 1.0)
-    assert logs[0] == 0 and np.isclose(logs.sum(), 0)
-    assert np.isclose(logs[1] - logs[3], -np.log(LEAST)) and np.isclose(logs[2] - logs[3], np.log(4))
+    reach = np.array([0.0, 3.9 * LEAST, 4.1 * LEAST, 1.0, 4.0])
+    for wakes, quiet in ((True, -np.log(LEAST)), (False, 0.0)):
+        logs = levelled(reach, 1.0, wakes)
+        assert logs[0] == 0 and np.isclose(logs.sum(), 0)
+        assert np.allclose(logs[1:4] - logs[4], [quiet, *np.log(4 / reach[2:4])])
 
 
 def test_a_single_outlier_moves_the_reach_by_one_value_at_most() -> None:

@@ -184,3 +184,24 @@ def test_networks_that_multiply_activations_are_not_levelled(recipe: Recipe) -> 
     model = onnx.parser.parse_model(f"{header}\ng (float[4,8] x, float[8,5] z) => (float[4,5] y) {{{body}}}")
     assert not is_narrow(narrow, canonicalize(model)[0])
     assert is_narrow(narrow, narrow_work().graph) and not is_narrow(recipe, narrow_work().graph)
+
+
+@pytest.mark.parametrize("enough", [0.0, 400.0])
+def test_what_costs_work_is_not_tried_where_results_are_good(
+    recipe: Recipe, enough: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One loud channel behind SiLU, which nothing but a rotation on the device makes quieter."""
+    monkeypatch.setattr("bevel.tools.run.transforms.ENOUGH", enough)
+    body = "u = MatMul (x, w)\n s = Sigmoid (u)\n h = Mul (u, s)\n y = MatMul (h, d)"
+    header = '<ir_version: 10, opset_import: ["" : 21]>'
+    model = onnx.parser.parse_model(
+        f"{header}\ng (float[6,8] x, float[8,64] w, float[64,64] d) => (float[6,64] y) {{{body}}}"
+    )
+    loud = np.where(np.arange(64) % 16 == 7, 12.0, 1.0)
+    for name, values in (("w", RNG.standard_normal((8, 64)) * loud), ("d", RNG.standard_normal((64, 64)))):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values.astype(np.float32), name))
+    del model.graph.input[1:]
+    samples = open_dataset({"x": RNG.standard_normal((32, 6, 8)).astype(np.float32)}, model_inputs(model))
+    found, _ = transform("auto", recipe, Work(canonicalize(model)[0], data=samples), False, quiet)
+    told = [note for note in found.notes if note.pass_ == "transform" and note.text.startswith("rotate-online")]
+    assert told and [("not tried, the device would work more" in note.text) for note in told] == [enough == 0.0]
