@@ -87,10 +87,12 @@ def raised_by(plain: MatMul) -> int:
     return max(0, UPPER_WORD - plain.shift)
 
 
-def obstacle(plain: MatMul, counted: bool = False) -> str | None:
+def obstacle(plain: MatMul, counted: bool = False, packed: bool = False) -> str | None:
     """Why the core's words do not hold the sums, shifted left by `raised_by`, or what they become. counted: whether the
-    kernel takes part of a product."""
-    types = {plain.a_dtype, plain.b_dtype}
+    kernel takes part of a product; packed: whether it takes columns whose codes lie two to a byte."""
+    types = {plain.a_dtype} if plain.packed else {plain.a_dtype, plain.b_dtype}
+    if plain.packed and not packed:
+        return "its codes lie two to a byte"
     if plain.counted and not counted:
         return "how much of it there is comes in"
     if not types <= set(STORED) or plain.output.dtype not in STORED:

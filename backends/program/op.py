@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Bounds = tuple[int, int]  # the lowest and the highest of some integers
+INT4 = "int4"  # no type of numpy's: codes of -8 to 7 that lie two to a byte (`bevel.backends.encodings.nibbles`)
 
 
 class Role(Enum):
@@ -186,6 +187,8 @@ def of_values(array: Array) -> Bounds | None:
 
 def of_type(dtype: str) -> Bounds | None:
     """All that an integer type holds; None of other types."""
+    if dtype == INT4:
+        return -8, 7
     if np.dtype(dtype).kind not in "iu":
         return None
     limits = np.iinfo(dtype)

@@ -72,7 +72,7 @@ def cuts_of(program: Program, call: Call) -> Cuts | None:
             return of_columns(call, row)
         case Gemm() | Softmax(mask=None) | WideSoftmax(mask=None) as matrix:
             return of_rows(call, matrix)
-        case MatMul(counted=None) as product:
+        case MatMul(counted=None, packed=False) as product:
             return of_matrices(call, product)
     return of_image(program, call)
 

@@ -35,6 +35,7 @@ from bevel.passes.operators.base import DOMAIN
 from bevel.passes.operators.lowering import Lowering, Order, Value, channels_last, onnx_order
 from bevel.passes.partition.count_prefixes import count_prefixes
 from bevel.passes.partition.islands import FloatRun, float_run, imported
+from bevel.passes.partition.pack_caches import pack_caches
 from bevel.passes.partition.refuse_floats import reasons_of, refusal
 from bevel.passes.states.pairs import states_of
 
@@ -70,9 +71,10 @@ def partition(
     # Nobody sees in what order states lie
     images = {out: into for into, out in states.items()}
     moved = lowered(prepared(model), name, meanings, importer, frozenset({*images, *images.values()}))
-    return min(
-        ((carry(program, states), notes) for program, notes in (found, moved)), key=lambda one: reordered(one[0])
-    )
+    carried = ((carry(program, states), notes) for program, notes in (found, moved))
+    program, notes = min(carried, key=lambda one: reordered(one[0]))
+    program, kept = pack_caches(program)
+    return program, [*notes, *kept]
 
 
 def reordered(program: Program) -> int:

@@ -332,12 +332,14 @@ def decoder() -> onnx.ModelProto:
     return made
 
 
+@pytest.mark.parametrize("cache", [None, "int4"])
 @pytest.mark.parametrize("target", ["cortex-m7", "host"])
-def test_a_decoder_takes_one_token_and_gives_what_the_full_form_gives(tmp_path: Path, target: str) -> None:
+def test_a_decoder_takes_one_token_and_gives_what_the_full_form_gives(
+    tmp_path: Path, target: str, cache: str | None
+) -> None:
     tokens = {"ids": RNG.integers(0, 13, (16, 8))}
-    report = optimize(
-        decoder(), target=target, calib=tokens, eval=tokens, output=tmp_path / "out", name="net", step=True
-    )
+    options = {"calib": tokens, "eval": tokens, "name": "net", "step": True, "cache": cache}
+    report = optimize(decoder(), target=target, output=tmp_path / "out", **options)
     assert report.measurement.mismatches == 0 and report.measurement.inputs == 9
     assert (report.step.columns, report.step.steps) == (1, 8)
     full = run(tmp_path / "out" / "integer_full.onnx", {"ids": tokens["ids"][:1]})["logits"]
@@ -348,6 +350,7 @@ def test_a_decoder_takes_one_token_and_gives_what_the_full_form_gives(tmp_path: 
     assert kept.keys() == {"position/past", "k.product/past", "v.product/past"}
     sizes = {one.name: size_of(one) for one in onnx.load(tmp_path / "out" / "integer.onnx").graph.input}
     assert sizes["k.product/past"] == 8 * 4, "keys are kept before they are repeated"
+    assert report.size.product["state"] == 8 + 2 * 8 * (4 if cache is None else 2), "codes of four bits: two to a byte"
 
 
 def test_an_lstm_takes_a_row_at_a_time_and_goes_on_from_its_states(tmp_path: Path) -> None:

@@ -16,6 +16,13 @@ static inline int32_t bevel_load_word(const void *place) {
   return word;
 }
 
+/* Two bytes from any address, without a sign. */
+static inline int32_t bevel_load_half(const void *place) {
+  uint16_t half;
+  __builtin_memcpy(&half, place, sizeof half);
+  return half;
+}
+
 /* Four bytes to any address. */
 static inline void bevel_store_word(void *place, int32_t word) { __builtin_memcpy(place, &word, sizeof word); }
 

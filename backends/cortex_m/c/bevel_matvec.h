@@ -64,16 +64,17 @@ __attribute__((noinline, unused)) static int32_t bevel_matvec_row_int16(int32_t 
   return (int32_t)(0u - (uint32_t)zero_point * (uint32_t)total);
 }
 
-/* Elements 0, 2 and 1, 3 of each whole four of a row, as SXTB16 takes bytes apart; the others in their order. */
-#define BEVEL_MATVEC_FOURS(name, type)                                                                           \
+/* Elements a few apart of each whole group of a row, as masks take groups of b apart; the others in their order. */
+#define BEVEL_MATVEC_PAIR(i, half)                                        \
+  to[i] = bevel_pkhbt(a[(i) * step] - origin, a[((i) + half) * step] - origin); \
+  total = bevel_smlad(to[i], 0x10001, total);
+#define BEVEL_MATVEC_GROUPS(name, type, half, pairs)                                                             \
   __attribute__((noinline, unused)) static int32_t name(int32_t *to, const type *a, int32_t step, int32_t count, \
                                                         int32_t origin, int32_t extra, int32_t zero_point) {     \
     int32_t total = 0;                                                                                           \
     (void)extra;                                                                                                 \
-    for (; count >= 4; count -= 4, a += 4 * step, to += 2) {                                                     \
-      to[0] = bevel_pkhbt(a[0] - origin, a[2 * step] - origin);                                                  \
-      to[1] = bevel_pkhbt(a[step] - origin, a[3 * step] - origin);                                               \
-      total = bevel_smlad(to[0], 0x10001, bevel_smlad(to[1], 0x10001, total));                                   \
+    for (; count >= 2 * half; count -= 2 * half, a += 2 * half * step, to += half) {                             \
+      pairs                                                                                                      \
     }                                                                                                            \
     for (int32_t i = 0; i < count; i += 2) {                                                                     \
       to[i / 2] = bevel_pkhbt(a[i * step] - origin, i + 1 < count ? a[(i + 1) * step] - origin : 0);             \
@@ -81,9 +82,14 @@ __attribute__((noinline, unused)) static int32_t bevel_matvec_row_int16(int32_t 
     }                                                                                                            \
     return (int32_t)(0u - (uint32_t)zero_point * (uint32_t)total);                                               \
   }
+#define BEVEL_MATVEC_TWO_PAIRS BEVEL_MATVEC_PAIR(0, 2) BEVEL_MATVEC_PAIR(1, 2)
+#define BEVEL_MATVEC_FOUR_PAIRS \
+  BEVEL_MATVEC_PAIR(0, 4) BEVEL_MATVEC_PAIR(1, 4) BEVEL_MATVEC_PAIR(2, 4) BEVEL_MATVEC_PAIR(3, 4)
 
-BEVEL_MATVEC_FOURS(bevel_matvec_fours_int8, int8_t)
-BEVEL_MATVEC_FOURS(bevel_matvec_fours_int16, int16_t)
+BEVEL_MATVEC_GROUPS(bevel_matvec_fours_int8, int8_t, 2, BEVEL_MATVEC_TWO_PAIRS)
+BEVEL_MATVEC_GROUPS(bevel_matvec_fours_int16, int16_t, 2, BEVEL_MATVEC_TWO_PAIRS)
+BEVEL_MATVEC_GROUPS(bevel_matvec_eights_int8, int8_t, 4, BEVEL_MATVEC_FOUR_PAIRS)
+BEVEL_MATVEC_GROUPS(bevel_matvec_eights_int16, int16_t, 4, BEVEL_MATVEC_FOUR_PAIRS)
 
 /* The product of a row with a column, whose elements lie side by side. */
 static inline int32_t bevel_matvec_four(const int32_t *row, const int8_t *b, int32_t sum) {
@@ -104,7 +110,23 @@ static inline int32_t bevel_matvec_dot_int16(const int32_t *row, const int16_t *
   return count ? bevel_mla(b[0], bevel_half(row[0], 0), sum) : sum;
 }
 
-/* Columns `next` elements apart, of which a row has no `extra`. */
+/* Codes of four bits, two to a byte, as 0 to 15: those four apart of a word make pairs. */
+#define BEVEL_NIBBLES(word, place) ((int32_t)((uint32_t)(word) >> (4 * (place)) & 0x000F000Fu))
+#define BEVEL_NIBBLE(b, place) ((b)[(place) / 2] >> (4 * ((place) % 2)) & 15)
+
+static inline int32_t bevel_matvec_dot_int4(const int32_t *row, const uint8_t *b, int32_t count, int32_t sum) {
+  for (; count >= 8; count -= 8, b += 4, row += 4) {
+    const int32_t word = bevel_load_word(b);
+    sum = bevel_smlad(BEVEL_NIBBLES(word, 0), row[0], sum);
+    sum = bevel_smlad(BEVEL_NIBBLES(word, 1), row[1], sum);
+    sum = bevel_smlad(BEVEL_NIBBLES(word, 2), row[2], sum);
+    sum = bevel_smlad(BEVEL_NIBBLES(word, 3), row[3], sum);
+  }
+  for (int32_t i = 0; i < count; i++) sum = bevel_mla(BEVEL_NIBBLE(b, i), bevel_half(row[i / 2], i % 2), sum);
+  return sum;
+}
+
+/* Columns `next` elements, or bytes of codes of four bits, apart, of which a row has no `extra`. */
 #define BEVEL_MATVEC_DOTS(name, b_type, dot, y_type, store)                                                       \
   __attribute__((noinline, unused)) static void name(y_type *y, int32_t y_step, const int32_t *row,              \
                                                      const b_type *b, int32_t next, int32_t columns,             \
@@ -143,13 +165,22 @@ static inline void bevel_matvec_pairs_int16(int32_t *pairs, const int16_t *upper
   pairs[3] = bevel_pkhtb(a1, b1);
 }
 
-/* Rows `down` elements apart, with columns side by side; an odd last row counts once. */
-#define BEVEL_MATVEC_SUMS(name, b_type, pack, y_type, store)                                                         \
+static inline void bevel_matvec_pairs_int4(int32_t *pairs, const uint8_t *upper, const uint8_t *lower) {
+  const int32_t both = bevel_pkhbt(bevel_load_half(upper), bevel_load_half(lower));
+  pairs[0] = BEVEL_NIBBLES(both, 0);
+  pairs[1] = BEVEL_NIBBLES(both, 1);
+  pairs[2] = BEVEL_NIBBLES(both, 2);
+  pairs[3] = BEVEL_NIBBLES(both, 3);
+}
+
+/* Rows `down` elements, or bytes of codes of four bits, apart, with columns side by side, of which four take so many; an
+ * odd last row counts once. */
+#define BEVEL_MATVEC_SUMS(name, b_type, pack, four, element, y_type, store)                                          \
   __attribute__((noinline, unused)) static void name(y_type *y, int32_t y_step, const int32_t *row,                 \
                                                      const b_type *b, int32_t down, int32_t columns, int32_t count, \
                                                      int32_t start, const int32_t *scale) {                         \
     const int32_t pairs = (count + 1) / 2, extra = row[pairs], nothing = bevel_pkhbt(-extra, -extra);                \
-    for (; columns >= 4; columns -= 4, b += 4) {                                                                     \
+    for (; columns >= 4; columns -= 4, b += four) {                                                                  \
       int32_t s0 = start, s1 = start, s2 = start, s3 = start, t0 = 0, t1 = 0, t2 = 0, t3 = 0;                        \
       const b_type *place = b;                                                                                       \
       for (int32_t i = 0; i < pairs; i++, place += 2 * down) {                                                       \
@@ -178,26 +209,27 @@ static inline void bevel_matvec_pairs_int16(int32_t *pairs, const int16_t *upper
         *y = (y_type)store(result, scale);                                                                           \
       }                                                                                                              \
     }                                                                                                                \
-    for (; columns > 0; columns--, b++, y += y_step) {                                                               \
+    for (int32_t u = 0; u < columns; u++, y += y_step) {                                                             \
       int32_t sum = start;                                                                                           \
       for (int32_t i = 0; i < count; i++)                                                                            \
-        sum = bevel_mla(b[i * down], bevel_half(row[i / 2], i % 2) + extra, sum);                                    \
+        sum = bevel_mla(element(b + i * down, u), bevel_half(row[i / 2], i % 2) + extra, sum);                       \
       const int32_t result = BEVEL_MATVEC_SCALED(sum, scale);                                                        \
       *y = (y_type)store(result, scale);                                                                             \
     }                                                                                                                \
   }
 
-#define BEVEL_MATVEC_OF(b, y, store, suffix)                                                                      \
-  BEVEL_MATVEC_DOTS(bevel_matvec_dots_##b##_##y##suffix, b##_t, bevel_matvec_dot_##b, y##_t, store)               \
-  BEVEL_MATVEC_SUMS(bevel_matvec_sums_##b##_##y##suffix, b##_t, bevel_matvec_pairs_##b, y##_t, store)
+#define BEVEL_MATVEC_ELEMENT(b, place) (b)[place]
+#define BEVEL_MATVEC_OF(b, b_type, four, element, y, store, suffix)                                         \
+  BEVEL_MATVEC_DOTS(bevel_matvec_dots_##b##_##y##suffix, b_type, bevel_matvec_dot_##b, y##_t, store)        \
+  BEVEL_MATVEC_SUMS(bevel_matvec_sums_##b##_##y##suffix, b_type, bevel_matvec_pairs_##b, four, element, y##_t, store)
+#define BEVEL_MATVEC_INTO(y, store, suffix)                                          \
+  BEVEL_MATVEC_OF(int4, uint8_t, 2, BEVEL_NIBBLE, y, store, suffix)                  \
+  BEVEL_MATVEC_OF(int8, int8_t, 4, BEVEL_MATVEC_ELEMENT, y, store, suffix)           \
+  BEVEL_MATVEC_OF(int16, int16_t, 4, BEVEL_MATVEC_ELEMENT, y, store, suffix)
 
-BEVEL_MATVEC_OF(int8, int8, BEVEL_MATMUL_INT8, )
-BEVEL_MATVEC_OF(int8, int16, BEVEL_MATMUL_INT16, )
-BEVEL_MATVEC_OF(int16, int8, BEVEL_MATMUL_INT8, )
-BEVEL_MATVEC_OF(int16, int16, BEVEL_MATMUL_INT16, )
-BEVEL_MATVEC_OF(int8, int8, BEVEL_MATMUL_WITHIN, _within)
-BEVEL_MATVEC_OF(int8, int16, BEVEL_MATMUL_WITHIN, _within)
-BEVEL_MATVEC_OF(int16, int8, BEVEL_MATMUL_WITHIN, _within)
-BEVEL_MATVEC_OF(int16, int16, BEVEL_MATMUL_WITHIN, _within)
+BEVEL_MATVEC_INTO(int8, BEVEL_MATMUL_INT8, )
+BEVEL_MATVEC_INTO(int16, BEVEL_MATMUL_INT16, )
+BEVEL_MATVEC_INTO(int8, BEVEL_MATMUL_WITHIN, _within)
+BEVEL_MATVEC_INTO(int16, BEVEL_MATMUL_WITHIN, _within)
 
 #endif

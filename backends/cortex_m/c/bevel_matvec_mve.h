@@ -24,6 +24,22 @@ BEVEL_INLINE int32_t bevel_mve_matvec_start(int32_t total, int extra, int count,
 
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
 
+/* `count` codes of four bits, two to a byte, as 0 to 15, each in a byte of its own. */
+BEVEL_INLINE void bevel_mve_nibbles(int8_t *to, const uint8_t *from, int count) {
+  uint8_t *bytes = (uint8_t *)to;
+  const uint8x16_t mask = vdupq_n_u8(15);
+  BEVEL_ROLLED
+  for (; count >= 32; count -= 32, from += 16, bytes += 32) {
+    const uint8x16_t both = vldrbq_u8(from);
+    uint8x16x2_t two;
+    two.val[0] = vandq_u8(both, mask);
+    two.val[1] = vshrq_n_u8(both, 4);
+    vst2q_u8(bytes, two);
+  }
+  BEVEL_ROLLED
+  for (int i = 0; i < count; ++i) bytes[i] = (uint8_t)(from[i / 2] >> (4 * (i % 2)) & 15);
+}
+
 /* The row less `origin`, which wraps around, and its sum; `end`: the row's largest element, or the
  * smallest if `upper` is false. */
 #define BEVEL_MATVEC_COPY(load, seek, further)                                                                         \
@@ -195,6 +211,10 @@ BEVEL_INLINE int bevel_mve_matvec_eights(int8_t *y, const int16_t *row, const in
 }
 
 #else
+
+BEVEL_INLINE void bevel_mve_nibbles(int8_t *to, const uint8_t *from, int count) {
+  for (int i = 0; i < count; ++i) to[i] = (int8_t)(from[i / 2] >> (4 * (i % 2)) & 15);
+}
 
 BEVEL_INLINE int32_t bevel_mve_matvec_row(int16_t *to, const void *a, int step, int count, int origin, bool wide,
                                           bool seek, bool upper, int32_t *end) {

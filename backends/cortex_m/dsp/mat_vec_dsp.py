@@ -2,7 +2,8 @@
 
 `MatMulDsp` packs the columns of a matrix for all rows; for one or two that costs more than their products. Here a row
 is widened, and the matrix read where it lies (`backends/cortex_m/c/bevel_matvec.h`): down columns whose elements lie
-side by side, or along rows. Shares of 0, which a mask leaves, are passed over.
+side by side, or along rows. Shares of 0, which a mask leaves, are passed over. Codes of four bits, two to a byte, are
+taken out of words by masks, as 0 to 15, where all that lies side by side begins with a byte.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import numpy as np
 from bevel.backends.cortex_m.dsp.dsp import call_void
 from bevel.backends.cortex_m.dsp.mat_mul_dsp import SCALE, scale_of
 from bevel.backends.cortex_m.sides import in_order, obstacle
+from bevel.backends.encodings.nibbles import EACH, LEAST
 from bevel.backends.program.kernel import Kernel, Special
-from bevel.backends.program.op import Array, Bounds, Op, Operand, constant, of_type, scratch
+from bevel.backends.program.op import INT4, Array, Bounds, Op, Operand, constant, of_type, scratch
 from bevel.backends.program.ops import mat_mul
 from bevel.backends.program.ops.mat_mul import MatMul
 from bevel.backends.program.program import Call
@@ -30,6 +32,7 @@ from bevel.calib.arithmetic.requantize import Output
 
 ROWS = 2  # at most
 HALFWORD = 2**15 - 1
+GROUPS = {INT4: "eights", "int8": "fours"}  # how a row lies for columns of elements that masks take apart
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,13 @@ class MatVecDsp(Kernel):
     def build(self, name: str) -> Any:
         plain, extra, origin, k, n = self.plain, self.extra, self.origin, self.plain.k, self.plain.n
         a_size, b_size, *_, scale_size, y_size, row_size = (operand.size for operand in self.operands())
-        a_dtype, b_dtype, y_dtype, output = plain.a_dtype, plain.b_dtype, plain.output.dtype, plain.output
-        (extents, a, b, y), zero_point = in_order(plain), plain.b_zero_point
+        a_dtype, b_dtype, y_dtype, output = plain.a_dtype, plain.b_operand.dtype, plain.output.dtype, plain.output
+        (extents, a, b, y), each = in_order(plain), EACH if plain.packed else 1
+        zero_point = plain.b_zero_point + (LEAST if plain.packed else 0)
         whole = of_type(y_dtype) == (output.low, output.high)
-        widen = f"bevel_matvec_{'fours' if self.down and b_dtype == 'int8' else 'row'}_{a_dtype}"
-        multiply = f"matvec_{'dots' if self.down else 'sums'}_{b_dtype}_{y_dtype}{'' if whole else '_within'}"
-        step = b.along if self.down else b.down
+        widen = f"bevel_matvec_{GROUPS.get(plain.b_dtype, 'row') if self.down else 'row'}_{a_dtype}"
+        multiply = f"matvec_{'dots' if self.down else 'sums'}_{plain.b_dtype}_{y_dtype}{'' if whole else '_within'}"
+        step = (b.along if self.down else b.down) // each
         of_columns, of_terms = plain.counted == "columns", plain.counted == "terms"
         empty = int(output.store(np.array(0)))
 
@@ -104,7 +108,8 @@ class MatVecDsp(Kernel):
                     Z[0] = tirx.call_extern(
                         "int32", widen, R.data, a.at(A, at, i), a.along, terms, origin, extra, zero_point
                     )
-                    given = T.meta_var((y.along, R.data, b.at(B, at), step, columns, terms, Z[0], S.data))
+                    matrix = T.meta_var(T.address_of(B[b.place(at) // each]))
+                    given = T.meta_var((y.along, R.data, matrix, step, columns, terms, Z[0], S.data))
                     call_void(multiply, y.at(Y, at, i), *given)
                     if of_columns:
                         call_void(f"fill_{y_dtype}", y.at(Y, at, i, columns), y.along, n - columns, empty)
@@ -142,7 +147,9 @@ def kernel_for(plain: MatMul, known: Bounds | None) -> MatVecDsp | str:
     kernel = MatVecDsp(plain, plain.a_zero_point if fits else 0)
     if kernel.extra and kernel.down:
         return "a row less its zero point leaves 16 bits"
-    return obstacle(plain, counted=True) or kernel
+    if plain.packed and any(stride % EACH for stride in (*plain.b_strides[:-2], max(plain.b_strides[-2:]))):
+        return "its codes of four bits begin within bytes"
+    return obstacle(plain, counted=True, packed=True) or kernel
 
 
 def cases() -> Iterable[MatVecDsp]:
@@ -165,10 +172,11 @@ def cases() -> Iterable[MatVecDsp]:
         "output": int16,
         "largest": 2**26,
     }
-    for b_dtype in ("int8", "int16"):
-        scores = mat_mul.product((2, 3), 1, 9, 7, 2.0**-9, **wide, b_dtype=b_dtype, b_strides=(9, 0, 1, 18))
+    for b_dtype in (INT4, "int8", "int16"):
+        width = 10 if b_dtype == INT4 else 9
+        scores = mat_mul.product((2, 3), 1, 9, 7, 2.0**-9, **wide, b_dtype=b_dtype, b_strides=(width, 0, 1, 2 * width))
         yield MatVecDsp(scores, 30)
         shares = wide | {"a_zero_point": -(2**15)}
         yield MatVecDsp(
-            mat_mul.product((2, 3), 1, 7, 9, 2.0**-9, **shares, b_dtype=b_dtype, b_strides=(9, 0, 18, 1)), 0
+            mat_mul.product((2, 3), 1, 7, 9, 2.0**-9, **shares, b_dtype=b_dtype, b_strides=(width, 0, 2 * width, 1)), 0
         )

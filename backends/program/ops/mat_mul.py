@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from bevel.backends.encodings.nibbles import EACH, pack_nibbles, unpack_nibbles
 from bevel.backends.program.examples import random_values
-from bevel.backends.program.op import Array, Op, Operand, activation, exact_type, stored
+from bevel.backends.program.op import INT4, Array, Op, Operand, activation, exact_type, of_type, stored
 from bevel.calib.arithmetic.requantize import Output, fixed_point, requantize
 
 INT32_LIMIT = 2**31
@@ -26,7 +27,7 @@ class MatMul(Op):
     A matrix that lies transposed, and one that is the same in all of a batch (stride 0), are read as they lie. y fills
     its buffer. Sums are int32 where none can reach 2**31, else int64; |sum * multiplier| stays below 2**62. largest:
     what no partial sum's magnitude passes, where the integers are less than their types hold: a row of shares sums to
-    1, codes of 12 bits are small.
+    1, codes of 12 bits are small. b_dtype: int4, too, two codes to a byte of uint8.
 
     counted: what of the product there is, as it comes in, int32 [1], 1 at least: so many columns, the others of y being
     0, its zero point; or so many terms of each sum, as the others' factors in a are 0.
@@ -78,10 +79,25 @@ class MatMul(Op):
     def operands(self) -> tuple[Operand, ...]:
         return (
             activation("a", (extent(self.a_shape, self.a_strides),), self.a_dtype),
-            activation("b", (extent(self.b_shape, self.b_strides),), self.b_dtype),
+            self.b_operand,
             *((activation("kept", (1,), "int32"),) if self.counted else ()),
             stored("y", (extent(self.y_shape, self.y_strides),), self.output),
         )
+
+    @property
+    def packed(self) -> bool:
+        """Whether b lies two codes to a byte."""
+        return self.b_dtype == INT4
+
+    @property
+    def b_operand(self) -> Operand:
+        size = extent(self.b_shape, self.b_strides)
+        return activation("b", (-(-size // EACH),), "uint8") if self.packed else activation("b", (size,), self.b_dtype)
+
+    def b_matrices(self, given: Array) -> Array:
+        """b's codes [*batch, k, n] in what the operand holds: a view, where they are not packed."""
+        size = extent(self.b_shape, self.b_strides)
+        return laid(unpack_nibbles(given, size) if self.packed else given, self.b_shape, self.b_strides)
 
     @property
     def macs(self) -> int:
@@ -89,7 +105,7 @@ class MatMul(Op):
 
     def reference(self, *arrays: Array) -> Array:
         a = laid(arrays[0], self.a_shape, self.a_strides).astype(np.int64) - self.a_zero_point
-        b = laid(arrays[1], self.b_shape, self.b_strides).astype(np.int64) - self.b_zero_point
+        b = self.b_matrices(arrays[1]).astype(np.int64) - self.b_zero_point
         if self.counted == "columns":
             b[..., int(arrays[2][0]) :] = 0
         elif self.counted == "terms":
@@ -104,10 +120,12 @@ class MatMul(Op):
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         """The first rows and columns are the farthest from their zero points: the largest sums there are."""
         a, b = (random_values(rng, operand.shape, operand.dtype) for operand in self.operands()[:2])
+        b = unpack_nibbles(b, extent(self.b_shape, self.b_strides)) if self.packed else b
         laid(a, self.a_shape, self.a_strides)[..., 0, :] = farthest(self.a_dtype, self.a_zero_point)
         laid(b, self.b_shape, self.b_strides)[..., 0] = farthest(self.b_dtype, self.b_zero_point)
+        b = pack_nibbles(b) if self.packed else b
         if self.largest is not None:
-            steps = np.abs(laid(b, self.b_shape, self.b_strides).astype(np.int64) - self.b_zero_point).max()
+            steps = np.abs(self.b_matrices(b).astype(np.int64) - self.b_zero_point).max()
             rows = np.abs(laid(a, self.a_shape, self.a_strides).astype(np.int64) - self.a_zero_point).sum(axis=-1)
             finer = -(-int(rows.max() * steps) // self.largest)
             a = (self.a_zero_point + (a.astype(np.int64) - self.a_zero_point) // finer).astype(a.dtype)
@@ -130,8 +148,9 @@ def laid(flat: Array, shape: tuple[int, ...], strides: Strides) -> Array:
 
 
 def farthest(dtype: str, zero_point: int) -> int:
-    limits = np.iinfo(dtype)
-    return int(max(limits.min, limits.max, key=lambda code: abs(int(code) - zero_point)))
+    limits = of_type(dtype)
+    assert limits is not None, f"{dtype} is no type of integers"
+    return max(limits, key=lambda code: abs(code - zero_point))
 
 
 def distance(dtype: str, zero_point: int) -> int:
@@ -190,9 +209,15 @@ def cases() -> Iterable[MatMul]:
     yield product((), 2, 7, 6, 1.9, output=Output(3, -20, 90))
     yield product((), 5, 33, 7, 2.0**-9, a_strides=(1, 5), b_strides=(1, 33), y_strides=(1, 5))
     for counted, ordered in (("columns", (9, 1)), ("columns", (1, 23)), ("terms", (9, 1)), ("terms", (1, 23))):
-        for b_dtype in ("int8", "int16"):
+        for b_dtype in ("int8", "int16", INT4):
             given: dict[str, Any] = {"b_dtype": b_dtype, "b_strides": ordered, "counted": counted, "a_zero_point": 30}
             given |= {"a_dtype": "int16", "b_zero_point": 4, "largest": 2**26, "output": int16}
             yield product((), 1, 23, 9, 2.0**-9, **given)
     yield product((2,), 3, 70, 41, 0.001, a_zero_point=-128, b_zero_point=3, counted="terms")
     yield product((2,), 3, 7, 41, 0.01, a_zero_point=5, b_zero_point=3, counted="columns", output=Output(-9, -50, 90))
+    for terms, columns in ((8, 7), (12, 9), (19, 4), (3, 6)):  # rows and columns of whole bytes, and others
+        nibbles: dict[str, Any] = {"a_zero_point": 5, "b_zero_point": -3, "b_dtype": INT4}
+        for strides in ((columns + columns % 2, 1), (1, terms + terms % 2), (columns, 1)):
+            yield product((), 2, terms, columns, 0.002, **nibbles, b_strides=strides)
+    shared: dict[str, Any] = {"a_zero_point": -(2**15), "a_dtype": "int16", "b_dtype": INT4, "largest": 2**24}
+    yield product((2, 3), 1, 11, 8, 2.0**-15, **shared, b_strides=(8, 0, 16, 1), counted="terms")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bevel.backends.encodings.nibbles import EACH, LEAST
 from bevel.backends.program.ops.mat_mul import MatMul
 from bevel.backends.program.shapes import register_tile
 from bevel.backends.tir import arithmetic as tir
@@ -21,10 +22,17 @@ def build(op: MatMul, name: str) -> Any:
         strides if op.batch else (0, *strides) for strides in (op.a_strides, op.b_strides, op.y_strides)
     )
     a_lead, b_lead, y_lead = tuple(a_batch), tuple(b_batch), tuple(y_batch)
-    a_dtype, b_dtype, y_dtype = op.a_dtype, op.b_dtype, op.output.dtype
-    a_zero_point, b_zero_point, zero = (tirx.const(value, sums) for value in (op.a_zero_point, op.b_zero_point, 0))
+    a_dtype, b_dtype, y_dtype = op.a_dtype, op.b_operand.dtype, op.output.dtype
+    points = (op.a_zero_point, op.b_zero_point + (LEAST if op.packed else 0), 0)
+    a_zero_point, b_zero_point, zero = (tirx.const(value, sums) for value in points)
     requantize, multiplier, shift, output = tir.requantize_of(sums), op.multiplier, op.shift, op.output
     of_columns, of_terms = op.counted == "columns", op.counted == "terms"
+
+    def code(matrix: Any, place: Any) -> Any:
+        if not op.packed:
+            return T.cast(matrix[place], sums)
+        both = T.cast(matrix[place // EACH], "int32")
+        return T.cast((both >> (place % EACH * 4)) & T.int32(15), sums)
 
     @T.prim_func(s_tir=True)
     def mat_mul(
@@ -43,7 +51,7 @@ def build(op: MatMul, name: str) -> Any:
                     left = T.meta_var(T.cast(A[offset_of(axis, a_lead) + i * a_row + r * a_step], sums) - a_zero_point)
                     for u in T.unroll(tile):
                         column = T.meta_var((block * tile + u) * b_column)
-                        right = T.meta_var(T.cast(B[offset_of(axis, b_lead) + r * b_step + column], sums))
+                        right = T.meta_var(code(B, offset_of(axis, b_lead) + r * b_step + column))
                         S[u] = S[u] + left * (right - b_zero_point)
                 for u in T.unroll(tile):
                     column = T.meta_var((block * tile + u) * y_column)
