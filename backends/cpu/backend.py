@@ -12,7 +12,7 @@ from bevel.backends.cpu import arm, x86
 from bevel.backends.cpu.dispatch import at_levels, with_base
 from bevel.backends.cpu.levels import at_hand
 from bevel.backends.cpu.x86.avx2_rates import AVX2_RATES
-from bevel.backends.devices.base import SSH, Device
+from bevel.backends.devices.base import REMOTE, Device
 from bevel.backends.program.op import Op
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.ops.average_pool import AveragePool
@@ -80,11 +80,11 @@ class Cpu(TirBackend):
 
     def device(self, name: str, target: Target) -> Device | None:
         """Modules are imported when a target asks for them."""
-        if name.startswith(SSH):
+        if name.startswith(REMOTE):
             from bevel.backends.devices.native import on_board
-            from bevel.backends.devices.ssh import Ssh
+            from bevel.backends.devices.reached import reached
 
-            return Ssh(target, name.removeprefix(SSH), on_board)
+            return reached(name, target, on_board)
         if name == "host":
             from bevel.backends.devices.host import Host
 

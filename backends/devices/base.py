@@ -15,6 +15,8 @@ from bevel.backends.program.resources import NOTHING, Resource, Resources
 
 DeviceKind = Literal["board", "simulator", "host"]
 SSH = "ssh://"  # how the name of boards over SSH begins
+RPC = "rpc://"  # how that of boards of TVM's RPC tracker does
+REMOTE = (SSH, RPC)
 SERIAL = "serial:"  # how the name of a board on a port begins, which no target's file can know
 
 

@@ -18,9 +18,9 @@ from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.toolchain import Toolchain, for_target
 from bevel.backends.devices.base import Device, Measurement, Vectors, compared
+from bevel.backends.devices.boards import Boards
 from bevel.backends.devices.location import HERE, Execution, Location
 from bevel.backends.devices.native import COMPARE_LIMIT_S, HARNESS, SHARED, pack, run_harness, seconds_of, unpack
-from bevel.backends.devices.ssh import Ssh
 from bevel.backends.gpu import trace
 from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
@@ -97,7 +97,7 @@ def measured(
         return replace(result, spent=Resources({Resource.LATENCY: built.latency(seconds)}))
 
 
-def on_board(device: Ssh, artifact: Artifact, vectors: Vectors, place: Location) -> Measurement:
+def on_board(device: Boards, artifact: Artifact, vectors: Vectors, place: Location) -> Measurement:
     """`measured` on another machine, by its first device."""
     return measured(device, artifact, vectors, {}, SECONDS, for_target(device.target), place)
 

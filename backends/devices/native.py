@@ -20,8 +20,8 @@ from bevel.backends.binary.artifact import Artifact, Slot
 from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.toolchain import Toolchain, for_target
 from bevel.backends.devices.base import CallCost, Device, Measurement, Vectors, compared
+from bevel.backends.devices.boards import Boards
 from bevel.backends.devices.location import HERE, Execution, Location
-from bevel.backends.devices.ssh import Ssh
 from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
 from bevel.calib.errors import UserError
@@ -81,7 +81,7 @@ def measured(
         return replace(result, spent=Resources({Resource.LATENCY: found.run}), per_call=found.calls)
 
 
-def on_board(device: Ssh, artifact: Artifact, vectors: Vectors, place: Location) -> Measurement:
+def on_board(device: Boards, artifact: Artifact, vectors: Vectors, place: Location) -> Measurement:
     """`measured` on another machine."""
     return measured(device, artifact, vectors, for_target(device.target), SECONDS, place)
 

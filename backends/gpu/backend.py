@@ -9,7 +9,7 @@ from bevel.backends.backend import Begin, Kernels, Linked, Product, Source
 from bevel.backends.binary.c.bundle import Bundle
 from bevel.backends.binary.c.constants import collect
 from bevel.backends.binary.sizes import file_sizes
-from bevel.backends.devices.base import SSH, Device
+from bevel.backends.devices.base import REMOTE, Device
 from bevel.backends.gpu import cuda_text, kernels, nvcc, opencl_text, product, trace
 from bevel.backends.gpu.chip import Chip, chip_of
 from bevel.backends.gpu.embedded import image, strings
@@ -82,11 +82,11 @@ class Gpu(TirBackend):
 
     def device(self, name: str, target: Target) -> Device | None:
         """Modules are imported when a target asks for them."""
-        if name.startswith(SSH):
+        if name.startswith(REMOTE):
             from bevel.backends.devices.gpu_product import on_board
-            from bevel.backends.devices.ssh import Ssh
+            from bevel.backends.devices.reached import reached
 
-            return Ssh(target, name.removeprefix(SSH), on_board)
+            return reached(name, target, on_board)
         if name == "opencl":
             from bevel.backends.devices.opencl import OpenCl
 

@@ -19,8 +19,10 @@ def started(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
     errors: IO[str] | int = subprocess.PIPE,
+    given: int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[str]]:
-    """A program that reads nothing, in a process group of its own, so that a terminal's Ctrl-C reaches it through us.
+    """A program that reads nothing, unless `given` is a pipe, in a process group of its own, so that a terminal's
+    Ctrl-C reaches it through us.
 
     Where the body does not wait for its end, the group is killed.
     """
@@ -31,7 +33,7 @@ def started(
                 command,
                 cwd=folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=given,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -62,6 +64,7 @@ def _end(process: subprocess.Popen[str]) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    for stream in (process.stdout, process.stderr):
+    for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
-            stream.close()
+            with suppress(OSError):  # what it does not read any more
+                stream.close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bevel.backends.devices import find
-from bevel.backends.devices.base import SERIAL, SSH, Device
+from bevel.backends.devices.base import RPC, SERIAL, SSH, Device
 from bevel.backends.target import Target
 from bevel.calib.errors import UserError
 
 NONE = "none"
-BOARDS = {SERIAL: f"{SERIAL}PORT", SSH: f"{SSH}USER@HOST"}
+PORTS = {SERIAL: f"{SERIAL}PORT"}
+HOSTS = {SSH: f"{SSH}USER@HOST", RPC: f"{RPC}TRACKER:PORT/KEY"}
 LINUX = "-linux"
 
 
@@ -16,9 +17,9 @@ def choose(target: Target, wanted: str | None) -> Device | None:
     """The device for `target`; None for "none". Raises UserError with what is missing, and what would enable it."""
     if wanted == NONE:
         return None
-    board = BOARDS.get(how) if (how := reached(target)) else None
-    if wanted is not None and wanted not in target.devices and not (how and wanted.startswith(how)):
-        known = ", ".join([*target.devices, *([board] if board else [])])
+    boards = reached(target)
+    if wanted is not None and wanted not in target.devices and not wanted.startswith(tuple(boards)):
+        known = ", ".join([*target.devices, *boards.values()])
         raise UserError(f"no device '{wanted}' for {target.name}; it runs on: {known}, or none")
     found = [find.device(wanted, target)] if wanted else find.devices(target)
     working = next((device for device in found if device.missing() is None), None)
@@ -28,10 +29,10 @@ def choose(target: Target, wanted: str | None) -> Device | None:
     return working
 
 
-def reached(target: Target) -> str | None:
-    """How boards of it are spoken to: the begin of a device's name; None where they are not."""
+def reached(target: Target) -> dict[str, str]:
+    """How boards of it are spoken to: {the begin of a device's name: how to write the whole of it}."""
     if not target.compilers:
-        return None
+        return {}
     if target.bare:
-        return SERIAL
-    return SSH if LINUX in target.triple else None
+        return PORTS
+    return HOSTS if LINUX in target.triple else {}

@@ -14,11 +14,13 @@ from bevel.backends.binary import toolchain
 from bevel.backends.binary.artifact import Artifact, BuiltCall, Slot
 from bevel.backends.binary.c.bundle import bundle
 from bevel.backends.binary.toolchain import Preference
+from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.firmware import build_firmware
 from bevel.backends.program import memory
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Array, Operand, activation, output
+from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.resources import Resources
 from bevel.backends.target import Target, load
@@ -142,17 +144,34 @@ def build_tiny(folder: Path, target: Target, prefer: Preference, extra: str) -> 
 
 
 @pytest.fixture
+def clipping(tmp_path: Path) -> Callable[[str], tuple[Artifact, Vectors]]:
+    """clipping(target name): a product of one call, and vectors for it."""
+
+    def built(target: str) -> tuple[Artifact, Vectors]:
+        size, folder = 70, tmp_path / "product"
+        buffers = {name: Buffer(name, (size,), "int8") for name in "xy"}
+        ports = (Port("x", "x", (size,), "int8"),), (Port("y", "y", (size,), "int8"),)
+        program = Program("one", *ports, buffers, (Call("clip", Clip(size, -50, 50), ("x",), (), "y"),))
+        x = np.arange(-size, size, dtype=np.int8).reshape(2, size)
+        vectors = Vectors({"x": x}, {"y": np.clip(x, -50, 50)})
+        folder.mkdir()
+        return build(program, load(target), folder, vectors), vectors
+
+    return built
+
+
+@pytest.fixture
 def tiny_on(tmp_path: Path) -> Callable[[Target, Preference], Tiny]:
     """tiny_on(target, prefer) builds for a target that no file describes; skips without a compiler."""
 
-    def build(target: Target, prefer: Preference) -> Tiny:
+    def made(target: Target, prefer: Preference) -> Tiny:
         try:
             toolchain.for_target(target, prefer)
         except UserError as error:
             pytest.skip(str(error))
         return build_tiny(tmp_path, target, prefer, "none")
 
-    return build
+    return made
 
 
 @pytest.fixture(scope="session")

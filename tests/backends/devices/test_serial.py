@@ -106,7 +106,8 @@ def test_a_port_is_a_device_of_every_microcontroller() -> None:
     found = devices.choose(load("cortex-m7"), "serial:/dev/ttyACM0")
     assert isinstance(found, Serial) and found.port == "/dev/ttyACM0"
     assert find.device("serial:COM3", load("cortex-m4")).name == "serial:COM3"
-    with pytest.raises(UserError, match=r"no device .* for host; it runs on: host, ssh://USER@HOST, or none"):
+    known = "it runs on: host, ssh://USER@HOST, rpc://TRACKER:PORT/KEY, or none"
+    with pytest.raises(UserError, match=f"no device .* for host; {known}"):
         devices.choose(load("host"), "serial:/dev/ttyACM0")
 
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -16,14 +16,12 @@ import numpy as np
 import pytest
 
 from bevel.backends.binary.artifact import Artifact
-from bevel.backends.build import build
 from bevel.backends.devices.base import Measurement, Vectors
+from bevel.backends.devices.boards import Boards, LostBoard, OnBoard, on_board
 from bevel.backends.devices.find import device
 from bevel.backends.devices.location import Execution, Location
 from bevel.backends.devices.opencl import OpenCl
-from bevel.backends.devices.ssh import CONFIG, Address, LostBoard, OnBoard, Ssh, on_board
-from bevel.backends.program.ops.clip import Clip
-from bevel.backends.program.program import Buffer, Call, Port, Program
+from bevel.backends.devices.ssh import CONFIG, Address, Ssh
 from bevel.backends.program.resources import Resource
 from bevel.backends.target import load
 from bevel.calib.errors import UserError
@@ -33,6 +31,8 @@ if find_spec("asyncssh") is None or not all(map(shutil.which, ("ssh", "ssh-keyge
     pytest.skip("asyncssh and OpenSSH's client are not here: no server on loopback", allow_module_level=True)
 
 HERE = Path(__file__).parent
+
+Clipping = Callable[[str], tuple[Artifact, Vectors]]
 
 
 @dataclass(frozen=True)
@@ -75,25 +75,16 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Servers:
     return found
 
 
-def product(target: str, folder: Path) -> tuple[Artifact, Vectors]:
-    size = 70
-    buffers = {name: Buffer(name, (size,), "int8") for name in "xy"}
-    ports = (Port("x", "x", (size,), "int8"),), (Port("y", "y", (size,), "int8"),)
-    program = Program("one", *ports, buffers, (Call("clip", Clip(size, -50, 50), ("x",), (), "y"),))
-    x = np.arange(-size, size, dtype=np.int8).reshape(2, size)
-    folder.mkdir()
-    vectors = Vectors({"x": x}, {"y": np.clip(x, -50, 50)})
-    return build(program, load(target), folder, vectors), vectors
-
-
 @pytest.mark.parametrize("target", ["host", "opencl"])
-def test_a_board_computes_and_is_timed_and_nothing_stays_there(target: str, servers: Servers, tmp_path: Path) -> None:
+def test_a_board_computes_and_is_timed_and_nothing_stays_there(
+    target: str, servers: Servers, clipping: Clipping
+) -> None:
     if target == "opencl" and (why := OpenCl(load(target)).missing()):
         pytest.skip(why)
-    artifact, vectors = product(target, tmp_path / "product")
+    artifact, vectors = clipping(target)
     homes: list[Path] = []
 
-    def seen(board: Ssh, artifact: Artifact, vectors: Vectors, place: Location) -> Measurement:
+    def seen(board: Boards, artifact: Artifact, vectors: Vectors, place: Location) -> Measurement:
         assert isinstance(place, OnBoard)
         homes.append(Path(place.home))
         assert homes[-1].is_dir()
@@ -110,8 +101,8 @@ def test_a_board_computes_and_is_timed_and_nothing_stays_there(target: str, serv
     assert len(homes) == 2 and not any(home.exists() for home in homes)
 
 
-def test_another_board_goes_on_where_the_connection_to_one_is_lost(servers: Servers, tmp_path: Path) -> None:
-    artifact, vectors = product("host", tmp_path / "product")
+def test_another_board_goes_on_where_the_connection_to_one_is_lost(servers: Servers, clipping: Clipping) -> None:
+    artifact, vectors = clipping("host")
     with ExitStack() as stack:
         loses, stays = (stack.enter_context(servers.started(loses=word)) for word in ("harness", ""))
         assert device(f"ssh://{loses},ssh://{stays}", load("host")).measure(artifact, vectors).mismatches == 0
