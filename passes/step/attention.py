@@ -19,7 +19,7 @@ from bevel.calib.observe.extremes import BARRED
 from bevel.passes.graph.edit import given, producer
 from bevel.passes.graph.regions import words
 from bevel.passes.operators.base import Reason
-from bevel.passes.step.base import PAST, PRESENT, Seen, StepMaker
+from bevel.passes.step.base import PAST, PRESENT, Role, Seen, StepMaker
 from bevel.passes.step.columns import Columns, Unseen
 from bevel.passes.step.position import position, positioned, row_of
 from bevel.passes.step.quantized import chain_of, constant_values, name_of, quantized_like
@@ -166,7 +166,7 @@ def bar(node: gs.Node, keep: Truths, maker: StepMaker) -> None:
 # What is kept
 
 
-def kept_rows(maker: StepMaker, tensor: gs.Tensor) -> gs.Tensor:
+def kept_rows(maker: StepMaker, tensor: gs.Tensor, role: Role) -> gs.Tensor:
     """All rows of a factor that lies in time, as many as the full form has."""
     key = f"{tensor.name}/kept"
     if key in maker.made:
@@ -174,18 +174,18 @@ def kept_rows(maker: StepMaker, tensor: gs.Tensor) -> gs.Tensor:
     chain = chain_of(tensor)
     node = producer(chain[0].inputs[0] if chain else tensor)
     if node is not None and node.op in MOVES and node.inputs[0].name in maker.seen.views:
-        source = [kept_rows(maker, node.inputs[0]), *map(maker.take, node.inputs[1:])]
+        source = [kept_rows(maker, node.inputs[0], role), *map(maker.take, node.inputs[1:])]
         moved = maker.add(node.op, f"{node.name}/kept", source, tensor.shape, **node.attrs)
         maker.made[key] = quantized_like(tensor, moved, maker.nodes)
     else:
-        maker.made[key] = written(maker, tensor)
+        maker.made[key] = written(maker, tensor, role)
     return maker.made[key]
 
 
-def written(maker: StepMaker, tensor: gs.Tensor) -> gs.Tensor:
+def written(maker: StepMaker, tensor: gs.Tensor, role: Role) -> gs.Tensor:
     """A state of rows, one of which is written at the position."""
     view, shape, name = maker.seen.views[tensor.name], [int(size) for size in tensor.shape], name_of(tensor)
-    maker.cached += [one.name for one in tensor.inputs]
+    maker.cached |= {one.name: role for one in tensor.inputs}
     first = [view.axis, *(axis for axis in range(len(shape)) if axis != view.axis)]
     width = int(np.prod(shape)) // view.length
     past = gs.Variable(f"{name}/{PAST}", tensor.dtype, [view.length, width])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bevel.passes.step.anew import AnewMaker
 
 PASS = "step"  # whose notes these are
+Role = Literal["keys", "values"]  # of attention
 PAST, PRESENT = "past", "present"  # what names of states end in, before a step and behind it
 
 
@@ -84,7 +85,7 @@ class StepMaker:
     made: dict[str, gs.Tensor] = field(default_factory=dict)
     windows: dict[tuple[str, int], gs.Tensor] = field(default_factory=dict)  # by tensor and columns kept
     cuts: dict[str, gs.Tensor] = field(default_factory=dict)
-    cached: list[str] = field(default_factory=list)  # the nodes whose results are kept row by row
+    cached: dict[str, Role] = field(default_factory=dict)  # the nodes whose results are kept row by row
     kept: Set[str] = frozenset()  # tensors of which a stream keeps all columns of the window that it has
     pieces: dict[tuple[str, Range], gs.Tensor] = field(default_factory=dict)  # columns of the window, by tensor
 

@@ -29,7 +29,7 @@ from bevel.passes.base import Note
 from bevel.passes.graph.quantizers import ROUNDINGS
 from bevel.passes.operators.base import Reason
 from bevel.passes.step.anew import columns_of, make_anew
-from bevel.passes.step.base import PASS, Seen, StepMaker, StepRule
+from bevel.passes.step.base import PASS, Role, Seen, StepMaker, StepRule
 from bevel.passes.step.columns import Columns, Range, Tick
 from bevel.passes.step.demands import Demands, demanded
 from bevel.passes.step.moves import (
@@ -70,8 +70,8 @@ BY_OPERATOR = {name: rule for rule in RULES for name in rule.operators}
 @dataclass(frozen=True)
 class StepForm:
     """states: {input: output}; tick: the columns of a step, and of the window. results: how the outputs that lie in
-    time do, by name; the others are the full form's. cached: the nodes whose
-    results are kept row by row."""
+    time do, by name; the others are the full form's. cached: the nodes whose results are kept row by row, and as
+    what."""
 
     graph: gs.Graph
     states: dict[str, str]
@@ -80,7 +80,7 @@ class StepForm:
     tick: Tick
     results: dict[str, Columns]
     notes: tuple[Note, ...]
-    cached: tuple[str, ...] = ()
+    cached: Mapping[str, Role]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def step_form(graph: gs.Graph, input_: str, axis: int) -> StepForm:
     made.import_domains = graph.import_domains
     results = {one.name: looked.seen.views[one.name] for one in graph.outputs if one.name in looked.seen.views}
     notes = told(graph, looked, demands, results)
-    return StepForm(made.toposort(), maker.states, input_, axis, tick, results, notes, tuple(maker.cached))
+    return StepForm(made.toposort(), maker.states, input_, axis, tick, results, notes, maker.cached)
 
 
 def told(graph: gs.Graph, looked: Looked, demands: Demands, results: Mapping[str, Columns]) -> tuple[Note, ...]:

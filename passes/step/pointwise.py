@@ -12,7 +12,7 @@ from bevel.passes.graph.edit import integers
 from bevel.passes.graph.regions import ONE_INPUT, WITH_CONSTANTS, words
 from bevel.passes.operators.base import Reason
 from bevel.passes.step.attention import attend, bar, kept_rows, kept_scores, unseen
-from bevel.passes.step.base import Seen, StepMaker, StepRule
+from bevel.passes.step.base import Role, Seen, StepMaker, StepRule
 from bevel.passes.step.columns import Columns, Unseen
 from bevel.passes.step.position import positioned, row_of
 from bevel.passes.step.quantized import constant_values
@@ -196,6 +196,7 @@ class StepProduct(StepRule):
 
     def make(self, node: gs.Node, maker: StepMaker) -> None:
         if len(maker.seen.timed(node)) > 1:
-            maker.same(node, [maker.take(node.inputs[0]), kept_rows(maker, node.inputs[1])])
+            role: Role = "values" if maker.seen.views[node.outputs[0].name].across is None else "keys"
+            maker.same(node, [maker.take(node.inputs[0]), kept_rows(maker, node.inputs[1], role)])
         else:
             maker.same(node)

@@ -184,6 +184,14 @@ EXAMPLES = {
         {"v": RNG.standard_normal((6, 5)) * [1, 30, 1, 1, 1]},
         prepared=True,
     ),
+    "center-keys": Example(
+        "q = MatMul (x, w)\n m = MatMul (x, v)\n k = Add (m, b)\n t = Transpose <perm = [0,2,1]> (k)\n"
+        " s = MatMul (q, t)\n y = Softmax (s)",
+        "float[1,9,6] x",
+        "float[6,5] w, float[6,5] v, float[5] b",
+        {"b": np.array([-9.0, 9, 0, 9, 0])},
+        prepared=True,
+    ),
     "clamp-masks": Example(
         "a = Add (x, m)\n r = Relu (x)\n c = Add (a, r)\n y = Softmax (c)",
         weights="float[6] m",

@@ -332,10 +332,10 @@ def decoder() -> onnx.ModelProto:
     return made
 
 
-@pytest.mark.parametrize("cache", [None, "int4"])
+@pytest.mark.parametrize(("cache", "row"), [(None, 4 + 4), ("int4", 2 + 2), ("int8/int4", 4 + 2)])
 @pytest.mark.parametrize("target", ["cortex-m7", "host"])
 def test_a_decoder_takes_one_token_and_gives_what_the_full_form_gives(
-    tmp_path: Path, target: str, cache: str | None
+    tmp_path: Path, target: str, cache: str | None, row: int
 ) -> None:
     tokens = {"ids": RNG.integers(0, 13, (16, 8))}
     options = {"calib": tokens, "eval": tokens, "name": "net", "step": True, "cache": cache}
@@ -350,7 +350,26 @@ def test_a_decoder_takes_one_token_and_gives_what_the_full_form_gives(
     assert kept.keys() == {"position/past", "k.product/past", "v.product/past"}
     sizes = {one.name: size_of(one) for one in onnx.load(tmp_path / "out" / "integer.onnx").graph.input}
     assert sizes["k.product/past"] == 8 * 4, "keys are kept before they are repeated"
-    assert report.size.product["state"] == 8 + 2 * 8 * (4 if cache is None else 2), "codes of four bits: two to a byte"
+    assert report.size.product["state"] == 8 + 8 * row, "codes of four bits lie two to a byte"
+
+
+def test_keys_far_from_zero_are_centred_before_few_bits_keep_them(tmp_path: Path) -> None:
+    """By an addition of its own behind a function of them; the cache keeps its format, and what it is called."""
+    made = onnx.parser.parse_model(
+        DECODER.replace("k = MatMul (h, wk)", "kw = MatMul (h, wk)\n kb = Add (kw, far)\n k = LeakyRelu (kb)")
+    )
+    made.graph.initializer.extend(decoder().graph.initializer)
+    made.graph.initializer.append(onnx.numpy_helper.from_array(np.array([40, 20, 30, 10], np.float32), "far"))
+    for node in made.graph.node:
+        node.name = node.output[0]
+    tokens = {"ids": RNG.integers(0, 13, (16, 8))}
+    options = {"calib": tokens, "eval": tokens, "name": "net", "step": True, "cache": "int4/int8", "target": "cortex-m7"}
+    plain = optimize(made, output=tmp_path / "plain", transform="none", device="none", **options)
+    report = optimize(made, output=tmp_path / "out", **options)
+    assert "center-keys" in [one.transform for one in report.transforms]
+    assert report.measurement.mismatches == 0
+    assert report.size.product["state"] == 8 + 8 * (2 + 4)
+    assert report.accuracy.sqnr_db > plain.accuracy.sqnr_db + 3
 
 
 def test_an_lstm_takes_a_row_at_a_time_and_goes_on_from_its_states(tmp_path: Path) -> None:
@@ -402,6 +421,7 @@ REFUSED = {
     "budget": (SPOTTING, {"max_flash": "64k"}, "--step goes without budgets"),
     "cache": (SPOTTING, {"step": False, "cache": "int4"}, "--cache is for --step; give both"),
     "format": (SPOTTING, {"cache": "int3.5"}, "int3.5"),
+    "of values": (SPOTTING, {"cache": "int8/int3.5"}, "int3.5"),
     "alone": (SPOTTING, {"step": False, "time_axis": "1"}, "--time-axis is for --step; give both"),
     "padding": (SPOTTING, {"step": False, "time_padding": "drop"}, "--time-padding is for --step; give both"),
     "word": (SPOTTING, {"time_padding": "none"}, "--time-padding 'none': give one of keep, drop"),

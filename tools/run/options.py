@@ -196,7 +196,8 @@ class Options:
         metadata=told("Drop padding along --step's axis: what padded reads the stream.", choices=("keep", "drop")),
     )
     cache: str | None = field(
-        default=None, metadata=told("Keys and values that --step keeps; default: int8, or --activations.", "FORMAT")
+        default=None,
+        metadata=told("Keys and values that --step keeps; default: int8, or --activations.", "FORMAT[/FORMAT]"),
     )
     device: str | None = field(
         default=None,

@@ -55,10 +55,14 @@ class Stepping:
         return max(asked, min(self.form.tick.steps + 1, MOST_VECTORS))
 
     def cached(self, options: Options, schemes: Chosen) -> Chosen:
-        """`schemes`, with the format of what is kept row by row. Raises UserError for one that there is none."""
+        """`schemes`, with the formats of what is kept row by row. Raises UserError for one that there is none."""
         named = options.cache or options.activations or "int8"
-        format = activation_format(named)
-        nodes = {name: replace(schemes.nodes.get(name, NodeFormat()), activations=format) for name in self.form.cached}
+        keys, _, values = named.partition("/")
+        formats = {"keys": activation_format(keys), "values": activation_format(values or keys)}
+        nodes = {
+            name: replace(schemes.nodes.get(name, NodeFormat()), activations=formats[role])
+            for name, role in self.form.cached.items()
+        }
         return replace(schemes, nodes={**schemes.nodes, **nodes})
 
     def derived(self, work: Work) -> Work:

@@ -32,11 +32,12 @@ from bevel.passes.graph.work import multiplications_of
 from bevel.passes.quantize.choose_ranges import ChooseRanges
 from bevel.passes.quantize.choose_rounders import AUTO as BEST
 from bevel.passes.quantize.choose_rounders import SIMPLEST, RoundWeights
-from bevel.passes.quantize.chosen import NodeFormat
+from bevel.passes.quantize.chosen import Chosen, NodeFormat
 from bevel.passes.quantize.row_scales import RowScales
 from bevel.passes.quantize.widen_activations import WORK as SWITCHED
 from bevel.passes.quantize.widen_activations import WidenActivations, elements_of
 from bevel.passes.recipes.build import Recipe, known_passes
+from bevel.passes.transform.center_keys import CenterKeys
 from bevel.passes.transform.equalize import Equalize
 from bevel.passes.transform.level_channels import LevelChannels
 from bevel.passes.transform.rotate_online import WORK, RotateOnline
@@ -109,6 +110,7 @@ GROUPS: Groups = (
     (TransformStep((ShiftBias(),)),),
 )
 LEVELLED = TransformStep((LevelChannels(),))
+CENTRED = TransformStep((CenterKeys(),))
 # At few bits it is free and right more often than some samples can tell: kept unless it is clearly wrong.
 LEVELLED_FEW = TransformStep((LevelChannels(),), gain=-CLEARLY)
 
@@ -153,7 +155,7 @@ def transform(given: str, recipe: Recipe, work: Work, drawn: bool, advance: Adva
         exact = with_scores(gs.export_onnx(work.graph), RANKINGS)
         samples, opened = tuple(held), runner(exact)
         outputs = tuple(opened.run(sample) for sample in samples)
-        groups = possible(groups_of(recipe, work.graph), work.target)
+        groups = possible(groups_of(recipe, work.graph, work.schemes), work.target)
         search = TransformSearch(recipe, seen, samples, outputs, describe_outputs(exact), groups, narrow)
         return search.best(work, advance)
     for one in named(parsed(given), recipe):
@@ -161,10 +163,12 @@ def transform(given: str, recipe: Recipe, work: Work, drawn: bool, advance: Adva
     return work, None
 
 
-def groups_of(recipe: Recipe, graph: gs.Graph) -> Groups:
+def groups_of(recipe: Recipe, graph: gs.Graph, schemes: Chosen) -> Groups:
     """What is tried. Channels are levelled before all else where products read few bits, and in place of smoothing
     where they read 8 by weights of 8: fewer bits of weights make more error than what they read, and trials do not
-    refit them."""
+    refit them. Keys are centred where a cache has fewer bits than what is written into it."""
+    if any(one.activations is not None and one.activations.bits < INT8.bits for one in schemes.nodes.values()):
+        return ((CENTRED,), *groups_of(recipe, graph, replace(schemes, nodes={})))
     if is_narrow(recipe, graph):
         return ((LEVELLED_FEW,), *GROUPS)
     if multiplies_activations(graph) or for_formats(LevelChannels(), recipe).weight_bits < INT8.bits:

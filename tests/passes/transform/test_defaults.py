@@ -20,6 +20,7 @@ from bevel.calib.observe.observe import model_inputs
 from bevel.passes.base import PassResult, Work
 from bevel.passes.recipes.build import known_passes
 from bevel.passes.transform.branch_low_rank import BranchLowRank
+from bevel.passes.transform.center_keys import CenterKeys
 from bevel.passes.transform.equalize import Equalize
 from bevel.passes.transform.keep_outliers import KeepOutliers
 from bevel.passes.transform.level_channels import LevelChannels
@@ -64,6 +65,7 @@ SMOOTH, KEYS, EQUAL = Smooth(alpha=0.5), SmoothKeys(alpha=0.5), Equalize()
 GAIN, EVEN, CENTRE = ProjectGain(), Reparameterize(least=-99.0), ShiftBias()
 STREAM, VALUE, ONLINE = RotateStream(gain=-99.0), RotateValues(gain=-99.0), RotateOnline("int4", "int4", gain=-99.0)
 BRANCH, SPLIT, KEEP = BranchLowRank("int4", rank=1), SplitChannels("int4"), KeepOutliers("int4", "int4")
+MIDDLE = CenterKeys()
 UNCLAMPED = (SMOOTH, EQUAL, GAIN)
 SCALES = (*UNCLAMPED, LevelChannels())
 
@@ -89,6 +91,7 @@ MADE = "a = Gemm (x, w, b)\n v4 = Reshape (a, h)\n vt = Transpose <perm = [0,2,1
 HEADS = " t = Transpose <perm = [0,2,1,3]> (m)\n r = Reshape (t, j)\n y = Gemm (r, v, d)"
 ATTENTION = f"{MADE} m = MatMul (p, vt)\n{HEADS}"
 QUERIES = "q = Gemm (x, w, b)\n k = Gemm (x, v, d)\n t = Transpose (k)\n y = MatMul (q, t)"
+SHARED = f"{QUERIES[: QUERIES.index(' y')]} s = MatMul (q, t)\n"
 PIXELS = f"{STREAMED} i = Reshape (n, image)\n t = Transpose <perm = [0,3,1,2]> (i)\n y = Conv @"
 
 AROUND = "a = Gemm (x, w, d)\n r = @\n k = Add (r, c)\n n = LayerNormalization (k, g, b)\n y = Gemm (n, v, d)"
@@ -160,6 +163,22 @@ OTHERS: dict[str, Rule] = {
         ("<axis = -2>", "<axis = 1>"),
         SHARES,
         FLAT,
+    ),
+    "the axis of centred keys' shares": Rule(
+        (MIDDLE,), f"{SHARED} y = Softmax @ (s)", "", ("<axis = 0>", "<axis = -2>"), values={"d": VALUES["b"]}
+    ),
+    "what scores go through": Rule(
+        (MIDDLE,),
+        f"{SHARED} r = @\n y = Softmax (r)",
+        "Mul (s, one)",
+        ("Mul (s, c)", "Mul (s, row)", "Mul (s, s)", "Div (one, s)", "Relu (s)", "Transpose (s)", "MatMul (s, c)"),
+        values={"d": VALUES["b"]},
+    ),
+    "where scores end": Rule(
+        (MIDDLE,), f"{SHARED} y = @ (s)", "LogSoftmax", ("Hardmax", "Exp"), values={"d": VALUES["b"]}
+    ),
+    "an output of centred keys": Rule(
+        (MIDDLE,), f"{SHARED.replace('k', '@')} y = Softmax (s)", "k", ("z",), values={"d": VALUES["b"]}
     ),
     # Transpose: axes reversed; Split, Gather: axis 0; Flatten: axis 1; ReduceMean: all axes
     "where a Transpose puts channels": Rule(
