@@ -363,7 +363,7 @@ def test_keys_far_from_zero_are_centred_before_few_bits_keep_them(tmp_path: Path
     for node in made.graph.node:
         node.name = node.output[0]
     tokens = {"ids": RNG.integers(0, 13, (16, 8))}
-    options = {"calib": tokens, "eval": tokens, "name": "net", "step": True, "cache": "int4/int8", "target": "cortex-m7"}
+    options = {"calib": tokens, "eval": tokens, "target": "cortex-m7", "step": True, "cache": "int4/int8"}
     plain = optimize(made, output=tmp_path / "plain", transform="none", device="none", **options)
     report = optimize(made, output=tmp_path / "out", **options)
     assert "center-keys" in [one.transform for one in report.transforms]
