@@ -17,16 +17,26 @@ from bevel.backends import target as targets
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.toolchain import Toolchain, for_target
-from bevel.backends.devices.base import Device, Measurement, Vectors, compared
+from bevel.backends.devices.base import CallCost, Device, Measurement, Vectors, compared
 from bevel.backends.devices.boards import Boards
 from bevel.backends.devices.location import HERE, Execution, Location
-from bevel.backends.devices.native import COMPARE_LIMIT_S, HARNESS, SHARED, pack, run_harness, seconds_of, unpack
-from bevel.backends.gpu import trace
+from bevel.backends.devices.native import (
+    COMPARE_LIMIT_S,
+    HARNESS,
+    SHARED,
+    Times,
+    pack,
+    run_harness,
+    seconds_of,
+    unpack,
+)
+from bevel.backends.gpu import statics, trace
 from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resource, Resources
 
 KEPT = "kept_binaries"  # what the driver makes of the kernels' source
 SECONDS = 0.5  # that runs on a board are timed
+CPU = "cpu"  # what the harness prints of a device that is one
 
 
 @dataclass(frozen=True)
@@ -54,16 +64,31 @@ class Harness:
         places = [slice(end - size, end) for size, end in zip(known.sizes, ends, strict=True)]
         return [[trace.digest([row[place]]) for place in places] for row in rows]
 
-    def latency(self, seconds: float) -> float:
-        """The median of runs, behind `outputs`."""
-        self.run("times.bin", str(seconds))
-        return seconds_of(np.median(np.fromfile(self.folder / "times.bin", np.uint64)))
+    def times(self, seconds: float) -> Times | None:
+        """Medians of runs, and of calls by the device's own clock, behind `outputs`; None where it is a CPU."""
+        said = self.run("times.bin", str(seconds)).splitlines()
+        if said[-1] == CPU:
+            return None
+        run = seconds_of(np.median(np.fromfile(self.folder / "times.bin", np.uint64)))
+        return Times(run, self.call_times(seconds))
 
-    def run(self, *words: str) -> None:
-        """`words`: the results, and what else there is to say."""
+    def call_times(self, seconds: float) -> tuple[CallCost, ...]:
+        """Of each call that the device runs, the median of what all its launches take."""
+        self.run("times.bin", "launches", str(seconds))
+        counts = [call.launches for call in statics.load(self.artifact.folder, self.artifact.model)]
+        if not any(counts):
+            return ()
+        each = np.fromfile(self.folder / "times.bin", np.uint64).reshape(-1, sum(counts))
+        places = [slice(end - count, end) for count, end in zip(counts, np.cumsum(counts), strict=True)]
+        medians = [np.median(each[:, place].sum(axis=1)) for place in places]
+        found = [CallCost(call, Resources({Resource.LATENCY: seconds_of(one)})) for call, one in enumerate(medians)]
+        return tuple(one for one, count in zip(found, counts, strict=True) if count)
+
+    def run(self, *words: str) -> str:
+        """What it printed. `words`: the results, and what else there is to say."""
         command = (f"./{HARNESS}", "vectors.bin", words[0], KEPT, *words[1:])
         results = [word for word in words if word.endswith(".bin")]
-        run_harness(self.folder, Execution(command, results, COMPARE_LIMIT_S, self.environment), self.place)
+        return run_harness(self.folder, Execution(command, results, COMPARE_LIMIT_S, self.environment), self.place)
 
     def keeps(self) -> bool:
         """Whether the driver's binary was kept."""
@@ -80,9 +105,9 @@ def measured(
     place: Location = HERE,
 ) -> Measurement:
     """Compare every element of the outputs, and every call where the build left a trace of these vectors, with kernels
-    from their source and, where the driver's binary was kept, from that; then time runs for some seconds, unless the
-    device is a simulator. `toolchain`: that of the place, where it is not this machine. Raises HarnessError when the
-    process does not end well."""
+    from their source and, where the driver's binary was kept, from that; then time runs, and launches by the device's
+    own clock, for some seconds each, unless it is a CPU, or a simulator. `toolchain`: that of the place, where it is
+    not this machine. Raises HarnessError when the process does not end well."""
     known = trace.load(artifact.folder)
     if known is not None and known.given != trace.inputs_digest(vectors):
         known = None
@@ -94,7 +119,10 @@ def measured(
                 return replace(result, first_mismatch=f"with kernels from {KEPT}: {result.first_mismatch}")
         if result.mismatches or device.kind == "simulator":
             return result
-        return replace(result, spent=Resources({Resource.LATENCY: built.latency(seconds)}))
+        found = built.times(seconds)
+        if found is None:
+            return replace(result, kind="simulator", tool=f"{result.tool}: OpenCL on its CPU, whose time means nothing")
+        return replace(result, spent=Resources({Resource.LATENCY: found.run}), per_call=found.calls)
 
 
 def on_board(device: Boards, artifact: Artifact, vectors: Vectors, place: Location) -> Measurement:
@@ -134,5 +162,6 @@ def build_harness(artifact: Artifact, toolchain: Toolchain, folder: Path) -> Non
     reset = (f"-DRESET={artifact.reset}",) if artifact.reset else ()
     defines = (f"-DRUN={artifact.entry}", f"-DARENA_BYTES={model.upper()}_ARENA_BYTES", *reset)
     objects = [compiled(toolchain, "harness.c", folder, defines)]
-    objects += [compiled(toolchain, path.name, folder) for path in sorted(folder.glob(f"{model}*.c"))]
+    timed = (f"-D{model}_TIMED",)
+    objects += [compiled(toolchain, path.name, folder, timed) for path in sorted(folder.glob(f"{model}*.c"))]
     toolchain.link(objects, HARNESS, folder, ("-ldl", "-lm"))

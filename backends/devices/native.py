@@ -125,11 +125,11 @@ def seconds_of(nanoseconds: np.floating[Any]) -> float:
     return round(float(nanoseconds) * 1e-9, 10)
 
 
-def run_harness(folder: Path, wanted: Execution, place: Location = HERE) -> None:
-    """Raises HarnessError where it does not end well."""
+def run_harness(folder: Path, wanted: Execution, place: Location = HERE) -> str:
+    """What it printed. Raises HarnessError where it does not end well."""
     done = place.run(folder, wanted)
     if done.returncode == 0:
-        return
+        return done.stdout
     if done.returncode == -signal.SIGILL:
         raise UserError("this machine lacks instructions that the target asks for: take a target that it can run")
     how = f"exited with {done.returncode}"

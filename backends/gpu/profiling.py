@@ -32,6 +32,12 @@ void {name}_fetch(void *arena, int port, void *values);
 
 const char *{name}_run_profiled(void *arena, void (*after)(void *context, int call), void *context);
 
+/* With -D{name}_TIMED, what the device's own clock says. Whether it is a CPU. Have launches timed: before {name}_init.
+ * How long each launch of the run before took, {name}_LAUNCHES of them. */
+int {name}_on_cpu(const void *arena);
+void {name}_time_launches(void);
+const char *{name}_launch_times(void *arena, uint64_t *nanoseconds);
+
 #ifdef __cplusplus
 }}
 #endif

@@ -30,6 +30,12 @@ struct functions {
   int (*launch)(handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, handle, void **, void **);
   int (*finish)(handle);
   int (*meaning)(int, const char **);
+#ifdef MODEL_TIMED
+  int (*create_event)(handle *, unsigned);
+  int (*record)(handle, handle);
+  int (*elapsed)(float *, handle, handle);
+  int (*destroy_event)(handle);
+#endif
 };
 
 static const char *const names[] = {
@@ -54,6 +60,12 @@ static const char *const names[] = {
     "cuLaunchKernel",
     "cuStreamSynchronize",
     "cuGetErrorString",
+#ifdef MODEL_TIMED
+    "cuEventCreate",
+    "cuEventRecord",
+    "cuEventElapsedTime",
+    "cuEventDestroy_v2",
+#endif
 };
 
 static const struct library CUDA = {"CUDA", "NVIDIA's driver", "a newer driver", "BEVEL_CUDA_LIBRARY",
@@ -74,7 +86,40 @@ struct state {
   handle kernels[MODEL_LAUNCHES + 1];
   union value values[MODEL_ARGUMENTS + 1];
   void *arguments[MODEL_ARGUMENTS + 1];
+#ifdef MODEL_TIMED
+  handle events[2 * MODEL_LAUNCHES + 1]; /* before and behind each launch */
+#endif
 };
+
+static int timing; /* whether the device times each launch: for measuring alone */
+
+/* A mark in the stream. */
+static int marked(struct state *s, uint32_t event) {
+#ifdef MODEL_TIMED
+  if (timing) return s->cu.record(s->events[event], s->side.queue);
+#endif
+  (void)s;
+  (void)event;
+  return 0;
+}
+
+static const char *make_events(struct state *s) {
+#ifdef MODEL_TIMED
+  uint32_t i;
+  for (i = 0; timing && i != 2 * MODEL_LAUNCHES; i++) TRY("an event", s->cu.create_event(&s->events[i], 0));
+#endif
+  (void)s;
+  return NULL;
+}
+
+static void free_events(struct state *s) {
+#ifdef MODEL_TIMED
+  uint32_t i;
+  for (i = 0; i != 2 * MODEL_LAUNCHES; i++)
+    if (s->events[i]) s->cu.destroy_event(s->events[i]);
+#endif
+  (void)s;
+}
 
 static const char *meaning(const struct state *s, int32_t status) {
   const char *text = NULL;
@@ -140,6 +185,7 @@ static const char *made(struct state *s, void *stream) {
   why = open_stream(s);
   if (!why) why = make_memories(s);
   if (!why) why = make_kernels(s);
+  if (!why) why = make_events(s);
   s->cu.pop_context(&popped);
   return why;
 }
@@ -160,6 +206,7 @@ void MODEL_destroy(void *arena) {
   if (!s || s->side.arena != arena) return;
   if (s->context && !s->cu.push_context(s->context)) {
     if (s->side.queue) s->cu.finish(s->side.queue);
+    free_events(s);
     if (s->module) s->cu.unload_module(s->module);
     for (i = 0; i < MODEL_MEMORIES; i++)
       if (s->memories[i]) s->cu.release(s->memories[i]);
@@ -206,7 +253,10 @@ const char *MODEL_start(void *arena, uint32_t first, uint32_t count) {
   for (i = first; i < first + count && !status; i++) {
     const struct MODEL_launch *one = &MODEL_launches[i];
     void **const arguments = s->arguments + one->first;
-    status = s->cu.launch(s->kernels[i], one->groups, 1, 1, one->threads, 1, 1, 0, s->side.queue, arguments, NULL);
+    status = marked(s, 2 * i);
+    if (!status)
+      status = s->cu.launch(s->kernels[i], one->groups, 1, 1, one->threads, 1, 1, 0, s->side.queue, arguments, NULL);
+    if (!status) status = marked(s, 2 * i + 1);
   }
   return left(s, status ? MODEL_launches[i - 1].kernel : "", status);
 }
@@ -217,3 +267,26 @@ const char *MODEL_wait(void *arena) {
   if (why) return why;
   return left(s, "waiting", s->cu.finish(s->side.queue));
 }
+
+#ifdef MODEL_TIMED
+int MODEL_on_cpu(const void *arena) {
+  (void)arena;
+  return 0;
+}
+
+void MODEL_time_launches(void) { timing = 1; }
+
+const char *MODEL_launch_times(void *arena, uint64_t *nanoseconds) {
+  struct state *s = state_of(arena);
+  const char *why = entered(s);
+  float milliseconds;
+  uint32_t i;
+  int status = 0;
+  if (why) return why;
+  for (i = 0; i != MODEL_LAUNCHES && !status; i++) {
+    status = s->cu.elapsed(&milliseconds, s->events[2 * i], s->events[2 * i + 1]);
+    nanoseconds[i] = (uint64_t)(1e6 * milliseconds);
+  }
+  return left(s, "its time", status);
+}
+#endif

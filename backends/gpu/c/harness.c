@@ -3,8 +3,9 @@
  *   harness VECTORS OUTPUTS CACHE                 outputs of every vector, in order
  *   harness VECTORS OUTPUTS CACHE CALLS COUNT     then all that each call of the first COUNT vectors writes
  *   harness VECTORS TIMES CACHE SECONDS           nanoseconds: of runs, as many as fit
+ *   harness VECTORS TIMES CACHE launches SECONDS  of each launch of such runs, by the device's own clock
  *
- * The first line on standard output names the device.
+ * The first line on standard output names the device, the second says whether it is a CPU.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "harness.h"
@@ -79,6 +80,17 @@ static void write_times(const struct vectors *v, double seconds, FILE *file) {
   }
 }
 
+static void write_launch_times(const struct vectors *v, double seconds, FILE *file) {
+  static uint64_t taken[MODEL_LAUNCHES + 1];
+  const uint64_t start = now();
+  for (uint64_t i = 0; i < MOST_RUNS && (i < FEWEST_RUNS || now() - start < (uint64_t)(seconds * 1e9)); i++) {
+    fill(v, i % v->count);
+    must(RUN(arena));
+    must(MODEL_launch_times(arena, taken));
+    write_or_fail(taken, MODEL_LAUNCHES * sizeof *taken, file);
+  }
+}
+
 static FILE *open_results(const char *name) {
   FILE *file = fopen(name, "wb");
   if (!file) fail("cannot write", name);
@@ -86,17 +98,22 @@ static FILE *open_results(const char *name) {
 }
 
 int main(int count, char **words) {
-  if (count < 4) fail("usage:", "harness VECTORS RESULTS CACHE [SECONDS | CALLS COUNT]");
+  if (count < 4) fail("usage:", "harness VECTORS RESULTS CACHE [SECONDS | launches SECONDS | CALLS COUNT]");
+  const int launches = count > 5 && !strcmp(words[4], "launches");
   const struct vectors v = open_vectors(words[1]);
   FILE *file = open_results(words[2]);
+  if (launches) MODEL_time_launches();
   must(MODEL_init(arena, NULL, words[3][0] ? words[3] : NULL));
   puts(MODEL_device_name(arena));
-  if (count == 5) {
+  puts(MODEL_on_cpu(arena) ? "cpu" : "no cpu");
+  if (launches) {
+    write_launch_times(&v, atof(words[5]), file);
+  } else if (count == 5) {
     write_times(&v, atof(words[4]), file);
   } else {
     write_outputs(&v, file);
   }
-  if (count > 5) {
+  if (count > 5 && !launches) {
     FILE *calls = open_results(words[4]);
     write_calls(&v, strtoull(words[5], NULL, 10), calls);
     if (fclose(calls)) fail("cannot write", words[4]);

@@ -21,6 +21,11 @@
 #define QUEUE_DEVICE 0x1091
 #define QUEUE_PROPERTIES 0x1093
 #define OUT_OF_ORDER 1u
+#define WITH_TIMES 2u
+#define DEVICE_TYPE 0x1000
+#define CPU 2u
+#define STARTED 0x1282
+#define ENDED 0x1283
 #define PROGRAM_BINARY_SIZES 0x1165
 #define PROGRAM_BINARIES 0x1166
 #define PROGRAM_BUILD_LOG 0x1183
@@ -56,6 +61,10 @@ struct functions {
   int32_t (*release_buffer)(handle);
   int32_t (*release_queue)(handle);
   int32_t (*release_context)(handle);
+#ifdef MODEL_TIMED
+  int32_t (*event_info)(handle, uint32_t, size_t, void *, size_t *);
+  int32_t (*release_event)(handle);
+#endif
 };
 
 static const char *const names[] = {
@@ -64,7 +73,11 @@ static const char *const names[] = {
     "clCreateProgramWithBinary", "clBuildProgram",    "clGetProgramBuildInfo",     "clGetProgramInfo",
     "clCreateKernel",         "clSetKernelArg",       "clEnqueueNDRangeKernel",    "clEnqueueWriteBuffer",
     "clEnqueueReadBuffer",    "clFinish",             "clRetainCommandQueue",      "clReleaseKernel",
-    "clReleaseProgram",       "clReleaseMemObject",   "clReleaseCommandQueue",     "clReleaseContext"};
+    "clReleaseProgram",       "clReleaseMemObject",   "clReleaseCommandQueue",     "clReleaseContext",
+#ifdef MODEL_TIMED
+    "clGetEventProfilingInfo", "clReleaseEvent",
+#endif
+};
 
 static const struct library OPENCL = {"OpenCL",
                                       "an OpenCL driver",
@@ -80,7 +93,12 @@ struct state {
   int owns_context; /* else queue and context are the caller's */
   handle kernels[MODEL_LAUNCHES + 1];
   const char *options; /* of the kernels' compiler */
+#ifdef MODEL_TIMED
+  handle events[MODEL_LAUNCHES + 1];
+#endif
 };
+
+static int timing; /* whether the device times each launch: for measuring alone */
 
 /* Four products at a time, in a language that knows them, or as OpenCL C 1.2 says it. */
 static const char DOTS[] = "-cl-std=CL3.0 -DBEVEL_DOTS", PLAIN[] = "-cl-std=CL1.2";
@@ -132,7 +150,7 @@ static const char *open_queue(struct state *s, void *queue) {
   s->context = s->cl.create_context(NULL, 1, &s->device, NULL, NULL, &status);
   TRY("a context", status);
   s->owns_context = 1;
-  s->side.queue = s->cl.create_queue(s->context, s->device, 0, &status);
+  s->side.queue = s->cl.create_queue(s->context, s->device, timing ? WITH_TIMES : 0, &status);
   TRY("a queue", status);
   return NULL;
 }
@@ -345,7 +363,11 @@ const char *MODEL_start(void *arena, uint32_t first, uint32_t count) {
   for (i = first; i < first + count; i++) {
     const struct MODEL_launch *one = &MODEL_launches[i];
     const size_t local = one->threads, global = (size_t)one->groups * one->threads;
-    TRY(one->kernel, s->cl.launch(s->side.queue, s->kernels[i], 1, NULL, &global, &local, 0, NULL, NULL));
+    handle *event = NULL;
+#ifdef MODEL_TIMED
+    if (timing) event = &s->events[i];
+#endif
+    TRY(one->kernel, s->cl.launch(s->side.queue, s->kernels[i], 1, NULL, &global, &local, 0, NULL, event));
   }
   return NULL;
 }
@@ -356,3 +378,26 @@ const char *MODEL_wait(void *arena) {
   TRY("waiting", s->cl.finish(s->side.queue));
   return NULL;
 }
+
+#ifdef MODEL_TIMED
+int MODEL_on_cpu(const void *arena) {
+  struct state *s = state_of(arena);
+  uint64_t type = 0;
+  return s && !s->cl.device_info(s->device, DEVICE_TYPE, sizeof type, &type, NULL) && (type & CPU);
+}
+
+void MODEL_time_launches(void) { timing = 1; }
+
+const char *MODEL_launch_times(void *arena, uint64_t *nanoseconds) {
+  struct state *s = state_of(arena);
+  uint32_t i;
+  for (i = 0; i != MODEL_LAUNCHES; i++) {
+    uint64_t from = 0, to = 0;
+    TRY("its time", s->cl.event_info(s->events[i], STARTED, sizeof from, &from, NULL));
+    TRY("its time", s->cl.event_info(s->events[i], ENDED, sizeof to, &to, NULL));
+    TRY("its event", s->cl.release_event(s->events[i]));
+    nanoseconds[i] = to - from;
+  }
+  return NULL;
+}
+#endif

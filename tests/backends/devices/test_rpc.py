@@ -145,7 +145,11 @@ def test_a_board_computes_and_is_timed_and_nothing_stays_there(target: str, lab:
         board = replace(chosen, measured=seen)
         measured = board.measure(artifact, vectors)
         wrong = board.measure(artifact, replace(vectors, expected={"y": vectors.inputs["x"]}))
-    assert measured.mismatches == 0 and measured.spent[Resource.LATENCY] > 0
+    assert measured.mismatches == 0
+    if measured.kind == "simulator":  # what is no GPU is not timed
+        assert target == "opencl" and not measured.spent and "its time means nothing" in measured.tool
+    else:
+        assert measured.spent[Resource.LATENCY] > 0
     assert measured.device == lab.address("one") and measured.tool.startswith("Linux ")
     assert wrong.mismatches == np.count_nonzero(np.abs(vectors.inputs["x"]) > 50) and not wrong.spent
     assert len(homes) == 2 and not any(home.exists() for home in homes)

@@ -93,10 +93,12 @@ PASSED(clReleaseProgram, count.held--)
 PASSED(clReleaseMemObject, (count.held--, freed(a)))
 PASSED(clReleaseCommandQueue, count.held--)
 PASSED(clReleaseContext, count.held--)
-PASSED(clEnqueueNDRangeKernel, starts())
+PASSED(clEnqueueNDRangeKernel, (count.held += i != 0, starts()))
 PASSED(clEnqueueWriteBuffer, (void)((uint32_t)c && (count.blocking++, waits(), 1)))
 PASSED(clEnqueueReadBuffer, (void)((uint32_t)c && (count.blocking++, waits(), 1)))
 PASSED(clFinish, waits())
+PASSED(clGetEventProfilingInfo, )
+PASSED(clReleaseEvent, count.held--)
 
 /* Of DEVICE_EXTENSIONS first the size is asked for, then the text. */
 word clGetDeviceInfo(word device, word what, word room, word value, word size) {

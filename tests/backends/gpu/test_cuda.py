@@ -125,16 +125,16 @@ def harness(built: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(harness: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(harness: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     mock = {"BEVEL_CUDA_LIBRARY": "./mock.so", "MOCK_CUDA_LOG": "log.txt", "MOCK_CUDA_POINTERS": "2"}
-    command = ["./harness", "vectors.bin", "outputs.bin", ""]
+    command = ["./harness", "vectors.bin", "outputs.bin", "", *words]
     return subprocess.run(command, cwd=harness, env=os.environ | mock | environment, capture_output=True, text=True)
 
 
 def test_a_run_tells_the_driver_what_the_tables_hold(built: Artifact, harness: Path) -> None:
     done = run(harness)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "mock 0\n"
+    assert done.stdout == "mock 0\nno cpu\n"
     lines = (harness / "log.txt").read_text().splitlines()
     places, plan = built.plan.offsets, built.plan
     assert lines[0] == f"memory 0 {plan.arena_bytes}" and lines[1].startswith("memory 1 ")
@@ -155,6 +155,13 @@ def test_a_run_tells_the_driver_what_the_tables_hold(built: Artifact, harness: P
     assert launches[5][5] == f"0+{places['y']}"
     assert sorted(line.split()[1] for line in lines if line.startswith("free")) == ["0+0", "1+0"]
     assert lines[-1] == "release 0"
+
+
+def test_launches_are_timed_between_two_events_each(built: Artifact, harness: Path) -> None:
+    done = run(harness, "launches", "0.01")
+    assert done.returncode == 0, done.stderr
+    times = np.fromfile(harness / "outputs.bin", np.uint64).reshape(-1, len(built.calls))
+    assert len(times) >= 5 and np.all(np.abs(times.astype(np.int64) - 5000) < 5)
 
 
 def test_a_machine_without_a_driver_and_one_without_memory_are_told_in_one_line(built: Artifact, harness: Path) -> None:

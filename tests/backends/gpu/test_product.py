@@ -68,15 +68,16 @@ def run(folder: Path, cache: str = "", **changed: str) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.parametrize("timed", ["", "-Done_TIMED"])
 @pytest.mark.parametrize("language", ["c11", "c++17"])
 def test_what_surrounds_the_kernels_compiles_without_a_warning(
-    language: str, built: tuple[Artifact, Vectors], tmp_path: Path
+    language: str, timed: str, built: tuple[Artifact, Vectors], tmp_path: Path
 ) -> None:
     artifact, _ = built
-    compile_strictly(artifact, language, tmp_path)
+    compile_strictly(artifact, language, tmp_path, timed)
 
 
-def compile_strictly(artifact: Artifact, language: str, place: Path) -> None:
+def compile_strictly(artifact: Artifact, language: str, place: Path, *defines: str) -> None:
     """By every compiler here, in `place`."""
     model, plus = artifact.model, language == "c++17"
     names = [f"{model}{part}.c" for part in ("", "_device", "_tables", "_source", "_profile")]
@@ -85,9 +86,26 @@ def compile_strictly(artifact: Artifact, language: str, place: Path) -> None:
     pairs = [("gcc", "g++"), ("clang", "clang++")]
     found = [pair[plus] for pair in pairs if shutil.which(pair[plus])]
     for command in found or [f"{sys.executable} -m ziglang {'c++' if plus else 'cc'}"]:
-        words = [*command.split(), "-x", "c++" if plus else "c", f"-std={language}", *STRICT, "-c", *names]
+        words = [*command.split(), "-x", "c++" if plus else "c", f"-std={language}", *STRICT, *filter(None, defines)]
+        words += ["-c", *names]
         done = subprocess.run(words, cwd=place, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:2000]
+
+
+def test_launches_are_timed_by_the_devices_own_clock_and_those_of_a_cpu_are_not_told(
+    built: tuple[Artifact, Vectors], target: Target, counting: dict[str, str]
+) -> None:
+    artifact, vectors = built
+    with gpu_product.harness(artifact, environment() | counting) as run:
+        run.outputs(vectors)
+        found = run.call_times(0.05)
+        assert [one.call for one in found] == list(range(len(artifact.calls)))
+        assert all(0 < one.spent[Resource.LATENCY] < 60 for one in found)
+        whole = run.times(0.05)
+    if OpenCl(target).kind == "simulator":
+        assert whole is None
+    else:
+        assert whole is not None and whole.run > sum(one.spent[Resource.LATENCY] for one in whole.calls)
 
 
 def test_a_model_of_floats_alone_is_the_hosts(target: Target, tmp_path: Path) -> None:
