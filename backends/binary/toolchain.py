@@ -199,9 +199,9 @@ def zig_version() -> str | None:
 
 
 def printed_version(command: str) -> str | None:
-    """The version in the first line that `command --version` prints."""
+    """The first version that `command --version` prints."""
     answer = ask(command, "--version")
-    found = re.search(r"\d+(\.\d+)+", answer.splitlines()[0]) if answer else None
+    found = re.search(r"\d+(\.\d+)+", answer) if answer else None
     return found.group() if found else None
 
 

@@ -10,7 +10,7 @@ from bevel.backends.binary.c.bundle import Bundle
 from bevel.backends.binary.c.constants import collect
 from bevel.backends.binary.sizes import file_sizes
 from bevel.backends.devices.base import REMOTE, Device
-from bevel.backends.gpu import cuda_text, kernels, nvcc, opencl_text, product, trace
+from bevel.backends.gpu import cuda_text, kernels, nvcc, opencl_text, product, tensor_kernels, trace
 from bevel.backends.gpu.chip import Chip, chip_of
 from bevel.backends.gpu.embedded import image, strings
 from bevel.backends.gpu.launched import DeviceCode, device_code
@@ -62,7 +62,7 @@ class Gpu(TirBackend):
     def bundle(self, program: Program, plan: Plan, target: Target) -> Bundle:
         chip, split = chip_of(target), product.sides(program, plan)
         code = device_code(split.device, chip.tvm, chip.group, split.aliasing, unheard)
-        return product.product(program, plan, split, code, interface(program.name, chip, code))
+        return product.product(program, plan, split, code, interface(program.name, chip, code), chip)
 
     def emit(self, code: Kernels, target: Target, begin: Begin) -> Sequence[Source]:
         return super().emit(code, target, begin) if code.kernels else []
@@ -113,7 +113,7 @@ def interface(model: str, chip: Chip, code: DeviceCode) -> product.Interface:
 
 
 def taken(chip: Chip, threads: int, one: nvcc.Occupied) -> Taken:
-    return Taken(one.registers, one.spilled, one.dots, occupancy(chip, threads, one.registers))
+    return Taken(one.registers, one.spilled, one.dots, one.matrices, occupancy(chip, threads, one.registers))
 
 
 def exports(program: Program) -> str:
@@ -124,4 +124,4 @@ def exports(program: Program) -> str:
     return f"{{ global: {' '.join(f'{name};' for name in (*names, *more, *reset))} local: *; }};\n"
 
 
-BACKEND = Gpu((kernels,))
+BACKEND = Gpu((kernels, tensor_kernels))

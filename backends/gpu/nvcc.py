@@ -1,6 +1,7 @@
 """CUDA C as machine code, by nvcc, and what each kernel takes.
 
-Registers, and bytes that spill, are the assembler's; instructions that multiply four int8 at a time are counted in PTX.
+Registers, and bytes that spill, are the assembler's; instructions that multiply four int8 at a time, or matrices of
+int8, are counted in PTX.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bevel.backends.binary.toolchain import printed_version, run
+from bevel.backends.binary.toolchain import ask, run
 from bevel.backends.process.cache import remembered
 from bevel.calib.errors import UserError
 
@@ -25,16 +26,19 @@ ENTRY = re.compile(
     re.DOTALL,
 )
 FUNCTION = re.compile(r"\.entry (?P<kernel>\w+)\(.*?^}", re.DOTALL | re.MULTILINE)
-DOTS = re.compile(r"^\s*dp4a\.", re.MULTILINE)
+DOTS, MATRICES = (re.compile(rf"^\s*{name}\.", re.MULTILINE) for name in ("dp4a", r"mma\.sync"))
+VERSION = re.compile(r"\bV(\d+(\.\d+)+)")
 
 
 @dataclass(frozen=True)
 class Occupied:
-    """Of a kernel: registers of a thread, bytes that spill into memory, and instructions that multiply four int8."""
+    """Of a kernel: registers of a thread, bytes that spill into memory, and instructions that multiply four int8 or
+    matrices of int8."""
 
     registers: int
     spilled: int
     dots: int
+    matrices: int
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,18 @@ def missing() -> str | None:
     return None
 
 
+def version() -> str:
+    """Empty without nvcc."""
+    found = VERSION.search(ask(COMMAND, "--version") or "")
+    return found[1] if found else ""
+
+
 def machine_code(source: str, arch: str) -> MachineCode:
     """Of CUDA C, for an architecture such as sm_87, from the cache where it is known. Raises UserError without nvcc,
     ToolError where that rejects the source."""
     if why := missing():
         raise UserError(why)
-    parts = [printed_version(COMMAND) or "", arch, *FLAGS, source]
+    parts = [version(), arch, *FLAGS, *(one.name for one in fields(Occupied)), source]
     data = remembered("cubin", parts, lambda: built(source, arch))
     size = int.from_bytes(data[:8], "little")
     told = json.loads(data[8 : 8 + size])
@@ -76,8 +86,8 @@ def built(source: str, arch: str) -> bytes:
 
 def occupied(said: str, ptx: str) -> dict[str, Occupied]:
     """What ptxas -v says of each kernel, and what is in its PTX."""
-    dots = {one["kernel"]: len(DOTS.findall(one[0])) for one in FUNCTION.finditer(ptx)}
+    counts = {one["kernel"]: [len(kind.findall(one[0])) for kind in (DOTS, MATRICES)] for one in FUNCTION.finditer(ptx)}
     return {
-        one["kernel"]: Occupied(int(one["registers"]), int(one["spilled"]), dots[one["kernel"]])
+        one["kernel"]: Occupied(int(one["registers"]), int(one["spilled"]), *counts[one["kernel"]])
         for one in ENTRY.finditer(said)
     }

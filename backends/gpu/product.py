@@ -28,10 +28,11 @@ from bevel.backends.binary.c.bundle import (
 from bevel.backends.binary.c.constants import Constants, collect, weights_header, weights_source
 from bevel.backends.binary.c.ports import conversions
 from bevel.backends.gpu import headers, profiling, statics
+from bevel.backends.gpu.chip import Chip
 from bevel.backends.gpu.embedded import Embedded
 from bevel.backends.gpu.launched import DeviceCode
 from bevel.backends.gpu.lines import RunLines
-from bevel.backends.gpu.statics import Taken
+from bevel.backends.gpu.statics import CallStatics, Taken
 from bevel.backends.gpu.tables import Tables, tables
 from bevel.backends.gpu.transfers import HostCall, actions, on_device
 from bevel.backends.program.memory import Plan
@@ -71,12 +72,15 @@ class Interface:
     taken: Mapping[str, Taken] = field(default_factory=dict)
 
 
-def product(program: Program, plan: Plan, split: HostAndDevice, code: DeviceCode, interface: Interface) -> Bundle:
+def product(
+    program: Program, plan: Plan, split: HostAndDevice, code: DeviceCode, interface: Interface, chip: Chip
+) -> Bundle:
     """The files of `program`. `code`: of the device's kernels."""
     check(program)
     constants, name, run = collect(program), program.name, list(actions(program))
     converting, symbols = conversion_kernels(program)
     numbers = tables(program, plan, constants, split.calls, code)
+    known = statics.statics(program, split.calls, code, interface.taken, chip)
     lines = RunLines(program, plan, constants, split.calls, numbers)
     asynchronous = not any(isinstance(one, HostCall) for one in run)
     texts = {
@@ -92,9 +96,9 @@ def product(program: Program, plan: Plan, split: HostAndDevice, code: DeviceCode
         f"{name}_kernels.h": kernels_header(program, split.host | converting),
         f"{name}_weights.h": weights_header(program, constants),
         f"{name}_weights.c": weights_source(program, constants),
-        f"{name}{statics.FILE}": statics.to_json(statics.statics(program, split.calls, code, interface.taken)),
+        f"{name}{statics.FILE}": statics.to_json(known),
     } | {f"{name}{ending}": text for ending, text in interface.files.items()}
-    told = threads_told(split, code, interface.taken)
+    told = threads_told(split, code, interface.taken, known)
     return Bundle(texts, split.host | converting, split.aliasing, split.calls, constants, told)
 
 
@@ -103,14 +107,19 @@ def runtime(file: str, model: str) -> str:
     return files("bevel.backends.gpu").joinpath("c", file).read_text(encoding="utf-8").replace("MODEL", model)
 
 
-def threads_told(split: HostAndDevice, code: DeviceCode, functions: Mapping[str, Taken]) -> dict[str, Asked]:
+def threads_told(
+    split: HostAndDevice, code: DeviceCode, functions: Mapping[str, Taken], calls: Sequence[CallStatics]
+) -> dict[str, Asked]:
     """How each kernel runs: on the device, in how many launches and threads, or on the host."""
     told = {symbol: "floats: on the host" for symbol in split.host}
+    least = {symbol: one.least_s for symbol, one in zip(split.calls, calls, strict=True) if one.least_s is not None}
     for symbol, launches in code.launches.items():
         most = max((one.groups * one.threads for one in launches), default=0)
         times = f"{len(launches)} launch{'es' if len(launches) > 1 else ''}, {most} thread{'s' if most > 1 else ''}"
         known = dict.fromkeys(str(functions[one.function]) for one in launches if one.function in functions)
-        whole = "; ".join([times, *known, f"{statics.moved(split.device[symbol]):,} bytes moved at least (static)"])
+        parts = [times, *known, f"{statics.moved(split.device[symbol]):,} bytes moved at least (static)"]
+        parts += [f"{1e6 * least[symbol]:.3g} us at least (estimate: roofline)"] if symbol in least else []
+        whole = "; ".join(parts)
         told[symbol] = f"{whole}: {why}" if (why := code.serial[symbol]) else whole
     return {symbol: Asked(THREADS, text) for symbol, text in told.items()}
 

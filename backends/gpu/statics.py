@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bevel.backends.gpu.chip import Chip
 from bevel.backends.gpu.launched import DeviceCode
+from bevel.backends.gpu.roofline import least_seconds
 from bevel.backends.gpu.transfers import on_device
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Op, Role
@@ -23,22 +25,24 @@ FILE = "_kernels.json"  # behind the model's name
 @dataclass(frozen=True)
 class Taken:
     """By a kernel's machine code: registers of a thread, bytes that spill into memory, instructions that multiply four
-    int8 at a time, and the part of a multiprocessor's threads that it keeps."""
+    int8 at a time or matrices of int8, and the part of a multiprocessor's threads that it keeps."""
 
     registers: int
     spilled: int
     dots: int
+    matrices: int
     occupancy: float
 
     def __str__(self) -> str:
-        parts = f"{self.registers} registers, {self.spilled} bytes spilled, {self.dots} dp4a"
+        parts = f"{self.registers} registers, {self.spilled} bytes spilled, {self.dots} dp4a, {self.matrices} mma"
         return f"{parts}, {self.occupancy:.0%} occupancy (static)"
 
 
 @dataclass(frozen=True)
 class CallStatics:
-    """Of a call: `int8`, whether it adds up products of int8 alone; `launches` and the threads of the largest; where
-    there is machine code, what that of each launch takes."""
+    """Of a call: `int8`, whether it adds up products of int8 alone; `least_s`, what it takes at least where the chip is
+    known, an estimate (roofline.py); `launches` and the threads of the largest; where there is machine code, what that
+    of each launch takes."""
 
     node: str
     kernel: str
@@ -46,27 +50,30 @@ class CallStatics:
     macs: int
     int8: bool
     moved: int
+    least_s: float | None
     launches: int
     threads: int
     taken: tuple[Taken, ...]
 
 
 def statics(
-    program: Program, symbols: Sequence[str], code: DeviceCode, functions: Mapping[str, Taken]
+    program: Program, symbols: Sequence[str], code: DeviceCode, functions: Mapping[str, Taken], chip: Chip
 ) -> list[CallStatics]:
     """`symbols`: of each call's kernel; `functions`: what is known of device functions, by name."""
     found = []
     for call, symbol in zip(program.calls, symbols, strict=True):
         kernel, launches = call.kernel, code.launches.get(symbol, ())
         known = dict.fromkeys(one.function for one in launches if one.function in functions)
+        int8, matrices = multiplies_int8(kernel), any(functions[one].matrices for one in known)
         found.append(
             CallStatics(
                 call.node,
                 type(kernel).__name__,
                 on_device(call),
                 kernel.macs,
-                multiplies_int8(kernel),
+                int8,
                 moved(kernel),
+                least_seconds(chip, moved(kernel), kernel.macs, int8, matrices) if on_device(call) else None,
                 len(launches),
                 max((one.groups * one.threads for one in launches), default=0),
                 tuple(functions[one] for one in known),

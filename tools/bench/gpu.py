@@ -49,8 +49,9 @@ WRONG_OUTPUTS = 1
 class GpuRow:
     """`mismatches`: elements of outputs, or else calls, that differ; None where nothing here runs the target.
     `device_bytes`: of arena and weights; `bound_bytes`: what they cannot be below. `products`: calls that add up
-    products of int8. Where there is machine code: those of them that take four at a time, the most registers, all
-    bytes that spill, and the least occupancy of its kernels."""
+    products of int8. Where there is machine code: those of them that take four at a time, or matrices, the most
+    registers, all bytes that spill, and the least occupancy of its kernels. `least_s`: the sum of what calls on the
+    device take at least, an estimate (`bevel.backends.gpu.roofline`)."""
 
     model: str
     target: str
@@ -65,6 +66,8 @@ class GpuRow:
     moved_bytes: int
     products: int
     by_dots: int | None
+    by_matrices: int | None
+    least_s: float | None
     registers: int | None
     spilled: int | None
     occupancy: float | None
@@ -120,6 +123,7 @@ def run(subject: Subject, name: str, folder: Path, wanted: GpuSetup) -> GpuRow |
 def row(model: str, told: Report, artifact: Artifact) -> GpuRow:
     calls, plan, measured = statics.load(artifact.folder, artifact.model), artifact.plan, told.measurement
     taken = [one for call in calls for one in call.taken]
+    least = [call.least_s for call in calls if call.least_s is not None]
     multiplying = [call for call in calls if call.device and call.int8]
     on_device = artifact.takes.whole(Resource.DEVICE)
     return GpuRow(
@@ -136,6 +140,8 @@ def row(model: str, told: Report, artifact: Artifact) -> GpuRow:
         sum(call.moved for call in calls if call.device),
         len(multiplying),
         sum(any(one.dots for one in call.taken) for call in multiplying) if taken else None,
+        sum(any(one.matrices for one in call.taken) for call in multiplying) if taken else None,
+        sum(least) if least else None,
         max((one.registers for one in taken), default=None),
         sum(one.spilled for one in taken) if taken else None,
         min((one.occupancy for one in taken), default=None),
@@ -155,8 +161,12 @@ def show(console: Console, rows: Sequence[GpuRow]) -> None:
     built = [one for one in rows if one.registers is not None]
     if not built:
         return
-    table = tables.numbers("network", "target", right=("int8 products", "by dp4a", "registers", "spilled", "occupancy"))
+    right = ("int8 products", "by dp4a", "by mma", "registers", "spilled", "occupancy", "at least")
+    table = tables.numbers("network", "target", right=right)
     for one in built:
-        numbers = (f"{one.products}", f"{one.by_dots}", f"{one.registers}", f"{one.spilled}", f"{one.occupancy:.0%}")
+        least = "-" if one.least_s is None else seconds(one.least_s)
+        kinds = (f"{one.products}", f"{one.by_dots}", f"{one.by_matrices}")
+        numbers = (*kinds, f"{one.registers}", f"{one.spilled}", f"{one.occupancy:.0%}", least)
         table.add_row(escape(one.model), one.target, *numbers)
-    tables.show(console, "By machine code, not run: most registers, bytes spilled, least occupancy of a kernel", table)
+    told = "most registers, bytes spilled, least occupancy of a kernel; time by roofline, an estimate without launches"
+    tables.show(console, f"By machine code, not run: {told}", table)

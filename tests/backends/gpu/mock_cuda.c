@@ -1,4 +1,6 @@
-/* CUDA's driver as a model calls it: memory is the host's, and each command is a line of the file MOCK_CUDA_LOG. */
+/* CUDA's driver as a model calls it: memory is the host's, and each command is a line of the file MOCK_CUDA_LOG. Kernels
+ * run only where MOCK_CUDA_KERNELS names a library of them (emulated_cuda.h). */
+#include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +13,7 @@ static struct {
   size_t bytes;
 } memories[MOST];
 static int count;
-static char functions[4096][64];
+static char functions[4096][128];
 static int known, launched;
 
 static FILE *log_file(void) {
@@ -80,12 +82,23 @@ int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
   fprintf(log_file(), " %lu\n", (unsigned long)bytes);
   return stream != &count;
 }
+static void compute(const char *kernel, unsigned groups, unsigned threads, void **arguments) {
+  static void (*emulate)(const char *, unsigned, unsigned, void **);
+  void *library = NULL;
+  if (getenv("MOCK_CUDA_KERNELS") && !emulate) {
+    if (!(library = dlopen(getenv("MOCK_CUDA_KERNELS"), RTLD_NOW))) fprintf(stderr, "%s\n", dlerror());
+    *(void **)&emulate = dlsym(library, "emulate");
+  }
+  if (emulate) emulate(kernel, groups, threads, arguments);
+}
+
 /* The first `MOCK_CUDA_POINTERS` arguments of every function are looked at. */
 int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned tx, unsigned ty, unsigned tz,
                    unsigned shared, void *stream, void **arguments, void **extra) {
   const int looked = atoi(getenv("MOCK_CUDA_POINTERS"));
   fprintf(log_file(), "launch %s %u %u", (char *)function, x, tx);
   launched++;
+  compute((const char *)function, x, tx, arguments);
   for (int i = 0; i < looked; i++) place(*(uint64_t *)arguments[i]);
   fprintf(log_file(), "\n");
   return y != 1 || z != 1 || ty != 1 || tz != 1 || shared || extra || stream != &count;

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 
 from bevel.backends.binary.artifact import Artifact
-from bevel.backends.binary.toolchain import for_target
+from bevel.backends.binary.toolchain import for_target, printed_version
 from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.gpu_product import build_harness
 from bevel.backends.devices.native import pack
-from bevel.backends.gpu import nvcc, statics
+from bevel.backends.gpu import nvcc, statics, tensor_kernels
 from bevel.backends.gpu.chip import chip_of
 from bevel.backends.gpu.occupancy import occupancy
+from bevel.backends.gpu.roofline import least_seconds
+from bevel.backends.gpu.tensor_kernels import matrix_dots
 from bevel.backends.program.ops import mat_mul
 from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.ops.conv import Conv
@@ -28,6 +30,8 @@ from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.target import load
 from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.errors import UserError
+from kernel_cases import cases
+from kernel_programs import program_of
 
 HERE = Path(__file__).parent
 TARGETS = ("cuda-sm87", "cuda-sm90")
@@ -83,8 +87,8 @@ def assembled(built: Artifact) -> Artifact:
 def test_no_kernel_spills_registers_and_products_take_four_at_a_time(assembled: Artifact) -> None:
     told = {call.node: next(one.answer for one in call.asked if one.rule == "threads") for call in assembled.calls}
     assert re.fullmatch(
-        r"1 launch, 72 threads; \d+ registers, 0 bytes spilled, \d+ dp4a, \d+% occupancy \(static\); "
-        r"756 bytes moved at least \(static\)",
+        r"1 launch, 72 threads; \d+ registers, 0 bytes spilled, \d+ dp4a, 0 mma, \d+% occupancy \(static\); "
+        r"756 bytes moved at least \(static\); [\d.e-]+ us at least \(estimate: roofline\)",
         told["conv"],
     ), told
     known = statics.load(assembled.folder, "net")
@@ -94,6 +98,55 @@ def test_no_kernel_spills_registers_and_products_take_four_at_a_time(assembled: 
     assert not any(one.spilled for call in known for one in call.taken)
     assert [call.int8 for call in known] == [True] * 5 + [False]
     assert [all(one.dots for one in call.taken) for call in known] == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_tensor_cores_multiply_matrices_without_spilling(name: str, tmp_path: Path) -> None:
+    if why := nvcc.missing():
+        pytest.skip(why)
+    several = [(f"{module}_{index}", case) for module, index, case in cases(tensor_kernels)]
+    program, vectors = program_of(several)
+    build(program, load(name), tmp_path, vectors)
+    for call in statics.load(tmp_path, program.name):
+        assert call.kernel == "MatrixDots" and call.least_s and call.least_s > 0
+        assert all(one.matrices and not one.dots and not one.spilled for one in call.taken) and call.taken
+
+
+def test_nvccs_version_is_known() -> None:
+    if why := nvcc.missing():
+        pytest.skip(why)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", nvcc.version())
+    assert nvcc.version().startswith(f"{printed_version(nvcc.COMMAND)}.")
+
+
+def point(rows: int = 16, deep: int = 16, out: int = 8) -> Call:
+    kernel = Gemm(rows, deep, out, Output(3))
+    _, *others = kernel.example(np.random.default_rng(0))
+    return Call("gemm", kernel, ("x",), tuple(others), "y")
+
+
+@pytest.mark.parametrize(
+    ("target", "call", "why"),
+    [
+        ("opencl", point(), "opencl has no matrix products of a warp"),
+        ("cuda-sm90", point(rows=15), "15 pixels are fewer than 16"),
+        ("cuda-sm90", point(deep=24), "24 input channels of a group are no whole 16"),
+        ("cuda-sm90", point(out=12), "12 output channels are no whole 8"),
+    ],
+)
+def test_shapes_that_fill_no_matrix_are_refused_with_the_reason(target: str, call: Call, why: str) -> None:
+    assert matrix_dots.specialize(call, load(target)) == why
+    assert not isinstance(matrix_dots.specialize(point(), load("cuda-sm90")), str)
+
+
+def test_a_call_takes_as_long_as_its_slower_side_at_least() -> None:
+    chip = chip_of(load("cuda-sm87"))
+    assert least_seconds(chip, 2048, 0, True, True) == pytest.approx(1e-8)
+    assert least_seconds(chip, 0, 53, True, False) == pytest.approx(1e-11)
+    assert least_seconds(chip, 2048, 425_000, True, True) == pytest.approx(1e-8)
+    assert least_seconds(chip, 2048, 850_000, True, True) == pytest.approx(2e-8)
+    assert least_seconds(chip, 0, 53, False, False) == pytest.approx(4e-11)
+    assert least_seconds(chip_of(load("opencl")), 2048, 0, True, True) is None
 
 
 @pytest.mark.parametrize(

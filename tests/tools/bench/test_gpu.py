@@ -32,5 +32,10 @@ def test_every_call_is_compared_where_a_device_is_here_and_kernels_are_counted_w
         assert one["bound_bytes"] <= one["device_bytes"] <= 1.1 * one["bound_bytes"]
         assert one["mismatches"] == (None if one["device"] is None else 0)
         if one["target"] != "opencl":
-            assert one["by_dots"] == one["products"] > 0 and one["spilled"] == 0 and 0 < one["occupancy"] <= 1
+            assert (
+                one["by_dots"] + one["by_matrices"] == one["products"] > 0
+                and one["least_s"] > 0
+                and one["spilled"] == 0
+                and 0 < one["occupancy"] <= 1
+            )
     assert "tiny" in capsys.readouterr().out

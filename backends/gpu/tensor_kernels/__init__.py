@@ -1,0 +1,1 @@
+"""Kernels for GPUs whose warps multiply matrices of int8: CUDA alone."""
