@@ -66,6 +66,7 @@ from bevel.tools.run.names import model_name
 from bevel.tools.run.options import Options
 from bevel.tools.run.pixels import with_pixels
 from bevel.tools.run.recipe import asks_for_formats, recipe_of
+from bevel.tools.run.select import with_selected
 from bevel.tools.run.stages import Stages
 from bevel.tools.run.staging import staged
 from bevel.tools.run.states import with_states
@@ -222,7 +223,8 @@ def read_model(job: Job) -> FloatModel:
         model, data, read = with_longer_windows(options, model, data)
     with job.stages("canonicalize"):
         graph, notes = canonicalize(model, islice(data.vectors, EQUIVALENCE_SAMPLES))
-    told = (*loaded.notes, *decided, *found, *read, *notes)
+        data, chosen = with_selected(options, graph, data)
+    told = (*loaded.notes, *decided, *found, *read, *notes, *chosen)
     return FloatModel(model, data, Work(graph, job.target, data.calib, states=states_of(model), notes=told))
 
 

@@ -18,7 +18,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ import onnx
 from bevel.calib.data.dataset import Dataset
 from bevel.calib.errors import UserError
 from bevel.calib.formats.format import INT8
+from bevel.passes.base import Work
 from bevel.tools.accuracy.evaluate import dequantize_weights, exposing, measured, runner
 from bevel.tools.accuracy.metrics.meters import with_metric
 from bevel.tools.accuracy.quality import power, sqnr_db
@@ -163,8 +164,10 @@ def run(subject: Subject, formats: Formats, folder: Path, given: Mapping[str, An
 
 @dataclass(frozen=True)
 class Reached:
-    """What `optimize` comes to as far as integer.onnx. seconds: by stage."""
+    """What `optimize` comes to as far as integer.onnx. given: the canonical float graph before anything is done to it,
+    with its calibration samples; seconds: by stage."""
 
+    given: Work
     accuracy: Accuracy
     canonical: onnx.ModelProto
     quantized: onnx.ModelProto
@@ -172,11 +175,12 @@ class Reached:
     seconds: Mapping[str, float]
 
 
-def reached(options: Options, folder: Path) -> Reached:
+def reached(options: Options, folder: Path, stages: Stages | None = None) -> Reached:
     """options: with samples to judge by. Nothing is built. Raises UserError where `optimize` would."""
-    stages = Stages(Silent())
+    stages = stages or Stages(Silent())
     job = prepare(options, stages)
     read = read_model(job)
+    given = replace(read.work, graph=read.work.graph.copy())
     found = quantize_calibrated(job, read) if read.data.calib is not None else keep_quantized(read)
     lowered = lower(job, read, found, folder, None)
     seconds = {name: round(spent, 2) for name, spent in stages.seconds.items()}
@@ -185,7 +189,7 @@ def reached(options: Options, folder: Path) -> Reached:
     meters = job.judging.meters(samples, MODELS)
     totals = measured(models_of(read, found, lowered), read.data, lambda done, total: None, meters)
     accuracy = with_metric(totals.accuracy(), job.judging, meters)
-    return Reached(accuracy, found.canonical, lowered.quantized, samples, seconds)
+    return Reached(given, accuracy, found.canonical, lowered.quantized, samples, seconds)
 
 
 def logits_db(canonical: onnx.ModelProto, quantized: onnx.ModelProto, samples: Dataset) -> float | None:

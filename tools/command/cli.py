@@ -10,6 +10,7 @@ import click
 
 from bevel.backends.process.interruption import nothing_at_stake
 from bevel.tools.bench import cli as bench
+from bevel.tools.calibration import cli as calibration
 from bevel.tools.command import optimize
 from bevel.tools.command.entry import run
 from bevel.tools.command.parameters import PATH, parameter
@@ -25,6 +26,7 @@ def group() -> None:
 group.add_command(optimize.command)
 group.add_command(bench.group)
 group.add_command(pareto.command)
+group.add_command(calibration.command)
 
 
 @group.command(short_help="Run a bundle on a device again.")

@@ -36,7 +36,7 @@ def open_data(options: Options, model: onnx.ModelProto) -> Data:
     if options.calib == "random":
         given = source.random(options.calib_samples or RANDOM_RUNS, options.seed)
     elif options.calib is not None:
-        given = source.open(options.calib, options.calib_samples)
+        given = source.open(options.calib, options.calib_read)
     elif not quantized:
         raise UserError(f"{options.model} is a float model: give samples with --calib FILE, or ask for --calib random")
     evaluation = evaluation_data(options, source)

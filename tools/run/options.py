@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.select.objective import OBJECTIVES
+from bevel.calib.data.select import rule_names
 from bevel.calib.rounding import rounder_names
 from bevel.tools.accuracy.metrics.metric import METRICS
 from bevel.tools.run import parsers
@@ -29,6 +30,7 @@ ROUNDINGS = ("auto", *rounder_names())
 RANGE_METHODS = ("auto", "mse", "minmax", "percentile", "entropy")
 RECIPES = "default: the recipe's."
 ROWS = ("auto", "on", "off")
+RULES = rule_names()
 EDGES, INPUTS = get_args(EdgeFormat), get_args(InputFormat)
 
 COUNT = Whole(1, 2**31 - 1)
@@ -61,6 +63,10 @@ class Options:
     )
     calib_samples: int | None = field(
         default=None, metadata=told("Only the first N of --calib; default: all.", "N", within=COUNT)
+    )
+    calib_select: str | None = field(
+        default=None,
+        metadata=told("Choose N of all of --calib, by what is deep inside.", choices=RULES),
     )
     eval: Parsed[Samples | None, Held | None] = Parsed(
         parsers.samples, Option("Samples to measure accuracy on, `y` if labelled.", "FILE", file=True), None
@@ -236,6 +242,11 @@ class Options:
 
     def __post_init__(self) -> None:
         check_plain(self)
+
+    @property
+    def calib_read(self) -> int | None:
+        """How many samples of --calib are read at most."""
+        return self.calib_samples if self.calib_select is None else None
 
     @property
     def sources(self) -> tuple[Path, ...]:

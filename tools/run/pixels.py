@@ -25,7 +25,7 @@ def with_pixels(options: Options, model: onnx.ModelProto) -> onnx.ModelProto:
     states = state_names(options, model)
     names = [name for name in float_inputs(model) if name not in states]
     held = options.calib
-    others = {} if held is None or held == "random" else not_pixels(held, model, names, options.calib_samples)
+    others = {} if held is None or held == "random" else not_pixels(held, model, names, options.calib_read)
     pixels = [name for name in names if name not in others]
     if not pixels and not any(one.dtype == np.uint8 for one in model_inputs(model).values()):
         found = next((f": input {name!r} holds {value:.9g}" for name, value in others.items()), "")
