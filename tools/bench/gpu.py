@@ -72,6 +72,11 @@ class GpuRow:
     spilled: int | None
     occupancy: float | None
 
+    @property
+    def of_roofline(self) -> float | None:
+        """The least that it takes by the chip's roofline, as a part of what was measured."""
+        return self.least_s / self.latency_s if self.least_s is not None and self.latency_s else None
+
 
 @dataclass(frozen=True)
 class GpuSetup:
@@ -149,14 +154,16 @@ def row(model: str, told: Report, artifact: Artifact) -> GpuRow:
 
 
 def show(console: Console, rows: Sequence[GpuRow]) -> None:
-    right = ("differ", "time", "on device", "launches", "device memory", "of its bound", "moved at least")
-    table = tables.numbers("network", "target", right=right)
+    memories = ("device memory", "of its bound", "moved at least")
+    runs = ("differ", "time", "of roofline", "on device", "launches")
+    table = tables.numbers("network", "target", right=(*runs, *memories))
     for one in rows:
         differ = "-" if one.mismatches is None else f"{one.mismatches}"
         time = "-" if one.latency_s is None else seconds(one.latency_s)
         memory = (f"{one.device_bytes:,}", f"{one.device_bytes / one.bound_bytes:.3f}x", f"{one.moved_bytes:,}")
         calls = (f"{one.on_device} of {one.calls}", f"{one.launches}")
-        table.add_row(escape(one.model), one.target, differ, time, *calls, *memory)
+        part = "-" if one.of_roofline is None else f"{one.of_roofline:.0%}"
+        table.add_row(escape(one.model), one.target, differ, time, part, *calls, *memory)
     tables.show(console, "Every call compared, from source and from kept binaries; bytes", table)
     built = [one for one in rows if one.registers is not None]
     if not built:

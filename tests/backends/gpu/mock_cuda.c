@@ -37,6 +37,8 @@ static void place(uint64_t address) {
 int cuInit(unsigned flags) { return (int)flags; }
 int cuDeviceGet(int *device, int ordinal) { return *device = ordinal; }
 int cuDeviceGetName(char *name, int room, int device) { return snprintf(name, (size_t)room, "mock %d", device) < 0; }
+/* 9.2 */
+int cuDeviceGetAttribute(int *value, int attribute, int device) { return *value = attribute == 75 ? 9 : 2, device; }
 int cuDevicePrimaryCtxRetain(void **context, int device) { return *context = &memories, device; }
 int cuDevicePrimaryCtxRelease_v2(int device) { return fprintf(log_file(), "release %d\n", device) < 0; }
 int cuCtxPushCurrent_v2(void *context) { return context != &memories; }

@@ -14,6 +14,7 @@ import pytest
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.toolchain import for_target, printed_version
 from bevel.backends.build import build
+from bevel.backends.devices import cuda
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.gpu_product import build_harness
 from bevel.backends.devices.native import pack
@@ -208,6 +209,15 @@ def test_a_run_tells_the_driver_what_the_tables_hold(built: Artifact, harness: P
     assert launches[5][5] == f"0+{places['y']}"
     assert sorted(line.split()[1] for line in lines if line.startswith("free")) == ["0+0", "1+0"]
     assert lines[-1] == "release 0"
+
+
+def test_a_device_runs_what_was_built_for_an_earlier_one_of_its_kind(
+    harness: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda, "LIBRARY", str(harness / "mock.so"))
+    assert cuda.Cuda(load("cuda-sm90")).missing() is None
+    assert cuda.Cuda(load("cuda-sm87")).missing() == "mock 0 is sm_92; cuda-sm87 needs sm_87"
+    assert not cuda.CudaDevice("one", 86).runs("sm_87") and cuda.CudaDevice("one", 87).runs("sm_87")
 
 
 def test_launches_are_timed_between_two_events_each(built: Artifact, harness: Path) -> None:
