@@ -18,8 +18,9 @@ from bevel.backends.gpu import kernels, nvcc, statics, tensor_kernels
 from bevel.backends.program.op import Op
 from bevel.backends.program.program import Program
 from bevel.backends.target import load
+from bevel.backends.tir import rules
 from bevel.calib.errors import UserError
-from kernel_cases import cases
+from kernel_cases import PLAIN, cases
 from kernel_programs import program_of
 
 HERE = Path(__file__).parent
@@ -88,6 +89,14 @@ def test_matrices_of_a_warp_compute_what_their_references_do(emulated: Emulated)
     assert (measured.mismatches, measured.first_mismatch) == (0, None)
     found = statics.load(emulated.folder / "product", "part")
     assert {call.kernel for call in found} == {"MatrixDots"}
+
+
+@pytest.mark.long
+def test_plain_loops_compute_what_their_references_do(emulated: Emulated) -> None:
+    """The last case of each operator, which is the largest."""
+    largest = {module: (module, index, case) for module, index, case in [*PLAIN, *cases(rules)]}
+    measured = emulated.measured(*program_of(named(list(largest.values()))))
+    assert (measured.mismatches, measured.first_mismatch) == (0, None)
 
 
 def test_words_compute_what_their_references_do(emulated: Emulated) -> None:
