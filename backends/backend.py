@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from bevel import backends
 
@@ -76,14 +76,19 @@ class Linked:
     firmware: str | None = None
 
 
+LogicMode = Literal["auto", "streaming", "overlay"]
+
+
 @dataclass(frozen=True)
 class Designing:
     """How a product that is no library is wanted. folding: a file that says what stands side by side; synthesize:
-    whether its resources are counted by synthesis, too; tell: what is to hear of each step."""
+    whether its resources are counted by synthesis, too; mode: whether all nodes stand beside each other, or one unit
+    computes them one after the other; tell: what is to hear of each step."""
 
     tell: Tell
     folding: Path | None = None
     synthesize: bool = False
+    mode: LogicMode = "auto"
 
 
 @runtime_checkable

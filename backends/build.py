@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bevel.backends.backend import Designer, Designing, Kernels, Product, backend_of
+from bevel.backends.backend import Designer, Designing, Kernels, LogicMode, Product, backend_of
 from bevel.backends.binary.artifact import Artifact, BuiltCall, checksums, slots
 from bevel.backends.binary.c.bundle import Bundle
 from bevel.backends.binary.objects import compiled
@@ -37,7 +37,7 @@ class BuildOptions:
     inputs that are read for the last time. `selections`: what tuning found for the kernels; None for what ships.
     `objective`: what kernels are chosen for; `preferred`: a rule whose kernels are taken wherever it has one, to be
     measured. `tell`: what is to hear of each step. `folding`: of programmable logic, a file that says what stands side
-    by side in each node; `synthesize`: whether its resources are counted by synthesis, too."""
+    by side in each node; `synthesize`: whether its resources are counted by synthesis, too; `mode`: of its design."""
 
     compiler: Preference = "auto"
     in_place: bool = True
@@ -47,6 +47,7 @@ class BuildOptions:
     tell: Tell = silent
     folding: Path | None = None
     synthesize: bool = False
+    mode: LogicMode = "auto"
 
 
 def build(
@@ -64,7 +65,7 @@ def build(
     backend = backend_of(target)
     if isinstance(backend, Designer):
         with full_disk_named(folder):
-            wanted = Designing(chosen.tell, chosen.folding, chosen.synthesize)
+            wanted = Designing(chosen.tell, chosen.folding, chosen.synthesize, chosen.mode)
             return backend.design(split_conversions(program, target), target, folder, vectors, wanted)
     toolchain = for_target(target, chosen.compiler)
     special = arranged(program, target, chosen.objective, chosen.preferred)

@@ -317,6 +317,7 @@ def build_product(job: Job, data: Data, lowered: Lowered, folder: Path, steps: S
             tell=advance,
             folding=options.folding,
             synthesize=options.synthesize,
+            mode=options.logic_mode,
         )
         make = partial(build, target=target, folder=folder, vectors=tests, options=settings)
         fitted, artifact = build_within(program, fitted, target, options.max_ram, folder, objective, make)

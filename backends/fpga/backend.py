@@ -1,8 +1,9 @@
-"""Programmable logic: a streaming accelerator in Verilog, folded to what a part has, and its test bench.
+"""Programmable logic: an accelerator in Verilog, as large as a part has room for, and its test bench.
 
 A program becomes one module for each node, with FIFOs between them (`network.py`, `nodes/`, `stages/`, `top.py`); how
 much of each stands side by side is searched (`search.py`) or given (`folding_file.py`); how deep FIFOs must be follows
-from a model of all cycles (`timing.py`).
+from a model of all cycles (`timing.py`). Where a part has no room for all nodes beside each other, one unit computes
+them one after the other, by a program and weights that are read from memory (`overlay/`).
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from bevel.backends.fpga import folding_file, search, timing
 from bevel.backends.fpga.design import INTERFACE, Design, design
 from bevel.backends.fpga.logic import block
 from bevel.backends.fpga.makefile import makefile
-from bevel.backends.fpga.network import Folded, network_of
+from bevel.backends.fpga.network import network_of
 from bevel.backends.fpga.node import Folding
+from bevel.backends.fpga.overlay.design import described_calls, fitted, overlay_design
+from bevel.backends.fpga.overlay.network import overlay_network
 from bevel.backends.fpga.simulation import bench
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.op import Op
@@ -27,6 +30,7 @@ from bevel.backends.program.program import Port, Program
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.select.rules import Rule
 from bevel.backends.target import Target
+from bevel.calib.errors import UserError
 
 RTL, MEMORIES, BENCH = "rtl", "mem", "tb"
 
@@ -67,48 +71,89 @@ class Fpga:
     def design(
         self, program: Program, target: Target, folder: Path, vectors: Vectors | None, wanted: Designing
     ) -> Artifact:
-        wanted.tell(0, 3, "folding")
-        network = network_of(program, block(target.abilities))
-        given = None if wanted.folding is None else folding_file.read(wanted.folding)
-        folded, capacities = search.fitted(network, target.others, given)
-        wanted.tell(1, 3, "cycles")
-        model = timing.modelled(folded)
+        wanted.tell(0, 3, "design")
+        made = chosen(program, target, wanted)
         wanted.tell(2, 3, "Verilog")
-        made = design(folded, capacities, model)
-        write(made, folded, folder, vectors)
-        artifact = described(program, target, folder, made, folded, capacities)
+        write(made, folder, vectors)
+        artifact = described(program, target, folder, made)
         if not wanted.synthesize:
             return artifact
         from bevel.backends.fpga.synthesis import synthesize
 
         wanted.tell(3, 4, "synthesis")
-        return replace(artifact, synthesized=synthesize(folder, made.top, target))
+        return replace(artifact, synthesized=synthesize(folder, made.design.top, target))
 
 
-def write(made: Design, folded: Folded, folder: Path, vectors: Vectors | None) -> None:
+@dataclass(frozen=True, eq=False)
+class LogicProduct:
+    """A design in whichever mode. texts: further files; calls: of the program, and what each is called in the report;
+    takes: an estimate; mode: in words."""
+
+    design: Design
+    texts: Mapping[str, str]
+    calls: Sequence[tuple[str, str, str, int]]
+    takes: Resources
+    mode: str
+
+
+def chosen(program: Program, target: Target, wanted: Designing) -> LogicProduct:
+    """In the mode that is asked for; without one streaming, or an overlay where the part has no room for that. Raises
+    UserError where there is neither."""
+    if wanted.mode == "overlay":
+        if wanted.folding is not None:
+            raise UserError("a folding is of a streaming design: not with --logic-mode overlay")
+        return overlaid(program, target)
+    try:
+        return streamed(program, target, wanted)
+    except UserError as error:
+        if wanted.mode == "streaming" or wanted.folding is not None:
+            raise
+        try:
+            return overlaid(program, target)
+        except UserError as other:
+            raise UserError(f"{error}; in overlay mode: {other}") from None
+
+
+def streamed(program: Program, target: Target, wanted: Designing) -> LogicProduct:
+    network = network_of(program, block(target.abilities))
+    given = None if wanted.folding is None else folding_file.read(wanted.folding)
+    folded, capacities = search.fitted(network, target.others, given)
+    wanted.tell(1, 3, "cycles")
+    made = design(folded, capacities, timing.modelled(folded))
+    nodes = zip(network.nodes, folded.foldings, strict=True)
+    calls = [
+        (node.call.node, node.name, told(node.call.kernel, folding), node.call.kernel.macs) for node, folding in nodes
+    ]
+    texts = {folding_file.NAME: folding_file.text(folded)}
+    return LogicProduct(made, texts, calls, search.estimated(folded, capacities), "streaming")
+
+
+def overlaid(program: Program, target: Target) -> LogicProduct:
+    overlay = fitted(overlay_network(program), target.others)
+    return LogicProduct(
+        overlay_design(overlay), {}, list(described_calls(overlay)), overlay.takes, f"overlay of {overlay.unit.told}"
+    )
+
+
+def write(made: LogicProduct, folder: Path, vectors: Vectors | None) -> None:
     """The bundle's own files."""
-    texts = {f"{RTL}/{name}": text for name, text in made.rtl.items()}
-    texts |= {f"{MEMORIES}/{name}": text for name, text in made.memories.items()}
-    texts |= {f"{BENCH}/{bench.FILE}": bench.bench(made.interface), INTERFACE: made.interface.text()}
-    texts |= {folding_file.NAME: folding_file.text(folded), "Makefile": makefile(made)}
+    found, interface = made.design, made.design.interface
+    texts = {f"{RTL}/{name}": text for name, text in found.rtl.items()}
+    texts |= {f"{MEMORIES}/{name}": text for name, text in found.memories.items()}
+    texts |= {f"{BENCH}/{bench.FILE}": bench.bench(interface), INTERFACE: interface.text()}
+    texts |= {"Makefile": makefile(found), **made.texts}
     for name, text in texts.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     if vectors is not None:
-        for axis in made.interface.inputs:
+        for axis in interface.inputs:
             (folder / BENCH / f"{axis.name}.in").write_bytes(axis.packed(vectors.inputs[axis.port]))
-        for axis in made.interface.outputs:
+        for axis in interface.outputs:
             (folder / BENCH / f"{axis.name}.expected").write_bytes(axis.repacked(vectors.expected[axis.port]))
 
 
-def described(
-    program: Program, target: Target, folder: Path, made: Design, folded: Folded, capacities: Sequence[int]
-) -> Artifact:
-    nodes = zip(folded.network.nodes, folded.foldings, strict=True)
-    calls = tuple(
-        BuiltCall(node.call.node, node.name, told(node.call.kernel, folding), node.call.kernel.macs)
-        for node, folding in nodes
-    )
+def described(program: Program, target: Target, folder: Path, made: LogicProduct) -> Artifact:
+    top = made.design.top
     return Artifact(
         model=program.name,
         target=target.name,
@@ -116,16 +161,16 @@ def described(
         files=checksums(folder),
         header=INTERFACE,
         library=None,
-        archive=f"{RTL}/{made.top}.v",
+        archive=f"{RTL}/{top}.v",
         firmware=None,
-        entry=made.top,
+        entry=top,
         reset=None,
         inputs=slots(program.inputs),
         outputs=slots(program.outputs),
-        plan=no_plan(len(calls)),
-        calls=calls,
-        toolchain="Bevel's own Verilog",
-        takes=search.estimated(folded, capacities),
+        plan=no_plan(len(made.calls)),
+        calls=tuple(BuiltCall(*call) for call in made.calls),
+        toolchain=f"Bevel's own Verilog, {made.mode}",
+        takes=made.takes,
     )
 
 

@@ -73,13 +73,15 @@ class AxiStream:
 
 @dataclass(frozen=True)
 class StreamInterface:
-    """What must be known to feed an accelerator. interval, first_frame: cycles by the model of it."""
+    """What must be known to feed an accelerator. interval, first_frame: cycles by the model of it. memory: where it
+    reads its program from outside, the bytes of a beat of that; else 0."""
 
     model: str
     inputs: tuple[AxiStream, ...]
     outputs: tuple[AxiStream, ...]
     interval: int
     first_frame: int
+    memory: int = 0
 
     def text(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"

@@ -10,6 +10,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from bevel.backends.backend import LogicMode
 from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.select.objective import OBJECTIVES
 from bevel.calib.data.select import rule_names
@@ -31,7 +32,7 @@ RANGE_METHODS = ("auto", "mse", "minmax", "percentile", "entropy")
 RECIPES = "default: the recipe's."
 ROWS = ("auto", "on", "off")
 RULES = rule_names()
-EDGES, INPUTS = get_args(EdgeFormat), get_args(InputFormat)
+EDGES, INPUTS, LOGIC_MODES = get_args(EdgeFormat), get_args(InputFormat), get_args(LogicMode)
 
 COUNT = Whole(1, 2**31 - 1)
 SEED = Whole(0, 2**63 - 1)
@@ -226,6 +227,10 @@ class Options:
     max_bram: int | None = field(default=None, metadata=told("Likewise, memory blocks.", "N", within=COUNT))
     folding: Parsed[File | None, Path | None] = Parsed(
         parsers.maybe_path, Option("Likewise, a folding.json in place of a search.", "FILE", file=True), None
+    )
+    logic_mode: LogicMode = field(
+        default="auto",
+        metadata=told("Likewise, all nodes at once, or one unit and weights from memory.", choices=LOGIC_MODES),
     )
     synthesize: bool = field(default=False, metadata=told("Likewise, count resources by Yosys, beside the estimates."))
     tune: int | None = field(

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 
 from bevel.backends import target as targets
+from bevel.backends.backend import LogicMode
 from bevel.backends.binary.artifact import Artifact, from_json
 from bevel.backends.build import BuildOptions, build
 from bevel.backends.devices.base import Vectors
@@ -23,7 +24,7 @@ from bevel.passes.partition.partition import partition
 from bevel.tools.run import bundle, manifest
 from bevel.tools.run.manifest import Manifest
 
-FOLDING = "folding.json"  # of programmable logic
+FOLDING, PROGRAM = "folding.json", "mem/program.mem"  # of programmable logic: of streams, and of an overlay
 
 
 def artifact_of(folder: Path, made: Manifest) -> Artifact:
@@ -56,5 +57,7 @@ def build_again(
     selections = {kernel: tuned.selection(chosen) for kernel, chosen in made.settings["kernels"].items()}
     banded = in_bands(program, [BandChain(**chain) for chain in made.settings["chains"]])
     folding = folder / FOLDING if FOLDING in made.files else None
-    options = BuildOptions(selections=selections, objective=OBJECTIVES[made.settings["objective"]], folding=folding)
+    objective = OBJECTIVES[made.settings["objective"]]
+    mode: LogicMode = "overlay" if PROGRAM in made.files else "auto"
+    options = BuildOptions(selections=selections, objective=objective, folding=folding, mode=mode)
     return build(banded, target, place, tests, options)

@@ -10,26 +10,53 @@ FILE = "bench.cpp"
 
 
 def bench(interface: StreamInterface) -> str:
-    template = files(__package__).joinpath("bench.cpp.in").read_text(encoding="utf-8")
+    template = packaged("bench.cpp.in")
     given, made = interface.inputs, interface.outputs
     frames = f"{given[0].name}.data.size() / {given[0].beats * given[0].beat_bytes}"
     streams = [f'  Source {one.name}{{contents("{one.name}.in"), {one.beat_bytes}}};' for one in given]
     streams += [f"  Sink {one.name}{{{{}}, {one.beat_bytes}, {one.beats}, {frames} * {one.beats}}};" for one in made]
     quiet = [f"  top.{one.name}_tvalid = 0;\n  top.{one.name}_tlast = 0;" for one in given]
     quiet += [f"  top.{one.name}_tready = 0;" for one in made]
+    if interface.memory:
+        streams.append(f'  Memory memory{{program("program.mem"), {interface.memory}}};')
+        quiet.append("  top.program_base = Memory::BASE;\n  top.m_axi_arready = 0;\n  top.m_axi_rvalid = 0;")
     parts = {
         "MODEL": interface.model,
         "TOP": f"{interface.model}_top",
         "STREAMS": "\n".join(streams),
         "QUIET": "\n".join(quiet),
         "UNFINISHED": " || ".join(f"{one.name}.taken() < {one.name}.wanted" for one in made),
-        "OFFER": "\n".join([*map(offer, given), *map(accept, made)]),
-        "MOVE": "\n".join([*map(sent, given), *map(received, made)]),
+        "OFFER": "\n".join([*map(offer, given), *map(accept, made), *memory_offers(interface.memory)]),
+        "MOVE": "\n".join([*map(sent, given), *map(received, made), *memory_answers(interface.memory)]),
         "CLOSE": "\n".join(map(written, made)),
+        "MEMORY": packaged("memory.cpp.in") if interface.memory else "",
     }
     for name, text in parts.items():
         template = template.replace(f"@{name}@", text)
     return template
+
+
+def packaged(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def memory_offers(beat: int) -> list[str]:
+    """Before a clock: what memory offers, in beats of so many bytes; nothing where there is none."""
+    text = f"""    memory.prepare(random, cycle);
+    top.m_axi_arready = memory.asks;
+    top.m_axi_rvalid = memory.gives;
+    top.m_axi_rlast = memory.ends();
+    if (memory.gives) put(top.m_axi_rdata, memory.beat(), {beat});"""
+    return [text] if beat else []
+
+
+def memory_answers(beat: int) -> list[str]:
+    """What has moved with the clock."""
+    text = """    if (memory.asks && top.m_axi_arvalid) {
+      memory.asked(random, cycle, top.m_axi_araddr, top.m_axi_arlen + 1);
+    }
+    if (memory.gives && top.m_axi_rready) memory.given();"""
+    return [text] if beat else []
 
 
 def offer(axis: AxiStream) -> str:
