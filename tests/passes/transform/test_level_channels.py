@@ -13,10 +13,19 @@ from bevel.calib.observe.observe import model_inputs
 from bevel.passes.base import PassResult, Work
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.transform import seen
-from bevel.passes.transform.level_channels import CLIPPED, LEAST, LOOKED, LevelChannels, channel_reaches, levelled
+from bevel.passes.transform.level_channels import (
+    CLIPPED,
+    LEAST,
+    LOOKED,
+    LevelChannels,
+    channel_reaches,
+    least_ends,
+    levelled,
+)
 from bevel.passes.transform.proof import prove
 from bevel.passes.transform.seen import see
 
+BITS = 8
 RNG = np.random.default_rng(1)
 X = "float[1,3,8,8] x"
 UNLIKE = RNG.standard_normal((6, 3, 1, 1)) * np.geomspace(0.2, 5, 6).reshape(-1, 1, 1, 1)
@@ -37,7 +46,7 @@ def run(
     graph, _ = canonicalize(model)
     samples = samples_of(model) if samples is None else samples
     result = (one or LevelChannels())(Work(graph, data=samples))
-    return result, channel_reaches(see(result.graph, ["r"], samples)["r"], 1)
+    return result, channel_reaches(see(result.graph, ["r"], samples)["r"], 1, BITS)
 
 
 def spread(reach: np.ndarray) -> float:
@@ -73,7 +82,7 @@ def test_a_clip_lets_scales_through_that_keep_what_was_seen_below_its_bound(
 ) -> None:
     model = clipped(text, 0.0, 6.0)
     samples = samples_of(model)
-    before = channel_reaches(see(canonicalize(model)[0], ["r"], samples)["r"], 1)
+    before = channel_reaches(see(canonicalize(model)[0], ["r"], samples)["r"], 1, BITS)
     result, after = run(model, samples=samples)
     assert result.modified and result.work.transforms[0].relative < 1e-5
     full = before >= 6
@@ -126,6 +135,23 @@ def test_a_single_outlier_moves_the_reach_by_one_value_at_most() -> None:
     one = np.abs(np.random.default_rng(3).standard_normal((1, 2, 4000))).astype(np.float32)
     loud = one.copy()
     loud[0, 1, 17] = 1e3
-    before, after = channel_reaches([one], 1), channel_reaches([loud], 1)
+    before, after = (channel_reaches([each], 1, BITS) for each in (one, loud))
     third = np.sort(one[0, 1])[-3]  # a thousandth of 4000 values lies beyond the fifth, which the fourth becomes
     assert CLIPPED * 4000 == 4 and before[0] == after[0] and before[1] <= after[1] <= third
+
+
+def test_below_eight_bits_a_channel_ends_where_clipping_costs_what_finer_steps_bring() -> None:
+    """One side of 0 has all codes."""
+    normal = np.random.default_rng(5).standard_normal((1, 20000))
+    one_sided, tail = np.abs(normal), np.quantile(np.abs(normal), 1 - CLIPPED)
+    four, six = least_ends(one_sided, 4), least_ends(one_sided, 6)
+    assert four < 0.95 * tail < tail < six
+    np.testing.assert_allclose(channel_reaches([normal], 0, 4), least_ends(normal[:, ::2], 4))
+    assert least_ends(normal, 4) < four
+    np.testing.assert_allclose(least_ends(3 * normal, 4), 3 * least_ends(normal, 4))
+
+    def left(end: float) -> float:
+        step = end / 15
+        return float(np.square(one_sided - np.clip(np.rint(one_sided / step), 0, 15) * step).sum())
+
+    assert left(float(four[0])) <= 1.01 * min(left(end) for end in np.linspace(0.3 * tail, tail, 60))
