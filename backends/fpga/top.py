@@ -59,12 +59,19 @@ class Wires:
         return ",\n".join(f"      .{port}_{part}({self.prefix}_{part})" for part in ("data", "valid", "ready"))
 
 
-def instance(module: str, name: str, parameters: Mapping[str, object], streams: Sequence[tuple[str, Wires]]) -> str:
-    """An instance, with the streams at its ports."""
+def instance(
+    module: str,
+    name: str,
+    parameters: Mapping[str, object],
+    streams: Sequence[tuple[str, Wires]],
+    same: Sequence[str] = (),
+) -> str:
+    """An instance, with the streams at its ports; `same`: further ports, on wires of the same name."""
     given = ",\n".join(f"      .{key}({value})" for key, value in parameters.items())
     head = f"  {module} #(\n{given}\n  ) {name}" if given else f"  {module} {name}"
     joined = ",\n".join(wires.joined(port) for port, wires in streams)
-    return f"{head} (\n      .clk(clk),\n      .rst(rst),\n{joined}\n  );"
+    plain = "".join(f"      .{port}({port}),\n" for port in ("clk", "rst", *same))
+    return f"{head} (\n{plain}{joined}\n  );"
 
 
 def top(folded: Folded, capacities: Sequence[int]) -> str:

@@ -64,7 +64,18 @@ def assembled(network: OverlayNetwork, lanes: int) -> Assembled:
 def moves(
     kind: Literal["load", "store"], ends: Sequence[OverlayEnd], places: Mapping[str, int], lanes: int
 ) -> tuple[MoveTile, ...]:
-    return tuple(MoveTile(kind, number, places[end.tensor], end.layout.words(lanes)) for number, end in enumerate(ends))
+    last = len(ends) - 1
+    return tuple(
+        MoveTile(
+            kind,
+            number,
+            places[end.tensor],
+            end.layout.words(lanes),
+            first=kind == "load" and number == 0,
+            last=kind == "store" and number == last,
+        )
+        for number, end in enumerate(ends)
+    )
 
 
 def placed(network: OverlayNetwork, lanes: int) -> tuple[Mapping[str, int], int]:

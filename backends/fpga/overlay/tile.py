@@ -102,18 +102,20 @@ class ComputeTile:
 
 @dataclass(frozen=True)
 class MoveTile:
-    """`words` words from a stream in, or to a stream out."""
+    """`words` words from a stream in, or to a stream out. first, last: of all tiles."""
 
     kind: Literal["load", "store"]
     stream: int
     at: int
     words: int
+    first: bool = False
+    last: bool = False
 
     def beats(self, lanes: int) -> int:
         return head_beats(lanes)
 
     def image(self, lanes: int) -> bytes:
-        control = {"load": 1, "store": 2}[self.kind] | self.stream << 4 | 1 << 8
+        control = {"load": 1, "store": 2}[self.kind] | self.stream << 4 | 1 << 8 | self.first << 13 | self.last << 14
         loads = self.kind == "load"
         read, written = (0, self.at) if loads else (self.at, 0)
         return header([control, 0, read, 0, 0, 0, 0, 0, 0, 0, written, 0, self.words], lanes)

@@ -23,7 +23,7 @@ def outer(end: OverlayEnd, lanes: int, comes: bool) -> BeatStream:
 def overlay_top(made: Assembled, unit: OverlayUnit, cycles: int) -> str:
     """The module `<model>_top`."""
     network, lanes = made.network, unit.lanes
-    ports = ["    input  wire clk", "    input  wire rst", *memory_ports(8 * lanes)]
+    ports = ["    input  wire clk", "    input  wire rst", *register_ports(), *memory_ports(8 * lanes)]
     for comes, ends in ((True, network.inputs), (False, network.outputs)):
         away, back = ("input ", "output") if comes else ("output", "input ")
         for end in ends:
@@ -38,7 +38,7 @@ def overlay_top(made: Assembled, unit: OverlayUnit, cycles: int) -> str:
     body, listed = "\n".join(parts), ",\n".join(ports)
     return f"""// {network.name}: {cycles} cycles a frame.
 //
-// Its program lies in memory from program_base on, a multiple of 4096: mem/program.mem, a beat a line.
+// Its program lies in memory where a register says: mem/program.mem, a beat a line.
 module {network.name}_top (
 {listed}
 );
@@ -47,10 +47,24 @@ endmodule
 """
 
 
+REGISTER_PORTS = (
+    ("[4:0] awaddr", "awvalid", "[31:0] wdata", "[3:0] wstrb", "wvalid", "bready", "[4:0] araddr", "arvalid", "rready"),
+    ("awready", "wready", "[1:0] bresp", "bvalid", "arready", "[31:0] rdata", "[1:0] rresp", "rvalid"),
+)
+
+
+def register_ports() -> Iterator[str]:
+    """AXI-Lite."""
+    for direction, names in zip(("input ", "output"), REGISTER_PORTS, strict=True):
+        for name in names:
+            *width, plain = name.split()
+            yield " ".join([f"    {direction} wire", *width, f"s_axi_{plain}"])
+
+
 def memory_ports(bus: int) -> list[str]:
     """The read half of AXI."""
     given = ("[31:0] araddr", "[7:0] arlen", "[2:0] arsize", "[1:0] arburst", "[3:0] arcache", "[2:0] arprot")
-    found = ["    input  wire [31:0] program_base"]
+    found = []
     for one in given:
         width, name = one.split()
         found.append(f"    output wire {width} m_axi_{name}")
@@ -69,7 +83,8 @@ def unit_text(made: Assembled, unit: OverlayUnit) -> str:
     }  # fmt: skip
     told = Wires("program", bus)
     streams = [("program", told), ("s", Wires("given", inputs * bus)), ("m", Wires("made", bus))]
-    return f"""  assign m_axi_arsize = {size};
+    return f"""{registers()}
+  assign m_axi_arsize = {size};
   assign m_axi_arburst = 2'b01;
   assign m_axi_arcache = 4'b0011;
   assign m_axi_arprot = 3'b000;
@@ -82,6 +97,7 @@ def unit_text(made: Assembled, unit: OverlayUnit) -> str:
       .clk(clk),
       .rst(rst),
       .base(program_base),
+      .run(run),
       .araddr(m_axi_araddr),
       .arlen(m_axi_arlen),
       .arvalid(m_axi_arvalid),
@@ -95,7 +111,25 @@ def unit_text(made: Assembled, unit: OverlayUnit) -> str:
   wire [{inputs - 1}:0] given_valid, given_ready;
   wire [{bus - 1}:0] made_data;
   wire [{outputs - 1}:0] made_valid, made_ready;
-{instance("bevel_overlay", "overlay", parameters, streams)}"""
+{instance("bevel_overlay", "overlay", parameters, streams, ("run", "begun", "finished"))}"""
+
+
+def registers() -> str:
+    """What a processor sees."""
+    answered = [name.split()[-1] for names in REGISTER_PORTS for name in names]
+    joined = "".join(f"      .{name}(s_axi_{name}),\n" for name in answered if name not in ("wstrb", "bresp", "rresp"))
+    return f"""  wire [31:0] program_base;
+  wire run, begun, finished;
+  assign s_axi_bresp = 2'b00;
+  assign s_axi_rresp = 2'b00;
+  bevel_registers registers (
+      .clk(clk),
+      .rst(rst),
+{joined}      .begun(begun),
+      .finished(finished),
+      .run(run),
+      .base(program_base)
+  );"""
 
 
 def frame(end: OverlayEnd, lanes: int) -> dict[str, object]:

@@ -15,6 +15,7 @@ from bevel.backends.program.resources import Resources
 LIBRARY = (
     "bevel_overlay",
     "bevel_program_reader",
+    "bevel_registers",
     "bevel_tile_loader",
     "bevel_tile_walk",
     "bevel_tile_sums",
@@ -71,7 +72,7 @@ class OverlayUnit:
         if made.network.tables:
             scaled += memory(512 // lanes, bus, True) + logic(lut=bus, ff=16)
         header = -(-72 // lanes) * bus
-        control = logic(lut=600 + 3 * bus, ff=header + 500 + 4 * bus)
+        control = logic(lut=680 + 3 * bus, ff=header + 680 + 4 * bus)
         return total(
             [
                 rows.times(lanes),

@@ -7,6 +7,24 @@ from importlib.resources import files
 from bevel.backends.fpga.design import AxiStream, StreamInterface
 
 FILE = "bench.cpp"
+QUIET = (
+    "m_axi_arready",
+    "m_axi_rvalid",
+    "s_axi_awvalid",
+    "s_axi_wvalid",
+    "s_axi_bready",
+    "s_axi_arvalid",
+    "s_axi_rready",
+)
+BEGIN = """  top.clk = 0;
+  write_register(top, 0x10, Memory::BASE);
+  write_register(top, 0x00, 1);
+"""
+END = """  top.clk = top.m_axi_arready = top.m_axi_rvalid = 0;
+  for (int wait = 0; wait < 8 && read_register(top, 0x04); ++wait) {
+  }
+  std::printf("register cycles %u frames %u\\n", read_register(top, 0x08), read_register(top, 0x0c));
+"""
 
 
 def bench(interface: StreamInterface) -> str:
@@ -19,7 +37,7 @@ def bench(interface: StreamInterface) -> str:
     quiet += [f"  top.{one.name}_tready = 0;" for one in made]
     if interface.memory:
         streams.append(f'  Memory memory{{program("program.mem"), {interface.memory}}};')
-        quiet.append("  top.program_base = Memory::BASE;\n  top.m_axi_arready = 0;\n  top.m_axi_rvalid = 0;")
+        quiet += [f"  top.{name} = 0;" for name in QUIET]
     parts = {
         "MODEL": interface.model,
         "TOP": f"{interface.model}_top",
@@ -29,6 +47,8 @@ def bench(interface: StreamInterface) -> str:
         "OFFER": "\n".join([*map(offer, given), *map(accept, made), *memory_offers(interface.memory)]),
         "MOVE": "\n".join([*map(sent, given), *map(received, made), *memory_answers(interface.memory)]),
         "CLOSE": "\n".join(map(written, made)),
+        "BEGIN": BEGIN if interface.memory else "",
+        "END": END if interface.memory else "",
         "MEMORY": packaged("memory.cpp.in") if interface.memory else "",
     }
     for name, text in parts.items():

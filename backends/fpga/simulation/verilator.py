@@ -97,12 +97,13 @@ class Verilator:
 @dataclass(frozen=True)
 class SimulatedFrames:
     """What a simulation computed, {port: array [N, *shape]}, when frames were out, and what FIFOs held at most. stuck:
-    nothing moved for long."""
+    nothing moved for long; registers: the cycles of the last frame and how many there were, where it counts them."""
 
     outputs: dict[str, Array]
     frames: tuple[int, ...]
     peaks: dict[str, int]
     stuck: bool
+    registers: tuple[int, int] | None = None
 
     @property
     def first_frame(self) -> int:
@@ -145,7 +146,13 @@ def simulate(
             if stuck
             else {axis.port: axis.unpacked((folder / f"{axis.name}.out").read_bytes()) for axis in interface.outputs}
         )
-    return SimulatedFrames(outputs, frames(done.stdout, len(interface.outputs)), peaks(done.stdout), stuck)
+    when = frames(done.stdout, len(interface.outputs))
+    return SimulatedFrames(outputs, when, peaks(done.stdout), stuck, registers(done.stdout))
+
+
+def registers(text: str) -> tuple[int, int] | None:
+    told = re.search(r"^register cycles (\d+) frames (\d+)$", text, re.MULTILINE)
+    return (int(told[1]), int(told[2])) if told else None
 
 
 def frames(text: str, ports: int) -> tuple[int, ...]:

@@ -14,6 +14,9 @@ module bevel_overlay #(
 ) (
     input  wire                  clk,
     input  wire                  rst,
+    input  wire                  run,      // frames may begin
+    output wire                  begun,    // one begins
+    output reg                   finished, // all of it has left
     input  wire [       BUS-1:0] program_data,
     input  wire                  program_valid,
     output wire                  program_ready,
@@ -76,8 +79,14 @@ module bevel_overlay #(
   reg [15:0] moving, move_at;  // words still to move, and where
   reg shown;                   // a word is offered to an output
   wire sent = m_ready[stream[SINK-1:0]];
-  wire waits = header[8] && flight != 16'd0;
+  wire waits = (header[8] && flight != 16'd0) || (header[13] && !run);
+  reg final_tile;
   assign start = loaded && state == IDLE && !waits;
+  assign begun = start && header[13];
+  always @(posedge clk) if (start) final_tile <= header[14];
+  always @(posedge clk)
+    if (rst) finished <= 1'b0;
+    else finished <= state == STORE && final_tile && moving == 16'd0 && (!shown || sent);
 
   always @(posedge clk)
     if (rst) state <= IDLE;

@@ -9,6 +9,7 @@ module bevel_program_reader #(
     input  wire           clk,
     input  wire           rst,
     input  wire [   31:0] base,
+    input  wire           run,      // from then on
     output wire [   31:0] araddr,
     output wire [    7:0] arlen,
     output reg            arvalid,
@@ -23,6 +24,8 @@ module bevel_program_reader #(
   localparam COUNT = $clog2(ROOM + 1);
   reg [31:0] at, left;      // bytes from the base, beats to the end
   reg [COUNT-1:0] room;     // beats that are neither asked for nor held
+  reg ran;
+  wire runs = run || ran;
   wire ends = left <= 32'(BURST);
   wire [31:0] length = ends ? left : 32'(BURST);
   wire asks = arvalid && arready;
@@ -37,9 +40,11 @@ module bevel_program_reader #(
       left    <= 32'(BEATS);
       room    <= COUNT'(ROOM);
       arvalid <= 1'b0;
+      ran     <= 1'b0;
     end else begin
+      ran  <= runs;
       room <= room + COUNT'(taken) - (asks ? COUNT'(length) : {COUNT{1'b0}});
-      arvalid <= arvalid ? !arready : room >= COUNT'(BURST);
+      arvalid <= arvalid ? !arready : runs && room >= COUNT'(BURST);
       if (asks) begin
         at   <= ends ? 32'd0 : at + 32'(BURST * BUS / 8);
         left <= ends ? 32'(BEATS) : left - 32'(BURST);

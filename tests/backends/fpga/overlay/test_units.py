@@ -87,5 +87,7 @@ def check(
         for name, want in expected.items():
             np.testing.assert_array_equal(run.outputs[name], want, err_msg=f"{name} with {throttle, stall}")
         if not throttle:
+            cycles, count = run.registers or (0, 0)
+            assert count == FRAMES and cycles == pytest.approx(overlay.model.steady_state, rel=0.02)
             assert run.first_frame == pytest.approx(overlay.model.first_frame, rel=0.01)
             assert run.steady_state == pytest.approx(overlay.model.steady_state, rel=0.01)
