@@ -245,6 +245,7 @@ def quantize_calibrated(job: Job, read: FloatModel) -> QdqModel:
         job.stages.display.say(QUANTIZED_BEFORE)
         return known
     with job.stages("transform") as advance:
+        work = transforms.center_keys(job.options.transform, recipe, work, drawn)
         work = recipe.run("transform", work)
         work, seen = transforms.transform(job.options.transform, recipe, work, drawn, advance)
     with job.stages("observe") as advance:

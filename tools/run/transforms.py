@@ -32,7 +32,7 @@ from bevel.passes.graph.work import multiplications_of
 from bevel.passes.quantize.choose_ranges import ChooseRanges
 from bevel.passes.quantize.choose_rounders import AUTO as BEST
 from bevel.passes.quantize.choose_rounders import SIMPLEST, RoundWeights
-from bevel.passes.quantize.chosen import Chosen, NodeFormat
+from bevel.passes.quantize.chosen import NodeFormat
 from bevel.passes.quantize.row_scales import RowScales
 from bevel.passes.quantize.widen_activations import WORK as SWITCHED
 from bevel.passes.quantize.widen_activations import WidenActivations, elements_of
@@ -110,7 +110,6 @@ GROUPS: Groups = (
     (TransformStep((ShiftBias(),)),),
 )
 LEVELLED = TransformStep((LevelChannels(),))
-CENTRED = TransformStep((CenterKeys(),))
 # At few bits it is free and right more often than some samples can tell: kept unless it is clearly wrong.
 LEVELLED_FEW = TransformStep((LevelChannels(),), gain=-CLEARLY)
 
@@ -155,20 +154,28 @@ def transform(given: str, recipe: Recipe, work: Work, drawn: bool, advance: Adva
         exact = with_scores(gs.export_onnx(work.graph), RANKINGS)
         samples, opened = tuple(held), runner(exact)
         outputs = tuple(opened.run(sample) for sample in samples)
-        groups = possible(groups_of(recipe, work.graph, work.schemes), work.target)
+        groups = possible(groups_of(recipe, work.graph), work.target)
         search = TransformSearch(recipe, seen, samples, outputs, describe_outputs(exact), groups, narrow)
         return search.best(work, advance)
     for one in named(parsed(given), recipe):
-        work = one(work).work
+        if one.name != CenterKeys.name:
+            work = one(work).work
     return work, None
 
 
-def groups_of(recipe: Recipe, graph: gs.Graph, schemes: Chosen) -> Groups:
+def center_keys(given: str, recipe: Recipe, work: Work, drawn: bool) -> Work:
+    """`work`, whose masks nobody clamped yet, with centred keys, if `--transform` names that: clamps hold scores within
+    bounds, which then would not fit. `auto` centres them without a trial where a cache keeps them in fewer than 8 bits,
+    by what is predicted."""
+    few = any(one.activations is not None and one.activations.bits < INT8.bits for one in work.schemes.nodes.values())
+    asked = few and not drawn if given == AUTO else CenterKeys.name in parsed(given)
+    return for_formats(CenterKeys(), recipe)(work).work if asked else work
+
+
+def groups_of(recipe: Recipe, graph: gs.Graph) -> Groups:
     """What is tried. Channels are levelled before all else where products read few bits, and in place of smoothing
     where they read 8 by weights of 8: fewer bits of weights make more error than what they read, and trials do not
-    refit them. Keys are centred where a cache has fewer bits than what is written into it."""
-    if any(one.activations is not None and one.activations.bits < INT8.bits for one in schemes.nodes.values()):
-        return ((CENTRED,), *groups_of(recipe, graph, replace(schemes, nodes={})))
+    refit them."""
     if is_narrow(recipe, graph):
         return ((LEVELLED_FEW,), *GROUPS)
     if multiplies_activations(graph) or for_formats(LevelChannels(), recipe).weight_bits < INT8.bits:
