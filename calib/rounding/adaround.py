@@ -4,7 +4,7 @@
     h = min(max(1.2 sigmoid(v) - 0.1, 0), 1)
 
 q is the integer below each weight, gap the way to the next one that the format has. H and steps are taken in units in
-which all products are alike. Gradients are in closed form, by Adam (Kingma and Ba 2015); b falls from 20 to 2, and the
+which all products are alike. Gradients are in closed form, for `Adam`; b falls from 20 to 2, and the
 first fifth goes without the second term. What is found ends in coordinate descent, like GPTQ's; where the nearest codes
 with descent are better for an output, these are taken.
 
@@ -20,16 +20,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bevel.calib.adam import Adam
 from bevel.calib.formats.format import Codes
 from bevel.calib.formats.lattice import Lattice, Reals
 from bevel.calib.formats.quantized import Grid
 from bevel.calib.rounding.base import Rounder, SeenProduct
-from bevel.calib.rounding.coordinate_descent import descended
+from bevel.calib.rounding.coordinate_descent import better_descended
 
 STRETCH, SHIFT = 1.2, 0.1  # of the sigmoid, so that both ends are reached
 FREE = 0.2  # of the steps, without pressure
 FIRST, LAST = 20.0, 2.0  # exponents: at first only what lies near an end is pressed to it
-FADING, FADING_SQUARES, SMALLEST = 0.9, 0.999, 1e-8  # Adam's
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,9 @@ class AdaRound(Rounder):
             return grid.nearest(weights)
         lattice = Lattice.of(grid, seen.rows, weights.shape)
         wanted = np.ascontiguousarray(seen.rows.matrices(weights), np.float64)
-        second = seen.fitted.second
-        learned = self.learned(wanted, second, lattice)
-        starts = (learned, lattice.nearest(wanted))
-        first, other = (descended(wanted, second, lattice, one, self.sweeps) for one in starts)
-        errors = (error_of(one * lattice.steps - wanted, second) for one in (first, other))
-        better = np.less_equal(*errors)
-        return lattice.codes(np.where(better[:, np.newaxis], first, other), grid, seen.rows, weights.shape)
+        learned = self.learned(wanted, seen.fitted.second, lattice)
+        settled = better_descended(wanted, seen.fitted.second, lattice, learned, self.sweeps)
+        return lattice.codes(settled, grid, seen.rows, weights.shape)
 
     def learned(self, wanted: Reals, second: Reals, lattice: Lattice) -> Reals:
         """Integers [groups, k, out]."""
@@ -65,16 +61,13 @@ class AdaRound(Rounder):
         curved = second / mean[:, None, None]
         place = np.clip((wanted / lattice.steps - low) / np.where(gap > 0, gap, 1.0), 0.01, 0.99)
         free = logit((place + SHIFT) / STRETCH)
-        moved, squares = np.zeros_like(free), np.zeros_like(free)
+        adam = Adam(self.rate)
         for step in range(1, self.steps + 1):
             sigmoid = 1 / (1 + np.exp(-free))
             share = np.clip(STRETCH * sigmoid - SHIFT, 0.0, 1.0)
             slope = 2 * gap * (curved @ (low + share * gap - wanted / lattice.steps)) + self.pressure(share, step)
             slope *= np.where((share > 0) & (share < 1), STRETCH * sigmoid * (1 - sigmoid), 0.0)
-            moved += (1 - FADING) * (slope - moved)
-            squares += (1 - FADING_SQUARES) * (slope**2 - squares)
-            scale = np.sqrt(squares / (1 - FADING_SQUARES**step)) + SMALLEST
-            free -= self.rate * moved / (1 - FADING**step) / scale
+            free -= adam.change(slope)
         share = STRETCH / (1 + np.exp(-free)) - SHIFT
         return low + np.where(share >= 0.5, gap, 0.0)
 
@@ -101,12 +94,6 @@ def ends_of(wanted: Reals, lattice: Lattice) -> tuple[Reals, Reals]:
 
 def logit(share: Reals) -> Reals:
     found: Reals = np.log(share) - np.log1p(-share)
-    return found
-
-
-def error_of(change: Reals, second: Reals) -> Reals:
-    """Of each output: [groups, out]."""
-    found: Reals = np.einsum("gko,gko->go", change, second @ change)
     return found
 
 

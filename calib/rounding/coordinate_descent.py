@@ -57,6 +57,20 @@ def descended(wanted: Reals, second: Reals, lattice: Lattice, start: Reals, swee
     return integers
 
 
+def better_descended(wanted: Reals, second: Reals, lattice: Lattice, start: Reals, sweeps: int) -> Reals:
+    """What is made of `start`, or of the nearest integers where that leaves less of an output's error."""
+    starts = (start, lattice.nearest(wanted))
+    first, other = (descended(wanted, second, lattice, one, sweeps) for one in starts)
+    better = np.less_equal(*(error_of(one * lattice.steps - wanted, second) for one in (first, other)))
+    return np.where(better[:, np.newaxis], first, other)
+
+
+def error_of(change: Reals, second: Reals) -> Reals:
+    """Of each output: [groups, out]."""
+    found: Reals = np.einsum("gko,gko->go", change, second @ change)
+    return found
+
+
 def sweep(integers: Reals, slope: Reals, stiff: Reals, lattice: Lattice) -> bool:
     """Move each of `integers` in turn, in place, with the slope; whether one did."""
     moved = False

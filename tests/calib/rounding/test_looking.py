@@ -14,9 +14,10 @@ from bevel.calib.formats.tensor_format import BlockFormat, parse_tensor_format
 from bevel.calib.observe.moments import Moments
 from bevel.calib.observe.rows import Along, Patches, Rows, transposed
 from bevel.calib.rounding import rounder, rounder_names
-from bevel.calib.rounding.adaround import AdaRound, ends_of, error_of
+from bevel.calib.rounding.adaround import AdaRound, ends_of
 from bevel.calib.rounding.base import SeenProduct
-from bevel.calib.rounding.coordinate_descent import descended
+from bevel.calib.rounding.coordinate_descent import descended, error_of
+from bevel.calib.rounding.flexround import FlexRound
 from bevel.calib.rounding.gptq import nearest_plane, triangle
 from bevel.calib.rounding.refit import best_fit, refitted
 from bevel.calib.scales.block_weights import block_grid
@@ -200,3 +201,13 @@ def test_pressure_begins_after_a_fifth_and_drives_shares_to_their_ends() -> None
     assert one.pressure(shares, 10) == 0.0
     late = np.asarray(one.pressure(shares, 100))
     assert late[2] == 0 and (late[:2] > 0).all() and (late[3:] < 0).all()  # a slope is walked down
+
+
+def test_flexround_leaves_less_error_than_nearest_in_every_output_before_descent() -> None:
+    weights = np.random.default_rng(5).standard_normal((24, 8)).astype(np.float32)
+    grid, seen = grid_of(weights, "int6", 1), seen_of(Along(), weights, alike=1.0)
+    lattice = Lattice.of(grid, seen.rows, weights.shape)
+    wanted, second = weights[np.newaxis].astype(np.float64), seen.fitted.second
+    learned, nearest = FlexRound().learned(wanted, second, lattice), lattice.nearest(wanted)
+    errors = [error_of(one * lattice.steps - wanted, second) for one in (learned, nearest)]
+    assert (errors[0] <= errors[1]).all() and errors[0].sum() < 0.7 * errors[1].sum()

@@ -42,6 +42,7 @@ def test_every_rounder_can_be_asked_for() -> None:
     assert [rounder(name).name for name in ROUNDINGS[1:]] == [
         "adaround",
         "coordinate-descent",
+        "flexround",
         "gptq",
         "kernel-wise",
         "nearest",
