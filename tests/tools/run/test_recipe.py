@@ -66,7 +66,7 @@ def test_a_product_of_several_widths_has_int8_activations() -> None:
         ({"pass_option": "nothing"}, "--pass-option nothing: write PASS.OPTION=VALUE"),
         (
             {"pass_option": "clamp.gain=2"},
-            "--pass-option clamp.gain=2: no pass 'clamp'; known passes: branch-low-rank, clamp-masks,",
+            "--pass-option clamp.gain=2: no pass 'clamp'; known passes: branch-low-rank,",
         ),
         ({"pass_option": "switch-widths.bits='8,4'"}, "bits = '8,4': write widths from 2 to 7, such as 6,4,2"),
         ({"pass_option": "switch-widths.bits=some"}, "bits = 'some': write widths from 2 to 7, such as 6,4,2"),
