@@ -99,6 +99,10 @@ def _told(error: Exception, typed: str) -> int:
 def _fail(line: str, code: int = USER_MISTAKE) -> int:
     with suppress(OSError):  # nobody reads it
         print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    try:
+        _flush()
+    except OSError:
+        _let_go()
     return code
 
 
@@ -116,6 +120,11 @@ def _flush() -> None:
 
 
 def _reader_is_gone() -> int:
-    """0: who closes the pipe, as `head` does, has read enough. Python's flush at its end shall find another file."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """0: who closes the pipe, as `head` does, has read enough."""
+    _let_go()
     return 0
+
+
+def _let_go() -> None:
+    """Of the output that takes nothing more: Python's flush at its end shall find another file."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

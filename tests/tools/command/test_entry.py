@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import errno
 import subprocess
 import sys
@@ -159,8 +160,10 @@ def test_a_reader_that_has_read_enough_is_no_error(name: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_output_that_cannot_be_written_is_one_line() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_one_line(unbuffered: str) -> None:
     program = "import sys; from bevel.tools.command.cli import main; sys.exit(main())"
+    command, given = [sys.executable, "-c", program, "--help"], {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-c", program, "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=given)
     assert done.returncode == 2 and done.stderr == "error: No space left on device\n"
