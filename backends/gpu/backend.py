@@ -34,7 +34,8 @@ from bevel.calib.errors import UserError
 
 EXPORTS = "exports.map"
 SHARED_FLAGS = ("-shared", "-Wl,-z,noexecstack", "-Wl,--as-needed", f"-Wl,--version-script={EXPORTS}", "-lm", "-ldl")
-API = ("init", "enqueue", "wait", "destroy", "device_name", "queue")
+API = ("init", "wait", "destroy", "device_name", "queue")
+SOME = ("enqueue*", "reset*", "set_input_*", "get_output_*")  # not every linker takes a name that is not there
 
 # Nothing was measured on a GPU here: estimates, in products, that only order kernels of one operator.
 RATES: Table = {
@@ -118,10 +119,8 @@ def taken(chip: Chip, threads: int, one: nvcc.Occupied) -> Taken:
 
 def exports(program: Program) -> str:
     """A linker's version script: what a shared library shows."""
-    names = (program.entry, *(f"{program.name}_{verb}" for verb in API))
-    more = (f"{program.name}_set_input_*", f"{program.name}_get_output_*")
-    reset = (f"{program.name}_reset",) if program.states else ()  # not every linker takes a name that is not there
-    return f"{{ global: {' '.join(f'{name};' for name in (*names, *more, *reset))} local: *; }};\n"
+    names = (program.entry, *(f"{program.name}_{one}" for one in (*API, *SOME)))
+    return f"{{ global: {' '.join(f'{name};' for name in names)} local: *; }};\n"
 
 
 BACKEND = Gpu((kernels, tensor_kernels))
