@@ -192,7 +192,6 @@ def test_what_does_not_end_in_time_is_killed(lab: Lab) -> None:
         assert done.returncode == 7 and int(done.stdout) > 1
 
 
-@pytest.mark.long
 def test_boards_that_are_not_there_and_what_is_no_address_are_told_in_one_line(lab: Lab) -> None:
     host = load("host")
     with lab.board("four"):
