@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import shlex
 import tarfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -84,7 +85,7 @@ class OnBoard:
 
 
 @dataclass(frozen=True)
-class Boards:
+class Boards(ABC):
     """`measured`: how its kind of target is measured in some place; `machine`: what the board says that it is, once
     that is known."""
 
@@ -101,9 +102,9 @@ class Boards:
         return f"{self.scheme}{self.addresses}"
 
     @property
+    @abstractmethod
     def boards(self) -> Sequence[Reachable]:
         """In the order in which they are tried. Raises UserError for what is no address."""
-        raise NotImplementedError
 
     def lacks(self) -> str | None:
         """What this machine would need to reach any."""
