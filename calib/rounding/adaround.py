@@ -15,17 +15,14 @@ moments in place of batches. Price: `steps` times out * k**2 multiplications for
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bevel.calib.adam import Adam
-from bevel.calib.formats.format import Codes
 from bevel.calib.formats.lattice import Lattice, Reals
-from bevel.calib.formats.quantized import Grid
-from bevel.calib.rounding.base import Rounder, SeenProduct
-from bevel.calib.rounding.coordinate_descent import better_descended
+from bevel.calib.rounding.base import MatrixRounder
+from bevel.calib.rounding.coordinate_descent import better_descended, mean_of_squares
 
 STRETCH, SHIFT = 1.2, 0.1  # of the sigmoid, so that both ends are reached
 FREE = 0.2  # of the steps, without pressure
@@ -33,32 +30,24 @@ FIRST, LAST = 20.0, 2.0  # exponents: at first only what lies near an end is pre
 
 
 @dataclass(frozen=True)
-class AdaRound(Rounder):
+class AdaRound(MatrixRounder):
     """steps, rate: of Adam; press: what an undecided weight counts, beside a squared error of one step; sweeps: of
     coordinate descent behind it."""
 
     name: ClassVar[str] = "adaround"
-    looks: ClassVar[bool] = True
     tried: ClassVar[bool] = False  # GPTQ leaves about as much of the same error in a tenth of the time
     steps: int = 500
     rate: float = 0.05
     press: float = 0.3
     sweeps: int = 12
 
-    def codes(self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None) -> Codes:
-        if seen is None:
-            return grid.nearest(weights)
-        lattice = Lattice.of(grid, seen.rows, weights.shape)
-        wanted = np.ascontiguousarray(seen.rows.matrices(weights), np.float64)
-        learned = self.learned(wanted, seen.fitted.second, lattice)
-        settled = better_descended(wanted, seen.fitted.second, lattice, learned, self.sweeps)
-        return lattice.codes(settled, grid, seen.rows, weights.shape)
+    def integers(self, wanted: Reals, second: Reals, lattice: Lattice) -> Reals:
+        learned = self.learned(wanted, second / mean_of_squares(second), lattice)
+        return better_descended(wanted, second, lattice, learned, self.sweeps)
 
-    def learned(self, wanted: Reals, second: Reals, lattice: Lattice) -> Reals:
+    def learned(self, wanted: Reals, curved: Reals, lattice: Lattice) -> Reals:
         """Integers [groups, k, out]."""
         low, gap = ends_of(wanted, lattice)
-        mean = np.maximum(np.diagonal(second, axis1=1, axis2=2).mean(axis=1), np.finfo(np.float32).tiny)
-        curved = second / mean[:, None, None]
         place = np.clip((wanted / lattice.steps - low) / np.where(gap > 0, gap, 1.0), 0.01, 0.99)
         free = logit((place + SHIFT) / STRETCH)
         adam = Adam(self.rate)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevel.calib.formats.format import Codes
+from bevel.calib.formats.lattice import Lattice, Reals
 from bevel.calib.formats.quantized import Grid, Quantized
 from bevel.calib.observe.moments import Moments
 from bevel.calib.observe.rows import Rows
@@ -47,3 +48,22 @@ class Rounder(ABC):
 
     def __call__(self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None = None) -> Quantized:
         return Quantized(grid, self.codes(weights, grid, seen))
+
+
+@dataclass(frozen=True)
+class MatrixRounder(Rounder):
+    """One that sees a product as matrices, and rounds to the nearest where nothing was seen of what they multiply."""
+
+    looks: ClassVar[bool] = True
+
+    def codes(self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None) -> Codes:
+        if seen is None:
+            return grid.nearest(weights)
+        lattice = Lattice.of(grid, seen.rows, weights.shape)
+        wanted = np.ascontiguousarray(seen.rows.matrices(weights), np.float64)
+        return lattice.codes(self.integers(wanted, seen.fitted.second, lattice), grid, seen.rows, weights.shape)
+
+    @abstractmethod
+    def integers(self, wanted: Reals, second: Reals, lattice: Lattice) -> Reals:
+        """Of the lattice, for the weights `wanted`: both [groups, k, out]. second: E[x x^T] of each group's inputs,
+        [groups, k, k]."""

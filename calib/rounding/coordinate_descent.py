@@ -13,15 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bevel.calib.formats.format import Codes
 from bevel.calib.formats.lattice import Lattice, Reals
-from bevel.calib.formats.quantized import Grid
-from bevel.calib.rounding.base import Rounder, SeenProduct
+from bevel.calib.rounding.base import MatrixRounder
 
 BLOCK = 64  # inputs whose moves are handed on together
 LOOK = 16  # inputs that are looked at together before each is asked: behind GPTQ, or in later sweeps, few of them move
@@ -29,26 +26,18 @@ STIFFNESS = 1e-6  # of the mean of the diagonal: weights of inputs that are alwa
 
 
 @dataclass(frozen=True)
-class CoordinateDescent(Rounder):
+class CoordinateDescent(MatrixRounder):
     name: ClassVar[str] = "coordinate-descent"
-    looks: ClassVar[bool] = True
     tried: ClassVar[bool] = False  # GPTQ ends in it, from a better start
     sweeps: int = 25
 
-    def codes(self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None) -> Codes:
-        if seen is None:
-            return grid.nearest(weights)
-        lattice = Lattice.of(grid, seen.rows, weights.shape)
-        wanted = np.ascontiguousarray(seen.rows.matrices(weights), np.float64)
-        start = lattice.nearest(wanted)
-        settled = descended(wanted, seen.fitted.second, lattice, start, self.sweeps)
-        return lattice.codes(settled, grid, seen.rows, weights.shape)
+    def integers(self, wanted: Reals, second: Reals, lattice: Lattice) -> Reals:
+        return descended(wanted, second, lattice, lattice.nearest(wanted), self.sweeps)
 
 
 def descended(wanted: Reals, second: Reals, lattice: Lattice, start: Reals, sweeps: int) -> Reals:
     """Integers [groups, k, out] that no move of a single one betters, or what `sweeps` make of `start`."""
-    mean = np.maximum(np.diagonal(second, axis1=1, axis2=2).mean(axis=1), np.finfo(np.float32).tiny)
-    stiff = second + STIFFNESS * mean[:, None, None] * np.eye(second.shape[1])
+    stiff = second + STIFFNESS * mean_of_squares(second) * np.eye(second.shape[1])
     integers = start.copy()
     slope = stiff @ (integers * lattice.steps - wanted)
     for _ in range(sweeps):
@@ -63,6 +52,13 @@ def better_descended(wanted: Reals, second: Reals, lattice: Lattice, start: Real
     first, other = (descended(wanted, second, lattice, one, sweeps) for one in starts)
     better = np.less_equal(*(error_of(one * lattice.steps - wanted, second) for one in (first, other)))
     return np.where(better[:, np.newaxis], first, other)
+
+
+def mean_of_squares(second: Reals) -> Reals:
+    """Of all inputs of a group, never 0: [groups, 1, 1]."""
+    mean = np.diagonal(second, axis1=1, axis2=2).mean(axis=1)
+    found: Reals = np.maximum(mean, np.finfo(np.float32).tiny)[:, None, None]
+    return found
 
 
 def error_of(change: Reals, second: Reals) -> Reals:

@@ -17,43 +17,32 @@ positive. Price: `steps` times out * k**2 multiplications for k inputs: half of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bevel.calib.adam import Adam
-from bevel.calib.formats.format import Codes
 from bevel.calib.formats.lattice import Lattice, Reals
-from bevel.calib.formats.quantized import Grid
-from bevel.calib.rounding.base import Rounder, SeenProduct
-from bevel.calib.rounding.coordinate_descent import better_descended, error_of
+from bevel.calib.rounding.base import MatrixRounder
+from bevel.calib.rounding.coordinate_descent import better_descended, error_of, mean_of_squares
 
 
 @dataclass(frozen=True)
-class FlexRound(Rounder):
+class FlexRound(MatrixRounder):
     """steps, rate: of Adam; sweeps: of coordinate descent behind it."""
 
     name: ClassVar[str] = "flexround"
-    looks: ClassVar[bool] = True
     tried: ClassVar[bool] = False  # many descents of the error that GPTQ lessens in one pass
     steps: int = 250
     rate: float = 0.003
     sweeps: int = 12
 
-    def codes(self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None) -> Codes:
-        if seen is None:
-            return grid.nearest(weights)
-        lattice = Lattice.of(grid, seen.rows, weights.shape)
-        wanted = np.ascontiguousarray(seen.rows.matrices(weights), np.float64)
-        learned = self.learned(wanted, seen.fitted.second, lattice)
-        settled = better_descended(wanted, seen.fitted.second, lattice, learned, self.sweeps)
-        return lattice.codes(settled, grid, seen.rows, weights.shape)
+    def integers(self, wanted: Reals, second: Reals, lattice: Lattice) -> Reals:
+        learned = self.learned(wanted, second / mean_of_squares(second), lattice)
+        return better_descended(wanted, second, lattice, learned, self.sweeps)
 
-    def learned(self, wanted: Reals, second: Reals, lattice: Lattice) -> Reals:
+    def learned(self, wanted: Reals, curved: Reals, lattice: Lattice) -> Reals:
         """Integers [groups, k, out]."""
-        mean = np.maximum(np.diagonal(second, axis1=1, axis2=2).mean(axis=1), np.finfo(np.float32).tiny)
-        curved = second / mean[:, None, None]
         own = [np.zeros_like(wanted), np.zeros_like(wanted[:, :1]), np.zeros_like(wanted[:, :, :1])]
         adams = [Adam(self.rate) for _ in own]
         best = lattice.nearest(wanted)

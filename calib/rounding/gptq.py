@@ -17,15 +17,12 @@ Price: k**3 / 3 + out * k**2 multiplications for k inputs; the squared error of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bevel.calib.formats.format import Codes
 from bevel.calib.formats.lattice import Lattice, Reals
-from bevel.calib.formats.quantized import Grid
-from bevel.calib.rounding.base import Rounder, SeenProduct
+from bevel.calib.rounding.base import MatrixRounder
 from bevel.calib.rounding.coordinate_descent import descended
 
 DAMPING = 0.01  # of the mean of the diagonal, as Frantar et al. have it
@@ -34,23 +31,16 @@ BLOCK = 64  # inputs whose errors are handed on together
 
 
 @dataclass(frozen=True)
-class Gptq(Rounder):
+class Gptq(MatrixRounder):
     """damping: of the mean of the diagonal; sweeps: of coordinate descent behind it."""
 
     name: ClassVar[str] = "gptq"
-    looks: ClassVar[bool] = True
     damping: float = DAMPING
     sweeps: int = 12
 
-    def codes(self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None) -> Codes:
-        if seen is None:
-            return grid.nearest(weights)
-        lattice = Lattice.of(grid, seen.rows, weights.shape)
-        wanted = np.ascontiguousarray(seen.rows.matrices(weights), np.float64)
-        second = seen.fitted.second
+    def integers(self, wanted: Reals, second: Reals, lattice: Lattice) -> Reals:
         rounded = nearest_plane(wanted, second, lattice, self.damping)
-        settled = descended(wanted, second, lattice, rounded, self.sweeps)
-        return lattice.codes(settled, grid, seen.rows, weights.shape)
+        return descended(wanted, second, lattice, rounded, self.sweeps)
 
 
 def nearest_plane(wanted: Reals, second: Reals, lattice: Lattice, damping: float = DAMPING) -> Reals:
