@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,20 @@ from bevel.backends.binary.artifact import Artifact, BuiltCall, Slot
 from bevel.backends.binary.c.bundle import bundle
 from bevel.backends.binary.toolchain import Preference
 from bevel.backends.build import build
-from bevel.backends.devices.base import Vectors
+from bevel.backends.devices.base import Measurement, Vectors
+from bevel.backends.devices.boards import Boards, OnBoard
+from bevel.backends.devices.location import Location
+from bevel.backends.devices.opencl import OpenCl
 from bevel.backends.firmware import build_firmware
 from bevel.backends.program import memory
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Array, Operand, activation, output
 from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.program import Buffer, Call, Port, Program
-from bevel.backends.program.resources import Resources
+from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.target import Target, load
 from bevel.calib.errors import UserError
+from bevel.tools.command import devices
 
 SIZE = 24
 
@@ -158,6 +162,39 @@ def clipping(tmp_path: Path) -> Callable[[str], tuple[Artifact, Vectors]]:
         return build(program, load(target), folder, vectors), vectors
 
     return built
+
+
+@pytest.fixture
+def board_measures(clipping: Callable[[str], tuple[Artifact, Vectors]]) -> Callable[[str, str], Measurement]:
+    """board_measures(target name, --device): what a board says of a product that it computes right, after it was found
+    to tell where one is wrong, and to keep nothing."""
+
+    def measured(target: str, address: str) -> Measurement:
+        if target == "opencl" and (why := OpenCl(load(target)).missing()):
+            pytest.skip(why)
+        artifact, vectors = clipping(target)
+        chosen, homes = devices.choose(load(target), address), list[Path]()
+        assert isinstance(chosen, Boards) and chosen.kind == "board" and chosen.tool().startswith("Linux ")
+
+        def seen(board: Boards, artifact: Artifact, vectors: Vectors, place: Location) -> Measurement:
+            assert isinstance(place, OnBoard)
+            homes.append(Path(place.home))
+            assert homes[-1].is_dir()
+            return chosen.measured(board, artifact, vectors, place)
+
+        board = replace(chosen, measured=seen)
+        found = board.measure(artifact, vectors)
+        wrong = board.measure(artifact, replace(vectors, expected={"y": vectors.inputs["x"]}))
+        assert found.mismatches == 0
+        if found.kind == "simulator":  # what is no GPU is not timed
+            assert target == "opencl" and not found.spent and "time means nothing" in found.tool
+        else:
+            assert found.spent[Resource.LATENCY] > 0
+        assert wrong.mismatches == np.count_nonzero(np.abs(vectors.inputs["x"]) > 50) and not wrong.spent
+        assert len(homes) == 2 and not any(home.exists() for home in homes)
+        return found
+
+    return measured
 
 
 @pytest.fixture

@@ -8,21 +8,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import Measurement, Vectors
-from bevel.backends.devices.boards import Boards, LostBoard, OnBoard, on_board
+from bevel.backends.devices.boards import LostBoard, on_board
 from bevel.backends.devices.find import device
-from bevel.backends.devices.location import Execution, Location
-from bevel.backends.devices.opencl import OpenCl
-from bevel.backends.devices.ssh import CONFIG, Address, Ssh
-from bevel.backends.program.resources import Resource
+from bevel.backends.devices.location import Execution
+from bevel.backends.devices.ssh import CONFIG, Address
 from bevel.backends.target import load
 from bevel.calib.errors import UserError
 from bevel.tools.command import devices
@@ -77,32 +74,11 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Servers:
 
 @pytest.mark.parametrize("target", ["host", "opencl"])
 def test_a_board_computes_and_is_timed_and_nothing_stays_there(
-    target: str, servers: Servers, clipping: Clipping
+    target: str, servers: Servers, board_measures: Callable[[str, str], Measurement]
 ) -> None:
-    if target == "opencl" and (why := OpenCl(load(target)).missing()):
-        pytest.skip(why)
-    artifact, vectors = clipping(target)
-    homes: list[Path] = []
-
-    def seen(board: Boards, artifact: Artifact, vectors: Vectors, place: Location) -> Measurement:
-        assert isinstance(place, OnBoard)
-        homes.append(Path(place.home))
-        assert homes[-1].is_dir()
-        return chosen.measured(board, artifact, vectors, place)
-
     with servers.started() as address:
-        chosen = devices.choose(load(target), f"ssh://{address}")
-        assert isinstance(chosen, Ssh) and chosen.kind == "board" and chosen.tool().startswith("Linux ")
-        board = replace(chosen, measured=seen)
-        measured = board.measure(artifact, vectors)
-        wrong = board.measure(artifact, replace(vectors, expected={"y": vectors.inputs["x"]}))
-    assert measured.mismatches == 0
-    if measured.kind == "simulator":  # what is no GPU is not timed
-        assert target == "opencl" and not measured.spent and "time means nothing" in measured.tool
-    else:
-        assert measured.spent[Resource.LATENCY] > 0
-    assert wrong.mismatches == np.count_nonzero(np.abs(vectors.inputs["x"]) > 50) and not wrong.spent
-    assert len(homes) == 2 and not any(home.exists() for home in homes)
+        measured = board_measures(target, f"ssh://{address}")
+    assert measured.device == f"ssh://{address}" and measured.tool.startswith("Linux ")
 
 
 def test_another_board_goes_on_where_the_connection_to_one_is_lost(servers: Servers, clipping: Clipping) -> None:
