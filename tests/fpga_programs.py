@@ -12,11 +12,11 @@ from bevel.backends.fpga import timing
 from bevel.backends.fpga.design import Design, design
 from bevel.backends.fpga.network import Folded, StreamNetwork, network_of
 from bevel.backends.fpga.node import Folding, node_of
-from bevel.backends.fpga.stages.weights import Minifloat
 from bevel.backends.program.op import Array, Op, Role, of_type
 from bevel.backends.program.ops import add, arg_max, average_pool, conv, gemm, max_pool, reduce_mean, softmax, table
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.formats.float_format import E2M1, E2M3, FloatFormat
 
 OPERATORS = (add, arg_max, average_pool, conv, gemm, max_pool, reduce_mean, softmax, table)
 LARGEST = 700  # elements of all operands of a case
@@ -58,17 +58,24 @@ def streamable() -> Iterator[Op]:
 
 
 def narrow() -> tuple[list[Op], dict[int, Array]]:
-    """Products with results of 4 and of 3 bits, and weights of 4 bits and of minifloats: `beside`'s arguments."""
+    """Products with results of 4 and of 3 bits, and weights of 4 bits, of minifloats and powers of two: `beside`'s
+    arguments."""
     four, three = Output(2, -8, 7), Output(-1, -3, 3, even=True)
-    small, large = Minifloat(2, 1).magnitudes, Minifloat(2, 3).magnitudes
+    small, wide = (steps_of(one) for one in (E2M1, E2M3))
     taken: list[tuple[Op, Array]] = []
-    for output, values in ((four, np.arange(-7, 8)), (three, np.concatenate([small, -small]))):
+    for output, values in ((four, np.arange(-7, 8)), (three, small)):
         dense = conv.Conv(1, 5, 5, 3, 4, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1, -3, output)
         taken += [(dense, values), (gemm.Gemm(2, 9, 6, output), values)]
-    wide = np.concatenate([large, -large])
     taken.append((conv.Conv(1, 4, 4, 4, 4, (2, 2), (2, 2), (1, 1), (0, 0, 0, 0), 1, 5, Output()), wide))
     taken.append((conv.Conv(1, 4, 4, 4, 4, (3, 3), (1, 1), (1, 1), (0, 0, 0, 0), 4, 5, four), wide))
+    taken.append((gemm.Gemm(2, 9, 6, Output()), np.array([-4, -1, 0, 2])))
     return [op for op, _ in taken], {place: values for place, (_, values) in enumerate(taken)}
+
+
+def steps_of(minifloat: FloatFormat) -> Array:
+    """Its values in units of the smallest."""
+    values = minifloat.values()
+    return np.rint(values / values[values > 0].min()).astype(np.int64)
 
 
 def refused(op: Op) -> Any:

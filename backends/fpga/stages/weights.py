@@ -1,16 +1,20 @@
 """How a weight memory spells weights, and what multiplies by them where lookup tables do.
 
-    Signed        two's complement: 0, 1, 2 or 3 times x for every two bits, the top ones with their sign
-    Minifloat     sign, exponent, fraction: the digits of 1.fraction alone, shifted by the exponent, and negated
+    Signed          two's complement: a row of -2, -1, 0, 1 or 2 times x for every two bits (Booth 1951; MacSorley 1961)
+    PowersOfTwo     sign and exponent: x shifted, and negated
 
-Which one is a matter of tables, not of the format that weights were rounded to: weights whose values happen to be those
-of a minifloat (in units of its least step) may be spelled so. Multiplications are written out, since what synthesis
-makes of `*` there takes 1.6 to 3 times as many tables.
+Which one is a matter of tables, not of the format that weights were rounded to. Multiplications are written out, since
+what synthesis makes of `*` there takes several times as many tables.
+
+A row is added to those below it in the tables that choose it: of a table's six inputs two are neighbours in x, three
+the digit, and one the sum so far. For that the sum must be what a subtraction takes from (synthesis may exchange what
+is added), and the 1 that makes ~row into -row comes from a place below:
+
+    sum + digit * x  ==  (2 * sum - (2 * ~row + !negative)) >> 1        row = |digit| * x, or its complement
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,10 +23,9 @@ import numpy as np
 from bevel.backends.fpga.verilog.text import signed_bits
 from bevel.backends.program.op import Array
 
-# Lookup tables of a multiplication for each bit of x, as Yosys 0.23 maps 8 bits by such weights for the 7 series
-# (`tests/backends/fpga/test_logic.py`): by the bits of a signed one, and of a minifloat's exponent and fraction.
-OF_SIGNED = {1: 1.15, 2: 1.15, 3: 3.9, 4: 3.3, 5: 6.8, 6: 7.6, 7: 10.7, 8: 11.1}
-OF_MINIFLOAT = {(2, 0): 1.2, (2, 1): 4.5, (2, 2): 5.2, (2, 3): 6.4, (3, 0): 3.9, (3, 1): 7.7, (3, 2): 7.2}
+# Lookup tables of a multiplication by powers of two for each bit of x, as Yosys 0.23 maps 8 bits for the 7 series, by
+# the bits of an exponent (`tests/backends/fpga/test_logic.py`).
+OF_POWERS = {2: 1.2, 3: 3.9}
 
 
 @dataclass(frozen=True)
@@ -40,61 +43,72 @@ class Signed:
         """Of a weight as a signed number."""
         return self.bits
 
+    @property
+    def digits(self) -> int:
+        return -(-self.bits // 2)
+
     def encoded(self, weights: Array) -> Array:
         return weights
 
     def tables(self, x_bits: int) -> float:
-        """Of a multiplication."""
-        return x_bits * OF_SIGNED[self.bits]
+        """Of a multiplication: a table for each place of a row."""
+        return self.digits * (x_bits + 1)
 
     def function(self, x_bits: int) -> str:
-        """x * w as a sum of 0, 1, 2 or 3 times x for every two bits of w, the top ones with their sign."""
-        bits, rows = x_bits + self.bits, []
-        for place in range(0, self.bits, 2):
-            high, low = f"factor[{place + 1}]", f"factor[{place}]"
-            match self.bits - place:
-                case 1:
-                    rows.append((place, f"{low} ? -one : {bits}'sd0"))
-                case 2:
-                    rows.append((place, f"{high} ? ({low} ? -one : -two) : ({low} ? one : {bits}'sd0)"))
-                case _:
-                    rows.append((place, f"{high} ? ({low} ? three : two) : ({low} ? one : {bits}'sd0)"))
-        values, names, sum_of = summed(rows)
+        bits, wide, digits = x_bits + self.bits, x_bits + 3, range(self.digits)
+        rows = "\n".join(self.row(place, x_bits) for place in digits)
+        parts = [f"sum{self.digits - 1}[{wide - 1}:1]", *(f"sum{place}[2:1]" for place in reversed(digits[:-1]))]
+        declared = ", ".join(f"digit{place}" for place in digits)
         return f"""  function automatic signed [{bits - 1}:0] times(
       input signed [{x_bits - 1}:0] element, input [{self.bits - 1}:0] factor);
-    reg signed [{bits - 1}:0] one, two, three, {names};
+    reg signed [{x_bits}:0] one, two, {", ".join(f"row{place}" for place in digits)};
+    reg signed [{wide - 1}:0] {", ".join(f"sum{place}" for place in digits)};
+    reg [2:0] {declared};
+    reg [{x_bits + 2 * self.digits - 1}:0] whole;
     begin
-      one = {bits}'(element);
-      two = one <<< 1;
-      three = one + two;
-{values}
-      times = {sum_of};
+      one = {{element[{x_bits - 1}], element}};
+      two = {{element, 1'b0}};
+{rows}
+      whole = {{{", ".join(parts)}}};
+      times = whole[{bits - 1}:0];
     end
   endfunction
 """
 
+    def row(self, place: int, x_bits: int) -> str:
+        """A digit of -2 to 2, by two bits and the one below them, its row's complement, and the sum up to it, times
+        2."""
+        below = f"factor[{2 * place - 1}]" if place else "1'b0"
+        digit = f"{{factor[{min(2 * place + 1, self.bits - 1)}], factor[{2 * place}], {below}}}"
+        last = x_bits + 2
+        before = f"sum{place - 1}"
+        above = f"{{{{2{{{before}[{last}]}}}}, {before}[{last}:3], 1'b0}}" if place else f"{last + 1}'d0"
+        d, row = f"digit{place}", f"row{place}"
+        return f"""      {d} = {digit};
+      {row} = {d}[1] ^ {d}[0] ? one : {d}[2] ^ {d}[1] ? two : {x_bits + 1}'sd0;
+      {row} = {d}[2] ? {row} : ~{row};
+      sum{place} = {above} - {{{row}[{x_bits}], {row}, !{d}[2]}};"""
+
 
 @dataclass(frozen=True)
-class Minifloat:
-    """E<exponent>M<fraction> in units of its least step: fraction, or (2**fraction_bits + fraction) * 2**(e - 1)."""
+class PowersOfTwo:
+    """0, and 2**(exponent - 1) of either sign."""
 
     exponent_bits: int
-    fraction_bits: int
 
     @property
     def bits(self) -> int:
-        return 1 + self.exponent_bits + self.fraction_bits
+        return 1 + self.exponent_bits
 
     @property
     def name(self) -> str:
-        return f"e{self.exponent_bits}m{self.fraction_bits}"
+        return f"e{self.exponent_bits}"
 
     @cached_property
     def magnitudes(self) -> Array:
-        """By the code below the sign, ascending: int64 [2**(bits - 1)]."""
-        exponent, fraction = np.divmod(np.arange(1 << (self.bits - 1), dtype=np.int64), 1 << self.fraction_bits)
-        normal = (fraction + (1 << self.fraction_bits)) << np.maximum(exponent - 1, 0)
-        found: Array = np.where(exponent > 0, normal, fraction)
+        """By the exponent: int64 [2**exponent_bits]."""
+        exponents = np.arange(1 << self.exponent_bits, dtype=np.int64)
+        found: Array = (np.int64(1) << exponents) >> 1
         return found
 
     @property
@@ -106,73 +120,46 @@ class Minifloat:
 
     def encoded(self, weights: Array) -> Array:
         wide = weights.astype(np.int64)
-        found: Array = np.searchsorted(self.magnitudes, np.abs(wide)) + (wide < 0) * (1 << (self.bits - 1))
+        found: Array = np.searchsorted(self.magnitudes, np.abs(wide)) + (wide < 0) * (1 << self.exponent_bits)
         return found
 
     def tables(self, x_bits: int) -> float:
-        return x_bits * OF_MINIFLOAT[self.exponent_bits, self.fraction_bits]
+        return x_bits * OF_POWERS[self.exponent_bits]
 
     def function(self, x_bits: int) -> str:
-        bits, m, e = x_bits + self.value_bits, self.fraction_bits, self.exponent_bits
-        wide = x_bits + m + 2
-        rows = []
-        for place in range(0, m + 1, 2):
-            high, low = f"mantissa[{place + 1}]", f"mantissa[{place}]"
-            if place == m:
-                rows.append((place, f"{low} ? one : {wide}'sd0"))
-            else:
-                rows.append((place, f"{high} ? ({low} ? three : two) : ({low} ? one : {wide}'sd0)"))
-        values, names, sum_of = summed(rows)
-        fraction = f", factor[{m - 1}:0]" if m else ""
+        bits, e = x_bits + self.value_bits, self.exponent_bits
         return f"""  function automatic signed [{bits - 1}:0] times(
       input signed [{x_bits - 1}:0] element, input [{self.bits - 1}:0] factor);
     reg [{e - 1}:0] exponent;
-    reg [{m}:0] mantissa;
-    reg signed [{wide - 1}:0] one, two, three, whole, {names};
-    reg signed [{bits - 1}:0] shifted;
+    reg signed [{bits - 1}:0] whole, shifted;
     begin
-      exponent = factor[{m + e - 1}:{m}];
-      mantissa = {{|exponent{fraction}}};
-      one = {wide}'(element);
-      two = one <<< 1;
-      three = one + two;
-{values}
-      whole = {sum_of};
-{self.shifting(bits)}
-      times = (shifted ^ {{{bits}{{factor[{m + e}]}}}}) + $signed({{{bits - 1}'d0, factor[{m + e}]}});
+      exponent = factor[{e - 1}:0];
+      whole = |exponent ? {bits}'(element) : {bits}'sd0;
+{self.shifting()}
+      times = (shifted ^ {{{bits}{{factor[{e}]}}}}) + $signed({{{bits - 1}'d0, factor[{e}]}});
     end
   endfunction
 """
 
-    def shifting(self, bits: int) -> str:
+    def shifting(self) -> str:
         """`whole` times 2**(exponent - 1), from exponent 1 on."""
-        whole = f"{bits}'(whole)"
         if self.exponent_bits > 2:
-            return f"      shifted = {whole} <<< (exponent - {self.exponent_bits}'(|exponent));"
-        return f"""      case (exponent)
-        2'd2: shifted = {whole} <<< 1;
-        2'd3: shifted = {whole} <<< 2;
-        default: shifted = {whole};
+            return f"      shifted = whole <<< (exponent - {self.exponent_bits}'(|exponent));"
+        return """      case (exponent)
+        2'd2: shifted = whole <<< 1;
+        2'd3: shifted = whole <<< 2;
+        default: shifted = whole;
       endcase"""
 
 
-Coding = Signed | Minifloat
-MINIFLOATS = tuple(Minifloat(*bits) for bits in OF_MINIFLOAT)
-
-
-def summed(rows: Sequence[tuple[int, str]]) -> tuple[str, str, str]:
-    """Of digits (place, value): what gives each its row, the rows' names, and their sum."""
-    names = [f"row{number}" for number in range(len(rows))]
-    values = "\n".join(f"      {name} = {value};" for name, (_, value) in zip(names, rows, strict=True))
-    shifted = [f"({name} <<< {place})" if place else name for name, (place, _) in zip(names, rows, strict=True)]
-    return values, ", ".join(names), " + ".join(shifted)
+Coding = Signed | PowersOfTwo
+POWERS = tuple(PowersOfTwo(bits) for bits in OF_POWERS)
 
 
 def coding(weights: Array, by_tables: bool) -> Coding:
     """What multiplies by such weights with the fewest tables; blocks take signed numbers."""
-    least = signed_bits(int(weights.min()), int(weights.max()))
+    least = Signed(signed_bits(int(weights.min()), int(weights.max())))
     if not by_tables:
-        return Signed(least)
-    able: list[Coding] = [Signed(bits) for bits in range(least, max(OF_SIGNED) + 1)]
-    able += [one for one in MINIFLOATS if one.holds(weights)]
-    return min(able, key=lambda one: one.tables(1))
+        return least
+    able = [least, *(one for one in POWERS if one.holds(weights))]
+    return min(able, key=lambda one: one.tables(8))

@@ -8,12 +8,13 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 
 from bevel.backends.fpga.logic import MultiplierBlock, memory, style
 from bevel.backends.fpga.stages import dot
 from bevel.backends.fpga.stages.pair import pair_of_sums
-from bevel.backends.fpga.stages.weights import Coding, Minifloat, Signed
+from bevel.backends.fpga.stages.weights import Coding, PowersOfTwo, Signed, coding
 from bevel.backends.fpga.verilog.text import Module
 from bevel.backends.program.resources import Resource, Resources
 
@@ -22,8 +23,8 @@ DOTS: list[tuple[int, int, Coding]] = [
     (4, 8, Signed(8)),
     (2, 8, Signed(4)),
     (2, 4, Signed(4)),
-    (4, 8, Minifloat(2, 1)),
-    (4, 8, Minifloat(2, 3)),
+    (4, 8, PowersOfTwo(2)),
+    (2, 8, PowersOfTwo(3)),
 ]
 PAIRS = [
     (4, 127, MultiplierBlock()),
@@ -99,9 +100,16 @@ def test_products_and_memories_take_what_is_estimated(synthesized: Mapping[str, 
         assert blocks == estimate[Resource.BRAM], module.name
 
 
-def test_narrow_weights_take_fewer_tables_than_wide_ones_and_minifloats_fewer_than_what_they_stand_for() -> None:
+def test_narrow_weights_take_fewer_tables_than_wide_ones_and_powers_of_two_fewer_than_what_they_stand_for() -> None:
     def of(coding: Coding) -> float:
         return dot.estimate(4, 8, coding, "lut")[Resource.LUT]
 
     assert of(Signed(4)) < 0.6 * of(Signed(8))
-    assert of(Minifloat(2, 1)) < of(Signed(5)) and of(Minifloat(2, 3)) < of(Signed(7))
+    assert of(PowersOfTwo(2)) < of(Signed(4)) and of(PowersOfTwo(3)) < of(Signed(8))
+
+
+def test_weights_are_spelled_as_what_multiplies_with_the_fewest_tables() -> None:
+    assert coding(np.array([-4, 0, 1, 2]), True) == PowersOfTwo(2)
+    assert coding(np.array([-4, 0, 3, 2]), True) == Signed(3)
+    assert coding(np.array([-64, 32, 0]), True) == PowersOfTwo(3)
+    assert coding(np.array([-64, 32, 0]), False) == Signed(7)

@@ -20,7 +20,7 @@ from bevel.backends.fpga.simulation.verilator import MAKE, Verilator
 from bevel.backends.fpga.stages import dot
 from bevel.backends.fpga.stages.pair import pair_of_sums
 from bevel.backends.fpga.stages.requantizer import Requantizer
-from bevel.backends.fpga.stages.weights import Minifloat
+from bevel.backends.fpga.stages.weights import PowersOfTwo, Signed
 from bevel.backends.fpga.verilog.text import Module
 from bevel.calib.arithmetic.requantize import Output
 
@@ -48,13 +48,14 @@ int main() {
 
 
 def modules() -> list[Module]:
-    """Two sums in one row of blocks, products by a minifloat in tables, and a rescaling by two blocks."""
+    """Two sums in one row of blocks, products in tables, and a rescaling by two blocks."""
     pair = pair_of_sums(5, 8, (-128, 127), (-127, 127), MultiplierBlock())
     assert pair is not None
     scaling = Requantizer(
         "scaled", (-70000, 80000), np.array([2**30 + 12345, 2**31 - 1]), np.array([45, 42]), Output(3)
     )
-    return [pair.module(), dot.dot(2, 8, Minifloat(2, 1), "lut"), scaling.module()]
+    products = [dot.dot(2, 8, one, "lut") for one in (Signed(8), Signed(5), PowersOfTwo(3))]
+    return [pair.module(), *products, scaling.module()]
 
 
 def top(made: list[Module]) -> str:
