@@ -161,5 +161,5 @@ def coding(weights: Array, by_tables: bool) -> Coding:
     least = Signed(signed_bits(int(weights.min()), int(weights.max())))
     if not by_tables:
         return least
-    able = [least, *(one for one in POWERS if one.holds(weights))]
+    able: list[Coding] = [least, *(one for one in POWERS if one.holds(weights))]
     return min(able, key=lambda one: one.tables(8))
