@@ -41,12 +41,14 @@ CPU = "cpu"  # what the harness prints of a device that is one
 
 @dataclass(frozen=True)
 class Harness:
-    """The product and the harness around it in `folder`, and where they run: a function (Opened)."""
+    """The product and the harness around it in `folder`, and where they run: a function (Opened). `recorded`: whether
+    launches are recorded and then put into the queue together."""
 
     artifact: Artifact
     folder: Path
     environment: Mapping[str, str]
     place: Location = HERE
+    recorded: bool = False
 
     def __call__(self, inputs: dict[str, Array], begins: Array | None = None) -> dict[str, Array]:
         return self.outputs(Vectors(inputs, {}, begins))
@@ -86,7 +88,8 @@ class Harness:
 
     def run(self, *words: str) -> str:
         """What it printed. `words`: the results, and what else there is to say."""
-        command = (f"./{HARNESS}", "vectors.bin", words[0], KEPT, *words[1:])
+        told = ("recorded",) if self.recorded else ()
+        command = (f"./{HARNESS}", "vectors.bin", words[0], KEPT, *words[1:], *told)
         results = [word for word in words if word.endswith(".bin")]
         return run_harness(self.folder, Execution(command, results, COMPARE_LIMIT_S, self.environment), self.place)
 

@@ -34,7 +34,7 @@ from bevel.calib.errors import UserError
 
 EXPORTS = "exports.map"
 SHARED_FLAGS = ("-shared", "-Wl,-z,noexecstack", "-Wl,--as-needed", f"-Wl,--version-script={EXPORTS}", "-lm", "-ldl")
-API = ("init", "wait", "destroy", "device_name", "queue")
+API = ("init", "record", "wait", "destroy", "device_name", "queue")
 SOME = ("enqueue*", "reset*", "set_input_*", "get_output_*")  # not every linker takes a name that is not there
 
 # Nothing was measured on a GPU here: estimates, in products, that only order kernels of one operator.
@@ -110,7 +110,7 @@ def interface(model: str, chip: Chip, code: DeviceCode) -> product.Interface:
         return product.Interface("cuda.c", stream, image(model, built.image), {"_kernels.cu": text}, known)
     parts = opencl_text.functions(opencl_text.portable(code.source)) if code.source else []
     queue = "a cl_command_queue of yours, which keeps its commands in order"
-    return product.Interface("opencl.c", queue, strings(model, parts))
+    return product.Interface("opencl.c", queue, strings(model, parts), headers=("opencl.h",))
 
 
 def taken(chip: Chip, threads: int, one: nvcc.Occupied) -> Taken:

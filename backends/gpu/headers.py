@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import metadata
 
 from bevel.backends.binary.c.bundle import sha256_macro
@@ -58,6 +59,10 @@ extern "C" {{
  * folder where what the device's driver builds is kept for the next time; NULL: nowhere. */
 const char *{name}_init(void *arena, void *queue, const char *cache);
 
+/* Optional, behind {name}_init: from now on a run puts what it launches into the queue by few commands, recorded here:
+ * CUDA's graphs, or OpenCL's command buffers. NULL, or why nothing is recorded; runs are as before then. */
+const char *{name}_record(void *arena);
+
 /* {what}: returns when the outputs are there. NULL, or what went wrong. */
 const char *{program.entry}(void *arena);
 {enqueuing(program) if asynchronous else ""}
@@ -99,8 +104,8 @@ const char *{program.name}_reset(void *arena);
 """
 
 
-def device(program: Program, plan: Plan, numbers: Tables, embedded: str) -> str:
-    """<model>_device.h. embedded: declares the kernels."""
+def device(program: Program, plan: Plan, numbers: Tables, stretches: Sequence[tuple[int, int]], embedded: str) -> str:
+    """<model>_device.h. stretches: launches in a row, the first and how many; embedded: declares the kernels."""
     name, upper = program.name, program.name.upper()
     arguments = [argument for one in numbers.rows for argument in one.arguments]
     return f"""/* What the files of {name} share; not for applications. */
@@ -113,6 +118,7 @@ def device(program: Program, plan: Plan, numbers: Tables, embedded: str) -> str:
 #define {name}_LAUNCHES {len(numbers.rows)}u
 #define {name}_CONSTANTS {len(numbers.weights)}u
 #define {name}_ARGUMENTS {len(arguments)}u
+#define {name}_STRETCHES {len(stretches)}u
 #define {name}_HANDLE_OFFSET {handle_offset(plan)}u
 
 /* A place in one of the device's memories, in bytes, or a number, of no memory. */
@@ -123,6 +129,11 @@ struct {name}_argument {{
 struct {name}_launch {{
   const char *kernel;
   uint32_t groups, threads, first, arguments;
+}};
+
+/* Launches in a row. */
+struct {name}_stretch {{
+  uint32_t first, count;
 }};
 
 struct {name}_constant {{
@@ -137,12 +148,14 @@ extern "C" {{
 extern const uint32_t {name}_memory_bytes[{MEMORIES}];
 extern const struct {name}_launch {name}_launches[{max(len(numbers.rows), 1)}];
 extern const struct {name}_argument {name}_arguments[{max(len(arguments), 1)}];
+extern const struct {name}_stretch {name}_stretches[{max(len(stretches), 1)}];
 extern const struct {name}_constant {name}_constants[{max(len(numbers.weights), 1)}];
 {embedded}
 
 const char *{name}_upload(void *arena, size_t offset, size_t bytes);
 const char *{name}_download(void *arena, size_t offset, size_t bytes);
 const char *{name}_start(void *arena, uint32_t first, uint32_t count);
+const char *{name}_stretch(void *arena, uint32_t number);
 
 #ifdef __cplusplus
 }}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from bevel.backends.binary.c.bundle import state_start, statement
 from bevel.backends.binary.c.constants import Constants
@@ -51,11 +52,28 @@ class RunLines:
         return f"{self.plan.offsets[span.buffer] + span.first}, {span.end - span.first}"
 
     def all(self, run: Sequence[Action]) -> str:
-        lines, waits = [], False
-        for action in run:
-            lines.append(self.of(action, waits))
-            waits = not isinstance(action, HostCall)
+        """Calls of the device in a row are put into the queue together."""
+        lines, waits, stretches = [], False, 0
+        for device, several in groupby(run, lambda one: isinstance(one, DeviceCall)):
+            for action in several:
+                lines.append(self.told(action) if isinstance(action, DeviceCall) else self.of(action, waits))
+                waits = not isinstance(action, HostCall)
+            if device:
+                lines.append(f"  TRY({self.program.name}_stretch(arena, {stretches}));")
+                stretches += 1
         return "\n".join(lines)
+
+    def told(self, action: DeviceCall) -> str:
+        return f"  /* {action.call}: {comment(self.program.calls[action.call].node)} */"
+
+    def stretches(self, run: Sequence[Action]) -> list[tuple[int, int]]:
+        """The launches of calls of the device in a row: the first, and how many they are."""
+        found = []
+        for device, several in groupby(run, lambda one: isinstance(one, DeviceCall)):
+            if device:
+                parts = [self.numbers.calls[one.call] for one in several if isinstance(one, DeviceCall)]
+                found.append((parts[0][0], sum(count for _, count in parts)))
+        return found
 
     def run_source(self, run: Sequence[Action], asynchronous: bool) -> str:
         name, entry = self.program.name, self.program.entry

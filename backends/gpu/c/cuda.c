@@ -1,7 +1,7 @@
 /* MODEL on a CUDA device: its memory, its kernels, and one stream of commands in order.
  *
  * The kernels are machine code (MODEL_source.c); functions, buffers and arguments are made by MODEL_init, and a run only
- * puts commands into the stream.
+ * puts commands into the stream. MODEL_record makes a graph of each stretch of launches, which is one command then.
  */
 #include "MODEL_driver.h"
 
@@ -68,6 +68,23 @@ static const char *const names[] = {
 #endif
 };
 
+/* What MODEL_record calls; CUDA 11.4 and later have it. */
+struct graph_functions {
+  int (*begin)(handle, int);
+  int (*end)(handle, handle *);
+  int (*instantiate)(handle *, handle, unsigned long long);
+  int (*launch)(handle, handle);
+  int (*destroy_graph)(handle);
+  int (*destroy)(handle);
+};
+
+static const char *const graph_names[] = {
+    "cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags",
+    "cuGraphLaunch",           "cuGraphDestroy",     "cuGraphExecDestroy",
+};
+
+#define OF_THIS_THREAD 1 /* calls of other threads go on while a stream is captured */
+
 static const struct library CUDA = {"CUDA", "NVIDIA's driver", "a newer driver", "BEVEL_CUDA_LIBRARY",
                                     {"libcuda.so.1", "libcuda.so"}};
 
@@ -80,6 +97,8 @@ union value {
 struct state {
   struct side side;
   struct functions cu;
+  struct graph_functions graph;
+  handle graphs[MODEL_STRETCHES + 1]; /* that run; NULL where launches are not recorded */
   handle context, module;
   int device, owns_context; /* else stream and context are the caller's */
   address memories[MODEL_MEMORIES];
@@ -207,6 +226,8 @@ void MODEL_destroy(void *arena) {
   if (s->context && !s->cu.push_context(s->context)) {
     if (s->side.queue) s->cu.finish(s->side.queue);
     free_events(s);
+    for (i = 0; i != MODEL_STRETCHES; i++)
+      if (s->graphs[i]) s->graph.destroy(s->graphs[i]);
     if (s->module) s->cu.unload_module(s->module);
     for (i = 0; i < MODEL_MEMORIES; i++)
       if (s->memories[i]) s->cu.release(s->memories[i]);
@@ -244,21 +265,66 @@ const char *MODEL_download(void *arena, size_t offset, size_t bytes) {
   return left(s, "an output", s->cu.read((uint8_t *)arena + offset, s->memories[0] + offset, bytes, s->side.queue));
 }
 
-const char *MODEL_start(void *arena, uint32_t first, uint32_t count) {
-  struct state *s = state_of(arena);
-  const char *why = entered(s);
+/* Puts launches into the stream. `what`: the kernel that the driver refused. */
+static int launched(struct state *s, uint32_t first, uint32_t count, const char **what) {
   uint32_t i;
   int status = 0;
-  if (why) return why;
   for (i = first; i < first + count && !status; i++) {
     const struct MODEL_launch *one = &MODEL_launches[i];
     void **const arguments = s->arguments + one->first;
+    *what = one->kernel;
     status = marked(s, 2 * i);
     if (!status)
       status = s->cu.launch(s->kernels[i], one->groups, 1, 1, one->threads, 1, 1, 0, s->side.queue, arguments, NULL);
     if (!status) status = marked(s, 2 * i + 1);
   }
-  return left(s, status ? MODEL_launches[i - 1].kernel : "", status);
+  return status;
+}
+
+const char *MODEL_start(void *arena, uint32_t first, uint32_t count) {
+  struct state *s = state_of(arena);
+  const char *why = entered(s), *what = "";
+  int status;
+  if (why) return why;
+  status = launched(s, first, count, &what);
+  return left(s, what, status);
+}
+
+const char *MODEL_stretch(void *arena, uint32_t number) {
+  struct state *s = state_of(arena);
+  const char *why;
+  if (!s || !s->graphs[number]) return MODEL_start(arena, MODEL_stretches[number].first, MODEL_stretches[number].count);
+  if ((why = entered(s)) != NULL) return why;
+  return left(s, "the launches", s->graph.launch(s->graphs[number], s->side.queue));
+}
+
+/* The graph of a stretch. Whatever happens, the stream takes commands again behind it. */
+static int recorded(struct state *s, uint32_t number, const char **what) {
+  handle graph = NULL;
+  int status = s->graph.begin(s->side.queue, OF_THIS_THREAD), ended;
+  *what = "recording";
+  if (status) return status;
+  status = launched(s, MODEL_stretches[number].first, MODEL_stretches[number].count, what);
+  ended = s->graph.end(s->side.queue, &graph);
+  if (!status) status = ended;
+  if (!status) status = s->graph.instantiate(&s->graphs[number], graph, 0);
+  if (graph) s->graph.destroy_graph(graph);
+  return status;
+}
+
+const char *MODEL_record(void *arena) {
+  struct state *s = state_of(arena);
+  const char *why = entered(s), *what = "";
+  uint32_t i;
+  int status = 0;
+  handle popped;
+  if (why) return why;
+  why = find_functions(&s->side, &CUDA, graph_names, &s->graph, sizeof s->graph);
+  for (i = 0; !why && i != MODEL_STRETCHES && !status; i++)
+    if (!s->graphs[i] && MODEL_stretches[i].count) status = recorded(s, i, &what);
+  if (!why) return left(s, what, status);
+  s->cu.pop_context(&popped);
+  return why;
 }
 
 const char *MODEL_wait(void *arena) {

@@ -76,11 +76,23 @@ static const char *no_memory(struct state *s, uint32_t bytes, int32_t status) {
               (int)status);
 }
 
-/* The functions `names` of a library, `bytes` of pointers, into `functions`. */
+/* The functions `names` of the library that is loaded, `bytes` of pointers, into `functions`. */
+static const char *find_functions(struct side *side, const struct library *wanted, const char *const *names,
+                                  void *functions, size_t bytes) {
+  void *found;
+  size_t i;
+  for (i = 0; i < bytes / sizeof found; i++) {
+    if ((found = dlsym(side->library, names[i])) == NULL)
+      return said(side, "the %s library has no %s; %s is needed", wanted->language, names[i], wanted->version);
+    memcpy((uint8_t *)functions + i * sizeof found, &found, sizeof found);
+  }
+  return NULL;
+}
+
+/* The same of a library that is looked for. */
 static const char *load_library(struct side *side, const struct library *wanted, const char *const *names,
                                 void *functions, size_t bytes) {
   const char *const chosen = getenv(wanted->variable);
-  void *found;
   size_t i;
   if (chosen) side->library = dlopen(chosen, RTLD_NOW | RTLD_LOCAL);
   for (i = 0; !chosen && !side->library && i < sizeof wanted->files / sizeof wanted->files[0]; i++)
@@ -88,12 +100,7 @@ static const char *load_library(struct side *side, const struct library *wanted,
   if (!side->library)
     return said(side, "no %s here: %s was not found; install %s", wanted->language, chosen ? chosen : wanted->files[0],
                 wanted->driver);
-  for (i = 0; i < bytes / sizeof found; i++) {
-    if ((found = dlsym(side->library, names[i])) == NULL)
-      return said(side, "the %s library has no %s; %s is needed", wanted->language, names[i], wanted->version);
-    memcpy((uint8_t *)functions + i * sizeof found, &found, sizeof found);
-  }
-  return NULL;
+  return find_functions(side, wanted, names, functions, bytes);
 }
 
 const char *MODEL_device_name(const void *arena) {

@@ -5,6 +5,7 @@
  *   harness VECTORS TIMES CACHE SECONDS           nanoseconds: of runs, as many as fit
  *   harness VECTORS TIMES CACHE launches SECONDS  of each launch of such runs, by the device's own clock
  *
+ * With `recorded` as the last word of any of these, launches are recorded before (MODEL_record).
  * The first line on standard output names the device, the second says whether it is a CPU.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -98,12 +99,15 @@ static FILE *open_results(const char *name) {
 }
 
 int main(int count, char **words) {
+  const int recorded = count > 4 && !strcmp(words[count - 1], "recorded");
+  count -= recorded;
   if (count < 4) fail("usage:", "harness VECTORS RESULTS CACHE [SECONDS | launches SECONDS | CALLS COUNT]");
   const int launches = count > 5 && !strcmp(words[4], "launches");
   const struct vectors v = open_vectors(words[1]);
   FILE *file = open_results(words[2]);
   if (launches) MODEL_time_launches();
   must(MODEL_init(arena, NULL, words[3][0] ? words[3] : NULL));
+  if (recorded) must(MODEL_record(arena));
   puts(MODEL_device_name(arena));
   puts(MODEL_on_cpu(arena) ? "cpu" : "no cpu");
   if (launches) {

@@ -2,89 +2,15 @@
  *
  * Kernels are built from source once for a device and its driver: with a folder for it, the driver's binary is kept
  * there and taken the next time. Buffers, kernels and their arguments are made by MODEL_init; a run only puts commands
- * into the queue.
+ * into the queue. MODEL_record keeps each stretch of launches in a command buffer, which is one command then
+ * (cl_khr_command_buffer).
  */
-#include "MODEL_driver.h"
+#include "MODEL_opencl.h"
 
 #include <unistd.h>
 
-#define GPU 4u
-#define ANY 0xFFFFFFFFu
-#define READ_WRITE 1u
-#define DEVICE_NAME 0x102B
-#define DEVICE_VENDOR 0x102C
-#define DRIVER_VERSION 0x102D
-#define DEVICE_VERSION 0x102F
-#define LITTLE_ENDIAN_DEVICE 0x1026
-#define DEVICE_EXTENSIONS 0x1030
-#define QUEUE_CONTEXT 0x1090
-#define QUEUE_DEVICE 0x1091
-#define QUEUE_PROPERTIES 0x1093
-#define OUT_OF_ORDER 1u
-#define WITH_TIMES 2u
-#define DEVICE_TYPE 0x1000
-#define CPU 2u
-#define STARTED 0x1282
-#define ENDED 0x1283
-#define PROGRAM_BINARY_SIZES 0x1165
-#define PROGRAM_BINARIES 0x1166
-#define PROGRAM_BUILD_LOG 0x1183
 #define MOST_PLATFORMS 16
 #define HEAD 2 /* numbers before a kept binary: its bytes and their sum */
-
-/* What is called of OpenCL 1.2; in the order of `names`. */
-struct functions {
-  int32_t (*get_platforms)(uint32_t, handle *, uint32_t *);
-  int32_t (*get_devices)(handle, uint64_t, uint32_t, handle *, uint32_t *);
-  int32_t (*device_info)(handle, uint32_t, size_t, void *, size_t *);
-  handle (*create_context)(const intptr_t *, uint32_t, const handle *, void (*)(const char *, const void *, size_t, void *),
-                           void *, int32_t *);
-  handle (*create_queue)(handle, handle, uint64_t, int32_t *);
-  int32_t (*queue_info)(handle, uint32_t, size_t, void *, size_t *);
-  handle (*create_buffer)(handle, uint64_t, size_t, void *, int32_t *);
-  handle (*program_from_source)(handle, uint32_t, const char **, const size_t *, int32_t *);
-  handle (*program_from_binary)(handle, uint32_t, const handle *, const size_t *, const unsigned char **, int32_t *,
-                                int32_t *);
-  int32_t (*build)(handle, uint32_t, const handle *, const char *, void (*)(handle, void *), void *);
-  int32_t (*build_info)(handle, handle, uint32_t, size_t, void *, size_t *);
-  int32_t (*program_info)(handle, uint32_t, size_t, void *, size_t *);
-  handle (*create_kernel)(handle, const char *, int32_t *);
-  int32_t (*set_argument)(handle, uint32_t, size_t, const void *);
-  int32_t (*launch)(handle, handle, uint32_t, const size_t *, const size_t *, const size_t *, uint32_t, const handle *,
-                    handle *);
-  int32_t (*write)(handle, handle, uint32_t, size_t, size_t, const void *, uint32_t, const handle *, handle *);
-  int32_t (*read)(handle, handle, uint32_t, size_t, size_t, void *, uint32_t, const handle *, handle *);
-  int32_t (*finish)(handle);
-  int32_t (*retain_queue)(handle);
-  int32_t (*release_kernel)(handle);
-  int32_t (*release_program)(handle);
-  int32_t (*release_buffer)(handle);
-  int32_t (*release_queue)(handle);
-  int32_t (*release_context)(handle);
-#ifdef MODEL_TIMED
-  int32_t (*event_info)(handle, uint32_t, size_t, void *, size_t *);
-  int32_t (*release_event)(handle);
-#endif
-};
-
-static const char *const names[] = {
-    "clGetPlatformIDs",       "clGetDeviceIDs",       "clGetDeviceInfo",           "clCreateContext",
-    "clCreateCommandQueue",   "clGetCommandQueueInfo", "clCreateBuffer",           "clCreateProgramWithSource",
-    "clCreateProgramWithBinary", "clBuildProgram",    "clGetProgramBuildInfo",     "clGetProgramInfo",
-    "clCreateKernel",         "clSetKernelArg",       "clEnqueueNDRangeKernel",    "clEnqueueWriteBuffer",
-    "clEnqueueReadBuffer",    "clFinish",             "clRetainCommandQueue",      "clReleaseKernel",
-    "clReleaseProgram",       "clReleaseMemObject",   "clReleaseCommandQueue",     "clReleaseContext",
-#ifdef MODEL_TIMED
-    "clGetEventProfilingInfo", "clReleaseEvent",
-#endif
-};
-
-static const struct library OPENCL = {"OpenCL",
-                                      "an OpenCL driver",
-                                      "OpenCL 1.2",
-                                      "BEVEL_OPENCL_LIBRARY",
-                                      {"libOpenCL.so.1", "libOpenCL.so", "/system/vendor/lib64/libOpenCL.so",
-                                       "/vendor/lib64/libOpenCL.so"}};
 
 struct state {
   struct side side;
@@ -92,6 +18,8 @@ struct state {
   handle context, device, program, memories[MODEL_MEMORIES];
   int owns_context; /* else queue and context are the caller's */
   handle kernels[MODEL_LAUNCHES + 1];
+  struct recording recording;
+  handle recorded[MODEL_STRETCHES + 1]; /* command buffers; NULL where launches are not recorded */
   const char *options; /* of the kernels' compiler */
 #ifdef MODEL_TIMED
   handle events[MODEL_LAUNCHES + 1];
@@ -237,14 +165,20 @@ static void keep_binary(struct state *s, const char *path) {
   free(data);
 }
 
-/* Whether the device multiplies four int8 at a time, by its list of extensions. */
-static int has_dots(struct state *s) {
-  char *const version = told(s, DEVICE_VERSION), *const list = told(s, DEVICE_EXTENSIONS);
-  const int known = version && list && !strncmp(version, "OpenCL 3.", 9);
-  const int found = known && strstr(list, "cl_khr_integer_dot_product") != NULL;
-  free(version);
+/* Whether the device has an extension, by its list. */
+static int has(struct state *s, const char *extension) {
+  char *const list = told(s, DEVICE_EXTENSIONS);
+  const int found = list && strstr(list, extension) != NULL;
   free(list);
   return found;
+}
+
+/* Whether it multiplies four int8 at a time. */
+static int has_dots(struct state *s) {
+  char *const version = told(s, DEVICE_VERSION);
+  const int known = version && !strncmp(version, "OpenCL 3.", 9);
+  free(version);
+  return known && has(s, "cl_khr_integer_dot_product");
 }
 
 /* Behind the line that is said, the begin of what the kernels' compiler said. */
@@ -332,6 +266,8 @@ void MODEL_destroy(void *arena) {
   uint32_t i;
   if (!s || s->side.arena != arena) return;
   if (s->side.queue) s->cl.finish(s->side.queue);
+  for (i = 0; i != MODEL_STRETCHES; i++)
+    if (s->recorded[i]) s->recording.release(s->recorded[i]);
   for (i = 0; i != MODEL_LAUNCHES; i++)
     if (s->kernels[i]) s->cl.release_kernel(s->kernels[i]);
   if (s->program) s->cl.release_program(s->program);
@@ -370,6 +306,65 @@ const char *MODEL_start(void *arena, uint32_t first, uint32_t count) {
     TRY(one->kernel, s->cl.launch(s->side.queue, s->kernels[i], 1, NULL, &global, &local, 0, NULL, event));
   }
   return NULL;
+}
+
+const char *MODEL_stretch(void *arena, uint32_t number) {
+  struct state *s = state_of(arena);
+  if (!s || !s->recorded[number])
+    return MODEL_start(arena, MODEL_stretches[number].first, MODEL_stretches[number].count);
+  TRY("the launches", s->recording.enqueue(1, &s->side.queue, s->recorded[number], 0, NULL, NULL));
+  return NULL;
+}
+
+/* The functions of the extension, which are the platform's. */
+static const char *find_recording(struct state *s) {
+  handle (*address)(handle, const char *) = NULL;
+  handle platform = NULL, found = dlsym(s->side.library, "clGetExtensionFunctionAddressForPlatform");
+  uint64_t abilities = 0;
+  size_t i;
+  memcpy(&address, &found, sizeof found);
+  if (!address || !has(s, "cl_khr_command_buffer"))
+    return said(&s->side, "%s records no launches: it has no cl_khr_command_buffer", s->side.device_name);
+  TRY("command buffers", s->cl.device_info(s->device, COMMAND_BUFFER_ABILITIES, sizeof abilities, &abilities, NULL));
+  if (!(abilities & SEVERAL_AT_A_TIME))
+    return said(&s->side, "%s takes what is recorded once at a time only", s->side.device_name);
+  TRY("the platform", s->cl.device_info(s->device, DEVICE_PLATFORM, sizeof platform, &platform, NULL));
+  for (i = 0; i < sizeof s->recording / sizeof found; i++) {
+    if ((found = address(platform, recording_names[i])) == NULL)
+      return said(&s->side, "%s records no launches: it has no %s", s->side.device_name, recording_names[i]);
+    memcpy((uint8_t *)&s->recording + i * sizeof found, &found, sizeof found);
+  }
+  return NULL;
+}
+
+/* Commands of a queue that keeps their order are recorded in it. What began and failed is none. */
+static const char *record_stretch(struct state *s, uint32_t number) {
+  static const uint64_t flags[] = {COMMAND_BUFFER_FLAGS, 1, 0};
+  const uint32_t first = MODEL_stretches[number].first, end = first + MODEL_stretches[number].count;
+  int32_t status = 0;
+  uint32_t i;
+  const handle buffer = s->recording.create(1, &s->side.queue, flags, &status);
+  TRY("a command buffer", status);
+  for (i = first; i < end && !status; i++) {
+    const size_t local = MODEL_launches[i].threads, global = (size_t)MODEL_launches[i].groups * local;
+    status = s->recording.launch(buffer, NULL, NULL, s->kernels[i], 1, NULL, &global, &local, 0, NULL, NULL, NULL);
+  }
+  if (!status) status = s->recording.finalize(buffer);
+  if (status) s->recording.release(buffer);
+  TRY("recording", status);
+  s->recorded[number] = buffer;
+  return NULL;
+}
+
+const char *MODEL_record(void *arena) {
+  struct state *s = state_of(arena);
+  const char *why;
+  uint32_t i;
+  if (!s) return "MODEL: MODEL_init was not called";
+  why = find_recording(s);
+  for (i = 0; !why && i != MODEL_STRETCHES; i++)
+    if (!s->recorded[i] && MODEL_stretches[i].count) why = record_stretch(s, i);
+  return why;
 }
 
 const char *MODEL_wait(void *arena) {

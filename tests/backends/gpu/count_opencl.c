@@ -1,7 +1,8 @@
 /* OpenCL's library as a model calls it: everything goes on to the library COUNT_OPENCL_OF, and is counted.
  *
  * With COUNT_OPENCL_DOTS in the environment devices say that they multiply four int8 at a time, and programs begin with
- * a function that does. Arguments are integers and pointers alone, which all go on as words of 64 bits.
+ * a function that does; with COUNT_OPENCL_GPU they say that they are GPUs, with COUNT_OPENCL_OLD
+ * that they record nothing. Arguments are integers and pointers alone, which all go on as words of 64 bits.
  */
 #include <dlfcn.h>
 #include <stdint.h>
@@ -10,13 +11,15 @@
 #include <string.h>
 
 #define EXTENSIONS 0x1030
+#define TYPE 0x1000
+#define GPU 4
 #define DOTS " cl_khr_integer_dot_product"
 
 typedef uintptr_t word;
 typedef word (*function)(word, word, word, word, word, word, word, word, word);
 
 struct {
-  int64_t held, buffers, bytes, launches, finishes, blocking, between;
+  int64_t held, buffers, bytes, launches, finishes, blocking, between, recorded;
 } count; /* held: all objects; between: waits that a launch of the same run follows */
 static int64_t computing; /* whether something was launched since the last wait */
 static struct { word buffer, bytes; } sizes[64];
@@ -51,8 +54,8 @@ static void waits(void) {
   if (computing) computing = 2;
 }
 
-static void starts(void) {
-  count.launches++;
+static void starts(int64_t *kind) {
+  ++*kind;
   if (computing == 2) count.between++;
   computing = 1;
 }
@@ -93,7 +96,7 @@ PASSED(clReleaseProgram, count.held--)
 PASSED(clReleaseMemObject, (count.held--, freed(a)))
 PASSED(clReleaseCommandQueue, count.held--)
 PASSED(clReleaseContext, count.held--)
-PASSED(clEnqueueNDRangeKernel, (count.held += i != 0, starts()))
+PASSED(clEnqueueNDRangeKernel, (count.held += i != 0, starts(&count.launches)))
 PASSED(clEnqueueWriteBuffer, (void)((uint32_t)c && (count.blocking++, waits(), 1)))
 PASSED(clEnqueueReadBuffer, (void)((uint32_t)c && (count.blocking++, waits(), 1)))
 PASSED(clFinish, waits())
@@ -106,6 +109,8 @@ word clGetDeviceInfo(word device, word what, word room, word value, word size) {
   const word answer = find("clGetDeviceInfo")(device, what, room, value, size, 0, 0, 0, 0);
   if (dots && size) *(size_t *)size += strlen(DOTS);
   if (dots && value) strcat((char *)value, DOTS);
+  if ((uint32_t)what == EXTENSIONS && value && getenv("COUNT_OPENCL_OLD")) *(char *)value = '\0';
+  if ((uint32_t)what == TYPE && value && getenv("COUNT_OPENCL_GPU")) *(uint64_t *)value = GPU;
   return answer;
 }
 
@@ -119,6 +124,28 @@ word clCreateProgramWithSource(word context, word parts, word texts, word length
   memcpy(all + more, (const void *)texts, (uint32_t)parts * sizeof *all);
   count.held++;
   return find("clCreateProgramWithSource")(context, (uint32_t)parts + more, (word)all, lengths, status, 0, 0, 0, 0);
+}
+
+#define EXTENDED(name, ...)                                                          \
+  static function real_##name;                                                       \
+  static word name(word a, word b, word c, word d, word e, word f) {                 \
+    const word answer = real_##name(a, b, c, d, e, f, 0, 0, 0);                      \
+    __VA_ARGS__;                                                                     \
+    return answer;                                                                   \
+  }
+
+EXTENDED(clCreateCommandBufferKHR, count.held++)
+EXTENDED(clReleaseCommandBufferKHR, count.held--)
+EXTENDED(clEnqueueCommandBufferKHR, starts(&count.recorded))
+
+word clGetExtensionFunctionAddressForPlatform(word platform, word name) {
+  const function real = (function)find("clGetExtensionFunctionAddressForPlatform")(platform, name, 0, 0, 0, 0, 0, 0, 0);
+#define COUNTED(one) \
+  if (!strcmp((const char *)name, #one)) return real_##one = real, (word)one;
+  COUNTED(clCreateCommandBufferKHR)
+  COUNTED(clReleaseCommandBufferKHR)
+  COUNTED(clEnqueueCommandBufferKHR)
+  return (word)real;
 }
 
 /* What was finished is over: a run that follows is another one. */

@@ -16,6 +16,16 @@ static int count;
 static char functions[4096][128];
 static int known, launched;
 
+/* A graph is what was launched while the stream was captured. */
+static struct graph {
+  struct {
+    const char *kernel;
+    unsigned groups, threads;
+    void **arguments;
+  } launches[4096];
+  int count;
+} *capturing;
+
 static FILE *log_file(void) {
   static FILE *file;
   if (!file) file = fopen(getenv("MOCK_CUDA_LOG"), "w");
@@ -98,13 +108,46 @@ static void compute(const char *kernel, unsigned groups, unsigned threads, void 
 int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned tx, unsigned ty, unsigned tz,
                    unsigned shared, void *stream, void **arguments, void **extra) {
   const int looked = atoi(getenv("MOCK_CUDA_POINTERS"));
-  fprintf(log_file(), "launch %s %u %u", (char *)function, x, tx);
-  launched++;
-  compute((const char *)function, x, tx, arguments);
+  fprintf(log_file(), "%s %s %u %u", capturing ? "record" : "launch", (char *)function, x, tx);
+  if (capturing) {
+    struct graph *const g = capturing;
+    g->launches[g->count].kernel = function, g->launches[g->count].arguments = arguments;
+    g->launches[g->count].groups = x, g->launches[g->count++].threads = tx;
+  } else {
+    launched++;
+    compute((const char *)function, x, tx, arguments);
+  }
   for (int i = 0; i < looked; i++) place(*(uint64_t *)arguments[i]);
   fprintf(log_file(), "\n");
   return y != 1 || z != 1 || ty != 1 || tz != 1 || shared || extra || stream != &count;
 }
+#ifndef MOCK_CUDA_OLD
+int cuStreamBeginCapture_v2(void *stream, int mode) {
+  if (getenv("MOCK_CUDA_FULL_BEHIND")) return 2;
+  capturing = calloc(1, sizeof *capturing);
+  return stream != &count || mode != 1;
+}
+int cuStreamEndCapture(void *stream, void **graph) {
+  *graph = capturing;
+  capturing = NULL;
+  return stream != &count;
+}
+/* What is instantiated is a copy, which stays when the graph goes. */
+int cuGraphInstantiateWithFlags(void **running, void *graph, unsigned long long flags) {
+  *running = malloc(sizeof(struct graph));
+  memcpy(*running, graph, sizeof(struct graph));
+  return flags != 0;
+}
+int cuGraphLaunch(void *running, void *stream) {
+  const struct graph *const g = running;
+  fprintf(log_file(), "graph %d\n", g->count);
+  for (int i = 0; i < g->count; i++)
+    compute(g->launches[i].kernel, g->launches[i].groups, g->launches[i].threads, g->launches[i].arguments);
+  return stream != &count;
+}
+int cuGraphDestroy(void *graph) { return memset(graph, 0, sizeof(struct graph)), free(graph), 0; }
+int cuGraphExecDestroy(void *running) { return free(running), fprintf(log_file(), "forget\n") < 0; }
+#endif
 /* An event is how many launches there were before it; each takes 5 us. */
 int cuEventCreate(void **event, unsigned flags) { return *event = calloc(1, sizeof(int)), flags != 0; }
 int cuEventRecord(void *event, void *stream) { return *(int *)event = launched, stream != &count; }

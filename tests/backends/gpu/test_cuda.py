@@ -220,6 +220,27 @@ def test_a_device_runs_what_was_built_for_an_earlier_one_of_its_kind(
     assert not cuda.CudaDevice("one", 86).runs("sm_87") and cuda.CudaDevice("one", 87).runs("sm_87")
 
 
+def test_recorded_launches_are_one_command_of_a_run(built: Artifact, harness: Path) -> None:
+    done = run(harness, "recorded")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split()[0] for line in (harness / "log.txt").read_text().splitlines()]
+    behind = lines[lines.index("module") + 1 :]
+    count = len(built.calls)
+    assert behind[: count + 5] == [*["record"] * count, "write", "graph", "read", "wait", "wait"]
+    assert f"graph {count}\n" in (harness / "log.txt").read_text() and behind.count("forget") == 1
+
+
+def test_what_records_nothing_is_told_and_the_stream_takes_commands_again(harness: Path) -> None:
+    toolchain = for_target(load("host"))
+    old = toolchain.compile("mock.c", harness, ("-DMOCK_CUDA_OLD",))
+    toolchain.link([old], "old.so", harness, ("-shared",))
+    done = run(harness, "recorded", BEVEL_CUDA_LIBRARY="./old.so")
+    told = "net: the CUDA library has no cuStreamBeginCapture_v2; a newer driver is needed\n"
+    assert (done.returncode, done.stderr) == (4, told)
+    done = run(harness, "recorded", MOCK_CUDA_FULL_BEHIND="1")
+    assert (done.returncode, done.stderr) == (4, "net: recording: out of memory (2)\n")
+
+
 def test_launches_are_timed_between_two_events_each(built: Artifact, harness: Path) -> None:
     done = run(harness, "launches", "0.01")
     assert done.returncode == 0, done.stderr

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bevel.backends.binary.artifact import Artifact
@@ -49,6 +50,10 @@ class Emulated:
         return self.measure(build(program, load(TARGET), product, vectors), vectors)
 
     def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
+        return gpu_product.measured(self, artifact, vectors, self.environment(artifact), 0.1)
+
+    def environment(self, artifact: Artifact) -> dict[str, str]:
+        """What names the mock, and the kernels of `artifact` as C++, which are built."""
         toolchain = for_target(load("host"))
         (self.folder / "cuda.h").touch()
         text = (artifact.folder / f"{artifact.model}_kernels.cu").read_text()
@@ -60,13 +65,12 @@ class Emulated:
         for name, flags in (("kernels", CPP), ("mock", ())):
             one = toolchain.compile(f"{name}.c", self.folder, (*flags, "-I."))
             toolchain.link([one], f"{name}.so", self.folder, ("-shared", "-ldl"))
-        environment = {
+        return {
             "BEVEL_CUDA_LIBRARY": f"{self.folder}/mock.so",
             "MOCK_CUDA_KERNELS": f"{self.folder}/kernels.so",
             "MOCK_CUDA_LOG": "log.txt",
             "MOCK_CUDA_POINTERS": "0",
         }
-        return gpu_product.measured(self, artifact, vectors, environment, 0.1)
 
 
 @pytest.fixture
@@ -89,6 +93,17 @@ def test_matrices_of_a_warp_compute_what_their_references_do(emulated: Emulated)
     assert (measured.mismatches, measured.first_mismatch) == (0, None)
     found = statics.load(emulated.folder / "product", "part")
     assert {call.kernel for call in found} == {"MatrixDots"}
+
+
+def test_recorded_launches_compute_what_their_references_do(emulated: Emulated) -> None:
+    program, vectors = program_of(named(cases(tensor_kernels)))
+    (emulated.folder / "product").mkdir()
+    artifact = build(program, load(TARGET), emulated.folder / "product", vectors)
+    with gpu_product.harness(artifact, emulated.environment(artifact)) as plain:
+        got = replace(plain, recorded=True).outputs(vectors)
+        assert "graph" in (plain.folder / "log.txt").read_text()
+    for name, expected in vectors.expected.items():
+        np.testing.assert_array_equal(got[name], expected)
 
 
 @pytest.mark.long

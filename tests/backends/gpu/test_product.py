@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +63,9 @@ def folder(built: tuple[Artifact, Vectors], tmp_path_factory: pytest.TempPathFac
     return place
 
 
-def run(folder: Path, cache: str = "", **changed: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, cache: str = "", *words: str, **changed: str) -> subprocess.CompletedProcess[str]:
     given = os.environ | environment() | changed
-    command = ["./harness", "vectors.bin", "outputs.bin", cache]
+    command = ["./harness", "vectors.bin", "outputs.bin", cache, *words]
     return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
 
 
@@ -127,7 +128,7 @@ def test_the_shared_library_shows_its_api_alone_and_needs_no_driver(built: tuple
     assert artifact.library is not None
     path = artifact.folder / artifact.library
     listed = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True)
-    verbs = ("destroy", "device_name", "enqueue", "init", "queue", "run", "wait")
+    verbs = ("destroy", "device_name", "enqueue", "init", "queue", "record", "run", "wait")
     assert [line.split()[-1] for line in listed.stdout.splitlines()] == [f"one_{verb}" for verb in verbs]
     needed = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=True).stdout
     assert "OpenCL" not in needed
@@ -140,38 +141,62 @@ def test_the_arena_of_a_device_is_the_planners(built: tuple[Artifact, Vectors]) 
     assert artifact.plan.arena_bytes <= 1.1 * artifact.plan.lower_bound
 
 
-@pytest.fixture(scope="module")
-def counting(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the environment says for a driver's library that counts what it is told."""
-    place, toolchain = tmp_path_factory.mktemp("count"), for_target(load("host"))
-    shutil.copyfile(HERE / "count_opencl.c", place / "count.c")
-    toolchain.link([toolchain.compile("count.c", place)], "libcount.so", place, ("-shared", "-ldl"))
-    real = environment().get(LIBRARY, SYSTEM)
-    return environment() | {LIBRARY: str(place / "libcount.so"), "COUNT_OPENCL_OF": real}
+def records(folder: Path) -> str:
+    """Why the device here records no launches; empty where it does."""
+    done = run(folder, "", "recorded")
+    assert done.returncode == 0 or "records no launches: it has no cl_khr_command_buffer" in done.stderr
+    return done.stderr
 
 
+@pytest.mark.parametrize("recorded", [0, 1])
 def test_a_thousand_runs_leave_nothing_and_none_waits_before_its_end(
-    built: tuple[Artifact, Vectors], target: Target, counting: dict[str, str]
+    recorded: int, built: tuple[Artifact, Vectors], target: Target, counting: dict[str, str], folder: Path
 ) -> None:
     artifact, _ = built
+    if recorded and (why := records(folder)):
+        pytest.skip(why)
     assert artifact.library is not None
     words = (HERE / "many_runs.py", artifact.folder / artifact.library, counting[LIBRARY])
     arena = handle_offset(artifact.plan) + HANDLE_BYTES
     done = subprocess.run(
-        [sys.executable, *map(str, words), str(arena)], env=os.environ | counting, capture_output=True, text=True
+        [sys.executable, *map(str, words), str(arena), str(recorded)],
+        env=os.environ | counting,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     first, second = told["first"], told["second"]
     spent = {kind: second[kind] - first[kind] for kind in first}
     nothing = dict.fromkeys(first, 0)
-    assert spent == nothing | {"launches": 2 * 1000, "finishes": 1000}
+    commands = {"recorded": 1000} if recorded else {"launches": 2 * 1000}
+    assert spent == nothing | commands | {"finishes": 1000}
     assert second["buffers"] == 2 and second["between"] == 0
     weights = artifact.takes[Resource.DEVICE] - artifact.plan.arena_bytes
     assert weights + artifact.plan.lower_bound <= second["bytes"] <= 1.1 * (weights + artifact.plan.lower_bound)
     for end in (told["gone"], told["last"]):
         assert (end["held"], end["buffers"], end["bytes"]) == (0, 0, 0)
     assert told["grown"] < 2**18
+
+
+def test_launches_that_were_recorded_compute_the_same(
+    built: tuple[Artifact, Vectors], target: Target, folder: Path
+) -> None:
+    artifact, vectors = built
+    if why := records(folder):
+        pytest.skip(why)
+    with gpu_product.harness(artifact, environment()) as plain:
+        got = replace(plain, recorded=True).outputs(vectors)
+    np.testing.assert_array_equal(got["y"], vectors.expected["y"])
+
+
+def test_a_device_that_records_nothing_says_so_and_runs_as_before(
+    target: Target, folder: Path, counting: dict[str, str]
+) -> None:
+    done = run(folder, "", "recorded", **counting, COUNT_OPENCL_OLD="1")
+    assert done.returncode == 4
+    assert done.stderr.endswith(" records no launches: it has no cl_khr_command_buffer\n")
+    assert run(folder, **counting, COUNT_OPENCL_OLD="1").returncode == 0
 
 
 def test_products_of_four_are_the_devices_where_it_says_that_it_has_them(
