@@ -89,6 +89,8 @@ def web(models: Path | None, only: tuple[str, ...], output: Path | None) -> None
 @click.option("--targets", metavar="A,B", help="Default: opencl, cuda-sm87 and cuda-sm90.")
 @parameter("calib_samples")
 @parameter("dim")
+@parameter("tune", help="As for optimize, of every network.")
+@parameter("tune_database", help="As for optimize.")
 @click.option("-o", "--output", type=PATH, metavar="FILE", help="Write all numbers as JSON.")
 def gpu(
     models: Path | None,
@@ -96,14 +98,17 @@ def gpu(
     targets: str | None,
     calib_samples: int | None,
     dim: Dims,
+    tune: int | None,
+    tune_database: Path | None,
     output: Path | None,
 ) -> None:
-    """Build networks for GPUs, compare every call where a device is here, and print what kernels and memory take."""
+    """Build networks for GPUs, compare every call where a device is here, and print what kernels and memory take,
+    beside onnxruntime."""
     with nothing_at_stake():
         from bevel.tools.bench.gpu import GpuSetup, show_bench
 
     names = tuple(name.strip() for name in targets.split(",")) if targets else ()
-    show_bench(models, only, names, GpuSetup(calib_samples, dim), output)
+    show_bench(models, only, names, GpuSetup(calib_samples, dim, tune, tune_database), output)
 
 
 @group.command(short_help="Layers, beside what the machine multiplies.")

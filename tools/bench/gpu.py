@@ -2,13 +2,14 @@
 
 Where a device is here, the outputs of every call are held to its reference first, with kernels built from source and
 then with the driver's kept binary, and only then is anything timed; PoCL is a CPU, and is not timed. What machine code
-takes, and the bytes that calls move, are known without a device.
+takes, and the bytes that calls move, are known without a device. Beside stands what onnxruntime takes on this machine
+(`gpu_peers.py`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -27,6 +28,7 @@ from bevel.backends.program.resources import Resource
 from bevel.calib.errors import UserError
 from bevel.tools.bench import tables
 from bevel.tools.bench.cells import Refusal
+from bevel.tools.bench.gpu_peers import beside
 from bevel.tools.bench.subjects import Subject, subjects
 from bevel.tools.command import devices
 from bevel.tools.command.quiet import quiet_libraries
@@ -51,7 +53,7 @@ class GpuRow:
     `device_bytes`: of arena and weights; `bound_bytes`: what they cannot be below. `products`: calls that add up
     products of int8. Where there is machine code: those of them that take four at a time, or matrices, the most
     registers, all bytes that spill, and the least occupancy of its kernels. `least_s`: the sum of what calls on the
-    device take at least, an estimate (`bevel.backends.gpu.roofline`)."""
+    device take at least, an estimate (`bevel.backends.gpu.roofline`). `beside`: seconds of onnxruntime's providers."""
 
     model: str
     target: str
@@ -71,6 +73,7 @@ class GpuRow:
     registers: int | None
     spilled: int | None
     occupancy: float | None
+    beside: dict[str, float]
 
     @property
     def of_roofline(self) -> float | None:
@@ -80,10 +83,13 @@ class GpuRow:
 
 @dataclass(frozen=True)
 class GpuSetup:
-    """`samples`: for calibration, all where None; `dims`: sizes of dynamic dimensions, as for `optimize`."""
+    """`samples`: for calibration, all where None; `dims`: sizes of dynamic dimensions, `tune` and its database, as for
+    `optimize`."""
 
     samples: int | None = None
     dims: Dims = ()
+    tune: int | None = None
+    tune_database: Path | None = None
 
 
 def show_bench(
@@ -116,6 +122,8 @@ def run(subject: Subject, name: str, folder: Path, wanted: GpuSetup) -> GpuRow |
             calib=subject.calib,
             calib_samples=wanted.samples,
             dim=wanted.dims,
+            tune=wanted.tune,
+            tune_database=wanted.tune_database,
             vectors=VECTORS,
             device=None if here else devices.NONE,
         )
@@ -150,6 +158,7 @@ def row(model: str, told: Report, artifact: Artifact) -> GpuRow:
         max((one.registers for one in taken), default=None),
         sum(one.spilled for one in taken) if taken else None,
         min((one.occupancy for one in taken), default=None),
+        beside(artifact.folder),
     )
 
 
@@ -165,7 +174,11 @@ def show(console: Console, rows: Sequence[GpuRow]) -> None:
         part = "-" if one.of_roofline is None else f"{one.of_roofline:.0%}"
         table.add_row(escape(one.model), one.target, differ, time, part, *calls, *memory)
     tables.show(console, "Every call compared, from source and from kept binaries; bytes", table)
-    built = [one for one in rows if one.registers is not None]
+    show_machine_code(console, [one for one in rows if one.registers is not None])
+    show_beside(console, {one.model: one.beside for one in rows})
+
+
+def show_machine_code(console: Console, built: Sequence[GpuRow]) -> None:
     if not built:
         return
     right = ("int8 products", "by dp4a", "by mma", "registers", "spilled", "occupancy", "at least")
@@ -177,3 +190,12 @@ def show(console: Console, rows: Sequence[GpuRow]) -> None:
         table.add_row(escape(one.model), one.target, *numbers)
     told = "most registers, bytes spilled, least occupancy of a kernel; time by roofline, an estimate without launches"
     tables.show(console, f"By machine code, not run: {told}", table)
+
+
+def show_beside(console: Console, found: Mapping[str, Mapping[str, float]]) -> None:
+    """found: by network, seconds by provider."""
+    providers = list(dict.fromkeys(name for one in found.values() for name in one))
+    table = tables.numbers("network", right=tuple(name.removesuffix("ExecutionProvider") for name in providers))
+    for model, times in found.items():
+        table.add_row(escape(model), *(seconds(times[name]) if name in times else "-" for name in providers))
+    tables.show(console, "onnxruntime on quantized.onnx, here: by CPU is this machine's processor, no GPU", table)

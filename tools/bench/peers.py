@@ -32,6 +32,7 @@ from bevel.tools.bench.subjects import Subject
 FLOAT, U8S8, S8S8 = "float", "u8s8", "s8s8"
 ACTIVATIONS = {U8S8: QuantType.QUInt8, S8S8: QuantType.QInt8}
 CALIBRATED = 64  # samples at most
+CPU = "CPUExecutionProvider"
 
 Sample = Mapping[str, NDArray[Any]]
 Run = Callable[[], object]
@@ -98,11 +99,14 @@ def runs(subject: Subject, files: Mapping[str, Path], sample: Sample, threads: i
     return found
 
 
-def onnxruntime_run(path: Path, sample: Sample, threads: int) -> Run:
-    """With inputs and outputs bound, so that nothing is copied or made."""
+def onnxruntime_run(path: Path, sample: Sample, threads: int, provider: str = CPU) -> Run:
+    """With inputs and outputs bound, so that nothing is copied or made. Raises RuntimeError for a provider that is
+    installed and does not work here, in whose place onnxruntime takes the CPU's."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
-    session = ort.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+    session = ort.InferenceSession(str(path), options, [provider])
+    if provider not in session.get_providers():
+        raise RuntimeError(f"{provider} does not work here")
     binding = session.io_binding()
     held = [ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(sample[one.name])) for one in session.get_inputs()]
     for one, value in zip(session.get_inputs(), held, strict=True):
