@@ -118,8 +118,9 @@ class Backend(Protocol):
         """`program`, its kernels chosen, as it is laid out for the machine: weights that calls share stored once."""
         ...
 
-    def bundle(self, program: Program, plan: Plan, target: Target) -> Bundle:
-        """The C around the kernels, and those kernels that `emit` is to make code of."""
+    def bundle(self, program: Program, plan: Plan, target: Target, flags: Mapping[Op, tuple[str, ...]]) -> Bundle:
+        """The C around the kernels, and those kernels that `emit` is to make code of. flags: what tuning chose for
+        some kernels."""
         ...
 
     def emit(self, code: Kernels, target: Target, begin: Begin) -> Sequence[Source]:

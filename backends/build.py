@@ -107,7 +107,7 @@ def build_files(
     flags: KernelFlags,
     steps: Steps,
 ) -> Artifact:
-    generated = backend_of(target).bundle(program, plan, target)
+    generated = backend_of(target).bundle(program, plan, target, flags)
     check_fits(least_sizes(plan, generated.constants), target, program, plan, generated.constants)
     objects = compile_all(program, target, folder, toolchain, generated, flags, steps)
     sizes = object_sizes(folder, program.name, objects, plan)

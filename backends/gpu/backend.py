@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bevel.backends.backend import Begin, Kernels, Linked, Product, Source
@@ -13,6 +13,7 @@ from bevel.backends.devices.base import REMOTE, Device
 from bevel.backends.gpu import cuda_text, kernels, nvcc, opencl_text, product, tensor_kernels, trace
 from bevel.backends.gpu.chip import Chip, chip_of
 from bevel.backends.gpu.embedded import image, strings
+from bevel.backends.gpu.groups import group_of
 from bevel.backends.gpu.launched import DeviceCode, device_code
 from bevel.backends.gpu.occupancy import occupancy
 from bevel.backends.gpu.statics import Taken
@@ -60,9 +61,10 @@ class Gpu(TirBackend):
         """No call's output lies on its input: threads read it in any order."""
         return memory.plan(program, False, QUICK_ROUNDS) if quick else memory.plan(program, False)
 
-    def bundle(self, program: Program, plan: Plan, target: Target) -> Bundle:
+    def bundle(self, program: Program, plan: Plan, target: Target, flags: Mapping[Op, tuple[str, ...]]) -> Bundle:
         chip, split = chip_of(target), product.sides(program, plan)
-        code = device_code(split.device, chip.tvm, chip.group, split.aliasing, unheard)
+        groups = {symbol: group_of(flags.get(kernel, ()), chip) for symbol, kernel in split.device.items()}
+        code = device_code(split.device, chip.tvm, groups, split.aliasing, unheard)
         return product.product(program, plan, split, code, interface(program.name, chip, code), chip)
 
     def emit(self, code: Kernels, target: Target, begin: Begin) -> Sequence[Source]:
@@ -104,8 +106,8 @@ def interface(model: str, chip: Chip, code: DeviceCode) -> product.Interface:
     if chip.language == "cuda":
         text = cuda_text.with_prelude(code.source)
         built = nvcc.machine_code(text, chip.arch)
-        threads = {one.function: one.threads for several in code.launches.values() for one in several}
-        known = {name: taken(chip, threads[name], one) for name, one in built.kernels.items()}
+        sizes = {one.function: one.threads for several in code.launches.values() for one in several}
+        known = {name: taken(chip, sizes[name], one) for name, one in built.kernels.items()}
         stream = "a CUstream of yours"
         return product.Interface("cuda.c", stream, image(model, built.image), {"_kernels.cu": text}, known)
     parts = opencl_text.functions(opencl_text.portable(code.source)) if code.source else []

@@ -13,7 +13,8 @@ class Chip:
     """`language`: TVM's name of the device's language. `group`: threads of a work-group, a multiple of what the device
     runs in step. `narrow`: whether products of 64 bits are several instructions. `matrices`: whether the
     threads of a warp multiply matrices of int8 together. `arch`: nvcc's name of it. The most that it moves
-    to and from its memory, and multiplies of int8 by dp4a and by matrices; 0 where that is not known."""
+    to and from its memory, and multiplies of int8 by dp4a and by matrices; its multiprocessors, and the most warps,
+    work-groups and registers that each keeps; 0 where that is not known."""
 
     language: str
     group: int = 64
@@ -23,6 +24,7 @@ class Chip:
     bytes_per_s: float = 0
     dot_macs_per_s: float = 0
     matrix_macs_per_s: float = 0
+    multiprocessors: int = 0
     warps: int = 0
     groups: int = 0
     registers: int = 0

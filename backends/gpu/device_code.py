@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import tvm
@@ -95,13 +96,15 @@ def renamed(body: Any, others: Mapping[Any, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Entry:
-    """A device function: its launch in numbers, and the places of the operands that its pointers are of, in order."""
+    """A device function: its launch in numbers, the places of the operands that its pointers are of, in order, and how
+    often its threads together read or write what is not a thread's own."""
 
     symbol: str
     operands: tuple[int, ...]
     turn: int
     groups: int
     threads: int
+    accesses: int
 
 
 Step = tuple[Entry, tuple[int, ...]]  # an entry, and the values of the loops that the host runs
@@ -110,7 +113,14 @@ Step = tuple[Entry, tuple[int, ...]]  # an entry, and the values of the loops th
 def entries(kernel: Bound) -> list[Entry]:
     """Those of a kernel, in the order in which they are launched first."""
     return [
-        Entry(f"{kernel.symbol}_{number}", touched(kernel, launch), len(launch.turn), launch.groups, launch.threads)
+        Entry(
+            f"{kernel.symbol}_{number}",
+            touched(kernel, launch),
+            len(launch.turn),
+            launch.groups,
+            launch.threads,
+            outside(launch),
+        )
         for number, launch in enumerate(every(kernel.items))
     ]
 
@@ -118,6 +128,11 @@ def entries(kernel: Bound) -> list[Entry]:
 def touched(kernel: Bound, launch: Launch) -> tuple[int, ...]:
     used = {one.buffer for one in accesses(launch.body)}
     return tuple(place for place, one in enumerate(kernel.parameters) if one is not None and one in used)
+
+
+def outside(launch: Launch) -> int:
+    """How often something is read or written that is not a thread's own, if each loop runs as long as it can."""
+    return sum(prod(one.extents.values()) for one in accesses(launch.body) if not one.local)
 
 
 def steps(kernel: Bound) -> list[Step]:

@@ -14,13 +14,15 @@ from bevel.backends.tir.compiled import Begin, named
 @dataclass(frozen=True)
 class LaunchNumbers:
     """One launch of a call: the device function, the places of the operands that its pointers are of, the values behind
-    them, and its threads: `groups` work-groups of `threads`."""
+    them, its threads: `groups` work-groups of `threads`, and how often all of them together read or write what is not
+    a thread's own."""
 
     function: str
     operands: tuple[int, ...]
     values: tuple[int, ...]
     groups: int
     threads: int
+    accesses: int
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,20 @@ class DeviceCode:
 
 
 def device_code(
-    kernels: Mapping[str, Op], language: Mapping[str, str], group: int, aliasing: frozenset[str], begin: Begin
+    kernels: Mapping[str, Op],
+    language: Mapping[str, str],
+    groups: Mapping[str, int],
+    aliasing: frozenset[str],
+    begin: Begin,
 ) -> DeviceCode:
-    """The code of `kernels`, {symbol: kernel}, for TVM's target `language`, from the cache where it is known."""
-    parts = [*named(kernels), "language", *sorted(f"{key}={value}" for key, value in language.items()), str(group)]
-    parts += sorted(aliasing.intersection(kernels))
-    found = json.loads(remembered("device", parts, lambda: made(kernels, language, group, aliasing, begin)))
+    """The code of `kernels`, {symbol: kernel}, for TVM's target `language`, in work-groups of `groups`, {symbol:
+    threads}; from the cache where it is known."""
+    parts = [*named(kernels), "language", *sorted(f"{key}={value}" for key, value in language.items())]
+    parts += [f"{symbol}={groups[symbol]}" for symbol in kernels] + sorted(aliasing.intersection(kernels))
+    found = json.loads(remembered("device", parts, lambda: made(kernels, language, groups, aliasing, begin)))
     launches = {
         symbol: tuple(
-            LaunchNumbers(one["function"], tuple(one["operands"]), tuple(one["values"]), one["groups"], one["threads"])
-            for one in several
+            LaunchNumbers(**(one | {name: tuple(one[name]) for name in ("operands", "values")})) for one in several
         )
         for symbol, several in found["launches"].items()
     }
@@ -51,7 +57,11 @@ def device_code(
 
 
 def made(
-    kernels: Mapping[str, Op], language: Mapping[str, str], group: int, aliasing: frozenset[str], begin: Begin
+    kernels: Mapping[str, Op],
+    language: Mapping[str, str],
+    groups: Mapping[str, int],
+    aliasing: frozenset[str],
+    begin: Begin,
 ) -> bytes:
     from bevel.backends.gpu.device_code import bound, source, steps
     from bevel.backends.tir.builder import build
@@ -62,10 +72,10 @@ def made(
         roles = [one.role for one in kernel.operands()]
         scratch = [place for place, role in enumerate(roles) if role is Role.SCRATCH]
         overwriting = roles.index(Role.OUTPUT) if symbol in aliasing else None
-        ready[symbol] = bound(build(kernel, symbol), scratch, group, overwriting)
+        ready[symbol] = bound(build(kernel, symbol), scratch, groups[symbol], overwriting)
     launches = {
         symbol: [
-            asdict(LaunchNumbers(entry.symbol, entry.operands, turn, entry.groups, entry.threads))
+            asdict(LaunchNumbers(entry.symbol, entry.operands, turn, entry.groups, entry.threads, entry.accesses))
             for entry, turn in steps(one)
         ]
         for symbol, one in ready.items()

@@ -16,5 +16,10 @@ def least_seconds(chip: Chip, moved: int, macs: int, int8: bool, matrices: bool)
     """None for a chip of which nothing is known. int8: whether it multiplies four at a time; matrices: or those."""
     if not chip.bytes_per_s:
         return None
+    return max(moved / chip.bytes_per_s, product_seconds(chip, macs, int8, matrices))
+
+
+def product_seconds(chip: Chip, macs: int, int8: bool, matrices: bool) -> float:
+    """What products take at least, of a chip that is known."""
     rate = chip.matrix_macs_per_s if matrices else chip.dot_macs_per_s
-    return max(moved / chip.bytes_per_s, macs / (rate if int8 else rate / WORD))
+    return macs / (rate if int8 else rate / WORD)

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bevel.backends.gpu.chip import Chip
-from bevel.backends.gpu.launched import DeviceCode
-from bevel.backends.gpu.roofline import least_seconds
+from bevel.backends.gpu.launched import DeviceCode, LaunchNumbers
+from bevel.backends.gpu.ranking import estimated_seconds
+from bevel.backends.gpu.roofline import least_seconds, product_seconds
 from bevel.backends.gpu.transfers import on_device
 from bevel.backends.program.kernel import Kernel
 from bevel.backends.program.op import Op, Role
@@ -41,8 +42,8 @@ class Taken:
 @dataclass(frozen=True)
 class CallStatics:
     """Of a call: `int8`, whether it adds up products of int8 alone; `least_s`, what it takes at least where the chip is
-    known, an estimate (roofline.py); `launches` and the threads of the largest; where there is machine code, what that
-    of each launch takes."""
+    known, an estimate (roofline.py); `estimated_s`, the estimate that ranks it beside other kernels (ranking.py);
+    `launches` and the threads of the largest; where there is machine code, what that of each launch takes."""
 
     node: str
     kernel: str
@@ -51,6 +52,7 @@ class CallStatics:
     int8: bool
     moved: int
     least_s: float | None
+    estimated_s: float | None
     launches: int
     threads: int
     taken: tuple[Taken, ...]
@@ -64,22 +66,37 @@ def statics(
     for call, symbol in zip(program.calls, symbols, strict=True):
         kernel, launches = call.kernel, code.launches.get(symbol, ())
         known = dict.fromkeys(one.function for one in launches if one.function in functions)
-        int8, matrices = multiplies_int8(kernel), any(functions[one].matrices for one in known)
+        least, ranked = estimates(chip, kernel, launches, functions) if on_device(call) else (None, None)
         found.append(
             CallStatics(
                 call.node,
                 type(kernel).__name__,
                 on_device(call),
                 kernel.macs,
-                int8,
+                multiplies_int8(kernel),
                 moved(kernel),
-                least_seconds(chip, moved(kernel), kernel.macs, int8, matrices) if on_device(call) else None,
+                least,
+                ranked,
                 len(launches),
                 max((one.groups * one.threads for one in launches), default=0),
                 tuple(functions[one] for one in known),
             )
         )
     return found
+
+
+def estimates(
+    chip: Chip, kernel: Op, launches: Sequence[LaunchNumbers], functions: Mapping[str, Taken]
+) -> tuple[float | None, float | None]:
+    """The least that a call takes, and what ranks it; None where the chip is not known."""
+    occupied = {one.function: functions[one.function] for one in launches if one.function in functions}
+    int8, matrices = multiplies_int8(kernel), any(one.matrices for one in occupied.values())
+    least = least_seconds(chip, moved(kernel), kernel.macs, int8, matrices)
+    if least is None:
+        return None, None
+    products = product_seconds(chip, kernel.macs, int8, matrices)
+    parts = {name: one.occupancy for name, one in occupied.items()}
+    return least, estimated_seconds(chip, launches, parts, moved(kernel), products)
 
 
 def multiplies_int8(kernel: Op) -> bool:

@@ -12,6 +12,7 @@ keeps them as fields, and says which other values are worth a try:
             return (replace(self, pixels=pixels) for pixels in (1, 4))
 
 Every kernel can moreover be compiled with each set of flags in FLAGS; on small cores that matters as much as the tiles.
+Of a GPU's kernel flags are the threads of its work-groups (`backends/gpu/groups.py`).
 `search.py` measures candidates, `tuned.py` remembers what was found, and `choose` here puts it into a program.
 """
 
@@ -111,10 +112,11 @@ def goes_without_saying(field: Field[Any], part: Any) -> bool:
     return told or (field.default is not MISSING and bool(field.default == part))
 
 
-def candidates(kernel: Op, compiler: Literal["gcc", "zig"]) -> list[Choice]:
-    """Every choice there is for `kernel`: itself, then those with few things changed, then the others."""
+def candidates(kernel: Op, flags: Iterable[Flags]) -> list[Choice]:
+    """Every choice there is for `kernel` with these `flags`: itself, then those with few things changed, then the
+    others."""
     kernels = (kernel, *variants(kernel))
-    pairs = product(enumerate(kernels), enumerate(FLAGS[compiler]))
+    pairs = product(enumerate(kernels), enumerate(flags))
     ordered = sorted(pairs, key=lambda pair: (pair[0][0] + pair[1][0], pair[0][0]))
     return [Choice(variant, flags) for (_, variant), (_, flags) in ordered]
 

@@ -1,4 +1,5 @@
-"""What tuning found, in JSON: {core: {compiler and version: {kernel as it was: what to take for it}}}.
+"""What tuning found, in JSON: {core: {compiler and version: {kernel as it was: what to take for it}}}. Of a GPU,
+{target: {device and driver, or what estimated: ...}}.
 
 `tuned.json` beside this file ships with Bevel and holds common shapes for which something else than the kernel as it
 stands was faster (`python -m bevel.tools.bench.ship_tuned` makes it); every build starts from it. A user's own file
@@ -28,12 +29,13 @@ SHIPPED = "tuned.json"
 
 @dataclass(frozen=True)
 class Found:
-    """The best of `tried` candidates for one kernel: instructions of all its calls in the network it was tuned in, as
-    these `sources` had it (`bevel.backends.process.cache.sources_digest`)."""
+    """The best of `tried` candidates for one kernel: what all its calls spend in the network it was tuned in,
+    instructions of a core or seconds of a GPU, as these `sources` had it
+    (`bevel.backends.process.cache.sources_digest`)."""
 
     selection: Selection
-    instructions: int
-    before: int  # of the kernel as it was
+    spent: float
+    before: float  # of the kernel as it was
     tried: int
     sources: str = ""
 
@@ -96,9 +98,7 @@ def parse(data: Mapping[str, Any]) -> Database:
 
 
 def found(entry: Mapping[str, Any]) -> Found:
-    return Found(
-        selection(entry["selection"]), entry["instructions"], entry["before"], entry["tried"], entry["sources"]
-    )
+    return Found(selection(entry["selection"]), entry["spent"], entry["before"], entry["tried"], entry["sources"])
 
 
 def selection(entry: Mapping[str, Any]) -> Selection:

@@ -42,7 +42,7 @@ class TirBackend(ABC):
     def arranged(self, program: Program) -> Program:
         return program  # equal operands are stored once anyway
 
-    def bundle(self, program: Program, plan: Plan, target: Target) -> Bundle:
+    def bundle(self, program: Program, plan: Plan, target: Target, flags: Mapping[Op, tuple[str, ...]]) -> Bundle:
         return bundle(program, plan)
 
     def emit(self, code: Kernels, target: Target, begin: Begin) -> Sequence[Source]:

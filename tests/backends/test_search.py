@@ -20,7 +20,7 @@ from bevel.backends.program.ops.clip import Clip
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.ops.table import Table
 from bevel.backends.program.program import Buffer, Call, Port, Program
-from bevel.backends.program.resources import Resources
+from bevel.backends.program.resources import Resource, Resources
 from bevel.backends.search import search
 from bevel.backends.select import tune, tuned
 from bevel.backends.target import load
@@ -84,8 +84,8 @@ def test_the_cheapest_candidate_of_each_kernel_is_kept_over_all_its_calls() -> N
     device = Scripted([(10, 20, 10), (30, 5, 1), (8, 9, 8)])
     found = search(program(), TARGET, device, vectors(), 3, {}, silent)
     table, clip = (found[tune.key(kernel)] for kernel in (program().calls[0].kernel, program().calls[1].kernel))
-    assert (table.before, table.instructions, table.selection.flags, table.tried) == (20, 16, FLAGS[2], 3)
-    assert (clip.before, clip.instructions, clip.selection.flags, clip.tried) == (20, 5, FLAGS[1], 3)
+    assert (table.before, table.spent, table.selection.flags, table.tried) == (20, 16, FLAGS[2], 3)
+    assert (clip.before, clip.spent, clip.selection.flags, clip.tried) == (20, 5, FLAGS[1], 3)
 
 
 def test_of_equally_cheap_candidates_the_first_is_kept() -> None:
@@ -95,7 +95,7 @@ def test_of_equally_cheap_candidates_the_first_is_kept() -> None:
 
 def test_what_saves_less_than_it_is_worth_stays_as_it_is() -> None:
     found = search(program(), TARGET, Scripted([(500, 1000, 500), (498, 995, 498)]), vectors(), 2, {}, silent)
-    assert {(one.selection.flags, one.instructions) for one in found.values()} == {(FLAGS[0], 1000)}
+    assert {(one.selection.flags, one.spent) for one in found.values()} == {(FLAGS[0], 1000)}
 
 
 def test_what_is_known_is_not_measured_again_unless_more_is_asked_for() -> None:
@@ -124,8 +124,9 @@ def test_on_a_simulator_the_found_kernels_cost_what_was_found(tmp_path: Path) ->
     measured = device.measure(artifact, given)
     assert measured.mismatches == 0
     kernels = [call.kernel for call in program().calls]
-    assert searching.by_key(measured, kernels) == {name: one.instructions for name, one in found.items()}
-    assert all(one.instructions <= one.before for one in found.values())
+    spent = searching.by_key(searching.costs_of(measured, Resource.INSTRUCTIONS), kernels)
+    assert spent == {name: one.spent for name, one in found.items()}
+    assert all(one.spent <= one.before for one in found.values())
 
 
 def test_kernels_that_share_weights_are_tuned_as_they_are_built(tmp_path: Path) -> None:

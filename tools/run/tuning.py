@@ -7,6 +7,8 @@ from pathlib import Path
 from bevel.backends.binary.toolchain import for_target
 from bevel.backends.build import arranged
 from bevel.backends.devices.base import Device, Vectors
+from bevel.backends.gpu import groups
+from bevel.backends.gpu.chip import chip_of
 from bevel.backends.process.cache import cache_folder
 from bevel.backends.program.program import Program
 from bevel.backends.search import remembered
@@ -27,25 +29,29 @@ def choose_kernels(
 ) -> tuple[Selections, list[Note]]:
     """The selections that apply to `program`: those that ship, or with --tune those measured here, now or before.
 
-    Raises UserError for --tune where no device counts instructions.
+    Raises UserError for --tune where no device counts instructions, or where nothing times or ranks a GPU's kernels.
     """
     if not target.compilers:
         if options.tune is not None:
             raise UserError(f"--tune chooses kernels in C, and {target.name} runs no program: leave it out")
         return {}, []
-    if target.llvm is not None or target.gpu:
+    if target.llvm is not None:
         if options.tune is not None:
-            others = "device code" if target.gpu else "TVM's objects"
+            others = "TVM's objects"
             raise UserError(f"--tune chooses C kernels and their flags; {target.name} takes {others}: leave it out")
         return {}, []
-    compiler = for_target(target).version
-    known = dict(tuned.shipped(target.cpu, compiler))
+    known = {} if target.gpu else dict(tuned.shipped(target.cpu, for_target(target).version))
+    by = "measured"
     if options.tune is not None:
-        known |= tuned.selections(measured(options.tune, options, program, target, device, vectors, stages))
+        judge = judge_of(target, device)
+        by = "measured" if judge else "not measured: estimated as"
+        known |= tuned.selections(measured(options.tune, options, program, target, judge, vectors, stages))
+    if not known:
+        return {}, []
     special = arranged(program, target, OBJECTIVES[options.objective])
     changed = tune.changing(special, known)
     notes = [
-        Note("tune", call.node, "chosen", describe(changed[call.kernel]))
+        Note("tune", call.node, "chosen", describe(changed[call.kernel], by))
         for call in special.calls
         if call.kernel in changed
     ]
@@ -62,8 +68,6 @@ def measured(
     stages: Stages,
 ) -> tuned.Table:
     """All that the database knows for this core and compiler, after what it lacked was measured."""
-    if device is None or device.kind != "simulator":
-        raise UserError("--tune counts instructions: it needs a simulator to measure on")
     path = options.tune_database or default_database()
     path.parent.mkdir(parents=True, exist_ok=True)
     check_file(path)
@@ -71,11 +75,28 @@ def measured(
         return remembered(path, program, target, device, vectors, trials, advance, OBJECTIVES[options.objective])
 
 
+def judge_of(target: Target, device: Device | None) -> Device | None:
+    """What tells candidates apart: a simulator that counts instructions; a GPU's own clock, or None, where there is no
+    GPU but the target's file says enough of it to estimate."""
+    if not target.gpu:
+        if device is None or device.kind != "simulator":
+            raise UserError("--tune counts instructions: it needs a simulator to measure on")
+        return device
+    if device is not None and device.kind != "simulator":
+        return device
+    if not chip_of(target).multiprocessors:
+        why = "no device" if device is None else f"{device.tool()}"
+        raise UserError(f"--tune times kernels on a GPU, or estimates of one that {target.name} names none of: {why}")
+    return None
+
+
 def default_database() -> Path:
     """In the user's cache; a version of Bevel has its own, as what is written of a kernel is its own."""
     return cache_folder() / f"tuned-{bundle.version()}.json"
 
 
-def describe(choice: tune.Choice) -> str:
-    flags = f", compiled with {' '.join(choice.flags)}" if choice.flags else ""
-    return f"measured fastest: {choice.kernel}{flags}"
+def describe(choice: tune.Choice, by: str = "measured") -> str:
+    """by: how it is known."""
+    verb = "launched" if any(one.startswith(groups.FLAG) for one in choice.flags) else "compiled"
+    flags = f", {verb} with {' '.join(choice.flags)}" if choice.flags else ""
+    return f"{by} fastest: {choice.kernel}{flags}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from bevel.backends.gpu.chip import chip_of
-from bevel.backends.gpu.kernels.words import WORD, as_conv, dot4, within, word_of
+from bevel.backends.gpu.kernels.words import WORD, as_conv, dot4, tiles_of, within, word_of
 from bevel.backends.gpu.requantize import requantize32
 from bevel.backends.program.kernel import WIDER, Special, Unpacked
 from bevel.backends.program.ops import conv as conv_file
@@ -25,25 +25,40 @@ from bevel.backends.target import Target
 from bevel.backends.tir import arithmetic
 from bevel.backends.tir.lazy import T
 from bevel.backends.tir.loops import inside_image
+from bevel.calib.arithmetic.requantize import Output
 
 
 @dataclass(frozen=True)
 class WordDots(Unpacked):
-    """`narrow`: whether sums are rescaled in words of 32 bits."""
+    """`narrow`: whether sums are rescaled in words of 32 bits; `sums`: output channels of a thread, 0: as many as any
+    core keeps in registers."""
 
     narrow: bool = False
+    sums: int = 0
     rates: ClassVar[Rates] = Rates(mac=0.3, input=1.0, output=1.0, code=1000, unit=Resource.MACS)  # estimates
 
     def build(self, name: str) -> Any:
-        return dots(as_conv(self.plain), name, self.narrow)
+        return dots(as_conv(self.plain), name, self.narrow, self.tile)
+
+    @property
+    def of_group(self) -> int:
+        conv = as_conv(self.plain)
+        return conv.channels_out // conv.groups
+
+    @property
+    def tile(self) -> int:
+        return self.sums or register_tile(self.of_group)
+
+    def variants(self) -> Iterable[WordDots]:
+        return (replace(self, sums=tile) for tile in tiles_of(self.of_group, self.tile))
 
 
-def dots(op: Conv, name: str, narrow: bool) -> Any:
+def dots(op: Conv, name: str, narrow: bool, tile: int) -> Any:
     (kh, kw), (down, right), (row_step, column_step) = op.kernel, op.strides, op.dilations
     batch, height, width, (rows, columns) = op.batch, op.height, op.width, op.positions
     (top, left, _, _), pads, channels, output = op.pads, op.pads, op.channels_out, op.output
     words, of_group, padding = op.channels_in // op.groups // WORD, channels // op.groups, word_of(op.x_zero_point)
-    tile, all_words = register_tile(of_group), op.channels_in // WORD
+    all_words = op.channels_in // WORD
     requantize = requantize32 if narrow else arithmetic.requantize
 
     @T.prim_func(s_tir=True)
@@ -90,6 +105,7 @@ def specialize(call: Call, target: Target) -> Special | str:
 
 def cases() -> Iterable[WordDots]:
     grouped = (replace(one, channels_in=24, channels_out=9) for one in conv_file.cases() if one.groups == 3)
+    yield from list(WordDots(Gemm(3, 20, 16, Output(5))).variants())
     for plain in (*grouped, *conv_file.cases(), *gemm_file.cases()):
         conv = as_conv(plain)
         if conv.channels_in // conv.groups % WORD == 0:

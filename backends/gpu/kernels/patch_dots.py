@@ -12,13 +12,23 @@ A thread computes a few output channels of a pixel, so that a word that it has p
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bevel.backends.gpu.chip import chip_of
-from bevel.backends.gpu.kernels.words import WORD, as_conv, bytes4, dot4, from_words, in_words, within, words_for
+from bevel.backends.gpu.kernels.words import (
+    WORD,
+    as_conv,
+    bytes4,
+    dot4,
+    from_words,
+    in_words,
+    tiles_of,
+    within,
+    words_for,
+)
 from bevel.backends.gpu.requantize import requantize32
 from bevel.backends.program.kernel import WIDER, Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, constant
@@ -35,6 +45,7 @@ from bevel.backends.tir import arithmetic
 from bevel.backends.tir.functions import function
 from bevel.backends.tir.lazy import T, statements
 from bevel.backends.tir.loops import inside_image
+from bevel.calib.arithmetic.requantize import Output
 
 LONGEST_ROW = 32  # bytes of a row of taps that is one run
 
@@ -42,12 +53,13 @@ LONGEST_ROW = 32  # bytes of a row of taps that is one run
 @dataclass(frozen=True)
 class PatchDots(Kernel):
     """The operands and results of `plain`, but for w: int32 [Cout, runs, words]. `narrow`: whether sums are rescaled in
-    words of 32 bits."""
+    words of 32 bits; `sums`: output channels of a thread, 0: as many as any core keeps in registers."""
 
     rates: ClassVar[Rates] = Rates(mac=0.5, input=1.0, output=1.0, code=1500, unit=Resource.MACS)  # estimates
 
     plain: Conv | Gemm
     narrow: bool = False
+    sums: int = 0
 
     @property
     def op(self) -> Op:
@@ -70,6 +82,17 @@ class PatchDots(Kernel):
     @property
     def runs(self) -> int:
         return self.conv.taps // (self.taps * self.depth)
+
+    @property
+    def of_group(self) -> int:
+        return self.conv.channels_out // self.conv.groups
+
+    @property
+    def tile(self) -> int:
+        return self.sums or register_tile(self.of_group)
+
+    def variants(self) -> Iterable[PatchDots]:
+        return (replace(self, sums=tile) for tile in tiles_of(self.of_group, self.tile))
 
     @property
     def weights(self) -> tuple[int, int, int]:
@@ -104,8 +127,7 @@ class PatchDots(Kernel):
         """TIR of all outputs."""
         x, w, bias, multiplier, shift, y = buffers
         op = self.conv
-        of_group = op.channels_out // op.groups
-        tile = register_tile(of_group)
+        of_group, tile = self.of_group, self.tile
         requantize = requantize32 if self.narrow else arithmetic.requantize
         with statements.grid(op.batch, *op.positions, op.groups, of_group // tile) as (n, row, column, group, block):
             first = group * of_group + block * tile
@@ -160,5 +182,6 @@ def specialize(call: Call, target: Target) -> Special | str:
 
 def cases() -> Iterable[PatchDots]:
     known: list[Conv | Gemm] = [*conv_file.cases(), *gemm_file.cases()]
+    yield from list(PatchDots(Gemm(3, 21, 16, Output(5))).variants())
     for plain in known:
         yield from (PatchDots(plain, narrow) for narrow in (False, True))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from bevel.backends.gpu.chip import chip_of
-from bevel.backends.gpu.kernels.words import WORD, bytes4, dot4, word_of
+from bevel.backends.gpu.kernels.words import WORD, bytes4, dot4, tiles_of, word_of
 from bevel.backends.gpu.requantize import requantize32
 from bevel.backends.program.kernel import WIDER, Special, Unpacked
 from bevel.backends.program.ops import mat_mul
@@ -35,7 +35,8 @@ MOST_TERMS = 2**14  # whose four sums stay within int32 together
 
 @dataclass(frozen=True)
 class ProductDots(Unpacked):
-    """`a_words`, `b_words`: which factor is read in words; `narrow`: whether sums are rescaled in words of 32 bits."""
+    """`a_words`, `b_words`: which factor is read in words; `narrow`: whether sums are rescaled in words of 32 bits;
+    `sums`: columns of a thread, 0: as many as any core keeps in registers."""
 
     rates: ClassVar[Rates] = Rates(mac=0.5, input=1.0, output=1.0, code=1500, unit=Resource.MACS)  # estimates
 
@@ -43,6 +44,14 @@ class ProductDots(Unpacked):
     a_words: bool = False
     b_words: bool = False
     narrow: bool = False
+    sums: int = 0
+
+    @property
+    def tile(self) -> int:
+        return self.sums or register_tile(self.plain.n)
+
+    def variants(self) -> Iterable[ProductDots]:
+        return (replace(self, sums=tile) for tile in tiles_of(self.plain.n, self.tile))
 
     def build(self, name: str) -> Any:
         p = self.plain
@@ -53,8 +62,7 @@ class ProductDots(Unpacked):
     def loops(self, buffers: tuple[Any, ...]) -> None:
         """TIR of all outputs; a thread computes a few columns of a row."""
         a, b, y = buffers
-        p = self.plain
-        tile = register_tile(p.n)
+        p, tile = self.plain, self.tile
         with statements.grid(*(p.batch or (1,)), p.m, p.n // tile) as (*batch, row, block):
             sums, of_b, of_a, left = (
                 statements.alloc_buffer((size,), "int32", scope="local") for size in (tile, tile, 1, 1)
@@ -145,5 +153,6 @@ def cases() -> Iterable[ProductDots]:
     queries, keys = mat_mul.heads(9, 3, 8), mat_mul.turned(mat_mul.heads(9, 3, 8))
     first = mat_mul.product((3,), 9, 8, 9, 0.002, a_strides=queries, b_strides=keys, a_zero_point=5, b_zero_point=-3)
     known = [one for one in mat_mul.cases() if {one.a_dtype, one.b_dtype} == {"int8"} and not one.counted]
+    yield from kernel_of(first, (0, 0), False).variants()
     for plain in (*known, replace(first, a_zero_point=0), replace(first, b_zero_point=0), first):
         yield from (kernel_of(plain, (0, 0), narrow) for narrow in (False, True))

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,14 @@ def words_for(size: int) -> int:
 def within(inside: Any, taken: Any, padding: int) -> Any:
     """TIR for a value of the image, or of its padding."""
     return taken if inside is True else T.if_then_else(inside, taken, padding)
+
+
+TILES = (1, 2, 4, 8)  # sums of a thread
+
+
+def tiles_of(channels: int, taken: int) -> Iterator[int]:
+    """The sums that a thread may have of so many, but for those that it has, which are tried as the kernel is."""
+    return (tile for tile in TILES if channels % tile == 0 and tile != taken)
 
 
 def as_conv(plain: Any) -> Conv:

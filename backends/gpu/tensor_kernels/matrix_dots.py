@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from bevel.backends.gpu.chip import chip_of
-from bevel.backends.gpu.kernels.words import WORD, as_conv, within, word_of
+from bevel.backends.gpu.kernels.words import WORD, as_conv, tiles_of, within, word_of
 from bevel.backends.program.kernel import WIDER, Special, Unpacked
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
@@ -42,9 +42,12 @@ STEP = "bevel_mma{channels}"
 
 @dataclass(frozen=True)
 class MatrixDots(Unpacked):
+    """`sums`: blocks of output channels of a warp, 0: as many as any core keeps in registers."""
+
     rates: ClassVar[Rates] = Rates(mac=0.05, input=1.0, output=1.0, code=2000, unit=Resource.MACS)  # estimates
 
     plain: Conv | Gemm
+    sums: int = 0
 
     @property
     def conv(self) -> Conv:
@@ -66,7 +69,10 @@ class MatrixDots(Unpacked):
     @property
     def tiles(self) -> int:
         """Blocks of output channels that a warp computes."""
-        return register_tile(self.conv.channels_out // COLUMNS)
+        return self.sums or register_tile(self.conv.channels_out // COLUMNS)
+
+    def variants(self) -> Iterable[MatrixDots]:
+        return (replace(self, sums=tiles) for tiles in tiles_of(self.conv.channels_out // COLUMNS, self.tiles))
 
     def build(self, name: str) -> Any:
         op, words = self.conv, self.conv.channels_in // WORD
@@ -181,3 +187,4 @@ def cases() -> Iterable[MatrixDots]:
     yield MatrixDots(replace(window, height=9, kernel=(2, 3), pads=(0, 2, 1, 1), dilations=(2, 1), channels_in=64))
     yield MatrixDots(replace(point, strides=(1, 2), channels_out=16, output=Output(5, -32768, 32767, dtype="int16")))
     yield MatrixDots(Gemm(19, 96, 32, Output(-3, -128, 127)))
+    yield from MatrixDots(replace(point, channels_out=64)).variants()

@@ -56,18 +56,18 @@ def program(kernel: Kernel) -> Program:
 
 
 def test_the_kernel_as_it_stands_is_the_first_candidate_and_none_repeats() -> None:
-    found = tune.candidates(Scale(), "gcc")
+    found = tune.candidates(Scale(), tune.FLAGS["gcc"])
     assert found[0] == Choice(Scale())
     assert len(found) == len(set(found)) == 3 * len(tune.FLAGS["gcc"])
 
 
 def test_few_candidates_differ_in_variant_and_in_flags() -> None:
-    few = tune.candidates(Scale(), "gcc")[:4]
+    few = tune.candidates(Scale(), tune.FLAGS["gcc"])[:4]
     assert len({choice.kernel for choice in few}) > 1 and len({choice.flags for choice in few}) > 1
 
 
 def test_a_kernel_without_variants_is_tried_with_all_flags() -> None:
-    assert [choice.flags for choice in tune.candidates(Plain(), "zig")] == list(tune.FLAGS["zig"])
+    assert [choice.flags for choice in tune.candidates(Plain(), tune.FLAGS["zig"])] == list(tune.FLAGS["zig"])
 
 
 def test_a_chosen_variant_gets_its_constants_repacked_and_computes_the_same() -> None:
