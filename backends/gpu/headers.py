@@ -58,11 +58,7 @@ extern "C" {{
 /* Make the device's side of `arena`. `queue`: {queue}; NULL: of the first GPU, or else the first device. `cache`: a
  * folder where what the device's driver builds is kept for the next time; NULL: nowhere. */
 const char *{name}_init(void *arena, void *queue, const char *cache);
-
-/* Optional, behind {name}_init: from now on a run puts what it launches into the queue by few commands, recorded here:
- * CUDA's graphs, or OpenCL's command buffers. NULL, or why nothing is recorded; runs are as before then. */
-const char *{name}_record(void *arena);
-
+{recording(name)}
 /* {what}: returns when the outputs are there. NULL, or what went wrong. */
 const char *{program.entry}(void *arena);
 {enqueuing(program) if asynchronous else ""}
@@ -82,6 +78,14 @@ void *{name}_queue(const void *arena);
 #endif
 
 #endif
+"""
+
+
+def recording(name: str) -> str:
+    return f"""
+/* Optional, behind {name}_init: from now on a run puts what it launches into the queue by few commands, recorded here:
+ * CUDA's graphs, or OpenCL's command buffers. NULL, or why nothing is recorded; runs are as before then. */
+const char *{name}_record(void *arena);
 """
 
 
