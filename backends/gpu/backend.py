@@ -36,7 +36,8 @@ from bevel.calib.errors import UserError
 EXPORTS = "exports.map"
 SHARED_FLAGS = ("-shared", "-Wl,-z,noexecstack", "-Wl,--as-needed", f"-Wl,--version-script={EXPORTS}", "-lm", "-ldl")
 API = ("init", "record", "wait", "destroy", "device_name", "queue")
-SOME = ("enqueue*", "reset*", "set_input_*", "get_output_*")  # not every linker takes a name that is not there
+SOME = ("enqueue*", "reset*", "bind_input_*", "set_input_*", "get_output_*")  # by patterns: some may be none
+OPENCL_HEADERS = {"opencl.h": "opencl.h", "kept.h": "opencl_kept.h"}
 
 # Nothing was measured on a GPU here: estimates, in products, that only order kernels of one operator.
 RATES: Table = {
@@ -108,11 +109,11 @@ def interface(model: str, chip: Chip, code: DeviceCode) -> product.Interface:
         built = nvcc.machine_code(text, chip.arch)
         sizes = {one.function: one.threads for several in code.launches.values() for one in several}
         known = {name: taken(chip, sizes[name], one) for name, one in built.kernels.items()}
-        stream = "a CUstream of yours"
-        return product.Interface("cuda.c", stream, image(model, built.image), {"_kernels.cu": text}, known)
+        words, files = ("a CUstream of yours", "a CUdeviceptr of yours"), {"_kernels.cu": text}
+        return product.Interface("cuda.c", *words, image(model, built.image), files, known)
     parts = opencl_text.functions(opencl_text.portable(code.source)) if code.source else []
     queue = "a cl_command_queue of yours, which keeps its commands in order"
-    return product.Interface("opencl.c", queue, strings(model, parts), headers=("opencl.h",))
+    return product.Interface("opencl.c", queue, "a cl_mem of yours", strings(model, parts), headers=OPENCL_HEADERS)
 
 
 def taken(chip: Chip, threads: int, one: nvcc.Occupied) -> Taken:

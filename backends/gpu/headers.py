@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import metadata
 
 from bevel.backends.binary.c.bundle import sha256_macro
 from bevel.backends.binary.c.ports import port_sections
-from bevel.backends.gpu.tables import MEMORIES, Tables
+from bevel.backends.gpu.arguments import MEMORIES
+from bevel.backends.gpu.tables import Tables
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.placement import ALIGNMENT, aligned
 from bevel.backends.program.program import Program
@@ -20,8 +20,9 @@ def handle_offset(plan: Plan) -> int:
     return aligned(plan.arena_bytes)
 
 
-def application(program: Program, plan: Plan, queue: str, asynchronous: bool) -> str:
-    """<model>.h. queue: what a queue is called on the device's interface; asynchronous: whether a run never waits."""
+def application(program: Program, plan: Plan, queue: str, asynchronous: bool, binding: str) -> str:
+    """<model>.h. queue: what a queue is called on the device's interface; asynchronous: whether a run never waits;
+    binding: what declares inputs in the application's own buffers."""
     name, upper = program.name, program.name.upper()
     fill = f"call {name}_set_input_...(arena, values)" if program.entries else "fill the inputs (below)"
     what = "One step of a sequence" if program.states else "One inference"
@@ -71,7 +72,7 @@ void {name}_destroy(void *arena);
 /* The device, and its queue. */
 const char *{name}_device_name(const void *arena);
 void *{name}_queue(const void *arena);
-{resetting(program)}
+{binding}{resetting(program)}
 {sections}
 #ifdef __cplusplus
 }}
@@ -108,8 +109,9 @@ const char *{program.name}_reset(void *arena);
 """
 
 
-def device(program: Program, plan: Plan, numbers: Tables, stretches: Sequence[tuple[int, int]], embedded: str) -> str:
-    """<model>_device.h. stretches: launches in a row, the first and how many; embedded: declares the kernels."""
+def device(program: Program, plan: Plan, numbers: Tables, embedded: str) -> str:
+    """<model>_device.h. embedded: declares the kernels."""
+    uses = sum(len(one.uses) for one in numbers.inputs)
     name, upper = program.name, program.name.upper()
     arguments = [argument for one in numbers.rows for argument in one.arguments]
     return f"""/* What the files of {name} share; not for applications. */
@@ -122,7 +124,8 @@ def device(program: Program, plan: Plan, numbers: Tables, stretches: Sequence[tu
 #define {name}_LAUNCHES {len(numbers.rows)}u
 #define {name}_CONSTANTS {len(numbers.weights)}u
 #define {name}_ARGUMENTS {len(arguments)}u
-#define {name}_STRETCHES {len(stretches)}u
+#define {name}_STRETCHES {len(numbers.stretches)}u
+#define {name}_BINDABLE {len(numbers.inputs)}u
 #define {name}_HANDLE_OFFSET {handle_offset(plan)}u
 
 /* A place in one of the device's memories, in bytes, or a number, of no memory. */
@@ -140,6 +143,16 @@ struct {name}_stretch {{
   uint32_t first, count;
 }};
 
+/* An input that may lie in a buffer of the application's: the first of its uses, and how many there are. */
+struct {name}_input {{
+  uint32_t first, uses;
+}};
+
+/* An argument of a launch, by its place there, and bytes from the input's first. */
+struct {name}_use {{
+  uint32_t launch, argument, first;
+}};
+
 struct {name}_constant {{
   const void *data;
   uint32_t offset, bytes;
@@ -152,11 +165,15 @@ extern "C" {{
 extern const uint32_t {name}_memory_bytes[{MEMORIES}];
 extern const struct {name}_launch {name}_launches[{max(len(numbers.rows), 1)}];
 extern const struct {name}_argument {name}_arguments[{max(len(arguments), 1)}];
-extern const struct {name}_stretch {name}_stretches[{max(len(stretches), 1)}];
+extern const struct {name}_stretch {name}_stretches[{max(len(numbers.stretches), 1)}];
+extern const struct {name}_input {name}_inputs[{max(len(numbers.inputs), 1)}];
+extern const struct {name}_use {name}_uses[{max(uses, 1)}];
 extern const struct {name}_constant {name}_constants[{max(len(numbers.weights), 1)}];
 {embedded}
 
 const char *{name}_upload(void *arena, size_t offset, size_t bytes);
+const char *{name}_upload_input(void *arena, uint32_t input, size_t offset, size_t bytes);
+const char *{name}_bind(void *arena, uint32_t input, void *buffer, size_t offset);
 const char *{name}_download(void *arena, size_t offset, size_t bytes);
 const char *{name}_start(void *arena, uint32_t first, uint32_t count);
 const char *{name}_stretch(void *arena, uint32_t number);

@@ -37,6 +37,9 @@ class RunLines:
         name = self.program.name
         match action:
             case Upload(span):
+                inputs = [one.buffer for one in self.numbers.inputs]
+                if span.buffer in inputs:
+                    return f"  TRY({name}_upload_input(arena, {inputs.index(span.buffer)}, {self.place(span)}));"
                 return f"  TRY({name}_upload(arena, {self.place(span)}));"
             case Download(span):
                 return f"  TRY({name}_download(arena, {self.place(span)}));"
@@ -65,15 +68,6 @@ class RunLines:
 
     def told(self, action: DeviceCall) -> str:
         return f"  /* {action.call}: {comment(self.program.calls[action.call].node)} */"
-
-    def stretches(self, run: Sequence[Action]) -> list[tuple[int, int]]:
-        """The launches of calls of the device in a row: the first, and how many they are."""
-        found = []
-        for device, several in groupby(run, lambda one: isinstance(one, DeviceCall)):
-            if device:
-                parts = [self.numbers.calls[one.call] for one in several if isinstance(one, DeviceCall)]
-                found.append((parts[0][0], sum(count for _, count in parts)))
-        return found
 
     def run_source(self, run: Sequence[Action], asynchronous: bool) -> str:
         name, entry = self.program.name, self.program.entry

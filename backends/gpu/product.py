@@ -4,7 +4,7 @@
 <model>.c           run: what goes to the device, what is launched there, what comes back
 <model>_device.c    the device's side: buffers, kernels, the queue
 <model>_driver.h    what that side is with any driver
-<model>_opencl.h    what is called of OpenCL, where it is that
+<model>_opencl.h    what is called of OpenCL, where it is that; <model>_kept.h: binaries that are kept
 <model>_tables.c    launches, their arguments, what goes to the device once
 <model>_source.c    the kernels' source
 <model>_weights.*   constant arrays
@@ -28,7 +28,7 @@ from bevel.backends.binary.c.bundle import (
 )
 from bevel.backends.binary.c.constants import Constants, collect, weights_header, weights_source
 from bevel.backends.binary.c.ports import conversions
-from bevel.backends.gpu import headers, profiling, statics
+from bevel.backends.gpu import binding, headers, profiling, statics
 from bevel.backends.gpu.chip import Chip
 from bevel.backends.gpu.embedded import Embedded
 from bevel.backends.gpu.launched import DeviceCode
@@ -63,16 +63,17 @@ def sides(program: Program, plan: Plan) -> HostAndDevice:
 
 @dataclass(frozen=True)
 class Interface:
-    """How a device is spoken to: the file of `backends/gpu/c/` that does, and what a queue is called there. `embedded`:
-    the kernels; `files`: for readers, by their names' endings; `taken`: what is known of device functions, by name;
-    `headers`: files beside the first one that it includes."""
+    """How a device is spoken to: the file of `backends/gpu/c/` that does, and what a queue and a buffer are called
+    there. `embedded`: the kernels; `files`: for readers, by their names' endings; `taken`: what is known of device
+    functions, by name; `headers`: other files there that the first one includes, by the endings of their names."""
 
     runtime: str
     queue: str
+    buffer: str
     embedded: Embedded
     files: Mapping[str, str] = field(default_factory=dict)
     taken: Mapping[str, Taken] = field(default_factory=dict)
-    headers: Sequence[str] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def product(
@@ -85,16 +86,19 @@ def product(
     numbers = tables(program, plan, constants, split.calls, code)
     known = statics.statics(program, split.calls, code, interface.taken, chip)
     lines = RunLines(program, plan, constants, split.calls, numbers)
-    stretches = lines.stretches(run)
+    bound = binding.declarations(program, numbers.inputs, interface.buffer)
     asynchronous = not any(isinstance(one, HostCall) for one in run)
     texts = {
-        f"{name}.h": headers.application(program, plan, interface.queue, asynchronous),
-        f"{name}.c": lines.run_source(run, asynchronous) + lines.resetting() + conversions(program, plan, symbols),
-        f"{name}_device.h": headers.device(program, plan, numbers, stretches, interface.embedded.declaration),
+        f"{name}.h": headers.application(program, plan, interface.queue, asynchronous, bound),
+        f"{name}.c": lines.run_source(run, asynchronous)
+        + lines.resetting()
+        + binding.definitions(program, numbers.inputs)
+        + conversions(program, plan, symbols),
+        f"{name}_device.h": headers.device(program, plan, numbers, interface.embedded.declaration),
         f"{name}_device.c": runtime(interface.runtime, name),
         f"{name}_driver.h": runtime("driver.h", name),
-        **{f"{name}_{file}": runtime(file, name) for file in interface.headers},
-        f"{name}_tables.c": tables_source(program, numbers, stretches, constants),
+        **{f"{name}_{ending}": runtime(file, name) for ending, file in interface.headers.items()},
+        f"{name}_tables.c": tables_source(program, numbers, constants),
         f"{name}_source.c": interface.embedded.definition,
         f"{name}_profile.h": profiling.header(program),
         f"{name}_profile.c": profiling.source(lines, run),
@@ -129,7 +133,7 @@ def threads_told(
     return {symbol: Asked(THREADS, text) for symbol, text in told.items()}
 
 
-def tables_source(program: Program, numbers: Tables, stretches: Sequence[tuple[int, int]], constants: Constants) -> str:
+def tables_source(program: Program, numbers: Tables, constants: Constants) -> str:
     name, first = program.name, 0
     launches = []
     for one in numbers.rows:
@@ -140,7 +144,8 @@ def tables_source(program: Program, numbers: Tables, stretches: Sequence[tuple[i
         first += len(one.arguments)
     arguments = [f"    {{{one.memory}, {one.value}}}," for each in numbers.rows for one in each.arguments]
     sizes = {one.symbol: one.array.nbytes for one in constants.arrays}
-    rows = [f"    {{{start}, {count}}}," for start, count in stretches]
+    rows = [f"    {{{start}, {count}}}," for start, count in numbers.stretches]
+    firsts, uses = binding.as_rows(numbers.inputs)
     weights = [f"    {{{symbol}, {place}, {sizes[symbol]}}}," for symbol, place in numbers.weights.items()]
     return f"""#include "{name}_device.h"
 #include "{name}_weights.h"
@@ -157,6 +162,14 @@ const struct {name}_argument {name}_arguments[] = {{
 
 const struct {name}_stretch {name}_stretches[] = {{
 {rows_of(rows, "0, 0")}
+}};
+
+const struct {name}_input {name}_inputs[] = {{
+{rows_of(firsts, "0, 0")}
+}};
+
+const struct {name}_use {name}_uses[] = {{
+{rows_of(uses, "0, 0, 0")}
 }};
 
 const struct {name}_constant {name}_constants[] = {{

@@ -4,42 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from bevel.backends.binary.c.constants import Constants
+from bevel.backends.gpu.arguments import ARENA, MEMORIES, WEIGHTS, Argument, Row
+from bevel.backends.gpu.binding import Bindable, bindable
 from bevel.backends.gpu.launched import DeviceCode, LaunchNumbers
-from bevel.backends.gpu.transfers import on_device
+from bevel.backends.gpu.transfers import DeviceCall, actions, on_device
 from bevel.backends.program.memory import Plan
 from bevel.backends.program.op import Array, Role
 from bevel.backends.program.placement import aligned
 from bevel.backends.program.program import Program
 
 WEIGHTS_ALIGNMENT = 64  # bytes, as the vectors of any device
-ARENA, WEIGHTS, MEMORIES = 0, 1, 2  # the device's memories, by number; MEMORIES stands for none
 
 
-@dataclass(frozen=True)
-class Argument:
-    """A place in a memory, or a number."""
-
-    memory: int
-    value: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """One launch with its arguments."""
-
-    started: LaunchNumbers
-    arguments: tuple[Argument, ...]
+Stretch = tuple[int, int]  # launches in a row: the first, and how many
 
 
 @dataclass(frozen=True)
 class Tables:
-    """`rows`: every launch of a run, in order; `calls`: the first of each call's, and how many they are; `weights`: the
-    arrays that the device reads, by their symbols, and where each lies; `bytes`: of each memory."""
+    """`rows`: every launch of a run, in order; `calls`: the first of each call's, and how many they are; `stretches`:
+    the same of calls between which nothing else happens; `inputs`: those that may lie in buffers of the application's;
+    `weights`: the arrays that the device reads, by their symbols, and where each lies; `bytes`: of each memory."""
 
     rows: tuple[Row, ...]
-    calls: tuple[tuple[int, int], ...]
+    calls: tuple[Stretch, ...]
+    stretches: tuple[Stretch, ...]
+    inputs: tuple[Bindable, ...]
     weights: Mapping[str, int]
     bytes: tuple[int, ...]
 
@@ -48,14 +40,24 @@ def tables(program: Program, plan: Plan, constants: Constants, symbols: Sequence
     """`symbols`: of each call's kernel."""
     weights, end = laid_out(program, constants)
     rows: list[Row] = []
-    calls = []
+    calls: list[Stretch] = []
     for index, (call, symbol) in enumerate(zip(program.calls, symbols, strict=True)):
         first = len(rows)
         if on_device(call):
             places = list(operand_places(program, plan, constants, weights, index))
             rows += [row(started, places) for started in code.launches[symbol]]
         calls.append((first, len(rows) - first))
-    return Tables(tuple(rows), tuple(calls), weights, (max(aligned(plan.arena_bytes), 1), max(end, 1)))
+    bytes_of = max(aligned(plan.arena_bytes), 1), max(end, 1)
+    inputs = bindable(program, plan, rows)
+    return Tables(tuple(rows), tuple(calls), tuple(stretches(program, calls)), inputs, weights, bytes_of)
+
+
+def stretches(program: Program, calls: Sequence[Stretch]) -> Iterator[Stretch]:
+    """The launches of calls in a row. `calls`: of each call."""
+    for device, several in groupby(actions(program), lambda one: isinstance(one, DeviceCall)):
+        if device:
+            parts = [calls[one.call] for one in several if isinstance(one, DeviceCall)]
+            yield parts[0][0], sum(count for _, count in parts)
 
 
 def row(started: LaunchNumbers, places: Sequence[Argument]) -> Row:
@@ -96,7 +98,7 @@ def operand_places(
                 if name in constants.buffers:
                     yield Argument(WEIGHTS, weights[constants.buffers[name]] + start)
                 else:
-                    yield Argument(ARENA, plan.offsets[name] + start)
+                    yield Argument(ARENA, plan.offsets[name] + start, name)
             case Role.CONSTANT:
                 yield Argument(WEIGHTS, weights[next(arrays)])
             case Role.OUTPUT | Role.STATE:

@@ -218,6 +218,14 @@ const char *MODEL_init(void *arena, void *stream, const char *cache) {
   return why ? why : made(s, stream);
 }
 
+static void forget_graphs(struct state *s) {
+  uint32_t i;
+  for (i = 0; i != MODEL_STRETCHES; i++) {
+    if (s->graphs[i]) s->graph.destroy(s->graphs[i]);
+    s->graphs[i] = NULL;
+  }
+}
+
 void MODEL_destroy(void *arena) {
   struct state *const s = state_of(arena);
   handle popped;
@@ -226,8 +234,7 @@ void MODEL_destroy(void *arena) {
   if (s->context && !s->cu.push_context(s->context)) {
     if (s->side.queue) s->cu.finish(s->side.queue);
     free_events(s);
-    for (i = 0; i != MODEL_STRETCHES; i++)
-      if (s->graphs[i]) s->graph.destroy(s->graphs[i]);
+    forget_graphs(s);
     if (s->module) s->cu.unload_module(s->module);
     for (i = 0; i < MODEL_MEMORIES; i++)
       if (s->memories[i]) s->cu.release(s->memories[i]);
@@ -332,6 +339,25 @@ const char *MODEL_wait(void *arena) {
   const char *why = entered(s);
   if (why) return why;
   return left(s, "waiting", s->cu.finish(s->side.queue));
+}
+
+/* Launches copy their arguments. */
+const char *MODEL_bind(void *arena, uint32_t input, void *buffer, size_t offset) {
+  struct state *s = state_of(arena);
+  const char *why = MODEL_wait(arena);
+  uint32_t i;
+  if (why) return why;
+  if (offset % ALIGNED) return said(&s->side, "an input begins at a multiple of %d bytes", ALIGNED);
+  if ((why = entered(s)) != NULL) return why;
+  forget_graphs(s);
+  for (i = MODEL_inputs[input].first; i != MODEL_inputs[input].first + MODEL_inputs[input].uses; i++) {
+    const uint32_t place = MODEL_launches[MODEL_uses[i].launch].first + MODEL_uses[i].argument;
+    const struct MODEL_argument *own = &MODEL_arguments[place];
+    const address bound = (address)(uintptr_t)buffer + offset + MODEL_uses[i].first;
+    s->values[place].place = buffer ? bound : s->memories[own->memory] + own->value;
+  }
+  s->side.bound[input] = buffer != NULL;
+  return left(s, "", 0);
 }
 
 #ifdef MODEL_TIMED

@@ -13,10 +13,13 @@
 
 typedef void *handle;
 
+#define ALIGNED 64 /* bytes: where inputs that are bound may begin */
+
 /* How a `struct state` of MODEL_device.c begins. */
 struct side {
   const void *arena; /* that this is the side of */
   handle library, queue;
+  unsigned char bound[MODEL_BINDABLE + 1]; /* whether an input is in a buffer of the caller's */
   char device_name[128], error[2048];
 };
 
@@ -106,6 +109,11 @@ static const char *load_library(struct side *side, const struct library *wanted,
 const char *MODEL_device_name(const void *arena) {
   const struct side *side = (const struct side *)state_of(arena);
   return side ? side->device_name : "";
+}
+
+const char *MODEL_upload_input(void *arena, uint32_t input, size_t offset, size_t bytes) {
+  const struct side *side = (const struct side *)state_of(arena);
+  return side && side->bound[input] ? NULL : MODEL_upload(arena, offset, bytes);
 }
 
 void *MODEL_queue(const void *arena) {

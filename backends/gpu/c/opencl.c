@@ -7,10 +7,7 @@
  */
 #include "MODEL_opencl.h"
 
-#include <unistd.h>
-
 #define MOST_PLATFORMS 16
-#define HEAD 2 /* numbers before a kept binary: its bytes and their sum */
 
 struct state {
   struct side side;
@@ -83,13 +80,6 @@ static const char *open_queue(struct state *s, void *queue) {
   return NULL;
 }
 
-static uint64_t summed(uint64_t sum, const void *data, size_t bytes) {
-  const unsigned char *p = (const unsigned char *)data;
-  size_t i;
-  for (i = 0; i < bytes; i++) sum = (sum ^ p[i]) * 1099511628211u; /* FNV-1a */
-  return sum;
-}
-
 /* What the device says of itself, however long that is, for the caller to free; NULL where it says nothing. */
 static char *told(struct state *s, uint32_t what) {
   size_t bytes = 0;
@@ -100,70 +90,7 @@ static char *told(struct state *s, uint32_t what) {
   return text;
 }
 
-/* Where the binary for this device, driver and source is kept; whether that fits into `path`. */
-static int binary_path(struct state *s, const char *cache, char *path, size_t room) {
-  static const uint32_t asked[] = {DEVICE_NAME, DEVICE_VENDOR, DRIVER_VERSION, DEVICE_VERSION};
-  uint64_t key = summed(14695981039346656037u, s->options, strlen(s->options));
-  size_t i;
-  for (i = 0; i < sizeof asked / sizeof asked[0]; i++) {
-    char *const text = told(s, asked[i]);
-    if (text) key = summed(key, text, strlen(text) + 1);
-    free(text);
-  }
-  for (i = 0; i != MODEL_SOURCES; i++) key = summed(key, MODEL_source[i], strlen(MODEL_source[i]));
-  return snprintf(path, room, "%s/MODEL-%08x%08x.clbin", cache, (unsigned)(key >> 32), (unsigned)key) < (int)room;
-}
-
-/* Whether the program was built from a kept binary; a damaged one is none. */
-static int from_binary(struct state *s, const char *path) {
-  uint64_t head[HEAD];
-  FILE *file = fopen(path, "rb");
-  unsigned char *data = NULL;
-  const unsigned char *one;
-  int32_t status = 1, of_binary = 1;
-  size_t bytes;
-  if (!file) return 0;
-  if (fread(head, sizeof head, 1, file) == 1 && head[0] && head[0] < ((uint64_t)1 << 31)) {
-    bytes = (size_t)head[0];
-    data = (unsigned char *)malloc(bytes);
-    if (data && fread(data, 1, bytes, file) == bytes && summed(0, data, bytes) == head[1]) {
-      one = data;
-      s->program = s->cl.program_from_binary(s->context, 1, &s->device, &bytes, &one, &of_binary, &status);
-      if (!status) status = of_binary;
-      if (!status) status = s->cl.build(s->program, 1, &s->device, s->options, NULL, NULL);
-      if (status && s->program) {
-        s->cl.release_program(s->program);
-        s->program = NULL;
-      }
-    }
-  }
-  free(data);
-  fclose(file);
-  return !status;
-}
-
-/* In one step, so that nobody finds half of it. What cannot be kept is made again the next time. */
-static void keep_binary(struct state *s, const char *path) {
-  char partial[1100];
-  uint64_t head[HEAD];
-  size_t bytes = 0;
-  unsigned char *data;
-  FILE *file;
-  int whole;
-  if (s->cl.program_info(s->program, PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) || !bytes) return;
-  data = (unsigned char *)malloc(bytes);
-  if (!data) return;
-  snprintf(partial, sizeof partial, "%s.%ld", path, (long)getpid());
-  file = s->cl.program_info(s->program, PROGRAM_BINARIES, sizeof data, &data, NULL) ? NULL : fopen(partial, "wb");
-  if (file) {
-    head[0] = bytes;
-    head[1] = summed(0, data, bytes);
-    whole = fwrite(head, sizeof head, 1, file) == 1 && fwrite(data, 1, bytes, file) == bytes;
-    whole = !fclose(file) && whole;
-    if (!whole || rename(partial, path)) remove(partial);
-  }
-  free(data);
-}
+#include "MODEL_kept.h"
 
 /* Whether the device has an extension, by its list. */
 static int has(struct state *s, const char *extension) {
@@ -261,13 +188,20 @@ const char *MODEL_init(void *arena, void *queue, const char *cache) {
   return make_kernels(s);
 }
 
+static void forget_recorded(struct state *s) {
+  uint32_t i;
+  for (i = 0; i != MODEL_STRETCHES; i++) {
+    if (s->recorded[i]) s->recording.release(s->recorded[i]);
+    s->recorded[i] = NULL;
+  }
+}
+
 void MODEL_destroy(void *arena) {
   struct state *const s = state_of(arena);
   uint32_t i;
   if (!s || s->side.arena != arena) return;
   if (s->side.queue) s->cl.finish(s->side.queue);
-  for (i = 0; i != MODEL_STRETCHES; i++)
-    if (s->recorded[i]) s->recording.release(s->recorded[i]);
+  forget_recorded(s);
   for (i = 0; i != MODEL_LAUNCHES; i++)
     if (s->kernels[i]) s->cl.release_kernel(s->kernels[i]);
   if (s->program) s->cl.release_program(s->program);
@@ -371,6 +305,33 @@ const char *MODEL_wait(void *arena) {
   struct state *s = state_of(arena);
   if (!s) return "MODEL: MODEL_init was not called";
   TRY("waiting", s->cl.finish(s->side.queue));
+  return NULL;
+}
+
+/* Which argument of a kernel one of a launch is: a place is a memory there, and bytes in it. */
+static uint32_t kernel_argument(const struct MODEL_launch *launch, uint32_t argument) {
+  uint32_t place = argument, i;
+  for (i = 0; i < argument; i++) place += MODEL_arguments[launch->first + i].memory < MODEL_MEMORIES;
+  return place;
+}
+
+const char *MODEL_bind(void *arena, uint32_t input, void *buffer, size_t offset) {
+  struct state *s = state_of(arena);
+  const char *const why = MODEL_wait(arena);
+  uint32_t i;
+  if (why) return why;
+  if (offset % ALIGNED) return said(&s->side, "an input begins at a multiple of %d bytes", ALIGNED);
+  forget_recorded(s);
+  for (i = MODEL_inputs[input].first; i != MODEL_inputs[input].first + MODEL_inputs[input].uses; i++) {
+    const struct MODEL_launch *launch = &MODEL_launches[MODEL_uses[i].launch];
+    const struct MODEL_argument *own = &MODEL_arguments[launch->first + MODEL_uses[i].argument];
+    const uint32_t place = kernel_argument(launch, MODEL_uses[i].argument);
+    const uint32_t at = buffer ? (uint32_t)offset + MODEL_uses[i].first : own->value;
+    const handle kernel = s->kernels[MODEL_uses[i].launch];
+    TRY("an input", s->cl.set_argument(kernel, place, sizeof buffer, buffer ? &buffer : &s->memories[own->memory]));
+    TRY("an input", s->cl.set_argument(kernel, place + 1, sizeof at, &at));
+  }
+  s->side.bound[input] = buffer != NULL;
   return NULL;
 }
 

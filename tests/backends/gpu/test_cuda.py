@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from bevel.backends.devices.gpu_product import build_harness
 from bevel.backends.devices.native import pack
 from bevel.backends.gpu import nvcc, statics, tensor_kernels
 from bevel.backends.gpu.chip import chip_of
+from bevel.backends.gpu.headers import HANDLE_BYTES, handle_offset
 from bevel.backends.gpu.occupancy import occupancy
 from bevel.backends.gpu.roofline import least_seconds
 from bevel.backends.gpu.tensor_kernels import matrix_dots
@@ -228,6 +230,30 @@ def test_recorded_launches_are_one_command_of_a_run(built: Artifact, harness: Pa
     count = len(built.calls)
     assert behind[: count + 5] == [*["record"] * count, "write", "graph", "read", "wait", "wait"]
     assert f"graph {count}\n" in (harness / "log.txt").read_text() and behind.count("forget") == 1
+
+
+BOUND = """
+import ctypes
+model, mock, room = ctypes.CDLL("./net.so"), ctypes.CDLL("./mock.so"), ctypes.create_string_buffer({bytes} + 64)
+arena, buffer = ctypes.c_void_p(ctypes.addressof(room) + 63 & ~63), ctypes.c_uint64()
+assert model.net_init(arena, None, None) == 0
+mock.cuMemAlloc_v2(ctypes.byref(buffer), ctypes.c_size_t(256))
+assert model.net_bind_input_x(arena, ctypes.c_void_p(buffer.value), ctypes.c_size_t(64)) == 0
+assert model.net_run(arena) == 0
+model.net_destroy(arena)
+"""
+
+
+def test_an_input_in_a_buffer_of_the_callers_is_not_copied(built: Artifact, harness: Path) -> None:
+    objects = sorted(path.name for path in harness.glob("net*.o"))
+    for_target(load("host")).link(objects, "net.so", harness, ("-shared", "-ldl"))
+    mock = {"BEVEL_CUDA_LIBRARY": "./mock.so", "MOCK_CUDA_LOG": "log.txt", "MOCK_CUDA_POINTERS": "1"}
+    program = BOUND.format(bytes=handle_offset(built.plan) + HANDLE_BYTES)
+    subprocess.run([sys.executable, "-c", program], cwd=harness, env=os.environ | mock, check=True)
+    lines = (harness / "log.txt").read_text().splitlines()
+    behind = lines[lines.index("memory 2 256") + 1 :]
+    assert [line.split()[0] for line in behind[1:]][: len(built.calls)] == ["launch"] * len(built.calls)
+    assert behind[0] == "wait" and behind[1].split()[4] == "2+64"
 
 
 def test_what_records_nothing_is_told_and_the_stream_takes_commands_again(harness: Path) -> None:

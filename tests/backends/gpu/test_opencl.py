@@ -132,6 +132,7 @@ def test_float_edges_are_the_hosts(target: Target, tmp_path: Path) -> None:
     vectors = Vectors({"image:0": x}, {"y": np.stack([program.run({"image:0": one})["y"] for one in x])})
     artifact = build(program, target, tmp_path, vectors)
     assert [call.kernel for call in artifact.calls] == ["Clip"]
+    assert "bind_input" not in (tmp_path / "edges.h").read_text()  # it is converted
     assert OpenCl(target).measure(artifact, vectors).mismatches == 0
     assert artifact.takes[Resource.DEVICE] < artifact.plan.arena_bytes + 64
     with OpenCl(target).opened(artifact) as run:

@@ -128,7 +128,7 @@ def test_the_shared_library_shows_its_api_alone_and_needs_no_driver(built: tuple
     assert artifact.library is not None
     path = artifact.folder / artifact.library
     listed = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True)
-    verbs = ("destroy", "device_name", "enqueue", "init", "queue", "record", "run", "wait")
+    verbs = ("bind_input_x", "destroy", "device_name", "enqueue", "init", "queue", "record", "run", "wait")
     assert [line.split()[-1] for line in listed.stdout.splitlines()] == [f"one_{verb}" for verb in verbs]
     needed = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=True).stdout
     assert "OpenCL" not in needed
@@ -285,6 +285,26 @@ def test_a_queue_of_the_callers_is_used_in_order_and_left_to_it(
         assert not why and bytes.fromhex(output) == vectors.expected["y"].tobytes()
     else:
         assert why == "one: the queue must keep its commands in order"
+
+
+@pytest.mark.parametrize("recorded", [0, 1])
+def test_an_input_is_read_where_it_lies_on_the_device(
+    recorded: int, built: tuple[Artifact, Vectors], target: Target, folder: Path
+) -> None:
+    artifact, vectors = built
+    if recorded and (why := records(folder)):
+        pytest.skip(why)
+    assert artifact.library is not None
+    (given,), (got,) = artifact.inputs, artifact.outputs
+    expected = vectors.expected["y"]
+    numbers = (handle_offset(artifact.plan) + HANDLE_BYTES, given.offset, got.offset, expected.nbytes, recorded)
+    files = HERE / "own_buffer.py", artifact.folder / artifact.library, environment().get(LIBRARY, SYSTEM)
+    command = [sys.executable, *map(str, (*files, *numbers))]
+    x = vectors.inputs["x"].tobytes()
+    done = subprocess.run(command, input=x, env=os.environ | environment(), capture_output=True, check=True)
+    askew, bound, first, second = done.stdout.decode().splitlines()
+    assert (askew, bound) == ("one: an input begins at a multiple of 64 bytes", "None")
+    assert bytes.fromhex(first) == bytes.fromhex(second) == expected.tobytes()
 
 
 def test_weights_that_change_their_width_are_refused(tmp_path: Path) -> None:
