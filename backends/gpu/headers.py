@@ -128,7 +128,38 @@ def device(program: Program, plan: Plan, numbers: Tables, embedded: str) -> str:
 #define {name}_BINDABLE {len(numbers.inputs)}u
 #define {name}_HANDLE_OFFSET {handle_offset(plan)}u
 
-/* A place in one of the device's memories, in bytes, or a number, of no memory. */
+{types(name)}
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+extern const uint32_t {name}_memory_bytes[{MEMORIES}];
+extern const struct {name}_launch {name}_launches[{max(len(numbers.rows), 1)}];
+extern const struct {name}_argument {name}_arguments[{max(len(arguments), 1)}];
+extern const struct {name}_stretch {name}_stretches[{max(len(numbers.stretches), 1)}];
+extern const struct {name}_input {name}_inputs[{max(len(numbers.inputs), 1)}];
+extern const struct {name}_use {name}_uses[{max(uses, 1)}];
+extern const struct {name}_constant {name}_constants[{max(len(numbers.weights), 1)}];
+{embedded}
+
+const char *{name}_upload(void *arena, size_t offset, size_t bytes);
+const char *{name}_upload_input(void *arena, uint32_t input, size_t offset, size_t bytes);
+const char *{name}_bind(void *arena, uint32_t input, void *buffer, size_t offset);
+const char *{name}_download(void *arena, size_t offset, size_t bytes);
+const char *{name}_start(void *arena, uint32_t first, uint32_t count);
+const char *{name}_stretch(void *arena, uint32_t number);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+
+def types(name: str) -> str:
+    """What the tables are of."""
+    return f"""/* A place in one of the device's memories, in bytes, or a number, of no memory. */
 struct {name}_argument {{
   uint32_t memory, value;
 }};
@@ -157,30 +188,4 @@ struct {name}_constant {{
   const void *data;
   uint32_t offset, bytes;
 }};
-
-#ifdef __cplusplus
-extern "C" {{
-#endif
-
-extern const uint32_t {name}_memory_bytes[{MEMORIES}];
-extern const struct {name}_launch {name}_launches[{max(len(numbers.rows), 1)}];
-extern const struct {name}_argument {name}_arguments[{max(len(arguments), 1)}];
-extern const struct {name}_stretch {name}_stretches[{max(len(numbers.stretches), 1)}];
-extern const struct {name}_input {name}_inputs[{max(len(numbers.inputs), 1)}];
-extern const struct {name}_use {name}_uses[{max(uses, 1)}];
-extern const struct {name}_constant {name}_constants[{max(len(numbers.weights), 1)}];
-{embedded}
-
-const char *{name}_upload(void *arena, size_t offset, size_t bytes);
-const char *{name}_upload_input(void *arena, uint32_t input, size_t offset, size_t bytes);
-const char *{name}_bind(void *arena, uint32_t input, void *buffer, size_t offset);
-const char *{name}_download(void *arena, size_t offset, size_t bytes);
-const char *{name}_start(void *arena, uint32_t first, uint32_t count);
-const char *{name}_stretch(void *arena, uint32_t number);
-
-#ifdef __cplusplus
-}}
-#endif
-
-#endif
 """
