@@ -74,8 +74,13 @@ class FloatSteps:
 
 
 def float_steps(format: Format) -> FloatSteps | None:
-    """The steps of a minifloat that `bevel.calib.formats.levels.wide_levels` knows; None for any other format."""
+    """The steps of a minifloat that `bevel.calib.formats.levels.wide_levels` knows, or of 0 and powers of two, which is
+    one without a mantissa; None for any other format."""
     levels = wide_levels(format)
-    if levels is None or not isinstance(format, FloatFormat):
+    if levels is None:
         return None
-    return FloatSteps(format.mantissa, levels.steps[-1])
+    if isinstance(format, FloatFormat):
+        return FloatSteps(format.mantissa, levels.steps[-1])
+    powers = tuple(2**place for place in range(levels.steps[-1].bit_length()))
+    is_powers = levels.steps == (*(-one for one in reversed(powers)), 0, *powers)
+    return FloatSteps(0, levels.steps[-1]) if is_powers else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from bevel.calib.arithmetic.power_softmax import STEPS
 from bevel.calib.arithmetic.requantize import Output, RatioError
 from bevel.calib.arithmetic.round_float import FloatSteps
 from bevel.passes.base import Note
@@ -146,10 +147,13 @@ def operator_nodes(
     if operator.joint:
         return joint_nodes(made, operator, match, inputs, made_by_it, end)
     index = [one is made_by_it for one in match.node.outputs].index(True)
-    target = end.of_codes(clamp) if operator.ties else end.of_sums(clamp)
+    powers = operator.powers and end.coding.steps == STEPS
+    target = end.of_codes(clamp) if operator.ties or powers else end.of_sums(clamp)
     others = tuple(made.other(tensor) for tensor in match.others)
     made.read += match.others
     site = Site(match.node, inputs, *target, index, end.coding.steps, others)
+    if powers:
+        return integerized(operator, site)
     if site.wide and not operator.wide and not (operator.wide_codes and all_codes(site)):
         return Reason(f"{match.node.op} has a kernel for int8 only; give it int8 activations, before and after")
     if not operator.ties:

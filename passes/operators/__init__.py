@@ -20,6 +20,7 @@ from bevel.passes.operators.functions.arg_max import ArgMax
 from bevel.passes.operators.functions.channel_table import ChannelTable
 from bevel.passes.operators.functions.clip import Clip
 from bevel.passes.operators.functions.log_softmax import LogSoftmax
+from bevel.passes.operators.functions.power_softmax import PowerSoftmax
 from bevel.passes.operators.functions.softmax import MaskedSoftmax, Softmax
 from bevel.passes.operators.functions.table import Table
 from bevel.passes.operators.moves.concat import Concat
@@ -111,6 +112,7 @@ MADE: tuple[IntegerOperator, ...] = (
     Clip(),
     DequantizeSteps(),
     FlipSign(),
+    PowerSoftmax(),
     QuantizeFixed(),
     QuantizeFloat(),
     Rescale(),

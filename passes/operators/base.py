@@ -236,6 +236,7 @@ class Operator(IntegerOperator):
     ends: ClassVar[bool] = False  # its result is no activation: indices
     wide: ClassVar[bool] = False  # int16 and int32 activations may go in and come out
     wide_codes: ClassVar[bool] = False  # int16 activations may, of which every integer is a code
+    powers: ClassVar[bool] = False  # it makes powers of two, where its result's format has these alone
     linear: ClassVar[bool] = True  # its result is a sum of products by its weights, and a bias
     joint: ClassVar[bool] = False  # one call makes all of its outputs: `Site.results`
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bevel.calib.arithmetic.power_softmax import FORMAT, LEAST
 from bevel.calib.arithmetic.round_rows import HIGHEST, limit
 from bevel.calib.formats.format import INT8, INT16, IntFormat
 from bevel.calib.formats.levels import integer_levels
@@ -87,6 +88,7 @@ def choose_scales(
             continue
         for part in parts(scales, group, plan, statistics, wanted, method):
             quant = fixed_quant(part, plan, statistics, wanted) if isinstance(wanted, IntFormat) else None
+            quant = shares_quant() if wanted == FORMAT and not plan.powers.isdisjoint(part) else quant
             if quant is not None:
                 scales.notes += [
                     Note(PASS, name, "chosen", "scale fixed by its operator") for name in part if name in plan.fixed
@@ -201,6 +203,8 @@ def holds_int8(format: TensorFormat) -> bool:
 
 def without_kernel(format: TensorFormat, plan: QuantizationPlan) -> set[str]:
     """The points that an operator without a kernel for the wide format reads or makes."""
+    if format == FORMAT:
+        return plan.int8_only | (plan.coded - plan.powers)
     return plan.int8_only if isinstance(format, IntFormat) else plan.int8_only | plan.coded
 
 
@@ -219,6 +223,12 @@ def choose(scales: Scales, group: list[str], statistics: Statistics, format: Ten
     found = stairs(statistics, scheme)
     scales.quants |= dict.fromkeys(group, found.last)
     scales.stairs |= dict.fromkeys(group, found)
+
+
+def shares_quant() -> TensorQuant:
+    """Of shares that are powers of two, down to the smallest step."""
+    scheme = Scheme(FORMAT, symmetric=True)
+    return TensorQuant(scheme, np.asarray(np.float32(2.0**-LEAST)), np.zeros((), scheme.dtype))
 
 
 def block_quant(statistics: Statistics, format: BlockFormat) -> TensorQuant:

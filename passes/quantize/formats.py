@@ -22,7 +22,7 @@ WEIGHTS = (
 )
 ACTIVATIONS = (
     "int2 to int16, uint1 to uint8, binary, ternary, minifloats of up to four exponent bits such as e2m1, e2m3, e3m2 "
-    "and e4m3, log2 to log4, apot5k2, mxfp4, mxfp6, mxfp6e3m2 and mxint8"
+    "and e4m3, log2 to log5, apot5k2, mxfp4, mxfp6, mxfp6e3m2 and mxint8"
 )
 MAX_BITS = 8
 

@@ -47,6 +47,9 @@ class QuantizationPlan:
     unrounded: dict[str, set[str]] = field(default_factory=dict)  # readers whose table is of the function as a whole
     divisors: set[str] = field(default_factory=set)  # points of which a 0 would make no finite number
     coded: set[str] = field(default_factory=set)  # points of operators that need every integer of int16 to be a code
+    powers: set[str] = field(
+        default_factory=set
+    )  # those of them that may be powers of two: no such operator reads them
     leaving: set[str] = field(default_factory=set)  # points that are outputs of the model
     results: set[str] = field(default_factory=set)  # points that leave the model and that nothing computes with
     pixels: set[str] = field(default_factory=set)  # points that are 8-bit integers, made floats
@@ -102,6 +105,7 @@ def make_plan(graph: gs.Graph, states: Mapping[str, str] | None = None) -> Quant
     plan.int8_only = {name for one in plan.taken.values() if not beyond_int8(one[0]) for name in touched(plan, *one)}
     plan.coded = {name for one in plan.taken.values() if one[0].wide_codes for name in touched(plan, *one)}
     plan.coded |= set(table_points(plan, roots, ends))
+    plan.powers = set(powers_made(plan)) & plan.coded - set(table_points(plan, roots, ends))
     plan.unrounded = {end: inside(plan.points[end], roots) for end in ends}
     plan.divisors = set(find_divisors(graph, plan.points, {end: roots[end] for end in ends}))
     plan.leaving = outputs & plan.points.keys()
@@ -125,6 +129,15 @@ def touched(plan: QuantizationPlan, operator: Operator, match: Match) -> Iterato
     """What an operator reads and makes."""
     yield from (tensor.name for tensor in match.inputs if is_activation(tensor))
     yield from (result_of(tensor, plan.fused).name for tensor in match.node.outputs)
+
+
+def powers_made(plan: QuantizationPlan) -> set[str]:
+    """What operators make that can make powers of two, and no operator reads that needs every integer to be a code."""
+    taken = plan.taken.values()
+    made = {
+        result_of(one, plan.fused).name for operator, found in taken if operator.powers for one in found.node.outputs
+    }
+    return made - {one.name for operator, found in taken if operator.wide_codes for one in found.inputs}
 
 
 def table_points(plan: QuantizationPlan, roots: dict[str, gs.Tensor], ends: set[str]) -> Iterator[str]:

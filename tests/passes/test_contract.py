@@ -239,6 +239,7 @@ EXAMPLES = {
     ),
     "assign-schemes": float_model(changes=False),
     "widen-activations": float_model(changes=False),
+    "log-shares": Example("s = Softmax (x)\n y = MatMul (s, s)", "float[6,6] x", changes=False, canonical=True),
     "row-scales": float_model(changes=False),
     "choose-ranges": float_model(changes=False, options=(("assign-schemes", "range", "auto"),)),
     "plan-scales": float_model(changes=False),

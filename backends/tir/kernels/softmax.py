@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bevel.backends.program.ops.power_softmax import PowerSoftmax
 from bevel.backends.program.ops.softmax import ENTRIES, Mask, Softmax, WideSoftmax
 from bevel.backends.program.shapes import broadcast_axes
 from bevel.backends.tir import arithmetic as tir
@@ -38,7 +39,7 @@ class Rows(NamedTuple):
         return offset_of(at, self.masks)
 
 
-def rows_of(op: Softmax | WideSoftmax) -> Rows:
+def rows_of(op: Softmax | WideSoftmax | PowerSoftmax) -> Rows:
     if op.mask is None:
         return Rows((op.rows,), (1,), (0,), "int32", 1)
     operand = op.mask.operand()

@@ -19,7 +19,7 @@ from bevel.calib.arithmetic.requantize import MAX_SHIFT
 from bevel.calib.arithmetic.softmax import ENTRY_BITS, LONGEST, tables
 from bevel.passes.operators.base import Activation, Function, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants, floored
-from bevel.passes.operators.functions.softmax import EXPONENTIALS
+from bevel.passes.operators.functions.exponentials import EXPONENTIALS
 from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 

@@ -10,6 +10,8 @@ Of int16, or to int16, and of rows that are not short, the exponential is a prod
 (`bevel.calib.arithmetic.softmax`). The result has as many bits as it asks for, b: scale 2**-b, and a zero point of
 -2**(b - 1).
 
+Shares that are powers of two have an operator of their own (`power_softmax`), where their format asks for them.
+
 With the mask before it (`masks`) it is one operator: elements that are barred have exponentials of 0, and the maximum
 is that of the others. Where a row keeps none, all its shares are 0; in float they are NaN, or all the same.
 """
@@ -20,21 +22,27 @@ from math import log2, prod
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
-from bevel.backends.program.ops.softmax import Mask as MaskKernel
 from bevel.backends.program.ops.softmax import Softmax as SoftmaxKernel
 from bevel.backends.program.ops.softmax import WideSoftmax as WideSoftmaxKernel
 from bevel.calib.arithmetic import softmax as arithmetic
 from bevel.calib.arithmetic.requantize import MAX_SHIFT, Output
-from bevel.calib.arithmetic.softmax import ENTRY_BITS, FACTOR_BITS, FINE, RECIPROCAL_BITS
+from bevel.calib.arithmetic.softmax import FACTOR_BITS, RECIPROCAL_BITS
 from bevel.passes.operators.base import Activation, Array, Function, Match, Operator, Reason, Site
-from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants, constants_of
-from bevel.passes.operators.functions.masks import Masked, find_masked, prefix_of
+from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, POWERS, STORE, constants
+from bevel.passes.operators.functions.exponentials import (
+    EXPONENTIALS,
+    MASK,
+    factor_of,
+    lowered_mask,
+    mask_of,
+    with_mask,
+)
+from bevel.passes.operators.functions.masks import Masked, find_masked
+from bevel.passes.operators.functions.power_softmax import power_softmax
 from bevel.passes.operators.functions.table import rescale
-from bevel.passes.operators.lowering import Lowering, Order
-from bevel.passes.operators.sums.elementwise import extended
+from bevel.passes.operators.lowering import Lowering
 from bevel.passes.operators.widths import dtype_of, output_attributes, stored_output
 
 SCALE, ZERO_POINT = 1 / 256, -128
@@ -67,26 +75,6 @@ SHORT = 16  # elements of a row: a division each costs less than one of a recipr
 WHOLE_BITS = 16
 WHOLE = Output(-(2**15), -(2**15), 2**15 - 1, "int16")
 
-# `x`, `coarse`, `fine`, `axes` -> int64 `distance` from the row's largest code, exponential `e`, `total`
-EXPONENTIALS = f"""
-  base = Constant <value_int = {FINE}> ()
-  entry = Constant <value_int = {2**ENTRY_BITS}> ()
-  half_entry = Constant <value_int = {2**ENTRY_BITS // 2}> ()
-  steps = Cast <to = 6> (x)
-  largest = ReduceMax (steps, axes)
-  distance32 = Sub (largest, steps)
-  distance = Cast <to = 7> (distance32)
-  upper = Div (distance, base)
-  lower = Mod (distance, base)
-  coarse32 = Gather (coarse, upper)
-  fine32 = Gather (fine, lower)
-  coarse64 = Cast <to = 7> (coarse32)
-  fine64 = Cast <to = 7> (fine32)
-  product = Mul (coarse64, fine64)
-  raised_product = Add (product, half_entry)
-  e = Div (raised_product, entry)
-  total = ReduceSum (e, axes)
-"""
 WIDE_SHARES = f"""
   two = Constant <value_int = 2> ()
   powers = Constant <value = int64[{MAX_SHIFT + 1}] {{{POWERS}}}> ()
@@ -108,28 +96,6 @@ WIDE_BODY = constants("bits") + EXPONENTIALS + WIDE_SHARES
 WIDE_SOFTMAX = Function("WideSoftmax", WIDE_ATTRIBUTES, ("x", "coarse", "fine", "axes"), WIDE_BODY)
 
 
-def with_mask(body: str) -> str:
-    """`body` of what the mask keeps: `truths`, of which `inverted` are barred; `lowest` is the lowest code there is."""
-    kept = f"""
-{constants_of(onnx.TensorProto.INT32, "lowest")}
-{constants_of(onnx.TensorProto.BOOL, "inverted")}
-  keep = Xor (truths, inverted)
-  codes = Cast <to = 6> (x)
-  steps = Where (keep, codes, lowest)
-"""
-    whole = """
-  nothing = Constant <value_int = 0> ()
-  e = Where (keep, every, nothing)
-  sum_of_row = ReduceSum (e, axes)
-  empty = Equal (sum_of_row, nothing)
-  least = Constant <value_int = 1> ()
-  total = Where (empty, least, sum_of_row)
-"""
-    masked = body.replace("  steps = Cast <to = 6> (x)\n", kept).replace("  e = ", "  every = ")
-    return masked.replace("  total = ReduceSum (e, axes)\n", whole)
-
-
-MASK = ("lowest", "inverted")
 MASKED_SOFTMAX = Function("MaskedSoftmax", MASK, ("x", "truths", "table", "axes"), with_mask(ONE_TABLE) + SHARES)
 MASKED_WIDE_SOFTMAX = Function(
     "MaskedWideSoftmax",
@@ -145,6 +111,7 @@ class Softmax(Operator):
     limits: ClassVar = "any axis"
     functions: ClassVar = (SOFTMAX, WIDE_SOFTMAX)
     wide_codes: ClassVar = True
+    powers: ClassVar = True
 
     def fixed_output(self, match: Match) -> tuple[float, int] | None:
         return SCALE, ZERO_POINT
@@ -154,6 +121,8 @@ class Softmax(Operator):
         if not isinstance(x, Activation):
             return Reason("its input is not quantized")
         axis = int(site.node.attrs.get("axis", -1)) % len(site.shape)
+        if site.steps is not None:
+            return power_softmax(site, x, axis)
         short = site.shape[axis] <= SHORT and not site.wide
         return of_one_table(site, x, axis) if short else of_two_tables(site, x, axis)
 
@@ -194,41 +163,6 @@ class MaskedSoftmax(Softmax):
     def covers(self, match: Match) -> tuple[gs.Node, ...]:
         found = find_masked(match.node)
         return found.nodes if isinstance(found, Masked) else ()
-
-
-def lowered_mask(
-    node: gs.Node, lowering: Lowering, axis: int, order: Order
-) -> tuple[MaskKernel, list[str], list[Array]]:
-    """The mask of rows of x that lie in `order`: what comes in, or is constant."""
-    x, truths = node.inputs[:2]
-    rank, rows = len(x.shape), tuple(place for place in order if place != axis)
-    shape, n = tuple(x.shape[place] for place in rows), x.shape[axis]
-    if isinstance(truths, gs.Constant):
-        keep = lowering.constant(truths)
-        keep = (keep ^ bool(node.attrs["inverted"])).reshape((1,) * (rank - keep.ndim) + keep.shape)
-        keep = keep.transpose(*rows, axis)
-        keep = np.ascontiguousarray(np.broadcast_to(keep, (*keep.shape[:-1], n)))
-        kept = prefix_of(keep)
-        mask = MaskKernel(shape, keep.shape[:-1], n, prefix=kept is not None)
-        return mask, [], [keep.reshape(-1) if kept is None else kept.reshape(-1)]
-    value = lowering.reorder(extended(lowering.value(truths), rank), (*rows, axis), truths.name)
-    mask_shape = tuple(value.shape[place] for place in rows)
-    mask = MaskKernel(shape, mask_shape, n, constant=False, inverted=bool(node.attrs["inverted"]))
-    return mask, [value.buffer], []
-
-
-def mask_of(site: Site, x: Activation) -> tuple[list[gs.Tensor], dict[str, int]]:
-    """The truth values of a site that has a mask, and the attributes of its function."""
-    found = find_masked(site.node)
-    if not isinstance(found, Masked):
-        return [], {}
-    truths = site.constant("keep", found.keep) if isinstance(found.keep, np.ndarray) else site.others[0]
-    return [truths], {"lowest": x.low, "inverted": int(found.inverted)}
-
-
-def factor_of(site: Site) -> float:
-    found = find_masked(site.node)
-    return found.factor if isinstance(found, Masked) else 1.0
 
 
 def of_one_table(site: Site, x: Activation, axis: int) -> list[gs.Node] | Reason:

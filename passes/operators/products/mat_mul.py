@@ -9,6 +9,11 @@ A factor behind the product, as attention has one, is part of the ratio: nothing
 
     c * sum((a - za) * (b - zb))  ==  requantize by c * sa * sb / sy
 
+Shares that are powers of two come as codes c of four bits (`bevel.calib.arithmetic.power_softmax`); what is summed is
+b - zb shifted to the left by 14 - c, and nothing else is multiplied:
+
+    sum(2**-c * (b - zb))  ==  sum((b - zb) << (14 - c)) * 2**-14
+
 Either matrix is read as it lies, transposed or with its heads side by side, and the result is written as the Transpose
 behind it wants it: none of them costs a copy.
 """
@@ -23,12 +28,15 @@ import onnx_graphsurgeon as gs
 
 from bevel.backends.program.ops.mat_mul import INT32_LIMIT
 from bevel.backends.program.ops.mat_mul import MatMul as MatMulKernel
+from bevel.backends.program.ops.shift_mat_mul import ShiftMatMul as ShiftMatMulKernel
+from bevel.calib.arithmetic.power_softmax import LEAST, NONE, steps_of
 from bevel.passes.graph.edit import producer
 from bevel.passes.graph.quantizers import Parameters, constant_source, is_dequantize, is_quantize, parameters
 from bevel.passes.operators.base import DOMAIN, Activation, Function, Match, Operator, Reason, Site
 from bevel.passes.operators.bodies import OUTPUT_ATTRIBUTES, REQUANTIZE, constants
 from bevel.passes.operators.formats.round_even import by_exact_sums
 from bevel.passes.operators.functions.clip import WIDE_CLIP, bounds
+from bevel.passes.operators.functions.power_softmax import exponents_of
 from bevel.passes.operators.functions.softmax import OF_SHARES, ZERO_POINT
 from bevel.passes.operators.lowering import Lowering, Order, Strides, Value, merged, onnx_order
 from bevel.passes.operators.sums.elementwise import operands, taken
@@ -49,12 +57,22 @@ BODY = f"""
   accumulator = MatMul (centered_a, centered_b)
 {REQUANTIZE}
 """
-MAT_MUL = Function("MatMul", (*NUMBERS, "sum_type", "largest", *OUTPUT_ATTRIBUTES), ("a", "b"), BODY)
+ATTRIBUTES = (*NUMBERS, "sum_type", "largest", *OUTPUT_ATTRIBUTES)
+MAT_MUL = Function("MatMul", ATTRIBUTES, ("a", "b"), BODY)
+SHARES = ", ".join(map(str, steps_of(np.arange(NONE + 1))))
+SHIFTED = f"""
+  shares = Constant <value = int32[{NONE + 1}] {{{SHARES}}}> ()
+  places = Cast <to = 6> (a)
+  steps = Gather (shares, places)
+  wide_a = Cast <to: int = @sum_type> (steps)
+"""
+WIDE_A = "  wide_a = Cast <to: int = @sum_type> (a)\n"
+SHIFT_MAT_MUL = Function("ShiftMatMul", ATTRIBUTES, ("a", "b"), BODY.replace(WIDE_A, SHIFTED))
 
 
 class MatMul(Operator):
     float_ops: ClassVar = frozenset({"MatMul"})
-    functions: ClassVar = (MAT_MUL,)
+    functions: ClassVar = (MAT_MUL, SHIFT_MAT_MUL)
     clamps: ClassVar = True
     wide: ClassVar = True
 
@@ -79,7 +97,7 @@ class MatMul(Operator):
         return product(site, a, b, scale / site.scale, reach) if exact is None else exact
 
     def lower(self, node: gs.Node, lowering: Lowering) -> None:
-        (a, b), y = node.inputs, node.outputs[0]
+        (a, b), y, shifts = node.inputs, node.outputs[0], node.op == SHIFT_MAT_MUL.name
         order = order_wanted(y)
         left, right = lowering.view(a), lowering.view(b)
         result = as_result(Value("", tuple(y.shape), order).view, len(left.axes), len(right.axes))
@@ -99,12 +117,13 @@ class MatMul(Operator):
             y_strides,
             **taken(node, NUMBERS),
             output=stored_output(node),
-            a_dtype=dtype_of(a),
+            a_dtype="int16" if shifts else dtype_of(a),
             b_dtype=dtype_of(b),
         )
         if int(node.attrs["largest"]) < kernel.reach:
             kernel = replace(kernel, largest=int(node.attrs["largest"]))
-        lowering.emit(node, kernel, [left.buffer, right.buffer], (), y, order)
+        made = ShiftMatMulKernel(kernel) if shifts else kernel
+        lowering.emit(node, made, [left.buffer, right.buffer], (), y, order)
 
 
 def product(site: Site, a: Activation, b: Activation, ratio: float, reach: int) -> list[gs.Node] | Reason:
@@ -114,6 +133,9 @@ def product(site: Site, a: Activation, b: Activation, ratio: float, reach: int) 
     numbers = (a.zero_point, b.zero_point, *map(int, found))
     attrs = dict(zip(NUMBERS, numbers, strict=True)) | output_attributes(site.result)
     attrs |= {"sum_type": element_type("int32" if reach < INT32_LIMIT else "int64"), "largest": reach}
+    powers = exponents_of(a.tensor)
+    if powers is not None:
+        return site.call(SHIFT_MAT_MUL, [powers.outputs[0], b.tensor], attrs)
     return site.call(MAT_MUL, [a.tensor, b.tensor], attrs)
 
 
@@ -127,12 +149,16 @@ def largest_sum(a: Activation, b: Activation) -> int:
 
 
 def total_of_shares(tensor: gs.Tensor, axis: int) -> int | None:
-    """What the shares along an axis sum to at most, each rounded by a half, where a Softmax along it makes them."""
-    node, rank = producer(tensor), len(tensor.shape)
-    if node is None or node.domain != DOMAIN or node.op not in OF_SHARES or rank < -axis:
+    """What the shares along an axis sum to at most, each rounded by a half, where a Softmax along it makes them; powers
+    of two are a third larger than what they stand for at most, and the least by half a step more."""
+    powers, rank = exponents_of(tensor), len(tensor.shape)
+    node = producer(tensor) if powers is None else powers
+    if node is None or node.domain != DOMAIN or rank < -axis or (powers is None and node.op not in OF_SHARES):
         return None
     if int(np.ravel(node.inputs[-1].values)[0]) % rank != axis % rank:
         return None
+    if powers is not None:
+        return (4 << LEAST) // 3 + 1 + int(tensor.shape[axis])
     zero_point, low = (int(node.attrs.get(name, ZERO_POINT)) for name in ("zero_point", "low"))
     n = int(tensor.shape[axis])
     return (1 << int(node.attrs.get("bits", 8))) + n * (1 + max(0, low - zero_point))
