@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bevel.backends.devices.base import Vectors
-from bevel.backends.program.op import Array, Op, Role
+from bevel.backends.program.op import Array, Op, Operand, Role
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.tir.rules.bitplane_conv import BitplaneConv
 from kernel_cases import result_ports
@@ -13,11 +13,13 @@ from kernel_cases import result_ports
 VECTORS = 4
 
 
-def vectors_of(kernel: Op, array: Array, rng: np.random.Generator) -> Array:
-    """The kernel's own example, then, for int8, all the least, all the greatest, and a mixture of the two."""
-    if array.dtype != np.int8:
+def vectors_of(kernel: Op, operand: Operand, array: Array, rng: np.random.Generator) -> Array:
+    """The kernel's own example, then, for int8, all the least, all the greatest, and a mixture of the two, but where
+    bounds of an operand are not all that its kernel needs."""
+    if array.dtype != np.int8 or (operand.bounds is not None and not kernel.any_codes):
         return np.stack([array] * VECTORS)
-    bounds = (kernel.x_low, kernel.x_low + 2**kernel.x_bits - 1) if isinstance(kernel, BitplaneConv) else (-128, 127)
+    known = operand.bounds or (-128, 127)
+    bounds = (kernel.x_low, kernel.x_low + 2**kernel.x_bits - 1) if isinstance(kernel, BitplaneConv) else known
     ends = np.array(bounds, np.int8)
     return np.stack([array, *(np.full_like(array, end) for end in ends), rng.choice(ends, array.shape)])
 
@@ -35,7 +37,7 @@ def program_of(cases: list[tuple[str, Op]]) -> tuple[Program, Vectors]:
                 continue
             names.append(f"{name}_{operand.name}")
             inputs.append(Port(names[-1], names[-1], operand.shape, operand.dtype))
-            arrays[names[-1]] = vectors_of(kernel, next(given), rng)
+            arrays[names[-1]] = vectors_of(kernel, operand, next(given), rng)
         results = result_ports(kernel, name)
         outputs += results
         written, *more = (port.buffer for port in results)
