@@ -85,8 +85,8 @@ def judge_of(target: Target, device: Device | None) -> Device | None:
     if device is not None and device.kind != "simulator":
         return device
     if not chip_of(target).multiprocessors:
-        why = "no device" if device is None else f"{device.tool()}"
-        raise UserError(f"--tune times kernels on a GPU, or estimates of one that {target.name} names none of: {why}")
+        here = "there is no device" if device is None else f"here is {device.tool()}"
+        raise UserError(f"--tune times kernels on a GPU: {here}; and {target.name} names no chip to estimate them for")
     return None
 
 

@@ -1,4 +1,5 @@
-"""On a CUDA device, where there is one: every call of every kernel's largest case is compared, and each is timed.
+"""On a CUDA device, where there is one: every call of every kernel's largest case is compared, and each is timed;
+outputs are compared where launches were recorded as a graph.
 
     pytest tests/backends/gpu/test_cuda_device.py
 
@@ -7,11 +8,14 @@ takes some minutes there.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bevel.backends.build import build
+from bevel.backends.devices import gpu_product
 from bevel.backends.devices.cuda import Cuda
 from bevel.backends.gpu import kernels, nvcc, statics, tensor_kernels
 from bevel.backends.program.op import Op
@@ -44,6 +48,10 @@ def test_every_call_computes_what_its_reference_does_and_is_timed(
     artifact = build(program, target, tmp_path, vectors)
     measured = Cuda(target).measure(artifact, vectors)
     assert (measured.mismatches, measured.first_mismatch) == (0, None)
+    with gpu_product.harness(artifact, {}) as plain:
+        recorded = replace(plain, recorded=True).outputs(vectors)
+    for port, expected in vectors.expected.items():
+        np.testing.assert_array_equal(recorded[port], expected)
     known = [index for index, call in enumerate(statics.load(tmp_path, program.name)) if call.device]
     assert [one.call for one in measured.per_call] == known
     assert all(one.spent[Resource.LATENCY] > 0 for one in measured.per_call)
