@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, ClassVar
 
 from bevel.backends.gpu.chip import chip_of
@@ -38,16 +39,19 @@ ROWS, COLUMNS = 16, 8  # of the sums
 GROUPS, QUADS = 8, 4  # of a warp's threads
 FEWEST, MOST = 16, 32  # channels of a step
 STEP = "bevel_mma{channels}"
+TALL = (2, 4)  # blocks of pixels that are tried
 
 
 @dataclass(frozen=True)
 class MatrixDots(Unpacked):
-    """`sums`: blocks of output channels of a warp, 0: as many as any core keeps in registers."""
+    """`sums`: blocks of output channels of a warp, 0: as many as any core keeps in registers; `tall`: blocks of pixels
+    of a warp, which multiply the weights that it has read once."""
 
     rates: ClassVar[Rates] = Rates(mac=0.05, input=1.0, output=1.0, code=2000, unit=Resource.MACS)  # estimates
 
     plain: Conv | Gemm
     sums: int = 0
+    tall: int = 1
 
     @property
     def conv(self) -> Conv:
@@ -72,7 +76,10 @@ class MatrixDots(Unpacked):
         return self.sums or register_tile(self.conv.channels_out // COLUMNS)
 
     def variants(self) -> Iterable[MatrixDots]:
-        return (replace(self, sums=tiles) for tiles in tiles_of(self.conv.channels_out // COLUMNS, self.tiles))
+        """More or fewer blocks of either kind."""
+        yield from (replace(self, sums=tiles) for tiles in tiles_of(self.conv.channels_out // COLUMNS, self.tiles))
+        if self.pixels > ROWS:
+            yield from (replace(self, tall=tall) for tall in TALL)
 
     def build(self, name: str) -> Any:
         op, words = self.conv, self.conv.channels_in // WORD
@@ -81,47 +88,54 @@ class MatrixDots(Unpacked):
         given += [("W", (op.channels_out, op.kernel[0] * op.kernel[1], words), "int32"), ("B", channels, "int32")]
         given += [("M", channels, "int32"), ("S", channels, "int8")]
         # An axis for whatever a store's place is made of: that threads write apart is seen axis by axis.
-        shape = (blocks_of(self.pixels, ROWS), ROWS // GROUPS, GROUPS, blocks, self.tiles, QUADS, 2)
+        rows = (blocks_of(self.pixels, ROWS * self.tall), self.tall, ROWS // GROUPS, GROUPS)
+        shape = (*rows, blocks, self.tiles, QUADS, 2)
         return function(name, [*given, ("Y", shape, op.output.dtype)], self.loops)
 
     def loops(self, buffers: tuple[Any, ...]) -> None:
         """TIR of all outputs."""
         x, w, bias, multiplier, shift, y = buffers
-        op, tiles, words = self.conv, self.tiles, self.channels // WORD
-        with statements.grid(y.shape[0], y.shape[3], GROUPS, QUADS) as (tile, block, group, quad):
-            sums = statements.alloc_buffer((tiles * 4,), "int32", scope="local")
-            taken = statements.alloc_buffer((words // 2,), "int32", scope="local")
-            each = [(t, half, j) for t in range(tiles) for half in (0, 1) for j in (0, 1)]
+        op, tiles, tall, words = self.conv, self.tiles, self.tall, self.channels // WORD
+        with statements.grid(y.shape[0], y.shape[4], GROUPS, QUADS) as (tile, block, group, quad):
+            sums = statements.alloc_buffer((tall * tiles * 4,), "int32", scope="local")
+            taken = statements.alloc_buffer((tall * words // 2,), "int32", scope="local")
+            weights = statements.alloc_buffer((words // QUADS,), "int32", scope="local")
+            each = list(product(range(tall), range(tiles), (0, 1), (0, 1)))
+
+            def sum_of(r: int, t: int) -> int:
+                """The first of the sums of a matrix."""
+                return (r * tiles + t) * 4
 
             def channel(t: int, j: Any) -> Any:
                 return (block * tiles + t) * COLUMNS + j
 
-            for t, half, j in each:
-                statements.buffer_store(sums, bias[channel(t, quad * 2 + j)], [t * 4 + half * 2 + j])
+            for r, t, half, j in each:
+                statements.buffer_store(sums, bias[channel(t, quad * 2 + j)], [sum_of(r, t) + half * 2 + j])
             with every_step(op, op.channels_in // self.channels) as (tap, step):
-                for part in range(words // 2):
+                for r, part in product(range(tall), range(words // 2)):
                     word = step * words + part // 2 * QUADS + quad
-                    row = tile * ROWS + part % 2 * GROUPS + group
-                    statements.buffer_store(taken, self.pixel(x, row, tap, word), [part])
+                    row = (tile * tall + r) * ROWS + part % 2 * GROUPS + group
+                    statements.buffer_store(taken, self.pixel(x, row, tap, word), [r * words // 2 + part])
                 for t in range(tiles):
-                    at = [
-                        w[channel(t, group), tap_number(op, tap), step * words + k + quad]
-                        for k in range(0, words, QUADS)
-                    ]
-                    of_x = [taken[part] for part in range(words // 2)]
-                    multiply = STEP.format(channels=self.channels)
-                    called = T.call_extern("void", multiply, T.address_of(sums[t * 4]), *of_x, *at)
-                    statements.evaluate(called)
-            for t, half, j in each:
-                number = channel(t, quad * 2 + j)
-                result = arithmetic.requantize(sums[t * 4 + half * 2 + j], multiplier[number], shift[number], op.output)
-                with inside(tile * ROWS + half * GROUPS + group, self.pixels):
-                    statements.buffer_store(y, result, [tile, half, group, block, t, quad, j])
+                    for k in range(words // QUADS):
+                        word = step * words + k * QUADS + quad
+                        statements.buffer_store(weights, w[channel(t, group), tap_number(op, tap), word], [k])
+                    for r in range(tall):
+                        factors = [taken[r * words // 2 + part] for part in range(words // 2)]
+                        factors += [weights[k] for k in range(words // QUADS)]
+                        multiply = STEP.format(channels=self.channels)
+                        called = T.call_extern("void", multiply, T.address_of(sums[sum_of(r, t)]), *factors)
+                        statements.evaluate(called)
+            for r, t, half, j in each:
+                number, total = channel(t, quad * 2 + j), sums[sum_of(r, t) + half * 2 + j]
+                result = arithmetic.requantize(total, multiplier[number], shift[number], op.output)
+                with inside((tile * tall + r) * ROWS + half * GROUPS + group, self.pixels, ROWS * tall):
+                    statements.buffer_store(y, result, [tile, r, half, group, block, t, quad, j])
 
     def pixel(self, x: Any, row: Any, tap: tuple[Any, Any], word: Any) -> Any:
         """TIR of four channels that a row of the sums reads; of any pixel, where there is no such row."""
         op, (rows, columns) = self.conv, self.conv.positions
-        at = T.min(row, self.pixels - 1) if self.pixels % ROWS else row
+        at = T.min(row, self.pixels - 1) if self.pixels % (ROWS * self.tall) else row
         if op.batch == rows == 1:
             n, down, right = 0, 0, at
         else:
@@ -148,9 +162,10 @@ def tap_number(op: Conv, tap: tuple[Any, Any]) -> Any:
 
 
 @contextmanager
-def inside(row: Any, pixels: int) -> Iterator[None]:
-    """TIR under the condition that there is such a row."""
-    if pixels % ROWS == 0:
+def inside(row: Any, pixels: int, together: int) -> Iterator[None]:
+    """TIR under the condition that there is such a row; of those of a warp there is always all or nothing where
+    `together` divides them."""
+    if pixels % together == 0:
         yield
     else:
         with statements.If(row < pixels), statements.Then():
@@ -188,3 +203,5 @@ def cases() -> Iterable[MatrixDots]:
     yield MatrixDots(replace(point, strides=(1, 2), channels_out=16, output=Output(5, -32768, 32767, dtype="int16")))
     yield MatrixDots(Gemm(19, 96, 32, Output(-3, -128, 127)))
     yield from MatrixDots(replace(point, channels_out=64)).variants()
+    yield MatrixDots(replace(window, height=5, channels_in=64), tall=2)
+    yield MatrixDots(replace(window, height=9, channels_in=16), tall=4)
