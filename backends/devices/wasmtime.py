@@ -21,6 +21,7 @@ import numpy as np
 from bevel.backends.binary.artifact import Artifact, Slot
 from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.toolchain import for_target, wheel_version
+from bevel.backends.binary.wasm_link import link_module
 from bevel.backends.devices.base import CallCost, DeviceKind, Measurement, Opened, Vectors, compared, instructions
 from bevel.backends.devices.native import slot_bytes, typed
 from bevel.backends.program.op import Array
@@ -77,9 +78,8 @@ class Wasmtime:
             (folder / "marked.c").write_text(MARKED.format(model=model), encoding="utf-8")
             objects = [compiled(tools, source, folder) for source in (*sources, "marked.c")]
             functions = (f"{model}_run_marked", f"{model}_arena", *((artifact.reset,) if artifact.reset else ()))
-            exports = (f"-Wl,--export={function}" for function in functions)
-            flags = ("-mexec-model=reactor", "-Wl,--no-entry", *exports)
-            library = tools.link([*objects, artifact.archive], "marked.wasm", folder, flags)
+            exports = [f"-Wl,--export={function}" for function in functions]
+            library = link_module(tools, [*objects, artifact.archive], "marked.wasm", folder, exports)
             return Instance.of(library, artifact).marked(vectors)
 
 

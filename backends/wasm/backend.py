@@ -8,6 +8,7 @@ from bevel.backends.backend import Begin, Linked, Product
 from bevel.backends.binary.artifact import slots
 from bevel.backends.binary.objects import compiled
 from bevel.backends.binary.sizes import file_sizes
+from bevel.backends.binary.wasm_link import link_module
 from bevel.backends.devices.base import Device
 from bevel.backends.program.op import Op
 from bevel.backends.program.ops.add import Add
@@ -21,9 +22,6 @@ from bevel.backends.tir.base import TirBackend
 from bevel.backends.tir.rates import Table
 from bevel.backends.tir.rules.bitplane_conv import BitplaneConv
 from bevel.backends.wasm import module, simd
-
-# A module that is called again and again, without a main.
-MODULE_FLAGS = ("-mexec-model=reactor", "-Wl,--no-entry", "-Wl,--strip-all")
 
 # Instructions: of Conv, Gemm and Add as `python -m bevel.tools.bench.rates --target wasm32` measured them; the others
 # are estimates.
@@ -52,7 +50,7 @@ class Wasm(TirBackend):
         (folder / arena).write_text(module.arena_source(program), encoding="utf-8")
         objects = [*product.objects, compiled(product.toolchain, arena, folder)]
         exports = (f"-Wl,--export={name}" for name in module.exported(program))
-        library = product.toolchain.link(objects, f"{program.name}.wasm", folder, (*MODULE_FLAGS, *exports))
+        library = link_module(product.toolchain, objects, f"{program.name}.wasm", folder, ("-Wl,--strip-all", *exports))
         library.chmod(0o644)
         (folder / f"{program.name}.mjs").write_text(module.script(program, *ports), encoding="utf-8")
         (folder / f"{program.name}.d.mts").write_text(module.declarations(program, *ports), encoding="utf-8")

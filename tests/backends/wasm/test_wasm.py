@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import javascript
 from bevel.backends.binary import wasm
 from bevel.backends.binary.artifact import Artifact
+from bevel.backends.binary.toolchain import for_target
+from bevel.backends.binary.wasm_link import link_module
 from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
 from bevel.backends.devices.wasmtime import Wasmtime
@@ -95,3 +99,16 @@ def test_sections_are_those_of_the_file(built: tuple[Artifact, Vectors]) -> None
 @pytest.mark.parametrize(("data", "value"), [(b"\x05", 5), (b"\xe5\x8e\x26", 624485), (b"\x80\x01", 128)])
 def test_numbers_are_leb128(data: bytes, value: int) -> None:
     assert wasm.unsigned(data, 0) == (value, len(data))
+
+
+@pytest.mark.long  # zig makes a C library, the first time
+def test_a_module_takes_from_the_c_library_what_a_core_has_not(target: Target, tmp_path: Path) -> None:
+    (tmp_path / "calls.c").write_text("float erff(float x);\nfloat twice(float x) { return 2 * erff(x); }\n")
+    toolchain = for_target(target)
+    objects = [toolchain.compile("calls.c", tmp_path)]
+    library = link_module(toolchain, objects, "calls.wasm", tmp_path, ["-Wl,--export=twice"])
+    wasmtime: Any = pytest.importorskip("wasmtime")
+    engine = wasmtime.Engine()
+    store = wasmtime.Store(engine)
+    exports = wasmtime.Instance(store, wasmtime.Module.from_file(engine, str(library)), []).exports(store)
+    assert exports["twice"](store, 0.5) == pytest.approx(2 * math.erf(0.5))
