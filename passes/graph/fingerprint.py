@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,13 @@ def described_tensor(tensor: gs.Tensor) -> str:
 
 def described_type(dtype: Any) -> str:
     """ONNX's types that numpy lacks come as their numbers."""
-    return str(dtype) if dtype is None or isinstance(dtype, int) else str(np.dtype(dtype))
+    return str(dtype) if dtype is None or isinstance(dtype, int) else named_type(np.dtype(dtype))
+
+
+@cache
+def named_type(dtype: np.dtype[Any]) -> str:
+    """numpy makes the name anew each time, which was a third of a fingerprint."""
+    return str(dtype)
 
 
 def described_value(value: Any) -> str:
@@ -47,7 +54,7 @@ def described_value(value: Any) -> str:
             return described_tensor(value)
         case np.ndarray():
             data = np.ascontiguousarray(value).tobytes()
-            return f"{value.dtype} {value.shape} {hashlib.sha256(data).hexdigest()}"
+            return f"{named_type(value.dtype)} {value.shape} {hashlib.sha256(data).hexdigest()}"
         case list() | tuple():
             return str([described_value(one) for one in value])
         case _:

@@ -10,13 +10,14 @@ import pytest
 from bevel.tools.command.quiet import quiet_libraries
 
 GRAPHS, FILES = 200, 100
+LONG_AFTER = 0.4  # of the tests, while nobody said how many: the others are marked long
 VERDICTS = ("built", "refused", "left out")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fuzz")
-    group.addoption("--graphs", type=int, default=GRAPHS, help="random graphs to try")
-    group.addoption("--files", type=int, default=FILES, help="mutated files to try")
+    group.addoption("--graphs", type=int, help=f"random graphs to try, {GRAPHS} if not given")
+    group.addoption("--files", type=int, help=f"mutated files to try, {FILES} if not given")
     group.addoption("--first-seed", type=int, default=0, help="the seed of the first; the next ones follow")
 
 
@@ -25,8 +26,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for name, default in (("graphs", GRAPHS), ("files", FILES)):
         if f"{name}_seed" in metafunc.fixturenames:
             first = metafunc.config.getoption("--first-seed", 0)
-            count = metafunc.config.getoption(f"--{name}", default)
-            metafunc.parametrize(f"{name}_seed", range(first, first + count))
+            count = metafunc.config.getoption(f"--{name}", None)
+            quick = int(LONG_AFTER * default) if count is None else count
+            seeds = range(first, first + (default if count is None else count))
+            marks = [() if seed < first + quick else (pytest.mark.long,) for seed in seeds]
+            metafunc.parametrize(
+                f"{name}_seed", [pytest.param(seed, marks=mark) for seed, mark in zip(seeds, marks, strict=True)]
+            )
 
 
 @pytest.fixture(scope="session", autouse=True)
