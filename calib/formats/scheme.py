@@ -57,8 +57,9 @@ class Scheme:
 
     symmetric: the zero point is 0. restricted: codes stay in [-high, high], so that negating a code cannot overflow;
     weights use it. QuantizeLinear saturates to the whole format and cannot restrict, so activations do not use it.
-    Raises ValueError for a restricted scheme that is not symmetric and of a signed integer format, and for a format
-    that is no integer format and not symmetric, or whose values are not integer steps below 2**24.
+    A zero point of a format that is no integer format says where real 0 lies, which its dense steps then are not
+    around. Raises ValueError for a restricted scheme that is not symmetric and of a signed integer format, and for a
+    format that is no integer format and whose values are not integer steps below 2**24.
     """
 
     format: Format
@@ -72,8 +73,6 @@ class Scheme:
             raise ValueError(f"a restricted scheme is symmetric and signed, which {self} is not")
         if self.levels is None and not isinstance(self.format, IntFormat):
             raise ValueError(f"the values of {self.format.name} are not integer steps below 2**24")
-        if self.levels is not None and not self.symmetric:
-            raise ValueError(f"a scheme of {self.format.name} is symmetric: its steps are denser around zero")
 
     @property
     def levels(self) -> Levels | None:
@@ -107,8 +106,8 @@ class Scheme:
     def round(self, quotient: NDArray[Any], zero_point: NDArray[Any] | int = 0) -> NDArray[Any]:
         """Reals in units of the scale to the nearest code less its zero point, saturating; the type is kept."""
         if self.levels is not None:
-            steps: NDArray[Any] = nearest(quotient, self.format, self.levels).astype(quotient.dtype)
-            return steps
+            steps = nearest(quotient + zero_point, self.format, self.levels) - zero_point
+            return steps.astype(quotient.dtype)
         # Saturating before the zero point is added keeps every number exact in float32.
         rounded: NDArray[Any] = np.clip(np.rint(quotient), self.low - zero_point, self.high - zero_point)
         return rounded

@@ -163,6 +163,15 @@ def range_method(name: str) -> RangeMethod:
     raise ValueError(f"no range method {name!r}; known methods: {', '.join(one.name for one in METHODS)}")
 
 
+def weight_and_factor(method: RangeMethod) -> tuple[float, float]:
+    """What a method says of formats of uneven steps, whose scale is that of least squared error: what is clipped
+    counts, and by what that scale is multiplied."""
+    if isinstance(method, ScaledRange):
+        clipping, factor = weight_and_factor(method.method)
+        return clipping, factor * method.factor
+    return (method.clipping if isinstance(method, Mse) else 1.0), 1.0
+
+
 def activation_quant(statistics: Statistics, scheme: Scheme, method: RangeMethod | None = None) -> TensorQuant:
     """Scale and zero point of a per-tensor activation; `method` defaults to Mse.
 

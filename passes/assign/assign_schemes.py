@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from bevel.calib.formats.float_format import FloatFormat
 from bevel.calib.formats.format import INT8, IntFormat
 from bevel.calib.formats.tensor_format import TensorFormat
 from bevel.passes.assign.patterns import apply_patterns, read_patterns
@@ -14,6 +15,8 @@ from bevel.passes.exchange.export import export
 from bevel.passes.quantize.chosen import Chosen, NodeFormat, owner
 from bevel.passes.quantize.formats import activation_format, weight_format
 from bevel.passes.quantize.plan import QuantizationPlan, make_plan, product_readers
+from bevel.passes.quantize.score_scales import scores
+from bevel.passes.quantize.wanted import Ask
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class AssignSchemes(Pass):
         activation_format(self.activations)
         for name in filter(None, (self.product_inputs, self.input_format)):
             activation_format(name)
+
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """Scores that are minifloats are scaled by what a Softmax makes of them."""
+        return (scores,) if isinstance(activation_format(self.activations), FloatFormat) else ()
 
     def call(self, work: Work) -> PassResult:
         weights, activations = weight_format(self.weights), activation_format(self.activations)

@@ -17,7 +17,7 @@ Price: some runs of the model, within `WORK`. Weights stay float in them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from math import prod
 from typing import ClassVar
@@ -27,9 +27,10 @@ import onnx_graphsurgeon as gs
 
 from bevel.calib.data.dataset import Runs, Subset
 from bevel.calib.formats.scheme import TensorQuant
+from bevel.calib.formats.stairs import Stairs, stairs
 from bevel.calib.observe.observe import observe
 from bevel.calib.observe.statistics import RANGE, Statistics
-from bevel.calib.scales.ranges import AUTO, Mse, RangeMethod, ScaledRange, activation_quant
+from bevel.calib.scales.ranges import AUTO, Mse, RangeMethod, ScaledRange, activation_quant, weight_and_factor
 from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT, SAMPLED
 from bevel.passes.exchange.export import export
@@ -79,16 +80,27 @@ class ChooseRanges(Pass):
 
 @dataclass(frozen=True, eq=False)
 class Ranges:
-    """What can be searched. members: of each group, its tensors' statistics together; quants: as `Mse` has them."""
+    """What can be searched. members: of each group, its tensors' statistics together; quants: as `Mse` has them; known:
+    those that were asked for."""
 
     plan: QuantizationPlan
     groups: list[RangedGroup]
     members: list[Statistics]
-    quants: list[TensorQuant]
+    quants: list[TensorQuant | Stairs]
+    known: dict[tuple[int, int, int], TensorQuant | Stairs] = field(default_factory=dict)
 
-    def quant(self, place: int, clipping: int, steps: int) -> TensorQuant:
-        method = self.method(place, clipping, steps)
-        return activation_quant(self.members[place], self.quants[place].scheme, method)
+    def quant(self, place: int, clipping: int, steps: int) -> TensorQuant | Stairs:
+        key = (place, clipping, steps)
+        if key not in self.known:
+            self.known[key] = self.quant_by(place, self.method(*key))
+        return self.known[key]
+
+    def quant_by(self, place: int, method: RangeMethod) -> TensorQuant | Stairs:
+        match self.quants[place]:
+            case Stairs(last=last):
+                return stairs(self.members[place], last.scheme, *weight_and_factor(method))
+            case quant:
+                return activation_quant(self.members[place], quant.scheme, method)
 
     def method(self, place: int, clipping: int, steps: int) -> RangeMethod:
         """Of least error, where what is clipped counts `CLIPPING**clipping`, scaled by `STEP**steps`."""
@@ -201,7 +213,7 @@ def clearly_less(tried: Errors, errors: Errors) -> bool:
 
 
 def find_ranges(work: Work, observed: Mapping[str, Statistics]) -> Ranges:
-    """Groups of tensors that have integers of a scale of their own that no operator fixes."""
+    """Groups of tensors that have a scale of their own, or uneven steps of one, that no operator fixes."""
     plan = make_plan(work.graph, work.states)
     part_results(work.graph, plan, observed, work.schemes.method)
     scales = choose_scales(plan, observed, work.schemes.method, work.schemes)
@@ -210,9 +222,10 @@ def find_ranges(work: Work, observed: Mapping[str, Statistics]) -> Ranges:
         for points in by_scale(group, scales):
             if may_choose(points, plan, scales):
                 unrounded = {name: frozenset(plan.unrounded.get(name, ())) for name in points}
-                found.groups.append(RangedGroup(points, unrounded))
+                quant = scales.stairs.get(points[0], scales.quants[points[0]])
+                found.groups.append(RangedGroup(points, unrounded, isinstance(quant, Stairs)))
                 found.members.append(together([observed[name] for name in points]))
-                found.quants.append(scales.quants[points[0]])
+                found.quants.append(quant)
     return found
 
 
@@ -225,10 +238,11 @@ def by_scale(group: Sequence[str], scales: Scales) -> list[tuple[str, ...]]:
 
 
 def may_choose(points: Sequence[str], plan: QuantizationPlan, scales: Scales) -> bool:
-    fixed = plan.fixed.keys() | plan.kept | plan.pixels | plan.carried
-    special = scales.blocks.keys() | scales.stairs.keys() | scales.rows.keys() | scales.nonzero.keys()
-    quant = scales.quants[points[0]]
-    return quant.scheme.levels is None and (fixed | special).isdisjoint(points)
+    special = scales.blocks.keys() | scales.rows.keys() | scales.nonzero.keys() | scales.scores
+    if not (special | plan.kept | plan.pixels | plan.carried).isdisjoint(points):
+        return False
+    equal = scales.quants[points[0]].scheme.levels is None
+    return points[0] in scales.stairs or (equal and plan.fixed.keys().isdisjoint(points))
 
 
 def ranged(work: Work, found: Ranges, walked: WalkedRanges) -> Iterator[tuple[str, NodeFormat]]:

@@ -21,12 +21,13 @@ from bevel.calib.observe.histogram import Histogram
 from bevel.calib.observe.recurrent_range import RecurrentRange
 from bevel.calib.observe.statistics import RANGE, Statistics
 from bevel.calib.scales.float_range import float_quant
-from bevel.calib.scales.ranges import MinMax, RangeMethod, activation_quant
+from bevel.calib.scales.ranges import MinMax, RangeMethod, activation_quant, weight_and_factor
 from bevel.passes.base import Note
 from bevel.passes.operators.base import State
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.divisors import Nonzero, without_zero
 from bevel.passes.quantize.plan import PASS, QuantizationPlan, product_readers
+from bevel.passes.quantize.score_scales import stairs_of_scores
 from bevel.passes.quantize.separate import separate
 
 ALL_INT8 = Chosen()
@@ -51,6 +52,7 @@ class Scales:
     stairs: dict[str, Stairs] = field(default_factory=dict)
     blocks: dict[str, BlockFormat] = field(default_factory=dict)
     rescaled: set[str] = field(default_factory=set)  # results into which inputs are rescaled
+    scores: set[str] = field(default_factory=set)  # whose scale a Softmax decided
     nonzero: dict[str, Nonzero] = field(default_factory=dict)  # divisors whose codes leave out 0
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)  # what nodes say beyond what they said
     rows: dict[str, RowReaders] = field(default_factory=dict)  # int16 that products read with a scale for each row
@@ -96,7 +98,11 @@ def choose_scales(
                 scales.quants |= dict.fromkeys(part, quant)
             else:
                 own = chosen.of_range(part, plan)
-                choose(scales, part, together([statistics[name] for name in part]), wanted, own)
+                found = stairs_of_scores(part, plan, statistics, wanted)
+                if found is not None:
+                    put_scores(scales, part[0], found)
+                else:
+                    choose(scales, part, together([statistics[name] for name in part]), wanted, own)
             scales.notes += tie_notes(part, statistics)
         if wanted != format and plan.pixels.isdisjoint(group):
             result = leaves_alone(format, group, plan)
@@ -220,7 +226,7 @@ def choose(scales: Scales, group: list[str], statistics: Statistics, format: Ten
     if is_wide(format):
         scales.quants |= dict.fromkeys(group, float_quant(statistics, scheme))
         return
-    found = stairs(statistics, scheme)
+    found = stairs(statistics, scheme, *weight_and_factor(method))
     scales.quants |= dict.fromkeys(group, found.last)
     scales.stairs |= dict.fromkeys(group, found)
 
@@ -229,6 +235,14 @@ def shares_quant() -> TensorQuant:
     """Of shares that are powers of two, down to the smallest step."""
     scheme = Scheme(FORMAT, symmetric=True)
     return TensorQuant(scheme, np.asarray(np.float32(2.0**-LEAST)), np.zeros((), scheme.dtype))
+
+
+def put_scores(scales: Scales, point: str, found: Stairs) -> None:
+    scales.quants[point], scales.stairs[point] = found.last, found
+    scales.scores.add(point)
+    zero_point = int(found.last.zero_point)
+    text = f"scores: what a Softmax makes of them decides their scale, and that step {zero_point} is 0"
+    scales.notes.append(Note(PASS, point, "chosen", text, {"zero_point": float(zero_point)}))
 
 
 def block_quant(statistics: Statistics, format: BlockFormat) -> TensorQuant:

@@ -1,6 +1,7 @@
 """What the range of a tensor does to the model's results: the float model behind that tensor, with its quantizer fed.
 
     y = clip(round(x / s), low, high) s          s, low and high are inputs of the probe; low, high: codes around zero
+    y = table[clip(round(x / s), low, high) - low]      where steps are uneven; so is the table
     error of a sample = sum over results of |found - float|**2 / P,      P = sum over samples of |float|**2
 
 A range changes nothing that is computed before its tensor: that is run once, and kept. Results are those of the model,
@@ -23,11 +24,13 @@ from numpy.typing import NDArray
 
 from bevel.calib.data.dataset import Runs
 from bevel.calib.formats.scheme import TensorQuant
+from bevel.calib.formats.stairs import Stairs
 from bevel.calib.observe.observe import run_model, session_with_outputs
 from bevel.passes.exchange.export import export
 from bevel.passes.quantize.results import error_power, power, results_of
 
 FED = ("scale", "low", "high")
+TABLE = "table"
 
 Arrays = dict[str, NDArray[Any]]
 Errors = NDArray[np.float64]
@@ -35,10 +38,11 @@ Errors = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RangedGroup:
-    """Tensors that share a scale, and the readers of each that read it as it is."""
+    """Tensors that share a scale, and the readers of each that read it as it is. uneven: whether their steps are."""
 
     points: tuple[str, ...]
     unrounded: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    uneven: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +74,7 @@ class RangeProbe:
         """What is computed behind the quantizers of these groups."""
         return behind(self.model, {place: self.groups[place] for place in places}, self.types)
 
-    def errors(self, part: Behind, quants: Mapping[int, TensorQuant], most: int | None = None) -> Errors:
+    def errors(self, part: Behind, quants: Mapping[int, TensorQuant | Stairs], most: int | None = None) -> Errors:
         """Of each sample, or of `most`, with these quantizations of the groups of `part`."""
         fed = {name: value for place, one in quants.items() for name, value in feeds(place, one).items()}
         found = []
@@ -142,7 +146,13 @@ def behind(model: onnx.ModelProto, groups: Mapping[int, RangedGroup], types: Map
     made = {name for node in nodes for name in node.output}
     given = given_to(model, nodes, owners)
     unrounded = {point: one.unrounded.get(point, frozenset()) for one in groups.values() for point in one.points}
-    put = [node for point, place in owners.items() if point not in made for node in quantizer(point, place)]
+    uneven = {place: one.uneven for place, one in groups.items()}
+
+    def quantizer_of(point: str) -> list[onnx.NodeProto]:
+        place = owners[point]
+        return quantizer(point, place, uneven[place])
+
+    put = [node for point in owners if point not in made for node in quantizer_of(point)]
     for node in nodes:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
@@ -150,13 +160,13 @@ def behind(model: onnx.ModelProto, groups: Mapping[int, RangedGroup], types: Map
             rounded(name) if name in owners and node.name not in unrounded[name] else name for name in node.input
         ]
         put.append(copy)
-        put += [one for name in node.output if name in owners for one in quantizer(name, owners[name])]
+        put += [one for name in node.output if name in owners for one in quantizer_of(name)]
     results = {
         value.name: rounded(value.name) if value.name in owners else value.name
         for value in model.graph.output
         if value.name in owners or value.name in made
     }
-    fed = [value for place in groups for value in fed_values(place)]
+    fed = [value for place in groups for value in fed_values(place, uneven[place])]
     inputs = [onnx.ValueInfoProto(name=name, type=types[name]) for name in given] + fed
     return Behind(opened(model, put, inputs, list(results.values())), tuple(given), results)
 
@@ -176,15 +186,20 @@ def opened(
     return ort.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def quantizer(point: str, place: int) -> list[onnx.NodeProto]:
+def quantizer(point: str, place: int, uneven: bool) -> list[onnx.NodeProto]:
     scale, low, high = (fed_name(place, one) for one in FED)
     steps, whole, codes = (f"{point}/{one}" for one in ("steps", "whole", "codes"))
     make = onnx.helper.make_node
+    found = [make("Div", [point, scale], [steps]), make("Round", [steps], [whole])]
+    found.append(make("Clip", [whole, low, high], [codes]))
+    if not uneven:
+        return [*found, make("Mul", [codes, scale], [rounded(point)])]
+    counted, index = f"{point}/counted", f"{point}/index"
     return [
-        make("Div", [point, scale], [steps]),
-        make("Round", [steps], [whole]),
-        make("Clip", [whole, low, high], [codes]),
-        make("Mul", [codes, scale], [rounded(point)]),
+        *found,
+        make("Sub", [codes, low], [counted]),
+        make("Cast", [counted], [index], to=onnx.TensorProto.INT32),
+        make("Gather", [fed_name(place, TABLE), index], [rounded(point)]),
     ]
 
 
@@ -196,11 +211,17 @@ def fed_name(place: int, name: str) -> str:
     return f"range/{place}/{name}"
 
 
-def fed_values(place: int) -> list[onnx.ValueInfoProto]:
-    return [onnx.helper.make_tensor_value_info(fed_name(place, one), onnx.TensorProto.FLOAT, []) for one in FED]
+def fed_values(place: int, uneven: bool) -> list[onnx.ValueInfoProto]:
+    make = onnx.helper.make_tensor_value_info
+    found = [make(fed_name(place, one), onnx.TensorProto.FLOAT, []) for one in FED]
+    return [*found, make(fed_name(place, TABLE), onnx.TensorProto.FLOAT, [None])] if uneven else found
 
 
-def feeds(place: int, quant: TensorQuant) -> Arrays:
-    zero_point = int(quant.zero_point)
-    values = (float(quant.scale), quant.scheme.low - zero_point, quant.scheme.high - zero_point)
-    return {fed_name(place, name): np.asarray(value, np.float32) for name, value in zip(FED, values, strict=True)}
+def feeds(place: int, quant: TensorQuant | Stairs) -> Arrays:
+    first = quant.first if isinstance(quant, Stairs) else quant
+    zero_point = int(first.zero_point)
+    values = (float(first.scale), first.scheme.low - zero_point, first.scheme.high - zero_point)
+    found = {fed_name(place, name): np.asarray(value, np.float32) for name, value in zip(FED, values, strict=True)}
+    if isinstance(quant, Stairs):
+        found[fed_name(place, TABLE)] = quant.last.dequantize(quant.table)
+    return found

@@ -98,6 +98,12 @@ def write_activation(graph: gs.Graph, node: gs.Node) -> None:
         reals = (codes - zero_point).astype(np.float32) * first.scale
         values = (chain.table - int(last.zero_point)).astype(np.float32) * last.scale
         second = find_quantizer.of_values(reals, values, scalar(last))
+        if second is None and (shift := np.float32(int(last.zero_point)) * scalar(last)):
+            values = chain.table.astype(np.float32) * last.scale
+            around = find_quantizer.of_values(reals + shift, values, scalar(last))
+            if around is not None:
+                replace_shifted(graph, node, [*quantizers, (f"{name}{ROUND}", around)], chain.quantize.inputs[0], shift)
+                return
         if second is None:
             raise UserError(f"node {node.name} looks up values that no quantizer of QONNX has")
         quantizers.append((f"{name}{ROUND}", second))
@@ -166,6 +172,26 @@ def spread(array: NDArray[Any], rank: int, axis: int) -> NDArray[Any]:
     if not array.ndim:
         return array
     return array.reshape([-1 if place == axis % max(rank, 1) else 1 for place in range(rank)])
+
+
+def replace_shifted(
+    graph: gs.Graph, node: gs.Node, quantizers: list[tuple[str, Quantizer]], source: gs.Tensor, shift: Floats
+) -> None:
+    """As `replace`, with `shift` added before the last of two quantizers and taken off behind it: minifloats of QONNX
+    have no zero point."""
+    ((first, quantizer), (second, minifloat)), result = quantizers, node.outputs[0]
+    node.outputs.clear()
+    codes, moved, found = (
+        gs.Variable(f"{name}.{role}", np.float32, result.shape)
+        for name, role in ((first, "value"), (second, "moved"), (second, "value"))
+    )
+    by = gs.Constant(f"{second}.shift", np.asarray(shift))
+    graph.nodes += [
+        quantizer_node(first, quantizer, source, codes),
+        gs.Node("Add", moved.name, {}, [codes, by], [moved]),
+        quantizer_node(second, minifloat, moved, found),
+        gs.Node("Sub", f"{second}.back", {}, [found, by], [result]),
+    ]
 
 
 def replace(graph: gs.Graph, node: gs.Node, quantizers: list[tuple[str, Quantizer]], source: gs.Tensor) -> None:

@@ -14,7 +14,7 @@ neighbour.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -33,6 +33,7 @@ from bevel.passes.operators.formats.quantize_float import quantize_float
 from bevel.passes.operators.functions.clip import wide_clip
 
 LOW, HIGH = INT8
+NO_SHIFT = np.float32(0)
 MAX_BITS = 16
 LARGEST_STEP = 127
 LARGEST_WIDE_STEP = 2**24
@@ -47,13 +48,15 @@ OCP_E4M3 = (E4M3.exponent, E4M3.mantissa, E4M3.bias, E4M3.high)
 
 @dataclass(frozen=True)
 class QuantizerSite:
-    """A quantizer taken out of its graph: what it read, what its readers read. label: how errors call it."""
+    """A quantizer taken out of its graph, with a number that was added before it and taken off behind it: what it read,
+    what its readers read. label: how errors call it."""
 
     graph: gs.Graph
     label: str
     name: str
     x: gs.Tensor
     result: gs.Tensor
+    shift: np.float32 = NO_SHIFT  # added to x before, and taken off behind
 
     def add(self, op: str, role: str, inputs: list[gs.Tensor], output: gs.Tensor, to: int | None = None) -> None:
         attrs = {} if to is None else {"to": to}
@@ -87,9 +90,35 @@ def quantize_activation(graph: gs.Graph, node: gs.Node, quantizer: Quantizer) ->
     if not isinstance(quantizer, BipolarQuant) and quantizer.rounding not in HALF_EVEN:
         raise UserError(f"{called(node)} rounds by {quantizer.rounding}; activations are rounded by {HALF_EVEN[0]}")
     site = QuantizerSite(graph, called(node), node.name or node.outputs[0].name, node.inputs[0], node.outputs[0])
+    around = shift_around(node) if isinstance(quantizer, FloatQuant) else None
+    if around is not None and codes_before(replace(site, x=around.before.inputs[0])) is not None:
+        site = replace(site, x=around.before.inputs[0], result=around.behind.outputs[0], shift=around.shift)
+        around.behind.outputs.clear()
     node.inputs.clear()
     node.outputs.clear()
     dequantize(site, coded(site, quantizer))
+
+
+class ShiftAround(NamedTuple):
+    """before: what adds `shift`; behind: what takes it off."""
+
+    before: gs.Node
+    behind: gs.Node
+    shift: np.float32
+
+
+def shift_around(node: gs.Node) -> ShiftAround | None:
+    """A constant that is added to what a quantizer alone reads, and taken off what it makes, wherever that is read."""
+    before, behind = producer(node.inputs[0]), node.outputs[0].outputs
+    if before is None or before.op != "Add" or len(before.outputs[0].outputs) != 1 or len(behind) != 1:
+        return None
+    constants = [before.inputs[1], behind[0].inputs[1]] if behind[0].op == "Sub" else []
+    if len(constants) != 2 or behind[0].inputs[0] is not node.outputs[0]:
+        return None
+    if not all(isinstance(one, gs.Constant) and one.values.size == 1 for one in constants):
+        return None
+    added, taken = (np.float32(one.values.item()) for one in constants)
+    return ShiftAround(before, behind[0], added) if added == taken else None
 
 
 def coded(site: QuantizerSite, quantizer: Quantizer) -> CodedTensor:
@@ -143,13 +172,17 @@ def wide_float(site: QuantizerSite, quantizer: FloatQuant) -> CodedTensor:
 
 def looked_up(site: QuantizerSite, quantizer: Quantizer, given: CodedTensor) -> CodedTensor:
     """The codes of a format of few or of unequal steps: its integers, for each of the codes given."""
-    integers, unit = in_units(site, quantizer, given.reals())
+    integers, unit = in_units(site, quantizer, given.reals() + site.shift)
+    scale = scalar(quantizer.scale) * np.float32(unit)
+    zero_point = float(np.rint(site.shift / scale))
+    if np.float32(zero_point) * scale != site.shift or abs(zero_point) > LARGEST_STEP:
+        raise UserError(f"{site.label} is moved by {site.shift:g}, which is no whole number of its units")
     # Gather counts negative indices from the end: the table starts with that of 0 and ends with that of -1.
     table = site.constant("table", np.roll(integers.astype(np.int8), LOW))
     index, result = gs.Variable(f"{site.name}/index", np.int32, site.x.shape), site.codes("rounded")
     site.add("Cast", "/index", [given.tensor], index, to=INT32)
     site.add("Gather", ROUND, [table, index], result)
-    return CodedTensor(result, scalar(quantizer.scale) * np.float32(unit), 0)
+    return CodedTensor(result, scale, int(zero_point))
 
 
 def in_units(site: QuantizerSite, quantizer: Quantizer, reals: NDArray[np.float32]) -> tuple[Integers, float]:

@@ -12,7 +12,7 @@ import pytest
 
 from bevel.calib.observe.base import Want
 from bevel.calib.observe.mean import Mean
-from bevel.calib.observe.observe import observe
+from bevel.calib.observe.observe import Wanted, observe
 from bevel.calib.observe.statistics import RANGE
 from bevel.calib.scales.ranges import Mse, ScaledRange
 from bevel.passes.assign.assign_schemes import AssignSchemes
@@ -53,17 +53,22 @@ def runs_of(count: int = 4 * LEAST, seed: int = 0, outlier: float = 1.0) -> list
 
 def work_of(text: Any, body: str, runs: list[dict[str, Any]], values: Any = None, **options: str) -> Work:
     graph, _ = canonicalize(text(body, "float[6,8] x", "float[] y", WEIGHTS, values), runs[:1])
-    observed = observe(export(graph), runs, QuantizeOptions().wants(graph))
     asked = AssignSchemes(**{"range": "auto", **options})  # type: ignore[arg-type]
+    wanted = [asked.wants(graph), QuantizeOptions().wants(graph)]
+    observed = observe(export(graph), runs, {name: (*a, *b) for name, a, b in both(*wanted)})
     return asked(Work(graph, data=runs, observations=observed)).work
 
 
+def both(one: Wanted, other: Wanted) -> list[tuple[str, Any, Any]]:
+    return [(name, one.get(name, ()), other.get(name, ())) for name in {**one, **other}]
+
+
 @pytest.mark.parametrize("body", [LINEAR, BRANCH, CLASSES])
-@pytest.mark.parametrize("bits", [8, 4])
-def test_what_is_fed_computes_what_quantizers_do(text: Any, body: str, bits: int) -> None:
+@pytest.mark.parametrize("activations", ["int8", "int4", "e2m1"])
+def test_what_is_fed_computes_what_quantizers_do(text: Any, body: str, activations: str) -> None:
     """All activations quantized, against the QDQ graph with float weights in onnxruntime."""
     runs = runs_of(8)
-    work = work_of(text, body, runs, activations=f"int{bits}")
+    work = work_of(text, body, runs, activations=activations)
     found = find_ranges(work, work.observations)
     probe = open_probe(work.graph, found.groups, runs)
     assert probe is not None
@@ -162,10 +167,19 @@ def test_what_an_operator_fixes_is_not_searched(text: Any) -> None:
     assert "y" not in points and {"x", "h", "z"} <= points
 
 
-def test_a_format_of_unequal_steps_is_not_searched(text: Any) -> None:
+def test_scales_of_uneven_steps_are_searched_too(text: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are not: they have scales as they are computed."""
+    monkeypatch.setattr(choose_ranges, "MANY", 1)
+    minifloats, blocks = (
+        {name for group in find_ranges(work, work.observations).groups for name in group.points}
+        for work in (work_of(text, LINEAR, runs_of(8), activations=one) for one in ("e2m1", "mxfp4"))
+    )
+    assert minifloats == {"x", "h", "y"} and blocks == {"x", "y"}
+    half = NodeFormat(range=ScaledRange(Mse(), 0.5))
     work = work_of(text, LINEAR, runs_of(8), activations="e2m1")
-    points = {name for group in find_ranges(work, work.observations).groups for name in group.points}
-    assert points == {"x", "y"}  # int8: an input and a result
+    schemes = replace(work.schemes, nodes={**work.schemes.nodes, "h": half})
+    before, after = (PlanScales()(replace(work, schemes=one)).work.plan.scales for one in (work.schemes, schemes))
+    assert float(after.quants["h"].scale) == pytest.approx(0.5 * float(before.quants["h"].scale), rel=1e-6)
 
 
 def test_a_range_of_a_node_is_that_of_its_result_alone(text: Any) -> None:

@@ -87,7 +87,7 @@ def test_what_pixels_between_two_codes_lose_is_given_back(text: Any, stages: Any
     assert errors[1] < max(0.5 * errors[0], 1e-3)
 
 
-@pytest.mark.parametrize("activations", ["int3", "e2m1"])
+@pytest.mark.parametrize("activations", ["int3", "log2"])
 def test_what_activations_of_few_bits_lose_inside_the_network_is_given_back(
     text: Any, stages: Any, activations: str
 ) -> None:

@@ -86,6 +86,16 @@ def test_the_exported_model_computes_what_the_quantized_one_does(text, stages, e
         np.testing.assert_allclose(execute(model, sample)[0], opened.run(None, sample)[0], atol=step)
 
 
+def test_the_zero_point_of_a_minifloat_is_added_before_it_and_taken_off_behind(text, stages) -> None:
+    """What a Relu leaves uses the dense steps on both sides of the format's zero."""
+    quantized = stages(text(BODY, weights=WEIGHTS), options=QuantizeOptions(activations=parse("e2m3"))).quantized
+    minifloats = [node for node in gs.import_onnx(exported(quantized)).nodes if node.op == "FloatQuant"]
+    around = [(node.i(), node.o()) for node in minifloats if node.inputs[0].inputs and node.o().op == "Sub"]
+    assert around and all(before.op == "Add" for before, _ in around)
+    for before, behind in around:
+        assert before.inputs[1].values == behind.inputs[1].values < 0
+
+
 def test_a_network_from_qonnx_goes_out_as_it_came(trained, execute) -> None:
     first = trained(opset=21)
     again = exported(import_qonnx(first))
