@@ -95,6 +95,7 @@ WIDE = (
     ("int8", "int12"),
     ("e2m1", "e3m4"),
     ("int8", "mxint8"),
+    ("int8", "log5"),
 )
 WIDE_CASES = [(case, *WIDE[index % len(WIDE)]) for index, case in enumerate(CASES.values())]
 
