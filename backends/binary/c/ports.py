@@ -142,14 +142,14 @@ def setter(model: str, one: NamedPort, plan: Plan, symbols: dict[int, str]) -> s
         (written,) = call.kernel.roles(Role.OUTPUT)
         calls.append(f"  {symbols[id(call)]}(values, ({c_type(written.dtype)} *)(base + {plan.offsets[call.output]}));")
     text = "\n".join(calls)
-    return f"{conversion_prototype(model, 'input', one)} {{\n  uint8_t *const base = arena;\n{text}\n}}"
+    return f"{conversion_prototype(model, 'input', one)} {{\n  uint8_t *const base = (uint8_t *)arena;\n{text}\n}}"
 
 
 def getter(model: str, one: NamedPort, plan: Plan, symbols: dict[int, str]) -> str:
     alike = groupby(one.conversions, key=lambda call: (symbols[id(call)], call.inputs))
     cases = "\n".join(part_case(tuple(calls), plan, symbols) for _, calls in alike)
     return f"""{part_prototype(model, one)} {{
-  const uint8_t *const base = arena;
+  const uint8_t *const base = (const uint8_t *)arena;
 {cases}
   return 0;
 }}

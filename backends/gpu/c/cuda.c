@@ -110,7 +110,9 @@ struct state {
 #endif
 };
 
+#ifdef MODEL_TIMED
 static int timing; /* whether the device times each launch: for measuring alone */
+#endif
 
 /* A mark in the stream. */
 static int marked(struct state *s, uint32_t event) {

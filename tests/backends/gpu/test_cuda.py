@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compile_strictly import compile_strictly
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.toolchain import for_target, printed_version
@@ -179,6 +180,14 @@ def harness(built: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mock.c").write_bytes((HERE / "mock_cuda.c").read_bytes())
     toolchain.link([toolchain.compile("mock.c", folder)], "mock.so", folder, ("-shared",))
     return folder
+
+
+@pytest.mark.parametrize("timed", ["", "-Dnet_TIMED"])
+@pytest.mark.parametrize("language", ["c11", "c++17"])
+def test_what_surrounds_the_kernels_compiles_without_a_warning(
+    language: str, timed: str, built: Artifact, tmp_path: Path
+) -> None:
+    compile_strictly(built, language, tmp_path, timed)
 
 
 def run(harness: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compile_strictly import compile_strictly
 
 from bevel.backends.build import build
 from bevel.backends.devices.base import Vectors
@@ -133,6 +134,8 @@ def test_float_edges_are_the_hosts(target: Target, tmp_path: Path) -> None:
     artifact = build(program, target, tmp_path, vectors)
     assert [call.kernel for call in artifact.calls] == ["Clip"]
     assert "bind_input" not in (tmp_path / "edges.h").read_text()  # it is converted
+    compile_strictly(artifact, "c11", tmp_path / "c")
+    compile_strictly(artifact, "c++17", tmp_path / "c++")
     assert OpenCl(target).measure(artifact, vectors).mismatches == 0
     assert artifact.takes[Resource.DEVICE] < artifact.plan.arena_bytes + 64
     with OpenCl(target).opened(artifact) as run:

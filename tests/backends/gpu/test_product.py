@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compile_strictly import compile_strictly
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.binary.toolchain import for_target, wheel_version
@@ -34,7 +35,6 @@ from bevel.calib.errors import UserError
 from kernel_programs import program_of
 
 HERE = Path(__file__).parent
-STRICT = ("-Wall", "-Wextra", "-Werror", "-O2", "-fno-strict-aliasing")
 
 
 def conv_program(name: str = "one") -> tuple[Program, Vectors]:
@@ -78,21 +78,6 @@ def test_what_surrounds_the_kernels_compiles_without_a_warning(
     compile_strictly(artifact, language, tmp_path, timed)
 
 
-def compile_strictly(artifact: Artifact, language: str, place: Path, *defines: str) -> None:
-    """By every compiler here, in `place`."""
-    model, plus = artifact.model, language == "c++17"
-    names = [f"{model}{part}.c" for part in ("", "_device", "_tables", "_source", "_profile")]
-    for path in artifact.folder.glob(f"{model}*.[ch]"):
-        shutil.copyfile(path, place / path.name)
-    pairs = [("gcc", "g++"), ("clang", "clang++")]
-    found = [pair[plus] for pair in pairs if shutil.which(pair[plus])]
-    for command in found or [f"{sys.executable} -m ziglang {'c++' if plus else 'cc'}"]:
-        words = [*command.split(), "-x", "c++" if plus else "c", f"-std={language}", *STRICT, *filter(None, defines)]
-        words += ["-c", *names]
-        done = subprocess.run(words, cwd=place, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[:2000]
-
-
 def test_launches_are_timed_by_the_devices_own_clock_and_those_of_a_cpu_are_not_told(
     built: tuple[Artifact, Vectors], target: Target, counting: dict[str, str]
 ) -> None:
@@ -119,7 +104,8 @@ def test_a_model_of_floats_alone_is_the_hosts(target: Target, tmp_path: Path) ->
     vectors = Vectors({"x": x[None]}, {"y": program.run({"x": x})["y"][None]})
     (tmp_path / "product").mkdir()
     artifact = build(program, target, tmp_path / "product", vectors)
-    compile_strictly(artifact, "c11", tmp_path)
+    compile_strictly(artifact, "c11", tmp_path / "c")
+    compile_strictly(artifact, "c++17", tmp_path / "c++")
     assert OpenCl(target).measure(artifact, vectors).mismatches == 0
 
 
