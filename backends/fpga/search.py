@@ -51,7 +51,11 @@ def fold(network: StreamNetwork, limits: Resources, given: Mapping[str, Folding]
 
     Raises UserError where none fits, with the least that would have to be there.
     """
-    known = given or {}
+    return folded_within(network, every_choice(network, given or {}), limits)
+
+
+def every_choice(network: StreamNetwork, known: Mapping[str, Folding]) -> list[list[FoldingChoice]]:
+    """Of each node. Raises UserError for a folding in `known` that its node does not have."""
     table = [
         [one for one in choices(node) if node.name not in known or one.folding == known[node.name]]
         for node in network.nodes
@@ -59,6 +63,13 @@ def fold(network: StreamNetwork, limits: Resources, given: Mapping[str, Folding]
     for node, found in zip(network.nodes, table, strict=True):
         if not found:
             raise UserError(f"{node.name} cannot be folded so: {known[node.name]}; its divisors are those of its sizes")
+    return table
+
+
+def folded_within(
+    network: StreamNetwork, table: Sequence[Sequence[FoldingChoice]], limits: Resources
+) -> tuple[Folding, ...]:
+    """`fold`, among these choices of each node."""
     usable = limits | {name: limits[name] * FILLED for name in (Resource.LUT, Resource.FF) if name in limits}
     least = max(min(one.cycles for one in found) for found in table)
     goals = sorted({one.cycles for found in table for one in found if one.cycles >= least})
@@ -109,9 +120,9 @@ def fitted(
     How deep FIFOs must be is known when all else is: what a design then has too much is taken off what the next search
     may spend.
     """
-    usable = limits
+    usable, table = limits, every_choice(network, given or {})
     for _ in range(ROUNDS):
-        folded = Folded.of(network, fold(network, usable, given))
+        folded = Folded.of(network, folded_within(network, table, usable))
         capacities = timing.depths(folded)
         spent = estimated(folded, capacities)
         over = spent.beyond(limits)

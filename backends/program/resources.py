@@ -55,12 +55,15 @@ class Resource(StrEnum):
         return f"{amount:,.0f} bytes of {self.label}" if self.unit == BYTES else f"{amount:,.0f} {self.label}"
 
 
+BY_NAME = {str(one): one for one in Resource}
+
+
 def named(name: str) -> Resource:
     """Raises ValueError that lists what exists."""
-    for one in Resource:
-        if one == name:
-            return one
-    raise ValueError(f"{name!r} is no resource; known are {', '.join(Resource)}")
+    found = BY_NAME.get(name)
+    if found is None:
+        raise ValueError(f"{name!r} is no resource; known are {', '.join(Resource)}")
+    return found
 
 
 class Resources(Mapping[Resource, float]):
