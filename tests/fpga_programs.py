@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,28 @@ from bevel.backends.fpga.design import Design, design
 from bevel.backends.fpga.network import Folded, StreamNetwork, network_of
 from bevel.backends.fpga.node import Folding, node_of
 from bevel.backends.program.op import Array, Op, Role, of_type
-from bevel.backends.program.ops import add, arg_max, average_pool, conv, gemm, max_pool, reduce_mean, softmax, table
+from bevel.backends.program.ops import (
+    add,
+    arg_max,
+    average_pool,
+    coded_conv,
+    concat,
+    conv,
+    gemm,
+    mat_mul,
+    max_pool,
+    normalize,
+    reduce_mean,
+    slice,
+    softmax,
+    table,
+)
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.formats.float_format import E2M1, E2M3, FloatFormat
 
-OPERATORS = (add, arg_max, average_pool, conv, gemm, max_pool, reduce_mean, softmax, table)
+IMAGES = (add, arg_max, average_pool, conv, gemm, max_pool, reduce_mean, softmax, table)
+TRANSFORMERS = (coded_conv, concat, mat_mul, normalize, slice, softmax, table)
 LARGEST = 700  # elements of all operands of a case
 MOST_OF_A_TYPE = 5  # cases
 MOST_MULTIPLIERS = 12  # of a folding, so that a C++ compiler is not long about it
@@ -45,13 +62,23 @@ def beside(ops: Sequence[Op], rng: np.random.Generator, weights: Mapping[int, Ar
     return Program("beside", tuple(ports[Role.INPUT]), tuple(ports[Role.OUTPUT]), buffers, tuple(calls))
 
 
-def streamable() -> Iterator[Op]:
-    """The test cases of all operators that have hardware."""
+def followed(program: Program, op: Op, rng: np.random.Generator) -> Program:
+    """The last operator's result is read by `op`, whose own goes out in its place."""
+    last, out = program.calls[-1], op.roles(Role.OUTPUT)[0]
+    name = f"{last.output}_{type(op).__name__.lower()}"
+    call = Call(f"behind {last.node}", op, (last.output,), op.example(rng)[1:], name)
+    ports = (*program.outputs[:-1], Port(name, name, out.shape, out.dtype))
+    buffers = program.buffers | {name: Buffer(name, out.shape, out.dtype)}
+    return replace(program, outputs=ports, buffers=buffers, calls=(*program.calls, call))
+
+
+def streamable(modules: Sequence[Any], dtypes: Sequence[str], largest: int = LARGEST) -> Iterator[Op]:
+    """The test cases of operators that have hardware, with such inputs and at most so many elements."""
     had: Counter[type[Op]] = Counter()
-    for module in OPERATORS:
+    for module in modules:
         for op in module.cases():
             inputs = op.roles(Role.INPUT)
-            small = all(one.dtype == "int8" for one in inputs) and sum(one.size for one in op.operands()) < LARGEST
+            small = all(one.dtype in dtypes for one in inputs) and sum(one.size for one in op.operands()) < largest
             if small and had[type(op)] < MOST_OF_A_TYPE and not isinstance(refused(op), str):
                 had[type(op)] += 1
                 yield op
@@ -102,10 +129,20 @@ def designed(program: Program, rng: np.random.Generator) -> tuple[Folded, Design
 
 
 def frames(program: Program, count: int, rng: np.random.Generator) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Inputs at random, and what the program makes of them: {port: [count, *shape]}."""
-    given = [
-        {port.name: rng.integers(-128, 128, port.shape, dtype=np.int8) for port in program.inputs} for _ in range(count)
-    ]
+    """Inputs at random, those of 16 bits as operators have them for examples, and what the program makes of them:
+    {port: [count, *shape]}."""
+
+    def drawn_for(call: Call) -> dict[str, Array]:
+        operands = call.kernel.roles(Role.INPUT)
+        if all(one.dtype == "int8" for one in operands) and call.kernel.any_codes:
+            values = [rng.integers(-128, 128, one.shape, dtype=np.int8) for one in operands]
+        else:
+            values = list(call.kernel.example(rng)[: len(operands)])
+        return dict(zip(call.inputs, values, strict=True))
+
+    ports = {port.name for port in program.inputs}
+    drawings = ([drawn_for(call) for call in program.calls] for _ in range(count))
+    given = [{name: one for call in drawing for name, one in call.items() if name in ports} for drawing in drawings]
     made = [program.run(one) for one in given]
     return stacked(given), stacked(made)
 

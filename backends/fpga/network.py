@@ -14,7 +14,7 @@ from bevel.backends.fpga.node import Folding, LogicNode, node_of
 from bevel.backends.fpga.stage import BeatStream, Stage
 from bevel.backends.fpga.verilog.text import identifier, unique
 from bevel.backends.program.bounds import with_bounds
-from bevel.backends.program.op import Bounds, of_type
+from bevel.backends.program.op import Bounds, of_type, of_values
 from bevel.backends.program.ops.copy import Copy
 from bevel.backends.program.ops.dequantize import Dequantize
 from bevel.backends.program.ops.quantize import Quantize
@@ -121,12 +121,9 @@ def network_of(program: Program, block: MultiplierBlock | None = None) -> Stream
     names = unique(call.node for call in calls)
     inputs = tuple(entering(known, port) for port in known.inputs)
     outputs = tuple(leaving(known, port) for port in known.outputs)
-    if known.constants:
-        raise UserError(
-            f"{program.name}: a result that depends on no input ({next(iter(known.constants))}) is no stream"
-        )
     written: dict[str, tuple[int, int]] = {held(known, port): (HOST, place) for place, port in enumerate(known.inputs)}
     bounds = {held(known, outside.port): outside.bounds for outside in inputs}
+    bounds |= {name: found for name, array in known.constants.items() if (found := of_values(array)) is not None}
     nodes: list[LogicNode] = []
     edges: list[StreamEdge] = []
     moved = iter(range(len(calls)))
@@ -136,13 +133,20 @@ def network_of(program: Program, block: MultiplierBlock | None = None) -> Stream
             written[call.output], bounds[call.output] = written[call.inputs[0]], bounds[call.inputs[0]]
             continue
         number = next(moved)
-        node = node_of(call, names[number], tuple(bounds[name] for name in call.inputs), block)
+        held_here = {place: known.constants[name] for place, name in enumerate(call.inputs) if name in known.constants}
+        node = node_of(call, names[number], tuple(bounds[name] for name in call.inputs), block, held_here)
         if isinstance(node, str):
             raise UserError(f"{call.node} ({type(call.kernel).__name__}) cannot be streamed: {node}")
-        edges += [StreamEdge(*written[name], number, place) for place, name in enumerate(call.inputs)]
+        streams = [name for name in call.inputs if name not in known.constants]
+        if not streams:
+            raise UserError(f"{call.node}: a result that depends on no input is no stream")
+        edges += [StreamEdge(*written[name], number, place) for place, name in enumerate(streams)]
         nodes.append(node)
         written[call.output], bounds[call.output] = (number, 0), node.result
-    edges += [StreamEdge(*written[held(known, port)], HOST, place) for place, port in enumerate(known.outputs)]
+    for place, port in enumerate(known.outputs):
+        if held(known, port) not in written:
+            raise UserError(f"output {port.name} depends on no input: it is no stream")
+        edges.append(StreamEdge(*written[held(known, port)], HOST, place))
     return used(StreamNetwork(program.name, tuple(nodes), tuple(edges), inputs, outputs))
 
 

@@ -1,8 +1,6 @@
 """The cycles of a network without simulating it: each stage's steps begin when what they need has come.
 
-    begin[s] = max(begin[s - 1] + 1, latest arrival of what step s needs)
-
-which over all steps at once is a running maximum: (max, +) algebra. FIFOs have no end here. With beats coming in as
+How a stage's steps follow each other is its own (`stage.py`). FIFOs have no end here. With beats coming in as
 fast as the slowest stage takes them, what each FIFO then holds at most is a depth with which nothing ever waits for
 room: a network of these depths keeps that schedule's rate, whatever comes in, and so cannot deadlock (more room and
 earlier beats never make anything later). Simulated, no FIFO held more, and residual ones one beat less.
@@ -16,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bevel.backends.fpga.network import HOST, Folded
-from bevel.backends.fpga.stage import BeatStream, Phase, Stage, Steps
+from bevel.backends.fpga.stage import BeatStream, Stage, Steps, begins, first_needing, steps_of
 from bevel.backends.fpga.stages.window import FILL_LATENCY, READ_LATENCY, WindowStage
 from bevel.backends.fpga.top import SKID, conversions
 
@@ -60,19 +58,30 @@ def modelled(folded: Folded) -> ModelCycles:
 
 
 def depths(folded: Folded) -> list[int]:
-    """A capacity for each edge's FIFO with which the network keeps its rate."""
-    return [max(SKID, peak + 1) for peak in flow(folded, SETTLED, paced=True).peaks]
+    """A capacity for each edge's FIFO with which the network keeps its rate.
+
+    A stage whose FIFO is full stands still as a whole, with what is in its registers. Inputs that come as fast as they
+    are taken run ahead of the slowest part's rate by what the first FIFOs hold: those behind have room for that, too.
+    """
+    found = [max(SKID, peak + 1) for peak in flow(folded, SETTLED, paced=True).peaks]
+    first = [index for index, edge in enumerate(folded.network.edges) if edge.source == HOST]
+    ahead = max(found[index] * folded.taken(folded.network.edges[index]).lanes for index in first)
+    later = flow(folded, SETTLED, paced=True, ahead=ahead).peaks
+    return [one if index in first else max(one, later[index] + 1) for index, one in enumerate(found)]
 
 
-def flow(folded: Folded, frames: int, paced: bool) -> BeatTimes:
-    """`frames` frames through the network; paced: at the rate of its slowest part."""
+def flow(folded: Folded, frames: int, paced: bool, ahead: int = 0) -> BeatTimes:
+    """`frames` frames through the network; paced: at the rate of its slowest part; ahead: the elements of inputs that
+    come before that, one beat a cycle."""
     network = folded.network
     made: dict[tuple[int, int], Steps] = {}
     for place in range(len(network.inputs)):
         edge = network.edges[network.out_of((HOST, place))[0]]
         beats = folded.given(edge).beats
         spacing = max(folded.cycles / beats, 1.0) if paced else 1.0
-        made[HOST, place] = np.floor(np.arange(frames * beats) * spacing).astype(np.int64)
+        order = np.arange(frames * beats)
+        early = ahead // folded.given(edge).lanes
+        made[HOST, place] = np.maximum(np.floor((order - early) * spacing).astype(np.int64), order)
     peaks = [0] * len(network.edges)
     for number, stages in enumerate(folded.stages):
         arrived = []
@@ -105,30 +114,9 @@ def converted(times: Steps, given: BeatStream, taken: BeatStream) -> Steps:
     return times
 
 
-def begins(ready: Steps) -> Steps:
-    """When steps begin that are ready at `ready`, one a cycle, in order."""
-    order = np.arange(len(ready))
-    found: Steps = np.maximum.accumulate(ready - order) + order
-    return found
-
-
 def through(stage: Stage, ready: Sequence[Steps], frames: int) -> tuple[list[Steps], Steps]:
-    """When each beat of the inputs is taken, and when those of the output leave: [frames * beats]."""
-    if isinstance(stage, WindowStage):
-        return windowed(stage, ready[0], frames)
-    taken: list[Steps] = []
-    times = list(ready)
-    for number, phase in enumerate(stage.phases()):
-        begun = steps_of(phase, times, frames)
-        if number == 0:
-            taken = [
-                begun[first_needing(phase, place, len(ready[place]) // frames, frames)] for place in range(len(ready))
-            ]
-        beats = len(phase.gives)
-        gives = (phase.gives[np.newaxis] + np.arange(frames)[:, np.newaxis] * phase.steps).reshape(-1)
-        delay = np.tile(np.broadcast_to(phase.delay, beats), frames)
-        times = [np.maximum.accumulate(begun[gives] + phase.latency + delay)]
-    return taken, times[0]
+    """`Stage.through`, of a window unit with the end of its ring."""
+    return windowed(stage, ready[0], frames) if isinstance(stage, WindowStage) else stage.through(ready, frames)
 
 
 def windowed(stage: WindowStage, ready: Steps, frames: int) -> tuple[list[Steps], Steps]:
@@ -177,23 +165,6 @@ def read_along(
                 room[free + stage.ring] = at + length
             free += 1
     return np.array(room, np.int64), np.array(begun, np.int64)
-
-
-def steps_of(phase: Phase, ready: Sequence[Steps], frames: int) -> Steps:
-    """When each step begins."""
-    latest = np.zeros(phase.steps * frames, np.int64)
-    for needs, times in zip(phase.needs, ready, strict=True):
-        beats = len(times) // frames
-        whole = (needs[np.newaxis] + np.arange(frames)[:, np.newaxis] * beats).reshape(-1)
-        latest = np.maximum(latest, np.where(whole > 0, times[np.maximum(whole - 1, 0)], 0))
-    return begins(latest)
-
-
-def first_needing(phase: Phase, place: int, beats: int, frames: int) -> Steps:
-    """The step that takes each beat of an input."""
-    within = np.searchsorted(phase.needs[place], np.arange(1, beats + 1))
-    found: Steps = (within[np.newaxis] + np.arange(frames)[:, np.newaxis] * phase.steps).reshape(-1)
-    return found
 
 
 def most_held(arrived: Steps, taken: Steps) -> int:

@@ -12,7 +12,7 @@ from math import gcd
 
 from bevel.backends.fpga.network import HOST, Folded, StreamEdge
 from bevel.backends.fpga.stage import BeatStream
-from bevel.backends.fpga.verilog.text import HardwareCounter, counters, number
+from bevel.backends.fpga.verilog.text import HardwareCounter, counters, number, port_letters
 
 LEAST = 3  # beats of a FIFO
 SKID = 2  # beats of a register slice
@@ -34,7 +34,7 @@ def queue_names(folded: Folded) -> list[str]:
             found.append(f"{folded.network.outputs[edge.place].name}_fifo")
             continue
         node = folded.network.nodes[edge.target]
-        found.append(f"{node.name}_fifo" + ("" if len(node.inputs) == 1 else f"_{'ab'[edge.place]}"))
+        found.append(f"{node.name}_fifo" + ("" if node.streams == 1 else f"_{port_letters(node.streams)[edge.place]}"))
     return found
 
 
@@ -136,8 +136,8 @@ def instances(folded: Folded, node: int) -> Iterator[str]:
         last = stage is folded.stages[node][-1]
         made = Wires(f"from_{one.name}" if last else f"inside_{stage.name}", stage.output.width)
         yield made.declared()
-        names = "s" if len(given) == 1 else "ab"
-        yield instance(stage.name, f"{stage.name}_i", {}, [*zip(names, given, strict=True), ("m", made)])
+        streams = [*zip(port_letters(len(given)), given, strict=True), ("m", made)]
+        yield instance(stage.name, f"{stage.name}_i", {}, streams)
         given = [made]
 
 

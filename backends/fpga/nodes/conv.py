@@ -1,9 +1,14 @@
-"""Conv: windows and a matrix-vector unit; where windows are the pixels as they come, the unit alone."""
+"""Conv: windows and a matrix-vector unit; where windows are the pixels as they come, the unit alone.
+
+Groups of several channels are one, with weights of 0 where none were: as many multipliers as that, and the same sums.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from bevel.backends.fpga.nest import ProductShape
 from bevel.backends.fpga.node import Folding, LogicNode, divisors
@@ -77,10 +82,21 @@ def node(call: Call, name: str, inputs: tuple[Bounds, ...]) -> LogicNode | str:
     if op.batch != 1:
         return f"a batch of {op.batch}"
     if op.groups != 1 and not op.depthwise:
-        return f"{op.groups} groups of several channels"
+        return node(undivided(call, op), name, inputs)
     if any(op.pads):
         low, high = inputs[0]
         inputs = ((min(low, op.x_zero_point), max(high, op.x_zero_point)),)
     if int(call.constants[3].min()) < 1:
         return "a rescaling without a shift"
     return ConvNode(replace(call, input_bounds=inputs), name, inputs)
+
+
+def undivided(call: Call, op: Conv) -> Call:
+    """The call as one of a single group."""
+    weights, *rescaling = call.constants
+    outputs, inputs = op.channels_out // op.groups, op.channels_in // op.groups
+    whole = np.zeros((op.channels_out, *op.kernel, op.channels_in), np.int8)
+    for group in range(op.groups):
+        rows, columns = (slice(group * size, (group + 1) * size) for size in (outputs, inputs))
+        whole[rows, :, :, columns] = weights[rows]
+    return replace(call, kernel=replace(op, groups=1), constants=(whole, *rescaling))

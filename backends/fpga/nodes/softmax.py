@@ -1,4 +1,4 @@
-"""Softmax of whole rows of 8 bits, one element at a time."""
+"""Softmax of whole rows, one element at a time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from bevel.backends.fpga.node import Folding, LogicNode, Passing
 from bevel.backends.fpga.stage import Stage
 from bevel.backends.fpga.stages import softmax
+from bevel.backends.fpga.stages.wide_softmax import WideSoftmaxStage
 from bevel.backends.program.op import Bounds
-from bevel.backends.program.ops.softmax import Softmax
+from bevel.backends.program.ops.softmax import Softmax, WideSoftmax
 from bevel.backends.program.program import Call
+from bevel.calib.arithmetic.softmax import LONGEST
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +25,32 @@ class SoftmaxNode(Passing):
         return [softmax.SoftmaxStage(self.name, inputs=given, output=made, n=op.n, table=table, epilogue=op.output)]
 
 
+@dataclass(frozen=True, eq=False)
+class WideSoftmaxNode(Passing):
+    def stages(self, folding: Folding) -> Sequence[Stage]:
+        op = self.call.kernel
+        assert isinstance(op, WideSoftmax)
+        coarse, fine = (tuple(int(entry) for entry in table) for table in self.call.constants)
+        made = WideSoftmaxStage(
+            self.name,
+            inputs=(self.given(1),),
+            output=self.made(1),
+            n=op.n,
+            coarse=coarse,
+            fine=fine,
+            bits=op.bits,
+            epilogue=op.output,
+        )
+        return [made]
+
+
 def node(call: Call, name: str, inputs: tuple[Bounds, ...]) -> LogicNode | str:
     op = call.kernel
-    if not isinstance(op, Softmax):
-        return "a Softmax of int16 has no hardware yet"
+    assert isinstance(op, Softmax | WideSoftmax)
     if op.mask is not None:
         return "a Softmax with a mask has no hardware yet"
-    return SoftmaxNode(call, name, inputs, channels=1)
+    if isinstance(op, Softmax):
+        return SoftmaxNode(call, name, inputs, channels=1)
+    if op.n < 2 or op.n > LONGEST:
+        return f"rows of {op.n} elements of 16 bits"
+    return WideSoftmaxNode(call, name, inputs, channels=1)

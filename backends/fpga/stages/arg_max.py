@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bevel.backends.fpga.logic import logic
-from bevel.backends.fpga.stage import Phase, Stage
+from bevel.backends.fpga.stage import Phase, PhasedStage
 from bevel.backends.fpga.verilog.text import HardwareCounter, Module, counters, number, ports
 from bevel.backends.program.resources import Resources
 
 
 @dataclass(frozen=True)
-class ArgMaxStage(Stage):
+class ArgMaxStage(PhasedStage):
     """inputs: rows of n elements, one a beat; output: one place a row."""
 
     n: int = field(kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bevel.backends.fpga.logic import logic, memory
-from bevel.backends.fpga.stage import Phase, Stage
+from bevel.backends.fpga.stage import Phase, PhasedStage
 from bevel.backends.fpga.stages.requantizer import LATENCY as RESCALING
 from bevel.backends.fpga.stages.requantizer import Requantizer
 from bevel.backends.fpga.verilog.text import (
@@ -26,7 +26,7 @@ LATENCY = 1 + RESCALING
 
 
 @dataclass(frozen=True)
-class MeanStage(Stage):
+class MeanStage(PhasedStage):
     """inputs: `pixels` times all channels; output: all channels. start: what a sum begins with; sums: what it lies in,
     from the first pixel on."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bevel.backends.fpga.logic import logic
-from bevel.backends.fpga.stage import Phase, Stage
+from bevel.backends.fpga.stage import Phase, PhasedStage
 from bevel.backends.fpga.stages.requantizer import LATENCY as RESCALING
 from bevel.backends.fpga.stages.requantizer import Requantizer
 from bevel.backends.fpga.verilog.text import (
@@ -27,7 +27,7 @@ from bevel.backends.program.resources import Resources
 
 
 @dataclass(frozen=True)
-class PoolStage(Stage):
+class PoolStage(PhasedStage):
     """inputs: rows x lanes elements a beat; output: lanes. beats: of a window's channels. zero_point: taken off each
     element of a mean; mean: how its sums are rescaled; without it the largest is taken."""
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from bevel.backends.fpga import nest
 from bevel.backends.fpga.logic import MultiplierBlock, logic, memory, style, total
-from bevel.backends.fpga.stage import Phase, Stage
+from bevel.backends.fpga.stage import Phase, PhasedStage
 from bevel.backends.fpga.stages import dot
 from bevel.backends.fpga.stages.constants import ProductConstants
 from bevel.backends.fpga.stages.dot import Multiplier
@@ -37,7 +37,7 @@ def divided(outputs: int, beats: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class ProductStage(Stage):
+class ProductStage(PhasedStage):
     """inputs: the elements of windows, SIMD a beat (where depthwise, PE x rows); output: results in order."""
 
     shape: nest.ProductShape = field(kw_only=True)

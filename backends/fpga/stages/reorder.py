@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bevel.backends.fpga.logic import logic, memory
-from bevel.backends.fpga.stage import Phase, Stage, in_order
+from bevel.backends.fpga.stage import Phase, PhasedStage, in_order
 from bevel.backends.fpga.verilog.text import HardwareCounter, Module, count_bits, counters, number, ports
 from bevel.backends.program.resources import Resources
 
 
 @dataclass(frozen=True)
-class Reorder(Stage):
+class Reorder(PhasedStage):
     """axes: of the output, outermost first, the length of each and how many elements of the input lie between two of
     its places."""
 

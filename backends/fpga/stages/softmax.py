@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bevel.backends.fpga.logic import logic, memory
-from bevel.backends.fpga.stage import Phase, Stage
+from bevel.backends.fpga.stage import Phase, PhasedStage
 from bevel.backends.fpga.verilog.text import Module, count_bits, image, number, ports, signed_bits, signed_number
 from bevel.backends.program.resources import Resources
 from bevel.calib.arithmetic.requantize import Output
@@ -23,7 +23,7 @@ QUOTIENT = 9  # bits: 256 at most
 
 
 @dataclass(frozen=True)
-class SoftmaxStage(Stage):
+class SoftmaxStage(PhasedStage):
     """inputs: rows of n elements, one a beat; output: the same. table: [256], as the operator has it."""
 
     n: int = field(kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bevel.backends.fpga.logic import logic, memory, style
-from bevel.backends.fpga.stage import Phase, Stage, in_order
+from bevel.backends.fpga.stage import Phase, PhasedStage, in_order
 from bevel.backends.fpga.verilog.text import Module, image, ports
 from bevel.backends.program.resources import Resources
 
@@ -14,7 +14,7 @@ LATENCY = 1
 
 
 @dataclass(frozen=True)
-class TableStage(Stage):
+class TableStage(PhasedStage):
     """entries: the answer for each code of 8 bits, from the lowest on."""
 
     entries: tuple[int, ...] = field(kw_only=True)

@@ -23,7 +23,7 @@ from functools import cached_property
 import numpy as np
 
 from bevel.backends.fpga.logic import logic, memory, register_slice, total
-from bevel.backends.fpga.stage import Phase, Stage, Steps, in_order
+from bevel.backends.fpga.stage import Phase, PhasedStage, Steps, in_order
 from bevel.backends.fpga.verilog.text import HardwareCounter, Module, count_bits, counters, number, ports
 from bevel.backends.program.resources import Resources
 
@@ -68,7 +68,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class WindowStage(Stage):
+class WindowStage(PhasedStage):
     """inputs: one stream of an image, lanes channels a beat; output: rows x lanes elements a beat. fill: what padding
     holds; pace: the cycles in which what follows takes a window."""
 

@@ -130,6 +130,19 @@ def image(words: Iterable[Sequence[int]], bits: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def port_letters(count: int) -> str:
+    """The names of so many inputs: s where there is one, else a, b, ..."""
+    return "s" if count == 1 else "abcdefghijkl"[:count]
+
+
+def widened(data: str, lanes: int, bits: int, to: int) -> str:
+    """Signed elements beside each other, with more bits each."""
+    if bits == to:
+        return data
+    of_lane = (f"{to}'($signed({data}[{lane * bits}+:{bits}]))" for lane in reversed(range(lanes)))
+    return f"{{{', '.join(of_lane)}}}"
+
+
 def ports(inputs: int | Mapping[str, int], out_width: int) -> str:
     """The ports of a module between streams of these widths; inputs that have no other names are s."""
     named = {"s": inputs} if isinstance(inputs, int) else inputs

@@ -14,6 +14,7 @@ from bevel.backends.fpga.network import Folded, StreamNetwork
 from bevel.backends.fpga.node import Folding
 from bevel.backends.fpga.simulation.verilator import Verilator
 from bevel.backends.program.resources import Resources
+from bevel.models import FOLDER, data
 from bevel.tools.report.report import read
 from fpga_programs import drawn
 
@@ -57,3 +58,19 @@ def test_networks_drawn_at_random_equal_onnxruntime_however_they_are_folded(
     assert report.measurement is not None and report.measurement.mismatches == 0
     assert report.measurement.cycles is not None and report == read(tmp_path / "out")
     assert tool.lint(tmp_path / "out" / "rtl", "drawn_top") == ""
+
+
+@pytest.mark.long
+def test_a_vision_transformer_is_an_accelerator_and_takes_the_cycles_of_its_model(
+    tool: Verilator, tmp_path: Path
+) -> None:
+    report = optimize(
+        FOLDER / "vit.onnx", target="artix7-100", calib=data("calib"), output=tmp_path / "out", vectors=4,
+        rounding="nearest", transform="none",
+    )  # fmt: skip
+    assert report.measurement is not None and report.measurement.mismatches == 0
+    cycles = report.measurement.cycles
+    assert cycles is not None
+    assert cycles.steady_state == pytest.approx(cycles.model_steady_state, rel=0.02)
+    assert cycles.first_frame == pytest.approx(cycles.model_first_frame, rel=0.05)
+    assert tool.lint(tmp_path / "out" / "rtl", "vit_top") == ""

@@ -79,8 +79,15 @@ def test_a_folding_that_divides_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_streamed_is_refused_by_name() -> None:
-    with pytest.raises(UserError, match=r"Conv 0 \(Conv\) cannot be streamed: 2 groups of several channels"):
-        network(replace(CONV, groups=2))
+    with pytest.raises(UserError, match=r"Conv 0 \(Conv\) cannot be streamed: a batch of 2"):
+        network(replace(CONV, batch=2))
+
+
+def test_groups_of_channels_are_one_with_weights_of_zero() -> None:
+    (node,) = network(replace(CONV, groups=2)).nodes
+    weights = node.call.constants[0]
+    assert weights.shape == (16, 3, 3, 8) and weights[:8, :, :, :4].any() and weights[8:, :, :, 4:].any()
+    assert not weights[:8, :, :, 4:].any() and not weights[8:, :, :, :4].any()
 
 
 def test_a_frame_takes_as_long_as_the_slowest_stage_and_a_moved_one_waits_for_all_of_it() -> None:
