@@ -81,8 +81,12 @@ class Toolchain:
         return folder / name
 
     def link(self, objects: Sequence[str], name: str, folder: Path, extra: Sequence[str] = ()) -> Path:
-        """Link objects and archives (names relative to `folder`); `extra` goes last, where libraries belong."""
-        run((*self.command, *self.flags, "-g0", "-Wl,--build-id=none", *objects, "-o", name, *extra), folder)
+        """Link objects and archives (names relative to `folder`); `extra` goes last, where libraries belong.
+
+        Without -O3 zig makes a library for undefined behaviour, too, at the first link for a target, and takes nothing
+        from it.
+        """
+        run((*self.command, *self.flags, "-g0", "-O3", "-Wl,--build-id=none", *objects, "-o", name, *extra), folder)
         return folder / name
 
     @property
