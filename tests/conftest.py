@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from bevel.passes.base import CHECKS
 
@@ -27,12 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--minutes", type=float, help="tests marked long start no later than that after the first test")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=is_long)
-    for item in items:
-        if not is_long(item):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     config.stash[FIRST] = time.monotonic()
 
 
@@ -47,9 +48,27 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"long, and {minutes:g} minutes are over: pytest -m long")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """A test under the name by which it is run again: xdist puts its group behind it."""
-    name, _, group = report.nodeid.rpartition("@")
-    if group and name.startswith(f"{group}::"):
-        report.nodeid = name
+class FileByFile(LoadScopeScheduling):
+    """Gives a worker all tests of a file; long ones, which come behind all files, one by one."""
+
+    @cached_property
+    def scopes(self) -> dict[str, str]:
+        """By test: its file, or itself where its file was there already and others have come since."""
+        files = [name.partition("::")[0] for name in self.collection or ()]
+        begun = [True, *(one != before for before, one in pairwise(files))]
+        found: dict[str, str] = {}
+        seen: set[str] = set()
+        again = False
+        for name, file, first in zip(self.collection or (), files, begun, strict=False):
+            again = file in seen if first else again
+            seen.add(file)
+            found[name] = name if again else file
+        return found
+
+    def _split_scope(self, nodeid: str) -> str:
+        return self.scopes[nodeid]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileByFile:
+    return FileByFile(config, log)

@@ -10,7 +10,7 @@ import pytest
 from bevel.tools.command.quiet import quiet_libraries
 
 GRAPHS, FILES = 200, 100
-LONG_AFTER = 0.4  # of the tests, while nobody said how many: the others are marked long
+LONG_AFTER = 0.2  # of the tests, while nobody said how many: the others are marked long
 VERDICTS = ("built", "refused", "left out")
 
 

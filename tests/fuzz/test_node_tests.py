@@ -23,6 +23,7 @@ from fuzz.explained import far
 from fuzz.node_tests import NodeTest, node_tests
 
 LISTED = sorted({name for one in listed_operators() for name in one.ops})
+OFTEN_ELSEWHERE = sorted({*LISTED} - {*LISTED[::3]})  # as all are, in tests/passes/operators
 OTHERS, LEFT_OUT = "others", "left out"
 # Ranges that clip nothing and biases that mend nothing: what quantization may do is then known beforehand.
 OPTIONS = {"range": "minmax", "bias_correction": False, "vectors": 1}
@@ -41,7 +42,9 @@ def cases() -> dict[str, list[NodeTest]]:
     return found
 
 
-@pytest.mark.parametrize("operator", LISTED)
+@pytest.mark.parametrize(
+    "operator", [*LISTED[::3], *(pytest.param(one, marks=pytest.mark.long) for one in OFTEN_ELSEWHERE)]
+)
 def test_a_node_test_of_each_listed_operator_is_built_right_or_refused(
     operator: str, cases: dict[str, list[NodeTest]], tmp_path: Path
 ) -> None:

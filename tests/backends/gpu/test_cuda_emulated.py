@@ -114,6 +114,7 @@ def test_plain_loops_compute_what_their_references_do(emulated: Emulated) -> Non
     assert (measured.mismatches, measured.first_mismatch) == (0, None)
 
 
+@pytest.mark.long
 def test_words_compute_what_their_references_do(emulated: Emulated) -> None:
     measured = emulated.measured(*program_of(named(cases(kernels))))
     assert (measured.mismatches, measured.first_mismatch) == (0, None)
