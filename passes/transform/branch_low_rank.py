@@ -7,7 +7,9 @@ output is |C^(1/2) E|^2, so the best branch is the truncated singular value deco
 through C^(-1/2) (whitening). E and the branch depend on each other: both are found in turns, and the best turn is kept.
 Sources: Li et al. 2025, "SVDQuant: Absorbing Outliers by Low-Rank Components for 4-Bit Diffusion Models" (a branch
 beside rounded weights, refitted to what they lose); Zhang et al. 2024, "LQER: Low-Rank Quantization Error
-Reconstruction for LLMs" (the error's decomposition, scaled by activations).
+Reconstruction for LLMs" (the error's decomposition, scaled by activations). With C = 1, and one turn, it is that of the
+weights' own error (LoRC): Yao et al. 2023, "ZeroQuant-V2: Exploring Post-training Quantization in LLMs from
+Comprehensive Study to Low Rank Compensation", section 5.
 
 Price: rank (in + out) multiplications and weights of 8 bits a product more, and a sum. `auto` does not try it.
 """
@@ -16,13 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.data.dataset import Runs
+from bevel.calib.errors import UserError
 from bevel.calib.formats.format import INT8
 from bevel.passes.base import Note
 from bevel.passes.graph.edit import constant, variable
@@ -49,10 +52,17 @@ class LowRankBranch:
 
 @dataclass(frozen=True)
 class BranchLowRank(Transform):
-    """rank: of every branch."""
+    """rank: of every branch; by: what inputs hold, or as if they held all directions alike; turns: in which the branch
+    and what rounding loses beside it are found."""
 
     name: ClassVar[str] = "branch-low-rank"
     rank: int = 8
+    by: Literal["inputs", "weights"] = "inputs"
+    turns: int = TURNS
+
+    def __post_init__(self) -> None:
+        if min(self.rank, self.turns) < 1:
+            raise UserError(f"{self.name}: a branch has a rank and a turn at least, not {self.rank} and {self.turns}")
 
     def changed(self, graph: gs.Graph, samples: Runs) -> tuple[Changed | None, list[Note]]:
         nodes = [node for node in graph.nodes if self.takes(node)]
@@ -61,7 +71,9 @@ class BranchLowRank(Transform):
         formats: dict[str, NodeFormat] = {}
         sites = operations = 0
         for node in nodes:
-            found = branch_of(node, power_of(arrays[node.inputs[0].name]), self.rank, self.weight_bits)
+            seen = arrays[node.inputs[0].name]
+            power = power_of(seen) if self.by == "inputs" else np.eye(int(node.inputs[1].shape[0]))
+            found = branch_of(node, power, self.rank, self.weight_bits, self.turns)
             if found.gain < GAIN:
                 continue
             sites += 1
@@ -85,13 +97,13 @@ def power_of(arrays: Sequence[NDArray[Any]]) -> Matrix:
     return found + DAMPING * max(float(np.trace(found)) / len(found), 1e-30) * np.eye(len(found))
 
 
-def branch_of(node: gs.Node, power: Matrix, rank: int, bits: int) -> LowRankBranch:
+def branch_of(node: gs.Node, power: Matrix, rank: int, bits: int, turns: int = TURNS) -> LowRankBranch:
     values, vectors = np.linalg.eigh(power)
     root, inverse = ((vectors * values**exponent) @ vectors.T for exponent in (0.5, -0.5))
     weights = np.asarray(node.inputs[1].values, np.float64)
     branch, best, least = np.zeros_like(weights), None, np.inf
     none = error_of(weights, bits, root)
-    for _ in range(TURNS):
+    for _ in range(turns):
         lost = weights - rounded(weights - branch, bits)
         left, sizes, right = np.linalg.svd(root @ lost, full_matrices=False)
         first, second = inverse @ left[:, :rank], sizes[:rank, None] * right[:rank]

@@ -9,11 +9,12 @@ import onnx
 import pytest
 
 from bevel.calib.data.dataset import random_dataset
+from bevel.calib.errors import UserError
 from bevel.calib.formats.format import INT8
 from bevel.calib.observe.observe import model_inputs
 from bevel.passes.base import PassResult, Work
 from bevel.passes.canonicalize import canonicalize
-from bevel.passes.transform.branch_low_rank import BranchLowRank, branch_of, error_of, power_of
+from bevel.passes.transform.branch_low_rank import BranchLowRank, branch_of, error_of, power_of, rounded
 
 RNG = np.random.default_rng(11)
 ROWS = "float[40,32] x"
@@ -64,6 +65,30 @@ def test_whitening_hears_what_the_input_holds() -> None:
     assert loud.gain > 10 and loud.gain > even.gain + 6
     weights = np.asarray(node.inputs[1].values, np.float64)
     assert error_of(weights - even.first @ even.second, 4, np.eye(32)) < error_of(weights, 4, np.eye(32))
+
+
+def test_by_weights_one_turn_is_the_decomposition_of_what_rounding_loses() -> None:
+    graph, _ = canonicalize(matrix())
+    node = next(node for node in graph.nodes if node.op == "Gemm")
+    weights = np.asarray(node.inputs[1].values, np.float64)
+    found = branch_of(node, np.eye(32), 4, 4, turns=1)
+    left, sizes, right = np.linalg.svd(weights - rounded(weights, 4))
+    np.testing.assert_allclose(found.first @ found.second, (left[:, :4] * sizes[:4]) @ right[:4], atol=1e-9)
+
+
+def test_by_weights_the_branch_does_not_hang_on_inputs(text: Any) -> None:
+    weights = []
+    for by in ("weights", "inputs"):
+        one = BranchLowRank("int4", rank=2, by=by, turns=1)  # type: ignore[arg-type]
+        nodes = branched(text, ("y = MatMul (x, w)", ROWS, "float[32,24] w"), one).graph.nodes
+        weights.append(next(node for node in nodes if node.name.endswith("/first")).inputs[1].values)
+    assert not np.allclose(*weights, atol=1e-3)
+    np.testing.assert_allclose(weights[0].T @ weights[0], np.eye(2), atol=1e-5)  # directions of the error itself
+
+
+def test_a_branch_of_no_rank_is_refused() -> None:
+    with pytest.raises(UserError, match="a rank and a turn at least"):
+        BranchLowRank(rank=0)
 
 
 def matrix() -> onnx.ModelProto:
