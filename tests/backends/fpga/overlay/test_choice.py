@@ -47,9 +47,10 @@ def test_a_folding_has_no_overlay() -> None:
         chosen(program, load("artix7-35"), Designing(silent, folding=Path("folding.json"), mode="overlay"))
 
 
-def test_groups_of_several_channels_have_an_overlay_where_they_have_no_streams() -> None:
+def test_groups_of_several_channels_are_streams_and_have_an_overlay() -> None:
     grouped = Conv(1, 8, 8, 8, 16, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 2, 0, Output())
-    assert mode_of(grouped, "artix7-35").startswith("overlay of")
+    assert mode_of(grouped, "artix7-35") == "streaming"
+    assert mode_of(grouped, "artix7-35", "overlay").startswith("overlay of")
 
 
 def test_a_larger_part_has_a_wider_unit_and_fewer_cycles() -> None:

@@ -15,7 +15,7 @@ from bevel.backends.fpga.overlay.unit import OverlayUnit
 from bevel.backends.fpga.simulation.verilator import Verilator, simulate
 from bevel.backends.program.op import Array, Op, Role
 from bevel.calib.errors import UserError
-from fpga_programs import OPERATORS, beside, frames, narrow
+from fpga_programs import IMAGES, beside, frames, narrow
 
 FRAMES = 3
 PORTS = 11  # operators beside each other, some of which have two inputs
@@ -25,7 +25,7 @@ LARGEST = 3000  # elements of all operands of a case
 def able(most: int) -> Iterator[Op]:
     """Test cases of all operators that the overlay computes, the larger ones first, `most` of each."""
     had: Counter[type[Op]] = Counter()
-    for module in OPERATORS:
+    for module in IMAGES:
         small = [op for op in module.cases() if sum(one.size for one in op.operands()) < LARGEST]
         for op in sorted(small, key=lambda op: -sum(one.size for one in op.operands())):
             if had[type(op)] < most and computed(op):
