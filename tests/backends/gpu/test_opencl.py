@@ -29,6 +29,7 @@ from kernel_cases import PLAIN, cases
 from kernel_programs import program_of
 
 TOGETHER = 12  # cases of a program
+QUICK = 4  # programs; the others are long together
 
 
 def chosen(config: pytest.Config) -> list[tuple[str, Op]]:
@@ -46,7 +47,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "part" in metafunc.fixturenames:
         named = chosen(metafunc.config)
         parts = [named[first : first + TOGETHER] for first in range(0, len(named), TOGETHER)]
-        metafunc.parametrize("part", parts, ids=map(str, range(len(parts))))
+        metafunc.parametrize(
+            "part",
+            [
+                pytest.param(part, id=str(number), marks=() if number < QUICK else pytest.mark.long)
+                for number, part in enumerate(parts)
+            ],
+        )
 
 
 def test_every_call_computes_what_its_reference_does(

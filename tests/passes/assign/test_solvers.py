@@ -13,6 +13,9 @@ from bevel.passes.assign.refine import power
 from bevel.passes.assign.solvers import solvers
 from bevel.tools.run.budgets import SOLVERS
 
+# The genetic search takes seconds for each of its generations.
+SOLVERS_BY_TIME = [pytest.param(one, marks=pytest.mark.long) if one == "genetic" else one for one in SOLVERS]
+
 FORMATS = ("int8", "int6", "int4")
 SITES = 14
 BITS = np.array([8.0, 6.0, 4.0])
@@ -48,7 +51,7 @@ def test_each_solver_of_the_command_line_has_a_file() -> None:
     assert tuple(sorted(SOLVERS)) == tuple(sorted(solvers()))
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", SOLVERS_BY_TIME)
 def test_an_answer_fits_and_is_better_than_any_uniform_one_that_does(
     name: str, problem: Problem, errors: np.ndarray
 ) -> None:
@@ -70,7 +73,7 @@ def test_the_program_is_not_beaten(problem: Problem, errors: np.ndarray) -> None
     assert powers["milp"] <= 1.02 * min(powers.values())
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", SOLVERS_BY_TIME)
 def test_a_path_falls_in_power_as_it_grows(name: str, problem: Problem, errors: np.ndarray) -> None:
     products = errors @ errors.T
     path = solvers()[name].path(problem, products, NOTHING)
@@ -79,7 +82,7 @@ def test_a_path_falls_in_power_as_it_grows(name: str, problem: Problem, errors: 
     assert len(path) > 3 and sizes == sorted(sizes) and powers == sorted(powers, reverse=True)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", SOLVERS_BY_TIME)
 def test_the_smallest_that_passes_passes_in_few_trials(name: str, problem: Problem, errors: np.ndarray) -> None:
     products = errors @ errors.T
     worst, tried = 4 * power(products, 3, problem.finest), []
@@ -95,12 +98,12 @@ def test_the_smallest_that_passes_passes_in_few_trials(name: str, problem: Probl
     assert solvers()[name].smallest(problem, products, NOTHING, lambda one: False) is None
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", SOLVERS_BY_TIME)
 def test_what_no_choice_keeps_has_no_answer(name: str, problem: Problem, errors: np.ndarray) -> None:
     assert solvers()[name].best(problem, errors @ errors.T, flash_only(10.0)) is None
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", SOLVERS_BY_TIME)
 def test_a_full_moment_is_kept_within_ram(name: str, problem: Problem, errors: np.ndarray) -> None:
     takes = np.outer(np.ones(SITES), BITS)
     full = problem.with_moments([Moment(0.0, takes)])
@@ -109,7 +112,7 @@ def test_a_full_moment_is_kept_within_ram(name: str, problem: Problem, errors: n
     assert found is not None and full.takes(found)[Resource.RAM] <= 6.0 * SITES
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", SOLVERS_BY_TIME)
 def test_a_format_that_a_site_may_not_have_is_not_given(name: str, problem: Problem, errors: np.ndarray) -> None:
     allowed = problem.allowed.copy()
     allowed[::2, 2] = False
@@ -118,7 +121,7 @@ def test_a_format_that_a_site_may_not_have_is_not_given(name: str, problem: Prob
     assert found is not None and all(allowed[site, format] for site, format in enumerate(found))
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", SOLVERS_BY_TIME)
 def test_a_pair_without_a_kernel_is_not_given(name: str, problem: Problem, errors: np.ndarray) -> None:
     """The finest formats are one, of two sites that read each other."""
     couple = Couple(0, 1, {Resource.FLASH: np.zeros((3, 3))}, frozenset({(0, 0)}))

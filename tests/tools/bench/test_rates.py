@@ -50,6 +50,7 @@ def kernel_classes(kind: type[Op] = Kernel) -> Iterator[type[Op]]:
             yield one
 
 
+@pytest.mark.long
 def test_every_kernel_of_every_backend_is_measured_or_says_why_not() -> None:
     assert issubclass(Float, Kernel)  # loaded by nothing else here
     for target in targets.names():
