@@ -18,7 +18,7 @@ from bevel.tools.report.report import Report
 from bevel.tools.run.options import Options
 from bevel.tools.run.stages import Stages
 
-LIMIT_S = 40  # of processor time; the slowest takes 9 alone, and 24 beside five others
+LIMIT_S = 20  # of processor time
 PATIENCE = 6  # times as long on the clock, where other work takes the processor
 MEMORY = 12 * 2**30  # bytes of address space: a size that a mutant made up fails at once
 
