@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bevel.backends.fpga.logic import logic, memory, style, total
+from bevel.backends.fpga.logic import logic, memory, total
 from bevel.backends.fpga.stage import Phase, PhasedStage, Steps
+from bevel.backends.fpga.stages.kept import in_turn
 from bevel.backends.fpga.verilog.text import (
     HardwareCounter,
     Module,
@@ -120,16 +121,9 @@ endmodule
         return f"  wire turn{place} = {mine};"
 
     def held_part(self, place: int) -> str:
-        """A constant part: its next word is read ahead."""
-        words, width = self.words(place), self.output.width
-        word = HardwareCounter(f"word{place}", words)
-        end, none = f"{word.name}_last", number(0, word.bits)
-        ahead = f"{end} ? {none} : {word.name} + {number(1, word.bits)}"
-        return f"""{counters([word], f"go && turn{place}")}
-  {style(words, width)}reg [{width - 1}:0] part{place}[0:{words - 1}];
-  initial $readmemh("{self.name}_{place}.mem", part{place});
-  reg [{width - 1}:0] held{place};
-  always @(posedge clk) held{place} <= part{place}[go && turn{place} ? ({ahead}) : word{place}];"""
+        """A constant part."""
+        word, file = HardwareCounter(f"word{place}", self.words(place)), f"{self.name}_{place}.mem"
+        return in_turn(word, f"go && turn{place}", f"part{place}", self.output.width, file, f"held{place}")
 
 
 def chosen(of_parts: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from bevel.backends.fpga.logic import MultiplierBlock, logic, memory, total
 from bevel.backends.fpga.stage import BeatStream, Stage, Steps, begins
 from bevel.backends.fpga.stages.requantizer import Requantizer
 from bevel.backends.fpga.stages.results import ResultsOfSums
+from bevel.backends.fpga.stages.sums import on_the_way
 from bevel.backends.fpga.verilog.text import (
     HardwareCounter,
     Module,
@@ -284,23 +285,8 @@ module {self.name} (
         product = a_bits + b_bits
         fitted = f"{bits}'(product)" if bits > product else f"product[{bits - 1}:0]"
         before = f"first[{DEPTH}] ? {bits}'d0 : sum[pe*{bits}+:{bits}]"
-        return f"""
-  // Products and sums.
-  reg [{DEPTH}:1] live, first, last;
-  reg whole;
-  always @(posedge clk)
-    if (rst) begin
-      live  <= {DEPTH}'d0;
-      whole <= 1'b0;
-    end else if (en) begin
-      live  <= {{live[{DEPTH - 1}:1], {term}}};
-      whole <= live[{DEPTH}] && last[{DEPTH}];
-    end
-  always @(posedge clk)
-    if (en) begin
-      first <= {{first[{DEPTH - 1}:1], k == {number(0, k.bits)}}};
-      last  <= {{last[{DEPTH - 1}:1], k == {number(self.terms - 1, k.bits)}}};
-    end
+        first, last = (f"k == {number(place, k.bits)}" for place in (0, self.terms - 1))
+        return f"""{on_the_way(DEPTH, term, first, last)}
   reg signed [{a_bits - 1}:0] x;
   always @(posedge clk) if (en) x <= {a_bits}'($signed(a_code)) - {signed_number(a_zero, a_bits)};
   reg [{pe * bits - 1}:0] sum;

@@ -25,6 +25,7 @@ from bevel.backends.fpga.stages.constants import ProductConstants
 from bevel.backends.fpga.stages.dot import Multiplier
 from bevel.backends.fpga.stages.pair import PairOfSums, pair_of_sums, stored
 from bevel.backends.fpga.stages.results import ResultsOfSums
+from bevel.backends.fpga.stages.sums import on_the_way
 from bevel.backends.fpga.stages.weights import Coding
 from bevel.backends.fpga.verilog.text import HardwareCounter, Module, counters, image, number, ports, signed_bits
 from bevel.backends.program.op import Bounds
@@ -223,23 +224,8 @@ module {self.name} (
     def summing(self) -> str:
         """Products, sums, and when a sum is whole."""
         outputs, bits, depth = self.factors.outputs, signed_bits(*self.accumulator), self.depth
-        return f"""
-  // Products and sums.
-  reg [{depth}:1] live, first, last;
-  reg whole;
-  always @(posedge clk)
-    if (rst) begin
-      live  <= {depth}'d0;
-      whole <= 1'b0;
-    end else if (en) begin
-      live  <= {{live[{depth - 1}:1], go}};
-      whole <= live[{depth}] && last[{depth}];
-    end
-  always @(posedge clk)
-    if (en) begin
-      first <= {{first[{depth - 1}:1], beat == {number(0, HardwareCounter("beat", self.beats).bits)}}};
-      last  <= {{last[{depth - 1}:1], beat_last}};
-    end
+        first = f"beat == {number(0, HardwareCounter('beat', self.beats).bits)}"
+        return f"""{on_the_way(depth, "go", first, "beat_last")}
   reg [{outputs * bits - 1}:0] sum;
   genvar pe;
   generate

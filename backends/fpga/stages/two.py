@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bevel.backends.fpga.logic import logic, memory, style
+from bevel.backends.fpga.logic import logic, memory
 from bevel.backends.fpga.stage import Phase, PhasedStage, in_order
+from bevel.backends.fpga.stages.kept import in_turn
 from bevel.backends.fpga.verilog.text import (
     HardwareCounter,
     Module,
-    counters,
     image,
-    number,
     port_letters,
     ports,
     signed_bits,
@@ -124,14 +123,9 @@ endmodule
         return (Module(self.name, text, self.memories()),)
 
     def holding(self) -> str:
-        """What is added, by a counter of beats; the next word is read ahead."""
-        words, width = self.output.beats, self.output.lanes * self.sum_bits
-        at = HardwareCounter("at", words)
-        return f"""{counters([at], "go")}
-  {style(words, width)}reg [{width - 1}:0] parts[0:{words - 1}];
-  initial $readmemh("{self.name}.mem", parts);
-  reg [{width - 1}:0] held;
-  always @(posedge clk) held <= parts[go ? (at_last ? {number(0, at.bits)} : at + {number(1, at.bits)}) : at];"""
+        """What is added, by a counter of beats."""
+        at, width = HardwareCounter("at", self.output.beats), self.output.lanes * self.sum_bits
+        return in_turn(at, "go", "parts", width, f"{self.name}.mem", "held")
 
     def memories(self) -> dict[str, str]:
         if self.held is None:
