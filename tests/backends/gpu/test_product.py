@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -252,20 +253,24 @@ def test_a_folder_whose_path_is_too_long_keeps_nothing(folder: Path, target: Tar
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def said(program: str, artifact: Artifact, numbers: Sequence[int], vectors: Vectors) -> list[str]:
+    """The lines of a program beside this file that uses the product's library, and reads the input x."""
+    files = HERE / program, artifact.folder / str(artifact.library), environment().get(LIBRARY, SYSTEM)
+    command = [sys.executable, *map(str, (*files, *numbers))]
+    x = vectors.inputs["x"].tobytes()
+    done = subprocess.run(command, input=x, env=os.environ | environment(), capture_output=True, check=True)
+    return done.stdout.decode().splitlines()
+
+
 @pytest.mark.parametrize("order", [0, 1])
 def test_a_queue_of_the_callers_is_used_in_order_and_left_to_it(
     order: int, built: tuple[Artifact, Vectors], target: Target
 ) -> None:
     artifact, vectors = built
-    assert artifact.library is not None
     (given,), (got,) = artifact.inputs, artifact.outputs
     size = vectors.expected["y"].nbytes
     numbers = (order, handle_offset(artifact.plan) + HANDLE_BYTES, given.offset, got.offset, size)
-    files = HERE / "own_queue.py", artifact.folder / artifact.library, environment().get(LIBRARY, SYSTEM)
-    command = [sys.executable, *map(str, (*files, *numbers))]
-    x = vectors.inputs["x"].tobytes()
-    done = subprocess.run(command, input=x, env=os.environ | environment(), capture_output=True, check=True)
-    why, same, holders, output = done.stdout.decode().splitlines()
+    why, same, holders, output = said("own_queue.py", artifact, numbers, vectors)
     assert (same, holders) == ("True", "1")
     if order == 0:
         assert not why and bytes.fromhex(output) == vectors.expected["y"].tobytes()
@@ -280,15 +285,10 @@ def test_an_input_is_read_where_it_lies_on_the_device(
     artifact, vectors = built
     if recorded and (why := records(folder)):
         pytest.skip(why)
-    assert artifact.library is not None
     (given,), (got,) = artifact.inputs, artifact.outputs
     expected = vectors.expected["y"]
     numbers = (handle_offset(artifact.plan) + HANDLE_BYTES, given.offset, got.offset, expected.nbytes, recorded)
-    files = HERE / "own_buffer.py", artifact.folder / artifact.library, environment().get(LIBRARY, SYSTEM)
-    command = [sys.executable, *map(str, (*files, *numbers))]
-    x = vectors.inputs["x"].tobytes()
-    done = subprocess.run(command, input=x, env=os.environ | environment(), capture_output=True, check=True)
-    askew, bound, first, second = done.stdout.decode().splitlines()
+    askew, bound, first, second = said("own_buffer.py", artifact, numbers, vectors)
     assert (askew, bound) == ("one: an input begins at a multiple of 64 bytes", "None")
     assert bytes.fromhex(first) == bytes.fromhex(second) == expected.tobytes()
 
