@@ -22,11 +22,15 @@ from bevel.backends.program.conversions import readers, writers
 from bevel.backends.program.op import Array
 from bevel.backends.program.ops.lookup import Lookup
 from bevel.backends.program.ops.mat_mul import Counted, MatMul
+from bevel.backends.program.ops.power_softmax import PowerSoftmax
+from bevel.backends.program.ops.shift_mat_mul import ShiftMatMul
 from bevel.backends.program.ops.softmax import Softmax, WideSoftmax
 from bevel.backends.program.program import Buffer, Call, Program
+from bevel.calib.arithmetic.power_softmax import NONE
 from bevel.passes.operators.functions.masks import prefix_of
 
 DTYPE = "int32"
+OfShares = Softmax | WideSoftmax | PowerSoftmax
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +54,7 @@ def count_prefixes(program: Program) -> Program:
 def find_counting(program: Program, call: Call) -> Counting | None:
     """The table behind the mask of a Softmax, where one of its rows is that of all the scores'."""
     kernel = call.kernel
-    if not isinstance(kernel, Softmax | WideSoftmax) or kernel.mask is None or any(call.input_starts):
+    if not isinstance(kernel, OfShares) or kernel.mask is None or any(call.input_starts):
         return None
     mask = kernel.mask
     if mask.constant or mask.prefix or prod(mask.mask_shape) != 1:
@@ -66,7 +70,7 @@ def with_counts(program: Program, found: Counting) -> Program:
     """The Softmax with the counts, and the products around it, as far as they see what is kept alone."""
     program, kept = looked_up(program, found)
     kernel, softmax = found.softmax.kernel, found.softmax
-    assert isinstance(kernel, Softmax | WideSoftmax) and kernel.mask is not None
+    assert isinstance(kernel, OfShares) and kernel.mask is not None
     mask = replace(kernel.mask, prefix=True, constant=False, inverted=False)
     changed = {id(softmax): replace(softmax, kernel=replace(kernel, mask=mask), inputs=(softmax.inputs[0], kept))}
     ports = {port.buffer for port in program.outputs} | program.carried.keys()
@@ -81,22 +85,21 @@ def with_counts(program: Program, found: Counting) -> Program:
     return without_unread(replace(program, calls=calls), found.lookup)
 
 
-def counted(call: Call, kept: str, which: Counted, softmax: Softmax | WideSoftmax) -> dict[int, Call]:
+def counted(call: Call, kept: str, which: Counted, softmax: OfShares) -> dict[int, Call]:
     """A product of which so many columns, or terms, are there; nothing where its rows are not the Softmax's."""
     kernel = call.kernel
-    if not isinstance(kernel, MatMul) or kernel.counted or any(call.input_starts) or call.output_start:
+    shifts = isinstance(kernel, ShiftMatMul) and which == "terms"
+    made = kernel.product if isinstance(kernel, ShiftMatMul) and shifts else kernel
+    if not isinstance(made, MatMul) or made.counted or any(call.input_starts) or call.output_start:
         return {}
-    shape, strides = (kernel.y_shape, kernel.y_strides) if which == "columns" else (kernel.a_shape, kernel.a_strides)
+    shape, strides = (made.y_shape, made.y_strides) if which == "columns" else (made.a_shape, made.a_strides)
     whole = prod(shape) == softmax.rows * softmax.n and shape[-1] == softmax.n
-    nothing = int(softmax.output.store(np.array(0)))  # what a share of 0 is stored as
-    same = which == "columns" or nothing == kernel.a_zero_point
+    same = which == "columns" or softmax.nothing == (NONE if shifts else made.a_zero_point)
     if not whole or not same or not lie_in_rows(shape, strides):
         return {}
-    return {
-        id(call): replace(
-            call, kernel=replace(kernel, counted=which), inputs=(*call.inputs, kept), input_starts=(), input_bounds=()
-        )
-    }
+    partial = replace(made, counted=which)
+    changed = ShiftMatMul(partial) if shifts else partial
+    return {id(call): replace(call, kernel=changed, inputs=(*call.inputs, kept), input_starts=(), input_bounds=())}
 
 
 def lie_in_rows(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

@@ -12,12 +12,11 @@ from math import prod
 
 import numpy as np
 
-from bevel.backends.program.examples import random_values
-from bevel.backends.program.op import Array, Op, Operand, activation, constant, stored
-from bevel.backends.program.ops.softmax import Mask, counts, masked
+from bevel.backends.program.op import Array, Op, Operand, stored
+from bevel.backends.program.ops.softmax import Mask, counts, masked, row_example, row_operands, two_tables
 from bevel.calib.arithmetic.power_softmax import NONE, exponents
 from bevel.calib.arithmetic.requantize import Output
-from bevel.calib.arithmetic.softmax import FINE, LONGEST, tables
+from bevel.calib.arithmetic.softmax import FINE, LONGEST
 
 CODES = Output(0, 0, NONE)
 
@@ -41,15 +40,7 @@ class PowerSoftmax(Op):
 
     def operands(self) -> tuple[Operand, ...]:
         shape = (self.rows, self.n)
-        given, kept = ((), ()) if self.mask is None else self.mask.operands()
-        return (
-            activation("x", shape, self.x_dtype),
-            *given,
-            *kept,
-            constant("coarse", (self.coarse,), "uint16"),
-            constant("fine", (FINE,), "uint16"),
-            stored("y", shape, CODES),
-        )
+        return row_operands(shape, self.x_dtype, self.mask, two_tables(self.coarse), stored("y", shape, CODES))
 
     @property
     def in_place(self) -> bool:
@@ -59,18 +50,17 @@ class PowerSoftmax(Op):
     def any_codes(self) -> bool:
         return not counts(self.mask)
 
+    @property
+    def nothing(self) -> int:
+        """The code of a share of 0."""
+        return NONE
+
     def reference(self, *arrays: Array) -> Array:
         (x, coarse, fine), keep = masked(self.mask, arrays)
         return exponents(x, coarse, fine, keep)
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        """The last row has the largest sum there is; the first has codes near each other, which share between them."""
-        x = random_values(rng, (self.rows, self.n), self.x_dtype)
-        if self.rows > 1:
-            x[-1] = x.flat[-1]
-            x[0] = rng.integers(-100, 100, self.n)
-        given = () if self.mask is None else (self.mask.example(rng),)
-        return x, *given, *tables(float(rng.uniform(1e-4, 0.05)), self.coarse * FINE)
+        return row_example(rng, (self.rows, self.n), self.x_dtype, self.mask, self.coarse)
 
 
 def cases() -> Iterable[PowerSoftmax]:

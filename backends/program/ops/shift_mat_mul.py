@@ -23,13 +23,13 @@ STEPS: dict[str, Any] = {"a_dtype": "int16", "a_zero_point": 0}
 @dataclass(frozen=True)
 class ShiftMatMul(Op):
     """As `product`, whose a are the shares in units of 2**-14, int16 with zero point 0; here a is int8, their codes 0
-    .. 15. Raises ValueError for other products."""
+    .. 15. `counted` are terms. Raises ValueError for other products."""
 
     product: MatMul
 
     def __post_init__(self) -> None:
         made = self.product
-        if (made.a_dtype, made.a_zero_point) != ("int16", 0) or made.packed or made.counted is not None:
+        if (made.a_dtype, made.a_zero_point) != ("int16", 0) or made.packed or made.counted == "columns":
             raise ValueError(f"{made} is no product of shares in int16 and codes that lie a byte or two each")
 
     def operands(self) -> tuple[Operand, ...]:
@@ -45,16 +45,18 @@ class ShiftMatMul(Op):
         return self.product.macs
 
     def reference(self, *arrays: Array) -> Array:
-        return self.product.reference(steps_of(arrays[0]), arrays[1])
+        return self.product.reference(steps_of(arrays[0]), *arrays[1:])
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         """Rows that sum up to no more than there is room for: the largest share first, then ever smaller ones."""
-        made, (_, b, *_) = self.product, self.product.example(rng)
+        made, (_, b, *kept) = self.product, self.product.example(rng)
         size = extent(made.a_shape, made.a_strides)
         a = rng.integers(0, NONE + 1, size, dtype=np.int8)
         if made.largest is not None:
             laid(a, made.a_shape, made.a_strides)[...] = np.minimum(np.arange(made.k), NONE)
-        return a, b
+        for one in kept:
+            laid(a, made.a_shape, made.a_strides)[..., int(one[0]) :] = NONE
+        return a, b, *kept
 
 
 def shifted(*args: Any, **changes: Any) -> ShiftMatMul:
@@ -75,3 +77,5 @@ def cases() -> Iterable[ShiftMatMul]:
     yield shifted((2,), 3, 70, 5, 2.0**-20, b_dtype="int16", b_zero_point=11, b_strides=(0, 5, 1))
     yield shifted((2,), 3, 70, 5, 2.0**-14, b_dtype="int16", largest=2**30, output=int16)
     yield shifted((), 5, 33, 7, 2.0**-15, a_strides=(1, 5), b_strides=(1, 33), y_strides=(1, 5))
+    yield shifted((3,), 1, 40, 8, 2.0**-15, **(side | {"b_strides": heads(40, 3, 8)}), counted="terms")
+    yield shifted((2,), 3, 70, 5, 2.0**-14, b_dtype="int16", largest=2**30, output=int16, counted="terms")

@@ -86,6 +86,19 @@ def masked(mask: Mask | None, arrays: tuple[Array, ...]) -> tuple[tuple[Array, .
     return (x, *tables), mask.of_rows(given)
 
 
+def row_operands(
+    shape: tuple[int, int], x_dtype: str, mask: Mask | None, tables: tuple[Operand, ...], y: Operand
+) -> tuple[Operand, ...]:
+    """What a Softmax of rows reads and makes: codes, a mask that comes in, one that is constant, tables, shares."""
+    given, kept = ((), ()) if mask is None else mask.operands()
+    return activation("x", shape, x_dtype), *given, *kept, *tables, y
+
+
+def two_tables(coarse: int) -> tuple[Operand, Operand]:
+    """Of the exponential (`bevel.calib.arithmetic.softmax.tables`)."""
+    return constant("coarse", (coarse,), "uint16"), constant("fine", (FINE,), "uint16")
+
+
 @dataclass(frozen=True)
 class Softmax(Op):
     """x: int8 [rows, n]; table: int32 [256], entry d the integer exponential of -d input steps; y: int8 [rows, n].
@@ -102,9 +115,8 @@ class Softmax(Op):
 
     def operands(self) -> tuple[Operand, ...]:
         shape = (self.rows, self.n)
-        given, kept = ((), ()) if self.mask is None else self.mask.operands()
-        table = constant("table", (ENTRIES,), "int32")
-        return activation("x", shape), *given, *kept, table, stored("y", shape, self.output)
+        tables = (constant("table", (ENTRIES,), "int32"),)
+        return row_operands(shape, "int8", self.mask, tables, stored("y", shape, self.output))
 
     @property
     def in_place(self) -> bool:
@@ -113,6 +125,11 @@ class Softmax(Op):
     @property
     def any_codes(self) -> bool:
         return not counts(self.mask)
+
+    @property
+    def nothing(self) -> int:
+        """The code of a share of 0."""
+        return int(self.output.store(np.array(0)))
 
     def reference(self, *arrays: Array) -> Array:
         (x, table), keep = masked(self.mask, arrays)
@@ -157,15 +174,8 @@ class WideSoftmax(Op):
 
     def operands(self) -> tuple[Operand, ...]:
         shape = (self.rows, self.n)
-        given, kept = ((), ()) if self.mask is None else self.mask.operands()
-        return (
-            activation("x", shape, self.x_dtype),
-            *given,
-            *kept,
-            constant("coarse", (self.coarse,), "uint16"),
-            constant("fine", (FINE,), "uint16"),
-            stored("y", shape, self.output),
-        )
+        made = stored("y", shape, self.output)
+        return row_operands(shape, self.x_dtype, self.mask, two_tables(self.coarse), made)
 
     @property
     def in_place(self) -> bool:
@@ -175,19 +185,32 @@ class WideSoftmax(Op):
     def any_codes(self) -> bool:
         return not counts(self.mask)
 
+    @property
+    def nothing(self) -> int:
+        """The code of a share of 0."""
+        return int(self.output.store(np.array(0)))
+
     def reference(self, *arrays: Array) -> Array:
         (x, coarse, fine), keep = masked(self.mask, arrays)
         return self.output.store(shares(x, coarse, fine, self.bits, keep))
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
-        x = random_values(rng, (self.rows, self.n), self.x_dtype)
-        if self.rows > 1:
-            x[-1] = x.flat[-1]  # the largest sum there is
-            x[0] = rng.integers(-100, 100, self.n)  # codes near each other share between them
-        elif self.sum_dtype == "int64":
-            x[:, 1:] = x[0, 0]
-        given = () if self.mask is None else (self.mask.example(rng),)
-        return x, *given, *tables(float(rng.uniform(1e-4, 0.05)), self.coarse * FINE)
+        return row_example(rng, (self.rows, self.n), self.x_dtype, self.mask, self.coarse)
+
+
+def row_example(
+    rng: np.random.Generator, shape: tuple[int, int], x_dtype: str, mask: Mask | None, coarse: int
+) -> tuple[Array, ...]:
+    """The last row has the largest sum there is, as a single one that is longer than `LONGEST`; the first has codes
+    near each other, which share between them."""
+    x = random_values(rng, shape, x_dtype)
+    if shape[0] > 1:
+        x[-1] = x.flat[-1]
+        x[0] = rng.integers(-100, 100, shape[1])
+    elif shape[1] > LONGEST:
+        x[:, 1:] = x[0, 0]
+    given = () if mask is None else (mask.example(rng),)
+    return x, *given, *tables(float(rng.uniform(1e-4, 0.05)), coarse * FINE)
 
 
 def cases() -> Iterable[Softmax | WideSoftmax]:

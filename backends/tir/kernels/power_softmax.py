@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from bevel.backends.program.ops.power_softmax import PowerSoftmax
-from bevel.backends.tir.kernels.softmax import exponential, only, rows_of
+from bevel.backends.tir.kernels.softmax import row_loops, rows_of
 from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.power_softmax import LEAST, NONE
@@ -17,9 +15,9 @@ from bevel.calib.arithmetic.softmax import FINE, LARGEST
 def build(op: PowerSoftmax, name: str) -> Any:
     """Thresholds once a row, then a search among them in four halvings, as there are 15."""
     n, x_dtype, rows, mask = op.n, op.x_dtype, rows_of(op), op.mask
-    extents, shape, lowest = rows.extents, (op.rows, op.n), int(np.iinfo(x_dtype).min)
+    extents, shape, loops = rows.extents, (op.rows, op.n), row_loops(op, rows)
     tripled = "uint32" if 3 * n * LARGEST + 2 ** (LEAST + 1) < 2**32 else "uint64"
-    prefix, truths = mask is not None and mask.prefix, None if mask is None or mask.prefix else mask
+    prefix = mask is not None and mask.prefix
 
     @T.prim_func(s_tir=True)
     def power_softmax(
@@ -30,29 +28,23 @@ def build(op: PowerSoftmax, name: str) -> Any:
         Y: T.Buffer(shape, "int8"),
     ):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
-        M = T.sblock_alloc_buffer((5,), "int32")  # largest, sum, distance, exponential, place
+        M = T.sblock_alloc_buffer((5,), "int32")  # largest, distance, exponential, sum, place
         S = T.sblock_alloc_buffer((NONE,), "int32")
         for at in T.grid(*extents):
             i = T.meta_var(rows.row(at))
             kept = T.meta_var(K[rows.mask(at)] if prefix else n)
-            M[0] = lowest
-            for j in T.serial(kept):
-                M[0] = T.max(M[0], only(truths, K, rows.mask(at) * n + j, T.cast(X[i, j], "int32"), lowest))
-            M[1] = 0
-            for j in T.serial(kept):
-                M[2] = only(truths, K, rows.mask(at) * n + j, M[0] - T.cast(X[i, j], "int32"), 0)
-                M[1] = M[1] + only(truths, K, rows.mask(at) * n + j, exponential(M[2], C, F), 0)
-            M[1] = T.max(M[1], 1)
+            loops.largest(M, X, K, at, i, kept)
+            loops.summed(M, M, 3, X, K, C, F, at, i, kept)
+            M[3] = T.max(M[3], 1)
             for c in T.unroll(LEAST):
-                S[c] = ceiled(T.cast(M[1], tripled) * tirx.const(3, tripled), c + 2, tripled)
-            S[LEAST] = ceiled(T.cast(M[1], tripled), LEAST + 1, tripled)
+                S[c] = ceiled(T.cast(M[3], tripled) * tirx.const(3, tripled), c + 2, tripled)
+            S[LEAST] = ceiled(T.cast(M[3], tripled), LEAST + 1, tripled)
             for j in T.serial(kept):
-                M[2] = only(truths, K, rows.mask(at) * n + j, M[0] - T.cast(X[i, j], "int32"), 0)
-                M[3] = only(truths, K, rows.mask(at) * n + j, exponential(M[2], C, F), 0)
-                M[4] = T.if_then_else(M[3] < S[7], 8, 0)
-                M[4] = M[4] + T.if_then_else(M[3] < S[M[4] + 3], 4, 0)
-                M[4] = M[4] + T.if_then_else(M[3] < S[M[4] + 1], 2, 0)
-                M[4] = M[4] + T.if_then_else(M[3] < S[M[4]], 1, 0)
+                loops.exponential(M, X, K, C, F, at, i, j)
+                M[4] = T.if_then_else(M[2] < S[7], 8, 0)
+                M[4] = M[4] + T.if_then_else(M[2] < S[M[4] + 3], 4, 0)
+                M[4] = M[4] + T.if_then_else(M[2] < S[M[4] + 1], 2, 0)
+                M[4] = M[4] + T.if_then_else(M[2] < S[M[4]], 1, 0)
                 Y[i, j] = T.cast(M[4], "int8")
             if prefix:
                 for j in T.serial(n - kept):

@@ -47,10 +47,46 @@ def rows_of(op: Softmax | WideSoftmax | PowerSoftmax) -> Rows:
     return Rows(extents, rows, masks, operand.dtype, operand.size)
 
 
+class RowLoops(NamedTuple):
+    """Macros of a row `i`, the mask's row at `at`, and how many elements it keeps. largest (M, X, K, at, i, kept): into
+    M[0]; exponential (M, X, K, C, F, at, i, j): of element j, into M[2], by way of M[1]; summed (M, S, place, X, K, C,
+    F, at, i, kept): all of them, into S[place]."""
+
+    largest: Any
+    exponential: Any
+    summed: Any
+
+
+def row_loops(op: Softmax | WideSoftmax | PowerSoftmax, rows: Rows, sum_dtype: str = "int32") -> RowLoops:
+    n, mask, lowest = op.n, op.mask, int(np.iinfo(op.operands()[0].dtype).min)
+    truths = None if mask is None or mask.prefix else mask
+
+    @T.macro
+    def largest(M, X, K, at, i, kept):
+        M[0] = lowest
+        for j in T.serial(kept):
+            M[0] = T.max(M[0], only(truths, K, rows.mask(at) * n + j, T.cast(X[i, j], "int32"), lowest))
+
+    @T.macro
+    def of_element(M, X, K, C, F, at, i, j):
+        M[1] = only(truths, K, rows.mask(at) * n + j, M[0] - T.cast(X[i, j], "int32"), 0)
+        M[2] = only(truths, K, rows.mask(at) * n + j, exponential(M[1], C, F), 0)
+
+    @T.macro
+    def summed(M, S, place, X, K, C, F, at, i, kept):
+        S[place] = T.cast(0, sum_dtype)
+        for j in T.serial(kept):
+            of_element(M, X, K, C, F, at, i, j)
+            S[place] = S[place] + T.cast(M[2], sum_dtype)
+
+    return RowLoops(largest, of_element, summed)
+
+
 def of_one_table(op: Softmax, name: str) -> Any:
     n, output, rows, mask = op.n, op.output, rows_of(op), op.mask
     extents, shape = rows.extents, (op.rows, op.n)
     prefix, truths = mask is not None and mask.prefix, None if mask is None or mask.prefix else mask
+    loops = row_loops(op, rows)
     holds = mask is None and n <= MOST_HELD  # in place, they would be looked up again behind each store
 
     @T.prim_func(s_tir=True)
@@ -66,9 +102,7 @@ def of_one_table(op: Softmax, name: str) -> Any:
         for at in T.grid(*extents):
             i = T.meta_var(rows.row(at))
             kept = T.meta_var(K[rows.mask(at)] if prefix else n)
-            M[0] = -128
-            for j in T.serial(kept):
-                M[0] = T.max(M[0], only(truths, K, rows.mask(at) * n + j, T.cast(X[i, j], "int32"), -128))
+            loops.largest(M, X, K, at, i, kept)
             S[0] = T.uint32(0)
             for j in T.serial(kept):
                 found = T.meta_var(T.cast(E[M[0] - T.cast(X[i, j], "int32")], "uint32"))
@@ -111,7 +145,7 @@ def exponential(distance: Any, coarse: Any, fine: Any) -> Any:
 
 def of_two_tables(op: WideSoftmax, name: str) -> Any:
     n, x_dtype, y_dtype, output, rows, mask = op.n, op.x_dtype, op.output.dtype, op.output, rows_of(op), op.mask
-    extents, shape, lowest = rows.extents, (op.rows, op.n), int(np.iinfo(x_dtype).min)
+    extents, shape, loops = rows.extents, (op.rows, op.n), row_loops(op, rows, op.sum_dtype)
     prefix, truths = mask is not None and mask.prefix, None if mask is None or mask.prefix else mask
 
     @T.prim_func(s_tir=True)
@@ -128,20 +162,14 @@ def of_two_tables(op: WideSoftmax, name: str) -> Any:
         for at in T.grid(*extents):
             i = T.meta_var(rows.row(at))
             kept = T.meta_var(K[rows.mask(at)] if prefix else n)
-            M[0] = lowest
-            for j in T.serial(kept):
-                M[0] = T.max(M[0], only(truths, K, rows.mask(at) * n + j, T.cast(X[i, j], "int32"), lowest))
-            S[0] = T.cast(0, op.sum_dtype)
-            for j in T.serial(kept):
-                M[1] = only(truths, K, rows.mask(at) * n + j, M[0] - T.cast(X[i, j], "int32"), 0)
-                S[0] += T.cast(only(truths, K, rows.mask(at) * n + j, exponential(M[1], C, F), 0), op.sum_dtype)
+            loops.largest(M, X, K, at, i, kept)
+            loops.summed(M, S, 0, X, K, C, F, at, i, kept)
             if truths is not None:
                 S[0] = T.max(S[0], T.cast(1, op.sum_dtype))
             whole = T.meta_var(T.truncdiv(T.int64(2**RECIPROCAL_BITS), T.cast(S[0], "int64")))
             M[3] = T.cast(T.min(whole, T.int64(2**FACTOR_BITS - 1)), "int32")
             for j in T.serial(kept):
-                M[1] = only(truths, K, rows.mask(at) * n + j, M[0] - T.cast(X[i, j], "int32"), 0)
-                M[2] = only(truths, K, rows.mask(at) * n + j, exponential(M[1], C, F), 0)
+                loops.exponential(M, X, K, C, F, at, i, j)
                 Y[i, j] = tir.store(
                     tir.narrowed(T.cast(M[2], "int64") * T.cast(M[3], "int64"), RECIPROCAL_BITS - op.bits), output
                 )

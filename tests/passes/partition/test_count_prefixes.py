@@ -11,9 +11,12 @@ import pytest
 from bevel.backends.program.op import Array
 from bevel.backends.program.ops.lookup import Lookup
 from bevel.backends.program.ops.mat_mul import MatMul, product
+from bevel.backends.program.ops.power_softmax import PowerSoftmax
+from bevel.backends.program.ops.shift_mat_mul import ShiftMatMul
 from bevel.backends.program.ops.softmax import Mask, Softmax
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.arithmetic.softmax import FINE, tables
 from bevel.passes.partition.count_prefixes import count_prefixes
 
 HEADS, WIDTH, SLOTS = 2, 4, 6
@@ -43,8 +46,21 @@ def attention(keep: Array, inverted: bool = False, **changes: Any) -> Program:
     return Program("net", inputs, (Port("y", "y", shapes["y"], "int8"),), buffers, calls)
 
 
+def by_powers(program: Program) -> Program:
+    """With shares that are powers of two."""
+    row, scores, softmax, values = program.calls
+    assert isinstance(softmax.kernel, Softmax) and isinstance(values.kernel, MatMul)
+    shares = replace(
+        softmax, kernel=PowerSoftmax(HEADS, SLOTS, 1, "int8", softmax.kernel.mask), constants=tables(0.02, FINE)
+    )
+    made = replace(values.kernel, a_dtype="int16", a_zero_point=0, shift=values.kernel.shift + 6)
+    return replace(program, calls=(row, scores, shares, replace(values, kernel=ShiftMatMul(made))))
+
+
 def counted(program: Program) -> list[str | None]:
-    return [call.kernel.counted for call in program.calls if isinstance(call.kernel, MatMul)]
+    kernels = (call.kernel for call in program.calls)
+    products = (one.product if isinstance(one, ShiftMatMul) else one for one in kernels)
+    return [one.counted for one in products if isinstance(one, MatMul)]
 
 
 def samples() -> list[Mapping[str, Array]]:
@@ -67,6 +83,14 @@ def test_a_causal_mask_is_counted(inverted: bool) -> None:
     assert found.calls[0].constants[0].ravel().tolist() == [1, 2, 3, 4, 5, 6]
     assert "row" not in found.buffers
     assert same_bits(program, found)
+
+
+def test_shares_that_are_powers_of_two_are_counted() -> None:
+    program = by_powers(attention(CAUSAL))
+    found = count_prefixes(program)
+    assert counted(found) == ["columns", "terms"] and "row" not in found.buffers
+    assert same_bits(program, found)
+    assert len({found.run(one)["y"].tobytes() for one in samples()}) == SLOTS
 
 
 def test_layers_share_one_count() -> None:
