@@ -84,6 +84,7 @@ def declare_outputs(model: onnx.ModelProto) -> None:
     if not untyped:
         return
     options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = FATAL_ONLY
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])

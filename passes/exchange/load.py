@@ -176,6 +176,7 @@ def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def check_loads(model: onnx.ModelProto) -> None:
     options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = FATAL_ONLY
     try:

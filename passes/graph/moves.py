@@ -49,6 +49,7 @@ class MoveChain:
         ]
         graph = gs.Graph(nodes, list(inputs.values()), [known[self.result.name]], opset=21, ir_version=10)
         options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
         options.log_severity_level = 4  # errors are raised, too
         model = gs.export_onnx(graph, do_type_check=False)
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

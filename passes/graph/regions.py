@@ -167,6 +167,7 @@ def evaluate_region(region: Region, x: NDArray[np.float32], opset: int) -> NDArr
     ]
     graph = gs.Graph(nodes, [tensors[region.root.name]], [tensors[region.output.name]], opset=opset, ir_version=10)
     options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4  # errors are raised, too
     session = ort.InferenceSession(
