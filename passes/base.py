@@ -114,8 +114,11 @@ class Work:
 
 @dataclass(frozen=True)
 class PassResult:
+    """fingerprint: of the graph, where the pass was audited."""
+
     work: Work
     modified: bool  # whether the graph is another, or was changed; notes may be new where it is not
+    fingerprint: str | None = field(default=None, compare=False)
 
     @property
     def graph(self) -> gs.Graph:
@@ -174,12 +177,15 @@ class Pass(ABC):
     def note(self, node: str, kind: Kind, text: str, **numbers: float) -> Note:
         return Note(self.name, node, kind, text, numbers)
 
-    def __call__(self, work: Work) -> PassResult:
-        """Raises ContractError where a condition does not hold."""
+    def __call__(self, work: Work, fingerprint: str | None = None) -> PassResult:
+        """Raises ContractError where a condition does not hold.
+
+        fingerprint: that of the work's graph, from one who knows that nobody edited it since that was taken.
+        """
         debug = bool(os.environ.get(CHECKS))
         if debug or self.always_checked:
             self.check(work, "requires", (*self.requires, self.observed))
-        result = self.audited(work) if debug else self.swept(work)
+        result = self.audited(work, fingerprint) if debug else self.swept(work)
         if debug or self.always_checked:
             self.check(result.work, "ensures", self.ensures)
         return result
@@ -202,19 +208,20 @@ class Pass(ABC):
             result.graph.cleanup().toposort()
         return result
 
-    def audited(self, work: Work) -> PassResult:
-        """`swept`, with `modified` compared with the graph."""
+    def audited(self, work: Work, known: str | None) -> PassResult:
+        """`swept`, with `modified` compared with the graph. known: the graph's fingerprint, where there is one."""
         from bevel.passes.graph.fingerprint import fingerprint
 
-        given, before = work.graph, fingerprint(work.graph)
+        given, before = work.graph, known or fingerprint(work.graph)
         result = self.swept(work)
-        changed = result.graph is not given or fingerprint(result.graph) != before
+        after = fingerprint(result.graph)
+        changed = result.graph is not given or after != before
         if changed != result.modified:
             raise ContractError(
                 f"pass {self.name} {'changed' if changed else 'left'} the graph and says that it "
                 f"{'changed' if result.modified else 'left'} it"
             )
-        return result
+        return replace(result, fingerprint=after)
 
     def check(self, work: Work, verb: str, conditions: Sequence[Condition]) -> None:
         for condition in conditions:

@@ -27,10 +27,10 @@ class Pipeline(Pass):
         return tuple(ask for one in self.passes for ask in one.asks)
 
     def call(self, work: Work) -> PassResult:
-        modified = False
+        modified, fingerprint = False, None
         for one in self.passes:
-            result = one(work)
-            work, modified = result.work, modified or result.modified
+            result = one(work, fingerprint)
+            work, modified, fingerprint = result.work, modified or result.modified, result.fingerprint
         return PassResult(work, modified)
 
 

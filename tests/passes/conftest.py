@@ -245,8 +245,8 @@ def by_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     def guarded(equal: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
         def compare(one: Any, other: Any) -> bool:
             caller = sys._getframe(1).f_code
-            where = f"{caller.co_filename}:{caller.co_qualname}"
-            assert "onnx_graphsurgeon" in caller.co_filename, f"{where} compares what it should know by `is`"
+            if "onnx_graphsurgeon" not in caller.co_filename:
+                raise AssertionError(f"{caller.co_filename}:{caller.co_qualname} compares what it should know by `is`")
             return equal(one, other)
 
         return compare
