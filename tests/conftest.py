@@ -7,6 +7,7 @@ would start later than 12 minutes after the first test, and says how many.
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from functools import cached_property
@@ -35,6 +36,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=is_long)
     config.stash[FIRST] = time.monotonic()
+
+
+def pytest_collection_finish() -> None:
+    """All that is there now stays: the collector need not walk it again and again, nor so often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def is_long(item: pytest.Item) -> bool:
