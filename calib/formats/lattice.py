@@ -72,3 +72,16 @@ class Lattice:
         laid = layout.weights(integers, shape)
         codes: Codes = (np.rint(laid).astype(np.int64) + zero_point).astype(grid.scheme.dtype)
         return codes
+
+    def integers(self, codes: Codes, grid: Grid, layout: MatrixLayout) -> Reals:
+        """What `codes` makes codes of: [groups, k, out]."""
+        _, zero_point = grid.steps(codes.shape)
+        return np.ascontiguousarray(layout.matrices(codes.astype(np.float64) - zero_point), np.float64)
+
+    def beside(self, integers: Reals, sign: Reals, group: int, outs: NDArray[np.intp]) -> Reals:
+        """The next integer by `sign` of each of [n, k], of some outputs of a group; the same where there is none."""
+        if self.table is not None:
+            places = np.searchsorted(self.table, integers) + sign.astype(np.int64)
+            return self.table[np.clip(places, 0, len(self.table) - 1)]
+        found: Reals = np.clip(integers + sign, self.low[group][:, outs].T, self.high[group][:, outs].T)
+        return found

@@ -9,6 +9,9 @@ leaves of, all errors before it. Sources: Frantar et al. 2023, "GPTQ: Accurate P
 Pre-trained Transformers" (second, which is half its Hessian); Zhang, Zhou and Saab 2023, "Post-training Quantization
 for Neural Networks with Provable Guarantees" (x of the quantized model, y of the float one).
 
+Where some rows count more than others, all of these are means weighted by `counts` (Sung et al. 2025, "RSQ: Learning
+from Important Tokens Leads to Better Quantized LLMs", section 4.2).
+
 Values are rounded to `BITS` bits below the largest, so that sums of their products are whole numbers that float64
 holds: the order in which a machine adds them changes nothing.
 """
@@ -28,10 +31,10 @@ BITS = 18  # with a row count of up to 17 bits, products of two leave none of th
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Sums over `count` rows: x_sum [groups, k], y_sum [groups, out], x_squares [groups, k, k], products [groups, k,
-    out], y_squares [groups, out]."""
+    """Sums over rows that count `count` together: x_sum [groups, k], y_sum [groups, out], x_squares [groups, k, k],
+    products [groups, k, out], y_squares [groups, out]."""
 
-    count: int
+    count: float
     x_sum: Floats
     y_sum: Floats
     x_squares: Floats
@@ -39,14 +42,16 @@ class Moments:
     y_squares: Floats
 
     @staticmethod
-    def of(x: NDArray[np.float32], y: NDArray[np.float32]) -> Moments:
-        """Of rows [groups, rows, k] and [groups, rows, out]."""
-        (x_whole, x_unit), (y_whole, y_unit) = whole_numbers(x), whole_numbers(y)
+    def of(x: NDArray[np.float32], y: NDArray[np.float32], counts: NDArray[np.float32] | None = None) -> Moments:
+        """Of rows [groups, rows, k] and [groups, rows, out]; counts: positive, how often each row counts: [rows]."""
+        each = None if counts is None else counts[:, np.newaxis]
+        rows = (x, y) if each is None else (x * np.sqrt(each), y * np.sqrt(each))
+        (x_whole, x_unit), (y_whole, y_unit) = map(whole_numbers, rows)
         turned = x_whole.swapaxes(1, 2)
         return Moments(
-            x.shape[1],
-            x_whole.sum(axis=1) * x_unit,
-            y_whole.sum(axis=1) * y_unit,
+            float(x.shape[1] if each is None else summed(each[np.newaxis]).item()),
+            x_whole.sum(axis=1) * x_unit if each is None else summed(x * each),
+            y_whole.sum(axis=1) * y_unit if each is None else summed(y * each),
             (turned @ x_whole) * x_unit**2,
             (turned @ y_whole) * (x_unit * y_unit),
             np.square(y_whole).sum(axis=1) * y_unit**2,
@@ -69,25 +74,25 @@ class Moments:
     @property
     def second(self) -> Floats:
         """E[x x^T]: [groups, k, k]."""
-        return self.x_squares / max(self.count, 1)
+        return self.x_squares / (self.count or 1)
 
     @property
     def cross(self) -> Floats:
         """E[x y^T]: [groups, k, out]."""
-        return self.products / max(self.count, 1)
+        return self.products / (self.count or 1)
 
     @property
     def x_mean(self) -> Floats:
-        return self.x_sum / max(self.count, 1)
+        return self.x_sum / (self.count or 1)
 
     @property
     def y_mean(self) -> Floats:
-        return self.y_sum / max(self.count, 1)
+        return self.y_sum / (self.count or 1)
 
     @property
     def y_power(self) -> Floats:
         """E[y**2]: [groups, out]."""
-        return self.y_squares / max(self.count, 1)
+        return self.y_squares / (self.count or 1)
 
     def error(self, weights: Floats, shift: Floats | float = 0.0) -> Floats:
         """E[(y - w^T x - shift)**2] of each output: [groups, out]. weights: [groups, k, out]; shift: [groups, out]."""
@@ -101,6 +106,13 @@ class Moments:
         """What is to be added to each output so that its mean is that of y: [groups, out]."""
         found: Floats = self.y_mean - np.einsum("gko,gk->go", weights, self.x_mean)
         return found
+
+
+def summed(values: NDArray[np.float32]) -> Floats:
+    """Over the rows of [groups, rows, k], in any order the same."""
+    whole, unit = whole_numbers(values)
+    found: Floats = whole.sum(axis=1) * unit
+    return found
 
 
 def whole_numbers(values: NDArray[np.float32]) -> tuple[Floats, float]:

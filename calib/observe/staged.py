@@ -84,6 +84,10 @@ class StagedModel:
     def read(self, name: str, run: int) -> Array:
         return self.waiting[name].read(run)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a run."""
+        return self.waiting[name].shape
+
     def size(self, name: str) -> int:
         """Bytes of a run."""
         return self.waiting[name].size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,13 +18,28 @@ from bevel.calib.observe.rows import Rows
 
 
 @dataclass(frozen=True, eq=False)
+class KeptRows:
+    """x: what is read, [groups, rows, k]; y: what is to be made of it, without the bias, [groups, rows, out]."""
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+
+    @staticmethod
+    def joined(parts: Sequence[KeptRows]) -> KeptRows:
+        return KeptRows(
+            np.concatenate([one.x for one in parts], axis=1), np.concatenate([one.y for one in parts], axis=1)
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class SeenProduct:
     """What was seen of a product. rows: how it reads; fitted: of the samples that weights are fitted to; held: of
-    others, by which what is fitted is judged."""
+    others, by which what is fitted is judged; kept: some rows of the former, for rounders that ask for them."""
 
     rows: Rows
     fitted: Moments
     held: Moments | None = None
+    kept: KeptRows | None = None
 
 
 @dataclass(frozen=True)
@@ -31,12 +47,13 @@ class Rounder(ABC):
     """One way to round; fields are its options. A file of this folder holds one, as `ROUNDER`, and bears its name.
 
     looks: whether it makes something of `seen`; without it, it rounds to the nearest. tried: whether it is tried where
-    the best is looked for.
+    the best is looked for. keeps: how many rows it asks for as they are.
     """
 
     name: ClassVar[str]
     looks: ClassVar[bool] = False
     tried: ClassVar[bool] = True
+    keeps: ClassVar[int] = 0
 
     def aim(self, weights: NDArray[np.float32], seen: SeenProduct | None) -> NDArray[np.float32]:
         """What is rounded in place of `weights`: of their shape. Its grid is then made for it."""

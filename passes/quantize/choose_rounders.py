@@ -11,7 +11,7 @@ wait in files of `DISK` bytes at most, and fewer samples are taken where these w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
@@ -25,11 +25,15 @@ from bevel.calib.rounding import rounder, rounder_names
 from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import PLANNED
 from bevel.passes.quantize.look_and_round import RoundedModel, RoundedUnit, look_and_round
-from bevel.passes.quantize.round_weights import find_weights, rounded_by
+from bevel.passes.quantize.product_rows import product_of
+from bevel.passes.quantize.round_weights import ProductWeights, find_weights, rounded_by
+from bevel.passes.quantize.token_shares import token_shares
 from bevel.passes.quantize.walk_products import FEWEST
 from bevel.passes.quantize.wanted import Ask, means
 
 AUTO = "auto"
+ALIKE = "alike"
+IMPORTANCES = (ALIKE, "attention")
 SIMPLEST = "nearest"  # wins ties
 UNMEASURED = "kernel-wise"  # where nothing can be measured: better than the nearest more often than not
 SAMPLES = 256
@@ -40,7 +44,8 @@ WAITING = 4  # tensors as large as all that wait at once: of both models, with r
 @dataclass(frozen=True)
 class RoundWeights(Pass):
     """rounding: who makes codes of weights, a rounder, or `auto`: the best for each node; corrected: whether
-    CorrectBias follows, and the best is the one that is best then. The graph stays as it is; `codes` are new."""
+    CorrectBias follows, and the best is the one that is best then; importance: whether all rows that are fitted to
+    count alike, or tokens by the attention that they get. The graph stays as it is; `codes` are new."""
 
     name: ClassVar[str] = "round-weights"
     stage: ClassVar[Stage] = "quantize"
@@ -48,8 +53,11 @@ class RoundWeights(Pass):
     requires: ClassVar[tuple[Condition, ...]] = (PLANNED,)
     rounding: str = AUTO
     corrected: bool = True
+    importance: str = ALIKE
 
     def __post_init__(self) -> None:
+        if self.importance not in IMPORTANCES:
+            raise UserError(f"no importance {self.importance!r}; known are {', '.join(IMPORTANCES)}")
         if self.rounding not in (known := (AUTO, *rounder_names())):
             raise UserError(f"no rounder {self.rounding!r}; known are {', '.join(known)}")
 
@@ -60,17 +68,26 @@ class RoundWeights(Pass):
     def call(self, work: Work) -> PassResult:
         found = list(find_weights(work.plan.plan, work.plan.scales, work.schemes))
         data = None if work.data is None else usable(work.graph, work.samples)
-        names = self.names(0 if data is None else len(data))
+        names, notes = self.names(0 if data is None else len(data)), list[Note]()
         if data is None or not any(rounder(name).looks for name in names):
             done = RoundedModel([(rounded_by(one, rounder(names[0])), RoundedUnit((), names[0])) for one in found])
         else:
-            done = look_and_round(work, data, found, names, self.corrected)
-        notes = [*node_notes(done), *model_notes(done)]
+            shares = (
+                {} if self.importance == ALIKE else token_shares(work.graph, (product_of(one).name for one in found))
+            )
+            done = look_and_round(work, data, found, names, self.corrected, shares)
+            notes += self.importance_notes(shares, found)
+        notes += [*node_notes(done), *model_notes(done)]
         if self.rounding == AUTO and found and data is not None and len(data) < FEWEST:
             text = f"who rounds best is not measured: {FEWEST} samples are needed, of which one is held out"
             notes.append(self.note("model", "refused", text, samples=len(data)))
         rounders = {one.weights.node: unit.rounder for one, unit in done.made}
         return work.result(False, notes, codes=tuple(one for one, _ in done.made), rounders=rounders)
+
+    def importance_notes(self, shares: Mapping[str, str], found: Sequence[ProductWeights]) -> Iterator[Note]:
+        if self.importance != ALIKE:
+            text = f"tokens of {len(shares)} of {len(found)} products count by the attention that they get"
+            yield self.note("model", "chosen" if shares else "refused", text, products=len(shares))
 
     def names(self, samples: int) -> tuple[str, ...]:
         """The rounders of which the best is looked for, the simplest first; or the one that is asked for."""

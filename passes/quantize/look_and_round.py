@@ -25,7 +25,7 @@ from bevel.calib.data.dataset import Runs
 from bevel.calib.formats.lattice import Reals
 from bevel.calib.observe.moments import Moments
 from bevel.calib.rounding import rounder
-from bevel.calib.rounding.base import SeenProduct
+from bevel.calib.rounding.base import KeptRows, SeenProduct
 from bevel.calib.rounding.nearest import ROUNDER as NEAREST
 from bevel.passes.base import Work
 from bevel.passes.quantize.correct_bias import correct_biases
@@ -55,10 +55,16 @@ class RoundedModel:
 
 
 def look_and_round(
-    work: Work, data: Runs, found: Sequence[ProductWeights], names: Sequence[str], corrected: bool
+    work: Work,
+    data: Runs,
+    found: Sequence[ProductWeights],
+    names: Sequence[str],
+    corrected: bool,
+    shares: Mapping[str, str] | None = None,
 ) -> RoundedModel:
-    """data: the samples to look at; names: of the rounders that are tried; corrected: whether biases may change.
-    Products of which nothing can be seen have the nearest codes."""
+    """data: the samples to look at; names: of the rounders that are tried; corrected: whether biases may change;
+    shares: by product, the shares of attention by which its rows count. Products of which nothing can be seen have the
+    nearest codes."""
     nearest = [rounded_by(one, NEAREST) for one in found]
     asked = len(names) == 1
     walk = ProductWalk(
@@ -71,6 +77,8 @@ def look_and_round(
         found,
         find_units(work.graph, found),
         nearest,
+        shares or {},
+        max(rounder(name).keeps for name in names),
     )
     results = () if asked else tuple(results_of(work.graph))
     unbiased = corrected and not asked
@@ -128,7 +136,9 @@ def same(one: Rounded, other: Rounded) -> bool:
 
 def together(seen: Sequence[SeenProduct]) -> SeenProduct:
     held = [one.held for one in seen if one.held is not None]
-    return SeenProduct(seen[0].rows, total([one.fitted for one in seen]), total(held) if held else None)
+    kept = [one.kept for one in seen if one.kept is not None]
+    rows = KeptRows.joined(kept) if kept else None
+    return SeenProduct(seen[0].rows, total([one.fitted for one in seen]), total(held) if held else None, rows)
 
 
 def total(moments: Sequence[Moments]) -> Moments:

@@ -6,7 +6,7 @@ of each product the moments of what it reads here and makes there are summed (`b
 is added to something, what that has lost is to be made, too (`sums_behind`). Every `HELD`-th sample is held out. Then
 its weights are rounded, and the walk goes on with them.
 
-Price: each model once over all samples, and `ROWS` rows of each product, at least `ROWS_EACH` for each number in one.
+Price: each model once over all samples, and some rows of each product (`bevel.passes.quantize.seen_rows`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import lru_cache, reduce
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from operator import add
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -26,9 +24,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from bevel.calib.data.dataset import Runs, Subset
-from bevel.calib.observe.moments import Moments
 from bevel.calib.observe.observe import workers
-from bevel.calib.observe.rows import Rows
 from bevel.calib.observe.staged import StagedModel
 from bevel.calib.observe.statistics import Statistics
 from bevel.calib.rounding.base import SeenProduct
@@ -39,35 +35,16 @@ from bevel.passes.quantize.insert_qdq import bias_codes, insert_qdq
 from bevel.passes.quantize.product_rows import product_of, product_rows
 from bevel.passes.quantize.results import error_power, power
 from bevel.passes.quantize.round_weights import ProductWeights, Rounded
+from bevel.passes.quantize.seen_rows import RowsOfProduct, Walked
 from bevel.passes.quantize.sums_behind import SumBehind, depths_of, sum_behind
 from bevel.passes.quantize.units import Unit, by_level
 from bevel.passes.quantize.widen_activations import planned
 
 HELD = 8  # one sample of so many is held out
 FEWEST = 4  # samples, of which one is held out
-ROWS = 2**14  # of all samples together, chosen at random
-ROWS_EACH = 12
-TOGETHER = 4096  # rows that are held at a time
-BYTES = 2**22  # of a tensor whose rows are read at a time
 
 Made = TypeVar("Made", bound="MadeUnit")
 Arrays = Mapping[str, NDArray[np.float32]]
-
-
-@dataclass(frozen=True, eq=False)
-class Walked:
-    """One product in both models: what it reads in the quantized one, makes in the float one, and its constants in the
-    quantized one. added: what is added to it in the float model and in the quantized one, where it can make up for
-    that."""
-
-    weights: ProductWeights
-    rows: Rows
-    x: str
-    y: str
-    values: str
-    bias: str | None
-    adds_bias: bool  # whether y has the bias in it
-    added: tuple[str, str] | None = None
 
 
 class MadeUnit(Protocol):
@@ -87,7 +64,9 @@ class WalkedUnits(Generic[Made]):
 @dataclass(frozen=True, eq=False)
 class ProductWalk:
     """graph: float and canonical; scales: of its activations; found: the weights of all of its products; units: those
-    that are rounded by what is seen of them, by level; blind: all products as those are that are in no unit."""
+    that are rounded by what is seen of them, by level; blind: all products as those are that are in no unit; shares:
+    by product, the shares of attention in the float model by which its rows count, of the samples that are fitted to;
+    kept: so many of those rows are handed on."""
 
     graph: gs.Graph
     scales: Scales
@@ -98,6 +77,8 @@ class ProductWalk:
     found: Sequence[ProductWeights]
     units: Sequence[Unit]
     blind: Sequence[Rounded]
+    shares: Mapping[str, str] = field(default_factory=dict)
+    kept: int = 0
 
     def rounded(
         self,
@@ -141,7 +122,7 @@ class ProductWalk:
         copy.cleanup().toposort()
         sums = self.sums()
         return copy, [
-            replace(one, x=nodes[name].inputs[0].name, added=added(sums.get(name), nodes))
+            replace(one, x=nodes[name].inputs[0].name, added=added(sums.get(name), nodes), shares=self.shares.get(name))
             for one, name in ((one, product_of(one.weights).name) for one in walked)
         ]
 
@@ -162,14 +143,15 @@ class ProductWalk:
         """What is seen of each product, in order. Chunks of samples are summed apart and added in their order, whoever
         was first."""
         added = [one.added for one in products if one.added is not None]
-        plain.advance([*(one.y for one in products), *(name for name, _ in added)])
+        shares = [one.shares for one in products if one.shares is not None]
+        plain.advance([*(one.y for one in products), *(name for name, _ in added), *shares])
         rough.advance([*(one.x for one in products), *(name for _, name in added)])
         held = held_out(plain.runs)
         fitted = [run for run in range(plain.runs) if run not in held]
         for one in products:
-            parts = [summed(plain, rough, one, part, pool) if part else None for part in (fitted, held)]
-            assert parts[0] is not None
-            yield SeenProduct(one.rows, parts[0], parts[1])
+            rows = RowsOfProduct(plain, rough, one)
+            judged = replace(rows, product=replace(one, shares=None)).moments(held, pool) if held else None
+            yield SeenProduct(one.rows, rows.moments(fitted, pool), judged, rows.kept(fitted, self.kept))
 
 
 def nodes_of(graph: gs.Graph, names: Iterable[str]) -> dict[str, gs.Node]:
@@ -233,58 +215,3 @@ def constants_of(walked: Walked, rounded: Rounded, scales: Scales) -> Arrays:
         codes, scale = bias_codes(rounded, scales)
         found[walked.bias] = codes.astype(np.float32) * scale
     return found
-
-
-def summed(
-    plain: StagedModel, rough: StagedModel, one: Walked, runs: Sequence[int], pool: ThreadPoolExecutor
-) -> Moments:
-    made = plain.read(one.y, runs[0]).shape
-    inputs = one.rows.matrices(one.weights.values).shape[1]
-    each = min(one.rows.count(made), -(-max(ROWS, ROWS_EACH * inputs) // plain.runs))
-    step = max(1, TOGETHER // max(each, 1))
-    chunks = [runs[begin : begin + step] for begin in range(0, len(runs), step)]
-    return reduce(add, pool.map(lambda chunk: chunk_moments(plain, rough, one, chunk, each), chunks))
-
-
-def chunk_moments(plain: StagedModel, rough: StagedModel, one: Walked, runs: Sequence[int], each: int) -> Moments:
-    """Of the same `each` rows of both models, chosen at random for each run."""
-    read, made = [], []
-    for part in read_together(runs, max(plain.size(one.y), rough.size(one.x))):
-        y = joined([plain.read(one.y, run) for run in part])
-        total = one.rows.count(y.shape) // len(part)
-        places = np.concatenate([picked(total, each, run) + total * place for place, run in enumerate(part)])
-        read.append(one.rows.read(joined([rough.read(one.x, run) for run in part]), places))
-        made.append(
-            one.rows.made(y if one.added is None else y + lost(plain, rough, one.added, part).reshape(y.shape), places)
-        )
-    x, y = (np.concatenate(rows, axis=1) for rows in (read, made))
-    if one.adds_bias:
-        assert one.weights.bias is not None
-        y = y - one.weights.bias.values.astype(np.float32).reshape(y.shape[0], 1, -1)
-    return Moments.of(x, y)
-
-
-def lost(plain: StagedModel, rough: StagedModel, added: tuple[str, str], runs: Sequence[int]) -> NDArray[np.float32]:
-    """What quantization took from what is added, in its own shape."""
-    names = zip((plain, rough), added, strict=True)
-    true, found = (joined([model.read(name, run) for run in runs]) for model, name in names)
-    return true - found
-
-
-def read_together(runs: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """Runs whose tensors of `size` bytes fit into `BYTES`, or one."""
-    count = max(BYTES // max(size, 1), 1)
-    return (runs[begin : begin + count] for begin in range(0, len(runs), count))
-
-
-def joined(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Rows of several runs, one behind the other."""
-    return np.concatenate(arrays) if arrays[0].ndim > 1 else np.stack(arrays)
-
-
-@lru_cache(4096)  # products have few kinds of results
-def picked(total: int, count: int, run: int) -> NDArray[np.int64]:
-    """Places of `count` rows of `total`, of the run's own."""
-    if count == total:
-        return np.arange(total)
-    return np.sort(np.random.default_rng(run).choice(total, count, replace=False))

@@ -51,7 +51,7 @@ def test_a_rounder_bears_the_name_of_its_file(name: str) -> None:
 
 
 def test_an_unknown_rounder_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"known are .*kernel-wise, nearest"):
+    with pytest.raises(ValueError, match=r"known are .*kernel-wise, min-max, nearest"):
         rounder("up")
 
 
