@@ -42,7 +42,7 @@ Floats = NDArray[np.float32]
 class Walked:
     """One product in both models: what it reads in the quantized one, makes in the float one, and its constants in the
     quantized one. added: what is added to it in the float model and in the quantized one, where it can make up for
-    that; shares: of attention in the float model, whose last axis are the rows of a sample, by which these count."""
+    that; counts: how often each row of a run counts, [runs, rows]."""
 
     weights: ProductWeights
     rows: Rows
@@ -52,7 +52,7 @@ class Walked:
     bias: str | None
     adds_bias: bool  # whether y has the bias in it
     added: tuple[str, str] | None = None
-    shares: str | None = None
+    counts: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +96,8 @@ class RowsOfProduct:
             places = np.concatenate([picks[place] + total * place for place in range(len(part))])
             read.append(one.rows.read(joined([self.rough.read(one.x, run) for run in part]), places))
             made.append(one.rows.made(y if one.added is None else y + self.lost(one.added, part, y.shape), places))
-            if one.shares is not None:
-                importances = (importance(self.plain.read(one.shares, run)) for run in part)
-                counts += [found[places] for found, places in zip(importances, picks, strict=True)]
+            if one.counts is not None:
+                counts += [one.counts[run][rows] for run, rows in zip(part, picks, strict=True)]
         x, y = (np.concatenate(rows, axis=1) for rows in (read, made))
         if one.adds_bias:
             assert one.weights.bias is not None

@@ -35,7 +35,7 @@ from bevel.passes.quantize.insert_qdq import bias_codes, insert_qdq
 from bevel.passes.quantize.product_rows import product_of, product_rows
 from bevel.passes.quantize.results import error_power, power
 from bevel.passes.quantize.round_weights import ProductWeights, Rounded
-from bevel.passes.quantize.seen_rows import RowsOfProduct, Walked
+from bevel.passes.quantize.seen_rows import RowsOfProduct, Walked, importance
 from bevel.passes.quantize.sums_behind import SumBehind, depths_of, sum_behind
 from bevel.passes.quantize.units import Unit, by_level
 from bevel.passes.quantize.widen_activations import planned
@@ -120,11 +120,25 @@ class ProductWalk:
         walked = [with_constants(nodes, one) for one in self.found]
         insert_qdq(copy, replace(plan, taken={}), self.scales, ())
         copy.cleanup().toposort()
-        sums = self.sums()
+        sums, counts = self.sums(), self.counts()
         return copy, [
-            replace(one, x=nodes[name].inputs[0].name, added=added(sums.get(name), nodes), shares=self.shares.get(name))
+            replace(one, x=nodes[name].inputs[0].name, added=added(sums.get(name), nodes), counts=counts.get(name))
             for one, name in ((one, product_of(one.weights).name) for one in walked)
         ]
+
+    def counts(self) -> dict[str, NDArray[np.float32]]:
+        """By the names of products: how often the tokens of each run count, [runs, tokens]. Shares of attention lie
+        behind what they count for, so the float model runs once more as far as these."""
+        names = list(dict.fromkeys(self.shares.values()))
+        if not names:
+            return {}
+        with tempfile.TemporaryDirectory(prefix="bevel-") as folder:
+            plain = StagedModel(export(self.graph), self.runs, Path(folder))
+            found = dict[str, NDArray[np.float32]]()
+            for name in names:
+                plain.advance([name])
+                found[name] = np.stack([importance(plain.read(name, run)) for run in range(plain.runs)])
+        return {product: found[name] for product, name in self.shares.items()}
 
     def sums(self) -> dict[str, SumBehind]:
         """By the names of products, those of which the other addend is there before they are rounded."""
@@ -143,14 +157,13 @@ class ProductWalk:
         """What is seen of each product, in order. Chunks of samples are summed apart and added in their order, whoever
         was first."""
         added = [one.added for one in products if one.added is not None]
-        shares = [one.shares for one in products if one.shares is not None]
-        plain.advance([*(one.y for one in products), *(name for name, _ in added), *shares])
+        plain.advance([*(one.y for one in products), *(name for name, _ in added)])
         rough.advance([*(one.x for one in products), *(name for _, name in added)])
         held = held_out(plain.runs)
         fitted = [run for run in range(plain.runs) if run not in held]
         for one in products:
             rows = RowsOfProduct(plain, rough, one)
-            judged = replace(rows, product=replace(one, shares=None)).moments(held, pool) if held else None
+            judged = replace(rows, product=replace(one, counts=None)).moments(held, pool) if held else None
             yield SeenProduct(one.rows, rows.moments(fitted, pool), judged, rows.kept(fitted, self.kept))
 
 

@@ -12,30 +12,22 @@ more (`WORK`), and is not tried where results are good as they are (`ENOUGH`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
 
 import onnx_graphsurgeon as gs
-from numpy.typing import NDArray
 
 from bevel.backends.target import Target
 from bevel.calib.data.dataset import Runs, Subset
 from bevel.calib.errors import UserError
 from bevel.calib.formats.format import INT8
-from bevel.calib.observe.observe import Observed, observe
+from bevel.calib.observe.observe import Observed
 from bevel.passes.assign.assign_schemes import AssignSchemes
 from bevel.passes.base import Note, Pass, Work
-from bevel.passes.exchange.export import export
 from bevel.passes.graph.work import multiplications_of
-from bevel.passes.quantize.choose_ranges import ChooseRanges
-from bevel.passes.quantize.choose_rounders import AUTO as BEST
-from bevel.passes.quantize.choose_rounders import SIMPLEST, RoundWeights
 from bevel.passes.quantize.chosen import NodeFormat
-from bevel.passes.quantize.row_scales import RowScales
-from bevel.passes.quantize.widen_activations import WORK as SWITCHED
-from bevel.passes.quantize.widen_activations import WidenActivations, elements_of
+from bevel.passes.quantize.widen_activations import elements_of
 from bevel.passes.recipes.build import Recipe, known_passes
 from bevel.passes.transform.center_keys import CenterKeys
 from bevel.passes.transform.equalize import Equalize
@@ -47,22 +39,19 @@ from bevel.passes.transform.shift_bias import ShiftBias
 from bevel.passes.transform.smooth import Smooth
 from bevel.passes.transform.smooth_keys import SmoothKeys
 from bevel.passes.transform.transform import Transform
-from bevel.tools.accuracy.evaluate import dequantize_weights, runner
-from bevel.tools.accuracy.outputs import RANKINGS, Described, describe_outputs, with_scores
-from bevel.tools.assign.score import Reference, score
+from bevel.tools.accuracy.outputs import RANKINGS, describe_outputs, with_scores
 from bevel.tools.run.stages import Advance
+from bevel.tools.run.transform_trial import Left, Trial
 
 AUTO, NONE = "auto", "none"
-REFIT = "refit"  # the rounder of trials at few bits
 # Ranges of too few samples clip others: in a trial, more than in the product. What 32 held-out samples say of a step
 # lies decibels beside what those of --eval do, and takes the worse of two for the better; 96 mostly say the same.
-SEEN, HELD, FOLDS = 128, 96, 4
+SEEN, HELD = 128, 96
 CLEARLY = 0.5  # dB that a step must bring: choices that make no difference come and go by some tenths
 ENOUGH = 40.0  # dB: about what results of int8 lose by being rounded themselves
 FLATTER = 0.5  # dB; less is what a rotation does to tensors that are flat already
 MULTIPLICATIONS = 10**10  # that the runs of one trial may take: some ten seconds
 OBSERVED = 30  # multiplications that it takes to look at one element
-ROWS = 8  # a trial may spend so much less on scales of rows than the product may
 STAGE = "transform"
 STREAMS = "streams"  # the ability of a target that has no working memory
 
@@ -150,13 +139,10 @@ def transform(given: str, recipe: Recipe, work: Work, drawn: bool, advance: Adva
         return replace(work, notes=(*work.notes, Note(STAGE, "model", "stays", text))), None
     if given == AUTO:
         seen, held = split(work.samples, most_runs(work.graph))
-        narrow = is_narrow(recipe, work.graph)
-        exact = with_scores(gs.export_onnx(work.graph), RANKINGS)
-        samples, opened = tuple(held), runner(exact)
-        outputs = tuple(opened.run(sample) for sample in samples)
+        exact, narrow = with_scores(gs.export_onnx(work.graph), RANKINGS), is_narrow(recipe, work.graph)
+        trial = Trial(recipe, exact, describe_outputs(exact), seen, held, narrow)
         groups = possible(groups_of(recipe, work.graph), work.target)
-        search = TransformSearch(recipe, seen, samples, outputs, describe_outputs(exact), groups, narrow)
-        return search.best(work, advance)
+        return TransformSearch(recipe, trial, groups).best(work, advance)
     for one in named(parsed(given), recipe):
         if one.name != CenterKeys.name:
             work = one(work).work
@@ -201,12 +187,6 @@ def multiplies_activations(graph: gs.Graph) -> bool:
     return any(node.op == "MatMul" and all(isinstance(one, gs.Variable) for one in node.inputs) for node in graph.nodes)
 
 
-def rounder_of(recipe: Recipe, narrow: bool) -> str:
-    """Of the weights in a trial: those that are slow only where they decide."""
-    asked = next(one.rounding for one in recipe.passes if isinstance(one, RoundWeights))
-    return REFIT if narrow and asked in (BEST, REFIT) else SIMPLEST
-
-
 def most_runs(graph: gs.Graph) -> int:
     """How many runs there is time for, half to observe and half to choose by: no clock, so that choices repeat."""
     return max(1, MULTIPLICATIONS // max(multiplications(graph) + OBSERVED * elements_of(graph), 1) // 2)
@@ -234,69 +214,78 @@ def spread(places: Sequence[int], count: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Left:
-    """SQNR of the worst result in dB: on all held-out samples, and on each of up to `FOLDS` parts of them."""
+class Gain:
+    """What a step brings. crossed: before and after it, where the samples have each other's part; least: dB asked for.
 
-    total: float
-    folds: tuple[float, ...]
+    Of two halves of the samples, one shows ranges and the other judges, and what that says goes up and down with who
+    is in which. Both ways must say the same, and together bring what is asked for; that costs as much again, so it is
+    asked of what is about to be kept."""
 
-    def beats(self, other: Left, least: float) -> bool:
-        """By `least` dB, and on three parts of four: not by some loud samples alone; or worse by no more, where it is
-        below 0."""
-        if least < 0:
-            return self.total > other.total + least
-        better = sum(mine > theirs for mine, theirs in zip(self.folds, other.folds, strict=True))
-        return self.total > other.total + least and 4 * better >= 3 * len(self.folds)
+    before: Left
+    after: Left
+    least: float
+    crossed: tuple[Left, Left] | None = None
+
+    @property
+    def holds(self) -> bool:
+        if not self.after.beats(self.before, self.least):
+            return False
+        if self.crossed is None:
+            return True
+        before, after = (one.total for one in self.crossed)
+        return after > before and (self.after.total - self.before.total + after - before) / 2 > self.least
 
 
 @dataclass(frozen=True)
 class TransformSearch:
-    """seen: what trials observe; held: held-out samples, outputs: what the float model as it came makes of them;
-    described: what these are; groups: of each the first step that helps is kept; narrow: `is_narrow`."""
+    """groups: of each the first step that helps is kept."""
 
     recipe: Recipe
-    seen: Runs
-    held: tuple[dict[str, NDArray[Any]], ...]
-    outputs: tuple[dict[str, NDArray[Any]], ...]
-    described: Mapping[str, Described]
+    trial: Trial
     groups: Groups
-    narrow: bool
 
     def best(self, work: Work, advance: Advance) -> tuple[Work, Observed | None]:
         """The model with the steps that help, and what was observed of it, if it was."""
         found, seen, left = work, None, None
+        crossed: Left | None = None
         notes: list[Note] = []
         share = WORK / max(multiplications(work.graph), 1)
         widened: dict[str, NodeFormat] = {}
         for done, group in enumerate(self.groups):
-            known: set[tuple[str, ...]] = set()
-            applied: dict[tuple[Transform, ...], Work] = {(): found}
-            for step in group:
-                if step.names in known:  # what was tried came to this one
-                    continue
-                tried = self.applied(step, applied)
-                new = tried.transforms[len(found.transforms) :]
-                taken = tuple(one.transform for one in new)
-                if not new or taken in known:
-                    continue
-                known.add(taken)
+            for step, tried in self.changed(found, group):
                 if seen is None or left is None:
-                    seen = self.observed(found)
-                    widened = self.widened(found, seen)
-                    left = self.left(found, seen, widened)
-                operations = sum(one.operations for one in new)
+                    seen = self.trial.observed(found)
+                    widened = self.trial.widened(found, seen)
+                    left = self.trial.left(found, seen, widened)
+                operations = sum(one.operations for one in tried.transforms[len(found.transforms) :])
                 if operations and left.total >= ENOUGH:
                     notes.append(needless(step, left))
                     continue
-                after = self.observed(tried)
-                gained = self.left(tried, after, widened)
-                least = step.gain + share * operations
-                notes.append(told(step, left, gained, least, len(self.held)))
-                if gained.beats(left, least):
-                    found, seen, left = tried, after, gained
+                after = self.trial.observed(tried)
+                gain = Gain(left, self.trial.left(tried, after, widened), step.gain + share * operations)
+                if gain.holds and step.gain >= 0 and self.trial.crossed is not None:
+                    crossed = crossed or self.trial.crossed.of(found, widened)
+                    gain = replace(gain, crossed=(crossed, self.trial.crossed.of(tried, widened)))
+                notes.append(told(step, gain, len(self.trial.held)))
+                if gain.holds:
+                    found, seen, left = tried, after, gain.after
+                    crossed = None if gain.crossed is None else gain.crossed[1]
                     break
             advance(done + 1, len(self.groups))
         return replace(found, notes=(*found.notes, *notes)), seen
+
+    def changed(self, found: Work, group: tuple[TransformStep, ...]) -> Iterator[tuple[TransformStep, Work]]:
+        """The steps that find a place, each once, with the model behind them."""
+        known: set[tuple[str, ...]] = set()
+        applied: dict[tuple[Transform, ...], Work] = {(): found}
+        for step in group:
+            if step.names in known:  # what was tried came to this one
+                continue
+            tried = self.applied(step, applied)
+            taken = tuple(one.transform for one in tried.transforms[len(found.transforms) :])
+            if taken and taken not in known:
+                known.add(taken)
+                yield step, tried
 
     def applied(self, step: TransformStep, known: dict[tuple[Transform, ...], Work]) -> Work:
         """The model behind the passes of a step, or as it was where the first of them changes too little. known: it
@@ -309,47 +298,6 @@ class TransformSearch:
                 return known[()]
         return known[step.passes]
 
-    def widened(self, work: Work, seen: Observed) -> dict[str, NodeFormat]:
-        """The formats of nodes that the recipe widens in the model as it came."""
-        before = self.recipe.without(RowScales.name).without(ChooseRanges.name)
-        work = self.seeing(work, seen)
-        asked = before.without(WidenActivations.name).run("assign", work).schemes.nodes
-        return {name: one for name, one in before.run("assign", work).schemes.nodes.items() if asked.get(name) != one}
-
-    def left(self, work: Work, seen: Observed, widened: Mapping[str, NodeFormat]) -> Left:
-        """Of the model, quantized, on held-out samples."""
-        quick = self.recipe.with_option(
-            RoundWeights.name, "rounding", rounder_of(self.recipe, self.narrow), "a trial of transforms"
-        )
-        quick = (
-            quick.without(WidenActivations.name)
-            .without(ChooseRanges.name)
-            .with_fields(RowScales, work=SWITCHED // ROWS)
-        )
-        kept = {name: one for name, one in widened.items() if name not in work.schemes.nodes}
-        schemes = replace(work.schemes, nodes={**work.schemes.nodes, **kept})
-        work = self.seeing(replace(work, schemes=schemes), seen)
-        work = quick.run("quantize", quick.run("assign", work))
-        opened = runner(dequantize_weights(with_scores(export(work.graph), RANKINGS)))
-        found = [opened.run(sample) for sample in self.held]
-        folds = min(FOLDS, len(found))
-        parts = [range(len(found)), *(range(fold, len(found), folds) for fold in range(folds))]
-        total, *each = (self.decibels([found[place] for place in part], part) for part in parts)
-        return Left(total, tuple(each))
-
-    def observed(self, work: Work) -> Observed:
-        """What the passes of the recipe want to know of the samples to observe."""
-        found = observe(gs.export_onnx(work.graph), self.seen, self.recipe.wants(work.graph))
-        return Observed(self.seen, found)
-
-    def seeing(self, work: Work, seen: Observed) -> Work:
-        """A copy that knows what was observed."""
-        return replace(work, graph=work.graph.copy(), data=self.seen, observations=seen.statistics)
-
-    def decibels(self, found: Sequence[dict[str, NDArray[Any]]], part: Sequence[int]) -> float:
-        samples, outputs = (tuple(one[place] for place in part) for one in (self.held, self.outputs))
-        return score(Reference(samples, outputs, self.described), found).sqnr_db
-
 
 def needless(step: TransformStep, left: Left) -> Note:
     figures = f"{left.total:.2f} dB of the results are left without it"
@@ -357,14 +305,19 @@ def needless(step: TransformStep, left: Left) -> Note:
     return Note(STAGE, "model", "refused", text, {"without_db": left.total, "enough_db": ENOUGH})
 
 
-def told(step: TransformStep, before: Left, after: Left, least: float, samples: int) -> Note:
+def told(step: TransformStep, gain: Gain, samples: int) -> Note:
     figures = (
-        f"on {samples} held-out samples {after.total:.2f} dB of the results are left with it, "
-        f"{before.total:.2f} dB without"
+        f"on {samples} held-out samples {gain.after.total:.2f} dB of the results are left with it, "
+        f"{gain.before.total:.2f} dB without"
     )
-    numbers = {"with_db": after.total, "without_db": before.total, "least_db": least}
+    numbers = {"with_db": gain.after.total, "without_db": gain.before.total, "least_db": gain.least}
+    if gain.crossed is not None:
+        before, after = (one.total for one in gain.crossed)
+        figures += f"; {after:.2f} and {before:.2f} dB where those show the ranges, and those that did judge"
+        numbers |= {"crossed_with_db": after, "crossed_without_db": before}
+    least = gain.least
     asked = f"may take {-least:.1f} dB" if least < 0 else f"must bring {least:.1f} dB, and something on most of them"
-    if after.beats(before, least):
-        tolerated = f"; it {asked}" if after.total < before.total else ""
+    if gain.holds:
+        tolerated = f"; it {asked}" if gain.after.total < gain.before.total else ""
         return Note(STAGE, "model", "chosen", f"{step.name}: kept, {figures}{tolerated}", numbers)
     return Note(STAGE, "model", "refused", f"{step.name}: tried and not taken, {figures}; it {asked}", numbers)

@@ -15,14 +15,14 @@ from bevel.passes.base import Note, Work
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.recipes import read
 from bevel.passes.recipes.build import Recipe, build
+from bevel.tools.run.transform_trial import Left, rounder_of
 from bevel.tools.run.transforms import (
     GROUPS,
     LEVELLED_FEW,
-    Left,
+    Gain,
     is_narrow,
     parsed,
     possible,
-    rounder_of,
     split,
     told,
     transform,
@@ -170,11 +170,26 @@ def test_what_is_mostly_right_is_kept_unless_it_is_clearly_worse() -> None:
 
 def test_a_note_says_what_a_step_that_is_kept_or_not_may_take_or_must_bring() -> None:
     levels, before = LEVELLED_FEW, Left(20.0, (20.0,))
-    worse, better, lost = (told(levels, before, Left(db, (db,)), levels.gain, 32) for db in (19.7, 20.3, 19.0))
+    worse, better, lost = (told(levels, Gain(before, Left(db, (db,)), levels.gain), 32) for db in (19.7, 20.3, 19.0))
     assert worse.kind == "chosen" and "19.70 dB of the results" in worse.text
     assert worse.text.endswith("20.00 dB without; it may take 0.5 dB")
     assert better.kind == "chosen" and better.text.endswith("20.00 dB without")
     assert lost.kind == "refused" and lost.text.endswith("20.00 dB without; it may take 0.5 dB")
+
+
+@pytest.mark.parametrize(("crossed", "kind"), [((20.0, 20.3), "chosen"), ((20.0, 20.1), "refused"), ((20.0, 19.9), "refused")])
+def test_what_samples_say_in_each_others_part_counts_as_much(crossed: tuple[float, float], kind: str) -> None:
+    """0.8 dB one way, and 0.5 dB asked for in the mean."""
+    before, after, *others = (Left(db, (db,)) for db in (20.0, 20.8, *crossed))
+    note = told(GROUPS[0][0], Gain(before, after, 0.5, (others[0], others[1])), 32)
+    assert note.kind == kind and f"; {crossed[1]:.2f} and 20.00 dB where those show the ranges" in note.text
+    assert note.numbers["crossed_with_db"] == crossed[1]
+
+
+def test_a_step_that_is_kept_was_tried_both_ways(recipe: Recipe) -> None:
+    found, _ = transform("auto", recipe, work_of(GAIN, WEIGHTS), False, quiet)
+    (note,) = (note for note in found.notes if note.pass_ == "transform")
+    assert note.numbers["crossed_with_db"] > note.numbers["crossed_without_db"] + 3
 
 
 def test_networks_that_multiply_activations_are_not_levelled(recipe: Recipe) -> None:
