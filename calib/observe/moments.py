@@ -10,7 +10,7 @@ Pre-trained Transformers" (second, which is half its Hessian); Zhang, Zhou and S
 for Neural Networks with Provable Guarantees" (x of the quantized model, y of the float one).
 
 Where some rows count more than others, all of these are means weighted by `counts` (Sung et al. 2025, "RSQ: Learning
-from Important Tokens Leads to Better Quantized LLMs", section 4.2).
+from Important Tokens Leads to Better Quantized LLMs").
 
 Values are rounded to `BITS` bits below the largest, so that sums of their products are whole numbers that float64
 holds: the order in which a machine adds them changes nothing.

@@ -37,7 +37,7 @@ TOGETHER = 64  # outputs that are moved at a time
 
 
 @dataclass(frozen=True)
-class MinMax(Gptq):
+class MinMaxRounder(Gptq):
     """moves: of each output at most, for each of its inputs."""
 
     name: ClassVar[str] = "min-max"
@@ -136,4 +136,4 @@ def norm(errors: Reals) -> Reals:
     return found
 
 
-ROUNDER = MinMax()
+ROUNDER = MinMaxRounder()

@@ -6,10 +6,11 @@ sample. Chunks of samples are summed apart and added in their order, whichever t
 Rows may count by how much is made of them. Tokens of attention are rows; a token counts by the shares that all others
 give it, summed over heads and queries:
 
-    r = 1/100 + 99/100 (a - least a) / (greatest a - least a),     a: what a token is given, at most its 99th percentile
+    r = 1/3 + 2/3 (a - least a) / (greatest a - least a),     a: what a token is given, at most their 99th percentile
 
 all divided by their mean. Source: Sung et al. 2025, "RSQ: Learning from Important Tokens Leads to Better Quantized
-LLMs", section 4.3 (attention concentration), with the percentile against the one token that takes what nobody needs.
+LLMs", its attention concentration, of its ranges that of 1 to 3; the percentile is against the one token that
+takes what nobody needs. From 1/100 on, a decoder and a transformer of images lost by it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ ROWS = 2**14  # of all samples together, chosen at random
 ROWS_EACH = 12
 TOGETHER = 4096  # rows that are held at a time
 BYTES = 2**22  # of a tensor whose rows are read at a time
-LEAST, LOUDEST = 0.01, 99.0  # what the least token counts, and the percentile beyond which tokens count alike
+LEAST, LOUDEST = 1 / 3, 99.0  # what the least token counts, and the percentile beyond which tokens count alike
 
 Floats = NDArray[np.float32]
 

@@ -57,7 +57,7 @@ class Left:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TransformTrial:
     """exact: the float model as it came; described: its outputs; seen: the samples that it observes; held: those that
     judge; narrow: whether products by weights read few bits."""
 
@@ -69,12 +69,12 @@ class Trial:
     narrow: bool
 
     @property
-    def crossed(self) -> Trial | None:
+    def crossed(self) -> TransformTrial | None:
         """The trial in which the samples have each other's part; None where all are the same."""
         return None if self.seen is self.held else self.swapped
 
     @cached_property
-    def swapped(self) -> Trial:
+    def swapped(self) -> TransformTrial:
         return replace(self, seen=self.held, held=self.seen)
 
     @cached_property

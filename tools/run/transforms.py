@@ -41,7 +41,7 @@ from bevel.passes.transform.smooth_keys import SmoothKeys
 from bevel.passes.transform.transform import Transform
 from bevel.tools.accuracy.outputs import RANKINGS, describe_outputs, with_scores
 from bevel.tools.run.stages import Advance
-from bevel.tools.run.transform_trial import Left, Trial
+from bevel.tools.run.transform_trial import Left, TransformTrial
 
 AUTO, NONE = "auto", "none"
 # Ranges of too few samples clip others: in a trial, more than in the product. What 32 held-out samples say of a step
@@ -140,7 +140,7 @@ def transform(given: str, recipe: Recipe, work: Work, drawn: bool, advance: Adva
     if given == AUTO:
         seen, held = split(work.samples, most_runs(work.graph))
         exact, narrow = with_scores(gs.export_onnx(work.graph), RANKINGS), is_narrow(recipe, work.graph)
-        trial = Trial(recipe, exact, describe_outputs(exact), seen, held, narrow)
+        trial = TransformTrial(recipe, exact, describe_outputs(exact), seen, held, narrow)
         groups = possible(groups_of(recipe, work.graph), work.target)
         return TransformSearch(recipe, trial, groups).best(work, advance)
     for one in named(parsed(given), recipe):
@@ -241,7 +241,7 @@ class TransformSearch:
     """groups: of each the first step that helps is kept."""
 
     recipe: Recipe
-    trial: Trial
+    trial: TransformTrial
     groups: Groups
 
     def best(self, work: Work, advance: Advance) -> tuple[Work, Observed | None]:
