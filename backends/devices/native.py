@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -126,8 +127,14 @@ def seconds_of(nanoseconds: np.floating[Any]) -> float:
 
 
 def run_harness(folder: Path, wanted: Execution, place: Location = HERE) -> str:
-    """What it printed. Raises HarnessError where it does not end well."""
-    done = place.run(folder, wanted)
+    """What it printed. Raises HarnessError where it does not end well, UserError where it does not end in time."""
+    try:
+        done = place.run(folder, wanted)
+    except subprocess.TimeoutExpired as late:
+        raise UserError(
+            f"the product did not end within {wanted.limit_s:g} s and was stopped: this machine is too slow for it, or "
+            "busy; --device none builds without running it"
+        ) from late
     if done.returncode == 0:
         return done.stdout
     if done.returncode == -signal.SIGILL:

@@ -22,6 +22,7 @@ from bevel.backends.program.ops.dequantize import Dequantize
 from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.backends.program.resources import Resource
 from bevel.backends.target import load
+from bevel.calib.errors import UserError
 
 INPUTS = {"a": 24, "b": 8}
 
@@ -92,17 +93,32 @@ def test_one_wrong_element_is_found_and_nothing_is_timed(program: Program, artif
     assert not measured.spent and measured.per_call == ()
 
 
-def test_a_model_that_crashes_is_reported_by_its_signal(program: Program, artifact: Artifact, tmp_path: Path) -> None:
+def running(text: str, artifact: Artifact, folder: Path) -> Artifact:
+    """The artifact, in `folder`, with another body of its run."""
     for name in artifact.files:
-        (tmp_path / name).write_bytes((artifact.folder / name).read_bytes())
+        (folder / name).write_bytes((artifact.folder / name).read_bytes())
     tools = toolchain.for_target(load("host"))
-    (tmp_path / "bad.c").write_text("void two_run(void *arena) { *(volatile int *)8 = 1; __builtin_trap(); }")
+    (folder / "bad.c").write_text(f"void two_run(void *arena) {{ (void)arena; {text} }}")
     weak = "".join(f"void {name}() {{}}\n" for name in set(artifact.call_symbols))
-    (tmp_path / "weak.c").write_text(weak)
-    objects = [tools.compile(name, tmp_path) for name in ("bad.c", "weak.c")]
-    tools.link(objects, "libtwo.so", tmp_path, ("-shared",))
+    (folder / "weak.c").write_text(weak)
+    objects = [tools.compile(name, folder) for name in ("bad.c", "weak.c")]
+    tools.link(objects, "libtwo.so", folder, ("-shared",))
+    return replace(artifact, folder=folder)
+
+
+def test_a_model_that_crashes_is_reported_by_its_signal(program: Program, artifact: Artifact, tmp_path: Path) -> None:
+    bad = running("*(volatile int *)8 = 1; __builtin_trap();", artifact, tmp_path)
     with pytest.raises(HarnessError, match="was ended by SIGSEGV"):
-        host().measure(replace(artifact, folder=tmp_path), vectors(program))
+        host().measure(bad, vectors(program))
+
+
+def test_a_model_that_takes_too_long_is_stopped_and_no_bug(
+    program: Program, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bevel.backends.devices.native.COMPARE_LIMIT_S", 0.5)
+    endless = running("for (;;) { *(volatile char *)arena = 1; }", artifact, tmp_path)
+    with pytest.raises(UserError, match=r"the product did not end within 0\.5 s and was stopped: .*--device none"):
+        host().measure(endless, vectors(program))
 
 
 def test_vectors_of_another_shape_are_our_mistake(program: Program, artifact: Artifact) -> None:
