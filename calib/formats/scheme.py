@@ -8,6 +8,7 @@ they fit it, or in int16 or int32.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,25 +75,25 @@ class Scheme:
         if self.levels is None and not isinstance(self.format, IntFormat):
             raise ValueError(f"the values of {self.format.name} are not integer steps below 2**24")
 
-    @property
+    @cached_property
     def levels(self) -> Levels | None:
         """The steps of a format that is no integer format; None where every integer from `low` to `high` is a code."""
         return None if isinstance(self.format, IntFormat) else levels_of(self.format)
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The numpy type of codes and zero points."""
         if isinstance(self.format, IntFormat):
             return self.format.dtype
         return next(np.dtype(one) for one in SIGNED if self._steps.steps[-1] <= np.iinfo(one).max)
 
-    @property
+    @cached_property
     def low(self) -> int:
         if isinstance(self.format, IntFormat):
             return -self.format.high if self.restricted else self.format.low
         return self._steps.steps[0]
 
-    @property
+    @cached_property
     def high(self) -> int:
         return self.format.high if isinstance(self.format, IntFormat) else self._steps.steps[-1]
 
@@ -130,14 +131,14 @@ class TensorQuant:
     zero_point: Codes
 
     def __post_init__(self) -> None:
-        if self.scale.dtype != np.float32 or not (np.isfinite(self.scale) & (self.scale > 0)).all():
+        if self.scale.dtype != np.float32 or not (all_true(self.scale > 0) and all_true(self.scale < np.inf)):
             raise ValueError(f"scales are finite float32 above 0, not {self.scale}")
         if self.zero_point.shape != self.scale.shape or self.zero_point.dtype != self.scheme.dtype:
             raise ValueError(
                 f"a zero point for scales {self.scale.shape} of {self.scheme.format.name} cannot be "
                 f"{self.zero_point.dtype} {self.zero_point.shape}"
             )
-        if np.any(self.zero_point < self.scheme.low) or np.any(self.zero_point > self.scheme.high):
+        if not (all_true(self.zero_point >= self.scheme.low) and all_true(self.zero_point <= self.scheme.high)):
             raise ValueError(f"zero points {self.zero_point} lie outside {self.scheme.format.name}")
 
     def __eq__(self, other: object) -> bool:
@@ -174,6 +175,11 @@ class TensorQuant:
         granularity = self.scheme.granularity
         zero_point = self.zero_point.astype(np.int32)
         return spread(self.scale, shape, granularity), spread(zero_point, shape, granularity)
+
+
+def all_true(flags: NDArray[np.bool_] | np.bool_) -> bool:
+    """numpy reduces an array without dimensions at many times the price of reading it."""
+    return bool(flags) if flags.ndim == 0 else bool(flags.all())
 
 
 def spread(parameter: NDArray[Any], shape: tuple[int, ...], granularity: Granularity) -> NDArray[Any]:
