@@ -23,8 +23,8 @@ def fingerprint(graph: gs.Graph) -> str:
 
 
 def described_node(node: gs.Node) -> str:
-    attrs = {key: described_value(value) for key, value in sorted(node.attrs.items())}
-    reads, makes = ([one.name for one in tensors] for tensors in (node.inputs, node.outputs))
+    attrs = {key: described_value(value) for key, value in sorted(node.attrs.items())} if node.attrs else {}
+    reads, makes = [one.name for one in node.inputs], [one.name for one in node.outputs]
     return f"node {node.name!r} {node.domain or ''}:{node.op} {reads} {makes} {attrs}"
 
 
@@ -46,7 +46,15 @@ def named_type(dtype: np.dtype[Any]) -> str:
     return str(dtype)
 
 
+PLAIN = frozenset([bool, int, float, str, bytes, type(None)])  # most attributes, and told at once
+
+
 def described_value(value: Any) -> str:
+    kind = type(value)
+    if kind in PLAIN:
+        return repr(value)
+    if kind in (list, tuple) and PLAIN.issuperset(map(type, value)):
+        return repr(list(value))
     match value:
         case gs.Graph():
             return fingerprint(value)
