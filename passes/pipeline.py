@@ -26,6 +26,10 @@ class Pipeline(Pass):
         """What any of them asks for; those that run on what others made of the graph ask it of what is there now."""
         return tuple(ask for one in self.passes for ask in one.asks)
 
+    def swept(self, work: Work) -> PassResult:
+        """Each of them sweeps what it changed."""
+        return self.call(work)
+
     def call(self, work: Work) -> PassResult:
         modified, fingerprint = False, None
         for one in self.passes:
@@ -44,6 +48,9 @@ class Settled(Pass):
     name: ClassVar[str] = "settled"
     passes: Sequence[Pass] = ()
     most_rounds: int = 20  # each removes or renames something for good; real models settle in three or four
+
+    def swept(self, work: Work) -> PassResult:
+        return self.call(work)
 
     def call(self, work: Work) -> PassResult:
         before, modified = len(work.notes), False
