@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import shlex
@@ -31,6 +32,7 @@ def run(command: click.Command, arguments: Sequence[str] | None = None) -> int:
     typed = shlex.join([command.name or "bevel", *given])
     _print_anything()
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would tell its maker of each run
+    gc.set_threshold(20_000, 20, 20)  # a build makes many objects at a time, and most of them stay
     if arguments is None and (code := _completed(command)) is not None:
         return code
     with interruption.handled(last=arguments is None):
