@@ -20,6 +20,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from bevel.passes.base import CHECKS
 
+gc.set_threshold(20_000, 20, 20)  # as commands do: most objects stay
 os.environ[CHECKS] = "1"  # every pass: its conditions, and whether `modified` is true
 
 settings.register_profile("seeded", derandomize=True, deadline=None)
@@ -39,10 +40,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """All that is there now stays: the collector need not walk it again and again, nor so often."""
+    """All that is there now stays: the collector need not walk it again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 def is_long(item: pytest.Item) -> bool:
