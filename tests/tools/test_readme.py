@@ -47,7 +47,7 @@ def test_paths_exist(path: str) -> None:
 def test_ci_runs_what_the_readme_explains() -> None:
     script = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and line[0] not in "#"]
     explained = " ".join(BLOCKS).replace(".venv/bin/", "")
-    own = ("set ", "cd ", "export ", '"${PYTHON')
+    own = ("set ", "cd ", "export ", '"${PYTHON', "types=", "trap ", "wait ")
     for line in (line for line in script if not line.startswith(own)):
         assert line.replace(".venv/bin/", "").replace("--quiet ", "") in explained, (
             f"README.md does not explain: {line}"
