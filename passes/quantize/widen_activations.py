@@ -32,7 +32,7 @@ from bevel.calib.scales.ranges import RangeMethod
 from bevel.passes.base import Condition, Note, Pass, PassResult, Stage, Work
 from bevel.passes.conditions import FLOAT, SAMPLED
 from bevel.passes.exchange.export import export
-from bevel.passes.graph.quantizers import ROWS, is_dequantize, is_quantize
+from bevel.passes.graph.quantizers import is_dequantize, is_quantize
 from bevel.passes.quantize.choose_scales import choose_scales
 from bevel.passes.quantize.chosen import Chosen, NodeFormat, owner, owners
 from bevel.passes.quantize.clamp_masks import behind_clips
@@ -240,13 +240,12 @@ def put_switches(graph: gs.Graph, groups: list[list[str]]) -> None:
     switches = gs.Variable(SWITCHES, np.bool_, [len(groups)])
     graph.inputs.append(switches)
     for node in [node for node in graph.nodes if is_dequantize(node)]:
-        name = node.name.removesuffix("/dequantize")
-        point = name.removesuffix(ROWS)
+        name, quantize = node.name.removesuffix("/dequantize"), node
+        while quantize.inputs[0].inputs and not is_quantize(quantize):
+            quantize = quantize.inputs[0].inputs[0]
+        point = quantize.name.removesuffix("/quantize")
         if point not in group_of:
             continue
-        quantize = node
-        while not is_quantize(quantize):
-            quantize = quantize.inputs[0].inputs[0]
         target = node.outputs[0]
         rounded = gs.Variable(f"{name}/switched", np.float32, target.shape)
         on = gs.Variable(f"{name}/on", np.bool_, [])

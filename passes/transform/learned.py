@@ -82,8 +82,9 @@ def reach(values: Matrix, each: bool) -> tuple[float, Array]:
     axis = 1 if each else None
     largest: Array = np.maximum(np.abs(values).max(axis, keepdims=True), 1e-30)
     even = np.abs(values) / largest
-    norm: Array = (even**POWER).sum(axis, keepdims=True) ** (1 / POWER)
-    slope: Array = 2 * largest * norm ** (2 - POWER) * even ** (POWER - 1) * np.sign(values)
+    powers = even ** (POWER - 1)
+    norm: Array = np.maximum((powers * even).sum(axis, keepdims=True), 1) ** (1 / POWER)  # less is a row of zeros
+    slope: Array = 2 * largest * norm ** (2 - POWER) * powers * np.sign(values)
     return float(np.square(largest * norm).sum()), slope
 
 

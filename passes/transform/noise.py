@@ -184,6 +184,15 @@ def rounded_values(x: NDArray[np.floating], bits: int) -> NDArray[np.floating]:
     return best
 
 
+def rounded_each(x: NDArray[np.floating], bits: int) -> NDArray[np.floating]:
+    """`x` [rows, n], each row on an asymmetric grid of 2**bits steps between its own ends, as `row-scales` has it."""
+    low, high = np.minimum(x.min(1, keepdims=True), 0), np.maximum(x.max(1, keepdims=True), 0)
+    step = np.maximum(high - low, np.finfo(np.float32).tiny) / (2**bits - 1)
+    zero = np.rint(-low / step)
+    found: NDArray[np.floating] = (np.clip(np.rint(x / step) + zero, 0, 2**bits - 1) - zero) * step
+    return found
+
+
 def rounded_rows(weights: Array, bits: int) -> Array:
     """[groups, out, in, taps] with one symmetric scale for each output channel, of least squared error."""
     reach = np.abs(weights).max((2, 3), keepdims=True)

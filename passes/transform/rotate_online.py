@@ -16,14 +16,14 @@ behind a normalization are left to `rotate-stream`, which costs nothing, where i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from numpy.typing import NDArray
 
 from bevel.calib.arithmetic.walsh_hadamard import HadamardBlock, HadamardForm
 from bevel.calib.data.dataset import Runs
@@ -33,7 +33,7 @@ from bevel.passes.graph.edit import constant, producer, variable
 from bevel.passes.operators.products.walsh_hadamard import LEAST, find_transform
 from bevel.passes.quantize.chosen import NodeFormat
 from bevel.passes.transform.branch_low_rank import rounded
-from bevel.passes.transform.noise import rounded_values
+from bevel.passes.transform.noise import rounded_each, rounded_values
 from bevel.passes.transform.orthogonal import Matrix, hadamard
 from bevel.passes.transform.seen import see
 from bevel.passes.transform.smooth import GAIN, decibels
@@ -55,6 +55,11 @@ class OnlineSite:
     @property
     def n(self) -> int:
         return int(self.x.shape[-1])
+
+    @property
+    def weights(self) -> Matrix:
+        """[n, out], of all readers."""
+        return np.concatenate([np.asarray(node.inputs[1].values, np.float64) for node in self.readers], 1)
 
     @property
     def multiplications(self) -> int:
@@ -91,35 +96,32 @@ class RotateOnline(Transform):
         formats: dict[str, NodeFormat] = {}
         for site, form in zip(sites, forms, strict=True):
             name = site.readers[0].name
-            found = self.judged(site, form, vectors(arrays[site.x.name], -1))
+            one = self.judged(site, form, vectors(arrays[site.x.name], -1))
             costs = form.additions / site.multiplications
-            if found.gain < self.gain + WORK * costs:
-                stays.append(self.told(name, "stays", "no rotation before it", found, costs))
+            if one.gain < self.gain + WORK * costs:
+                stays.append(self.told(name, "stays", "no rotation before it", one, costs))
                 continue
-            put(graph, site, found)
-            formats |= {one: NodeFormat(activations=INT16) for one in makers(site.x) if found.wide}
+            put(graph, site, one)
+            formats |= {maker: NodeFormat(activations=INT16) for maker in makers(site.x) if one.wide}
             turned.append(site)
-            notes.append(self.told(name, "changed", "what it reads is rotated on the device", found, costs))
-        tensors = {f"{site.readers[0].name}/rotated": -1 for site in turned}
+            notes.append(self.told(name, "changed", "what it reads is rotated on the device", one, costs))
+        instead = {site.readers[0].inputs[0].name: site.x.name for site in turned}
         operations = sum(form_of(site.n, 0).additions * int(prod(site.x.shape[:-1])) for site in turned)
-        return (Changed(graph, len(turned), tensors, tuple(notes), formats, operations) if turned else None), stays
+        tensors = dict.fromkeys(instead, -1)
+        found = Changed(graph, len(turned), tensors, tuple(notes), formats, operations, instead) if turned else None
+        return found, stays
 
     def judged(self, site: OnlineSite, form: HadamardForm, x: Matrix) -> OnlineRotation:
         """x: [vectors, n]."""
-        weights = np.concatenate([np.asarray(node.inputs[1].values, np.float64) for node in site.readers], 1)
+        weights = site.weights
         matrix = rotation(form)
         turned = x @ matrix
-        plain = self.error(x, x, weights)
-        wide = self.error(turned, turned, matrix.T @ weights)
-        fine = self.error(rounded_values(x, INT8.bits) @ matrix, turned, matrix.T @ weights)
+        bits = (self.weight_bits, self.activation_bits)
+        plain = product_error(x, x, weights, bits)
+        wide = product_error(turned, turned, matrix.T @ weights, bits)
+        fine = product_error(rounded_values(x, INT8.bits) @ matrix, turned, matrix.T @ weights, bits)
         is_wide = fine > FINE * wide
         return OnlineRotation(form, decibels(plain, wide if is_wide else fine), is_wide)
-
-    def error(self, given: Matrix, exact: Matrix, weights: Matrix) -> float:
-        """Of the products of `exact`, where `given` and the weights are rounded: the sum of both errors."""
-        lost = rounded_values(given, self.activation_bits) - exact
-        of_inputs, of_weights = lost @ weights, exact @ (rounded(weights, self.weight_bits) - weights)
-        return float(np.square(of_inputs).sum() + np.square(of_weights).sum())
 
     def told(self, node: str, kind: Any, what: str, found: OnlineRotation, costs: float) -> Note:
         width = " from int16" if found.wide else ""
@@ -131,6 +133,16 @@ class RotateOnline(Transform):
         return self.note(node, kind, text, **numbers)
 
 
+def product_error(
+    given: Matrix, exact: Matrix, weights: Matrix, bits: tuple[int, int], of_each_row: bool = False
+) -> float:
+    """Of the products of `exact`, where `given` and the weights are rounded: the sum of both errors. bits: of weights
+    and activations; of_each_row: whether each row of `given` has a scale of its own."""
+    lost = (rounded_each if of_each_row else rounded_values)(given, bits[1]) - exact
+    of_inputs, of_weights = lost @ weights, exact @ (rounded(weights, bits[0]) - weights)
+    return float(np.square(of_inputs).sum() + np.square(of_weights).sum())
+
+
 def find_online(graph: gs.Graph) -> Iterator[OnlineSite]:
     """Tensors that products by weights read, which nothing before can turn, in the order of the graph."""
     turnable = {
@@ -139,6 +151,12 @@ def find_online(graph: gs.Graph) -> Iterator[OnlineSite]:
         if not isinstance(stream, NoStreamError)
         for node in (*stream.readers, *(one for norm in stream.norms for one in norm.readers))
     }
+    return read_by_products(graph, turnable)
+
+
+def read_by_products(graph: gs.Graph, without: AbstractSet[int] = frozenset()) -> Iterator[OnlineSite]:
+    """Tensors that the model computes and products by weights read, unless they are rotated already, in the order of
+    the graph. without: products, by their identity."""
     sites: dict[str, OnlineSite] = {}
     for node in graph.nodes:
         if node.op != "Gemm" or node.attrs or not isinstance(node.inputs[1], gs.Constant):
@@ -146,7 +164,7 @@ def find_online(graph: gs.Graph) -> Iterator[OnlineSite]:
         x = node.inputs[0]
         if producer(x) is None or rotated_before(x) or int(x.shape[-1]) < LEAST:
             continue
-        if id(node) in turnable or find_transform(node) is not None:
+        if id(node) in without or find_transform(node) is not None:
             continue
         sites.setdefault(x.name, OnlineSite(x)).readers.append(node)
     yield from sites.values()
@@ -193,7 +211,11 @@ def put(graph: gs.Graph, site: OnlineSite, found: OnlineRotation) -> None:
     turned = variable(graph, name, np.float32, tuple(map(int, site.x.shape)))
     given: list[gs.Tensor] = [site.x, constant(graph, f"{name}.matrix", matrix.astype(np.float32))]
     graph.nodes.append(gs.Node("MatMul", name, {}, given, [turned]))
+    read_instead(graph, site, turned, lambda weights: matrix.T @ weights)
+
+
+def read_instead(graph: gs.Graph, site: OnlineSite, x: gs.Tensor, change: Callable[[Matrix], Matrix]) -> None:
+    """Let the products of a site read `x`, by weights [n, out] that are changed."""
     for node in site.readers:
-        weights: NDArray[np.float64] = matrix.T @ np.asarray(node.inputs[1].values, np.float64)
-        node.inputs[0] = turned
-        node.inputs[1] = constant(graph, node.inputs[1].name, weights.astype(np.float32))
+        weights = change(np.asarray(node.inputs[1].values, np.float64))
+        node.inputs = [x, constant(graph, node.inputs[1].name, weights.astype(np.float32)), *node.inputs[2:]]

@@ -3,7 +3,8 @@
     P (V R) = (P V) R:      W_v' = W_v R,  b_v' = b_v R,  W_o' = R^T W_o
 
 P mixes positions and leaves channels alone, so that the channels of a head may be turned where they are made and turned
-back where they are read. Source: Liu et al. 2024, "SpinQuant: LLM Quantization with Learned Rotations" (its R2). Heads
+back where they are read. Source: Liu et al. 2024, "SpinQuant: LLM Quantization with Learned Rotations" (its R2). R may
+be any invertible matrix, with its inverse where it is read: `affine` learns one (Sun et al. 2025, "FlatQuant"). Heads
 of queries that share a head of values share its matrix. Between the projections stands nothing but moves and the
 product with P; what else reads the values keeps them as they are.
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from bevel.calib.data.dataset import Runs
 from bevel.passes.base import Note
 from bevel.passes.graph.edit import constant
+from bevel.passes.transform.affine import ROWS, learned_affine
 from bevel.passes.transform.flow import Flow, find_flow
 from bevel.passes.transform.gauges import ONE, Labels, compact
 from bevel.passes.transform.moved import MOVES
@@ -50,10 +52,11 @@ class ValueHead:
 
 @dataclass(frozen=True)
 class RotateValues(Transform):
-    """seed: of the signs of the Hadamard matrices; gain: dB that rounding must be predicted to cost less, of each
-    product with P."""
+    """by: `hadamard`, or `affine`, learned; seed: of the signs of the Hadamard matrices; gain: dB that rounding must be
+    predicted to cost less, of each product with P."""
 
     name: ClassVar[str] = "rotate-values"
+    by: Literal["hadamard", "affine"] = "hadamard"
     seed: int = 0
     gain: float = LEAST_GAIN
 
@@ -65,7 +68,7 @@ class RotateValues(Transform):
         arrays = see(graph, [use.x.name for head in heads for use, _ in head.read], samples)
         found: dict[str, list[TurnedHead]] = {}
         for place, head in enumerate(heads):
-            one = TurnedHead(head, spreading(head.size, self.seed + place))
+            one = self.matrix(head, arrays, self.seed + place)
             found.setdefault(str(head.node.name), []).append(one)
         turned: list[TurnedHead] = []
         notes: list[Note] = []
@@ -74,16 +77,33 @@ class RotateValues(Transform):
             gain = decibels(*(self.cost(group, arrays, rotated) for rotated in (False, True)))
             taken = gain >= self.gain
             text = (
-                f"values are {'' if taken else 'not '}rotated in {len(group)} heads of {group[0].head.size} channels: "
-                f"rounding is predicted to cost {gain:.1f} dB less"
+                f"values are {'' if taken else 'not '}{self.does} in {len(group)} heads of {group[0].head.size} "
+                f"channels: rounding is predicted to cost {gain:.1f} dB less"
             )
             numbers = {"heads": len(group), "channels": group[0].head.size, "predicted_db": gain}
             (notes if taken else stays).append(self.note(name, "changed" if taken else "stays", text, **numbers))
             turned += group if taken else []
         for one in turned:
-            turn(graph, one.head, one.rotation)
+            turn(graph, one)
         tensors = {use.x.name: use.channel_axis for one in turned for use, _ in one.head.read}
         return (Changed(graph, len(notes), tensors, tuple(notes)) if turned else None), stays
+
+    @property
+    def does(self) -> str:
+        return "rotated" if self.by == "hadamard" else "flattened"
+
+    def matrix(self, head: ValueHead, arrays: Mapping[str, list[NDArray[Any]]], seed: int) -> TurnedHead:
+        if self.by == "hadamard":
+            rotation = spreading(head.size, seed)
+            return TurnedHead(head, rotation, rotation)
+        seen = [vectors(arrays[use.x.name], use.channel_axis)[:, places] for use, places in head.read]
+        rows = np.concatenate(seen)
+        weights = [
+            np.moveaxis(grouped(use.node)[0][:, places], 1, 0).reshape(head.size, -1) for use, places in head.read
+        ]
+        bits = (self.weight_bits, self.activation_bits)
+        found = learned_affine(rows[:: max(1, len(rows) // ROWS)], np.concatenate(weights, 1), 1, bits, False)
+        return TurnedHead(head, found.matrix, found.inverse.matrix.T)
 
     def cost(self, heads: Sequence[TurnedHead], arrays: Mapping[str, list[NDArray[Any]]], rotated: bool) -> float:
         """Of the products that read the heads, and of the weights that make them, as they are or rotated."""
@@ -93,22 +113,23 @@ class RotateValues(Transform):
             rows, weights = vectors(arrays[use.x.name], use.channel_axis), grouped(use.node)[0]
             for one in heads if rotated else ():
                 for places in (places for other, places in one.head.read if other.node is use.node):
-                    rows[:, places] = rows[:, places] @ one.rotation
-                    weights[:, places] = np.einsum("oit,ij->ojt", weights[:, places], one.rotation)
+                    rows[:, places] = rows[:, places] @ one.forth
+                    weights[:, places] = np.einsum("oit,ij->ojt", weights[:, places], one.back)
             total += product_cost(rows, weights, bits)
         for one in heads:
             for use, places in one.head.made:
                 made = grouped(use.node)[0, places]
-                total += weight_cost(np.einsum("oit,oj->jit", made, one.rotation) if rotated else made, bits[0])
+                total += weight_cost(np.einsum("oit,oj->jit", made, one.forth) if rotated else made, bits[0])
         return total
 
 
 @dataclass(frozen=True, eq=False)
 class TurnedHead:
-    """A head, and the matrix that would turn it."""
+    """A head, the matrix that would turn it, and its inverse, transposed."""
 
     head: ValueHead
-    rotation: Matrix
+    forth: Matrix
+    back: Matrix
 
 
 def find_heads(flow: Flow) -> Iterator[ValueHead]:
@@ -192,16 +213,16 @@ def places_of(found: Labels, labels: Sequence[int]) -> list[Places] | None:
     return None if len(counts) != 1 else [np.array([one[turn] for one in each]) for turn in range(counts.pop())]
 
 
-def turn(graph: gs.Graph, head: ValueHead, rotation: Matrix) -> None:
-    for use, places in head.made:
+def turn(graph: gs.Graph, one: TurnedHead) -> None:
+    for use, places in one.head.made:
         weights = grouped(use.node)
-        weights[0, places] = np.einsum("oit,oj->jit", weights[0, places], rotation)
+        weights[0, places] = np.einsum("oit,oj->jit", weights[0, places], one.forth)
         bias = None if use.bias is None else np.asarray(use.bias, np.float64).copy()
         use.node.inputs[1] = constant(graph, use.weights.name, stored(use.node, weights))
         if bias is not None:
-            bias[places] = bias[places] @ rotation
+            bias[places] = bias[places] @ one.forth
             use.node.inputs[2] = constant(graph, use.node.inputs[2].name, bias.astype(np.float32))
-    for use, places in head.read:
+    for use, places in one.head.read:
         weights = grouped(use.node)
-        weights[0][:, places] = np.einsum("oit,ij->ojt", weights[0][:, places], rotation)
+        weights[0][:, places] = np.einsum("oit,ij->ojt", weights[0][:, places], one.back)
         use.node.inputs[1] = constant(graph, use.weights.name, stored(use.node, weights))

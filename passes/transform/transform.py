@@ -30,7 +30,8 @@ VECTORS = 4096  # of a tensor, for its flatness
 class Changed:
     """A graph with a transform folded in. sites: how many places; tensors: whose values are others now, by name with
     the axis of their channels; notes: what was decided at each place; formats: what nodes must have for it to gain;
-    operations: additions and multiplications that a run has more."""
+    operations: additions and multiplications that a run has more; instead: of new ones among the tensors, which they
+    are read in place of."""
 
     graph: gs.Graph
     sites: int
@@ -38,6 +39,7 @@ class Changed:
     notes: tuple[Note, ...] = ()
     formats: Mapping[str, NodeFormat] = field(default_factory=dict)
     operations: int = 0
+    instead: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,13 @@ class Transform(Pass):
         return self.note("model", "changed", text, **numbers)
 
     def record(self, before: gs.Graph, found: Changed, proof: Proof, samples: Runs) -> TransformRecord:
-        known = before.tensors().keys() & found.graph.tensors().keys()
-        names = [name for name in found.tensors if name in known]
-        first, second = see(before, names, samples), see(found.graph, names, samples)
+        old, new = before.tensors(), found.graph.tensors()
+        pairs = {found.instead.get(name, name): name for name in found.tensors if name in new}
+        pairs = {was: name for was, name in pairs.items() if was in old}
+        first, second = see(before, pairs, samples), see(found.graph, pairs.values(), samples)
         tensors = [
-            TensorFlatness(name, *(flatness(vectors(one[name], found.tensors[name])) for one in (first, second)))
-            for name in names
+            TensorFlatness(was, *(flatness(vectors(one, found.tensors[name])) for one in (first[was], second[name])))
+            for was, name in pairs.items()
         ]
         return TransformRecord(self.name, found.sites, proof.largest, proof.relative, tuple(tensors), found.operations)
 

@@ -22,6 +22,7 @@ from bevel.passes.recipes.build import known_passes
 from bevel.passes.transform.branch_low_rank import BranchLowRank
 from bevel.passes.transform.center_keys import CenterKeys
 from bevel.passes.transform.equalize import Equalize
+from bevel.passes.transform.flatten_inputs import FlattenInputs
 from bevel.passes.transform.keep_outliers import KeepOutliers
 from bevel.passes.transform.level_channels import LevelChannels
 from bevel.passes.transform.project_gain import ProjectGain
@@ -65,7 +66,7 @@ SMOOTH, KEYS, EQUAL = Smooth(alpha=0.5), SmoothKeys(alpha=0.5), Equalize()
 GAIN, EVEN, CENTRE = ProjectGain(), Reparameterize(least=-99.0), ShiftBias()
 STREAM, VALUE, ONLINE = RotateStream(gain=-99.0), RotateValues(gain=-99.0), RotateOnline("int4", "int4", gain=-99.0)
 BRANCH, SPLIT, KEEP = BranchLowRank("int4", rank=1), SplitChannels("int4"), KeepOutliers("int4", "int4")
-MIDDLE = CenterKeys()
+MIDDLE, FLAT_INPUTS = CenterKeys(), FlattenInputs("int4", "int4", gain=-99.0)
 UNCLAMPED = (SMOOTH, EQUAL, GAIN)
 SCALES = (*UNCLAMPED, LevelChannels())
 
@@ -105,7 +106,7 @@ PRODUCTS: dict[str, Rule] = {
     "Gemm that reads centred": Rule((CENTRE,), f"{NORM} y = Gemm @ (n, v, d)", "", GEMM, values=FLAT),
     "Gemm alone": Rule((BRANCH, SPLIT), "y = Gemm @ (x, v, d)", "", GEMM),
     "Gemm behind loud channels": Rule((KEEP,), "a = Mul (x, g)\n y = Gemm @ (a, v, d)", "", GEMM),
-    "Gemm behind a function": Rule((ONLINE,), "a = Tanh (x)\n y = Gemm @ (a, v, d)", "", GEMM),
+    "Gemm behind a function": Rule((ONLINE, FLAT_INPUTS), "a = Tanh (x)\n y = Gemm @ (a, v, d)", "", GEMM),
     "Gemm of queries": Rule((KEYS,), QUERIES.replace("Gemm (x, w", "Gemm @ (x, w"), "", GEMM),
     "Gemm of keys": Rule((KEYS,), QUERIES.replace("Gemm (x, v", "Gemm @ (x, v"), "", GEMM),
     "Gemm behind a stream": Rule((STREAM,), f"{STREAMED} y = Gemm @ (n, v, d)", "", GEMM),

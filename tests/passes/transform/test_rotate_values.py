@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -90,18 +90,19 @@ LEFT: dict[str, tuple[str, str, str, dict[str, Any]]] = {
 }
 
 
-def turned(text: Any, case: tuple[Any, ...]) -> PassResult:
+def turned(text: Any, case: tuple[Any, ...], by: Literal["hadamard", "affine"] = "hadamard") -> PassResult:
     body, inputs, weights, values = case[:4]
     names = [name for name in ("z", "z1") if f" {name} = " in body and "Softmax (z" not in body]
     outputs = ", ".join(f"float[] {name}" for name in ["y", *names[-1:]])
     model: onnx.ModelProto = text(body, inputs, outputs, weights=weights, values=values)
     graph, _ = canonicalize(model)
-    return RotateValues(gain=-99.0)(Work(graph, data=random_dataset(model_inputs(model), 4, seed=0)))
+    return RotateValues(by=by, gain=-99.0)(Work(graph, data=random_dataset(model_inputs(model), 4, seed=0)))
 
 
+@pytest.mark.parametrize("by", ["hadamard", "affine"])
 @pytest.mark.parametrize("name", TURNED)
-def test_values_are_rotated_and_the_function_stays(text: Any, name: str) -> None:
-    result = turned(text, TURNED[name])
+def test_values_are_rotated_and_the_function_stays(text: Any, name: str, by: Literal["hadamard", "affine"]) -> None:
+    result = turned(text, TURNED[name], by)
     assert result.modified
     (told,) = result.work.transforms
     assert told.relative < 1e-5  # float32 sums of tens of terms; another function is off by 1e-2
@@ -120,6 +121,14 @@ def test_a_loud_channel_is_spread_over_its_head(text: Any) -> None:
     (told,) = turned(text, (body, inputs, weights, {**values, "wv": loud})).work.transforms
     (tensor,) = told.tensors
     assert tensor.after.peak < 0.7 * tensor.before.peak
+
+
+def test_a_learned_matrix_is_predicted_to_gain_more_than_a_rotation(text: Any) -> None:
+    body, inputs, weights, values, _ = TURNED["heads"]
+    case = (body, inputs, weights, {**values, "wv": RNG.standard_normal((8, 8)) * [1, 1, 1, 9, 1, 1, 1, 1]})
+    notes = [note for by in ("hadamard", "affine") for note in turned(text, case, by).notes]  # type: ignore[arg-type]
+    rotated, learned = (note.numbers["predicted_db"] for note in notes if "predicted_db" in note.numbers)
+    assert learned > rotated + 0.5
 
 
 def test_loud_channels_decide_whether_heads_are_turned(text: Any) -> None:
