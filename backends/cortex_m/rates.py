@@ -15,7 +15,9 @@ from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.ops.mat_mul import MatMul
 from bevel.backends.program.ops.max_pool import MaxPool
 from bevel.backends.program.ops.normalize import Normalize
+from bevel.backends.program.ops.power_softmax import PowerSoftmax
 from bevel.backends.program.ops.reduce_mean import ReduceMean
+from bevel.backends.program.ops.shift_mat_mul import ShiftMatMul
 from bevel.backends.program.ops.softmax import Softmax, WideSoftmax
 from bevel.backends.program.ops.walsh_hadamard import WalshHadamard
 from bevel.backends.program.rates import Rates
@@ -37,6 +39,8 @@ THUMB2: Table = {
     Normalize: Rates(input=48, code=700),
     Softmax: Rates(input=19.3, code=230),
     WideSoftmax: Rates(input=37, code=420),
+    PowerSoftmax: Rates(input=57, code=380),
+    ShiftMatMul: Rates(mac=4.53, output=15, code=330),
     WalshHadamard: Rates(mac=5.6, output=21, besides=2.2, code=1090),
     Recurrence: Rates(mac=2.75, output=10, besides=75, code=1250),
     Op: Rates(mac=2.7, input=4.5, code=400),
@@ -54,6 +58,8 @@ HELIUM: Table = {
     Normalize: Rates(input=47, code=700),
     Softmax: Rates(input=19.4, code=260),
     WideSoftmax: Rates(input=36, code=420),
+    PowerSoftmax: Rates(input=53, code=550),
+    ShiftMatMul: Rates(mac=4.53, output=16, code=370),
     WalshHadamard: Rates(mac=6.54, output=22.8, besides=0.236, code=2517),
     Recurrence: Rates(mac=2.8, output=30, besides=73, code=1350),
     Op: Rates(mac=2.7, input=4.5, code=400),
@@ -71,6 +77,8 @@ THUMB: Table = {
     Normalize: Rates(input=218, code=620),
     Softmax: Rates(input=48, code=260),
     WideSoftmax: Rates(input=111, code=300),
+    PowerSoftmax: Rates(input=90, code=470),
+    ShiftMatMul: Rates(mac=6.24, output=18, code=390),
     WalshHadamard: Rates(mac=11.1, output=27.7, besides=2.84, code=1220),
     Recurrence: Rates(mac=6.5, besides=225, code=1600),
     Op: Rates(mac=5.0, input=7.0, code=700),

@@ -25,7 +25,9 @@ from bevel.backends.program.ops.lstm import Lstm
 from bevel.backends.program.ops.lstm import cases as lstms
 from bevel.backends.program.ops.max_pool import MaxPool
 from bevel.backends.program.ops.normalize import Loop, Normalize
+from bevel.backends.program.ops.power_softmax import PowerSoftmax
 from bevel.backends.program.ops.reduce_mean import ReduceMean
+from bevel.backends.program.ops.shift_mat_mul import shifted
 from bevel.backends.program.ops.softmax import Softmax, WideSoftmax
 from bevel.backends.program.ops.table import WideTable
 from bevel.backends.program.ops.walsh_hadamard import ButterflyBlock, WalshHadamard
@@ -88,6 +90,7 @@ def others() -> Iterator[Op]:
     yield from (Softmax(rows, n, Output(-128)) for rows, n in ((1, 10), *ROWS))
     int16 = Output(-(2**15), *WORD, "int16")
     yield from (WideSoftmax(rows, n, FINE, 16, int16) for rows, n in ROWS)
+    yield from (PowerSoftmax(rows, n, FINE) for rows, n in ROWS)
     for block, size in ((11, 4096), (8, 1024)):
         yield WideTable(size, segments=2 ** (16 - block), block=block, fraction=0, output=Output(0, *WORD, "int16"))
     for rows, n in ROWS:
@@ -109,8 +112,10 @@ def matrices() -> Iterator[Op]:
         laid: dict[str, Any] = {"b_strides": mat_mul.heads(tokens, count, width)}
         laid |= {"y_strides": mat_mul.heads(tokens, count, width), "a_zero_point": -128}
         yield mat_mul.product((count,), tokens, tokens, width, 0.001, **laid)
+        beside_result = laid | {"a_zero_point": 0}
         shares = laid | {"a_dtype": "int16", "a_zero_point": WORD[0], "largest": 2**16 * 128}
         yield mat_mul.product((count,), tokens, tokens, width, 2.0**-16, **shares)
+        yield shifted((count,), tokens, tokens, width, 2.0**-15, **beside_result)
     for tokens in (32, 256):
         keys: dict[str, Any] = {"b_strides": (tokens * 8, 1, 8)}
         yield mat_mul.product((8,), 1, 8, tokens, 0.002, **keys)

@@ -134,4 +134,24 @@ static inline __attribute__((always_inline)) void bevel_softmax_parts(int8_t *y,
   }
 }
 
+/* Codes of shares that are powers of two, as `calib/arithmetic/power_softmax.py` has them: the least c with
+ * e * 2**(c + 2) >= 3 * total is told by how far both are from filling a word, and by a comparison of what fills it.
+ * `e` are twice the exponentials, and 3 * total is below 2**32. Code 15 is an exponential below total / 2**15. */
+__attribute__((noinline, unused)) static void bevel_softmax_codes(int8_t *y, const int32_t *e, int32_t count,
+                                                                  int32_t total) {
+  const uint32_t sum = total > 0 ? (uint32_t)total : 1, least = 2 * ((sum + 0x7FFF) >> 15);
+  const int32_t places = __builtin_clz(3 * sum);
+  const uint32_t middle = 3 * sum << places;
+  for (int32_t i = 0; i < count; i++) {
+    const uint32_t one = (uint32_t)e[i];
+    int32_t code = 15;
+    if (one >= least) {
+      const int32_t high = __builtin_clz(one);
+      code = high - places - 1 + (one << high < middle);
+      code = code > 14 ? 14 : code;
+    }
+    y[i] = (int8_t)code;
+  }
+}
+
 #endif

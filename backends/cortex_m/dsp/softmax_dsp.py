@@ -2,7 +2,8 @@
 (`backends/cortex_m/c/bevel_softmax.h`).
 
 An exponential is the rounded upper word of a product, SMMULR, for which tables are stored shifted; a share of 16 bits
-too, one of fewer that of SMMLA, with its rounding and zero point in what is added. Where rows keep their first
+too, one of fewer that of SMMLA, with its rounding and zero point in what is added; one that is a power of two is found
+by CLZ (`PowerSoftmax`). Where rows keep their first
 elements, the others are filled in.
 """
 
@@ -17,7 +18,8 @@ import numpy as np
 from bevel.backends.cortex_m.dsp.dsp import call_void
 from bevel.backends.program.kernel import Kernel, Special
 from bevel.backends.program.op import Array, Op, Operand, scratch
-from bevel.backends.program.ops import softmax
+from bevel.backends.program.ops import power_softmax, softmax
+from bevel.backends.program.ops.power_softmax import PowerSoftmax
 from bevel.backends.program.ops.softmax import ENTRIES, Softmax, WideSoftmax
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
@@ -26,10 +28,11 @@ from bevel.backends.tir.kernels.softmax import MOST_HELD, rows_of
 from bevel.backends.tir.lazy import T, tirx
 from bevel.backends.tir.loops import without
 from bevel.calib.arithmetic.requantize import Output
-from bevel.calib.arithmetic.softmax import ENTRY_BITS, FINE
+from bevel.calib.arithmetic.softmax import ENTRY_BITS, FINE, LARGEST
 
 WHOLE = Output(-(2**15), -(2**15), 2**15 - 1, "int16")
 TABLES = ("coarse", "fine")
+OfShares = Softmax | WideSoftmax | PowerSoftmax
 COARSE_BITS, FINE_BITS = 15, 1  # 2**16 together: an upper word's product is shifted by 32
 
 
@@ -40,7 +43,7 @@ class SoftmaxDsp(Kernel):
 
     rates: ClassVar[Rates] = Rates(input=16, code=560)  # of rows of 65 and 256
 
-    plain: Softmax | WideSoftmax
+    plain: OfShares
 
     @property
     def op(self) -> Op:
@@ -68,15 +71,13 @@ class SoftmaxDsp(Kernel):
         return shifted(self.plain, self.plain.example(rng))
 
     def build(self, name: str) -> Any:
-        made = (
-            of_two_tables(self.plain, name) if isinstance(self.plain, WideSoftmax) else of_one_table(self.plain, name)
-        )
+        made = of_one_table(self.plain, name) if isinstance(self.plain, Softmax) else of_two_tables(self.plain, name)
         return without(made, ("K",)) if self.plain.mask is None else made
 
 
 def of_one_table(op: Softmax, name: str) -> Any:
     n, size, rows, prefix, ends = op.n, op.rows * op.n, rows_of(op), op.mask is not None, ends_of(op.output)
-    zero_point, empty = op.output.zero_point, int(op.output.store(np.array(0)))
+    zero_point, empty = op.output.zero_point, op.nothing
 
     @T.prim_func(s_tir=True)
     def softmax_dsp(
@@ -101,11 +102,10 @@ def of_one_table(op: Softmax, name: str) -> Any:
     return softmax_dsp
 
 
-def of_two_tables(op: WideSoftmax, name: str) -> Any:
-    n, size, rows, prefix, ends = op.n, op.rows * op.n, rows_of(op), op.mask is not None, ends_of(op.output)
-    x_dtype, y_dtype, empty = op.x_dtype, op.output.dtype, int(op.output.store(np.array(0)))
-    exact, beyond = of_words(op), ENTRY_BITS - op.bits
-    rounding = (2 * op.output.zero_point + 1) << max(beyond - 1, 0)
+def of_two_tables(op: WideSoftmax | PowerSoftmax, name: str) -> Any:
+    n, size, rows, prefix = op.n, op.rows * op.n, rows_of(op), op.mask is not None
+    x_dtype, y_dtype, empty = op.x_dtype, op.operands()[-1].dtype, op.nothing
+    result = powers if isinstance(op, PowerSoftmax) else quotients(op)
 
     @T.prim_func(s_tir=True)
     def wide_softmax_dsp(
@@ -123,16 +123,32 @@ def of_two_tables(op: WideSoftmax, name: str) -> Any:
             x = T.meta_var(T.address_of(X[rows.row(at) * n]))
             M[0] = value(f"largest_{x_dtype}", x, kept)
             M[1] = value(f"powers_{x_dtype}", E.data, x, kept, M[0], C.data, F.data)
-            M[1] = value("reciprocal", M[1])
-            y = T.meta_var(T.address_of(Y[rows.row(at) * n]))
-            if exact:
-                call_void("softmax_shares", y, E.data, kept, M[1])
-            else:
-                call_void(f"softmax_shares_{y_dtype}", y, E.data, kept, M[1], rounding, beyond, *ends)
+            result(T.address_of(Y[rows.row(at) * n]), E.data, kept, M)
             if prefix:
                 call_void(f"fill_{y_dtype}", T.address_of(Y[rows.row(at) * n + kept]), 1, n - kept, empty)
 
     return wide_softmax_dsp
+
+
+@T.macro
+def powers(y, e, kept, M):
+    call_void("softmax_codes", y, e, kept, M[1])
+
+
+def quotients(op: WideSoftmax) -> Any:
+    """A macro: shares from exponentials, and their sum in M[1]."""
+    exact, beyond, dtype, ends = of_words(op), ENTRY_BITS - op.bits, op.output.dtype, ends_of(op.output)
+    rounding = (2 * op.output.zero_point + 1) << max(beyond - 1, 0)
+
+    @T.macro
+    def shares(y, e, kept, M):
+        M[1] = value("reciprocal", M[1])
+        if exact:
+            call_void("softmax_shares", y, e, kept, M[1])
+        else:
+            call_void(f"softmax_shares_{dtype}", y, e, kept, M[1], rounding, beyond, *ends)
+
+    return shares
 
 
 def value(helper: str, *arguments: Any) -> Any:
@@ -145,7 +161,7 @@ def of_words(op: WideSoftmax) -> bool:
     return op.bits == ENTRY_BITS and op.output == WHOLE
 
 
-def shifted(plain: Softmax | WideSoftmax, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+def shifted(plain: OfShares, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     """With tables whose product's upper word is what of their entries is shifted right by 16."""
     if isinstance(plain, Softmax):
         return arrays
@@ -163,21 +179,23 @@ def ends_of(output: Output) -> tuple[int, int]:
 def specialize(call: Call, target: Target) -> Special | str:
     """Rows that do not stay in registers, whole or kept to their first elements, on targets with the DSP extension."""
     plain = call.kernel
-    if not isinstance(plain, Softmax | WideSoftmax):
+    if not isinstance(plain, OfShares):
         return "no Softmax"
     if "dsp" not in target.abilities:
         return f"{target.name} has no DSP extension"
     return why_not(plain) or Special(SoftmaxDsp(plain), shifted(plain, call.constants))
 
 
-def why_not(plain: Softmax | WideSoftmax) -> str | None:
+def why_not(plain: OfShares) -> str | None:
     if isinstance(plain, Softmax) and plain.n <= MOST_HELD:
         return f"rows of {plain.n} stay in registers"
     if plain.mask is not None and not plain.mask.prefix:
         return "its mask may keep other elements than the first"
     if isinstance(plain, Softmax):
         return None
-    if plain.x_dtype not in ("int8", "int16") or plain.output.dtype not in ("int8", "int16"):
+    if isinstance(plain, PowerSoftmax) and plain.x_dtype in ("int8", "int16"):
+        return None if 3 * plain.n * LARGEST < 2**32 else "three times the exponentials of its rows may pass a word"
+    if isinstance(plain, PowerSoftmax) or not {plain.x_dtype, plain.output.dtype} <= {"int8", "int16"}:
         return "its integers are wider than int16"
     if plain.sum_dtype != "int32":
         return "the exponentials of its rows may pass a word"
@@ -186,10 +204,13 @@ def why_not(plain: Softmax | WideSoftmax) -> str | None:
 
 def cases() -> Iterable[SoftmaxDsp]:
     """What the plain operator has, rows of every remainder, and reciprocals of many sums."""
-    yield from (SoftmaxDsp(plain) for plain in softmax.cases() if why_not(plain) is None)
+    plain = (*softmax.cases(), *power_softmax.cases())
+    yield from (SoftmaxDsp(one) for one in plain if why_not(one) is None)
     for n in (1, 2, 3, 17, 18, 23, 40):
         yield SoftmaxDsp(Softmax(3, n, Output(-128)))
         yield SoftmaxDsp(WideSoftmax(3, n, FINE, 16, WHOLE))
         yield SoftmaxDsp(WideSoftmax(3, n, 1, 8, Output(-128), "int8"))
+        yield SoftmaxDsp(PowerSoftmax(3, n, FINE))
     yield SoftmaxDsp(WideSoftmax(300, 19, FINE, 16, WHOLE))
+    yield SoftmaxDsp(PowerSoftmax(300, 19, FINE))
     yield SoftmaxDsp(WideSoftmax(2, 20, FINE, 12, Output(-2048, -2048, 1000, "int16")))
