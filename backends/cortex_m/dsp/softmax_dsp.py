@@ -105,7 +105,7 @@ def of_one_table(op: Softmax, name: str) -> Any:
 def of_two_tables(op: WideSoftmax | PowerSoftmax, name: str) -> Any:
     n, size, rows, prefix = op.n, op.rows * op.n, rows_of(op), op.mask is not None
     x_dtype, y_dtype, empty = op.x_dtype, op.operands()[-1].dtype, op.nothing
-    result = powers if isinstance(op, PowerSoftmax) else quotients(op)
+    result = powers() if isinstance(op, PowerSoftmax) else quotients(op)
 
     @T.prim_func(s_tir=True)
     def wide_softmax_dsp(
@@ -130,9 +130,14 @@ def of_two_tables(op: WideSoftmax | PowerSoftmax, name: str) -> Any:
     return wide_softmax_dsp
 
 
-@T.macro
-def powers(y, e, kept, M):
-    call_void("softmax_codes", y, e, kept, M[1])
+def powers() -> Any:
+    """A macro: codes from exponentials, and their sum in M[1]."""
+
+    @T.macro
+    def codes(y, e, kept, M):
+        call_void("softmax_codes", y, e, kept, M[1])
+
+    return codes
 
 
 def quotients(op: WideSoftmax) -> Any:
