@@ -34,10 +34,19 @@ LOUD = runs_of(np.array([[100.0], [1], [1], [1], [1], [1]]))
 
 
 def worked(
-    text: Any, body: str, runs: Any, format: str, rows: str = "auto", weights: str = WEIGHTS, others: str = "int8"
+    text: Any,
+    body: str,
+    runs: Any,
+    format: str,
+    rows: str = "auto",
+    weights: str = WEIGHTS,
+    others: str = "int8",
+    renamed: dict[str, str] | None = None,
 ) -> Work:
-    """format: of what products by weights read."""
+    """format: of what products by weights read; renamed: how the tensors of these names are called, before all."""
     graph, _ = canonicalize(text(body, TOKENS, "float[] y", weights), runs[:1])
+    for name, other in (renamed or {}).items():
+        graph.tensors()[name].name = other
     work = Work(graph, data=runs, observations=observe(export(graph), runs, QuantizeOptions().wants(graph)))
     assigned = AssignSchemes(activations=others, product_inputs=format)(work).work
     return RowScales(rows)(assigned).work  # type: ignore[arg-type]
@@ -53,6 +62,12 @@ def test_a_loud_row_gives_the_others_scales_of_their_own(text: Any) -> None:
     assert note.kind == "chosen" and note.text.startswith("a scale for each row: int4 of it alone leaves")
     assert note.numbers["row_scales_alone_db"] > note.numbers["one_scale_alone_db"] + 0.5
     assert note.numbers["row_scales_db"] > note.numbers["one_scale_db"] + 0.5
+
+
+def test_a_tensor_of_the_model_may_be_called_as_one_with_rows_would_be(text: Any) -> None:
+    work = worked(text, LINEAR, LOUD, "int4", renamed={"h": "h/rows"})
+    plain = worked(text, LINEAR, LOUD, "int4")
+    assert [one.numbers for one in work.notes] == [one.numbers for one in plain.notes]
 
 
 def test_a_tensor_that_one_scale_holds_exactly_keeps_it(text: Any) -> None:
