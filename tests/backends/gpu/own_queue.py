@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import time
 
 from bevel.backends.devices.opencl_probe import first
 
 ALIGNMENT = 64
 REFERENCES = 0x1092  # CL_QUEUE_REFERENCE_COUNT
+PATIENCE_S = 10
 
 
 def made_queue(library: ctypes.CDLL, order: int) -> int | None:
@@ -24,6 +26,16 @@ def made_queue(library: ctypes.CDLL, order: int) -> int | None:
     given = ctypes.c_void_p(context), device, ctypes.c_uint64(order), ctypes.byref(status)
     queue: int | None = library.clCreateCommandQueue(*given)
     return queue
+
+
+def holders(library: ctypes.CDLL, queue: ctypes.c_void_p) -> int:
+    """How many hold the queue, once its driver has let go of what it ran: PoCL's threads do that behind clFinish."""
+    held, late = ctypes.c_uint32(), time.monotonic() + PATIENCE_S
+    while True:
+        library.clGetCommandQueueInfo(queue, REFERENCES, ctypes.sizeof(held), ctypes.byref(held), None)
+        if held.value <= 1 or time.monotonic() > late:
+            return held.value
+        time.sleep(0.001)
 
 
 def main(product: str, driver: str, *numbers: str) -> None:
@@ -40,9 +52,8 @@ def main(product: str, driver: str, *numbers: str) -> None:
     ctypes.memmove(start + source, given, len(given))
     why = why or model.one_run(arena)
     model.one_destroy(arena)
-    held = ctypes.c_uint32()
-    library.clGetCommandQueueInfo(queue, REFERENCES, ctypes.sizeof(held), ctypes.byref(held), None)
-    print(why.decode() if why else "", same, held.value, ctypes.string_at(start + result, size).hex(), sep="\n")
+    held = holders(library, queue)
+    print(why.decode() if why else "", same, held, ctypes.string_at(start + result, size).hex(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ def test_every_rounder_can_be_asked_for() -> None:
         "flexround",
         "gptq",
         "kernel-wise",
+        "min-max",
         "nearest",
         "refit",
     ]
