@@ -72,6 +72,13 @@ TWO_CONVOLUTIONS = Example(
     prepared=True,
 )
 
+GATED = Example(
+    "u = MatMul (x, w)\n s = Sigmoid (u)\n h = Mul (u, s)\n y = MatMul (h, v)",
+    "float[9,6] x",
+    "float[6,32] w, float[32,64] v",
+    {"w": RNG.standard_normal((6, 32)) * np.where(np.arange(32) == 3, 12.0, 1.0)},
+    prepared=True,
+)
 GAINS = Example(
     "n = LayerNormalization (x, g, b)\n m = MatMul (n, w)\n y = Sigmoid (m)",
     "float[1,12,8] x",
@@ -219,20 +226,8 @@ EXAMPLES = {
         {"b": [9, -9, 0, 0, 0, 0]},
         prepared=True,
     ),
-    "rotate-online": Example(
-        "u = MatMul (x, w)\n s = Sigmoid (u)\n h = Mul (u, s)\n y = MatMul (h, v)",
-        "float[9,6] x",
-        "float[6,32] w, float[32,64] v",
-        {"w": RNG.standard_normal((6, 32)) * np.where(np.arange(32) == 3, 12.0, 1.0)},
-        prepared=True,
-    ),
-    "flatten-inputs": Example(
-        "u = MatMul (x, w)\n s = Sigmoid (u)\n h = Mul (u, s)\n y = MatMul (h, v)",
-        "float[9,6] x",
-        "float[6,32] w, float[32,64] v",
-        {"w": RNG.standard_normal((6, 32)) * np.where(np.arange(32) == 3, 12.0, 1.0)},
-        prepared=True,
-    ),
+    "rotate-online": GATED,
+    "flatten-inputs": GATED,
     "branch-low-rank": Example("y = MatMul (x, w)", "float[40,40] x", "float[40,40] w", prepared=True),
     "keep-outliers": float_model(changes=False),  # inputs of 8 bits keep them
     "project-gain": GAINS,

@@ -68,14 +68,10 @@ class TransformTrial:
     held: Runs
     narrow: bool
 
-    @property
+    @cached_property
     def crossed(self) -> TransformTrial | None:
         """The trial in which the samples have each other's part; None where all are the same."""
-        return None if self.seen is self.held else self.swapped
-
-    @cached_property
-    def swapped(self) -> TransformTrial:
-        return replace(self, seen=self.held, held=self.seen)
+        return None if self.seen is self.held else replace(self, seen=self.held, held=self.seen)
 
     @cached_property
     def judges(self) -> tuple[Tensors, Tensors]:

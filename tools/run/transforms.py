@@ -6,7 +6,8 @@ spoil one for each row; but with weights rounded to the nearest, and with the in
 Where products read fewer than 8 bits, what their weights can make up for decides, so there they are refitted. A trial
 sees up to `SEEN` calibration samples and is run on up to `HELD` others; the SQNR of the worst float output against the
 untransformed float model decides: of a last Softmax that of what it reads, as shares are decided by a few samples that
-change their answer. A step that finds no place costs no trial. What makes the device work more must bring
+change their answer. A step that finds no place costs no trial; one that is about to be kept is tried again, with both
+parts of the samples exchanged (`Gain`). What makes the device work more must bring
 more (`WORK`), and is not tried where results are good as they are (`ENOUGH`).
 """
 

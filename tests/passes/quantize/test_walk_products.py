@@ -210,7 +210,7 @@ def test_weights_that_are_read_again_behind_themselves_are_in_no_unit_and_rounde
         np.testing.assert_array_equal(made[place][0].quantized.codes, one.grid.nearest(one.values))
 
 
-@pytest.mark.parametrize("name", ["gptq", "auto", "coordinate-descent"])
+@pytest.mark.parametrize("name", ["gptq", "auto", "coordinate-descent", "min-max"])
 def test_the_same_bytes_come_of_one_thread_and_of_many(text: Any, monkeypatch: Any, name: str) -> None:
     made = []
     for threads in (1, 4):

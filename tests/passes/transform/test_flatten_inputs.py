@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import online_transforms
 import onnx
 import pytest
+from online_transforms import SILU, TOKENS, WEIGHTS, D, loud
 
 from bevel.calib.data.dataset import random_dataset
 from bevel.calib.formats.format import INT8, INT16
@@ -17,18 +19,11 @@ from bevel.passes.exchange.export import export
 from bevel.passes.quantize import NodeFormat, QuantizeOptions
 from bevel.passes.transform.flatten_inputs import FlattenInputs, rounded_columns
 
-TOKENS = "float[6,8] x"
-SILU = "u = MatMul (x, w)\n s = Sigmoid (u)\n h = Mul (u, s)\n y = MatMul (h, d)"
-WEIGHTS = "float[8,44] w, float[44,64] d"
-RNG = np.random.default_rng(1)
-W = RNG.standard_normal((8, 44)) * np.where(np.arange(44) % 11 == 7, 12.0, 1.0)  # each eleventh channel is loud
-D = RNG.standard_normal((44, 64))
+W = loud(every=11)
 
 
-def model_of(text: Any, body: str = SILU, inputs: str = TOKENS, weights: str = WEIGHTS, **values: Any) -> Any:
-    names = [name for name in ("z",) if f"{name} = " in body]
-    outputs = ", ".join(f"float[] {name}" for name in ("y", *names))
-    return text(body, inputs, outputs, weights, {"w": W, "d": D} | values, 23)
+def model_of(text: Any, *parts: str, **values: Any) -> Any:
+    return online_transforms.model_of(text, W, *parts, **values)
 
 
 def flattened(model: onnx.ModelProto, bits: str = "int4", **options: Any) -> PassResult:
@@ -76,27 +71,8 @@ def test_a_second_run_finds_nothing_more(text: Any) -> None:
     assert not FlattenInputs("int4", "int4", gain=-99.0)(first).modified
 
 
-LEFT: dict[str, tuple[str, str, str, dict[str, Any]]] = {
-    "more multiplications than the gain is worth": (
-        SILU,
-        TOKENS,
-        WEIGHTS.replace("[44,64]", "[44,1]"),
-        {"d": D[:, :1]},
-    ),
+LEFT = online_transforms.left(W) | {
     "channels of a prime": (SILU, TOKENS, "float[8,43] w, float[43,64] d", {"w": W[:, 1:], "d": D[1:]}),
-    "the model's input": ("y = MatMul (x, d)", "float[6,44] x", "float[44,64] d", {}),
-    "weights that are computed": (
-        SILU.replace("(h, d)", "(h, e)"),
-        f"{TOKENS}, float[44,64] e",
-        WEIGHTS.replace(", float[44,64] d", ""),
-        {},
-    ),
-    "a convolution": (
-        "c = Conv (x, w)\n r = Relu (c)\n y = Conv (r, d)",
-        "float[1,8,5,5] x",
-        "float[44,8,1,1] w, float[64,44,1,1] d",
-        {"w": W.T[:, :, None, None], "d": D.T[:, :, None, None]},
-    ),
 }
 
 

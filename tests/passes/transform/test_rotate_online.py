@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import online_transforms
 import onnx
 import pytest
+from online_transforms import SILU, TOKENS, WEIGHTS, loud
 
 from bevel.calib.arithmetic.walsh_hadamard import factored
 from bevel.calib.data.dataset import random_dataset
@@ -18,20 +20,11 @@ from bevel.passes.exchange.export import export
 from bevel.passes.quantize import NodeFormat, QuantizeOptions
 from bevel.passes.transform.rotate_online import RotateOnline, form_of, rotation
 
-TOKENS = "float[6,8] x"
-SILU = "u = MatMul (x, w)\n s = Sigmoid (u)\n h = Mul (u, s)\n y = MatMul (h, d)"
-WEIGHTS = "float[8,44] w, float[44,64] d"
+W = loud(every=44)
 
 
-RNG = np.random.default_rng(1)
-W = RNG.standard_normal((8, 44)) * np.where(np.arange(44) == 7, 12.0, 1.0)  # one channel is loud
-D = RNG.standard_normal((44, 64))
-
-
-def model_of(text: Any, body: str = SILU, inputs: str = TOKENS, weights: str = WEIGHTS, **values: Any) -> Any:
-    names = [name for name in ("z",) if f"{name} = " in body]
-    outputs = ", ".join(f"float[] {name}" for name in ("y", *names))
-    return text(body, inputs, outputs, weights, {"w": W, "d": D} | values, 23)
+def model_of(text: Any, *parts: str, **values: Any) -> Any:
+    return online_transforms.model_of(text, W, *parts, **values)
 
 
 def rotated(model: onnx.ModelProto, **options: Any) -> PassResult:
@@ -69,32 +62,18 @@ def test_a_second_run_finds_nothing_more(text: Any) -> None:
 
 
 NORM = "n = RMSNormalization (a, q)"
-LEFT: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+LEFT = online_transforms.left(W) | {
     "two values, which any number of bits holds": (
         "u = MatMul (x, w)\n h = Tanh (u)\n y = MatMul (h, d)",
         TOKENS,
         WEIGHTS,
         {"w": 1000 * W},
     ),
-    "more additions than the gain is worth": (SILU, TOKENS, WEIGHTS.replace("[44,64]", "[44,1]"), {"d": D[:, :1]}),
-    "the model's input": ("y = MatMul (x, d)", "float[6,44] x", "float[44,64] d", {}),
-    "weights that are computed": (
-        SILU.replace("(h, d)", "(h, e)"),
-        f"{TOKENS}, float[44,64] e",
-        WEIGHTS.replace(", float[44,64] d", ""),
-        {},
-    ),
     "a stream that can be turned where it is made": (
         f"a = MatMul (x, w)\n {NORM}\n y = MatMul (n, d)",
         TOKENS,
         f"{WEIGHTS}, float[44] q",
         {},
-    ),
-    "a convolution": (
-        "c = Conv (x, w)\n r = Relu (c)\n y = Conv (r, d)",
-        "float[1,8,5,5] x",
-        "float[44,8,1,1] w, float[64,44,1,1] d",
-        {"w": W.T[:, :, None, None], "d": D.T[:, :, None, None]},
     ),
 }
 
