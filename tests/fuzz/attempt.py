@@ -20,7 +20,7 @@ from bevel.tools.run.stages import Stages
 
 LIMIT_S = 20  # of processor time
 PATIENCE = 6  # times as long on the clock, where other work takes the processor
-MEMORY = 12 * 2**30  # bytes of address space: a size that a mutant made up fails at once
+MEMORY = 12 * 2**30  # bytes of address space beside what there was: a size that a mutant made up fails at once
 
 LEAST_DB = 20.0  # of a library with float operators against integer.onnx: a code that tips is one of few
 
@@ -95,16 +95,24 @@ def processor_time() -> float:
     return sum(one.ru_utime + one.ru_stime for one in usages)
 
 
+def address_space() -> int:
+    """Bytes that this process has mapped."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+
+
 @contextmanager
 def limited() -> Iterator[None]:
-    """SlowError in the body when its time on the clock is over; MemoryError where it asks for more than `MEMORY`."""
+    """SlowError in the body when its time on the clock is over; MemoryError where it asks for more than `MEMORY`
+    beside what earlier tests have left in this process: a thread that finds no memory while it starts leaves the one
+    that waits for it waiting."""
 
     def stop(number: int, frame: object) -> None:
         raise SlowError
 
     previous = signal.signal(signal.SIGALRM, stop)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
+    limit = address_space() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
     signal.setitimer(signal.ITIMER_REAL, LIMIT_S * PATIENCE)
     try:
         yield
