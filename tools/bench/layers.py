@@ -1,7 +1,8 @@
 """`bevel bench layers`: common layers on this machine, beside the most that it multiplies.
 
 Each layer is a library of its own, run again and again as networks run it, outputs compared first. Weights are as
-those of trained networks, near a normal distribution; sums are rescaled to fill the output, and cut off at 0. Before
+those of trained networks, near a normal distribution; sums are rescaled to fill the output, and cut off at 0. Products
+by padding count, whether a kernel makes them or not, so that one that leaves them out may show more than all. Before
 and after it, a loop of products in registers is timed (`backends/cpu/x86/peak.py`): what others do with the machine
 meets both.
 """
@@ -41,6 +42,7 @@ SECONDS = 0.2
 SPREAD = 4.0
 LARGEST = np.iinfo(np.int8).max
 RELU = Output(-128)
+FIRST = 3  # channels of a picture; all other layers are behind a ReLU
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ def layers() -> Iterator[Layer]:
         (12, (64, 64), 1), (8, (128, 128), 1), (4, (256, 256), 1), (8, (256, 256), 1),
     ):  # fmt: skip
         name = f"{kernel}x{kernel} {channels[0]}->{channels[1]}, {size}x{size}"
-        yield Layer(name, replace(conv(size, channels, kernel), output=RELU))
+        behind = conv(size, channels, kernel)
+        behind = behind if channels[0] == FIRST else replace(behind, x_zero_point=RELU.low)
+        yield Layer(name, replace(behind, output=RELU))
     for size, groups in ((24, 32), (12, 64)):
         yield Layer(
             f"3x3 depthwise {groups}, {size}x{size}",

@@ -205,6 +205,7 @@ def cases() -> Iterable[Dots]:
     yield Dots(Gemm(rows=5, k=65, n=129, output=base.output), in_floats=True)
     yield from tiled_cases(base)
     yield from large_cases(base)
+    yield from outside_cases(replace(base, x_zero_point=-128))
 
 
 def tiled_cases(base: Conv) -> Iterable[Dots]:
@@ -228,3 +229,15 @@ def large_cases(base: Conv) -> Iterable[Dots]:
     yield Dots(replace(large, height=12, width=12, dilations=(2, 2), pads=(2, 2, 2, 2)))
     yield Dots(replace(large, height=5, width=25, channels_out=48, kernel=(1, 1), pads=(0, 0, 0, 0)))
     yield Dots(Gemm(rows=50, k=130, n=70, output=base.output))
+
+
+def outside_cases(base: Conv) -> Iterable[Dots]:
+    """Whose padding is zeros: taps and quads of both sides, strides, dilations, half blocks, windows of nothing."""
+    yield Dots(replace(base, channels_in=16, channels_out=32))
+    yield Dots(replace(base, channels_in=3, channels_out=47, batch=2), in_floats=True)
+    yield Dots(replace(base, channels_in=8, channels_out=40, width=20))
+    yield Dots(replace(base, channels_in=20, channels_out=16, width=33, strides=(2, 2), pads=(0, 0, 1, 1)))
+    yield Dots(replace(base, channels_in=6, channels_out=20, height=4, width=3, pads=(4, 3, 5, 6)))
+    yield Dots(replace(base, channels_in=5, channels_out=24, dilations=(2, 1), strides=(1, 3), pads=(3, 2, 1, 4)))
+    yield Dots(replace(base, channels_in=4, channels_out=12, dilations=(2, 2), pads=(2, 2, 2, 2)))
+    yield Dots(replace(base, channels_in=7, channels_out=9, height=1, kernel=(1, 5), pads=(0, 2, 0, 2)))

@@ -138,6 +138,7 @@ def cases() -> Iterable[PairDots]:
     for channels_in, channels_out in ((1, 16), (3, 32), (5, 47), (16, 80)):
         yield PairDots(replace(base, channels_in=channels_in, channels_out=channels_out, output=int16))
     yield PairDots(replace(base, channels_in=6, channels_out=20, dilations=(1, 2), pads=(1, 2, 1, 2)))
+    yield PairDots(replace(base, channels_in=6, channels_out=20, x_zero_point=0, output=int16))
     for rows, k, n in ((1, 7, 1), (65, 64, 65), (17, 33, 129), (3, 256, 64)):
         yield PairDots(of_gemm(rows, k, n, int16 if n % 2 else base.output))
         yield PairDots(of_gemm(rows, k, n, int16 if n % 2 else base.output), folded=True, in_doubles=True)
