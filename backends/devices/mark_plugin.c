@@ -1,4 +1,4 @@
-/* A plugin for QEMU that counts the instructions of 64-bit Arm programs between marks.
+/* A plugin for QEMU that counts the instructions of Linux programs between marks.
  *
  * A program marks a place by calling a function `bevel_mark`. What was executed since the last mark, or since the
  * program began, without that function itself, is one number; all of them go to the file `out` as uint64 when the

@@ -1,4 +1,4 @@
-"""64-bit Arm Linux programs under QEMU's user-mode emulation.
+"""Linux programs for 64-bit Arm and RISC-V under QEMU's user-mode emulation.
 
 An emulator's time says nothing about the machine it emulates, so none is reported: only that every output is right,
 and how many instructions that took, where it has plugins (`marks.py`).
@@ -20,7 +20,7 @@ from bevel.backends.devices.base import DeviceKind, Measurement, Opened, Vectors
 from bevel.backends.devices.native import HARNESS, build_harness, outputs
 from bevel.backends.target import Target
 
-COMMANDS = ("qemu-aarch64", "qemu-aarch64-static")
+MACHINES = {"aarch64": "64-bit Arm", "riscv64": "64-bit RISC-V"}
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,26 @@ class QemuUser:
     kind: DeviceKind = "simulator"
 
     @property
-    def command(self) -> str | None:
-        return next((name for name in COMMANDS if shutil.which(name)), None)
+    def emulator(self) -> str:
+        return f"qemu-{self.target.architecture}"
+
+    @property
+    def command(self) -> str:
+        """What is installed of it, else its name."""
+        return next((name for name in (self.emulator, f"{self.emulator}-static") if shutil.which(name)), self.emulator)
 
     def missing(self) -> str | None:
-        if self.target.triple.split("-")[0] != "aarch64" or self.target.bare:
-            return f"{self.name} runs 64-bit Arm Linux programs; {self.target.name} is {self.target.triple}"
-        if self.command is None:
-            return (
-                "qemu-aarch64 is not installed (Debian: qemu-user); it would check the outputs of 64-bit Arm programs"
-            )
+        machine = MACHINES.get(self.target.architecture)
+        if machine is None or self.target.bare:
+            known = " and ".join(MACHINES.values())
+            return f"{self.name} runs Linux programs for {known}; {self.target.name} is {self.target.triple}"
+        if shutil.which(self.command) is None:
+            would = f"would check the outputs of {machine} programs"
+            return f"{self.emulator} is not installed (Debian: qemu-user); it {would}"
         return None
 
     def tool(self) -> str:
-        version = printed_version(self.command) if self.command else None
-        return f"qemu-aarch64 {version}, {self.core}: an emulator's time means nothing"
+        return f"{self.emulator} {printed_version(self.command)}, {self.core}: an emulator's time means nothing"
 
     @property
     def core(self) -> str:
@@ -58,7 +63,7 @@ class QemuUser:
         with TemporaryDirectory(prefix="bevel-") as name:
             folder = Path(name)
             build_harness(artifact, static_toolchain(self.target), folder, static=True)
-            emulator = (self.command or COMMANDS[0], "-cpu", self.core)
+            emulator = (self.command, "-cpu", self.core)
             yield lambda inputs, begins=None: outputs(artifact, Vectors(inputs, {}, begins), folder, emulator)
 
     def measure(self, artifact: Artifact, vectors: Vectors) -> Measurement:
@@ -66,7 +71,7 @@ class QemuUser:
         with TemporaryDirectory(prefix="bevel-") as name:
             folder = Path(name)
             build_harness(artifact, static_toolchain(self.target), folder, static=True)
-            command, counts = self.command or COMMANDS[0], folder / "counts.bin"
+            command, counts = self.command, folder / "counts.bin"
             plugin = marks.arguments(command, folder / HARNESS, counts)
             got = outputs(artifact, vectors, folder, (command, "-cpu", self.core, *plugin), marked=bool(plugin))
             spent, per_call = marks.read(counts, len(vectors))

@@ -126,7 +126,8 @@ def test_a_disk_without_room_explains_a_tool_that_died_silently(
 
 def test_every_tool_is_listed_found_or_not() -> None:
     listed = {tool.name: tool for tool in toolchain.tools()}
-    assert {"tvm", "zig", "gcc", "arm-none-eabi-gcc", "unicorn", "qemu-system-arm", "qemu-aarch64"} <= set(listed)
+    assert {"tvm", "zig", "gcc", "arm-none-eabi-gcc", "riscv64-linux-gnu-gcc", "unicorn"} <= set(listed)
+    assert {"qemu-system-arm", "qemu-aarch64", "qemu-riscv64"} <= set(listed)
     assert listed["tvm"].found and all(tool.enables for tool in listed.values())
 
 

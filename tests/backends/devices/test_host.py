@@ -138,10 +138,15 @@ def test_a_program_without_calls_hands_its_input_through(tmp_path: Path) -> None
 
 
 LOOP = """
+#ifdef __riscv
+#define STEPS "1: addi %0, %0, -1\\n bnez %0, 1b"
+#else
+#define STEPS "1: subs %0, %0, #1\\n b.ne 1b"
+#endif
 __attribute__((noinline)) void bevel_mark(int call);
 void bevel_mark(int call) { __asm__ volatile("" : : "r"(call)); }
 static inline void turn(long turns) {
-  __asm__ volatile("1: subs %0, %0, #1\\n b.ne 1b" : "+r"(turns) : : "cc");
+  __asm__ volatile(STEPS : "+r"(turns) : : "cc");
 }
 int main(void) {
   bevel_mark(0);
@@ -157,8 +162,8 @@ int main(void) {
 """
 
 
-@pytest.mark.parametrize("name", ["aarch64-linux", "cortex-a72"])
-def test_64_bit_arm_gives_the_same_outputs_and_instructions_and_no_time(
+@pytest.mark.parametrize("name", ["aarch64-linux", "cortex-a72", "riscv64-linux", "rv64gcv"])
+def test_an_emulated_program_gives_the_same_outputs_and_instructions_and_no_time(
     name: str, program: Program, tmp_path: Path
 ) -> None:
     device = QemuUser(load(name))
@@ -166,33 +171,35 @@ def test_64_bit_arm_gives_the_same_outputs_and_instructions_and_no_time(
     measured = device.measure(build(program, load(name), tmp_path), vectors(program))
     assert (measured.mismatches, measured.kind) == (0, "simulator")
     assert "time means nothing" in measured.tool and Resource.LATENCY not in measured.spent
-    if not qemu_plugin.usable(str(device.command)):
+    if not qemu_plugin.usable(device.command):
         pytest.skip("this QEMU takes no plugin")
     each = [one.spent[Resource.INSTRUCTIONS] for one in measured.per_call]
     assert len(each) == len(program.calls) and min(each) > 0
     assert 0.8 * sum(each) < measured.spent[Resource.INSTRUCTIONS] < 1.2 * sum(each)
 
 
-def test_marks_count_the_instructions_between_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cortex-a72", "riscv64-linux"])
+def test_marks_count_the_instructions_between_them(name: str, tmp_path: Path) -> None:
     """A loop of a known number of instructions, by turns of 1, 100 and 10,000."""
-    device = QemuUser(load("cortex-a72"))
+    device = QemuUser(load(name))
     skip_where_missing(device)
-    if not qemu_plugin.usable(str(device.command)):
+    if not qemu_plugin.usable(device.command):
         pytest.skip("this QEMU takes no plugin")
     (tmp_path / "loop.c").write_text(LOOP)
     tools = static_toolchain(device.target)
     tools.link([tools.compile("loop.c", tmp_path)], "loop", tmp_path, ("-static",))
-    plugin = marks.arguments(str(device.command), tmp_path / "loop", tmp_path / "counts")
+    plugin = marks.arguments(device.command, tmp_path / "loop", tmp_path / "counts")
     assert plugin
-    subprocess.run([str(device.command), *plugin, "./loop"], cwd=tmp_path, check=True)
+    subprocess.run([device.command, *plugin, "./loop"], cwd=tmp_path, check=True)
     empty, *counts = np.fromfile(tmp_path / "counts", np.uint64)[1:].astype(int)
     assert [count - empty for count in counts] == [pytest.approx(2 * turns, abs=4) for turns in (1, 100, 10_000)]
 
 
-def test_64_bit_arm_reports_a_wrong_element(program: Program, tmp_path: Path) -> None:
-    device = QemuUser(load("aarch64-linux"))
+@pytest.mark.parametrize("name", ["aarch64-linux", "riscv64-linux"])
+def test_a_wrong_element_of_an_emulated_program_is_reported(name: str, program: Program, tmp_path: Path) -> None:
+    device = QemuUser(load(name))
     skip_where_missing(device)
-    built = build(program, load("aarch64-linux"), tmp_path, options=BuildOptions())
+    built = build(program, load(name), tmp_path, options=BuildOptions())
     assert device.measure(built, with_one_wrong_element(vectors(program))).mismatches == 1
 
 
@@ -203,7 +210,8 @@ def test_a_device_says_which_targets_it_cannot_run() -> None:
 
 def test_a_missing_emulator_says_what_it_would_enable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert "would check the outputs of 64-bit Arm programs" in (QemuUser(load("aarch64-linux")).missing() or "")
+    for name, machine in (("aarch64-linux", "64-bit Arm"), ("riscv64-linux", "64-bit RISC-V")):
+        assert f"would check the outputs of {machine} programs" in (QemuUser(load(name)).missing() or "")
 
 
 def test_a_cost_cannot_be_told_of_wrong_outputs() -> None:

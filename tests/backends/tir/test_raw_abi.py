@@ -19,6 +19,9 @@ from bevel.calib.arithmetic.requantize import Output
 
 X86 = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
 AARCH64 = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72"}
+FEATURES = ["+m", "+a", "+f", "+d", "+c", "+v"]
+RISCV64 = {"kind": "llvm", "mtriple": "riscv64-linux-gnu", "mattr": FEATURES, "mabi": "lp64d"}
+EACH = pytest.mark.parametrize("target", [X86, AARCH64, RISCV64], ids=["x86-64", "aarch64", "riscv64"])
 CORTEX_M4 = ["-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m4"]
 
 
@@ -62,14 +65,14 @@ def test_the_inner_loops_index_with_32_bits() -> None:
     assert all("int32_t" in line for line in loops)
 
 
-@pytest.mark.parametrize("target", [X86, AARCH64], ids=["x86-64", "aarch64"])
+@EACH
 def test_an_object_is_the_same_bytes_each_time(target: dict[str, Any]) -> None:
     functions = {"gemm": gemm(), "add": add()}
     assert llvm_object(functions, target) == llvm_object(functions, target)
     assert llvm_object(functions, target) == llvm_object({"gemm": gemm(), "add": add()}, target)
 
 
-@pytest.mark.parametrize("target", [X86, AARCH64], ids=["x86-64", "aarch64"])
+@EACH
 def test_an_object_holds_code_and_nothing_of_the_source(target: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "kernels.o"
     path.write_bytes(llvm_object({"gemm": gemm(), "add": add(), "conv": conv()}, target))
@@ -78,7 +81,7 @@ def test_an_object_holds_code_and_nothing_of_the_source(target: dict[str, Any], 
     assert not [section.name for section in found.sections if "debug" in section.name]
 
 
-@pytest.mark.parametrize("target", [X86, AARCH64], ids=["x86-64", "aarch64"])
+@EACH
 def test_the_code_is_that_with_debug_information(
     target: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
