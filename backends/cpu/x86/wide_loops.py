@@ -2,7 +2,8 @@
 the 16 channels at hand, in pairs of inputs by 8 channels.
 
 Both are widened once and read often: a step of a tile broadcasts a pair of each pixel and loads two vectors of weights,
-and multiplies; a processor that multiplies and adds once a cycle does so in every one.
+and multiplies; a processor that multiplies and adds once a cycle does so in every one. Rows of taps outside the image
+are not multiplied where its padding is zeros.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bevel.backends.encodings.quads import BLOCK, BYTES, PAIR, QUAD
 from bevel.backends.program.shapes import blocks_of
 from bevel.backends.tir.lazy import T, statements
 from bevel.backends.vectors.expressions import shuffled
+from bevel.backends.vectors.inside import segments_inside
 from bevel.backends.vectors.windows import Buffers, Windows
 
 PIXELS = 6  # at most: twelve sums, a pixel, a product and the weights are 16 registers
@@ -84,7 +86,9 @@ class WideLoops:
                 statements.buffer_store(sums, OWN_PAIRS.added(sums[total], x, weights[vector]), [total])
 
         whole, rest = divmod(blocks_of(windows.size, PAIR), UNROLLED)
-        with statements.grid(windows.along, windows.across) as (i, j):
+        outside, along = segments_inside(windows, row)
+        with statements.grid(along, windows.across) as (inside, j):
+            i = outside + inside
             taken = source + i * windows.next_row + j * windows.next_segment
             stored_at = (i * windows.across + j) * windows.quads * BYTES
             if whole:
