@@ -57,6 +57,7 @@ from bevel.tools.report.report import Accuracy, Library, OutputFigures, Report, 
 from bevel.tools.report.step import Step
 from bevel.tools.report.summary import Findings, summarize
 from bevel.tools.run import bundle, transforms, vectors, widths
+from bevel.tools.run.beside_floats import refuse_integer_target
 from bevel.tools.run.data import Data, open_data
 from bevel.tools.run.dimensions import dimensions
 from bevel.tools.run.earlier import NEVER, Earlier
@@ -206,6 +207,7 @@ def prepare(options: Options, stages: Stages) -> Job:
     """Everything that can be refused before the model is read."""
     recipe, judged_by = recipe_of(options), judging(options)
     target = targets.load(options.target).asked(options.memory, options.isa, options.threads).with_logic(options.logic)
+    refuse_integer_target(recipe, target)
     device = devices.choose(target, options.device)
     return Job(options, stages, target, device, model_name(options.name, options.model), recipe, judged_by)
 
@@ -245,9 +247,7 @@ def quantize_calibrated(job: Job, read: FloatModel) -> QdqModel:
         job.stages.display.say(QUANTIZED_BEFORE)
         return known
     with job.stages("transform") as advance:
-        work = transforms.center_keys(job.options.transform, recipe, work, drawn)
-        work = recipe.run("transform", work)
-        work, seen = transforms.transform(job.options.transform, recipe, work, drawn, advance)
+        work, seen = transforms.transformed(job.options.transform, recipe, work, drawn, advance)
     with job.stages("observe") as advance:
         canonical = gs.export_onnx(work.graph)
         found = observe(canonical, work.samples, recipe.wants(work.graph), advance, known=seen)

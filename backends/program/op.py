@@ -115,6 +115,11 @@ class Op(ABC):
         return True
 
     @property
+    def stock(self) -> bool:
+        """Whether onnxruntime computes just what `reference` does, which sums of floats do not promise."""
+        return self.exact
+
+    @property
     def content(self) -> str:
         """All that code for it depends on besides our sources, for caches: equal operators have equal content."""
         return repr(self)

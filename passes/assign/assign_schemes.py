@@ -13,7 +13,12 @@ from bevel.passes.assign.patterns import apply_patterns, read_patterns
 from bevel.passes.base import COMMAND, Note, Pass, PassResult, Stage, Work
 from bevel.passes.exchange.export import export
 from bevel.passes.quantize.chosen import Chosen, NodeFormat, owner
-from bevel.passes.quantize.formats import activation_format, weight_format
+from bevel.passes.quantize.formats import (
+    FLOAT_ACTIVATIONS,
+    activation_format,
+    weight_format,
+    weight_format_beside_floats,
+)
 from bevel.passes.quantize.plan import QuantizationPlan, make_plan, product_readers
 from bevel.passes.quantize.score_scales import scores
 from bevel.passes.quantize.wanted import Ask
@@ -24,7 +29,8 @@ class AssignSchemes(Pass):
     """weights, activations: formats as the command line has them; product_inputs: of activations that products by
     weights read, if not empty, but for the model's inputs; input_format: of these, if not empty, else int8 where
     activations are coarser than that; range: how the ranges of activations are chosen; file: of
-    `bevel.passes.assign.patterns`, for single nodes, if not empty.
+    `bevel.passes.assign.patterns`, for single nodes, if not empty. Where activations are float32, weights alone are
+    quantized (`bevel.passes.quantize.weights_alone`).
 
     Raises UserError for formats that there are no kernels for, and for what the file holds.
     """
@@ -39,17 +45,29 @@ class AssignSchemes(Pass):
     file: str = field(default="", metadata=COMMAND)
 
     def __post_init__(self) -> None:
+        if self.beside_floats:
+            weight_format_beside_floats(self.weights)
+            return
         weight_format(self.weights)
         activation_format(self.activations)
         for name in filter(None, (self.product_inputs, self.input_format)):
             activation_format(name)
 
     @property
+    def beside_floats(self) -> bool:
+        return self.activations == FLOAT_ACTIVATIONS
+
+    @property
     def asks(self) -> tuple[Ask, ...]:
         """Scores that are minifloats are scaled by what a Softmax makes of them."""
+        if self.beside_floats:
+            return ()
         return (scores,) if isinstance(activation_format(self.activations), FloatFormat) else ()
 
     def call(self, work: Work) -> PassResult:
+        if self.beside_floats:
+            weights = weight_format_beside_floats(self.weights)
+            return work.result(False, schemes=replace(work.schemes, weights=weights))
         weights, activations = weight_format(self.weights), activation_format(self.activations)
         schemes = replace(work.schemes, weights=weights, activations=activations, range=self.range)
         if self.file:

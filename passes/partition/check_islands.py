@@ -11,6 +11,8 @@ output's range, its largest magnitude:
   the other, each within some ulp; 64 u covers a few of them one after the other.
 - A bound beyond CAP would excuse operators that are wrong, and no sum that a float32 model survives needs it.
 
+A product by stored weights is judged alike, by its reference, which its kernels equal bit for bit: a few rows of it.
+
 Where a whole island differs by more, its nodes are judged one by one on onnxruntime's own inputs: a comparison or a
 rounding behind a float result may tip, and what is then far apart is nobody's mistake. Of a single node that sums or
 divides, numbers may cancel: it may differ by CONDITION times what onnxruntime's own result moves by where its inputs
@@ -34,7 +36,8 @@ from bevel.backends.program.island import Importer, run_island
 from bevel.calib.errors import UserError
 from bevel.passes.canonicalize.evaluate import open_session, run_tensors
 from bevel.passes.partition.islands import WAY_OUT, FloatRun, float_run, float_runs, imported
-from bevel.passes.partition.partition import prepared, runs_in_integers
+from bevel.passes.partition.partition import has_kernel, prepared
+from bevel.passes.partition.weight_products import WeightProduct, weight_product
 
 Array = NDArray[Any]
 Sample = Mapping[str, Array]
@@ -45,6 +48,7 @@ CAP = 1e-3
 CONDITION = 32
 SAMPLES = 4  # a wrong operator is wrong on each; these find what depends on the data
 PERTURBED = 3
+ROWS = 8  # of a product by stored weights: each is computed alike
 
 # Sums and quotients, whose results move little where their inputs do; a rounding or a comparison is none.
 SMOOTH = (
@@ -75,15 +79,40 @@ def check_islands(integer: onnx.ModelProto, samples: Iterable[Sample], importer:
     Raises UserError naming the node and its operator where the float code of a CPU computes something else.
     """
     graph = prepared(integer)
-    runs = float_runs(graph, runs_in_integers)
-    if not runs:
+    runs = float_runs(graph, has_kernel)
+    products = [(node, found) for node in graph.nodes if (found := weight_product(node)) is not None]
+    if not runs and not products:
         return
-    names = list(dict.fromkeys(tensor.name for run in runs for node in run.nodes for tensor in touched(node)))
+    nodes = [*(node for run in runs for node in run.nodes), *(node for node, _ in products)]
+    names = list(dict.fromkeys(tensor.name for node in nodes for tensor in touched(node)))
     given = {tensor.name for tensor in graph.inputs}
     wanted = [name for name in names if name not in given]
     values = [{**sample, **run_tensors(integer, wanted, sample)} for sample in islice(samples, SAMPLES)]
     for run in runs:
         check_run(run, values, importer)
+    for node, found in products:
+        check_product(node, found, values)
+
+
+def check_product(node: gs.Node, found: WeightProduct, values: Sequence[Sample]) -> None:
+    """Raises UserError where its reference is not what float arithmetic explains."""
+    (k, n), difference = found.codes.shape, 0.0
+    for one in values:
+        x, y = (
+            np.asarray(one[tensor.name]).reshape(-1, size)
+            for tensor, size in ((node.inputs[0], k), (node.outputs[0], n))
+        )
+        rows = min(ROWS, len(x))
+        op, constants = found.call(rows)
+        difference = max(difference, distance(y[:rows], op.reference(x[:rows], *constants)))
+    bound = min(UNIT * (LIBRARY + terms(node)), CAP)
+    if difference > bound:
+        bound += CONDITION * movement(float_run([node], set(), 21), values)
+    if difference > bound:
+        raise UserError(
+            f"{node.name} ({node.op}): its product by stored weights is off by {difference:.2g} of the output's range, "
+            f"where float arithmetic explains {bound:.1g}; {WAY_OUT}"
+        )
 
 
 def touched(node: gs.Node) -> list[gs.Tensor]:

@@ -1,6 +1,7 @@
 """Integer graph in, program out: a kernel call for every node, in execution order, and where each value lies.
 
-On a CPU, nodes that stayed float become kernels through TVM's importer; a microcontroller refuses them by name.
+On a CPU, float products by stored weights have a kernel of their own (`weight_products`), and other nodes that stayed
+float become kernels through TVM's importer; a microcontroller refuses them by name.
 """
 
 from __future__ import annotations
@@ -37,6 +38,13 @@ from bevel.passes.partition.count_prefixes import count_prefixes
 from bevel.passes.partition.islands import FloatRun, float_run, imported
 from bevel.passes.partition.pack_caches import pack_caches
 from bevel.passes.partition.refuse_floats import reasons_of, refusal
+from bevel.passes.partition.weight_products import (
+    is_weight_product,
+    lower_product,
+    stored,
+    take_biases,
+    weight_product,
+)
 from bevel.passes.states.pairs import states_of
 
 PASS = "partition"  # whose notes these are
@@ -111,6 +119,7 @@ def prepared(model: onnx.ModelProto) -> gs.Graph:
     graph = gs.import_onnx(model)
     unpack_weights(graph)
     dequantize_constants(graph)
+    take_biases(graph)
     return graph
 
 
@@ -125,18 +134,19 @@ def dequantize_constants(graph: gs.Graph) -> None:
         if found is None:
             continue
         output, codes = node.outputs[0], np.asarray(node.inputs[0].values)
-        quant = [spread(one, codes.shape, found.axis) for one in found[:2]]
+        size = int(node.attrs.get("block_size", 0))
+        quant = [spread(one, codes.shape, found.axis, size) for one in found[:2]]
         reals = (codes.astype(np.int32) - quant[1].astype(np.int32)).astype(np.float32) * quant[0]
-        constant = gs.Constant(output.name, np.asarray(reals))  # of rank 0, too
+        constant = stored(output.name, codes, found, size, np.asarray(reals))  # of rank 0, too
         for reader in list(output.outputs):
             reader.inputs = [constant if one is output else one for one in reader.inputs]
     graph.cleanup()
 
 
-def spread(quant: Array, shape: tuple[int, ...], axis: int) -> Array:
-    """A scale or zero point as it broadcasts against codes of `shape`: one for all, for each index, for each block."""
+def spread(quant: Array, shape: tuple[int, ...], axis: int, size: int) -> Array:
+    """A scale or zero point as it broadcasts against codes of `shape`: one for all, for each index, for each block of
+    `size`."""
     if quant.ndim == len(shape) > 1:
-        size = -(-shape[axis] // quant.shape[axis])
         return np.repeat(quant, size, axis).take(range(shape[axis]), axis)
     return np.expand_dims(quant, others(len(shape), axis)) if quant.ndim else quant
 
@@ -148,11 +158,14 @@ def others(rank: int, axis: int) -> list[int]:
 def lower_nodes(graph: gs.Graph, lowering: Lowering, importer: Importer) -> list[Note]:
     notes = []
     ports = {tensor.name for tensor in graph.outputs}
-    for integers, run in groupby(graph.nodes, key=runs_in_integers):
+    for ours, run in groupby(graph.nodes, key=has_kernel):
         nodes = list(run)
-        if integers:
+        if ours:
             for node in nodes:
-                lower_integer(node, lowering)
+                if (product := weight_product(node)) is not None:
+                    lower_product(node, product, lowering)
+                else:
+                    lower_integer(node, lowering)
         else:
             lower_island(float_run(nodes, ports, graph.opset), lowering, importer)
             notes += [Note(PASS, node.name, "warned", "runs in float, compiled by TVM's importer") for node in nodes]
@@ -176,6 +189,11 @@ def lower_island(run: FloatRun, lowering: Lowering, importer: Importer) -> None:
     for tensor in run.outputs:
         shape = tuple(tensor.shape)
         lowering.values[tensor.name] = Value(tensor.name, shape, onnx_order(len(shape)))
+
+
+def has_kernel(node: gs.Node) -> bool:
+    """Whether the node is no part of a float island."""
+    return runs_in_integers(node) or is_weight_product(node)
 
 
 def runs_in_integers(node: gs.Node) -> bool:

@@ -67,6 +67,8 @@ def correction(one: Rounded, scales: Scales, statistics: Mapping[str, Statistics
     weights, x = one.weights, one.weights.x
     mean = statistics[x.name].channel_mean(weights.summed_axis)
     added = mean_error(one.lost, mean, weights.axis, weights.groups)
+    if weights.beside_floats:
+        return added
     if not x.inputs or scales.quants[x.name].scheme.format.bits < FULL_BITS:
         shift = mean_shift(statistics[x.name], scales.stairs.get(x.name, scales.quants[x.name]))
         reals = one.quantized.dequantize().astype(np.float64)

@@ -22,17 +22,17 @@ WEIGHTS = (
 )
 ACTIVATIONS = (
     "int2 to int16, uint1 to uint8, binary, ternary, minifloats of up to four exponent bits such as e2m1, e2m3, e3m2 "
-    "and e4m3, log2 to log5, apot5k2, mxfp4, mxfp6, mxfp6e3m2 and mxint8"
+    "and e4m3, log2 to log5, apot5k2, mxfp4, mxfp6, mxfp6e3m2 and mxint8; on CPUs float32, "
+    "beside which weights alone are quantized"
 )
+FLOAT_ACTIVATIONS = "float32"  # of activations that are not quantized
+BESIDE_FLOATS = "int2 to int8, uint1 to uint8, and int2:blockN to int8:blockN or int2:groupN to int7:groupN"
 MAX_BITS = 8
 
 
 def weight_format(name: str) -> TensorFormat:
     """The format of constant tensors called `name`. Raises UserError where products with it are not exact integers."""
-    try:
-        format = parse_tensor_format(name)
-    except ValueError as error:
-        raise UserError(f"{error}; weights can be {WEIGHTS}") from error
+    format = parsed_weights(name, WEIGHTS)
     if isinstance(format, IntFormat):
         fits = format.signed or levels_of(format) is not None
     elif isinstance(format, BlockFormat):
@@ -44,6 +44,17 @@ def weight_format(name: str) -> TensorFormat:
             f"format {name}: its values are not integers of up to 16 bits, nor integer steps of codes up to 8 bits; "
             f"weights can be {WEIGHTS}"
         )
+    return format
+
+
+def weight_format_beside_floats(name: str) -> TensorFormat:
+    """The format of weights that multiply float activations: integers, in blocks or groups where asked. Raises
+    UserError for others."""
+    format = parsed_weights(name, BESIDE_FLOATS)
+    element = format.element if isinstance(format, BlockFormat) else format
+    named = not isinstance(format, BlockFormat) or format.scales in ("integer", "progressive")
+    if not (isinstance(element, IntFormat) and element.bits <= MAX_BITS and named):
+        raise UserError(f"format {name}: beside float32 activations weights can be {BESIDE_FLOATS}")
     return format
 
 
@@ -61,6 +72,13 @@ def activation_format(name: str) -> TensorFormat:
     return INT8 if format == UINT8 else format
 
 
+def parsed_weights(name: str, known: str) -> TensorFormat:
+    try:
+        return parse_tensor_format(name)
+    except ValueError as error:
+        raise UserError(f"{error}; weights can be {known}") from error
+
+
 def parsed(name: str) -> TensorFormat:
     try:
         return parse_tensor_format(name)
@@ -70,6 +88,9 @@ def parsed(name: str) -> TensorFormat:
 
 def node_formats(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iterator[tuple[str, str]]:
     """(node, "int8", or "int4 weights, int8"): what an operator's result is held in, and its weights if they differ."""
+    if plan.float_activations:
+        yield from ((name, f"{chosen.of_weights(name).name} weights, {FLOAT_ACTIVATIONS}") for name in plan.taken)
+        return
     for name, (_, match) in plan.taken.items():
         held = formats_of((result_of(tensor, plan.fused).name for tensor in match.node.outputs), scales)
         if held:  # integers that are only moved have no format of ours

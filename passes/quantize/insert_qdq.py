@@ -100,9 +100,17 @@ def store_weights(graph: gs.Graph, rounded: Rounded, scales: Scales, stored: Sto
     """Weights and bias of one product as integers behind a DequantizeLinear."""
     weights, quantized, bias = rounded.weights, rounded.quantized, rounded.bias
     if weights.bias is not None and bias is not None:
-        codes, scale = bias_codes(rounded, scales)
-        replace_input(weights.match, weights.bias, integer_bias(graph, weights.node, codes, scale))
+        replace_input(weights.match, weights.bias, stored_bias(graph, rounded, scales))
     replace_input(weights.match, weights.tensor, dequantized(graph, weights.tensor, quantized, stored))
+
+
+def stored_bias(graph: gs.Graph, rounded: Rounded, scales: Scales) -> gs.Tensor:
+    """The bias that there is, as integers, or float beside float activations."""
+    weights, bias = rounded.weights, rounded.bias
+    assert bias is not None
+    if weights.beside_floats:
+        return gs.Constant(f"{weights.node}/bias", bias.astype(np.float32).reshape(-1))
+    return integer_bias(graph, weights.node, *bias_codes(rounded, scales))
 
 
 def bias_codes(rounded: Rounded, scales: Scales) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

@@ -59,6 +59,7 @@ class QuantizationPlan:
     states: list[State] = field(default_factory=list)  # what operators keep from step to step
     kept: set[str] = field(default_factory=set)  # points, and constants, that such a state begins with or leaves as
     inner: dict[str, str] = field(default_factory=dict)  # nodes that are part of an operator, and its last node
+    float_activations: bool = False  # weights alone are quantized, and nothing is a point
     notes: list[Note] = field(default_factory=list)
 
     def ties_into(self, node: gs.Node, members: set[str]) -> bool:

@@ -28,6 +28,7 @@ from bevel.passes.quantize.choose_scales import Scales
 from bevel.passes.quantize.chosen import Chosen
 from bevel.passes.quantize.plan import QuantizationPlan
 from bevel.passes.quantize.store_weights import StoredNote, left_out, roomy, weight_grid, without_negligible
+from bevel.passes.quantize.weights_alone import grid_of_groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,8 @@ class ProductWeights:
     axis: of their output channels. values: what is rounded, which leaves out channels that are nothing beside their
     bias. format: of the grid. bias: a constant one. x_scale: what its products' steps are worth. bias_of_sums: whether
     the bias has the very scale of the sums. told: for the report. linear: whether the node's result is the product;
-    where it is not, as of a recurrent network, they are rounded to the nearest.
+    where it is not, as of a recurrent network, they are rounded to the nearest. beside_floats: what they multiply, and
+    the bias, stays float.
     """
 
     match: Match
@@ -51,6 +53,7 @@ class ProductWeights:
     bias_of_sums: bool = True
     told: tuple[StoredNote, ...] = ()
     linear: bool = True
+    beside_floats: bool = False
 
     @property
     def node(self) -> str:
@@ -71,6 +74,8 @@ class ProductWeights:
 
     def grid_for(self, values: NDArray[np.float32]) -> Grid:
         """The grid of other values in their place."""
+        if self.beside_floats:
+            return grid_of_groups(values, self.format, self.axis)
         grid = weight_grid(values, self.format, self.axis)
         if self.bias is None:
             return grid
@@ -113,6 +118,10 @@ def find_weights(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iter
         for index, tensor in enumerate(match.inputs):
             axis = operator.weight_axis(match, index)
             if axis is None or index == operator.bias_index(match) or not is_constant(tensor):
+                continue
+            if plan.float_activations:
+                grid = grid_of_groups(tensor.values, format, axis)
+                yield ProductWeights(match, tensor, axis, tensor.values, grid, format, bias, beside_floats=True)
                 continue
             yield (
                 unbiased(match, tensor, axis, format, operator.linear)

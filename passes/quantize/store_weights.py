@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bevel.calib.data.content import content
 from bevel.calib.formats.format import INT8, INT16, Format, IntFormat
 from bevel.calib.formats.quantized import Grid, Quantized
-from bevel.calib.formats.scheme import PerChannel, PerTensor, Scheme, TensorQuant
+from bevel.calib.formats.scheme import PerBlock, PerChannel, PerTensor, Scheme, TensorQuant
 from bevel.calib.formats.tensor_format import BlockFormat, TensorFormat
 from bevel.calib.rounding.nearest import ROUNDER as NEAREST
 from bevel.calib.scales.block_weights import block_grid
@@ -165,6 +165,8 @@ def dequantized(graph: gs.Graph, tensor: gs.Constant, quantized: Quantized, stor
         if known:
             parts = constants(quantized, name)
         axis = {} if quantized.axis is None else {"axis": quantized.axis}
+        if isinstance(groups := quantized.scheme.granularity, PerBlock):
+            axis = {"axis": groups.axis, "block_size": groups.size}
         known[key] = gs.Variable(f"{name}/dequantized", np.float32, list(tensor.values.shape))
         graph.nodes.append(gs.Node("DequantizeLinear", f"{name}/dequantize", axis, parts, [known[key]]))
         stored.count += 1

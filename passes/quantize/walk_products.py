@@ -32,6 +32,7 @@ from bevel.calib.scales.ranges import RangeMethod
 from bevel.passes.exchange.export import export
 from bevel.passes.quantize.choose_scales import Scales
 from bevel.passes.quantize.insert_qdq import bias_codes, insert_qdq
+from bevel.passes.quantize.plan import QuantizationPlan
 from bevel.passes.quantize.product_rows import product_of, product_rows
 from bevel.passes.quantize.results import error_power, power
 from bevel.passes.quantize.round_weights import ProductWeights, Rounded
@@ -115,7 +116,12 @@ class ProductWalk:
 
     def quantized(self) -> tuple[gs.Graph, list[Walked]]:
         """A copy of the graph with quantized activations, and constants of its own for each product."""
-        copy, plan = planned(self.graph, self.statistics, self.method, self.states)
+        floats = any(one.beside_floats for one in self.found)
+        copy, plan = (
+            (gs.import_onnx(gs.export_onnx(self.graph)), QuantizationPlan())
+            if floats
+            else planned(self.graph, self.statistics, self.method, self.states)
+        )
         nodes = {node.name: node for node in copy.nodes}
         walked = [with_constants(nodes, one) for one in self.found]
         insert_qdq(copy, replace(plan, taken={}), self.scales, ())
@@ -224,7 +230,9 @@ def replace_constant(node: gs.Node, old: str, new: gs.Constant) -> None:
 def constants_of(walked: Walked, rounded: Rounded, scales: Scales) -> Arrays:
     """As the quantized model has them."""
     found = {walked.values: rounded.quantized.dequantize()}
-    if walked.bias is not None and rounded.bias is not None:
+    if walked.bias is not None and rounded.bias is not None and walked.weights.beside_floats:
+        found[walked.bias] = rounded.bias.astype(np.float32).reshape(-1)
+    elif walked.bias is not None and rounded.bias is not None:
         codes, scale = bias_codes(rounded, scales)
         found[walked.bias] = codes.astype(np.float32) * scale
     return found

@@ -24,6 +24,7 @@ from bevel.tools.accuracy.evaluate import Sample
 from bevel.tools.accuracy.outputs import Array, Described
 from bevel.tools.accuracy.quality import FEW, Totals
 from bevel.tools.report.report import OutputFigures
+from bevel.tools.run.beside_floats import is_beside_floats
 
 LOW_DB = 10.0  # noise of a tenth of the signal's power: below it an output says little
 COARSE_DB = 20.0  # an error of a tenth of the signal: below it numbers are told with what would make them finer
@@ -67,16 +68,17 @@ class Trials:
         """Others than were taken, the least costly first."""
         wanted = self.observed.schemes
         wide = replace(wanted, activations=activation_format("int16"))
-        widened = wanted.activations.name != wide.activations.name
+        floats = is_beside_floats(self.recipe)
+        widened = not floats and wanted.activations.name != wide.activations.name
         if wanted.weights.name not in ("int8", "int16"):
             yield "--weights int8", replace(wanted, weights=weight_format("int8"))
-        if wanted.range != "minmax":
+        if wanted.range != "minmax" and not floats:
             yield "--range minmax", replace(wanted, range="minmax")
         if widened:
             yield "--activations int16", wide
         if widened and wanted.range != "minmax":
             yield "--activations int16 --range minmax", replace(wide, range="minmax")
-        if wanted.weights.name != "int16":
+        if wanted.weights.name != "int16" and not floats:
             fine = weight_format("int16")
             yield "--weights int16", replace(wanted, weights=fine)
             if widened:

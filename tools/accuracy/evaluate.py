@@ -48,6 +48,8 @@ class Runner:
 
 # It rounds the weights of a float Conv or Gemm between quantizers to int8: a float node is no float node then.
 REWRITES = ["WeightBiasQuantization"]
+# Of stored weights and a float product it makes a MatMulNBits, which rounds activations to int8 unless told not to.
+FLOAT_PRODUCTS = ("session.qdq_matmulnbits_accuracy_level", "1")  # float32
 
 
 def runner(model: onnx.ModelProto, ports: Sequence[Port] = (), optimized: bool = False) -> Runner:
@@ -55,6 +57,7 @@ def runner(model: onnx.ModelProto, ports: Sequence[Port] = (), optimized: bool =
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors are raised, too
     options.intra_op_num_threads = 1  # sessions take turns: idle threads of one would spin against the next
+    options.add_session_config_entry(*FLOAT_PRODUCTS)
     if not optimized:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(

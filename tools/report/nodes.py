@@ -55,8 +55,10 @@ def describe_nodes(
 
 
 def described(stored: str | None, chosen: str | None) -> str | None:
-    """The chosen format of a node whose result is stored in integers."""
-    return chosen if stored in INTEGERS and chosen is not None else stored
+    """The chosen format of a node whose result is stored in integers, or as it says itself."""
+    if chosen is None or stored is None:
+        return stored
+    return chosen if stored in INTEGERS or chosen.endswith(f", {stored}") else stored
 
 
 def joined(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -79,7 +79,9 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
 def islands(program: Program) -> list[Note]:
     """What float kernels mean for the promise."""
     text = "float kernel: its last bits depend on the machine, and outputs that differ for it get no cost"
-    return [Note("partition", call.node, "warned", text) for call in program.calls if not call.kernel.exact]
+    ours = "float product: the same bits on every machine; onnxruntime sums in another order"
+    calls = ((call, ours if call.kernel.exact else text) for call in program.calls if not call.kernel.stock)
+    return [Note("partition", call.node, "warned", text) for call, text in calls]
 
 
 def guesses(integer: onnx.ModelProto) -> list[Note]:

@@ -15,6 +15,7 @@ from bevel.passes.recipes import read
 from bevel.passes.recipes.build import Recipe, build
 from bevel.passes.transform.transform import Transform
 from bevel.tools.run import transforms
+from bevel.tools.run.beside_floats import for_floats
 from bevel.tools.run.declared import declared_by
 from bevel.tools.run.options import Options, edge
 
@@ -40,7 +41,7 @@ def recipe_of(options: Options) -> Recipe:
         for name in (WidenActivations.name, RowScales.name):  # a product of several widths has int8 activations
             recipe = recipe.without(name)
     transforms.parsed(options.transform)
-    recipe = on_command(recipe, options)
+    recipe = for_floats(on_command(recipe, options), options)
     check_formats(options, recipe)
     return recipe
 

@@ -41,6 +41,7 @@ from bevel.passes.transform.smooth import Smooth
 from bevel.passes.transform.smooth_keys import SmoothKeys
 from bevel.passes.transform.transform import Transform
 from bevel.tools.accuracy.outputs import RANKINGS, describe_outputs, with_scores
+from bevel.tools.run.beside_floats import is_beside_floats
 from bevel.tools.run.stages import Advance
 from bevel.tools.run.transform_trial import Left, TransformTrial
 
@@ -130,6 +131,15 @@ def named(names: Sequence[str], recipe: Recipe) -> list[Transform]:
 def for_formats(one: Transform, recipe: Recipe) -> Transform:
     (schemes,) = (each for each in recipe.passes if isinstance(each, AssignSchemes))
     return replace(one, weights=schemes.weights, activations=schemes.product_inputs or schemes.activations)
+
+
+def transformed(given: str, recipe: Recipe, work: Work, drawn: bool, advance: Advance) -> tuple[Work, Observed | None]:
+    """All that becomes of `work` before it is observed: centred keys, the recipe's own, and as `transform` says."""
+    if is_beside_floats(recipe):
+        text = "nothing is tried: activations stay float, and need not be flatter"
+        return replace(work, notes=(*work.notes, Note(STAGE, "model", "stays", text))), None
+    work = recipe.run("transform", center_keys(given, recipe, work, drawn))
+    return transform(given, recipe, work, drawn, advance)
 
 
 def transform(given: str, recipe: Recipe, work: Work, drawn: bool, advance: Advance) -> tuple[Work, Observed | None]:
