@@ -20,6 +20,7 @@ from bevel.backends.program.ops.coded_conv import CodedConv
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.ops.mat_mul import MatMul
+from bevel.backends.program.ops.mat_mul_n_bits import MatMulNBits
 from bevel.backends.program.ops.max_pool import MaxPool
 from bevel.backends.program.ops.normalize import Normalize
 from bevel.backends.program.ops.reduce_mean import ReduceMean
@@ -46,6 +47,7 @@ RATES: Table = {
     Gemm: Rates(mac=4.4e-11, output=3e-9, call=6e-8, code=1300, unit=Resource.LATENCY),
     CodedConv: Rates(mac=6.1e-11, output=2.2e-9, besides=2e-11, code=3300, unit=Resource.LATENCY),
     BitplaneConv: Rates(output=1.56e-9, besides=2.1e-10, code=2000, unit=Resource.LATENCY),
+    MatMulNBits: Rates(mac=4.3e-9, call=3e-8, code=1000, unit=Resource.LATENCY),
     MatMul: Rates(mac=8e-11, output=2.5e-10, call=2e-8, code=4300, unit=Resource.LATENCY),
     Add: Rates(input=2e-10, call=3e-8, code=440, unit=Resource.LATENCY),
     AveragePool: Rates(input=1.2e-10, call=3e-8, code=3200, unit=Resource.LATENCY),

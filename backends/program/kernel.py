@@ -57,6 +57,10 @@ class Kernel(Op):
         return super().any_codes if self.op is self else self.op.any_codes
 
     @property
+    def stock(self) -> bool:
+        return super().stock if self.op is self else self.op.stock
+
+    @property
     def header(self) -> str | None:
         """The C header in `backends/cortex_m/c/` whose functions the PrimFunc calls; such a kernel has no LLVM
         route."""

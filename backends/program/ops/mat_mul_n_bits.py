@@ -69,6 +69,11 @@ class MatMulNBits(Op):
     def macs(self) -> int:
         return self.rows * self.k * self.n
 
+    @property
+    def besides(self) -> int:
+        """Codes that are decoded."""
+        return self.k * self.n
+
     def packed(self, codes: Array, scale: Array, zeros: Array | None, bias: Array | None) -> tuple[Array, ...]:
         """The constants: codes [k, n] from 0 on, scale and zeros [groups, n], bias [n]."""
         return (
