@@ -25,7 +25,7 @@ FLOATS, WORDS = f"float32x{LANES}", f"int32x{LANES}"
 
 
 @dataclass(frozen=True)
-class Tiles:
+class NBitsTiles:
     """rows: whose sums registers hold; chains: sums of 16 outputs that hide one another where there are fewer rows."""
 
     rows: int
@@ -38,7 +38,7 @@ def why_not(op: MatMulNBits) -> str | None:
     return None if whole else f"groups of {op.group} inputs, neither a multiple nor a part of {UNIT}"
 
 
-def loops(op: MatMulNBits, tiles: Tiles, buffers: tuple[Any, ...]) -> None:
+def loops(op: MatMulNBits, tiles: NBitsTiles, buffers: tuple[Any, ...]) -> None:
     """TIR of all outputs. Blocks are outside: their codes stay in the cache from one tile of rows to the next."""
     whole = op.n // LANES
     together = max(1, min(whole, tiles.chains // op.rows))
@@ -47,9 +47,9 @@ def loops(op: MatMulNBits, tiles: Tiles, buffers: tuple[Any, ...]) -> None:
         many, rest = divmod(op.rows, tiles.rows)
         if many:
             with statements.serial(many) as outer:
-                Tile(op, buffers, first, count, lanes, tiles.rows).outputs(outer * tiles.rows)
+                NBitsTile(op, buffers, first, count, lanes, tiles.rows).outputs(outer * tiles.rows)
         if rest:
-            Tile(op, buffers, first, count, lanes, rest).outputs(many * tiles.rows)
+            NBitsTile(op, buffers, first, count, lanes, rest).outputs(many * tiles.rows)
 
     if whole:
         with statements.serial(whole // together) as outer:
@@ -61,7 +61,7 @@ def loops(op: MatMulNBits, tiles: Tiles, buffers: tuple[Any, ...]) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Tile:
+class NBitsTile:
     """`count` blocks of outputs from `block` on, `lanes` in each, of so many rows. total, part, offset: float32, sums
     of each row and block, those of a group, and what is subtracted from codes of a block."""
 

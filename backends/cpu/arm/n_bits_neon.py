@@ -16,9 +16,9 @@ from bevel.backends.program.rates import Rates
 from bevel.backends.program.resources import Resource
 from bevel.backends.target import Target
 from bevel.backends.tir.functions import prim_func
-from bevel.backends.vectors.n_bits import Tiles, loops, why_not
+from bevel.backends.vectors.n_bits import NBitsTiles, loops, why_not
 
-NEON = Tiles(rows=4, chains=2)  # 16 of 32 registers hold sums
+NEON = NBitsTiles(rows=4, chains=2)  # 16 of 32 registers hold sums
 
 
 @dataclass(frozen=True)

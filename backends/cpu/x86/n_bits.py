@@ -17,10 +17,10 @@ from bevel.backends.program.rates import Rates
 from bevel.backends.program.resources import Resource
 from bevel.backends.target import Target
 from bevel.backends.tir.functions import prim_func
-from bevel.backends.vectors.n_bits import Tiles, loops, why_not
+from bevel.backends.vectors.n_bits import NBitsTiles, loops, why_not
 
-AVX2 = Tiles(rows=4, chains=2)
-AVX512 = Tiles(rows=8, chains=4)
+AVX2 = NBitsTiles(rows=4, chains=2)
+AVX512 = NBitsTiles(rows=8, chains=4)
 
 
 @dataclass(frozen=True)
