@@ -39,7 +39,7 @@ def test_the_library_holds_codes_and_computes_the_model(model: onnx.ModelProto, 
         activations="float32",
     )
     kernels = [node.kernel for node in report.nodes if node.kernel is not None]
-    assert sum("MatMulNBits" in one for one in kernels) == 2
+    assert sum("NBits" in one for one in kernels) == 2
     assert report.library is not None and report.library.far == 0
     assert report.library.integer_db is None or report.library.integer_db > 100
     assert report.size.product["weights"] < 0.2 * 4 * (64 * 48 + 48 * 8) + 1024
