@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
-from bevel.backends.cpu.arm import channels
 from bevel.backends.cpu.arm.loops import NeonLoops
 from bevel.backends.cpu.arm.neon import LOWEST
-from bevel.backends.cpu.arm.packed import PackedArm
+from bevel.backends.cpu.arm.packed import PackedArm, refused
 from bevel.backends.encodings.quads import BLOCK, QUAD, pack_weights, unpack_weights
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Array, Operand, constant
-from bevel.backends.program.ops import conv, gemm
-from bevel.backends.program.ops.conv import Conv
-from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.program.resources import Resource
 from bevel.backends.target import Target
 from bevel.backends.vectors import windows
+from bevel.backends.vectors.dense import dense_of, plain_cases
 from bevel.backends.vectors.packed import of_type
 from bevel.backends.vectors.windows import Buffers, Windows
 from bevel.calib.arithmetic.requantize import Int8, Int32
@@ -49,20 +46,20 @@ class DotsArm(PackedArm):
     def operands(self) -> tuple[Operand, ...]:
         (x, *_, y), where = self.plain.operands(), self.windows
         w = constant("w", (self.blocks, where.segments * where.quads, 1, BLOCK, QUAD), "int8")
-        return x, w, *channels.operands(self.channels), y, *self.image
+        return x, w, *self.blocked, y, *self.image
 
     def packed(self, w: Int8, bias: Int32, multiplier: Int32, shift: Int8) -> tuple[Array, ...]:
         where = self.windows
         flat = w.reshape(self.channels, where.segments, where.size)
-        return pack_weights(flat, 1, where.quads), *channels.pack(bias, multiplier, shift)
+        return pack_weights(flat, 1, where.quads), *self.in_blocks(bias, multiplier, shift)
 
     def unpacked(self, *constants: Array) -> tuple[Array, ...]:
         packed, *others = constants
         w = unpack_weights(packed, self.channels, self.windows.segments, self.windows.size)
-        return w.reshape(self.plain.operands()[1].shape), *channels.unpack(others, self.channels)
+        return w.reshape(self.plain.operands()[1].shape), *self.from_blocks(others)
 
     def loops(self, at: tuple[Any, ...]) -> None:
-        NeonLoops(self.windows, self.channels, self.plain.output, self.fused, Buffers(*at)).build()
+        NeonLoops(self, self.windows, self.fused, Buffers(*at)).build()
 
     def example(self, rng: np.random.Generator) -> tuple[Array, ...]:
         x, w, *others = self.plain.example(rng)
@@ -70,12 +67,10 @@ class DotsArm(PackedArm):
 
 
 def specialize(call: Call, target: Target) -> Special | str:
-    plain = call.kernel
-    if not isinstance(plain, Conv | Gemm):
-        return "neither a Conv nor a Gemm"
-    if isinstance(plain, Conv) and plain.groups != 1:
-        return f"{plain.groups} groups"
-    if why := channels.refused(plain, call, target):
+    plain = dense_of(call.kernel)
+    if isinstance(plain, str):
+        return plain
+    if why := refused(plain, call, target):
         return why
     kernel = DotsArm(plain, "dotprod" in target.abilities)
     if not kernel.fused and (call.constants[0] == LOWEST).any():
@@ -87,17 +82,3 @@ def cases() -> Iterable[DotsArm]:
     for plain in plain_cases():
         yield DotsArm(plain, fused=True)
         yield DotsArm(plain, fused=False)
-
-
-def plain_cases() -> Iterable[Conv | Gemm]:
-    """What the plain kernels have, without groups; then rows of all remainders, channels of whole and partial blocks,
-    segments of whole and partial vectors."""
-    yield from (one for one in conv.cases() if one.groups == 1 and one.operands()[0].dtype == "int8")
-    yield from (one for one in gemm.cases() if one.operands()[0].dtype == "int8")
-    base = replace(next(iter(conv.cases())), height=5, width=11, kernel=(3, 3), pads=(1, 1, 1, 1), x_zero_point=-7)
-    for channels_in, channels_out, width in ((1, 16, 3), (3, 32, 6), (4, 40, 7), (5, 47, 13), (16, 80, 8), (32, 9, 17)):
-        yield replace(base, channels_in=channels_in, channels_out=channels_out, width=width)
-    yield replace(base, width=40, channels_in=8, channels_out=16, strides=(2, 2), pads=(0, 0, 1, 1))
-    yield replace(base, batch=2, channels_in=24, channels_out=65, kernel=(1, 1), pads=(0, 0, 0, 0))
-    yield replace(base, channels_in=6, channels_out=20, dilations=(1, 2), pads=(1, 2, 1, 2))
-    yield Gemm(rows=5, k=65, n=129, output=base.output)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from bevel.backends.cpu.arm.channels import store_results
 from bevel.backends.cpu.arm.neon import SIZE, VECTORS, WORDS, dot, repeated, repeated_quad
+from bevel.backends.cpu.arm.packed import PackedArm
 from bevel.backends.encodings.quads import BLOCK, BYTES, QUAD
 from bevel.backends.tir.lazy import T, statements
+from bevel.backends.vectors.blocks import store_results
 from bevel.backends.vectors.packed import Place, over_tiles
 from bevel.backends.vectors.windows import Buffers, Windows
-from bevel.calib.arithmetic.requantize import Output
 
 PIXELS = 6  # at most: 24 sums, six of the image and one of weights are 31 of 32 registers
 UNFUSED = 3
@@ -26,17 +26,16 @@ LANES = 4  # quads of a vector
 
 @dataclass(frozen=True)
 class NeonLoops:
-    """at: the image as int8; weights [blocks][quads of all segments][16][4]; bias and rescaling (`channels.py`)."""
+    """at: the image as int8; weights [blocks][quads of all segments][16][4]; bias and rescaling of `kernel`."""
 
+    kernel: PackedArm
     windows: Windows
-    channels: int
-    output: Output
     fused: bool
     at: Buffers
 
     def build(self) -> None:
         """TIR of all outputs."""
-        over_tiles(self.windows, self.channels, BLOCK, PIXELS if self.fused else UNFUSED, self.tile)
+        over_tiles(self.windows, self.kernel.channels, BLOCK, PIXELS if self.fused else UNFUSED, self.tile)
 
     def tile(self, place: Place, block: Any, channels: int, pixels: int) -> None:
         """TIR of neighbouring windows, from (image, row, column) on."""
@@ -56,9 +55,11 @@ class NeonLoops:
                     self.four(sums, pixels, taken + four * SIZE, stored + four * LANES * BYTES)
             for quad in range(whole * LANES, whole * LANES + rest):
                 self.quad(sums, pixels, taken + quad * QUAD, stored + quad * BYTES)
-        result = ((one * windows.rows + row) * windows.columns + column) * self.channels + block * BLOCK
-        places = [result + pixel * self.channels for pixel in range(pixels)]
-        store_results(at.y, places, sums, at.rescaling, block, channels, self.output)
+        result = ((one * windows.rows + row) * windows.columns + column) * self.kernel.channels + block * BLOCK
+        places = [result + pixel * self.kernel.channels for pixel in range(pixels)]
+        of_pixels = [sums[T.ramp(pixel * BLOCK, 1, BLOCK)] for pixel in range(pixels)]
+        results = [self.kernel.rescaled(one, at.rescaling, block) for one in of_pixels]
+        store_results(at.y, places, results, channels, BLOCK)
 
     def four(self, sums: Any, pixels: int, taken: Any, stored: Any) -> None:
         """TIR of four quads."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
 from typing import Any, ClassVar
@@ -13,7 +13,6 @@ import numpy as np
 from bevel.backends.encodings.quads import PAIR
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.op import Array, Operand, constant
-from bevel.backends.program.ops import conv
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.program import Call
 from bevel.backends.program.rates import Rates
@@ -21,6 +20,7 @@ from bevel.backends.program.shapes import blocks_of
 from bevel.backends.target import Target
 from bevel.backends.tir.lazy import T, statements
 from bevel.backends.vectors import windows
+from bevel.backends.vectors.depthwise_rows import depthwise_of, plain_cases
 from bevel.backends.vectors.expressions import shuffled
 from bevel.backends.vectors.packed import PackedWindows, Place, of_type, over_tiles
 from bevel.backends.vectors.windows import Windows
@@ -114,27 +114,12 @@ class DepthwiseWasm(PackedWindows):
 
 
 def specialize(call: Call, target: Target) -> Special | str:
-    plain = call.kernel
-    if not isinstance(plain, Conv):
-        return "not a Conv"
-    if not plain.depthwise or plain.channels_in == 1:
-        return "not depthwise"
+    plain = depthwise_of(call.kernel)
+    if isinstance(plain, str):
+        return plain
     kernel = DepthwiseWasm(plain)
     return refused(plain, call, target) or Special(kernel, kernel.packed(*call.constants))
 
 
 def cases() -> Iterable[DepthwiseWasm]:
-    """What the plain kernel has; then channels of whole and partial blocks, rows of all remainders, strides,
-    dilations, two images, long kernels."""
-    for plain in conv.cases():
-        if plain.depthwise and plain.channels_in > 1 and plain.operands()[0].dtype == "int8":
-            yield DepthwiseWasm(plain)
-    base = replace(next(iter(conv.cases())), height=5, width=11, kernel=(3, 3), pads=(1, 1, 1, 1), x_zero_point=-7)
-    for count, width in ((2, 4), (16, 5), (24, 3), (37, 9), (80, 8)):
-        yield DepthwiseWasm(replace(base, width=width, channels_in=count, channels_out=count, groups=count))
-    wide = replace(base, channels_in=32, channels_out=32, groups=32, batch=2)
-    yield DepthwiseWasm(replace(wide, strides=(2, 2), pads=(0, 0, 1, 1)))
-    yield DepthwiseWasm(replace(wide, kernel=(5, 5), pads=(2, 2, 2, 2)))
-    yield DepthwiseWasm(replace(wide, dilations=(2, 2), pads=(2, 2, 2, 2)))
-    yield DepthwiseWasm(replace(wide, kernel=(2, 2), pads=(0, 0, 0, 0)))
-    yield DepthwiseWasm(replace(wide, kernel=(1, 7), height=1, width=30, pads=(0, 3, 0, 3)))
+    yield from map(DepthwiseWasm, plain_cases())
