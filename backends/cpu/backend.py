@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bevel.backends.backend import Begin, Kernels, Linked, Product, Source
 from bevel.backends.binary.c import threads
 from bevel.backends.binary.sizes import file_sizes
-from bevel.backends.cpu import arm, x86
+from bevel.backends.cpu import arm, riscv, x86
 from bevel.backends.cpu.dispatch import at_levels, with_base
 from bevel.backends.cpu.levels import at_hand
 from bevel.backends.cpu.x86.avx2_rates import AVX2_RATES
@@ -105,4 +105,4 @@ def exports(program: Program) -> str:
     return f"{{ global: {' '.join(f'{name};' for name in names)} local: *; }};\n"
 
 
-BACKEND = Cpu((x86, arm))
+BACKEND = Cpu((x86, arm, riscv))

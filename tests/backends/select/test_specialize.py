@@ -45,7 +45,7 @@ def call_of(op: Op, weights: range = INT8) -> Call:
     return Call("node", op, ("x",), tuple(constants), "y")
 
 
-@pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m7", "cortex-m55", "rv32imc", "cortex-a76"])
+@pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m7", "cortex-m55", "rv32imc", "cortex-a76", "rv64gcv"])
 def test_every_rule_of_the_target_answers_and_the_plain_loops_are_beside_them(target: str) -> None:
     found = specialized(call_of(CONV), load(target))
     assert {one.rule for one in found.asked} == {PLAIN, *rules_for(load(target))}
