@@ -58,6 +58,7 @@ from bevel.tools.report.step import Step
 from bevel.tools.report.summary import Findings, summarize
 from bevel.tools.run import bundle, transforms, vectors, widths
 from bevel.tools.run.beside_floats import refuse_integer_target
+from bevel.tools.run.by_reference import measured
 from bevel.tools.run.data import Data, open_data
 from bevel.tools.run.dimensions import dimensions
 from bevel.tools.run.earlier import NEVER, Earlier
@@ -331,7 +332,7 @@ def judge(job: Job, read: FloatModel, found: QdqModel, lowered: Lowered, made: M
     data, measurement, step = read.data, None, None
     if job.device is not None:
         with job.stages("measure"):
-            measurement = job.device.measure(made.artifact, made.tests)
+            measurement = measured(job.device, made.artifact, lowered.program, made.tests)
     if steps is not None and lowered.full is not None:
         with job.stages("measure"):
             step = told_of(steps, lowered.full.spent(job.name, made.settings, job.target, job.device, data.vectors))

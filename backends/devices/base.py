@@ -77,7 +77,8 @@ class Measurement:
     """What a device computed and, only where all of it was right, how fast.
 
     `spent`: of one inference, the median over the inputs. An instruction count is not a time: a simulator fills in
-    one, a board or host the other.
+    one, a board or host the other. `rounded`: where nodes run in float, output elements that differ from integer.onnx
+    though all are what the kernels' references compute, bit for bit.
     """
 
     device: str
@@ -90,6 +91,7 @@ class Measurement:
     per_call: tuple[CallCost, ...] = ()
     estimate: Estimate | None = None  # never measured, never mixed with what was
     cycles: FrameCycles | None = None  # of a streaming design
+    rounded: int = 0
 
     def __post_init__(self) -> None:
         if self.mismatches and (self.spent or self.per_call or self.estimate or self.cycles):

@@ -11,9 +11,10 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from io import StringIO
 from math import prod
+from pathlib import Path
 from traceback import walk_tb
 from typing import Any, ClassVar
 
@@ -32,8 +33,11 @@ from bevel.backends.program.ops.copy import Copy
 from bevel.backends.program.program import Buffer, Call
 from bevel.backends.program.rates import Rates
 from bevel.backends.program.resources import Resource
+from bevel.backends.target import load
+from bevel.calib.errors import UserError
 
 SERIAL, PARALLEL = int(tirx.ForKind.SERIAL), int(tirx.ForKind.PARALLEL)
+NEEDED = {"avx2", "fma"}  # abilities of x86-64 that not every processor has
 MESSAGE = 160  # characters of a message of TVM's that a person reads
 
 
@@ -112,7 +116,19 @@ class Float(Kernel):
 @lru_cache(maxsize=256)
 def compiled(kernel: Float) -> Any:
     """The kernel as a function of TVM tensors, compiled for this machine."""
-    return tvm.compile(tvm.IRModule({"main": kernel.build("main")}), target="llvm")["main"]
+    return tvm.compile(tvm.IRModule({"main": kernel.build("main")}), target=this_machine())["main"]
+
+
+@cache
+def this_machine() -> Any:
+    """What TVM's LLVM compiles for: as it does a library for `host`, if this processor runs that."""
+    information = Path("/proc/cpuinfo")
+    has = set(information.read_text(encoding="utf-8").split()) if information.exists() else set()
+    try:
+        host = load("host")
+    except UserError:
+        return "llvm"
+    return dict(host.llvm or {}) if has.issuperset(NEEDED.intersection(host.abilities)) else "llvm"
 
 
 def one_line(error: Exception) -> str:

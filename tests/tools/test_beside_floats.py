@@ -40,6 +40,8 @@ def test_the_library_holds_codes_and_computes_the_model(model: onnx.ModelProto, 
     )
     kernels = [node.kernel for node in report.nodes if node.kernel is not None]
     assert sum("NBits" in one for one in kernels) == 2
+    found = report.measurement
+    assert found is not None and found.mismatches == 0 < found.rounded and found.spent
     assert report.library is not None and report.library.far == 0
     assert report.library.integer_db is None or report.library.integer_db > 100
     assert report.size.product["weights"] < 0.2 * 4 * (64 * 48 + 48 * 8) + 1024

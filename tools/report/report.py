@@ -132,7 +132,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Of one inference, the median over `inputs`. With mismatches above 0 nothing is `spent`."""
+    """Of one inference, the median over `inputs`. With mismatches above 0 nothing is `spent`. rounded: where nodes run
+    in float, output elements that differ from integer.onnx though all equal the kernels' references bit for bit."""
 
     inputs: int
     mismatches: int
@@ -140,6 +141,7 @@ class Measurement:
     per_kernel: tuple[KernelCost, ...]
     estimate: Estimate | None = None
     cycles: FrameCycles | None = None  # of a streaming design
+    rounded: int = 0
 
 
 @dataclass(frozen=True)

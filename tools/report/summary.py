@@ -78,7 +78,7 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
 
 def islands(program: Program) -> list[Note]:
     """What float kernels mean for the promise."""
-    text = "float kernel: its last bits depend on the machine, and outputs that differ for it get no cost"
+    text = "float kernel: its last bits depend on the machine, and may differ from onnxruntime's"
     ours = "float product: the same bits on every machine; onnxruntime sums in another order"
     calls = ((call, ours if call.kernel.exact else text) for call in program.calls if not call.kernel.stock)
     return [Note("partition", call.node, "warned", text) for call, text in calls]
@@ -114,6 +114,7 @@ def measurement(measured: Measurement, artifact: Artifact) -> report.Measurement
         tuple(summed(kernels)),
         None if guess is None else report.Estimate(guess.cycles, guess.clock_hz, guess.latency_s, guess.model),
         measured.cycles,
+        measured.rounded,
     )
 
 

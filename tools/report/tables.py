@@ -25,9 +25,9 @@ from bevel.tools.report.report import (
     Node,
     Note,
     Report,
-    Size,
     Width,
 )
+from bevel.tools.report.sentences import compared_with, larger
 
 SHORT_LIST = 5
 PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}
@@ -305,12 +305,6 @@ def _library_rows(report: Report) -> list[tuple[str, str]]:
     return [("the library itself", ", ".join(told))]
 
 
-def larger(size: Size) -> str:
-    """What a file says that has fewer weights than quantizers around them."""
-    grown = size.quantized_bytes > size.float_bytes
-    return ", more than the float one: its quantizers outweigh so few weights" if grown else ""
-
-
 def _size_rows(report: Report) -> list[tuple[str, str]]:
     size = report.size
     return [
@@ -350,7 +344,7 @@ def parts_of(name: Resource, product: Resources) -> list[str]:
 def _device_rows(device: Device, measurement: Measurement, what: str = "run") -> list[tuple[str, str]]:
     rows = [
         ("device", f"{device.name}: {KIND[device.kind] if measurement.cycles is None else device.kind}, {device.tool}"),
-        ("outputs", f"{measurement.inputs} inputs, {measurement.mismatches} elements differ from integer.onnx"),
+        ("outputs", compared_with(measurement)),
     ]
     for name, amount in measurement.spent.items():
         timed = name.unit == SECONDS
