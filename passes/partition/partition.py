@@ -140,6 +140,8 @@ def dequantize_constants(graph: gs.Graph) -> None:
         constant = stored(output.name, codes, found, size, np.asarray(reals))  # of rank 0, too
         for reader in list(output.outputs):
             reader.inputs = [constant if one is output else one for one in reader.inputs]
+        if all(output is not one for one in graph.outputs):
+            node.outputs.clear()  # whose name the constant has
     graph.cleanup()
 
 

@@ -100,7 +100,12 @@ class Options:
         metadata=told(f"int2..int8, uint4, ternary, e2m1, ..; {RECIPES}", "FORMAT", sets="assign-schemes.weights"),
     )
     activations: str | None = field(
-        default=None, metadata=told("Likewise, of all but results.", "FORMAT", sets="assign-schemes.activations")
+        default=None,
+        metadata=told(
+            "Likewise, of all but results; float32: quantize weights alone.",
+            "FORMAT",
+            sets="assign-schemes.activations",
+        ),
     )
     product_inputs: str | None = field(
         default=None,

@@ -34,7 +34,7 @@ KEYS = {
     " answers agreement_interval",
     "size": "float_bytes quantized_bytes flash_bytes weights_bytes ram_bytes arena_bytes",
     "device": "name kind tool",
-    "measurement": "inputs mismatches instructions latency_s per_kernel estimate cycles",
+    "measurement": "inputs mismatches instructions latency_s per_kernel estimate cycles rounded",
 }
 
 
