@@ -48,7 +48,7 @@ CAP = 1e-3
 CONDITION = 32
 SAMPLES = 4  # a wrong operator is wrong on each; these find what depends on the data
 PERTURBED = 3
-ROWS = 8  # of a product by stored weights: each is computed alike
+ROWS, WORK = 8, 2**24  # of a product by stored weights, whose rows are computed alike; multiplications for a sample
 
 # Sums and quotients, whose results move little where their inputs do; a rounding or a comparison is none.
 SMOOTH = (
@@ -91,10 +91,10 @@ def check_islands(integer: onnx.ModelProto, samples: Iterable[Sample], importer:
     for run in runs:
         check_run(run, values, importer)
     for node, found in products:
-        check_product(node, found, values)
+        check_product(node, found, values, graph.opset)
 
 
-def check_product(node: gs.Node, found: WeightProduct, values: Sequence[Sample]) -> None:
+def check_product(node: gs.Node, found: WeightProduct, values: Sequence[Sample], opset: int) -> None:
     """Raises UserError where its reference is not what float arithmetic explains."""
     (k, n), difference = found.codes.shape, 0.0
     for one in values:
@@ -102,12 +102,12 @@ def check_product(node: gs.Node, found: WeightProduct, values: Sequence[Sample])
             np.asarray(one[tensor.name]).reshape(-1, size)
             for tensor, size in ((node.inputs[0], k), (node.outputs[0], n))
         )
-        rows = min(ROWS, len(x))
+        rows = min(max(WORK // (k * n), 1), ROWS, len(x))
         op, constants = found.call(rows)
         difference = max(difference, distance(y[:rows], op.reference(x[:rows], *constants)))
     bound = min(UNIT * (LIBRARY + terms(node)), CAP)
     if difference > bound:
-        bound += CONDITION * movement(float_run([node], set(), 21), values)
+        bound += CONDITION * movement(float_run([node], {node.outputs[0].name}, opset), values)
     if difference > bound:
         raise UserError(
             f"{node.name} ({node.op}): its product by stored weights is off by {difference:.2g} of the output's range, "

@@ -46,7 +46,7 @@ class StoredWeights(gs.Constant):  # type: ignore[misc]
 class WeightProduct:
     """What a node multiplies: codes [k, n], scale and zero point [groups, n], bias [n] or None."""
 
-    codes: NDArray[np.int32]
+    codes: NDArray[np.integer[Any]]
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int32]
     group: int
@@ -62,7 +62,7 @@ class WeightProduct:
         zeros = self.zero_point - least
         same = int(zeros.flat[0]) if (zeros == zeros.flat[0]).all() else None
         op = MatMulNBits(rows, k, n, max(bits, 1), self.group, same, self.bias is not None)
-        return op, op.packed(self.codes - least, self.scale, zeros, self.bias)
+        return op, op.packed(self.codes.astype(np.int32) - least, self.scale, zeros, self.bias)
 
 
 def stored(name: str, codes: Array, found: Parameters, size: int, reals: Array) -> gs.Constant:
@@ -93,7 +93,7 @@ def weight_product(node: gs.Node) -> WeightProduct | None:
     if groups is None or (bias is not None and not is_row(bias, n)):
         return None
     scale, zero_point, size = groups
-    codes = kept.codes.astype(np.int32)
+    codes = kept.codes
     row = None if bias is None else np.broadcast_to(np.asarray(bias.values).reshape(-1), (n,))
     return WeightProduct(codes.T if turned else codes, scale, zero_point, size, row)
 

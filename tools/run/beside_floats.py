@@ -53,6 +53,6 @@ def refuse_integer_target(recipe: Recipe, target: Target) -> None:
     """Raises UserError where the target has no float activations."""
     if is_beside_floats(recipe) and target.bare:
         raise UserError(
-            f"{target.name} runs integers only, without float activations: leave out {SAID}, such as --weights "
-            f"int4:block32 alone, or choose a CPU, such as --target host or aarch64-linux"
+            f"{target.name} runs integers only: {SAID} needs a CPU, such as --target host or aarch64-linux; "
+            "here --activations int8 works"
         )

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from bevel.backends.program.ops.mat_mul_n_bits import MatMulNBits
 from bevel.backends.tir import importer
 from bevel.calib.errors import UserError
 from bevel.passes.partition import check_islands as module
@@ -95,4 +96,21 @@ def test_what_cannot_be_imported_is_named_in_one_line() -> None:
     model = model_of("""agraph (float[2,6] x) => (float[2,2] y) <int64[1] two = {2}>
         { e = Exp (x) s, i = TopK (e, two) y = Sin (s) }""")
     with pytest.raises(UserError, match=r"^node_s \(TopK\) .* needs TVM's runtime.*--outputs-at NAME$"):
+        check_islands(model, samples(model), importer)
+
+
+def test_a_product_by_stored_weights_that_is_another_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """agraph (float[2,6] x, int8[6,3] q, float s) => (float[2,3] y)
+        { w = DequantizeLinear (q, s) y = MatMul (x, w) }"""
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21]>\n{text}')
+    arrays = {"q": np.arange(-9, 9, dtype=np.int8).reshape(6, 3), "s": np.array(0.3, np.float32)}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
+    del model.graph.input[1:]
+    for node in model.graph.node:
+        node.name = f"node_{node.output[0]}"
+    model = onnx.shape_inference.infer_shapes(model)
+    check_islands(model, samples(model), importer)
+    plain = MatMulNBits.reference
+    monkeypatch.setattr(MatMulNBits, "reference", lambda self, *arrays: plain(self, *arrays) * np.float32(1.0001))
+    with pytest.raises(UserError, match=r"node_y \(MatMul\): its product by stored weights is off by"):
         check_islands(model, samples(model), importer)
