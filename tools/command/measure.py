@@ -25,6 +25,7 @@ from bevel.tools.command.quiet import quiet_libraries
 from bevel.tools.report import report, summary, tables
 from bevel.tools.report.red_lines import runs_in_float
 from bevel.tools.run import bundle, manifest, product, vectors
+from bevel.tools.run.by_reference import held
 from bevel.tools.run.data import SamplesOf
 from bevel.tools.run.manifest import Manifest
 
@@ -64,6 +65,9 @@ def measure_bundle(
             built, tests = rebuild(folder, made, target, Path(name), data, count)
         with heeded():
             measured = device.measure(built, tests)
+            if measured.mismatches and runs_in_float(told):
+                _, program = product.program_of(folder, made, target)
+                measured = held(device, built, program, tests, measured)
         right = not measured.mismatches
         if not right and isinstance(device, Host | QemuUser) and runs_in_float(told):
             right = tipped_only(device, built, tests)

@@ -23,11 +23,14 @@ MULTIPLICATIONS = 10**9  # that references may take: some ten seconds
 
 
 def measured(device: Device, artifact: Artifact, program: Program, tests: Vectors) -> Measurement:
-    """`program`: by its plain operators. Where the library differs from its references, too, as code for another
-    processor may, what onnxruntime's answers say of it, without a cost."""
+    """`tests`: with onnxruntime's answers; `program`: by its plain operators."""
     found = device.measure(artifact, tests)
-    if not found.mismatches or not has_islands(program):
-        return found
+    return held(device, artifact, program, tests, found) if found.mismatches and has_islands(program) else found
+
+
+def held(device: Device, artifact: Artifact, program: Program, tests: Vectors, found: Measurement) -> Measurement:
+    """What was `found` beside onnxruntime's answers, or, where the product equals its references, that, with a cost:
+    code for another processor may differ from both."""
     macs = sum(call.kernel.macs for call in program.calls if not call.kernel.stock)
     count = min(len(tests), MULTIPLICATIONS // max(macs, 1))
     if not count:
