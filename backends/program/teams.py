@@ -14,10 +14,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from bevel.backends.encodings.planes import LANES
 from bevel.backends.program.bands import Piece, banding
 from bevel.backends.program.op import Role
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.program.ops.mat_mul import MatMul
+from bevel.backends.program.ops.mat_mul_n_bits import MatMulNBits
 from bevel.backends.program.ops.quantize import Quantize
 from bevel.backends.program.ops.softmax import Softmax, WideSoftmax
 from bevel.backends.program.program import Call, Program
@@ -70,7 +72,9 @@ def cuts_of(program: Program, call: Call) -> Cuts | None:
             return None
         case Gemm(rows=1) as row:
             return of_columns(call, row)
-        case Gemm() | Softmax(mask=None) | WideSoftmax(mask=None) as matrix:
+        case MatMulNBits(rows=1) as decoded:
+            return of_blocks(call, decoded)
+        case Gemm() | MatMulNBits() | Softmax(mask=None) | WideSoftmax(mask=None) as matrix:
             return of_rows(call, matrix)
         case MatMul(counted=None, packed=False) as product:
             return of_matrices(call, product)
@@ -94,7 +98,7 @@ def of_image(program: Program, call: Call) -> Cuts | None:
     return Cuts(found.rows, part)
 
 
-def of_rows(call: Call, kernel: Gemm | Softmax | WideSoftmax) -> Cuts:
+def of_rows(call: Call, kernel: Gemm | MatMulNBits | Softmax | WideSoftmax) -> Cuts:
     """By the rows of a matrix."""
     of_input, of_output = (spans[0].end // kernel.rows for spans in (call.reads(), call.writes()))
 
@@ -114,6 +118,18 @@ def of_columns(call: Call, kernel: Gemm) -> Cuts:
         return Piece(replace(kernel, n=end - first), constants), (0,), first * of_output
 
     return Cuts(kernel.n, part, CHANNELS)
+
+
+def of_blocks(call: Call, kernel: MatMulNBits) -> Cuts:
+    """By the outputs of a single row, in whole blocks, as their codes lie."""
+    of_output = call.writes()[0].end // kernel.n
+
+    def part(first: int, end: int) -> tuple[Piece, tuple[int, ...], int]:
+        blocks, lanes = slice(first // LANES, -(-end // LANES)), slice(first, end)
+        constants = tuple(np.ascontiguousarray(one[blocks if one.ndim > 1 else lanes]) for one in call.constants)
+        return Piece(replace(kernel, n=end - first), constants), (0,), first * of_output
+
+    return Cuts(kernel.n, part, LANES)
 
 
 def of_matrices(call: Call, kernel: MatMul) -> Cuts:

@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from bevel import UserError, optimize
+from bevel.tools.command.measure import measure_bundle
 
 MODEL = """<ir_version: 10, opset_import: ["" : 21]>
 m (float[1,64] x, float[64,48] w1, float[48] b1, float[48,8] w2) => (float[1,8] y)
@@ -47,6 +48,22 @@ def test_the_library_holds_codes_and_computes_the_model(model: onnx.ModelProto, 
     assert report.size.product["weights"] < 0.2 * 4 * (64 * 48 + 48 * 8) + 1024
     formats = [node.format for node in report.nodes if "weights" in (node.format or "")]
     assert formats == ["int4:block32 weights, float32"] * 2
+
+
+@pytest.mark.filterwarnings("ignore::bevel.tools.run.api.ResultWarning")
+def test_a_lone_product_is_measured_again_by_its_reference(tmp_path: Path) -> None:
+    """Nothing but products by codes stands in it, which onnxruntime sums in another order."""
+    text = '<ir_version: 10, opset_import: ["" : 21]> m (float[4,256] x, float[256,64] w) => (float[4,64] y) '
+    alone, rng = onnx.parser.parse_model(text + "{ y = MatMul (x, w) }"), np.random.default_rng(0)
+    weights = rng.standard_normal((256, 64)).astype(np.float32)
+    alone.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    del alone.graph.input[1:]
+    samples, folder = {"x": rng.standard_normal((4, 4, 256)).astype(np.float32)}, tmp_path / "out"
+    options = {"recipe": "weight-only", "rounding": "nearest", "bias_correction": False}
+    report = optimize(alone, target="host", calib=samples, output=folder, **options)
+    assert report.measurement is not None and report.measurement.mismatches == 0 < report.measurement.rounded
+    _, again, right = measure_bundle(folder, None, None, 4)
+    assert right and (again.mismatches, again.rounded) == (0, report.measurement.rounded)
 
 
 @pytest.mark.parametrize(

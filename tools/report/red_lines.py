@@ -62,4 +62,4 @@ def wrong_elements(told: report.Report) -> int:
 
 
 def runs_in_float(told: report.Report) -> bool:
-    return any(node.format == FLOAT and node.op not in PORTS for node in told.nodes)
+    return any((node.format or "").endswith(FLOAT) and node.op not in PORTS for node in told.nodes)

@@ -22,6 +22,7 @@ from bevel.backends.program.op import Op
 from bevel.backends.program.ops import mat_mul
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.ops.gemm import Gemm
+from bevel.backends.program.ops.mat_mul_n_bits import MatMulNBits
 from bevel.backends.program.ops.max_pool import MaxPool
 from bevel.backends.program.ops.softmax import Softmax, WideSoftmax
 from bevel.backends.program.program import Call, Span
@@ -48,6 +49,7 @@ def operators() -> list[Op]:
         Softmax(10, 9, Output(-128)), WideSoftmax(8, 9, FINE, 16, Output(-(2**15), -(2**15), 2**15 - 1, "int16")),
         mat_mul.product((4,), 5, 8, 6, 0.002, a_strides=mat_mul.heads(5, 4, 8), y_strides=mat_mul.heads(5, 4, 6)),
         mat_mul.product((4,), 5, 8, 6, 0.002, a_strides=mat_mul.heads(5, 4, 8)),
+        MatMulNBits(1, 64, 70, 4, 32, 8, bias=True), MatMulNBits(7, 40, 20, 3, 40, None),
         Gemm(1, 40, 16, Output(3)), conv(1, (8, 8), 1),
     ]  # fmt: skip
 
@@ -247,7 +249,7 @@ def test_a_core_without_an_operating_system_runs_one_thread() -> None:
 
 
 def test_a_program_without_teams_has_no_pool(tmp_path: Path) -> None:
-    alone = workload("net", (side_by_side().program.calls[-1],), {"x13_0": np.zeros((1, 1, 1, 8), np.int8)})
+    alone = workload("net", (side_by_side().program.calls[-1],), {"x15_0": np.zeros((1, 1, 1, 8), np.int8)})
     artifact = build(alone.program, load("host").with_threads(2), tmp_path, alone.vectors)
     assert "net_threads.c" not in artifact.files
     assert "net_threads" not in (tmp_path / artifact.header).read_text()
