@@ -74,6 +74,10 @@ class PackedBlocks(PackedWindows):
         rows = (rescaling[:, row].reshape(-1)[: self.channels] for row in range(self.rows))
         return bias.reshape(-1)[: self.channels], *self.rescaling_of(*rows)
 
+    def fresh(self, block: Any) -> Any:
+        """TIR of the number of a block, by which a tile finds its constants."""
+        return block
+
     def row(self, rescaling: Any, block: Any, row: int) -> Any:
         """TIR of a row of a block."""
         return rescaling[T.ramp((block * self.rows + row) * self.lanes, 1, self.lanes)]

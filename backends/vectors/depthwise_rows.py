@@ -69,11 +69,11 @@ class DepthwiseRows(PackedBlocks):
 
     def tile(self, at: tuple[Any, ...], place: Place, block: Any, count: int, pixels: int) -> None:
         """TIR of neighbouring pixels, from (image, row, column) on."""
-        image, w, bias, rescaling, y = at
+        (image, w, bias, rescaling, y), fresh = at, self.fresh(block)
         (one, row, column), where, p, (kh, kw), lanes = place, self.windows, self.plain, self.plain.kernel, self.lanes
         sums = statements.alloc_buffer((pixels * lanes,), "int32", scope="local")
         for pixel in range(pixels):
-            start = bias[T.ramp(block * lanes, 1, lanes)]
+            start = bias[T.ramp(fresh * lanes, 1, lanes)]
             statements.buffer_store(sums, start, [T.ramp(pixel * lanes, 1, lanes)])
         source = one * where.image.bytes + row * where.down + column * where.right + block * lanes
         step = p.dilations[1] * p.channels_in
@@ -81,11 +81,11 @@ class DepthwiseRows(PackedBlocks):
             line = source + i * p.dilations[0] * where.image.pitch
             for j, pixel in product(range(kw), range(pixels)):
                 taken = image[T.ramp(line + j * step + pixel * where.right, 1, lanes)]
-                weights = w[T.ramp(((block * kh + i) * kw + j) * lanes, 1, lanes)]
+                weights = w[T.ramp(((fresh * kh + i) * kw + j) * lanes, 1, lanes)]
                 self.add_products(sums, pixel * lanes, taken, weights)
         result = ((one * where.rows + row) * where.columns + column) * p.channels_in + block * lanes
         places = [result + pixel * p.channels_in for pixel in range(pixels)]
-        results = [self.rescaled(sums[T.ramp(pixel * lanes, 1, lanes)], rescaling, block) for pixel in range(pixels)]
+        results = [self.rescaled(sums[T.ramp(pixel * lanes, 1, lanes)], rescaling, fresh) for pixel in range(pixels)]
         store_results(y, places, results, count, lanes)
 
 

@@ -17,10 +17,18 @@ from bevel.backends.target import Target
 from bevel.backends.tir.lazy import T, statements
 from bevel.backends.vectors.depthwise_rows import DepthwiseRows, depthwise_of, plain_cases
 
+PIXELS = 4  # at most
+
 
 @dataclass(frozen=True)
 class DepthwiseRvv(PackedRvv, DepthwiseRows):
     plain: Conv
+
+    @property
+    def pixels(self) -> int:
+        """Sums take half of the registers, the columns that pixels share and weights the others."""
+        return min(super().pixels * 2 // 3, PIXELS)
+
     # Estimates, beside those of the plain loops: by the instructions of both.
     rates: ClassVar[Rates] = Rates(mac=2e-11, output=9e-10, call=4e-8, code=2500, unit=Resource.LATENCY)
 

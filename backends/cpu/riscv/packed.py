@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bevel.backends.cpu.riscv.rvv import lanes_of, not_here, pixels_of, requantized
+from bevel.backends.cpu.riscv.rvv import lanes_of, not_here, pixels_of, requantized, unknown_zero
 from bevel.backends.program.op import Array
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
@@ -39,6 +39,9 @@ class PackedRvv(PackedBlocks):
     def pixels(self) -> int:
         """The most of a tile."""
         return pixels_of(self.lanes)
+
+    def fresh(self, block: Any) -> Any:
+        return block + unknown_zero()
 
     @property
     def rows(self) -> int:

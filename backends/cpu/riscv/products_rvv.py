@@ -28,7 +28,7 @@ from bevel.backends.vectors.packed import Place, of_type, over_tiles
 from bevel.backends.vectors.windows import Windows
 from bevel.calib.arithmetic.requantize import Int8, Int32
 
-TOGETHER = 4  # elements of a segment between two turns
+TOGETHER = 8  # elements of a segment between two turns
 FEW = 20_000  # products of a case whose shifts vary
 
 
@@ -70,12 +70,13 @@ class ProductsRvv(PackedRvv):
     def tile(self, at: tuple[Any, ...], place: Place, block: Any, count: int, pixels: int) -> None:
         """TIR of neighbouring windows, from (image, row, column) on."""
         (*_, bias, rescaling, y), where, (one, row, column), lanes = at, self.windows, place, self.lanes
+        fresh = self.fresh(block)
         sums = statements.alloc_buffer((pixels * lanes,), "int32", scope="local")
         of_pixels = [T.ramp(pixel * lanes, 1, lanes) for pixel in range(pixels)]
         for total in of_pixels:
-            statements.buffer_store(sums, bias[T.ramp(block * lanes, 1, lanes)], [total])
+            statements.buffer_store(sums, bias[T.ramp(fresh * lanes, 1, lanes)], [total])
         source = one * where.image.bytes + row * where.down + column * where.right
-        weights = block * where.segments * where.size * lanes
+        weights = fresh * where.segments * where.size * lanes
         whole, rest = divmod(where.size, TOGETHER)
         with statements.grid(where.along, where.across) as (i, j):
             taken = source + i * where.next_row + j * where.next_segment
@@ -88,7 +89,7 @@ class ProductsRvv(PackedRvv):
             self.elements(at, sums, of_pixels, (taken + first, stored + first * lanes), rest)
         result = ((one * where.rows + row) * where.columns + column) * self.channels + block * lanes
         places = [result + pixel * self.channels for pixel in range(pixels)]
-        results = [self.rescaled(sums[total], rescaling, block) for total in of_pixels]
+        results = [self.rescaled(sums[total], rescaling, fresh) for total in of_pixels]
         store_results(y, places, results, count, lanes)
 
     def elements(

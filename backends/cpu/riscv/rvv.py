@@ -17,7 +17,7 @@ from typing import Any
 
 from bevel.backends.program.shapes import blocks_of
 from bevel.backends.target import Target
-from bevel.backends.tir.lazy import T
+from bevel.backends.tir.lazy import T, statements
 from bevel.backends.vectors.expressions import stored
 from bevel.calib.arithmetic.requantize import UPPER_WORD, Output
 
@@ -41,6 +41,17 @@ def lanes_of(channels: int) -> int:
 def pixels_of(lanes: int) -> int:
     """Whose sums the registers hold."""
     return SUMS * WORDS // lanes
+
+
+def unknown_zero() -> Any:
+    """TIR of a 0 that LLVM does not know: what is read by it is read again in each turn of a loop.
+
+    Else constants are widened before the loop, which takes more registers than there are, and takes the widening from
+    the products that do it by themselves.
+    """
+    kept = statements.alloc_buffer((1,), "int32", scope="local", annotations={"tirx.volatile": True})
+    statements.buffer_store(kept, T.int32(0), [0])
+    return statements.bind(kept[0])
 
 
 def requantized(sums: Any, multiplier: Any, right: Any, left: Any | None, output: Output, lanes: int) -> Any:
