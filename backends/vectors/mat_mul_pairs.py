@@ -48,6 +48,10 @@ class PairSums(Protocol):
         """A pair of int16 that meets all words of a vector."""
         ...
 
+    def ones(self) -> Any:
+        """The pair 1, 1 alike."""
+        ...
+
 
 @dataclass(frozen=True)
 class MatMulOfPairs(Unpacked):
@@ -171,10 +175,9 @@ class MatMulOfPairs(Unpacked):
             where = T.ramp(vector * isa.words, 1, isa.words)
             statements.buffer_store(starts, T.broadcast(T.int32(0), isa.words), [where])
             if self.left:
-                ones = T.broadcast(T.int16(1), isa.words * PAIR)
                 with statements.serial(self.pairs) as pair:
                     taken = columns[T.ramp(pair * pitch + vector * isa.words * PAIR, 1, isa.words * PAIR)]
-                    statements.buffer_store(starts, isa.added(starts[where], ones, taken), [where])
+                    statements.buffer_store(starts, isa.added(starts[where], isa.ones(), taken), [where])
                 off = starts[where] * T.broadcast(T.int32(-self.left), isa.words)
                 statements.buffer_store(starts, off, [where])
 

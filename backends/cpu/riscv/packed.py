@@ -19,7 +19,7 @@ from bevel.backends.program.program import Call
 from bevel.backends.target import Target
 from bevel.backends.vectors.blocks import PackedBlocks
 from bevel.backends.vectors.words import reach_of
-from bevel.calib.arithmetic.requantize import UPPER_WORD, Int8, Int32
+from bevel.calib.arithmetic.requantize import UPPER_WORD, Int8, Int32, Int64
 
 LARGEST = 2**7  # of an input
 LAST = 2**31 - 1
@@ -79,6 +79,11 @@ def refused(plain: Conv | Gemm, call: Call, target: Target) -> str | None:
     if (dtype := plain.operands()[0].dtype) != "int8":
         return f"inputs of {dtype}"
     w, bias, _, shift = call.constants
+    return too_wide(reach_of(w, LARGEST, bias), shift)
+
+
+def too_wide(reach: Int64, shift: Array) -> str | None:
+    """Why words do not hold sums up to `reach` as `requantized` shifts them, if they do not."""
     left = np.maximum(UPPER_WORD - shift.astype(np.int64), 0)
-    fits = reach_of(w, LARGEST, bias) <= LAST >> left
+    fits = reach <= LAST >> left
     return None if fits.all() else f"sums times 2**{int(left[~fits].max())} may leave 32 bits"

@@ -29,7 +29,7 @@ from bevel.backends.vectors.windows import Windows
 from bevel.calib.arithmetic.requantize import Int8, Int32
 
 TOGETHER = 8  # elements of a segment between two turns
-FEW = 20_000  # products of a case whose shifts vary
+FEW = 4_000  # products of a case whose shifts vary
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,9 @@ class PairProducts:
         both = T.reinterpret(buffer[T.ramp(place, 1, PAIR)], dtype="int32")
         return T.reinterpret(T.broadcast(both, self.words), dtype=f"int16x{self.words * PAIR}")
 
+    def ones(self) -> Any:
+        return T.broadcast(T.int16(1), self.words * PAIR)
+
 
 @dataclass(frozen=True)
 class PairsOfQuads(DotProducts):

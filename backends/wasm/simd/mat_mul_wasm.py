@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bevel.backends.encodings.quads import BLOCK
+from bevel.backends.encodings.quads import BLOCK, PAIR
 from bevel.backends.program.kernel import Special
 from bevel.backends.program.ops import mat_mul
 from bevel.backends.program.ops.mat_mul import MatMul
@@ -36,6 +36,9 @@ class DotPairs:
 
     def spread(self, buffer: Any, place: Any) -> Any:
         return pair_everywhere(buffer, place)
+
+    def ones(self) -> Any:
+        return T.broadcast(T.int16(1), self.words * PAIR)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ OF_VECTORS, ONE_OF_VECTORS = 0x7F, 0x57
 BY_SCALAR, WIDENED_BY_SCALAR = 0xFC00707F, 0xF4006057
 
 CASES = [(f"{module}_{index}", case) for module, index, case in cases(riscv)]
-SMALL = [(name, case) for name, case in CASES if 0 < case.macs < 1000]
+SMALL = [(name, case) for name, case in CASES if 0 < case.macs < 600]
 
 
 def hold_to_references(taken: list[tuple[str, Op]], folder: Path) -> None:
@@ -60,7 +60,7 @@ def hold_to_references(taken: list[tuple[str, Op]], folder: Path) -> None:
 
 
 def test_a_core_with_vectors_computes_what_small_references_do(tmp_path: Path) -> None:
-    assert {type(case) for _, case in SMALL} == {type(case) for _, case in CASES if isinstance(case, PackedRvv)}
+    assert {type(case) for _, case in SMALL} == {type(case) for _, case in CASES if case.macs}
     hold_to_references(SMALL, tmp_path)
 
 
