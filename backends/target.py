@@ -77,6 +77,11 @@ class Target:
         return self.triple.split("-")[1] == "none"
 
     @property
+    def streams(self) -> bool:
+        """Whether a product has no working memory: tensors pass from node to node."""
+        return "streams" in self.abilities
+
+    @property
     def converts_outside(self) -> bool:
         """Whether float ports are converted apart from a run, which then knows integers alone."""
         return self.bare or bool(self.gpu)

@@ -49,9 +49,13 @@ def drawn_model(count: int, seed: int) -> tuple[onnx.ModelProto, dict[str, Any]]
 def network(drawing: Drawing, x: str, shape: tuple[int, int, int]) -> str:
     """Some layers, and perhaps a classifier."""
     for _ in range(int(drawing.rng.integers(1, 4))):
-        kind = drawing.rng.choice(["conv", "conv", "depthwise", "pool", "residual"])
+        kind = drawing.rng.choice(["conv", "conv", "depthwise", "pool", "residual", "gate", "scale"])
         if kind == "residual":
             x = residual(drawing, x, shape)
+        elif kind == "gate":
+            x = gate(drawing, x, shape)
+        elif kind == "scale":
+            x = drawing.node("Relu", [drawing.node("Mul", [x, drawing.constant(shape[0], 1, 1)])])
         elif kind == "pool":
             x, shape = pool(drawing, x, shape)
         else:
@@ -96,3 +100,10 @@ def residual(drawing: Drawing, x: str, shape: tuple[int, int, int]) -> str:
     weights, bias = drawing.constant(shape[0], shape[0], 3, 3), drawing.constant(shape[0])
     branch = drawing.node("Relu", [drawing.node("Conv", [x, weights, bias], kernel_shape=[3, 3], pads=[1, 1, 1, 1])])
     return drawing.node("Add", [branch, x])
+
+
+def gate(drawing: Drawing, x: str, shape: tuple[int, int, int]) -> str:
+    """Of each channel, by the means of all (squeeze and excitation)."""
+    weights, bias = drawing.constant(shape[0], shape[0], 1, 1), drawing.constant(shape[0])
+    excited = drawing.node("Conv", [drawing.node("GlobalAveragePool", [x]), weights, bias])
+    return drawing.node("Mul", [drawing.node("HardSigmoid", [excited]), x])

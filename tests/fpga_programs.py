@@ -24,8 +24,10 @@ from bevel.backends.program.ops import (
     gemm,
     mat_mul,
     max_pool,
+    mul,
     normalize,
     reduce_mean,
+    round_even,
     slice,
     softmax,
     table,
@@ -34,8 +36,8 @@ from bevel.backends.program.program import Buffer, Call, Port, Program
 from bevel.calib.arithmetic.requantize import Output
 from bevel.calib.formats.float_format import E2M1, E2M3, FloatFormat
 
-IMAGES = (add, arg_max, average_pool, conv, gemm, max_pool, reduce_mean, softmax, table)
-TRANSFORMERS = (coded_conv, concat, mat_mul, normalize, slice, softmax, table)
+IMAGES = (add, arg_max, average_pool, conv, gemm, max_pool, mul, reduce_mean, softmax, table)
+TRANSFORMERS = (coded_conv, concat, mat_mul, mul, normalize, round_even, slice, softmax, table)
 LARGEST = 700  # elements of all operands of a case
 MOST_OF_A_TYPE = 5  # cases
 MOST_MULTIPLIERS = 12  # of a folding, so that a C++ compiler is not long about it

@@ -43,7 +43,8 @@ Given = Sequence[Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class RowScales(Pass):
-    """rows: auto, of activations of fewer than 8 bits; on, of 8 bits too, and for any gain of the whole; work: elements
+    """rows: auto, of activations of fewer than 8 bits, where the target keeps rows; on, of 8 bits too, and for any gain
+    of the whole; work: elements
     that all runs that judge single tensors may compute, and those of the whole. The graph stays as it is; `schemes` say
     more."""
 
@@ -62,6 +63,11 @@ class RowScales(Pass):
         if self.rows == "off":
             return work.result(False)
         most, gain = (INT8.bits, 0.0) if self.rows == "on" else (INT8.bits - 1, GAIN)
+        if self.rows == "auto" and work.target is not None and work.target.streams:
+            text = f"one scale for all rows: a stream of {work.target.name} is rounded before its row is there"
+            asked = (one.activations or INT8 for one in work.schemes.nodes.values())
+            narrow = any(one.bits < INT8.bits for one in (work.schemes.activations, *asked))
+            return work.result(False, [Note(self.name, "model", "refused", text)] if narrow else [])
         nodes, notes = row_scales(work, most, gain, self.work)
         schemes = replace(work.schemes, nodes={**work.schemes.nodes, **nodes})
         return work.result(False, notes, schemes=schemes)

@@ -55,7 +55,6 @@ FLATTER = 0.5  # dB; less is what a rotation does to tensors that are flat alrea
 MULTIPLICATIONS = 10**10  # that the runs of one trial may take: some ten seconds
 OBSERVED = 30  # multiplications that it takes to look at one element
 STAGE = "transform"
-STREAMS = "streams"  # the ability of a target that has no working memory
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ def groups_of(recipe: Recipe, graph: gs.Graph) -> Groups:
 
 def possible(groups: Groups, target: Target | None) -> Groups:
     """Those steps that a target can run: streams have no transform of what products read."""
-    if target is None or STREAMS not in target.abilities:
+    if target is None or not target.streams:
         return groups
     offline = (tuple(step for step in group if RotateOnline.name not in step.names) for group in groups)
     return tuple(group for group in offline if group)

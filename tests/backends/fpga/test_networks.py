@@ -22,7 +22,7 @@ from fpga_programs import drawn
 @pytest.mark.filterwarnings("ignore::bevel.ResultWarning")  # weights at random and 4 bits
 @pytest.mark.parametrize(
     ("count", "seed", "weights", "activations"),
-    [(4, 1, "int4", "int4"), pytest.param(20, 0, "int8", "int8", marks=pytest.mark.long)],
+    [(4, 3, "int4", "int4"), pytest.param(20, 0, "int8", "int8", marks=pytest.mark.long)],
 )
 def test_networks_drawn_at_random_equal_onnxruntime_however_they_are_folded(
     count: int,

@@ -7,9 +7,11 @@ import pytest
 
 from bevel.backends.fpga.simulation.verilator import Verilator, simulate
 from bevel.backends.fpga.top import LEAST
+from bevel.backends.program.op import Op
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.mat_mul import MatMul
+from bevel.backends.program.ops.mul import Mul
 from bevel.backends.program.ops.slice import Slice
 from bevel.backends.program.ops.softmax import Softmax, WideSoftmax
 from bevel.backends.program.ops.table import Table, WideTable
@@ -26,7 +28,8 @@ SCALE = (700_000_001, -523_456_789, 2**29 + 128 * 700_000_001, 30)  # both multi
 @pytest.mark.parametrize("seed", [0])
 def test_operators_equal_their_references_in_simulation(seed: int, tool: Verilator, tmp_path: Path) -> None:
     (special, weights), ops = narrow(), list(streamable(IMAGES, ["int8"]))
-    assert len({type(op) for op in ops}) == 10 and len(ops) > 25
+    ops += repeated()
+    assert len({type(op) for op in ops}) == 11 and len(ops) > 25
     rng = np.random.default_rng(seed)
     equal(beside([*special, *ops], rng, weights), rng, tool, tmp_path)
 
@@ -36,7 +39,7 @@ def test_operators_of_transformers_equal_their_references_in_simulation(
     seed: int, tool: Verilator, tmp_path: Path
 ) -> None:
     """Behind the last product stands a Softmax that is slower: what is multiplied next must wait until all is read."""
-    found = streamable(TRANSFORMERS, ["int8", "int16"], largest=1100)
+    found = streamable(TRANSFORMERS, ["int8", "int16", "int32"], largest=1100)
     ops = [op for op in found if not isinstance(op, Softmax | Table)]
     ops += [
         Add((3, 5), (3, 5), (3, 5), *SCALE, INT16, a_dtype="int16"),
@@ -44,11 +47,19 @@ def test_operators_of_transformers_equal_their_references_in_simulation(
     ]
     ops.append(Conv(1, 5, 5, 6, 4, (3, 3), (2, 1), (1, 1), (1, 1, 0, 1), 2, 44, Output(-3)))
     ops.append(WideTable(90, segments=200, block=10, fraction=8, output=Output()))
-    assert len({type(op) for op in ops}) == 9 and len(ops) > 20
+    assert len({type(op) for op in ops}) == 11 and len(ops) > 20
     rng = np.random.default_rng(seed)
     scores = MatMul((2,), 3, 2, 7, (6, 2, 1), (14, 1, 2), (21, 7, 1), 5, -3, *fixed_point(0.01), INT16)
     program = followed(beside([*ops, scores], rng), WideSoftmax(6, 7, FINE, 16, INT16), rng)
     equal(program, rng, tool, tmp_path)
+
+
+def repeated() -> list[Op]:
+    """Products by a pixel for all pixels, by an element for some that are neighbours, by one, from both sides."""
+    shape, zeros = (1, 4, 3, 6), (3, -128)
+    scaled = (*zeros, *fixed_point(0.004), Output(zero_point=-5))
+    others = ((6,), (1, 1, 3, 6), (1, 4, 3, 1), (4, 1, 1), (1,))
+    return [Mul(shape, *pair, *scaled) for other in others for pair in ((shape, other), (other, shape))]
 
 
 def equal(program: Program, rng: np.random.Generator, tool: Verilator, folder: Path) -> None:

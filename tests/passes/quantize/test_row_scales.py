@@ -9,6 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from bevel.backends.target import load
 from bevel.calib.arithmetic.round_rows import round_rows
 from bevel.calib.formats.format import INT8, INT16, IntFormat
 from bevel.calib.observe.observe import observe
@@ -42,12 +43,18 @@ def worked(
     weights: str = WEIGHTS,
     others: str = "int8",
     renamed: dict[str, str] | None = None,
+    target: str | None = None,
 ) -> Work:
     """format: of what products by weights read; renamed: how the tensors of these names are called, before all."""
     graph, _ = canonicalize(text(body, TOKENS, "float[] y", weights), runs[:1])
     for name, other in (renamed or {}).items():
         graph.tensors()[name].name = other
-    work = Work(graph, data=runs, observations=observe(export(graph), runs, QuantizeOptions().wants(graph)))
+    work = Work(
+        graph,
+        None if target is None else load(target),
+        data=runs,
+        observations=observe(export(graph), runs, QuantizeOptions().wants(graph)),
+    )
     assigned = AssignSchemes(activations=others, product_inputs=format)(work).work
     return RowScales(rows)(assigned).work  # type: ignore[arg-type]
 
@@ -62,6 +69,15 @@ def test_a_loud_row_gives_the_others_scales_of_their_own(text: Any) -> None:
     assert note.kind == "chosen" and note.text.startswith("a scale for each row: int4 of it alone leaves")
     assert note.numbers["row_scales_alone_db"] > note.numbers["one_scale_alone_db"] + 0.5
     assert note.numbers["row_scales_db"] > note.numbers["one_scale_db"] + 0.5
+
+
+@pytest.mark.parametrize(("format", "said"), [("int4", 1), ("int8", 0)])
+def test_streams_keep_no_rows_unless_asked(format: str, said: int, text: Any) -> None:
+    work = worked(text, LINEAR, LOUD, format, target="artix7-35")
+    assert not any(one.rows for one in work.schemes.nodes.values())
+    assert [note.kind for note in work.notes if note.pass_ == RowScales.name] == ["refused"] * said
+    asked = worked(text, LINEAR, LOUD, format, "on", target="artix7-35")
+    assert any(one.rows for one in asked.schemes.nodes.values()) == (format == "int4")
 
 
 def test_a_tensor_of_the_model_may_be_called_as_one_with_rows_would_be(text: Any) -> None:
