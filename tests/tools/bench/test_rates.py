@@ -29,6 +29,8 @@ NO_RATES_OF_THEIR_OWN = {
     "SharedPositionalGemmDsp": AFTER,
     "SharedTilesDsp": AFTER,
     "QuantizeVectors": "alone for its operator, measured by hand: 4 us for 27,648 floats",
+    "NBits": "alone for its operator, by bevel.tools.bench.n_bits: 165 us for 1 row by 2048 x 2048, 4.8 ms for 64",
+    "NBitsNeon": "alone for its operator, and an estimate: QEMU knows its results, and nothing of its time",
 }
 # Kernels whose choice estimates decide differ by more. Loops along channels depend on how many there are: three times.
 # zig's code of a Softmax for Armv6-M takes 2.2 times the instructions of gcc's, with which rates are measured.
