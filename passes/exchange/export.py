@@ -10,6 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from bevel.passes.exchange.compact_quantizers import compact_quantizers
+from bevel.passes.exchange.keep_loadable import keep_loadable
 from bevel.passes.exchange.pack_weights import pack_weights
 from bevel.passes.exchange.unsigned_activations import unsigned_activations
 from bevel.passes.operators import INTEGER_OPERATORS
@@ -44,6 +45,7 @@ def export(
     model.functions.extend(functions[name] for name in sorted(used | unpacking))
     if ports is not None:
         onnx.helper.set_model_props(model, {PORTS: json.dumps(ports, sort_keys=True)})
+        keep_loadable(model)
     write_states(model, states or {})
     return model
 
