@@ -112,6 +112,24 @@ class PhasedStage(Stage):
         return taken, times[0]
 
 
+@dataclass(frozen=True, eq=False)
+class BeatByBeat(PhasedStage):
+    """A stage that takes a beat of each input in each step, and gives one `latency` cycles later."""
+
+    @property
+    @abstractmethod
+    def latency(self) -> int:
+        """Clocks from a beat to its result."""
+
+    def phases(self) -> Sequence[Phase]:
+        every = in_order(self.output.beats)
+        return (Phase((every,) * len(self.inputs), every - 1, self.latency),)
+
+    @property
+    def cycles(self) -> int:
+        return self.output.beats
+
+
 def in_order(beats: int) -> Steps:
     """The needs of a stage that takes a beat a step."""
     return np.arange(1, beats + 1, dtype=np.int64)

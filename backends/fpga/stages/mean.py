@@ -11,6 +11,7 @@ from bevel.backends.fpga.logic import logic, memory
 from bevel.backends.fpga.stage import Phase, PhasedStage
 from bevel.backends.fpga.stages.requantizer import LATENCY as RESCALING
 from bevel.backends.fpga.stages.requantizer import Requantizer
+from bevel.backends.fpga.stages.sums import coming
 from bevel.backends.fpga.verilog.text import (
     HardwareCounter,
     Module,
@@ -63,11 +64,7 @@ module {self.name} (
   wire go = en && s_valid;
 {counters([fold, pixel], "go")}
   wire first = pixel == {number(0, pixel.bits)};
-  reg [{LATENCY}:1] coming;
-  always @(posedge clk)
-    if (rst) coming <= {LATENCY}'d0;
-    else if (en) coming <= {{coming[{LATENCY - 1}:1], go && pixel_last}};
-  assign m_valid = coming[{LATENCY}];
+{coming(LATENCY, "go && pixel_last")}
   genvar lane;
   generate
     for (lane = 0; lane < {lanes}; lane = lane + 1) begin : channel
@@ -79,14 +76,7 @@ module {self.name} (
         if (go) sums[fold] <= after;
         if (en) total <= after;
       end
-      wire signed [{scaled.result_bits - 1}:0] y;
-      {scaled.name} rescale (
-          .clk(clk),
-          .en(en),
-          .sum({scaled.sum_bits}'(total)),
-          .parameter_word({number(scaled.parameters()[0], scaled.parameter_bits)}),
-          .y(y)
-      );
+{scaled.instance("total")}
       assign m_data[lane*{self.output.bits}+:{self.output.bits}] = y;
     end
   endgenerate

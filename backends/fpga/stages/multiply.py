@@ -22,6 +22,7 @@ from bevel.backends.fpga.stage import BeatStream, Phase, PhasedStage, Steps, in_
 from bevel.backends.fpga.stages.kept import in_turn
 from bevel.backends.fpga.stages.requantizer import LATENCY as RESCALING
 from bevel.backends.fpga.stages.requantizer import Requantizer
+from bevel.backends.fpga.stages.sums import coming
 from bevel.backends.fpga.verilog.text import (
     HardwareCounter,
     Module,
@@ -113,11 +114,7 @@ module {self.name} (
   wire go = en && {a}_valid{wait};
   assign {a}_ready = go;
 {source}
-  reg [{LATENCY}:1] coming;
-  always @(posedge clk)
-    if (rst) coming <= {LATENCY}'d0;
-    else if (en) coming <= {{coming[{LATENCY - 1}:1], go}};
-  assign m_valid = coming[{LATENCY}];
+{coming(LATENCY, "go")}
   genvar lane;
   generate
     for (lane = 0; lane < {lanes}; lane = lane + 1) begin : element
@@ -132,14 +129,7 @@ module {self.name} (
           w_moved <= w - {signed_number(b_zero, b_bits)};
           product <= {a_bits + b_bits}'(x_moved) * {a_bits + b_bits}'(w_moved);
         end
-      wire signed [{scaled.result_bits - 1}:0] y;
-      {scaled.name} rescale (
-          .clk(clk),
-          .en(en),
-          .sum({scaled.sum_bits}'(product)),
-          .parameter_word({number(scaled.parameters()[0], scaled.parameter_bits)}),
-          .y(y)
-      );
+{scaled.instance("product")}
       assign m_data[lane*{self.output.bits}+:{self.output.bits}] = y;
     end
   endgenerate

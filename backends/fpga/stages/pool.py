@@ -69,15 +69,7 @@ class PoolStage(PhasedStage):
             result, instance = "kept", ""
         else:
             result = "y"
-            instance = f"""
-      wire signed [{self.mean.result_bits - 1}:0] y;
-      {self.mean.name} rescale (
-          .clk(clk),
-          .en(en),
-          .sum({self.mean.sum_bits}'(kept)),
-          .parameter_word({number(self.mean.parameters()[0], self.mean.parameter_bits)}),
-          .y(y)
-      );"""
+            instance = f"\n{self.mean.instance('kept')}"
         text = f"""// The {what} of {self.rows * self.beats} elements, {self.rows} of a channel a beat.
 module {self.name} (
 {ports(x.width, self.output.width)});

@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 
 from bevel.backends.fpga.logic import logic
-from bevel.backends.fpga.verilog.text import Module, count_bits, signed_bits, signed_number
+from bevel.backends.fpga.verilog.text import Module, count_bits, number, signed_bits, signed_number
 from bevel.backends.program.op import Array, Bounds
 from bevel.backends.program.resources import Resources
 from bevel.calib.arithmetic.requantize import Output
@@ -142,3 +142,14 @@ module {self.name} (
 endmodule
 """
         return Module(self.name, text, {})
+
+    def instance(self, total: str) -> str:
+        """Verilog of y, what one multiplier for all makes of a sum."""
+        return f"""      wire signed [{self.result_bits - 1}:0] y;
+      {self.name} rescale (
+          .clk(clk),
+          .en(en),
+          .sum({self.sum_bits}'({total})),
+          .parameter_word({number(self.parameters()[0], self.parameter_bits)}),
+          .y(y)
+      );"""

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bevel.backends.fpga.logic import logic
-from bevel.backends.fpga.stage import Phase, PhasedStage, in_order
+from bevel.backends.fpga.stage import BeatByBeat
+from bevel.backends.fpga.stages.sums import coming
 from bevel.backends.fpga.verilog.text import Module, number, ports, signed_bits, signed_number
 from bevel.backends.program.ops.round_even import RoundEven
 from bevel.backends.program.resources import Resources
@@ -19,18 +20,14 @@ LATENCY = 5
 
 
 @dataclass(frozen=True, eq=False)
-class RoundEvenStage(PhasedStage):
+class RoundEvenStage(BeatByBeat):
     """input, output: as many beats, of elements within +-`op.reach`, and of their results."""
 
     op: RoundEven = field(kw_only=True)
 
-    def phases(self) -> Sequence[Phase]:
-        every = in_order(self.output.beats)
-        return (Phase((every,), every - 1, LATENCY),)
-
     @property
-    def cycles(self) -> int:
-        return self.output.beats
+    def latency(self) -> int:
+        return LATENCY
 
     @property
     def raised_bits(self) -> int:
@@ -57,11 +54,7 @@ module {self.name} (
 {ports(x.width, y.width)});
   wire en = !m_valid || m_ready;
   assign s_ready = en;
-  reg [{LATENCY}:1] coming;
-  always @(posedge clk)
-    if (rst) coming <= {LATENCY}'d0;
-    else if (en) coming <= {{coming[{LATENCY - 1}:1], s_valid}};
-  assign m_valid = coming[{LATENCY}];
+{coming(LATENCY, "s_valid")}
   genvar lane;
   generate
     for (lane = 0; lane < {y.lanes}; lane = lane + 1) begin : element

@@ -1,4 +1,4 @@
-"""Which terms of sums are on their way through a pipeline of products."""
+"""What is on its way through a pipeline: beats, and which terms of sums."""
 
 from __future__ import annotations
 
@@ -23,3 +23,12 @@ def on_the_way(depth: int, taken: str, first: str, last: str) -> str:
       first <= {{first[{depth - 1}:1], {first}}};
       last  <= {{last[{depth - 1}:1], {last}}};
     end"""
+
+
+def coming(latency: int, taken: str) -> str:
+    """Verilog of the beats that come `latency` clocks with `en` behind those that are `taken`, and of m_valid."""
+    return f"""  reg [{latency}:1] coming;
+  always @(posedge clk)
+    if (rst) coming <= {latency}'d0;
+    else if (en) coming <= {{coming[{latency - 1}:1], {taken}}};
+  assign m_valid = coming[{latency}];"""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bevel.backends.fpga.logic import logic, memory, style
-from bevel.backends.fpga.stage import Phase, PhasedStage, in_order
+from bevel.backends.fpga.stage import BeatByBeat
 from bevel.backends.fpga.verilog.text import Module, image, ports
 from bevel.backends.program.resources import Resources
 
@@ -14,18 +14,14 @@ LATENCY = 1
 
 
 @dataclass(frozen=True)
-class TableStage(PhasedStage):
+class TableStage(BeatByBeat):
     """entries: the answer for each code of 8 bits, from the lowest on."""
 
     entries: tuple[int, ...] = field(kw_only=True)
 
-    def phases(self) -> Sequence[Phase]:
-        every = in_order(self.output.beats)
-        return (Phase((every,), every - 1, LATENCY),)
-
     @property
-    def cycles(self) -> int:
-        return self.output.beats
+    def latency(self) -> int:
+        return LATENCY
 
     def estimate(self) -> Resources:
         return memory(256, self.output.bits, False).times(self.output.lanes) + logic(lut=4, ff=2)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bevel.backends.fpga.logic import logic, memory
-from bevel.backends.fpga.stage import Phase, PhasedStage, in_order
+from bevel.backends.fpga.stage import BeatByBeat
 from bevel.backends.fpga.stages.kept import in_turn
+from bevel.backends.fpga.stages.sums import coming
 from bevel.backends.fpga.verilog.text import (
     HardwareCounter,
     Module,
@@ -31,16 +32,16 @@ LATENCY = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Two(PhasedStage):
+class Two(BeatByBeat):
     """inputs: two streams of equal lanes, called a and b; output: one. held: b, where it is constant; then a alone
     comes in."""
 
     add: Add = field(kw_only=True)
     held: Array | None = field(default=None, kw_only=True)
 
-    def phases(self) -> Sequence[Phase]:
-        every = in_order(self.output.beats)
-        return (Phase((every,) * len(self.inputs), every - 1, LATENCY),)
+    @property
+    def latency(self) -> int:
+        return LATENCY
 
     @property
     def sum_bits(self) -> int:
@@ -51,10 +52,6 @@ class Two(PhasedStage):
         parts = reach[0] * abs(self.add.a_multiplier), reach[1] * abs(self.add.b_multiplier)
         most = sum(parts) + abs(self.add.offset)
         return max(signed_bits(-most, most), self.add.shift + 2)
-
-    @property
-    def cycles(self) -> int:
-        return self.output.beats
 
     def estimate(self) -> Resources:
         bits = self.sum_bits
@@ -93,11 +90,7 @@ module {self.name} (
   wire go = en && {names[0]}_valid{waits};
   assign {names[0]}_ready = go;
 {self.holding() if constant else "  assign b_ready = go;"}
-  reg [{LATENCY}:1] coming;
-  always @(posedge clk)
-    if (rst) coming <= {LATENCY}'d0;
-    else if (en) coming <= {{coming[{LATENCY - 1}:1], go}};
-  assign m_valid = coming[{LATENCY}];
+{coming(LATENCY, "go")}
   genvar lane;
   generate
     for (lane = 0; lane < {self.output.lanes}; lane = lane + 1) begin : element

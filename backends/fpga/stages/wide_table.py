@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bevel.backends.fpga.logic import logic, memory, style, total
-from bevel.backends.fpga.stage import Phase, PhasedStage, in_order
+from bevel.backends.fpga.stage import BeatByBeat
+from bevel.backends.fpga.stages.sums import coming
 from bevel.backends.fpga.verilog.text import Module, count_bits, image, ports, signed_bits, signed_number
 from bevel.backends.program.op import Array
 from bevel.backends.program.resources import Resources
@@ -21,7 +22,7 @@ LENGTH_BITS = (BITS_OF_LENGTH - 1).bit_length()
 
 
 @dataclass(frozen=True, eq=False)
-class WideTableStage(PhasedStage):
+class WideTableStage(BeatByBeat):
     """blocks: [2**16 / 2**block], ends: [segments, 2], as the operator has them."""
 
     blocks: Array = field(kw_only=True)
@@ -30,13 +31,9 @@ class WideTableStage(PhasedStage):
     fraction: int = field(kw_only=True)
     epilogue: Output = field(kw_only=True)
 
-    def phases(self) -> Sequence[Phase]:
-        every = in_order(self.output.beats)
-        return (Phase((every,), every - 1, LATENCY),)
-
     @property
-    def cycles(self) -> int:
-        return self.output.beats
+    def latency(self) -> int:
+        return LATENCY
 
     @property
     def entry_bits(self) -> int:
@@ -69,11 +66,7 @@ endmodule
         wide, which = DOMAIN_BITS, max(entry - LENGTH_BITS, segment)
         return f"""  wire en = !m_valid || m_ready;
   assign s_ready = en;
-  reg [{LATENCY}:1] coming;
-  always @(posedge clk)
-    if (rst) coming <= {LATENCY}'d0;
-    else if (en) coming <= {{coming[{LATENCY - 1}:1], s_valid}};
-  assign m_valid = coming[{LATENCY}];
+{coming(LATENCY, "s_valid")}
 
   // The ends of the segment, and where between them the element lies.
   wire [{wide - 1}:0] u = {wide}'($signed({x}'(s_data))) ^ {wide}'h8000;
