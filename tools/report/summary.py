@@ -78,7 +78,9 @@ def summarize(options: Options, folder: Path, found: Findings) -> report.Report:
 
 def islands(program: Program) -> list[Note]:
     """What float kernels mean for the promise."""
-    text = "float kernel: its last bits depend on the machine, and may differ from onnxruntime's"
+    weighed = any(call.kernel.exact and not call.kernel.stock for call in program.calls)
+    differs = "they may differ from onnxruntime's" if weighed else "outputs that differ for it get no cost"
+    text = f"float kernel: its last bits depend on the machine, and {differs}"
     ours = "float product: the same bits on every machine; onnxruntime sums in another order"
     calls = ((call, ours if call.kernel.exact else text) for call in program.calls if not call.kernel.stock)
     return [Note("partition", call.node, "warned", text) for call, text in calls]

@@ -3,8 +3,9 @@
 onnxruntime sums floats in an order of its own, so that most float outputs differ from its in their last bits. What the
 library has to compute is defined all the same: products by weights of a few bits term by term, integers as ever, and
 float islands by the very function that the library holds, compiled for this machine. So the whole program is run by
-references, and a library that equals them is timed. How near the references are to onnxruntime is judged node by node
-(`bevel.passes.partition.check_islands`), and the elements that it rounds otherwise are counted.
+references, and a library that equals them is timed. That holds for products by weights of a few bits: where all that is
+float are islands, nothing but onnxruntime's own bits will do. How near the references are to onnxruntime is judged node
+by node (`bevel.passes.partition.check_islands`), and the elements that it rounds otherwise are counted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import numpy as np
 
 from bevel.backends.binary.artifact import Artifact
 from bevel.backends.devices.base import Device, Measurement, Vectors
-from bevel.backends.program.island import has_islands
 from bevel.backends.program.op import Array
 from bevel.backends.program.program import Program
 
@@ -24,13 +24,14 @@ MULTIPLICATIONS = 10**9  # that references may take: some ten seconds
 
 def measured(device: Device, artifact: Artifact, program: Program, tests: Vectors) -> Measurement:
     """`tests`: with onnxruntime's answers; `program`: by its plain operators."""
-    found = device.measure(artifact, tests)
-    return held(device, artifact, program, tests, found) if found.mismatches and has_islands(program) else found
+    return held(device, artifact, program, tests, device.measure(artifact, tests))
 
 
 def held(device: Device, artifact: Artifact, program: Program, tests: Vectors, found: Measurement) -> Measurement:
-    """What was `found` beside onnxruntime's answers, or, where the product equals its references, that, with a cost:
-    code for another processor may differ from both."""
+    """What was `found` beside onnxruntime's answers, or, where a product by weights of a few bits may differ from them
+    and the whole equals its references, that, with a cost: code for another processor may differ from both."""
+    if not found.mismatches or not any(call.kernel.exact and not call.kernel.stock for call in program.calls):
+        return found
     macs = sum(call.kernel.macs for call in program.calls if not call.kernel.stock)
     count = min(len(tests), MULTIPLICATIONS // max(macs, 1))
     if not count:
