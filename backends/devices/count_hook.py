@@ -6,27 +6,19 @@ A hook in Python costs microseconds a block, which is minutes an inference; in C
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bevel.backends.binary import toolchain
 from bevel.backends.binary.toolchain import Toolchain
 from bevel.backends.cortex_m.timing.estimate import Block
-from bevel.backends.process.cache import cache_folder
+from bevel.backends.devices import shared_library
 
 SOURCE = "count_hook.c"
-FLAGS = ("-O2", "-fPIC", "-shared", "-g0")
 
 
 @dataclass(frozen=True)
@@ -147,7 +139,7 @@ def attach(uc: Any, run: int, calls: list[int], runs: int, code: InstructionSet 
 
 
 def create(calls: list[int], runs: int) -> Counter:
-    hook = load(host_compiler())
+    hook = load(shared_library.host_compiler())
     storage = ctypes.create_string_buffer(hook.counter_bytes())
     kernels, order = np.unique(np.array(calls, np.uint32)), np.array(calls, np.uint32)
     marks = np.zeros((runs, len(calls) + 2), np.uint64)
@@ -165,40 +157,12 @@ def address_of(function: Any) -> int:
     return address
 
 
-def host_compiler() -> Toolchain | None:
-    """What compiles for the machine we run on: cc or gcc where installed, else zig from its wheel."""
-    names = (name for name in ("cc", "gcc") if toolchain.has_headers(name))
-    found = (toolchain.gcc(name, ()) for name in names)
-    return next((tools for tools in found if tools is not None), None) or toolchain.zig(toolchain.ZIG_FLAGS)
-
-
 @cache
 def load(compiler: Toolchain | None) -> Any:
     if compiler is None:
         raise RuntimeError("no C compiler for this machine; `pip install ziglang` gives one")
-    library = ctypes.CDLL(str(compiled(compiler, SOURCE)))
+    library = ctypes.CDLL(str(shared_library.compiled(compiler, __package__, SOURCE)))
     library.counter_bytes.restype = ctypes.c_uint64
     library.counter_blocks.restype = ctypes.c_void_p
     library.counter_places.restype = ctypes.c_uint32
     return library
-
-
-def compiled(compiler: Toolchain, *names: str) -> Path:
-    """The shared library of the sources `names`, one text, which is called as the last of them; from the cache if it is
-    there for this text, compiler and machine."""
-    source = b"".join(files(__package__).joinpath(name).read_bytes() for name in names)
-    key = hashlib.sha256(source + repr((compiler.version, FLAGS, platform.machine())).encode()).hexdigest()[:24]
-    folder = cache_folder()
-    library = folder / f"{Path(names[-1]).stem}-{key}.so"
-    if not library.exists():
-        build(compiler, source, library)
-    return library
-
-
-def build(compiler: Toolchain, source: bytes, library: Path) -> None:
-    """Compile beside the final place and move there in one step: of two processes, either one's file is right."""
-    with tempfile.TemporaryDirectory(dir=library.parent) as name:
-        folder, file = Path(name), f"{library.stem}.c"
-        (folder / file).write_bytes(source)
-        toolchain.run((*compiler.command, *compiler.flags, *FLAGS, file, "-o", library.name), folder)
-        os.replace(folder / library.name, library)

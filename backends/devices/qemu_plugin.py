@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bevel.backends.binary import toolchain
 from bevel.backends.cortex_m.timing.estimate import Block
-from bevel.backends.devices import count_hook
+from bevel.backends.devices import shared_library
 from bevel.backends.devices.image import Image
 
 INTERFACE = "plugin.h"
@@ -21,7 +21,7 @@ CALLER = "timed"  # the function in report.c that calls what it times
 def usable(command: str) -> bool:
     """Whether this QEMU takes our plugin, and there is a compiler to build it."""
     version = toolchain.printed_version(command)
-    if version is None or count_hook.host_compiler() is None:
+    if version is None or shared_library.host_compiler() is None:
         return False
     number = tuple(int(part) for part in version.split(".")[:2])
     return FIRST <= number < BEYOND and takes_plugins(command)
@@ -44,9 +44,9 @@ def arguments(loaded: Image, entry: str, counts: Path) -> tuple[str, ...]:
 
 def loading(source: str, given: Mapping[str, object]) -> tuple[str, ...]:
     """What makes QEMU load the plugin `source`, with its arguments; `usable` before."""
-    compiler = count_hook.host_compiler()
+    compiler = shared_library.host_compiler()
     assert compiler is not None
-    library = count_hook.compiled(compiler, INTERFACE, source)
+    library = shared_library.compiled(compiler, __package__, INTERFACE, source)
     return "-plugin", ",".join([f"file={library}", *(f"{key}={value}" for key, value in given.items())])
 
 

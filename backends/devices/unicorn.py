@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bevel.backends import firmware
 from bevel.backends.binary import toolchain
 from bevel.backends.binary.artifact import Artifact
-from bevel.backends.devices import count_hook, image, report
+from bevel.backends.devices import count_hook, image, report, shared_library
 from bevel.backends.devices.base import CallCost, DeviceKind, Estimate, Measurement, Vectors
 from bevel.backends.devices.count_hook import RISCV, THUMB, Counter, InstructionSet
 from bevel.backends.devices.estimate import estimate
@@ -83,7 +83,7 @@ class Unicorn:
             return f"unicorn has no core for {self.target.name}"
         if find_spec("unicorn") is None:
             return f"unicorn is not installed: `pip install unicorn` would run and count {self.target.name} firmware"
-        if count_hook.host_compiler() is None:
+        if shared_library.host_compiler() is None:
             return "no C compiler for this machine: `pip install ziglang` would let unicorn count instructions"
         return None
 

@@ -57,17 +57,24 @@ def mcu(
 @click.option("--only", multiple=True, metavar="NAME", help="Only this network; may be repeated.")
 @click.option("--threads", multiple=True, type=COUNT, help="Of all candidates, and cores to stay on; may be repeated.")
 @parameter("isa")
+@click.option("--hide", metavar="SETS", help="Without amx, avx512, avxvnni for all (Linux, Intel's processors).")
 @click.option("-o", "--output", type=PATH, metavar="FILE", help="Write all numbers as JSON.")
 def cpu(
-    models: Path | None, only: tuple[str, ...], threads: tuple[int, ...], isa: str | None, output: Path | None
+    models: Path | None,
+    only: tuple[str, ...],
+    threads: tuple[int, ...],
+    isa: str | None,
+    hide: str | None,
+    output: Path | None,
 ) -> None:
     """Build networks for this machine, and time them beside onnxruntime, and OpenVINO and LiteRT where installed.
 
     LiteRT takes model.tflite beside model.onnx, where there is one.
     """
     with nothing_at_stake():
-        from bevel.tools.bench.cpu import show_bench
+        from bevel.tools.bench.cpu import levels_without, show_bench
 
+        isa = levels_without(hide, isa) if hide else isa
     show_bench(models, only, threads or (1,), isa, output)
 
 

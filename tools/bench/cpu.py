@@ -41,7 +41,7 @@ from bevel.backends.process.litter import scratch
 from bevel.calib.data.dataset import open_dataset
 from bevel.calib.errors import UserError
 from bevel.calib.observe.observe import model_inputs
-from bevel.tools.bench import peers, tables
+from bevel.tools.bench import hidden, peers, tables
 from bevel.tools.bench.cells import Refusal, Setup, run_cell
 from bevel.tools.bench.peers import LeftOut, Run
 from bevel.tools.bench.reference import geometric_mean
@@ -165,6 +165,12 @@ def pool_of(library: ctypes.CDLL, artifact: Artifact, threads: int) -> Pool | No
     start.argtypes, start.restype = [ctypes.c_int], ctypes.c_void_p
     stop.argtypes, stop.restype = [ctypes.c_void_p], None
     return Pool(entry, ctypes.cast(run, ctypes.c_void_p).value, start(threads), stop)
+
+
+def levels_without(hide: str, isa: str | None) -> str:
+    """What `isa` says, or all, less what needs sets that this process does not see from here on."""
+    target = targets.load(TARGET).with_levels(isa)
+    return ",".join(hidden.left_over(target, hidden.begin_again(hide)))
 
 
 def show_bench(

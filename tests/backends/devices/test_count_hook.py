@@ -11,10 +11,10 @@ import pytest
 
 from bevel.backends.binary import toolchain
 from bevel.backends.binary.toolchain import Toolchain
-from bevel.backends.devices import count_hook
+from bevel.backends.devices import count_hook, shared_library
 
 unicorn = pytest.importorskip("unicorn")
-if count_hook.host_compiler() is None:
+if shared_library.host_compiler() is None:
     pytest.skip("no C compiler for this machine", allow_module_level=True)
 
 CODE, RAM, SIZE = 0x0, 0x20000000, 1 << 20
@@ -143,7 +143,7 @@ def test_builds_at_the_same_time_leave_one_good_library(tmp_path: Path, compiler
     source = (Path(count_hook.__file__).parent / count_hook.SOURCE).read_bytes()
     library = tmp_path / "count_hook.so"
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda _: count_hook.build(compiler, source, library), range(2)))
+        list(pool.map(lambda _: shared_library.build(compiler, source, library), range(2)))
     assert [path.name for path in tmp_path.iterdir()] == ["count_hook.so"]
     assert ctypes.CDLL(str(library)).counter_bytes() > 0
 
