@@ -55,7 +55,14 @@ def test_rows_say_what_ran_and_its_share(
     assert [one["level"] for one in rows] == ["avx2", "avx2"]
     for one in rows:
         assert one["rate"] == pytest.approx(one["macs"] / one["us"] * 1e6)
-        assert one["share"] == pytest.approx(one["rate"] / one["peak"]) and one["share"] > 0
+        assert one["share"] > 0 and one["peak"] > 0
+
+
+def test_shares_are_those_of_each_turn() -> None:
+    turns = [layers.Turn(*turn) for turn in ((1.0, 1200.0), (2.0, 1000.0), (1.0, 400.0))]
+    row = layers.LayerRow.of_turns("layer", "avx2", 600, turns)
+    assert (row.us, row.rate, row.peak) == (1e6, 600, 1000)
+    assert row.share == pytest.approx(600 / 1200)  # of 600 / 1200, 300 / 1000, 600 / 400
 
 
 def test_other_machines_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
