@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,11 +31,10 @@ class Drawing:
 
 
 LAYERS = ("conv", "conv", "depthwise", "pool", "residual", "gate", "scale")
-SUMS = LAYERS[:5]  # no product of two tensors
 
 
-def drawn_model(count: int, seed: int, layers: Sequence[str] = LAYERS) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """`count` networks of some `layers`, and samples for them, {input: float32 [8, *shape]}."""
+def drawn_model(count: int, seed: int) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """`count` networks, and samples for them, {input: float32 [8, *shape]}."""
     drawing = Drawing(np.random.default_rng(seed))
     inputs, outputs, samples = [], [], {}
     for number in range(count):
@@ -44,17 +42,17 @@ def drawn_model(count: int, seed: int, layers: Sequence[str] = LAYERS) -> tuple[
         name, shape = f"x{number}", (1, channels, height, width)
         inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
         samples[name] = drawing.rng.normal(0, 1, (8, *shape)).astype(np.float32)
-        result = network(drawing, name, (channels, height, width), layers)
+        result = network(drawing, name, (channels, height, width))
         outputs.append(helper.make_tensor_value_info(result, TensorProto.FLOAT, None))
     graph = helper.make_graph(drawing.nodes, "drawn", inputs, outputs, drawing.constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return onnx.shape_inference.infer_shapes(model), samples
 
 
-def network(drawing: Drawing, x: str, shape: tuple[int, int, int], layers: Sequence[str]) -> str:
+def network(drawing: Drawing, x: str, shape: tuple[int, int, int]) -> str:
     """Some layers, and perhaps a classifier."""
     for _ in range(int(drawing.rng.integers(1, 4))):
-        kind = drawing.rng.choice(layers)
+        kind = drawing.rng.choice(LAYERS)
         if kind == "residual":
             x = residual(drawing, x, shape)
         elif kind == "gate":

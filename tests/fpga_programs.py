@@ -33,7 +33,7 @@ from bevel.backends.program.ops import (
     table,
 )
 from bevel.backends.program.program import Buffer, Call, Port, Program
-from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.calib.formats.float_format import E2M1, E2M3, FloatFormat
 
 IMAGES = (add, arg_max, average_pool, conv, gemm, max_pool, mul, reduce_mean, softmax, table)
@@ -62,6 +62,20 @@ def beside(ops: Sequence[Op], rng: np.random.Generator, weights: Mapping[int, Ar
         call = Call(f"{type(op).__name__} {number}", op, tuple(names[Role.INPUT]), constants, names[Role.OUTPUT][0])
         calls.append(call)
     return Program("beside", tuple(ports[Role.INPUT]), tuple(ports[Role.OUTPUT]), buffers, tuple(calls))
+
+
+def repeated() -> list[Op]:
+    """Products by a pixel for all pixels, by an element for some that are neighbours, by one, from both sides."""
+    shape, zeros = (1, 4, 3, 6), (3, -128)
+    scaled = (*zeros, *fixed_point(0.004), Output(zero_point=-5))
+    others = ((6,), (1, 1, 3, 6), (1, 4, 3, 1), (4, 1, 1), (1,))
+    return [mul.Mul(shape, *pair, *scaled) for other in others for pair in ((shape, other), (other, shape))]
+
+
+def holding(program: Program, place: int, values: Array) -> Program:
+    """The input port at `place` is constant, instead."""
+    port, ports = program.inputs[place], (*program.inputs[:place], *program.inputs[place + 1 :])
+    return replace(program, inputs=ports, constants=program.constants | {port.buffer: values})
 
 
 def followed(program: Program, op: Op, rng: np.random.Generator) -> Program:

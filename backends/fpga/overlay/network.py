@@ -7,7 +7,7 @@ streams there, as in a streaming design.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,13 +18,16 @@ from bevel.backends.fpga.network import Outside, entering, held, leaving, whole
 from bevel.backends.fpga.node import Folding, node_of
 from bevel.backends.fpga.overlay import nodes
 from bevel.backends.fpga.overlay.layout import PixelLayout
+from bevel.backends.fpga.overlay.orders import with_transposed_inputs
+from bevel.backends.fpga.overlay.pairs import SumsOfTwo
 from bevel.backends.fpga.overlay.windows import OverlaySums
 from bevel.backends.fpga.stage import BeatStream, Stage
 from bevel.backends.fpga.verilog.text import unique
 from bevel.backends.program.bounds import with_bounds
-from bevel.backends.program.op import Role
+from bevel.backends.program.op import Array, Role
 from bevel.backends.program.ops.arg_max import ArgMax
 from bevel.backends.program.ops.copy import Copy
+from bevel.backends.program.ops.round_even import RoundEven
 from bevel.backends.program.ops.softmax import Softmax
 from bevel.backends.program.ops.transpose import Transpose
 from bevel.backends.program.program import Call, Program
@@ -87,6 +90,11 @@ class OverlayNetwork:
     def tables(self) -> bool:
         return any(getattr(step.windows, "table", None) is not None for step in self.steps)
 
+    @property
+    def pairs(self) -> bool:
+        """Whether tensors are read beside each other."""
+        return any(isinstance(step.windows, SumsOfTwo) for step in self.steps)
+
 
 @dataclass
 class Reading:
@@ -99,18 +107,28 @@ class Reading:
     tensors: dict[str, PixelLayout] = field(default_factory=dict)
     steps: list[OverlayStep] = field(default_factory=list)
     tails: dict[str, tuple[str, Call]] = field(default_factory=dict)  # by what is behind them
+    sums: dict[str, OverlayStep] = field(default_factory=dict)  # that are to be rounded
 
     def readers(self, buffer: str) -> list[Call]:
         return [call for call in self.calls if buffer in call.inputs]
 
+    def constants(self, call: Call) -> dict[int, Array]:
+        """The inputs of a call that are constant, by their places."""
+        known = self.program.constants
+        return {place: known[name] for place, name in enumerate(call.inputs) if name in known}
+
+    def streams(self, call: Call) -> list[str]:
+        """The inputs of a call that are not."""
+        return [name for name in call.inputs if name not in self.program.constants]
+
 
 def overlay_network(program: Program) -> OverlayNetwork:
     """Raises UserError for what the overlay has no hardware for: the node, and why."""
-    known = with_bounds(program)
+    known = with_bounds(with_transposed_inputs(program))
     ports = [(port, entering(known, port)) for port in known.inputs]
     ends = [(port, leaving(known, port)) for port in known.outputs]
-    if known.constants or max(len(ports), len(ends)) > MOST_PORTS:
-        raise UserError(f"{program.name}: constant results, or more than {MOST_PORTS} ports, have no overlay")
+    if max(len(ports), len(ends)) > MOST_PORTS:
+        raise UserError(f"{program.name} has no overlay: more than {MOST_PORTS} inputs or outputs")
     names = unique(call.node for call in known.calls)
     reading = Reading(
         known, list(known.calls), {call.output: name for call, name in zip(known.calls, names, strict=True)}
@@ -140,9 +158,10 @@ def fed(reading: Reading, buffer: str, outside: Outside) -> OverlayEnd:
 def wanted(reading: Reading, buffer: str, lies: PixelLayout) -> PixelLayout | None:
     """As who reads it must have it; None where any way will do."""
     for call in reading.readers(buffer):
-        found = None if isinstance(call.kernel, Copy) else windows_of(call, (lies,) * len(call.inputs))
+        streams = reading.streams(call)
+        found = None if isinstance(call.kernel, Copy | RoundEven) else windows_of(reading, call, (lies,) * len(streams))
         if isinstance(found, OverlaySums) and found.given:
-            return found.given[call.inputs.index(buffer)]
+            return found.given[streams.index(buffer)]
         behind = None if isinstance(found, str) else wanted(reading, call.output, lies)
         if behind is not None:
             return behind
@@ -164,10 +183,17 @@ def stage_of(reading: Reading, call: Call) -> Stage:
 def read(reading: Reading, call: Call) -> None:
     """A call: another name, what stands at an end, or a step."""
     whole(reading.program, call)
-    behind = [name for name in call.inputs if name not in reading.holds]
+    streams = reading.streams(call)
+    if not streams:
+        raise refusal(call, "its result depends on no input")
+    for name in streams:
+        if name in reading.sums:
+            rounded(reading, call, reading.sums[name])
+            return
+    behind = [name for name in streams if name not in reading.holds]
     if behind:
         raise refusal(call, f"it is behind {reading.tails[behind[0]][1].node}, which has hardware only at the end")
-    given = tuple(reading.holds[name] for name in call.inputs)
+    given = tuple(reading.holds[name] for name in streams)
     if isinstance(call.kernel, Copy):
         reading.holds[call.output] = given[0]
         return
@@ -175,29 +201,58 @@ def read(reading: Reading, call: Call) -> None:
         reading.tails[call.output] = given[0], call
         return
     layouts = tuple(reading.tensors[name] for name in given)
-    found = windows_of(call, layouts)
+    found = windows_of(reading, call, layouts)
     if isinstance(found, str):
         raise refusal(call, found)
-    reading.steps.append(OverlayStep(call, found, given, call.output))
-    reading.holds[call.output], reading.tensors[call.output] = call.output, found.made
+    step = OverlayStep(call, found, given, call.output)
+    if found.rescaling.output.dtype == "int32":
+        reading.sums[call.output] = step
+    else:
+        made(reading, step)
 
 
-def windows_of(call: Call, layouts: tuple[PixelLayout, ...]) -> OverlaySums | str:
-    file, kernel = file_of(type(call.kernel).__module__), call.kernel
+def made(reading: Reading, step: OverlayStep) -> None:
+    reading.steps.append(step)
+    reading.holds[step.output], reading.tensors[step.output] = step.output, step.windows.made
+
+
+def rounded(reading: Reading, call: Call, sums: OverlayStep) -> None:
+    """A step, of sums that `call` alone reads."""
+    if not isinstance(call.kernel, RoundEven):
+        raise refusal(call, "activations of int32")
+    found = sums.windows.rescaling.rounded(call.kernel)
+    windows = found if isinstance(found, str) else replace(sums.windows, rescaling=found)
+    if isinstance(windows, str) or windows.refused:
+        raise refusal(call, windows if isinstance(windows, str) else windows.refused or "")
+    made(reading, replace(sums, windows=windows, output=call.output))
+
+
+def windows_of(reading: Reading, call: Call, layouts: tuple[PixelLayout, ...]) -> OverlaySums | str:
+    file, kernel, held = file_of(type(call.kernel).__module__), call.kernel, reading.constants(call)
     if file is None:
         return "it has no hardware yet"
-    operands = [*kernel.roles(Role.INPUT), *kernel.roles(Role.OUTPUT)]
-    wide = [operand.dtype for operand in operands if operand.dtype != "int8"]
+    wide = [operand.dtype for operand in kernel.roles(Role.INPUT) if operand.dtype != "int8"]
+    wide += [operand.dtype for operand in kernel.roles(Role.OUTPUT) if operand.dtype not in ("int8", "int32")]
     if wide:
         return f"activations of {wide[0]}"
-    found: OverlaySums | str = file.windows(call, layouts)
-    return found if isinstance(found, str) else found.refused or found
+    if held and not hasattr(file, "HOLDS"):
+        return "one of its inputs is constant"
+    found: OverlaySums | str = (
+        file.windows(call, layouts, held) if hasattr(file, "HOLDS") else file.windows(call, layouts)
+    )
+    if isinstance(found, str) or found.rescaling.output.dtype == "int32":
+        return found
+    return found.refused or found
 
 
 def drained(reading: Reading, buffer: str, outside: Outside) -> OverlayEnd:
     if buffer in reading.holds:
         tensor = reading.holds[buffer]
         return OverlayEnd(outside, tensor, reading.tensors[tensor])
+    if buffer in reading.sums:
+        raise refusal(reading.sums[buffer].call, "activations of int32")
+    if buffer not in reading.tails:
+        raise UserError(f"output {outside.port.name} depends on no input: it has no overlay")
     tensor, call = reading.tails[buffer]
     return OverlayEnd(outside, tensor, reading.tensors[tensor], stage_of(reading, call), call)
 

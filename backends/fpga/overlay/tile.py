@@ -63,11 +63,27 @@ class TileWalk:
         return found
 
 
+@dataclass(frozen=True)
+class PairedWords:
+    """Steps at column 0 of a walk read not there but at `at`, of the first result, and where it `moves`, a word further
+    for each. product: the last step of a result is by what the step before it has read, in place of weights: element by
+    element, or where `spread` by its first element."""
+
+    at: int
+    moves: bool
+    spread: bool
+    product: bool
+
+    @property
+    def flags(self) -> int:
+        return 1 << 4 | self.moves << 5 | self.spread << 6 | self.product << 7
+
+
 @dataclass(frozen=True, eq=False)
 class ComputeTile:
     """weights: int8 [words, outputs, elements], one word where `hold`; bias, multiplier, shift: of each output; table:
     behind them, int8 [256]; maximum: the largest is found, not a sum; out, out_step: where results go; waits: for
-    all results before it."""
+    all results before it; pair: a second place to read from; wide: what is near to between two integers lies there."""
 
     walk: TileWalk
     weights: Array
@@ -81,19 +97,28 @@ class ComputeTile:
     hold: bool = False
     maximum: bool = False
     waits: bool = False
+    pair: PairedWords | None = None
+    wide: bool = False
 
     def beats(self, lanes: int) -> int:
         """That the tile takes from memory."""
         table = 0 if self.table is None else TABLE_BYTES // lanes
         return head_beats(lanes) + len(self.weights) * lanes + CHANNEL_BYTES + table
 
+    @property
+    def bytes_of_elements(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Two numbers of two bytes."""
+        output = self.output
+        return (self.walk.fill, output.zero_point), (output.low, output.high)
+
     def image(self, lanes: int) -> bytes:
         walk, output = self.walk, self.output
         flags = self.waits << 8 | self.hold << 9 | self.maximum << 10 | (self.table is not None) << 11
-        control = flags | output.even << 12
-        clamp = (output.low & 0xFF) | (output.high & 0xFF) << 8
-        placed = [control, len(self.weights), walk.start, walk.x, walk.y, walk.width, walk.height, walk.fill & 0xFF]
-        placed += [output.zero_point & 0xFF, clamp, self.out, self.out_step, *walk.moves()]
+        paired, pair_at = (0, 0) if self.pair is None else (self.pair.flags, self.pair.at)
+        control = flags | output.even << 12 | self.wide << 15 | paired
+        moved, clamp = ((low & 0xFF) | (high & 0xFF) << 8 for low, high in self.bytes_of_elements)
+        placed = [control, len(self.weights), walk.start, walk.x, walk.y, walk.width, walk.height, moved]
+        placed += [pair_at, clamp, self.out, self.out_step, *walk.moves()]
         channels = np.zeros((lanes, CHANNEL_BYTES // 4), np.uint32)
         channels[:, 0], channels[:, 1], channels[:, 2] = self.bias.astype(np.uint32), self.multiplier, self.shift - 1
         table = b"" if self.table is None else self.table.astype(np.int8).tobytes()

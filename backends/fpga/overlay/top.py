@@ -79,7 +79,7 @@ def unit_text(made: Assembled, unit: OverlayUnit) -> str:
     parameters = {
         "LANES": unit.lanes, "PER": unit.per, "WORDS": made.weight_words, "HELD": made.words, "INPUTS": inputs,
         "OUTPUTS": outputs, "DOT": dot.latency(unit.lanes), "BITS": unit.sum_bits,
-        "TABLES": int(made.network.tables),
+        "TABLES": int(made.network.tables), "PAIRS": int(made.network.pairs),
     }  # fmt: skip
     told = Wires("program", bus)
     streams = [("program", told), ("s", Wires("given", inputs * bus)), ("m", Wires("made", bus))]

@@ -68,11 +68,15 @@ class OverlayUnit:
         lanes, bus = self.lanes, 8 * self.lanes
         one = dot.estimate(lanes, 8, CODING, self.multiplier) + memory(2 * made.weight_words, bus, True)
         rows = one + logic(lut=32 * 3, ff=32 * 2 + bus)
+        if made.network.pairs:
+            rows += logic(lut=8)
         scaled = logic(lut=450, ff=480, dsp=4) + memory(2 * self.turns, 69, True)
         if made.network.tables:
             scaled += memory(512 // lanes, bus, True) + logic(lut=bus, ff=16)
         header = -(-72 // lanes) * bus
         control = logic(lut=680 + 3 * bus, ff=header + 680 + 4 * bus)
+        if made.network.pairs:
+            control += logic(lut=32, ff=22)
         return total(
             [
                 rows.times(lanes),

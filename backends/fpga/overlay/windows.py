@@ -17,10 +17,12 @@ import numpy as np
 from bevel.backends.fpga.overlay.layout import PixelLayout
 from bevel.backends.fpga.overlay.tile import ComputeTile, TileLoop, TileWalk
 from bevel.backends.program.op import Array
-from bevel.calib.arithmetic.requantize import Output
+from bevel.backends.program.ops.round_even import RoundEven
+from bevel.calib.arithmetic.requantize import Output, even_shift_right
 
 DIGIT = 7  # bits that a sum is shifted by between digits
 WORD_SPAN = 1 << 31  # what sums are within
+NEAR = 1 << 17  # of products, before their shift
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,13 @@ class WindowedImage:
 @dataclass(frozen=True, eq=False)
 class ChannelScaling:
     """Of each channel, or of all by one: bias, multiplier, shift; and where results end. A shift of 0 is one of 1 by
-    twice the multiplier."""
+    twice the multiplier. wide: products nearer than `NEAR` to between two integers lie there."""
 
     bias: Array
     multiplier: Array
     shift: Array
     output: Output
+    wide: bool = False
 
     @classmethod
     def of(cls, bias: Array, multiplier: Array, shift: Array, output: Output) -> ChannelScaling:
@@ -80,6 +83,20 @@ class ChannelScaling:
         if not 0 <= int(self.multiplier.min()) <= int(self.multiplier.max()) < WORD_SPAN:
             return "a rescaling by more than 31 bits"
         return None
+
+    def rounded(self, op: RoundEven) -> ChannelScaling | str:
+        """Of sums that stay as they are, rounded then as `op` says."""
+        if (self.multiplier != 1 << self.shift).any() or self.output.zero_point:
+            return "sums of another scale than its own"
+        sums = np.arange(-op.reach, op.reach + 1) if op.reach < NEAR else np.zeros(0, np.int64)
+        found = sums * op.multiplier
+        near = (found + NEAR) // (2 * NEAR) * (2 * NEAR)
+        if (even_shift_right(found, op.shift, op.tolerance) != even_shift_right(near, op.shift)).any():
+            return "ties that are no nearer than other sums"
+        if not sums.size or op.shift < NEAR.bit_length() + 2:
+            return "sums of too many bits to tell ties from"
+        scaled = ChannelScaling.of(self.bias, np.array([op.multiplier]), np.array([op.shift]), op.output)
+        return replace(scaled, output=replace(op.output, even=True), wide=True)
 
     def part(self, first: int, lanes: int) -> ChannelScaling:
         """Of `lanes` channels from `first` on; what is beyond the last is 0."""
@@ -126,7 +143,7 @@ class OverlaySums(ABC):
 
     def tile(self, lanes: int, group: int, walk: TileWalk, weights: Array, out: int, step: int) -> ComputeTile:
         one = self.rescaling.part(group * lanes, lanes)
-        return ComputeTile(walk, weights, one.bias, one.multiplier, one.shift, one.output, out, step)
+        return ComputeTile(walk, weights, one.bias, one.multiplier, one.shift, one.output, out, step, wide=one.wide)
 
 
 @dataclass(frozen=True, eq=False)

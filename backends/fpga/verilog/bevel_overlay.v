@@ -8,6 +8,7 @@ module bevel_overlay #(
     parameter INPUTS = 1,
     parameter OUTPUTS = 1,
     parameter TABLES = 1,
+    parameter PAIRS = 1,    // whether there are tiles of two tensors
     parameter DOT = 4,
     parameter BITS = 19,
     parameter BUS = 8 * LANES
@@ -71,9 +72,11 @@ module bevel_overlay #(
   reg [3:0] stream;
   reg [15:0] flight;  // results on their way
   reg bank, hold, maximum;
+  reg [3:0] paired;  // there is a second tensor, it moves, is spread, is multiplied by
+  reg [15:0] pair_at;
   reg [7:0] fill;
   reg [15:0] width, height;
-  reg [57:0] tiles[0:1];
+  reg [58:0] tiles[0:1];
   wire [1:0] kind = header[1:0];
   wire write, write_ends, write_bank, last, ends, go, moved;
   reg [15:0] moving, move_at;  // words still to move, and where
@@ -104,13 +107,16 @@ module bevel_overlay #(
       hold    <= header[9];
       maximum <= header[10];
       fill    <= header[112+:8];
+      paired  <= header[7:4];
       width   <= header[80+:16];
       height  <= header[96+:16];
       moving  <= header[192+:16];
       move_at <= kind == 2'd1 ? header[160+:16] : header[32+:16];
       if (kind == 2'd0) begin
         bank <= load_bank;
-        tiles[load_bank] <= {header[11], header[12], header[144+:16], header[128+:8], header[176+:16], header[160+:16]};
+        tiles[load_bank] <= {
+          header[15], header[11], header[12], header[144+:16], header[120+:8], header[176+:16], header[160+:16]
+        };
       end
     end else if (moved) begin
       moving  <= moving - 16'd1;
@@ -151,6 +157,12 @@ module bevel_overlay #(
       .ends(ends)
   );
 
+  // Of two tensors one is read at even columns, where it says.
+  wire of_pair = PAIRS != 0 && paired[0] && !x[0];
+  always @(posedge clk)
+    if (start) pair_at <= header[128+:16];
+    else if (last && paired[1]) pair_at <= pair_at + 16'd1;
+
   // Activations.
   reg [BUS-1:0] memory[0:HELD-1];
   reg [BUS-1:0] word;
@@ -158,7 +170,7 @@ module bevel_overlay #(
   wire [15:0] write_at;
   wire takes = state == LOAD && s_valid[stream[SOURCE-1:0]];
   wire offers = state == STORE && moving != 16'd0 && (!shown || sent);
-  wire [AT-1:0] read_at = state == STORE ? move_at[AT-1:0] : at[AT-1:0];
+  wire [AT-1:0] read_at = state == STORE ? move_at[AT-1:0] : of_pair ? pair_at[AT-1:0] : at[AT-1:0];
   assign moved = takes || offers;
   assign m_data = word;
   always @(posedge clk) begin
@@ -185,6 +197,7 @@ module bevel_overlay #(
   bevel_tile_sums #(
       .LANES(LANES),
       .WORDS(WORDS),
+      .PAIRS(PAIRS),
       .DOT(DOT),
       .BITS(BITS)
   ) products (
@@ -199,6 +212,8 @@ module bevel_overlay #(
       .bank(bank),
       .hold(hold),
       .maximum(maximum),
+      .spread(paired[2]),
+      .multiplies(paired[3]),
       .fill(fill),
       .on_image(x < width && y < height),
       .first(first),

@@ -1,11 +1,13 @@
 // sum * multiplier / 2**(shift + 1), to the nearest, half up or to even; moved, and within low to high.
 //
-// multiplier and shift come with their sum; even 6 clocks behind it, zero_point 7, low and high 8.
+// multiplier and shift come with their sum; wide a clock behind it, even 6, zero_point 7, low and high 8. wide:
+// what is less than 2**17 from between two integers, of the product, lies there.
 module bevel_rescale (
     input  wire               clk,
     input  wire signed [31:0] sum,
     input  wire        [30:0] multiplier,
     input  wire        [ 5:0] shift,
+    input  wire               wide,
     input  wire               even,
     input  wire signed [ 7:0] zero_point,
     input  wire signed [ 7:0] low,
@@ -15,6 +17,7 @@ module bevel_rescale (
   reg signed [49:0] low_part;
   reg signed [46:0] high_part;
   reg signed [63:0] total, fine, middle, coarse;
+  wire [47:0] upper = {47'(high_part), 1'b1} + {47'(low_part >>> 17), wide};
   reg [5:0] shift1, shift2;
   reg [3:0] shift3;
   reg [1:0] shift4;
@@ -29,7 +32,7 @@ module bevel_rescale (
     low_part  <= 50'(sum) * 50'($signed({1'b0, multiplier[16:0]}));
     high_part <= 47'(sum) * 47'($signed({1'b0, multiplier[30:17]}));
     shift1    <= shift;
-    total     <= (64'(high_part) <<< 17) + 64'(low_part);
+    total     <= {upper[47:2], upper[1] && !wide, wide ? 17'd0 : low_part[16:0]};
     shift2    <= shift1;
     fine      <= total >>> shift2[1:0];
     lost3     <= fine_lost != 3'd0;

@@ -22,7 +22,7 @@ module bevel_tile_results #(
     input  wire                look,        // a beat of a table comes
     input  wire [     BUS-1:0] entries,
     input  wire [         7:0] entry_at,
-    input  wire [       115:0] tiles,       // of both banks: out, step, zero_point, low, high, even, table
+    input  wire [       117:0] tiles,       // of both banks: out, step, zero_point, low, high, even, table, wide
     output reg                 write,
     output reg  [        15:0] write_at,
     output reg  [     BUS-1:0] write_word,
@@ -63,11 +63,12 @@ module bevel_tile_results #(
   always @(posedge clk)
     if (rst) comes <= {DEPTH{1'b0}};
     else comes <= {comes[DEPTH-1:1], turning && last_turn};
-  wire [57:0] tile_even = tiles[58*banks[8]+:58];
-  wire [57:0] tile_placed = tiles[58*banks[9]+:58];
-  wire [57:0] tile_clamped = tiles[58*banks[10]+:58];
-  wire [57:0] tile_looked = tiles[58*banks[12]+:58];
-  wire [57:0] tile_written = tiles[58*banks[13]+:58];
+  wire [58:0] tile_wide = tiles[59*banks[3]+:59];
+  wire [58:0] tile_even = tiles[59*banks[8]+:59];
+  wire [58:0] tile_placed = tiles[59*banks[9]+:59];
+  wire [58:0] tile_clamped = tiles[59*banks[10]+:59];
+  wire [58:0] tile_looked = tiles[59*banks[12]+:59];
+  wire [58:0] tile_written = tiles[59*banks[13]+:59];
 
   wire [8*PER-1:0] bytes;
   genvar r;
@@ -91,6 +92,7 @@ module bevel_tile_results #(
           .sum(total),
           .multiplier(parameters[62:32]),
           .shift(parameters[68:63]),
+          .wide(tile_wide[58]),
           .even(tile_even[56]),
           .zero_point(tile_placed[39:32]),
           .low(tile_clamped[47:40]),

@@ -4,6 +4,7 @@
 module bevel_tile_sums #(
     parameter LANES = 8,
     parameter WORDS = 64,    // of weights in a bank
+    parameter PAIRS = 1,     // whether there are products of two tensors
     parameter DOT = 4,       // clocks of a sum of products
     parameter BITS = 19,     // of such a sum
     parameter BUS = 8 * LANES,
@@ -21,6 +22,8 @@ module bevel_tile_sums #(
     input  wire                bank,
     input  wire                hold,       // the tile has one word of weights
     input  wire                maximum,    // the largest is found, not a sum
+    input  wire                multiplies, // the last step of a result is by the elements of the one before it
+    input  wire                spread,     // by their first
     input  wire [         7:0] fill,       // of elements outside of an image
     input  wire                on_image,
     input  wire                first,
@@ -53,6 +56,13 @@ module bevel_tile_sums #(
     elements <= on_image1 ? word : {LANES{fill1}};
   end
 
+  // What weighs the elements of a step: weights, or the elements of the step before, each its own lane.
+  reg by_elements, by_first;
+  always @(posedge clk) begin
+    by_elements <= PAIRS != 0 && multiplies && last;
+    by_first    <= spread;
+  end
+
   // What comes with a step, clock by clock: going, last, first, digit, maximum, bank, begins, ends.
   reg [8*DEPTH+7:0] comes;
   always @(posedge clk)
@@ -69,6 +79,7 @@ module bevel_tile_sums #(
     for (p = 0; p < LANES; p = p + 1) begin : output_of
       reg [BUS-1:0] rows[0:2*WORDS-1];
       reg [BUS-1:0] row, factors;
+      wire [BUS-1:0] own = {{BUS - 8{1'b0}}, by_first ? elements[7:0] : elements[8*p+:8]};
       wire signed [BITS-1:0] product;
       reg signed [31:0] sum;
       wire signed [31:0] wide = 32'(product);
@@ -76,7 +87,7 @@ module bevel_tile_sums #(
       always @(posedge clk) begin
         if (weigh && output_at == PLACE'(p)) rows[{load_bank, word_at}] <= weights;
         row     <= rows[{bank, weight_at}];
-        factors <= row;
+        factors <= by_elements ? own << (8 * p) : row;
         if (now[7]) sum <= now[5] ? wide : now[3] ? (wide > sum ? wide : sum) : moved + wide;
       end
       bevel_tile_dot products (

@@ -7,18 +7,16 @@ import pytest
 
 from bevel.backends.fpga.simulation.verilator import Verilator, simulate
 from bevel.backends.fpga.top import LEAST
-from bevel.backends.program.op import Op
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.mat_mul import MatMul
-from bevel.backends.program.ops.mul import Mul
 from bevel.backends.program.ops.slice import Slice
 from bevel.backends.program.ops.softmax import Softmax, WideSoftmax
 from bevel.backends.program.ops.table import Table, WideTable
 from bevel.backends.program.program import Program
 from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.calib.arithmetic.softmax import FINE
-from fpga_programs import IMAGES, TRANSFORMERS, beside, designed, followed, frames, narrow, streamable
+from fpga_programs import IMAGES, TRANSFORMERS, beside, designed, followed, frames, narrow, repeated, streamable
 
 FRAMES = 5
 INT16 = Output(-7, -(2**15), 2**15 - 1, "int16")
@@ -52,14 +50,6 @@ def test_operators_of_transformers_equal_their_references_in_simulation(
     scores = MatMul((2,), 3, 2, 7, (6, 2, 1), (14, 1, 2), (21, 7, 1), 5, -3, *fixed_point(0.01), INT16)
     program = followed(beside([*ops, scores], rng), WideSoftmax(6, 7, FINE, 16, INT16), rng)
     equal(program, rng, tool, tmp_path)
-
-
-def repeated() -> list[Op]:
-    """Products by a pixel for all pixels, by an element for some that are neighbours, by one, from both sides."""
-    shape, zeros = (1, 4, 3, 6), (3, -128)
-    scaled = (*zeros, *fixed_point(0.004), Output(zero_point=-5))
-    others = ((6,), (1, 1, 3, 6), (1, 4, 3, 1), (4, 1, 1), (1,))
-    return [Mul(shape, *pair, *scaled) for other in others for pair in ((shape, other), (other, shape))]
 
 
 def equal(program: Program, rng: np.random.Generator, tool: Verilator, folder: Path) -> None:

@@ -1,4 +1,5 @@
-"""Add and Sub of two tensors of one shape: their multipliers are weights, in digits, and half is in the offset."""
+"""Add and Sub of two tensors, of which one may be repeated, or of one and a constant of each channel: their multipliers
+are weights, in digits, and half is in the offset."""
 
 from __future__ import annotations
 
@@ -6,18 +7,24 @@ from dataclasses import replace
 
 import numpy as np
 
+from bevel.backends.fpga.node import Held
 from bevel.backends.fpga.overlay.layout import PixelLayout
-from bevel.backends.fpga.overlay.windows import ChannelScaling, ElementSums, OverlaySums
+from bevel.backends.fpga.overlay.pairs import channel_sums, pair_sums
+from bevel.backends.fpga.overlay.windows import ChannelScaling, OverlaySums
 from bevel.backends.program.ops.add import Add
 from bevel.backends.program.program import Call
 
+HOLDS = True
 
-def windows(call: Call, given: tuple[PixelLayout, ...]) -> OverlaySums | str:
+
+def windows(call: Call, given: tuple[PixelLayout, ...], held: Held) -> OverlaySums | str:
     op = call.kernel
     assert isinstance(op, Add)
-    if op.a_shape != op.shape or op.b_shape != op.shape:
-        return "one of its inputs is repeated along an axis"
-    half = 1 << op.shift >> 1
+    factors = (op.a_multiplier, op.b_multiplier)
+    offset = op.offset - (1 << op.shift >> 1)
     output = replace(op.output, even=False)  # half is added whatever a sum is
-    scaled = ChannelScaling.of(np.array([op.offset - half]), np.array([1]), np.array([op.shift]), output)
-    return ElementSums(given[0], scaled, (op.a_multiplier, op.b_multiplier))
+    scaled = ChannelScaling.of(np.array([offset]), np.array([1]), np.array([op.shift]), output)
+    for place, values in held.items():
+        added = values.reshape((op.a_shape, op.b_shape)[place]).astype(np.int64) * factors[place]
+        return channel_sums(op, given[0], np.array(factors[1 - place]), added + offset, scaled)
+    return pair_sums(op, given, factors, False, scaled)

@@ -16,10 +16,11 @@ from bevel.backends.program.op import Op
 from bevel.backends.program.ops.average_pool import AveragePool
 from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
+from bevel.backends.program.ops.mul import Mul
 from bevel.backends.target import load
-from bevel.calib.arithmetic.requantize import Output
+from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.calib.errors import UserError
-from fpga_programs import beside
+from fpga_programs import beside, holding
 
 LARGE = Gemm(1, 256, 256, Output())
 SMALL = Gemm(1, 16, 8, Output())
@@ -75,6 +76,16 @@ def test_what_has_no_hardware_is_refused_by_name_in_both_modes() -> None:
         UserError, match=r"cannot be streamed: windows at the edges .*; in overlay mode: .* has no overlay"
     ):
         mode_of(uneven, "artix7-35")
+
+
+def test_constants_that_differ_from_pixel_to_pixel_and_results_of_constants_are_refused_as_such() -> None:
+    rng, image = np.random.default_rng(0), (1, 4, 3, 9)
+    program = beside([Mul(image, image, image, 0, 0, *fixed_point(0.004), Output())], rng)
+    constant = holding(program, 1, rng.integers(-128, 128, image).astype(np.int8))
+    with pytest.raises(UserError, match=r"Mul 0 \(Mul\) has no overlay: its constant is another at each pixel"):
+        overlay_network(constant)
+    with pytest.raises(UserError, match=r"Mul 0 \(Mul\) has no overlay: its result depends on no input"):
+        overlay_network(holding(constant, 0, rng.integers(-128, 128, image).astype(np.int8)))
 
 
 @pytest.mark.parametrize("factors", [(0,), (1, -1), (63, 64), (700_001, -999_999), (-(2**31), 2**31 - 1)])

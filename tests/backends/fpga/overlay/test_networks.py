@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from fpga_networks import SUMS, drawn_model
+from fpga_networks import drawn_model
 
 from bevel import optimize
 from bevel.backends.fpga.simulation.verilator import Verilator
@@ -18,7 +18,7 @@ from bevel.tools.report.report import read
 def test_networks_drawn_at_random_equal_onnxruntime_in_overlay_mode(
     count: int, seed: int, weights: str, target: str, tool: Verilator, tmp_path: Path
 ) -> None:
-    model, samples = drawn_model(count, seed, SUMS)
+    model, samples = drawn_model(count, seed)
     report = optimize(
         model, target=target, calib=samples, output=tmp_path / "out", vectors=4, weights=weights, rounding="nearest",
         transform="none", name="drawn", logic_mode="overlay",

@@ -1,7 +1,8 @@
 """The overlay's unit, however wide, computes what references of operators say, in the cycles of its model."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,14 @@ from bevel.backends.fpga.overlay.network import overlay_network
 from bevel.backends.fpga.overlay.timing import modelled
 from bevel.backends.fpga.overlay.unit import OverlayUnit
 from bevel.backends.fpga.simulation.verilator import Verilator, simulate
-from bevel.backends.program.op import Array, Op, Role
+from bevel.backends.program.op import Op, Role
+from bevel.backends.program.ops.add import Add
+from bevel.backends.program.ops.mul import Mul
+from bevel.backends.program.ops.round_even import RoundEven
+from bevel.backends.program.program import Program
+from bevel.calib.arithmetic.requantize import Output, fixed_point
 from bevel.calib.errors import UserError
-from fpga_programs import IMAGES, beside, frames, narrow
+from fpga_programs import IMAGES, beside, followed, frames, holding, narrow, repeated
 
 FRAMES = 3
 PORTS = 11  # operators beside each other, some of which have two inputs
@@ -57,21 +63,54 @@ def test_operators_equal_their_references_in_simulation(
     """Back to back, then with streams and memory held back at random, and the queue of the program, too."""
     (special, weights), rng = narrow(), np.random.default_rng(seed)
     ops = [*special[2:4], *able(most)]
-    assert len({type(op) for op in ops}) == 9
+    assert len({type(op) for op in ops}) == 10
     for part, first in enumerate(range(0, len(ops), PORTS)):
         values = {0: weights[2], 1: weights[3]} if first == 0 else None
-        check(unit, ops[first : first + PORTS], rng, tool, tmp_path / f"part{part}", values)
+        check(unit, beside(ops[first : first + PORTS], rng, values), rng, tool, tmp_path / f"part{part}")
 
 
-def check(
-    unit: OverlayUnit,
-    ops: Sequence[Op],
-    rng: np.random.Generator,
-    tool: Verilator,
-    folder: Path,
-    weights: Mapping[int, Array] | None = None,
+@pytest.mark.parametrize(
+    "unit", [OverlayUnit(4, 2, "lut"), pytest.param(OverlayUnit(16, 4, "dsp"), marks=pytest.mark.long)]
+)
+def test_two_tensors_of_which_one_may_be_repeated_equal_their_references(
+    unit: OverlayUnit, tool: Verilator, tmp_path: Path
 ) -> None:
-    program = beside(ops, rng, weights)
+    rng, ops = np.random.default_rng(0), [*repeated(), *pairs(IMAGE, IMAGE)[1:], pairs(IMAGE, (1, 1, 1, 9))[-1]]
+    for part in range(2):
+        check(unit, beside(ops[part::2], rng), rng, tool, tmp_path / f"part{part}")
+
+
+def test_a_tensor_and_constants_of_channels_equal_their_references(tool: Verilator, tmp_path: Path) -> None:
+    rng, scaled = np.random.default_rng(0), (-7, -128, *fixed_point(0.004), Output(3))
+    ops = [*pairs(IMAGE, (9,)), Mul(IMAGE, (9,), IMAGE, *scaled), Mul(IMAGE, IMAGE, (1,), *scaled)]
+    program = beside(ops, rng)
+    for number in range(len(ops)):  # by then each before has one port
+        first, second = program.inputs[number : number + 2]
+        place, port = (number + 1, second) if len(second.shape) < len(first.shape) else (number, first)
+        program = holding(program, place, rng.integers(-128, 128, port.shape).astype(np.int8))
+    check(OverlayUnit(4, 4, "dsp"), program, rng, tool, tmp_path / "held")
+
+
+@pytest.mark.parametrize("ratio", [1 / 120, pytest.param(2.0**-8, marks=pytest.mark.long)])
+def test_sums_on_a_half_go_to_the_even_integer(ratio: float, tool: Verilator, tmp_path: Path) -> None:
+    """Or as near to it as a multiplier is to its ratio."""
+    rng, exact = np.random.default_rng(0), Output(0, -(1 << 28), 1 << 28, "int32")
+    sums = Mul(IMAGE, IMAGE, (1, 1, 1, 9), 4, -128, *fixed_point(1.0), exact)
+    even = RoundEven(prod(IMAGE), *fixed_point(ratio), 65_025, Output(-3), 65_025)
+    check(OverlayUnit(4, 2, "dsp"), followed(beside([sums], rng), even, rng), rng, tool, tmp_path / "halves")
+
+
+IMAGE = (1, 4, 3, 9)
+
+
+def pairs(shape: tuple[int, ...], other: tuple[int, ...]) -> list[Op]:
+    """Of zero points that take no weights, digits, or sums of weights, and a sum."""
+    zeros, scaled = ((0, 0), (-128, -128), (100, -128), (-128, 127), (-128, -127)), (*fixed_point(0.004), Output(-3))
+    products: list[Op] = [Mul(shape, shape, other, *both, *scaled) for both in zeros]
+    return [*products, Add(shape, shape, other, 300_001, -200_003, (1 << 18) + 12_345, 19, Output(5))]
+
+
+def check(unit: OverlayUnit, program: Program, rng: np.random.Generator, tool: Verilator, folder: Path) -> None:
     given, expected = frames(program, FRAMES, rng)
     made = assembled(overlay_network(program), unit.lanes)
     overlay = Overlay(made, unit, modelled(made, unit))
