@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from bevel.backends.cpu.levels import AMX_INT8
+from bevel.backends.cpu.levels import AMX_INT8, AVX_VNNI
 from bevel.backends.cpu.x86 import matrix_tiles, wide_loops, winograd
 from bevel.backends.cpu.x86.matrix_tiles import MatrixLoops
 from bevel.backends.cpu.x86.packed import PackedX86, folding, in_floats, refused, uncoded
@@ -124,7 +124,7 @@ class Dots(PackedX86):
         WideLoops(self.windows, self.channels, self.parts[1], at, wide, results).build()
 
     def in_tiles(self, buffers: tuple[Any, ...]) -> None:
-        """TIR for AVX2, transformed."""
+        """TIR for AVX2 and AVX-VNNI, transformed."""
         x, w, bias, rescaling, y, image, *_ = buffers
         tiles = self.winograd
         assert tiles is not None
@@ -144,9 +144,12 @@ class Dots(PackedX86):
         Loops(self.windows, self.channels, isa, at, self.finish(rescaling, isa.words)).build()
 
     def build_at(self, name: str, level: str) -> Any:
-        if level != AMX_INT8.name:
-            return super().build_at(name, level)
-        return prim_func(name, self.operands(), self.matrix_loops)
+        tiles = self.winograd
+        if level == AMX_INT8.name:
+            return prim_func(name, self.operands(), self.matrix_loops)
+        if level == AVX_VNNI.name and tiles is not None and tiles.beats_bytes:
+            return prim_func(name, self.operands(), self.in_tiles)
+        return super().build_at(name, level)
 
     def matrix_loops(self, buffers: tuple[Any, ...]) -> None:
         x, w, bias, rescaling, y, image, sums, *_ = buffers
@@ -209,12 +212,15 @@ def cases() -> Iterable[Dots]:
 
 
 def tiled_cases(base: Conv) -> Iterable[Dots]:
-    """Those that AVX2 transforms: tiles cut off at both edges, whole ones, several images, strips and blocks."""
+    """Those that AVX2 transforms: tiles cut off at both edges, whole ones, several images, strips and blocks; and one
+    that AVX-VNNI does."""
     small = replace(base, channels_in=8, channels_out=16)
     yield Dots(small, within_25=True)
     yield Dots(replace(small, channels_in=20, channels_out=47, batch=2), in_doubles=True, within_25=True)
     yield Dots(replace(small, channels_in=36, channels_out=8, height=6, width=10, pads=(0, 0, 0, 0)), within_25=True)
     yield Dots(replace(small, height=30, width=40, channels_out=24), in_floats=True, within_25=True)
+    large = replace(small, height=16, width=19, channels_in=80, channels_out=72)
+    yield Dots(large, in_floats=True, within_25=True)
 
 
 def large_cases(base: Conv) -> Iterable[Dots]:

@@ -51,6 +51,8 @@ CHUNK = 8  # tiles whose products are in scratch
 # Cycles, measured on a processor that adds up 8 products in each: of a quad of channels with a block, transformed
 # weights; of a tile with a block, its outputs; of a tile's quad of channels, its inputs.
 OF_WEIGHTS, OF_OUTPUTS, OF_INPUTS = 500, 600, 100
+# Where there is AVX-VNNI: of a quad's products with a block, of bytes and of int16, and what the cycles above become.
+OF_BYTES, OF_PAIRS, QUICKER = 1, 2, 1 / 2
 
 
 def possible(plain: Any) -> bool:
@@ -116,13 +118,31 @@ class Winograd:
     @property
     def worth(self) -> bool:
         """Whether what is transformed takes less than the products that it saves."""
-        (rows, columns), (down, across), p = self.plain.positions, self.tiles, self.plain
-        quads, blocks, tiles = p.channels_in // QUAD, blocks_of(p.channels_out, BLOCK), down * across
-        a_quad = QUAD * BLOCK // WORDS  # cycles of its products with a block
-        transformed = OF_WEIGHTS * quads * blocks * down // self.rows + tiles * (
-            OF_OUTPUTS * blocks + OF_INPUTS * quads
-        )
-        return transformed < a_quad * quads * blocks * (TAPS * TAPS * rows * columns - PLACES * tiles)
+        a_quad = QUAD * BLOCK // WORDS
+        return self.cycles(1, a_quad) < a_quad * self.windows_of_quads
+
+    @property
+    def beats_bytes(self) -> bool:
+        """Whether it takes less than AVX-VNNI's products of bytes."""
+        return self.cycles(QUICKER, OF_PAIRS) < OF_BYTES * self.windows_of_quads
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """Quads of channels, and blocks."""
+        return self.plain.channels_in // QUAD, blocks_of(self.plain.channels_out, BLOCK)
+
+    @property
+    def windows_of_quads(self) -> int:
+        """Products of a quad with a block that are made where nothing is transformed."""
+        (rows, columns), (quads, blocks) = self.plain.positions, self.steps
+        return quads * blocks * TAPS * TAPS * rows * columns
+
+    def cycles(self, scale: float, a_quad: int) -> float:
+        """Of an image. scale: of what is transformed; a_quad: of its products with a block."""
+        (down, across), (quads, blocks) = self.tiles, self.steps
+        of_tiles = down * across * (OF_OUTPUTS * blocks + OF_INPUTS * quads)
+        transformed = OF_WEIGHTS * quads * blocks * down // self.rows + of_tiles
+        return scale * transformed + a_quad * quads * blocks * PLACES * down * across
 
     @property
     def rows(self) -> int:
