@@ -1,5 +1,6 @@
 """Resources of a design are those of open synthesis where that is asked for."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from fpga_networks import drawn_model
 from bevel import optimize
 from bevel.backends.fpga.synthesis import FAMILIES, counted_cells
 from bevel.backends.target import load, names
-from bevel.tools.report.report import read
+from bevel.models import FOLDER, data
+from bevel.tools.report.report import Report, read
 
 
 def test_every_part_has_a_family_of_cells() -> None:
@@ -52,3 +54,39 @@ def test_a_report_has_what_synthesis_counts_beside_what_was_estimated(tmp_path: 
     assert found is not None and found.part == "lfe5u-85" and found.tool.startswith("Yosys")
     assert found.dsp >= report.size.product["dsp"] > 0 and found.lut > 500 and found.ff > 500
     assert read(tmp_path / "out") == report
+
+
+def by_finn(weights: int, activations: int, simd: int = 8) -> float:
+    """Lookup tables of a product without blocks, by the model that FINN estimates its matrix-vector units with: of the
+    multiplier and its share of the additions."""
+    bits = weights + activations
+    return 1.1 * ((2 * -(-bits // 6) - 1) * bits + bits * (2 * simd - 1) / simd)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("weights", [8, 4])
+def test_a_network_of_tables_takes_what_is_estimated_and_fewer_for_a_product_than_finn_estimates(
+    weights: int, tmp_path: Path
+) -> None:
+    """Of the whole design, windows, queues and weights included, but for rescalings in blocks; one folding for both."""
+    if shutil.which("yosys") is None:
+        pytest.skip("yosys is not installed: apt install yosys")
+
+    def built(target: str, bits: int, folding: Path | None, synthesize: bool) -> Report:
+        return optimize(
+            FOLDER / "resnet8.onnx", target=target, calib=data("calib"), output=tmp_path / target, device="none",
+            weights=f"int{bits}", rounding="nearest", transform="none", folding=folding, synthesize=synthesize,
+        )  # fmt: skip
+
+    built("artix7-35", 8, None, synthesize=False)
+    folding = tmp_path / "artix7-35" / "folding.json"
+    nodes = json.loads(folding.read_text())
+    for node in nodes.values():
+        if node["multipliers"]:
+            node["multiplier"] = "lut"
+    folding.write_text(json.dumps(nodes))
+    report = built("artix7-100", weights, folding, synthesize=True)
+    found, products = report.resources, sum(node["multipliers"] for node in nodes.values())
+    assert found is not None and products > 200
+    assert found.lut == pytest.approx(report.size.product["lut"], rel=0.15)
+    assert found.lut / products < by_finn(weights, 8)
