@@ -34,19 +34,12 @@ class KeptRows:
 @dataclass(frozen=True, eq=False)
 class SeenProduct:
     """What was seen of a product. rows: how it reads; fitted: of the samples that weights are fitted to; held: of
-    others, by which what is fitted is judged; kept: some rows of the former, for rounders that ask for them; whole:
-    whether nothing is left to judge, and weights are fitted to all of them."""
+    others, by which what is fitted is judged; kept: some rows of the former, for rounders that ask for them."""
 
     rows: Rows
     fitted: Moments
     held: Moments | None = None
     kept: KeptRows | None = None
-    whole: bool = False
-
-    @property
-    def fit(self) -> Moments:
-        """Of the samples that weights are fitted to."""
-        return self.fitted + self.held if self.whole and self.held is not None else self.fitted
 
 
 @dataclass(frozen=True)
@@ -66,25 +59,12 @@ class Rounder(ABC):
         """What is rounded in place of `weights`: of their shape. Its grid is then made for it."""
         return weights
 
-    def grid(
-        self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None, least: NDArray[np.float32] | None
-    ) -> Grid:
-        """Where `weights` are rounded, in place of `grid`. least: what no scale may be below, [channels]."""
-        return grid
-
     @abstractmethod
     def codes(self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None) -> Codes:
         """Codes of `weights` on `grid`. seen: of the product that they belong to; None where nothing was."""
 
-    def __call__(
-        self,
-        weights: NDArray[Any],
-        grid: Grid,
-        seen: SeenProduct | None = None,
-        least: NDArray[np.float32] | None = None,
-    ) -> Quantized:
-        chosen = self.grid(weights, grid, seen, least)
-        return Quantized(chosen, self.codes(weights, chosen, seen))
+    def __call__(self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None = None) -> Quantized:
+        return Quantized(grid, self.codes(weights, grid, seen))
 
 
 @dataclass(frozen=True)
@@ -98,7 +78,7 @@ class MatrixRounder(Rounder):
             return grid.nearest(weights)
         lattice = Lattice.of(grid, seen.rows, weights.shape)
         wanted = np.ascontiguousarray(seen.rows.matrices(weights), np.float64)
-        return lattice.codes(self.integers(wanted, seen.fit.second, lattice), grid, seen.rows, weights.shape)
+        return lattice.codes(self.integers(wanted, seen.fitted.second, lattice), grid, seen.rows, weights.shape)
 
     @abstractmethod
     def integers(self, wanted: Reals, second: Reals, lattice: Lattice) -> Reals:

@@ -9,26 +9,21 @@ LLM Quantization: GPTQ as Babai's Nearest Plane Algorithm", show both to give th
 
 Source: Frantar et al. 2023, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers", with
 updates put off in blocks and damping by the mean of the diagonal; from its authors' program, the largest diagonal
-first. Coordinate descent (`bevel.calib.rounding.coordinate_descent`) follows. Formats of few codes are tried with
-several scales (`bevel.calib.scales.rounded_scales`).
+first. Coordinate descent (`bevel.calib.rounding.coordinate_descent`) follows.
 
-Price: k**3 / 3 + out * k**2 multiplications for k inputs, the latter for each scale; the squared error of single
-weights grows.
+Price: k**3 / 3 + out * k**2 multiplications for k inputs; the squared error of single weights grows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bevel.calib.formats.lattice import Lattice, Reals
-from bevel.calib.formats.quantized import Grid
-from bevel.calib.rounding.base import MatrixRounder, SeenProduct
+from bevel.calib.rounding.base import MatrixRounder
 from bevel.calib.rounding.coordinate_descent import descended
-from bevel.calib.scales.rounded_scales import rounded_scales
 
 DAMPING = 0.01  # of the mean of the diagonal, as Frantar et al. have it
 MOST_DAMPING = 1e6  # by which any matrix of finite numbers has a factor
@@ -42,13 +37,6 @@ class Gptq(MatrixRounder):
     name: ClassVar[str] = "gptq"
     damping: float = DAMPING
     sweeps: int = 12
-
-    def grid(
-        self, weights: NDArray[Any], grid: Grid, seen: SeenProduct | None, least: NDArray[np.float32] | None
-    ) -> Grid:
-        if seen is None:
-            return grid
-        return rounded_scales(weights, grid, seen.rows, seen.fit.second, self.integers, least)
 
     def integers(self, wanted: Reals, second: Reals, lattice: Lattice) -> Reals:
         rounded = nearest_plane(wanted, second, lattice, self.damping)

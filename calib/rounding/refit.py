@@ -65,8 +65,8 @@ def best_fit(given: Reals, seen: SeenProduct) -> Reals:
     if seen.held is None:
         return refitted(given, seen.fitted, DAMPINGS[0])
     found = [given, *(refitted(given, seen.fitted, damping) for damping in DAMPINGS)]
-    best = int(np.argmin([float(seen.held.error(one).sum()) for one in found]))
-    return refitted(given, seen.fit, DAMPINGS[best - 1]) if best and seen.whole else found[best]
+    errors = [float(seen.held.error(one).sum()) for one in found]
+    return found[int(np.argmin(errors))]
 
 
 ROUNDER = Refit()

@@ -5,13 +5,11 @@
 x is what the product reads in the model that is quantized up to it, y what it makes in the float one, so that each
 product makes up for what is lost before it, as far as it can. A bias takes up the mean of what is left, where samples
 held out agree (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", appendix D,
-with x of the quantized model). Who rounds is whose error is least of all that are tried, which are fitted to no sample
-that is held out. What was chosen is then made again of all samples: Hastie, Tibshirani and Friedman 2009, "The Elements
-of Statistical Learning", section 7.10, choose so, and fit anew.
+with x of the quantized model). Who rounds is whose error is least of all that are tried; no sample that is held out has
+been fitted to.
 
-The errors of several products add up or cancel, so in the end the model's results decide, on the same samples, which
-are one in eight of those fitted to by then: where weights rounded to the nearest leave more of them, those are taken,
-all of them.
+The errors of several products add up or cancel, so in the end the model's results decide, on the same samples: where
+weights rounded to the nearest leave more of them, those are taken, all of them.
 """
 
 from __future__ import annotations
@@ -111,9 +109,8 @@ def best_of(
     parts = (part for one in seen for part in (one.fitted, one.held) if part is not None)
     if not all(part.finite for part in parts):  # a model leaves what float32 holds
         return RoundedUnit([rounded_by(one, NEAREST) for one in products], NEAREST.name)
-    every = [replace(one, whole=True) for one in seen]
     if len(names) == 1:
-        return RoundedUnit(by_rounder(products, every, names[0], corrected), names[0])
+        return RoundedUnit(by_rounder(products, seen, names[0], corrected), names[0])
     tried: dict[str, Sequence[Rounded]] = {}
     for name in names:
         made = by_rounder(products, seen, name, corrected)
@@ -122,8 +119,6 @@ def best_of(
     power = sum(float(one.held.y_power.sum()) for one in seen if one.held is not None)
     errors = {name: sum(map(error_of, made, seen)) for name, made in tried.items()}
     best = min(errors, key=errors.__getitem__)
-    if rounder(best).looks:
-        tried[best] = by_rounder(products, every, best, corrected)
     return RoundedUnit(tried[best], best, {name: decibels(power, error) for name, error in errors.items()})
 
 
@@ -143,8 +138,7 @@ def together(seen: Sequence[SeenProduct]) -> SeenProduct:
     held = [one.held for one in seen if one.held is not None]
     kept = [one.kept for one in seen if one.kept is not None]
     rows = KeptRows.joined(kept) if kept else None
-    fitted, judged = total([one.fitted for one in seen]), total(held) if held else None
-    return SeenProduct(seen[0].rows, fitted, judged, rows, seen[0].whole)
+    return SeenProduct(seen[0].rows, total([one.fitted for one in seen]), total(held) if held else None, rows)
 
 
 def total(moments: Sequence[Moments]) -> Moments:
@@ -156,7 +150,7 @@ def repaired(one: Rounded, seen: SeenProduct) -> Rounded:
     if one.bias is None:
         return one
     reals = reals_of(one, seen)
-    held, shift = seen.held, seen.fit.shift(reals)
+    held, shift = seen.held, seen.fitted.shift(reals)
     if held is not None and held.error(reals, shift).sum() > held.error(reals).sum():
         return replace(one, repaired=True)
     return replace(one, bias=one.bias + shift.reshape(-1), repaired=True)

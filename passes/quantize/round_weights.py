@@ -30,8 +30,6 @@ from bevel.passes.quantize.plan import QuantizationPlan
 from bevel.passes.quantize.store_weights import StoredNote, left_out, roomy, weight_grid, without_negligible
 from bevel.passes.quantize.weights_alone import grid_of_groups
 
-SMALLEST = np.float32(np.finfo(np.float32).tiny)
-
 
 @dataclass(frozen=True, eq=False)
 class ProductWeights:
@@ -79,17 +77,10 @@ class ProductWeights:
         if self.beside_floats:
             return grid_of_groups(values, self.format, self.axis)
         grid = weight_grid(values, self.format, self.axis)
-        return grid if self.bias is None else grid.with_scale(self.roomy(grid.quant.scale, values, self.bias))
-
-    def least_scales(self, values: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """What the bias asks of the scales of other values in their place, [channels]; None of those without one."""
-        if self.bias is None or self.beside_floats:
-            return None
-        return self.roomy(np.full(values.shape[self.axis], SMALLEST), values, self.bias)
-
-    def roomy(self, scale: NDArray[np.float32], values: NDArray[np.float32], bias: gs.Constant) -> NDArray[np.float32]:
-        found, _ = roomy(scale, values, bias.values, self.x_scale, self.axis, self.bias_of_sums)
-        return found
+        if self.bias is None:
+            return grid
+        scale, _ = roomy(grid.quant.scale, values, self.bias.values, self.x_scale, self.axis, self.bias_of_sums)
+        return grid.with_scale(scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +107,7 @@ def rounded_by(weights: ProductWeights, rounder: Rounder, seen: SeenProduct | No
         return Rounded(weights, NEAREST(weights.values, weights.grid), bias)
     aimed = rounder.aim(weights.values, seen)
     grid = weights.grid if aimed is weights.values else weights.grid_for(aimed)
-    return Rounded(weights, rounder(aimed, grid, seen, weights.least_scales(aimed)), bias)
+    return Rounded(weights, rounder(aimed, grid, seen), bias)
 
 
 def find_weights(plan: QuantizationPlan, scales: Scales, chosen: Chosen) -> Iterator[ProductWeights]:

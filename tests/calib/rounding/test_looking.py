@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 
 from bevel.calib.formats.lattice import Lattice
-from bevel.calib.formats.quantized import Grid, Quantized
+from bevel.calib.formats.quantized import Grid
 from bevel.calib.formats.scheme import PerChannel, Scheme
 from bevel.calib.formats.tensor_format import BlockFormat, parse_tensor_format
 from bevel.calib.observe.moments import Moments
@@ -20,7 +19,7 @@ from bevel.calib.rounding.base import SeenProduct
 from bevel.calib.rounding.coordinate_descent import descended, error_of
 from bevel.calib.rounding.flexround import FlexRound
 from bevel.calib.rounding.gptq import nearest_plane, triangle
-from bevel.calib.rounding.refit import DAMPINGS, best_fit, refitted
+from bevel.calib.rounding.refit import best_fit, refitted
 from bevel.calib.scales.block_weights import block_grid
 from bevel.calib.scales.weights import weight_quant
 
@@ -86,8 +85,7 @@ def test_of_few_weights_the_best_codes_of_all_are_found_or_nearly(name: str) -> 
         step = float(grid.quant.scale[0])
         every = np.array(list(product(range(-2, 2), repeat=4)), np.float64).T * step
         best = float(((every - weights).T @ seen.fitted.second[0] * (every - weights).T).sum(axis=1).min())
-        found = Quantized(grid, rounder(name).codes(weights, grid, seen))
-        change = found.dequantize().astype(np.float64) - weights
+        change = rounder(name)(weights, grid, seen).dequantize().astype(np.float64) - weights
         ratios.append((change.T @ seen.fitted.second[0] @ change).item() / best)
     assert min(ratios) > 1 - 1e-4 and np.median(ratios) < 1.05 and np.mean(ratios) < 1.5
 
@@ -158,19 +156,6 @@ def test_where_few_rows_say_nothing_of_others_the_weights_stay() -> None:
     assert best_fit(given, SeenProduct(Along(), part(20), part(400))) is given
     assert rounder("refit").aim(weights, SeenProduct(Along(), part(20), part(400))) is weights
     assert best_fit(given, SeenProduct(Along(), part(20))) is not given
-
-
-def test_where_nothing_is_left_to_judge_weights_are_fitted_to_what_was_held_out_too() -> None:
-    """With the damping that was best before."""
-    weights = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
-    seen, given = seen_of(Along(), weights, rough=0.3), weights[np.newaxis].astype(np.float64)
-    whole = replace(seen, whole=True)
-    assert seen.held is not None
-    assert (seen.fit.count, whole.fit.count) == (400, 500)
-    found = best_fit(given, whole)
-    both = seen.fitted + seen.held
-    assert any(np.array_equal(found, refitted(given, both, damping)) for damping in DAMPINGS)
-    assert both.error(found).sum() < both.error(best_fit(given, seen)).sum()
 
 
 def test_outputs_without_weights_keep_none() -> None:
