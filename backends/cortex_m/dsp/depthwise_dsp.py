@@ -331,6 +331,7 @@ def cases() -> Iterable[DepthwiseDsp]:
     yield depthwise((7, 5), 7, (3, 3), pads=around, strip=3, x_zero_point=127, output=Output(127))
     yield depthwise((8, 9), 6, (3, 3), pads=around, tile=4, batch=2, x_zero_point=5, output=Output(-9, -100, 90))
     yield depthwise((8, 8), 4, (3, 3), strides=(2, 2), pads=after)
+    yield depthwise((12, 12), 4, (3, 3), strides=(2, 2), pads=after, x_zero_point=-8, output=Output(-8, -8, 7))
     yield depthwise((9, 7), 5, (3, 3), strides=(2, 2), pads=around, strip=2, tile=2, output=Output(3))
     yield depthwise((3, 3), 16, (3, 3), pads=around)
     yield depthwise((28, 1), 12, (5, 1), output=Output(-2))

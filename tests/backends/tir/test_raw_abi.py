@@ -1,11 +1,13 @@
 """Generated C and objects: plain pointers, no runtime, nothing promised about pointers that is not so."""
 
+import ctypes
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bevel.backends.binary import elf
@@ -14,7 +16,9 @@ from bevel.backends.program.ops.conv import Conv
 from bevel.backends.program.ops.gemm import Gemm
 from bevel.backends.tir import raw_abi
 from bevel.backends.tir.builder import build
+from bevel.backends.tir.lazy import T
 from bevel.backends.tir.raw_abi import c_source, llvm_object
+from bevel.backends.tir.stale_values import computed_anew
 from bevel.calib.arithmetic.requantize import Output
 
 X86 = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
@@ -118,3 +122,38 @@ def test_the_c_compiles_for_a_bare_cortex_m_without_a_warning(tmp_path: Path) ->
     strict = ["-O2", "-std=c99", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-c"]
     command = [sys.executable, "-m", "ziglang", "cc", *CORTEX_M4, *strict, source, "-o", tmp_path / "kernels.o"]
     subprocess.run(command, check=True)
+
+
+def test_a_maximum_behind_a_store_is_that_of_the_new_value(tmp_path: Path) -> None:
+    """TVM takes the variable of the same text again, whatever was stored in between."""
+
+    @T.prim_func(s_tir=True)
+    def twice(X: T.Buffer((2,), "int32"), Y: T.Buffer((2,), "int32")):
+        T.func_attr({"global_symbol": "twice", "tirx.noalias": True})
+        A = T.alloc_buffer((1,), "int32")
+        A[0] = X[0] * 3
+        Y[0] = T.min(T.max(A[0] + 1, -8), 7)
+        A[0] = X[1] * 5
+        Y[1] = T.min(T.max(A[0] + 1, -8), 7)
+
+    (tmp_path / "k.c").write_text(c_source({"twice": twice}))
+    compiler = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]
+    subprocess.run([*compiler, "-O2", "-shared", "-fPIC", tmp_path / "k.c", "-o", tmp_path / "k.so"], check=True)
+    x, y = np.array([-1, 1], np.int32), np.zeros(2, np.int32)
+    ctypes.CDLL(str(tmp_path / "k.so")).twice(*(ctypes.c_void_p(one.ctypes.data) for one in (x, y)))
+    assert y.tolist() == [-2, 6]
+
+
+def test_only_what_is_read_behind_a_statement_is_computed_again() -> None:
+    given = """\
+  int32_t v_ = (A[0] + 1);
+  int32_t v__1 = (v_) > (-8) ? (v_) : (-8);
+  Y[0] = (v__1) < (7) ? (v__1) : (7);
+  A[0] = 2;
+  Y[1] = (v__1) < (7) ? (v__1) : (7);"""
+    assert computed_anew(given).splitlines()[4:] == [
+        "  int32_t v__again_1 = (A[0] + 1);",
+        "  int32_t v__1_again_2 = (v__again_1) > (-8) ? (v__again_1) : (-8);",
+        "  Y[1] = (v__1_again_2) < (7) ? (v__1_again_2) : (7);",
+    ]
+    assert computed_anew(given).splitlines()[:4] == given.splitlines()[:4]
