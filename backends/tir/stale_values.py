@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-DECLARED = re.compile(r"^(?P<indent> *)(?P<type>\w+) (?P<name>v_(?:_\d+)?) = (?P<value>.*);$")
-READ = re.compile(r"\bv_(?:_\d+)?\b")
+DECLARED = re.compile(r"^(?P<indent> *)(?P<type>\w+) (?P<name>v_(?:_\d+)?(?:_again_\d+)?) = (?P<value>.*);$")
+READ = re.compile(r"\bv_(?:_\d+)?(?:_again_\d+)?\b")
 
 
 def computed_anew(source: str) -> str:
@@ -48,4 +48,16 @@ def computed_anew(source: str) -> str:
         value = READ.sub(renamed, found["value"])
         names[found["name"]] = found["name"]
         lines.append(f"{found['indent']}{found['type']} {found['name']} = {value};")
-    return "\n".join(lines)
+    return "\n".join(read(lines))
+
+
+def read(lines: list[str]) -> list[str]:
+    """`lines` without variables that nothing behind them reads."""
+    kept: list[str] = []
+    names: set[str] = set()
+    for line in reversed(lines):
+        found = DECLARED.match(line)
+        if found is None or found["name"] in names:
+            names.update(READ.findall(line if found is None else found["value"]))
+            kept.append(line)
+    return kept[::-1]

@@ -157,3 +157,15 @@ def test_only_what_is_read_behind_a_statement_is_computed_again() -> None:
         "  Y[1] = (v__1_again_2) < (7) ? (v__1_again_2) : (7);",
     ]
     assert computed_anew(given).splitlines()[:4] == given.splitlines()[:4]
+
+
+def test_what_nothing_reads_before_the_next_statement_is_left_out() -> None:
+    given = """\
+  int32_t v_ = M[0];
+  int32_t x = X[0];
+  M[0] = (v_) > (x) ? (v_) : (x);"""
+    assert computed_anew(given).splitlines() == [
+        "  int32_t x = X[0];",
+        "  int32_t v__again_1 = M[0];",
+        "  M[0] = (v__again_1) > (x) ? (v__again_1) : (x);",
+    ]
