@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from bevel.backends.cpu.levels import AMX_INT8, AVX_VNNI
-from bevel.backends.cpu.x86 import matrix_tiles, wide_loops, winograd
+from bevel.backends.cpu.x86 import matrix_tiles, wide_loops
 from bevel.backends.cpu.x86.matrix_tiles import MatrixLoops
 from bevel.backends.cpu.x86.packed import PackedX86, folding, in_floats, refused, uncoded
 from bevel.backends.cpu.x86.vectors import DotProducts
@@ -36,7 +36,7 @@ from bevel.backends.program.resources import Resource
 from bevel.backends.program.shapes import blocks_of
 from bevel.backends.target import Target
 from bevel.backends.tir.functions import prim_func
-from bevel.backends.vectors import windows
+from bevel.backends.vectors import windows, winograd
 from bevel.backends.vectors.windows import Buffers, PaddedInput, Windows
 from bevel.calib.arithmetic.requantize import Int8, Int32, Output
 
@@ -130,7 +130,7 @@ class Dots(PackedX86):
         assert tiles is not None
         tiles.image.copy(image, x)
         at = Buffers(image, w, bias, rescaling, y)
-        tiles.build(at, buffers[-4:], self.finish(rescaling, WORDS))
+        tiles.loops(at, buffers[-4:], self.finish(rescaling, WORDS))
 
     def build(self, name: str) -> Any:
         if self.winograd is not None:

@@ -31,7 +31,12 @@ def not_here(target: Target) -> str | None:
 
 def dot(total: Any, x: Any, w: Any) -> Any:
     """int32x4 `total` with the products of int16x8 x and w, two in each word."""
-    return total + intrinsic("llvm.wasm.dot", x, w, dtype=f"int32x{WORDS}")
+    return total + products(x, w)
+
+
+def products(x: Any, w: Any) -> Any:
+    """Of int16x8 x and w, the sum of two in each word."""
+    return intrinsic("llvm.wasm.dot", x, w, dtype=f"int32x{WORDS}")
 
 
 def pair_everywhere(buffer: Any, place: Any) -> Any:
