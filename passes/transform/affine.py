@@ -98,7 +98,7 @@ def cost_of(
 ) -> tuple[float, tuple[Matrix, Matrix]]:
     """The cost, and its slopes by what both factors are multiplied with."""
     x, w = affine.of_rows(rows), affine.of_weights(weights).T
-    (far, by_x), (wide, by_w) = reach(x, each=of_each_row), reach(w, each=True)
+    (far, by_x), (wide, by_w) = reach(x, 1 if of_each_row else None), reach(w, 1)
     loud, heavy = float(np.square(x).sum()), float(np.square(w).sum())
     inputs = 4.0 ** -bits[1] * (1 if of_each_row else len(x))
     of_weights = 4.0 ** -bits[0]

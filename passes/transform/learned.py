@@ -1,11 +1,12 @@
 """An orthogonal matrix that is learned: the one with which what products read, and their weights, reach least far.
 
-    cost(R) = sum over norms  4^-a |N R|_p^2 / E|N|^2  +  4^-w sum over rows |w R|_p^2 / |W|^2
+    cost(R) = sum over norms   4^-a |N R|_p^2 / E|N|^2  +  4^-w sum over rows |w R|_p^2 / |W|^2
+            + sum over makers  4^-w n / d  sum over columns |M R|_p^2 / |M|^2
 
-N: what is read behind a normalization, w: rows of the products there, |.|_p a smooth stand-in for the largest element,
-which sets a quantizer's step; a, w: bits of activations and weights. Both terms are, but for a factor, the power of
-what rounding adds to the products' outputs over their own. Gradients are in closed form; steps stay orthogonal by
-Cayley's transform
+N: what is read behind a normalization, w: rows of the products there, M: weights [n, d] of what makes the stream of d
+channels, |.|_p a smooth stand-in for the largest element, which sets a quantizer's step; a, w: bits of activations and
+weights. All terms are, but for a factor, the power of what rounding adds to products over their own. Gradients are in
+closed form; steps stay orthogonal by Cayley's transform
 
     R <- (1 + t A)^-1 (1 - t A) R,  A = G R^T - R G^T  skew
 
@@ -17,7 +18,7 @@ it; here the cost is that of the products alone, and scales are left to `smooth`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,6 @@ from bevel.passes.transform.orthogonal import Matrix
 from bevel.passes.transform.uses import Array
 
 POWER = 8  # p: of 64 equal elements the norm is 1.7 times the largest, of one that stands out it is that
-STEPS = 60
 SHORTEST = 1e-6  # a step of less is no progress
 ROWS = 2048  # of what is read
 
@@ -40,19 +40,44 @@ class Read:
     weights: Matrix
 
 
-def learned(start: Matrix, reads: Sequence[Read], bits: tuple[int, int], keeps_mean: bool) -> Matrix:
-    """From `start`, by descent with a step that doubles where it helps and halves until it does. bits: of weights and
-    activations."""
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """What a rotation changes the reach of. made: of each product that makes the stream, its weights [in, size]; bits:
+    of weights and activations."""
+
+    reads: Sequence[Read]
+    made: Sequence[Matrix]
+    bits: tuple[int, int]
+
+    @property
+    def multiplications(self) -> int:
+        """Of one step, the cost and its gradient."""
+        every = [*(one.rows for one in self.reads), *(one.weights for one in self.reads), *self.made]
+        return sum(2 * one.size * one.shape[1] for one in every)
+
+    def terms(self) -> Iterator[tuple[Matrix, float, int | None]]:
+        """What is turned, a factor, and the axis along which it has one quantizer: None if that is one for all."""
+        weights, activations = (4.0**-bits for bits in self.bits)
+        for one in self.reads:
+            yield one.rows, activations * len(one.rows) / max(float(np.square(one.rows).sum()), 1e-30), None
+            yield one.weights, weights / max(float(np.square(one.weights).sum()), 1e-30), 1
+        for made in self.made:
+            yield made, weights * len(made) / made.shape[1] / max(float(np.square(made).sum()), 1e-30), 0
+
+
+def learned(start: Matrix, given: Reach, keeps_mean: bool, steps: int) -> Matrix:
+    """From `start`, by so many steps of descent at most, of a length that doubles where it helps and halves until it
+    does."""
     rotation, length = start, 1.0
-    cost, gradient = cost_of(rotation, reads, bits)
-    for _ in range(STEPS):
+    cost, gradient = cost_of(rotation, given)
+    for _ in range(steps):
         skew = gradient @ rotation.T - rotation @ gradient.T
         if keeps_mean:
             skew = without_mean(skew)
         size = float(np.abs(skew).sum(1).max())
         while size > 0 and length > SHORTEST:
             found = cayley(skew * (length / size)) @ rotation
-            tried, slope = cost_of(found, reads, bits)
+            tried, slope = cost_of(found, given)
             if tried < cost:
                 rotation, cost, gradient = found, tried, slope
                 length *= 2
@@ -63,23 +88,19 @@ def learned(start: Matrix, reads: Sequence[Read], bits: tuple[int, int], keeps_m
     return orthonormal(rotation)
 
 
-def cost_of(rotation: Matrix, reads: Sequence[Read], bits: tuple[int, int]) -> tuple[float, Array]:
+def cost_of(rotation: Matrix, given: Reach) -> tuple[float, Array]:
     """The cost and its gradient."""
     gradient: Array = np.zeros(rotation.shape)
     total = 0.0
-    for one in reads:
-        power, loud = float(np.square(one.rows).sum()) / len(one.rows), float(np.square(one.weights).sum())
-        sides = ((one.rows, 4.0 ** -bits[1] / max(power, 1e-30)), (one.weights, 4.0 ** -bits[0] / max(loud, 1e-30)))
-        for place, (given, factor) in enumerate(sides):
-            cost, slope = reach(given @ rotation, each=place == 1)
-            total += factor * cost
-            gradient = gradient + factor * (given.T @ slope)
+    for one, factor, axis in given.terms():
+        cost, slope = reach(one @ rotation, axis)
+        total += factor * cost
+        gradient = gradient + factor * (one.T @ slope)
     return total, gradient
 
 
-def reach(values: Matrix, each: bool) -> tuple[float, Array]:
-    """|values|_p^2, of all or summed over rows, and its gradient."""
-    axis = 1 if each else None
+def reach(values: Matrix, axis: int | None) -> tuple[float, Array]:
+    """|values|_p^2, of all or summed over what has a quantizer of its own along `axis`, and its gradient."""
     largest: Array = np.maximum(np.abs(values).max(axis, keepdims=True), 1e-30)
     even = np.abs(values) / largest
     powers = even ** (POWER - 1)

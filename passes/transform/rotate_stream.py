@@ -5,15 +5,18 @@ Gains and biases of normalizations are absorbed by the products behind them firs
 normalizations. Sources: Ashkboos et al. 2024, "SliceGPT: Compress Large Language Models by Deleting Rows and Columns"
 (invariance); Ashkboos et al. 2024, "QuaRot: Outlier-Free 4-Bit Inference in Rotated LLMs" (randomized
 Hadamard matrices); Xu et al. 2025, "MambaQuant" (principal axes before the Hadamard matrix, so that channels have one
-variance). A LayerNorm is not turned into an RMSNorm: R keeps the mean instead, R 1 = 1, and its operator stays.
+variance). A LayerNorm is not turned into an RMSNorm: R keeps the mean instead, R 1 = 1, and its operator stays. Gains
+that became ones are free for scales of the turned channels, which the products behind undo: those of `smooth`, by which
+these products are predicted to lose least.
 
-Price: nothing on the device but that gains become ones. A stream without loud channels is flatter than what a rotation
-makes of it, so one is turned where that is predicted to cost its products less (`predicted`).
+Price: nothing on the device. A stream without loud channels is flatter than what a Hadamard matrix makes of it, so by
+default the matrix is learned (`learned`), from there and from the identity on, and a stream is turned where that is
+predicted to cost its products less (`predicted`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -24,9 +27,10 @@ from numpy.typing import NDArray
 from bevel.calib.data.dataset import Runs
 from bevel.passes.base import Note
 from bevel.passes.graph.edit import constant
-from bevel.passes.transform.learned import ROWS, Read, learned
+from bevel.passes.transform.learned import ROWS, Reach, Read, learned
 from bevel.passes.transform.orthogonal import Matrix, keeping_mean, principal, spreading
 from bevel.passes.transform.predicted import LEAST_GAIN, product_cost, weight_cost
+from bevel.passes.transform.scale_channels import balanced
 from bevel.passes.transform.seen import see
 from bevel.passes.transform.smooth import decibels
 from bevel.passes.transform.stream import NoStreamError, ResidualStream, StreamNorm, find_streams, values_of
@@ -34,15 +38,31 @@ from bevel.passes.transform.transform import Changed, Transform
 from bevel.passes.transform.uses import Array, grouped, stored
 
 LEAST = 4  # channels: in fewer there is nothing to spread over
+ALPHAS = (0.25, 0.5, 0.75, 1.0)  # of scales behind a normalization
+LEVELLED = 512  # rows that choose these
+STEPS, LEARNING = 60, 2 * 10**12  # of descent at most, and multiplications of all of them: about a minute
+FEWEST = 10  # steps that move a matrix; where there is no time for so many the start is taken
+
+
+@dataclass(frozen=True, eq=False)
+class Turning:
+    """What is done to a stream: its rotation, and for each normalization the logarithms of its channels' scales behind
+    that; by: how it was found; cost: what rounding then takes of its products (`predicted`)."""
+
+    by: str
+    rotation: Matrix
+    logs: tuple[Array, ...]
+    cost: float
 
 
 @dataclass(frozen=True)
 class RotateStream(Transform):
-    """by: `hadamard`; `klt`: principal axes of what is normalized, then Hadamard; `learned`, from Hadamard on. seed: of
-    its signs; gain: dB that rounding must be predicted to cost less."""
+    """by: `learned`, from Hadamard's matrix and from the identity on, whichever ends better; `hadamard`; `klt`:
+    principal axes of what is normalized, then Hadamard. seed: of its signs; gain: dB that rounding must be predicted
+    to cost less."""
 
     name: ClassVar[str] = "rotate-stream"
-    by: Literal["hadamard", "klt", "learned"] = "hadamard"
+    by: Literal["hadamard", "klt", "learned"] = "learned"
     seed: int = 0
     gain: float = LEAST_GAIN
 
@@ -59,52 +79,88 @@ class RotateStream(Transform):
         seen = see(graph, names, samples)
         turned, notes = [], []
         for place, stream in enumerate(streams):
-            rotation = self.matrix(stream, seen, place)
-            gain = decibels(*(self.cost(stream, seen, one) for one in (None, rotation)))
+            turning = self.turning(stream, seen, place)
+            gain = decibels(self.cost(stream, seen), turning.cost)
             if gain < self.gain:
-                text = f"no rotation ({self.by}) of its residual stream: predicted to gain {gain:.1f} dB"
+                text = f"no rotation ({turning.by}) of its residual stream: predicted to gain {gain:.1f} dB"
                 stays.append(self.note(stream.norms[0].node.name, "stays", text, predicted_db=gain))
                 continue
-            fold(graph, stream, rotation)
+            fold(graph, stream, turning.rotation, turning.logs)
             turned.append(stream)
-            notes.append(self.told(stream, gain))
+            notes.append(self.told(stream, turning.by, gain))
         tensors = {tensor.name: -1 for one in turned for norm in one.norms for tensor in (norm.x, norm.result)}
         return (Changed(graph, len(turned), tensors, tuple(notes)) if turned else None), stays
 
-    def cost(self, stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]], rotation: Matrix | None) -> float:
-        """Of the products behind normalizations, and of the weights that make the stream; None: as it is."""
-        bits, total = (self.weight_bits, self.activation_bits), 0.0
+    @property
+    def bits(self) -> tuple[int, int]:
+        """Of weights and activations."""
+        return self.weight_bits, self.activation_bits
+
+    def cost(self, stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]]) -> float:
+        """Of the products behind normalizations, and of the weights that make the stream, as it is."""
+        total = sum(weight_cost(grouped(node)[0], self.weight_bits) for node in stream.makers)
         for norm in stream.norms:
-            rows, gain = flat(seen[norm.result.name]), np.ones(stream.size)
-            if rotation is not None:
-                rows, gain = normalized(norm, seen[norm.x.name]) @ rotation, values_of(norm.gain, stream.size, 1.0)
-            for node in norm.readers:
-                weights = grouped(node)[0] * gain[None, :, None]
-                turned = weights if rotation is None else np.einsum("oit,ij->ojt", weights, rotation)
-                total += product_cost(rows, turned, bits)
-        for node in stream.makers:
-            made = grouped(node)[0]
-            total += weight_cost(made if rotation is None else np.einsum("oit,oj->jit", made, rotation), bits[0])
+            rows = flat(seen[norm.result.name])
+            total += sum(product_cost(rows, grouped(node)[0], self.bits) for node in norm.readers)
         return total
 
-    def matrix(self, stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]], place: int) -> Matrix:
+    def turned(
+        self, stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]], by: str, rotation: Matrix
+    ) -> Turning:
+        total, logs = 0.0, []
+        for norm in stream.norms:
+            gain = values_of(norm.gain, stream.size, 1.0)
+            weights = [
+                np.einsum("oit,ij->ojt", grouped(node)[0] * gain[None, :, None], rotation) for node in norm.readers
+            ]
+            rows = normalized(norm, seen[norm.x.name]) @ rotation
+            scales = np.zeros(stream.size) if norm.gain is None else levelling(rows, weights, self.bits)
+            total += levelled_cost(rows, weights, scales, self.bits)
+            logs.append(scales)
+        for node in stream.makers:
+            total += weight_cost(np.einsum("oit,oj->jit", grouped(node)[0], rotation), self.weight_bits)
+        return Turning(by, rotation, tuple(logs), total)
+
+    def turning(self, stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]], place: int) -> Turning:
         spread = spreading(stream.size, self.seed + place)
         if self.by == "klt":
             spread = principal(covariance(stream, seen)) @ spread
         start = keeping_mean(spread) if stream.centers else spread
         if self.by != "learned":
-            return start
-        return learned(start, reads_of(stream, seen), (self.weight_bits, self.activation_bits), stream.centers)
+            return self.turned(stream, seen, self.by, start)
+        given = Reach(reads_of(stream, seen), made_by(stream), self.bits)
+        starts = (np.eye(stream.size), start)
+        steps = min(STEPS, LEARNING // (len(starts) * max(given.multiplications, 1)))
+        if steps < FEWEST:
+            return self.turned(stream, seen, "hadamard, as there is no time to learn one so large", start)
+        found = [learned(one, given, stream.centers, steps) for one in starts]
+        return min((self.turned(stream, seen, self.by, one) for one in found), key=lambda one: one.cost)
 
-    def told(self, stream: ResidualStream, gain: float) -> Note:
+    def told(self, stream: ResidualStream, by: str, gain: float) -> Note:
         products = len(stream.makers) + len(stream.readers) + sum(len(norm.readers) for norm in stream.norms)
         text = (
-            f"the residual stream of {stream.size} channels is rotated ({self.by}): folded into {products} products, "
+            f"the residual stream of {stream.size} channels is rotated ({by}): folded into {products} products, "
             f"{len(stream.terms) + len(stream.tables)} constants and the gains of {len(stream.norms)} normalizations; "
             f"rounding is predicted to cost {gain:.1f} dB less"
         )
         numbers = {"channels": float(stream.size), "products": float(products), "predicted_db": gain}
         return self.note(stream.norms[0].node.name, "changed", text, **numbers)
+
+
+def levelling(rows: Matrix, weights: Sequence[Array], bits: tuple[int, int]) -> Array:
+    """Logarithms of the scales by which the products of `rows` [n, channels] lose least; zeros: none.
+
+    weights: of each product, [out, channels, taps]."""
+    few = rows[:: max(1, len(rows) // LEVELLED)]
+    plus = np.abs(rows).max(0)
+    minus = np.max([np.abs(one).max((0, 2)) for one in weights], 0) if weights else np.zeros_like(plus)
+    tried = [np.zeros(len(plus)), *(balanced(plus, minus, alpha) for alpha in ALPHAS)]
+    return min(tried, key=lambda logs: levelled_cost(few, weights, logs, bits))
+
+
+def levelled_cost(rows: Matrix, weights: Sequence[Array], logs: Array, bits: tuple[int, int]) -> float:
+    scales = np.exp(logs)
+    return sum(product_cost(rows * scales, one / scales[None, :, None], bits) for one in weights)
 
 
 def covariance(stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]]) -> Matrix:
@@ -139,8 +195,14 @@ def reads_of(stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]]) -> 
     return found
 
 
-def fold(graph: gs.Graph, stream: ResidualStream, rotation: Matrix) -> None:
-    """Let all constants around the stream take the rotation up."""
+def made_by(stream: ResidualStream) -> list[Matrix]:
+    """[inputs and taps, channels] of each product that makes the stream."""
+    weights = (grouped(node) for node in stream.makers)
+    return [np.moveaxis(one, 1, 3).reshape(-1, stream.size) for one in weights]
+
+
+def fold(graph: gs.Graph, stream: ResidualStream, rotation: Matrix, logs: Sequence[Array] = ()) -> None:
+    """Let all constants around the stream take the rotation up. logs: of scales behind each normalization."""
     for norm in stream.norms:
         absorb(graph, norm, stream.size)
     for node in stream.makers:
@@ -153,6 +215,17 @@ def fold(graph: gs.Graph, stream: ResidualStream, rotation: Matrix) -> None:
         put(graph, node, place, rotated_along(values, rotation, axis))
     for node in stream.tables:
         put(graph, node, 0, np.asarray(node.inputs[0].values, np.float64) @ rotation)
+    for norm, scales in zip(stream.norms, map(np.exp, logs), strict=False):
+        scale(graph, norm, scales)
+
+
+def scale(graph: gs.Graph, norm: StreamNorm, scales: Array) -> None:
+    """Let a normalization whose gain is one have these in its place, and the products behind undo them."""
+    if norm.gain is None or not norm.readers:
+        return
+    put(graph, *norm.gain, scales)
+    for node in norm.readers:
+        replace_weights(graph, node, grouped(node) / scales[None, None, :, None])
 
 
 def absorb(graph: gs.Graph, norm: StreamNorm, size: int) -> None:

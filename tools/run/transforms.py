@@ -91,9 +91,10 @@ GROUPS: Groups = (
         TransformStep((Equalize(least=8.0),)),
     ),
     (
-        TransformStep((RotateStream(by="klt", gain=-inf), Smooth()), FLATTER),
         TransformStep((RotateStream(gain=-inf), Smooth()), FLATTER),
-        TransformStep((RotateStream(gain=-inf), RotateOnline()), FLATTER),
+        TransformStep((RotateStream(by="klt", gain=-inf), Smooth()), FLATTER),
+        TransformStep((RotateStream(by="hadamard", gain=-inf), Smooth()), FLATTER),
+        TransformStep((RotateStream(by="hadamard", gain=-inf), RotateOnline()), FLATTER),
     ),
     (TransformStep((RotateValues(gain=-inf),), FLATTER),),
     (TransformStep((RotateOnline(),)),),

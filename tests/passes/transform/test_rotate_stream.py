@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import pytest
 
 from bevel.calib.data.dataset import random_dataset
@@ -15,9 +16,10 @@ from bevel.calib.observe.observe import model_inputs
 from bevel.passes.base import PassResult, Work
 from bevel.passes.canonicalize import canonicalize
 from bevel.passes.exchange.load import fix_batch, load
+from bevel.passes.transform import rotate_stream
 from bevel.passes.transform.orthogonal import hadamard
 from bevel.passes.transform.predicted import LEAST_GAIN
-from bevel.passes.transform.rotate_stream import RotateStream
+from bevel.passes.transform.rotate_stream import RotateStream, levelled_cost, levelling
 from bevel.passes.transform.stream import NoStreamError, ResidualStream, find_streams
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -189,8 +191,10 @@ def test_a_stream_is_rotated_and_the_function_stays(text: Any, name: str, by: An
     assert result.modified
     (told,) = result.work.transforms
     assert told.sites == 1 and told.relative < 1e-5  # float32 sums of tens of terms; another function is off by 1e-2
-    gains = [node.inputs[1].values for node in result.graph.nodes if node.op == "LayerNormalization"]
-    assert all((one == 1).all() for one in gains)
+    norms = [node for node in result.graph.nodes if node.op == "LayerNormalization"]
+    assert all(not node.inputs[2].values.any() for node in norms)
+    # products took up the gains; scales that came instead are positive and have a geometric mean of 1
+    assert all(np.log(node.inputs[1].values).mean() == pytest.approx(0, abs=1e-5) for node in norms)
 
 
 @pytest.mark.parametrize("name", NONE)
@@ -243,3 +247,30 @@ def test_a_loud_stream_is_predicted_to_gain(text: Any) -> None:
     result = rotated(text(body, inputs, weights=weights, values={**values, "w": loud}), RotateStream())
     assert result.modified
     assert any(note.numbers.get("predicted_db", 0) > LEAST_GAIN for note in result.notes)
+
+
+def test_a_matrix_that_takes_too_long_to_learn_is_hadamards(text: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(text, STREAMS["layer norms"])
+    monkeypatch.setattr(rotate_stream, "LEARNING", 10)
+    unlearned, plain = (rotated(model, RotateStream(by=by, gain=-99.0)) for by in ("learned", "hadamard"))
+    assert any("no time to learn" in note.text for note in unlearned.notes)
+    ours, theirs = (stored_constants(one) for one in (unlearned, plain))
+    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_scales_behind_a_rotation_are_predicted_to_cost_less() -> None:
+    """Of channels that are as much louder as their weights are quieter."""
+    loud = np.geomspace(0.1, 5, 8)
+    rows, weights = RNG.standard_normal((64, 8)) * loud, RNG.standard_normal((5, 8, 1)) / loud[:, None]
+    logs = levelling(rows, [weights], (4, 4))
+    costs = [levelled_cost(rows, [weights], one, (4, 4)) for one in (np.zeros(8), logs)]
+    assert costs[1] < 0.8 * costs[0]
+
+
+def stored_constants(result: PassResult) -> dict[str, Any]:
+    return {
+        f"{node.name} {place}": one.values
+        for node in result.graph.nodes
+        for place, one in enumerate(node.inputs)
+        if isinstance(one, gs.Constant)
+    }
