@@ -45,7 +45,7 @@ FEWEST = 10  # steps that move a matrix; where there is no time for so many the 
 
 
 @dataclass(frozen=True, eq=False)
-class Turning:
+class StreamRotation:
     """What is done to a stream: its rotation, and for each normalization the logarithms of its channels' scales behind
     that; by: how it was found; cost: what rounding then takes of its products (`predicted`)."""
 
@@ -106,7 +106,7 @@ class RotateStream(Transform):
 
     def turned(
         self, stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]], by: str, rotation: Matrix
-    ) -> Turning:
+    ) -> StreamRotation:
         total, logs = 0.0, []
         for norm in stream.norms:
             gain = values_of(norm.gain, stream.size, 1.0)
@@ -119,9 +119,9 @@ class RotateStream(Transform):
             logs.append(scales)
         for node in stream.makers:
             total += weight_cost(np.einsum("oit,oj->jit", grouped(node)[0], rotation), self.weight_bits)
-        return Turning(by, rotation, tuple(logs), total)
+        return StreamRotation(by, rotation, tuple(logs), total)
 
-    def turning(self, stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]], place: int) -> Turning:
+    def turning(self, stream: ResidualStream, seen: Mapping[str, list[NDArray[Any]]], place: int) -> StreamRotation:
         spread = spreading(stream.size, self.seed + place)
         if self.by == "klt":
             spread = principal(covariance(stream, seen)) @ spread
