@@ -41,7 +41,7 @@ class Read:
 
 
 @dataclass(frozen=True, eq=False)
-class Reached:
+class ReachCost:
     """What a rotation changes the reach of. made: of each product that makes the stream, its weights [in, size]; bits:
     of weights and activations."""
 
@@ -65,7 +65,7 @@ class Reached:
             yield made, weights * len(made) / made.shape[1] / max(float(np.square(made).sum()), 1e-30), 0
 
 
-def learned(start: Matrix, given: Reached, keeps_mean: bool, steps: int) -> Matrix:
+def learned(start: Matrix, given: ReachCost, keeps_mean: bool, steps: int) -> Matrix:
     """From `start`, by so many steps of descent at most, of a length that doubles where it helps and halves until it
     does."""
     rotation, length = start, 1.0
@@ -88,7 +88,7 @@ def learned(start: Matrix, given: Reached, keeps_mean: bool, steps: int) -> Matr
     return orthonormal(rotation)
 
 
-def cost_of(rotation: Matrix, given: Reached) -> tuple[float, Array]:
+def cost_of(rotation: Matrix, given: ReachCost) -> tuple[float, Array]:
     """The cost and its gradient."""
     gradient: Array = np.zeros(rotation.shape)
     total = 0.0

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from bevel.calib.data.dataset import Runs
 from bevel.passes.base import Note
 from bevel.passes.graph.edit import constant
-from bevel.passes.transform.learned import ROWS, Reached, Read, learned
+from bevel.passes.transform.learned import ROWS, ReachCost, Read, learned
 from bevel.passes.transform.orthogonal import Matrix, keeping_mean, principal, spreading
 from bevel.passes.transform.predicted import LEAST_GAIN, product_cost, weight_cost
 from bevel.passes.transform.scale_channels import balanced
@@ -128,7 +128,7 @@ class RotateStream(Transform):
         start = keeping_mean(spread) if stream.centers else spread
         if self.by != "learned":
             return self.turned(stream, seen, self.by, start)
-        given = Reached(reads_of(stream, seen), made_by(stream), self.bits)
+        given = ReachCost(reads_of(stream, seen), made_by(stream), self.bits)
         starts = (np.eye(stream.size), start)
         steps = min(STEPS, LEARNING // (len(starts) * max(given.multiplications, 1)))
         if steps < FEWEST:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bevel.passes.transform.learned import Reached, Read, cayley, cost_of, learned, without_mean
+from bevel.passes.transform.learned import ReachCost, Read, cayley, cost_of, learned, without_mean
 from bevel.passes.transform.orthogonal import keeping_mean, spreading
 
 SIZE, BITS = 8, (4, 4)
@@ -14,7 +14,7 @@ READS = [
     Read(RNG.standard_normal((40, SIZE)) * np.geomspace(0.1, 5, SIZE), RNG.standard_normal((6, SIZE))),
     Read(RNG.laplace(size=(30, SIZE)), RNG.laplace(size=(9, SIZE)) * np.where(np.arange(SIZE) == 3, 8, 1)),
 ]
-GIVEN = Reached(READS, [RNG.laplace(size=(12, SIZE)) * np.geomspace(0.5, 3, SIZE)], BITS)
+GIVEN = ReachCost(READS, [RNG.laplace(size=(12, SIZE)) * np.geomspace(0.5, 3, SIZE)], BITS)
 
 
 def test_the_gradient_is_that_of_small_differences() -> None:
