@@ -9,6 +9,7 @@ A step of a tile takes one quad of bytes of each of its pixels and one vector of
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 from bevel.backends.encodings.quads import BYTES
@@ -48,6 +49,7 @@ class RegisterTile(NamedTuple):
         return self.pixels + self.blocks * (FAR if self.far(steps) else 1)
 
 
+@cache  # kernels ask at each look at their operands
 def best_tile(columns: int, blocks: int, steps: int) -> RegisterTile:
     """For rows of `columns` outputs of `blocks` blocks of channels, each of so many steps: the one that takes the
     fewest cycles, then the fewest loads."""
