@@ -40,7 +40,7 @@ from bevel.passes.transform.uses import Array, grouped, stored
 LEAST = 4  # channels: in fewer there is nothing to spread over
 ALPHAS = (0.25, 0.5, 0.75, 1.0)  # of scales behind a normalization
 LEVELLED = 512  # rows that choose these
-STEPS, LEARNING = 60, 2 * 10**12  # of descent at most, and multiplications of all of them: about a minute
+STEPS, LEARNING = 60, 10**12  # of descent at most, and multiplications of all of them: about a minute
 FEWEST = 10  # steps that move a matrix; where there is no time for so many the start is taken
 
 
