@@ -1,8 +1,8 @@
 """Property tests draw the same examples on every machine and every run, and each run of a pass is checked.
 
 With several workers (`-n 2`) the tests of a file run in one of them, so that what they share is made once. Tests marked
-`long` run last, each where there is room, and only as long as there is time: `pytest --minutes 9` skips those that
-would start later than 9 minutes after the first test, and says how many.
+`long` run last, each where there is room, and only as long as there is time: `pytest --minutes 12` skips those that
+would start later than 12 minutes after the first test, and says how many.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ closed form; steps stay orthogonal by Cayley's transform
 (Wen and Yin 2013, "A feasible method for optimization with orthogonality constraints"), with A 1 = 0 where R has to
 keep the mean. Source: Hu et al. 2025, "OSTQuant: Refining Large Language Model Quantization with Orthogonal and Scaling
 Transformations for Better Distribution Fitting", which learns on the model's own answers, by gradients through all of
-it; here the cost is that of the products alone, and scales are left to `smooth` behind it.
+it; here the cost is that of the products alone, and scales are chosen behind it (`rotate_stream`).
 """
 
 from __future__ import annotations
